@@ -1,0 +1,168 @@
+"""The Brief: the user's YAML as one frozen record. Secrets never stand in it."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from components.core.errors import BriefError
+from components.core.record import Record, first_complaint
+
+Modality = Literal["image", "audio", "video", "text"]
+Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihood", "diversity", "reconstruction"]
+Conditioning = Literal["none", "class", "text"]
+FamilyName = Literal["autoencoder", "vae", "gan", "flow", "diffusion", "autoregressive"]
+Mode = Literal["scratch", "finetune", "lora"]
+Delivery = Literal["one_pass", "few_step", "many_step"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DataBrief(Record):
+    """Where the data stands: a folder of a DVC repo at a revision. `items` and `side` may be declared to plan before fetching."""
+
+    path: str
+    repo: str = "."
+    rev: str = "HEAD"
+    items: int | None = Field(default=None, gt=0)
+    side: int | None = Field(default=None, gt=0, description="pixels of the longer edge of one image")
+
+
+class PretrainedBrief(Record):
+    """A model to start from: models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder."""
+
+    model: str
+    family: FamilyName
+    in_domain: bool = False
+
+
+class ComputeBrief(Record):
+    """The budget. `usd` outranks `gpu_hours`, both outrank the device; `minutes` limits the wall clock of one training run."""
+
+    usd: Positive | None = None
+    gpu_hours: Positive | None = None
+    minutes: Positive | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=1, ge=1, le=1024)
+
+
+class ServingBrief(Record):
+    """The limits of serving: p95 milliseconds for one item on the serving device, and the largest batch."""
+
+    latency_ms: Positive | None = None
+    batch: int = Field(default=16, ge=1, le=1024)
+
+
+class GatesBrief(Record):
+    """Thresholds of the gates; each default can be overridden, `null` turns a gate off."""
+
+    fd_ratio_max: Positive | None = Field(default=1.0, description="FD-local of the candidate over the champion's")
+    fd_noise_ratio_max: Share | None = Field(default=0.5, description="FD-local of the candidate over that of noise")
+    coverage_min: Share | None = 0.3
+    recall_min: Share | None = 0.05
+    duplicates_max: Share | None = 0.05
+    memorised_max: Share | None = 0.1
+    latency_p95_ms_max: Positive | None = Field(default=None, description="defaults to serving.latency_ms")
+
+
+class OverrideBrief(Record):
+    """A forced choice. The policy still says what it would have chosen, and warns."""
+
+    family: FamilyName | None = None
+    variant: str | None = None
+    mode: Mode | None = None
+    delivery: Delivery | None = None
+    config: dict[str, Any] = Field(default_factory=dict, description="values of the family's Config")
+
+
+class ScheduleBrief(Record):
+    """When to retrain."""
+
+    cron: str | None = None
+    on_new_data: bool = False
+
+
+class Brief(Record):
+    """What to generate, on which data, within which budget and latency."""
+
+    name: str = Field(description="the registered model's name")
+    modality: Modality
+    goal: Goal = "balanced"
+    conditioning: Conditioning = "none"
+    require: tuple[Literal["invertibility", "likelihood"], ...] = ()
+    accept: tuple[Literal["instability"], ...] = ()
+    data: DataBrief
+    pretrained: PretrainedBrief | None = None
+    compute: ComputeBrief = ComputeBrief()
+    serving: ServingBrief = ServingBrief()
+    gates: GatesBrief = GatesBrief()
+    override: OverrideBrief | None = None
+    schedule: ScheduleBrief | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_portable(cls, name: str) -> str:
+        # The name becomes a folder, an object key, a URL segment and a registered model.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name):
+            raise ValueError(f"{name!r} given; allowed: lower-case letters, digits, '-' and '_', at most 63 of them")
+        return name
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.conditioning == "text" and self.modality == "text":
+            raise ValueError("conditioning: text is for images, audio and video; with modality: text leave it out")
+        if self.modality == "text" and self.goal in ("latent", "reconstruction"):
+            raise ValueError(f"goal: {self.goal} needs a VAE or an autoencoder, which do not fit text; choose another goal")
+        if self.goal in ("latent", "reconstruction") and "invertibility" in self.require:
+            raise ValueError(f"goal: {self.goal} with require: invertibility; only a flow is invertible: choose goal: likelihood")
+        return self
+
+
+def parse_brief(text: str, *, where: str = "brief") -> Brief:
+    """Turn YAML into a Brief. Raises BriefError with one line that names the field, what was given and what is allowed."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise BriefError(f"{where}: not YAML{place}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(document, dict):
+        raise BriefError(
+            f"{where}: a mapping of keys is needed, a {type(document).__name__} given", do="start from briefs/digits.yaml"
+        )
+    try:
+        return Brief.model_validate(document)
+    except ValidationError as error:
+        raise BriefError(f"{where}: {explain(error)}") from error
+
+
+def read_brief(path: Path) -> Brief:
+    """Read a brief from a YAML file. Raises BriefError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BriefError(f"{path}: no such file", do="name a brief, for example briefs/digits.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BriefError(f"{path}: cannot be read: {error}") from error
+    return parse_brief(text, where=str(path))
+
+
+def explain(error: ValidationError) -> str:
+    """One line for the first thing that is wrong; for an unknown key it lists the allowed ones."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "extra_forbidden":
+        return first_complaint(error)
+    model: type[Record] = Brief
+    for part in first["loc"][:-1]:
+        model = _record_in(model.model_fields[str(part)].annotation)
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: unknown key; allowed: {', '.join(model.model_fields)}"
+
+
+def _record_in(annotation: Any) -> type[Record]:
+    """The record class inside `X` or `X | None`."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next(option for option in options if isinstance(option, type) and issubclass(option, Record))

@@ -1,0 +1,113 @@
+"""The contract of a family, checked when a class is defined. Imports torch: only parts that compute import this module.
+
+B batch, C channels, H height, W width. Data units: float32 in [-1, 1], NCHW.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.errors import BriefError
+from components.core.noise import NoiseInput
+from components.core.record import Record, first_complaint
+from components.core.records import DataSpec
+
+
+class FamilyConfig(Record):
+    """Every default of a family. The fields here are the training recipe that the one trainer reads."""
+
+    lr_peak: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=128, ge=2)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    decay_from: float = Field(default=0.7, ge=0, le=1, description="share of the run after which the rate falls to zero")
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees: images_BCHW in [-1, 1], labels_B int64 or None, and how much of the budget is spent, 0 to 1."""
+
+    images_BCHW: Tensor
+    labels_B: Tensor | None = None
+    progress: float = 1.0
+
+
+class Family(nn.Module, ABC):
+    """One generative model. A concrete class sets `card` and `Config` and implements `losses`, `noise_inputs` and `sampler`.
+
+    Where the card claims a likelihood it has `log_prob(x_BCHW) -> nats_B` (a lower bound when the card says so), and where it
+    claims a latent space `encode(x_BCHW) -> z` and `decode(z) -> x_BCHW`.
+
+    Raises TypeError when a subclass breaks the contract, and BriefError for a config that is wrong.
+    """
+
+    card: ClassVar[Card]
+    Config: ClassVar[type[FamilyConfig]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "card" not in vars(cls):
+            return  # an intermediate base: abstract
+        if not isinstance(cls.card, Card):
+            raise TypeError(f"{cls.__name__}.card must be a Card literal, not {type(cls.card).__name__}")
+        if not (inspect.isclass(getattr(cls, "Config", None)) and issubclass(cls.Config, FamilyConfig)):
+            raise TypeError(f"{cls.__name__}.Config must be a subclass of FamilyConfig")
+        wanted = ["losses", "noise_inputs", "sampler"]
+        wanted += ["log_prob"] if cls.card.likelihood != "none" else []
+        wanted += ["encode", "decode"] if cls.card.latent else []
+        missing = [name for name in wanted if getattr(cls, name, None) in (None, getattr(Family, name, None))]
+        if missing:
+            raise TypeError(f"{cls.__name__} must implement {', '.join(missing)}: its card promises them")
+
+    def __init__(self, config: FamilyConfig, spec: DataSpec) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        if spec.conditional and "class" not in self.card.conditioning:
+            raise BriefError(
+                f"conditioning: class is not something {self.card.family}/{self.card.variant} can do", allowed="none"
+            )
+
+    @classmethod
+    def build(cls, config: dict[str, Any], spec: DataSpec) -> "Family":
+        """Make the model from plain values. Raises BriefError for an unknown or impossible value."""
+        try:
+            return cls(cls.Config.model_validate(config), spec)
+        except ValidationError as error:
+            allowed = ", ".join(cls.Config.model_fields)
+            raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error
+
+    @abstractmethod
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One scalar for each parameter group. Each group's gradient is that of its own loss only."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that each loss trains. One group for most families; a GAN has two."""
+        return {"model": list(self.parameters())}
+
+    @abstractmethod
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        """The noise the sampler consumes, in the order of its arguments."""
+
+    def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """Noise for n items, drawn on the generator's device."""
+        kinds = {"normal": torch.randn, "uniform": torch.rand}
+        return tuple(
+            kinds[noise.distribution](n, *noise.shape, generator=rng, device=rng.device) for noise in self.noise_inputs()
+        )
+
+    @abstractmethod
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        """A deterministic module `forward(*noise, condition_B) -> x_BCHW`; without classes it takes the noise alone.
+
+        It shares this model's weights. It is what is evaluated, exported and served. `steps` None means the card's.
+        """

@@ -1,0 +1,94 @@
+"""What one part needs of another, so that siblings need not import each other. The flow passes the parts in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.records import Channel
+
+Images = npt.NDArray[np.uint8]  # [N, H, W, C]
+
+
+class ImageSampler(Protocol):
+    """Something that makes images from seeds: a torch sampler, or an ONNX session over an exported graph."""
+
+    subject: str  # onnx:SHA256 or torch:SHA256
+
+    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
+        """One image a seed, uint8 [N, H, W, C]; image k depends on seeds[k] and labels[k] alone."""
+        ...
+
+
+class ImageSplit(Protocol):
+    """One split of a dataset, on disk: indexable without holding it in memory."""
+
+    labels: npt.NDArray[np.int64] | None  # [N]
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        """The images at `indices`, uint8 [len(indices), H, W, C]."""
+        ...
+
+
+class QualitySignal(Protocol):
+    """A cheap score of a batch of generated images during training: lower is better."""
+
+    def __call__(self, images: Images) -> float: ...
+
+
+class Tracker(Protocol):
+    """One run of an experiment tracker. Safe to use from any process that knows the run's id."""
+
+    run_id: str
+
+    def params(self, values: Mapping[str, object]) -> None: ...
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
+
+    def image(self, name: str, image: Images, *, step: int) -> None:
+        """Log one picture, uint8 [H, W, C]."""
+        ...
+
+    def artifact(self, path: Path, folder: str = "") -> None: ...
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys such as 'bundles/ab12/model.onnx', in a folder or in S3. Errors are StorageError and Conflict."""
+
+    uri: str  # without a trailing slash
+
+    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
+        """Store whole or not at all; False, and nothing changed, when the key is taken."""
+        ...
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """The bytes of a small object and its tag for `swap`; None when there is none."""
+        ...
+
+    def swap(self, key: str, data: bytes, *, expected: str | None) -> str:
+        """Compare-and-swap: write when the current tag is `expected` (None: absent) and return the new tag; else Conflict."""
+        ...
+
+    def fetch(self, key: str, to: Path) -> None:
+        """Download a large object to a file, whole or not at all. Raises StorageError when there is none."""
+        ...
+
+    def list(self, prefix: str) -> list[str]:
+        """Keys that begin with `prefix`, sorted."""
+        ...
+
+
+class ChannelPort(Protocol):
+    """Reads and moves the channel of a model."""
+
+    def read(self, model: str) -> tuple[Channel, str] | None:
+        """The channel and its tag for `swap`, or None."""
+        ...
+
+    def swap(self, channel: Channel, *, expected: str | None) -> str:
+        """Move the channel when its tag still is `expected` (None: absent). Raises Conflict."""
+        ...

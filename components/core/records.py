@@ -1,0 +1,281 @@
+"""The records that travel between stages: small, frozen, JSON; paths, ids and hashes, never tensors."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode, PretrainedBrief
+from components.core.noise import NoiseInput
+from components.core.record import Record
+
+Tier = Literal["tiny", "small", "medium", "large"]
+Verdict = Literal["pass", "fail", "undecided"]
+
+
+class Facts(Record):
+    """The brief made concrete."""
+
+    modality: Modality
+    goal: Goal
+    conditioning: Conditioning
+    items: int | None
+    side: int | None  # pixels of the longer edge
+    channels: int | None
+    classes: int
+    tier: Tier
+    tier_because: str
+    device: Literal["cpu", "cuda"]
+    usd: float | None
+    gpu_hours: float | None
+    minutes: float | None
+    latency_ms: float | None
+    batch: int
+    require: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    pretrained: PretrainedBrief | None = None
+
+
+class Reason(Record):
+    """Why: the rule's id, a sentence, and where the rule comes from."""
+
+    rule: str
+    text: str
+    source: str
+
+
+class Rejected(Record):
+    """A family that was not chosen, and why."""
+
+    family: FamilyName
+    rule: str
+    text: str
+    source: str
+
+
+class PolicyWarning(Record):
+    """A known mistake ahead, with its fix."""
+
+    code: str
+    text: str
+    fix: str
+    source: str
+
+
+class Figure(Record):
+    """One estimated number and where it comes from."""
+
+    value: float
+    unit: str
+    basis: str
+
+
+class Estimate(Record):
+    """What the choice will cost: each figure says its basis."""
+
+    training_s: Figure
+    memory_gb: Figure
+    cost_usd: Figure
+    latency_ms: Figure
+
+
+class Decision(Record):
+    """Family + variant + mode + delivery, with reasons, rejected options, warnings and an estimate."""
+
+    family: FamilyName
+    variant: str
+    mode: Mode
+    delivery: Delivery
+    reasons: tuple[Reason, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[PolicyWarning, ...]
+    estimate: Estimate
+    overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
+
+
+class Dataset(Record):
+    """A DVC-versioned folder at a revision. `path` is where its prepared files can be read on this machine."""
+
+    name: str
+    path: str
+    repo: str
+    rev: str
+    md5: str
+    modality: Modality
+    shape: tuple[int, int, int]  # height, width, channels
+    count: int
+    classes: tuple[str, ...]
+    splits: dict[Literal["train", "validation", "test"], int]
+    mean: tuple[float, ...]  # per channel, of [0, 255]
+    std: tuple[float, ...]
+    quarantined: int = 0
+
+
+class DataSpec(Record):
+    """What a family must know of the data: the shape of one item and its classes. Data units are floats in [-1, 1], NCHW."""
+
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...] = ()
+    conditional: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+
+class Checkpoint(Record):
+    """The best weights of one training run: a folder of safetensors and JSON, tied to one MLflow run."""
+
+    path: str  # folder with weights.safetensors (EMA weights of the best step)
+    sha256: str  # of weights.safetensors
+    family: FamilyName
+    variant: str
+    config: dict[str, Any]
+    spec: DataSpec
+    dataset_md5: str
+    run_id: str
+    step: int
+    steps_total: int
+    train_s: float
+    quality: float  # the quality signal at the best step; lower is better
+    stopped_by: Literal["budget", "steps", "diverged"]
+
+
+class Metric(Record):
+    """A measured value with its bootstrap interval and the number of samples behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    better: Literal["lower", "higher", "neither"] = "neither"
+
+
+class Protocol(Record):
+    """How a scorecard was measured. Numbers from different protocols are never compared."""
+
+    extractor: str
+    extractor_sha256: str
+    dataset_md5: str
+    reference_split: str
+    reference_count: int
+    samples: int
+    resizer: str
+    seed: int
+    bootstrap: int
+    level: float  # of the intervals
+    version: int = 1
+
+
+class Scorecard(Record):
+    """Measured metrics of one artifact under one protocol."""
+
+    subject: str  # what was measured: onnx:SHA256 or torch:SHA256
+    protocol: Protocol
+    metrics: dict[str, Metric]
+    device: str
+
+
+class GateVerdict(Record):
+    """What one gate says."""
+
+    gate: str
+    verdict: Verdict
+    value: float
+    low: float
+    high: float
+    threshold: float
+    text: str
+
+
+class GateReport(Record):
+    """All gates of one candidate. `verdict` is pass only when every gate passes."""
+
+    verdict: Verdict
+    gates: tuple[GateVerdict, ...]
+    champion: str | None  # bundle SHA-256 of the champion it was compared with
+
+
+class FileDigest(Record):
+    """One file of a bundle."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+class Lineage(Record):
+    """Where a bundle comes from."""
+
+    run_id: str
+    brief_sha256: str
+    dataset_md5: str
+    dataset_rev: str
+    checkpoint_sha256: str
+    decision: Decision
+    genwright: str  # version
+    teacher: str | None = None
+
+
+class Bundle(Record):
+    """What is served. This record is bundle.json; its SHA-256 is the bundle's address."""
+
+    format: Literal[1] = 1
+    model: str
+    family: FamilyName
+    variant: str
+    spec: DataSpec
+    noise: tuple[NoiseInput, ...]
+    condition: str | None  # name of the class-index input (int64, shape [batch]), if the graph has one
+    output: str  # name of the image output: float32 [batch, C, H, W] in [-1, 1]
+    opset: int
+    max_batch: int
+    files: tuple[FileDigest, ...]
+    lineage: Lineage
+    scorecard: Scorecard
+    gates: GateReport
+
+
+class StoredBundle(Record):
+    """A bundle in an object store."""
+
+    sha256: str
+    uri: str
+    bundle: Bundle
+
+
+class Release(Record):
+    """A registered model version in MLflow."""
+
+    model: str
+    version: int
+    bundle_sha256: str
+    bundle_uri: str
+    run_id: str
+    aliases: tuple[str, ...] = ()
+
+
+class LedgerEntry(Record):
+    """One promotion or rollback."""
+
+    sequence: int
+    model: str
+    action: Literal["promote", "rollback"]
+    from_version: int | None
+    to_version: int
+    from_bundle: str | None
+    to_bundle: str
+    who: str
+    when: str  # ISO 8601, UTC
+    why: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class Channel(Record):
+    """The one small object that names the bundle being served; changed only by compare-and-swap."""
+
+    model: str
+    version: int
+    bundle_sha256: str
+    sequence: int  # of the ledger entry that put it here
