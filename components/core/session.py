@@ -51,7 +51,7 @@ class GraphSampler:
             providers.insert(0, "CUDAExecutionProvider")
         try:
             self.session = ort.InferenceSession(path, options, providers=providers)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime raises its own untyped errors
+        except Exception as error:
             raise BundleError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
         self.subject = f"onnx:{sha256_of(path)}"
         self.noise = tuple(noise)
@@ -62,8 +62,8 @@ class GraphSampler:
     def run(self, feeds: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
         """The raw graph: named inputs to x_NCHW in data units."""
         try:
-            (x_NCHW,) = self.session.run([self.output], feeds)
-        except Exception as error:  # noqa: BLE001 - as above
+            x_NCHW: npt.NDArray[np.float32] = self.session.run([self.output], feeds)[0]
+        except Exception as error:
             raise BundleError(f"{self.subject[:17]}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
         return x_NCHW
 
