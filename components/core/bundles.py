@@ -1,0 +1,89 @@
+"""A bundle on disk: bundle.json, the files it names, and nothing else. Its address is the SHA-256 of bundle.json's bytes.
+
+Whoever opens a bundle (delivery, the server) comes through `read_bundle`, so that one set of checks stands for all.
+"""
+
+import hashlib
+import re
+import stat
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.core.errors import BundleError
+from components.core.files import sha256_of, write_whole
+from components.core.record import first_complaint
+from components.core.records import Bundle, FileDigest
+
+BUNDLE_JSON = "bundle.json"
+MODEL_ONNX = "model.onnx"
+JSON_LIMIT_BYTES = 4 << 20
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def seal_bundle(folder: Path, bundle: Bundle) -> str:
+    """Write bundle.json beside the files it names and return the bundle's address."""
+    write_whole(folder / BUNDLE_JSON, bundle.canonical())
+    return bundle.digest()
+
+
+def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundle:
+    """The record in the bytes of a bundle.json. Raises BundleError unless they are its canonical form and hash to `sha256`."""
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise BundleError(f"{where}: its SHA-256 is {found}, expected {sha256}", do="fetch the bundle again")
+    try:
+        bundle = Bundle.model_validate_json(data)
+    except ValidationError as error:
+        raise BundleError(f"{where}: not a bundle: {first_complaint(error)}") from error
+    if bundle.canonical() != data:
+        raise BundleError(f"{where}: not in canonical form (sorted keys, no spaces), so its address would not be unique")
+    names = [file.name for file in bundle.files]
+    if bad := next((name for name in names if name == BUNDLE_JSON or not FILE_NAME.fullmatch(name)), None):
+        raise BundleError(f"{where}: file name {bad!r}", allowed="letters, digits, '.', '_' and '-', not bundle.json")
+    if len(set(names)) < len(names) or MODEL_ONNX not in names:
+        raise BundleError(f"{where}: it names the files {names}", allowed=f"each name once, {MODEL_ONNX} among them")
+    return bundle
+
+
+def read_bundle(folder: Path, *, sha256: str | None = None) -> Bundle:
+    """Read and verify a bundle: every digest and size, regular files only, nothing else in the folder.
+
+    `sha256` is the expected address. Raises BundleError with one line that names the first file that is wrong.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such bundle folder")
+    try:
+        _check_regular(folder / BUNDLE_JSON)
+        if (folder / BUNDLE_JSON).stat().st_size > JSON_LIMIT_BYTES:
+            raise BundleError(f"{folder / BUNDLE_JSON}: larger than {JSON_LIMIT_BYTES} bytes")
+        bundle = parse_bundle((folder / BUNDLE_JSON).read_bytes(), where=str(folder / BUNDLE_JSON), sha256=sha256)
+        known = {BUNDLE_JSON, *(file.name for file in bundle.files)}
+        if extra := sorted(path.name for path in folder.iterdir() if path.name not in known):
+            raise BundleError(f"{folder / extra[0]}: not a file of this bundle", do="remove it or fetch the bundle again")
+        for file in bundle.files:
+            _check_file(folder / file.name, file)
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    return bundle
+
+
+def _check_file(path: Path, file: FileDigest) -> None:
+    _check_regular(path)
+    if (size_bytes := path.stat().st_size) != file.size_bytes:
+        raise BundleError(f"{path}: {size_bytes} bytes, expected {file.size_bytes}", do="fetch the bundle again")
+    if (found := sha256_of(path)) != file.sha256:
+        raise BundleError(f"{path}: its SHA-256 is {found}, expected {file.sha256}", do="fetch the bundle again")
+
+
+def _check_regular(path: Path) -> None:
+    # A link could point outside the bundle, or be changed from outside after the check.
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing", do="fetch the bundle again") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: not a regular file")
+    if status.st_nlink != 1:
+        raise BundleError(f"{path}: has {status.st_nlink} hard links; a bundle's files belong to it alone", do="copy it instead")

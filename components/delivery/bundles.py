@@ -1,0 +1,98 @@
+"""Bundles in an object store, under bundles/<sha256>/<file>. bundle.json is put last: while it is absent, so is the bundle."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from components.core.bundles import BUNDLE_JSON, SHA256, parse_bundle, read_bundle
+from components.core.errors import BundleError, disk_error
+from components.core.files import write_whole
+from components.core.protocols import ObjectStore
+from components.core.records import Bundle, StoredBundle
+
+__all__ = ["fetch_bundle", "put_bundle", "read_bundle"]
+
+
+def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
+    """Verify the bundle in `folder` and store it under its address. Killed half-way, running it again finishes the job.
+
+    Raises BundleError when the folder is not what its bundle.json says, or the store holds other bytes under that address.
+    """
+    bundle = read_bundle(folder)
+    prefix = f"bundles/{bundle.digest()}"
+    for file in bundle.files:
+        store.put_if_absent(f"{prefix}/{file.name}", folder / file.name)
+    key = f"{prefix}/{BUNDLE_JSON}"
+    if not store.put_if_absent(key, bundle.canonical()):
+        held = store.get(key)
+        if held is None or held[0] != bundle.canonical():
+            raise BundleError(
+                f"{store.uri}/{key}: the store holds other bytes under this address", do="remove them and put again"
+            )
+    return StoredBundle(sha256=bundle.digest(), uri=f"{store.uri}/{prefix}", bundle=bundle)
+
+
+def fetch_bundle(store: ObjectStore, sha256: str, to: Path) -> Path:
+    """Download a bundle into the folder `to`, verify it, and return its own folder, `to`/<sha256>.
+
+    A copy that is already there and intact is used as it is; a damaged one is replaced. Raises BundleError, StorageError.
+    """
+    if not SHA256.fullmatch(sha256):
+        raise BundleError(f"bundle {sha256[:80]!r}", allowed="64 hexadecimal digits")
+    target = to / sha256
+    if _intact(target, sha256):
+        return target
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=to) as name:
+            arriving = Path(name, sha256)
+            arriving.mkdir()
+            _download(store, sha256, arriving)
+            read_bundle(arriving, sha256=sha256)
+            _place(arriving, target, sha256=sha256, spare=Path(name, "replaced"))
+    except OSError as error:
+        raise disk_error(error, target) from error
+    return target
+
+
+def _download(store: ObjectStore, sha256: str, to: Path) -> Bundle:
+    prefix = f"bundles/{sha256}/"
+    record = store.get(prefix + BUNDLE_JSON)
+    if record is None:
+        raise BundleError(f"{store.uri}/{prefix}: no such bundle")
+    bundle = parse_bundle(record[0], where=f"{store.uri}/{prefix}{BUNDLE_JSON}", sha256=sha256)
+    known = {prefix + BUNDLE_JSON, *(prefix + file.name for file in bundle.files)}
+    if extra := set(store.list(prefix)) - known:
+        raise BundleError(f"{store.uri}/{min(extra)}: not a file of this bundle", do="remove it from the store")
+    write_whole(to / BUNDLE_JSON, record[0])
+    for file in bundle.files:
+        store.fetch(prefix + file.name, to / file.name)
+    return bundle
+
+
+def _intact(folder: Path, sha256: str) -> bool:
+    try:
+        read_bundle(folder, sha256=sha256)
+    except BundleError:
+        return False
+    return True
+
+
+def _place(arriving: Path, target: Path, *, sha256: str, spare: Path) -> None:
+    """Move the verified folder to its place. Another process may be doing the same: an intact copy there is as good."""
+    for _ in range(3):
+        try:
+            arriving.rename(target)
+        except OSError:
+            if not target.exists() and not target.is_symlink():
+                raise
+        else:
+            return
+        if _intact(target, sha256):
+            return
+        if target.is_dir() and not target.is_symlink():
+            target.rename(spare)
+            shutil.rmtree(spare)
+        else:
+            target.unlink()
+    raise BundleError(f"{target}: another process keeps replacing it", do="end that process and try again")
