@@ -1,0 +1,50 @@
+"""`python -m components.data prepare SOURCE --to FOLDER`: the command of the stages in dvc.yaml."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.core.errors import GenwrightError
+from components.data.prepare import QUARANTINE_MAX, prepare
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Empty options count as not given, so that a stage may pass on unset variables."""
+    parser = argparse.ArgumentParser(prog="python -m components.data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    options = commands.add_parser("prepare", help="write shards and dataset.json")
+    options.add_argument("source")
+    options.add_argument("--to", type=Path, required=True)
+    options.add_argument("--side", type=int)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--limit", type=int)
+    options.add_argument("--quarantine-max", type=float, default=QUARANTINE_MAX)
+    options.add_argument("--mirror", default="")
+    options.add_argument("--cache", default="")
+    given = parser.parse_args(arguments)
+    try:
+        manifest = prepare(
+            given.source,
+            given.to,
+            side=given.side,
+            seed=given.seed,
+            limit_items=given.limit,
+            quarantine_max=given.quarantine_max,
+            mirror=given.mirror or None,
+            cache=Path(given.cache or ".genwright/cache"),
+        )
+    except GenwrightError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    height, width, channels = manifest.shape
+    sys.stdout.write(
+        f"{given.to}: {manifest.count} items of {height}x{width}x{channels}, {manifest.quarantine.count} in quarantine\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

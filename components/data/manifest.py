@@ -1,0 +1,68 @@
+"""dataset.json: what a prepared folder holds. Nothing in it depends on when, where or by whom it was prepared."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from components.core.errors import DataError
+from components.core.record import Record, first_complaint
+from components.data.splits import Split
+
+MANIFEST = "dataset.json"
+QUARANTINE = "quarantine.jsonl"
+FORMAT = 1  # raise it whenever the same input gives other bytes
+
+
+class Shard(Record):
+    """One file of uint8 [count, H, W, C] and, for a set with classes, one of int64 [count] beside it."""
+
+    file: str
+    count: int
+    size_bytes: int
+    sha256: str
+    labels_file: str | None = None
+    labels_size_bytes: int = 0
+    labels_sha256: str | None = None
+
+
+class Quarantine(Record):
+    """Items that could not be used: how many, why, and how many are allowed. quarantine.jsonl names each."""
+
+    count: int
+    share_max: float
+    reasons: dict[str, int]
+
+
+class Manifest(Record):
+    """A prepared dataset."""
+
+    format: Literal[1] = 1
+    source: str
+    modality: Literal["image"] = "image"
+    count: int
+    shape: tuple[int, int, int]  # H, W, C
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    splits: dict[Split, int]
+    mean: tuple[float, ...]  # per channel of the training items, of [0, 255]
+    std: tuple[float, ...]
+    seed: int
+    resizer: str | None  # None: the items are as the source gives them
+    quarantine: Quarantine
+    shards: dict[Split, tuple[Shard, ...]]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a prepared folder's dataset.json. Raises DataError."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder}: not a prepared dataset, it has no {MANIFEST}", do=f"run genwright data prepare SOURCE --to {folder}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}", do="give it read permission") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: damaged: {first_complaint(error)}", do="prepare or fetch the dataset again") from error

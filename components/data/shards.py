@@ -1,0 +1,109 @@
+"""Prepared splits as memory maps: indexable at random without being held in memory.
+
+N items, H, W pixels, C channels.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError
+from components.core.files import sha256_of
+from components.core.protocols import Images
+from components.data.manifest import Manifest, Shard, read_manifest
+from components.data.splits import SPLITS, Split
+
+OPEN_SHARDS = 256  # each memory map holds a file descriptor; systems allow about 1,024
+AGAIN = "prepare or fetch the dataset again"
+
+
+class ShardedSplit:
+    """One split of a prepared dataset: a core.protocols.ImageSplit. Pickles as its path, for data loader workers."""
+
+    def __init__(self, folder: Path, split: Split, manifest: Manifest) -> None:
+        self.folder = folder
+        self.split = split
+        self.shape = manifest.shape
+        self.shards = manifest.shards[split]
+        self.starts = np.cumsum([0, *(shard.count for shard in self.shards)])
+        self.labels = self._labels() if manifest.classes else None
+        self._map = lru_cache(maxsize=OPEN_SHARDS)(self._open)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open_split, (self.folder, self.split)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        """The images at `indices`, uint8 [len(indices), H, W, C]. Raises IndexError outside 0 .. N - 1, DataError."""
+        indices = np.asarray(indices, np.int64)
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"indices {indices.min()} to {indices.max()} of {len(self)} items")
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        owners = np.searchsorted(self.starts, indices, side="right") - 1
+        for owner in np.unique(owners):
+            of_owner = owners == owner
+            images[of_owner] = self._map(int(owner))[indices[of_owner] - self.starts[owner]]
+        return images
+
+    def _open(self, at: int) -> npt.NDArray[np.uint8]:
+        shard = self.shards[at]
+        return _mapped(self.folder / shard.file, (shard.count, *self.shape), np.dtype(np.uint8))  # type: ignore[return-value]
+
+    def _labels(self) -> npt.NDArray[np.int64]:
+        parts = [_mapped(self.folder / str(shard.labels_file), (shard.count,), np.dtype(np.int64)) for shard in self.shards]
+        return np.concatenate([np.array(part, np.int64) for part in parts]) if parts else np.zeros(0, np.int64)
+
+
+def open_split(folder: Path | str, split: Split) -> ShardedSplit:
+    """Open one split of a prepared folder. Checks that each file is there, of its size and kind, without reading it all.
+
+    Raises DataError for a folder that is no prepared dataset, and for a missing, truncated or corrupt shard.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if split not in manifest.shards:
+        raise DataError(f"{folder}: no split {split!r}", allowed=", ".join(SPLITS))
+    for shard in manifest.shards[split]:
+        _check(folder, shard, manifest)
+    return ShardedSplit(folder, split, manifest)
+
+
+def verify(folder: Path) -> Manifest:
+    """Read every byte of a prepared folder and compare it with dataset.json. Raises DataError for the first that differs."""
+    manifest = read_manifest(folder)
+    for shards in manifest.shards.values():
+        for shard in shards:
+            _check(folder, shard, manifest)
+            for name, sha256 in ((shard.file, shard.sha256), (shard.labels_file, shard.labels_sha256)):
+                if name and sha256_of(folder / name) != sha256:
+                    raise DataError(f"{folder / name}: corrupt: its SHA-256 is not the one in dataset.json", do=AGAIN)
+    return manifest
+
+
+def _check(folder: Path, shard: Shard, manifest: Manifest) -> None:
+    expected: list[tuple[str, int, tuple[int, ...], np.dtype[np.generic]]] = [
+        (shard.file, shard.size_bytes, (shard.count, *manifest.shape), np.dtype(np.uint8))
+    ]
+    if manifest.classes:
+        expected.append((str(shard.labels_file), shard.labels_size_bytes, (shard.count,), np.dtype(np.int64)))
+    for name, size_bytes, shape, dtype in expected:
+        path = folder / name
+        if not path.is_file():
+            raise DataError(f"{path}: missing", do=AGAIN)
+        if path.stat().st_size != size_bytes:
+            raise DataError(f"{path}: corrupt: {path.stat().st_size} bytes instead of {size_bytes}", do=AGAIN)
+        _mapped(path, shape, dtype)
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    try:
+        array: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: corrupt: {error}", do=AGAIN) from error
+    if array.shape != shape or array.dtype != dtype:
+        raise DataError(f"{path}: corrupt: {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}", do=AGAIN)
+    return array

@@ -1,0 +1,99 @@
+"""An npz with `images`, uint8 [N, H, W] or [N, H, W, C], and optional `labels` [N]; the images are streamed out of it.
+
+N items, H, W pixels, C channels (1 or 3).
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError
+from components.data.images import MAX_PIXELS
+from components.data.progress import Advance
+from components.data.sources.item import Item, Survey
+from components.data.sources.survey import numbers_first
+
+WANTED = "`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels` [N] of whole numbers or text"
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class Npz:
+    """Images without names: item k is image k."""
+
+    path: Path
+    kind: str = "npz"
+
+    @property
+    def where(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def survey(self, advance: Advance) -> Survey:
+        """The arrays' headers and the labels. Raises DataError for arrays of another kind."""
+        with self._opened() as archive, _array(archive, "images") as (_, shape):
+            labels = self._labels(archive, shape[0])
+        classes = tuple(sorted(set(labels), key=numbers_first)) if labels else ()
+        index = {name: at for at, name in enumerate(classes)}
+        return Survey(count=shape[0], size=(shape[1], shape[2]), channels=shape[3], classes=classes, index=index)
+
+    def items(self) -> Iterator[Item]:
+        """In the order of the array."""
+        with self._opened() as archive, _array(archive, "images") as (stream, shape):
+            labels = self._labels(archive, shape[0])
+            row_bytes = shape[1] * shape[2] * shape[3]
+            for at in range(shape[0]):
+                row = stream.read(row_bytes)
+                if len(row) != row_bytes:
+                    raise DataError(f"{self.path}: images end after {at} of {shape[0]}", do="write it again")
+                pixels = np.frombuffer(row, np.uint8).reshape(shape[1:])
+                yield Item(name=f"{at}", read=partial(np.array, pixels), label=labels[at] if labels else None)
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                yield archive
+        except DAMAGED as error:
+            raise DataError(f"{self.path}: not a usable npz: {error}", allowed=WANTED) from error
+
+    def _labels(self, archive: zipfile.ZipFile, count: int) -> list[str]:
+        if "labels.npy" not in archive.namelist():
+            return []
+        with archive.open("labels.npy") as stream:
+            shape, _, dtype = _header(stream)
+            if shape != (count,) or dtype.kind not in "iuU":
+                raise ValueError(f"labels are {dtype} {list(shape)} for {count} images")
+            labels: npt.NDArray[np.generic] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
+        return [str(label) for label in labels.tolist()]
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, Fortran order and kind of the array that begins here."""
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return reader(stream)
+
+
+@contextmanager
+def _array(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], tuple[int, int, int, int]]]:
+    """A stream that stands at the first byte of an array, and its shape [N, H, W, C]. Raises ValueError for a wrong kind."""
+    member = f"{name}.npy"
+    if member not in archive.namelist():
+        raise ValueError(f"it holds {', '.join(archive.namelist()) or 'nothing'}")
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(stream)
+        shape = (*shape, 1) if len(shape) == 3 else shape
+        if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3):
+            raise ValueError(f"{name} are {dtype} {list(shape)}{' in Fortran order' if fortran else ''}")
+        if not 0 < shape[1] * shape[2] <= MAX_PIXELS or int(np.prod(shape)) > archive.getinfo(member).file_size:
+            raise ValueError(f"{name} are {list(shape)}, which does not fit the file")
+        yield stream, shape

@@ -1,0 +1,77 @@
+"""What a source gives: items, one after another, and a survey of them all. Neither holds the set in memory.
+
+H, W pixels; C channels, 1 (grey) or 3 (red, green, blue).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import DataError
+from components.data.progress import Advance
+from components.data.splits import Split
+
+Pixels = npt.NDArray[np.uint8]  # [H, W, C]
+MAX_FILE_BYTES = 256 << 20
+
+
+class Unreadable(DataError):
+    """One item that cannot be used; it goes into quarantine under `reason`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture, not read yet. `read` must be called before the next item is asked for.
+
+    `label` is the class as the source writes it, `folder` the folder it lies in: the class where no item has a label.
+    """
+
+    name: str
+    read: Callable[[], Pixels | bytes]  # pixels, or an encoded picture; raises Unreadable
+    label: str | None = None
+    folder: str | None = None
+    split: Split | None = None  # where the source has an official one
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What must be known before the first item is written."""
+
+    count: int
+    size: tuple[int, int] | None  # H, W of every item; None: they differ
+    channels: int
+    classes: tuple[str, ...] = ()
+    index: dict[str, int] | None = None  # an item's label or folder -> its class
+    mixed: str = ""  # two different sizes, for the message
+
+    def class_of(self, item: Item) -> int | None:
+        """The class index of an item, None for a set without classes. Raises Unreadable for one that the survey skipped."""
+        if not self.classes:
+            return None
+        key = item.label if item.label is not None else item.folder
+        found = (self.index or {}).get(key or "")
+        if found is None:
+            raise Unreadable("no-class", "no class could be read")
+        return found
+
+
+class Source(Protocol):
+    """A place that pictures come from."""
+
+    @property
+    def kind(self) -> str: ...  # for dataset.json
+
+    @property
+    def where(self) -> str: ...  # for messages
+
+    def survey(self, advance: Advance) -> Survey: ...
+
+    def items(self) -> Iterator[Item]: ...

@@ -1,0 +1,97 @@
+"""Tars of pictures and WebDataset tars, read as streams: nothing is unpacked to disk.
+
+A WebDataset sample is a run of members that share their name up to the first dot: `000017.jpg`, `000017.cls`. Without any
+`.cls` the folders inside are the classes. Layout: https://github.com/webdataset/webdataset.
+"""
+
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from components.core.errors import DataError
+from components.data.images import SUFFIXES
+from components.data.progress import Advance
+from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
+from components.data.sources.survey import check_member, is_hidden, survey_encoded
+
+DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
+MAX_LABEL_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Tars:
+    """One tar (plain, gz, bz2, xz) or the shards of a set, in order."""
+
+    paths: tuple[Path, ...]
+    kind: str = "image-tar"
+
+    @property
+    def where(self) -> str:
+        """The path."""
+        return str(self.paths[0])
+
+    def survey(self, advance: Advance) -> Survey:
+        """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
+        found = survey_encoded(self.items(), where=self.where, advance=advance)
+        if not found.count:
+            raise DataError(f"{self.where}: no pictures in it", allowed=" ".join(sorted(SUFFIXES)))
+        return found
+
+    def items(self) -> Iterator[Item]:
+        """In the order of the archives. One picture is held at a time."""
+        for path in self.paths:
+            try:
+                yield from _samples(path)
+            except DAMAGED as error:
+                raise DataError(f"{path}: a damaged tar: {error}", do="pack or download it again") from error
+
+
+def _samples(path: Path) -> Iterator[Item]:
+    """Pictures with the label of their sample, whichever of the two comes first."""
+    waiting: Item | None = None
+    sample, label = "", None
+    for inside, data in _members(path):
+        key = str(inside.parent / inside.name.partition(".")[0])
+        if key != sample:
+            if waiting:
+                yield waiting
+            waiting, sample, label = None, key, None
+        if inside.name.endswith(".cls"):
+            label = data.decode("utf-8", "replace").strip()
+            waiting = waiting and replace(waiting, label=label)
+        elif inside.suffix.lower() in SUFFIXES:
+            if waiting:
+                yield waiting
+            parent = "" if inside.parent == PurePosixPath() else str(inside.parent)
+            waiting = Item(name=f"{path.name}/{inside}", read=_reader(data), label=label, folder=parent)
+    if waiting:
+        yield waiting
+
+
+def _reader(data: bytes) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if len(data) > MAX_FILE_BYTES:
+            raise Unreadable("oversized", f"more than {MAX_FILE_BYTES >> 20} MiB")
+        return data
+
+    return read
+
+
+def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Pictures and labels of a tar, each read whole up to the limit. Raises DataError for a member that points outside."""
+    with tarfile.open(path, "r|*", errorlevel=2) as tar:
+        for member in tar:
+            inside = check_member(member.name, where=str(path))
+            if member.islnk() or member.issym():
+                check_member(member.linkname, where=str(path))
+            if member.isfile() and not is_hidden(inside):
+                limit = MAX_LABEL_BYTES if inside.name.endswith(".cls") else MAX_FILE_BYTES + 1
+                if (limit == MAX_LABEL_BYTES or inside.suffix.lower() in SUFFIXES) and (stream := tar.extractfile(member)):
+                    data = stream.read(limit)
+                    if len(data) < min(limit, member.size):
+                        raise tarfile.ReadError(f"it ends inside {member.name}")
+                    yield inside, data
+            tar.members = []  # type: ignore[attr-defined]  # else it keeps a record of every member it has passed
