@@ -1,0 +1,120 @@
+"""Facts in, one Decision out: hard constraints, then the goal, the chart, the budget table, the default.
+
+What is decided stands in the tables (rules/*.yaml); this file asks them in order and writes down what they say.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from components.core.brief import OverrideBrief
+from components.core.card import Card
+from components.core.records import Decision, Facts, PolicyWarning, Reason, Rejected
+from components.policy.candidates import Field, narrow
+from components.policy.choose import Chooser, Plan, first
+from components.policy.conditions import FAMILIES, Value, matches
+from components.policy.estimate import Pick, estimate, passes
+from components.policy.evidence import Evidence, weigh
+from components.policy.override import force
+from components.policy.situation import fill, situation
+from components.policy.tables import Tables, load_tables
+
+
+def decide(
+    facts: Facts,
+    *,
+    cards: Mapping[tuple[str, str], Card],
+    override: OverrideBrief | None = None,
+    scorecards: Sequence[Evidence] = (),
+    tables: Tables | None = None,
+    usd_per_gpu_hour: float = 2.0,
+) -> Decision:
+    """Choose family, variant, mode and delivery, and say why.
+
+    `cards` are those of the variants that are built; others may be chosen from the plan. `scorecards` are measurements made
+    here. Raises BriefError when the brief asks for what no family can do, or forces what a hard constraint forbids.
+    """
+    tables = tables or load_tables()
+    now = situation(facts, tables)
+    field = narrow(now, tables, cards)
+    chooser = Chooser(facts, tables, field, now | _start(now, field))
+    own = weigh(chooser, chooser.prior(), scorecards)
+    forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
+    plan = force(chooser, own, override) if override is not None and forced else own
+    return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour)
+
+
+def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
+    """Whether the pretrained model is of use: its family is among what the hard constraints and the goal leave."""
+    useful = now["pretrained_family"] in field.leaves
+    return {"start": now["pretrained"] if useful else "none", "builds_on_family": now["pretrained_family"] if useful else "none"}
+
+
+def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: float) -> Decision:
+    facts, tables = chooser.facts, chooser.tables
+    pick = Pick(plan.family, plan.variant, chooser.field.everything[plan.key], plan.mode, plan.delivery)
+    cost = estimate(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
+    overridden = own.words if plan.words != own.words else None
+    limit = facts.latency_ms
+    goal = tables.goals[facts.goal]
+    now: dict[str, Value] = plan.now | {
+        "passes": passes(facts, tables.estimate, pick),
+        "serve_ms": cost.latency_ms.value,
+        "latency_fits": limit is None or cost.latency_ms.value <= limit,
+        "appetite": pick.row.appetite,
+        "below_appetite": facts.items is not None and facts.items < pick.row.appetite,
+        "side_max": pick.row.side_max,
+        "beyond_side": not chooser.reaches(pick.row),
+        "goal_met": plan.family in goal.leaves,
+        "goal_never": plan.family in goal.never,
+        "forced": overridden is not None,
+        "forced_to": plan.words,
+        "would_choose": own.words,
+    }
+    return Decision(
+        family=plan.family,
+        variant=plan.variant,
+        mode=plan.mode,
+        delivery=plan.delivery,
+        reasons=(*chooser.field.reasons, *plan.reasons, _tier(chooser), *_notes(chooser, now)),
+        rejected=_rejected(chooser, plan, own, now),
+        warnings=_warnings(tables, now),
+        estimate=cost,
+        overridden=overridden,
+    )
+
+
+def _tier(chooser: Chooser) -> Reason:
+    facts, tables = chooser.facts, chooser.tables
+    return Reason(
+        rule=f"tier.{facts.tier}", text=f"{facts.tier} compute: {facts.tier_because}", source=tables.cite(tables.tiers.source)
+    )
+
+
+def _notes(chooser: Chooser, now: dict[str, Value]) -> list[Reason]:
+    return [chooser.reason(name, rule, now) for name, rule in chooser.tables.notes.items() if matches(rule.when, now)]
+
+
+def _rejected(chooser: Chooser, plan: Plan, own: Plan, now: dict[str, Value]) -> tuple[Rejected, ...]:
+    """Every other family: out by a hard constraint, by the brief's override, by a measurement, or by its table."""
+    override = Reason(rule="override", text="the policy would have chosen it", source=chooser.tables.cite(("design-brief",)))
+    special = {**({own.family: override} if own.family != plan.family else {}), **plan.instead, **chooser.field.out}
+    rejected = []
+    for family in FAMILIES:
+        if family == plan.family:
+            continue
+        why = special.get(family)
+        if why is None:
+            name, rule = first(chooser.tables.rejections[family], now)
+            why = chooser.reason(f"rejected.{family}.{name}", rule, now)
+        rejected.append(Rejected(family=family, rule=why.rule, text=why.text, source=why.source))
+    return tuple(rejected)
+
+
+def _warnings(tables: Tables, now: dict[str, Value]) -> tuple[PolicyWarning, ...]:
+    found: dict[str, PolicyWarning] = {}
+    for name, rule in tables.warnings.items():
+        code = rule.code or name
+        if code not in found and matches(rule.when, now):
+            found[code] = PolicyWarning(
+                code=code, text=fill(rule.text, now), fix=fill(rule.fix, now), source=tables.cite(rule.source)
+            )
+    return tuple(found.values())

@@ -1,0 +1,93 @@
+"""From a brief to Facts: what is measured outranks what is declared, and a budget becomes a tier."""
+
+from typing import Literal
+
+from components.core.brief import Brief, ComputeBrief
+from components.core.errors import BriefError
+from components.core.records import Dataset, Facts, Tier
+from components.policy.tables import Tables, load_tables
+
+
+def facts(
+    brief: Brief,
+    *,
+    dataset: Dataset | None,
+    device: Literal["cpu", "cuda"],
+    usd_per_gpu_hour: float = 2.0,
+    tables: Tables | None = None,
+) -> Facts:
+    """The brief made concrete. `device` is already resolved from auto; `usd_per_gpu_hour` prices a budget given in hours.
+
+    Raises BriefError when neither the data nor the brief says how much there is, or when the two contradict each other.
+    """
+    tier, because = tier_of(brief.compute, device=device, usd_per_gpu_hour=usd_per_gpu_hour, tables=tables or load_tables())
+    if dataset is not None:
+        _check_dataset(brief, dataset)
+    items, side = _size(brief, dataset)
+    return Facts(
+        modality=brief.modality,
+        goal=brief.goal,
+        conditioning=brief.conditioning,
+        items=items,
+        side=side,
+        channels=dataset.shape[2] if dataset else None,
+        classes=len(dataset.classes) if dataset else 0,
+        tier=tier,
+        tier_because=because,
+        device=device,
+        usd=brief.compute.usd,
+        gpu_hours=brief.compute.gpu_hours,
+        minutes=brief.compute.minutes,
+        latency_ms=brief.serving.latency_ms,
+        batch=brief.serving.batch,
+        require=brief.require,
+        accept=brief.accept,
+        pretrained=brief.pretrained,
+    )
+
+
+def tier_of(
+    compute: ComputeBrief, *, device: Literal["cpu", "cuda"], usd_per_gpu_hour: float, tables: Tables
+) -> tuple[Tier, str]:
+    """The compute tier, and from what it follows: the stated USD, else the priced GPU hours, else the device."""
+    if compute.usd is not None:
+        return _priced(compute.usd, tables), f"compute.usd: {compute.usd:,g}"
+    if compute.gpu_hours is not None:
+        usd = compute.gpu_hours * usd_per_gpu_hour
+        return _priced(
+            usd, tables
+        ), f"compute.gpu_hours: {compute.gpu_hours:,g} at {usd_per_gpu_hour:g} USD an hour: {usd:,g} USD"
+    name = "one GPU" if device == "cuda" else "a CPU"
+    return tables.tiers.device[device], f"no budget stated; the device is {name}"
+
+
+def _priced(usd: float, tables: Tables) -> Tier:
+    return next((tier for tier, bound in tables.tiers.bounds.items() if usd < bound), "large")
+
+
+def _size(brief: Brief, dataset: Dataset | None) -> tuple[int, int | None]:
+    """How many items there are, and the longer edge in pixels where an item has one."""
+    if dataset is not None:
+        pictures = brief.modality in ("image", "video")
+        return dataset.count, max(dataset.shape[:2]) if pictures else None
+    wanted = {"items": brief.data.items, "side": brief.data.side if brief.modality in ("image", "video") else 0}
+    missing = [key for key, value in wanted.items() if value is None]
+    if missing or brief.data.items is None:
+        raise BriefError(
+            f"data: {brief.data.path} is not prepared and {' and '.join(missing)} not declared",
+            do="prepare the data, or declare items: and side: under data: to plan without it",
+        )
+    return brief.data.items, brief.data.side
+
+
+def _check_dataset(brief: Brief, dataset: Dataset) -> None:
+    if dataset.modality != brief.modality:
+        raise BriefError(
+            f"modality: {brief.modality} given, but {brief.data.path} holds {dataset.modality}",
+            do=f"write modality: {dataset.modality}, or name other data",
+        )
+    if brief.conditioning == "class" and len(dataset.classes) < 2:
+        raise BriefError(
+            f"conditioning: class given, but {brief.data.path} has {len(dataset.classes)} classes",
+            do="write conditioning: none, or prepare data with labels (image folder: class = subfolder)",
+        )

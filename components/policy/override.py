@@ -1,0 +1,84 @@
+"""A forced choice: allowed unless it breaks a hard constraint; the policy still says what it would have chosen."""
+
+from components.core.brief import Delivery, FamilyName, OverrideBrief
+from components.core.errors import BriefError
+from components.core.records import Reason
+from components.policy.choose import Chooser, Plan
+
+TUNED_BY_LORA: tuple[FamilyName, ...] = ("diffusion", "autoregressive")
+SUBSECOND_MS = 1000
+
+
+def force(chooser: Chooser, own: Plan, override: OverrideBrief) -> Plan:
+    """The plan that the brief forces. Raises BriefError when it is impossible or a hard constraint forbids it."""
+    source = chooser.tables.cite(("design-brief",))
+    family, variant = _subject(chooser, own, override)
+    builds_on = chooser.now["pretrained_family"] == family
+    _check_mode(family, override, builds_on=builds_on, given=chooser.facts.pretrained is not None)
+    plan = chooser.complete(
+        family,
+        variant=variant,
+        mode=override.mode or (own.mode if family == own.family else None),
+        delivery=override.delivery,
+        builds_on=builds_on,
+        reasons=(Reason(rule="override", text="the brief forces this choice", source=source),),
+    )
+    _check_delivery(plan, chooser.facts.latency_ms)
+    if plan.words == own.words:
+        return own.because(Reason(rule="override.agrees", text="the brief forces what the policy chooses", source=source))
+    return plan
+
+
+def _subject(chooser: Chooser, own: Plan, override: OverrideBrief) -> tuple[FamilyName, str | None]:
+    """The forced family and variant; a variant alone names its family."""
+    field = chooser.field
+    if override.variant is None:
+        family = override.family or own.family
+        if family not in field.families:
+            raise BriefError(
+                f"override: family: {family} is impossible: {field.out[family].text}", allowed=", ".join(field.families), do=_DO
+            )
+        return family, own.variant if family == own.family else None
+    owners = [family for family, variant in field.everything if variant == override.variant]
+    if override.family not in (None, *owners) or not owners:
+        known = [f"{family}/{variant}" for family, variant in field.everything if override.family in (None, family)]
+        raise BriefError(f"override: variant: {override.variant} is unknown", allowed=", ".join(known), do=_DO)
+    family = override.family or (own.family if own.family in owners else owners[0])
+    if (family, override.variant) not in field.variants:
+        why = field.dropped[family, override.variant].text
+        allowed = [f"{left}/{variant}" for left, variant in field.variants]
+        raise BriefError(f"override: {family}/{override.variant} is impossible: {why}", allowed=", ".join(allowed), do=_DO)
+    return family, override.variant
+
+
+def _check_mode(family: FamilyName, override: OverrideBrief, *, builds_on: bool, given: bool) -> None:
+    if override.mode in ("finetune", "lora") and not builds_on:
+        what = f"the pretrained model is not a {family}" if given else "no pretrained model is given"
+        raise BriefError(
+            f"override: mode: {override.mode} is impossible: {what}",
+            allowed="scratch",
+            do=f"add pretrained: with family: {family}",
+        )
+    if override.mode == "lora" and family not in TUNED_BY_LORA:
+        raise BriefError(
+            f"override: mode: lora is not for {family}",
+            allowed="scratch, finetune",
+            do=f"LoRA is for {' and '.join(TUNED_BY_LORA)}",
+        )
+
+
+def _check_delivery(plan: Plan, latency_ms: float | None) -> None:
+    allowed: tuple[Delivery, ...] = ("one_pass",)
+    if plan.family == "autoregressive":
+        allowed = ("many_step",)
+    elif plan.family == "diffusion":
+        subsecond = latency_ms is not None and latency_ms < SUBSECOND_MS
+        allowed = ("few_step", "one_pass") if subsecond else ("many_step", "few_step", "one_pass")
+    if plan.delivery not in allowed:
+        limit = f" under {latency_ms:g} ms" if plan.family == "diffusion" else ""
+        raise BriefError(
+            f"override: delivery: {plan.delivery} is impossible for {plan.family}{limit}", allowed=", ".join(allowed), do=_DO
+        )
+
+
+_DO = "change or remove override in the brief"

@@ -1,0 +1,56 @@
+"""The situation the tables are asked about: the Facts, what follows from them, and what is chosen so far."""
+
+from string import Formatter
+from typing import Any
+
+from components.core.records import Facts
+from components.policy.conditions import Situation, Value
+from components.policy.estimate import diffusion_step_ms, piece_ms
+from components.policy.tables import Tables
+
+
+def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
+    """What is known before anything is chosen."""
+    pretrained = facts.pretrained
+    big_data = facts.items is not None and facts.items >= tables.tiers.items_big
+    step = diffusion_step_ms(facts, tables.estimate)
+    limit = facts.latency_ms if facts.latency_ms is not None else float("inf")
+    return {
+        "modality": facts.modality,
+        "goal": facts.goal,
+        "conditioning": facts.conditioning,
+        "tier": facts.tier,
+        "device": facts.device,
+        "items": facts.items,
+        "side": facts.side,
+        "classes": facts.classes,
+        "minutes": facts.minutes,
+        "usd": facts.usd,
+        "gpu_hours": facts.gpu_hours,
+        "latency_ms": facts.latency_ms,
+        "batch": facts.batch,
+        "data": "big" if big_data else "small",
+        "compute": "big" if facts.tier in tables.tiers.big else "small",
+        "pretrained": "none" if pretrained is None else "in_domain" if pretrained.in_domain else "general",
+        "pretrained_family": pretrained.family if pretrained else "none",
+        "likelihood": facts.goal == "likelihood" or "likelihood" in facts.require,
+        "invertibility": "invertibility" in facts.require,
+        "accepts_instability": "instability" in facts.accept,
+        "step_ms": step,
+        "one_step_fits": step <= limit,
+        "sequential_fits": piece_ms(facts, tables.estimate, sequential="pixel") <= limit,
+    }
+
+
+class _Fill(Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return "unknown" if value is None else str(super().format_field(value, format_spec))
+
+
+def fill(text: str, now: Situation) -> str:
+    """The sentence of a rule with the situation's values in it; what is not known reads 'unknown'."""
+    return _Fill().vformat(text, (), {**dict.fromkeys(_asked(text)), **now})
+
+
+def _asked(text: str) -> list[str]:
+    return [field for _, field, _, _ in Formatter().parse(text) if field]
