@@ -1,0 +1,50 @@
+"""The ledger: an append-only list of promotions and rollbacks of each model, in the object store.
+
+Entry n of a model is the object `ledger/MODEL/n` with eight digits, counted from 1, written by put-if-absent. Of two writers
+that want the same number exactly one gets it. MLflow keeps no history of aliases: this is the only one.
+"""
+
+from pydantic import ValidationError
+
+from components.core.errors import Conflict, StorageError
+from components.core.protocols import ObjectStore
+from components.core.record import first_complaint
+from components.core.records import LedgerEntry
+
+
+class Ledger:
+    """The ledgers of all models in one object store. Raises StorageError when the store refuses or an entry is not readable."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def entries(self, model: str) -> list[LedgerEntry]:
+        """All entries, oldest first."""
+        return [self._read(key) for key in self._keys(model)]
+
+    def last(self, model: str) -> LedgerEntry | None:
+        """The newest entry, or None."""
+        keys = self._keys(model)
+        return self._read(keys[-1]) if keys else None
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Write the entry under its sequence number. Raises Conflict when the number is taken: read again and decide anew."""
+        data = entry.model_dump_json(indent=2).encode() + b"\n"
+        if not self._store.put_if_absent(_key(entry.model, entry.sequence), data):
+            raise Conflict(f"ledger of {entry.model}: entry {entry.sequence} was written by another", do="run the command again")
+
+    def _keys(self, model: str) -> list[str]:
+        return [key for key in self._store.list(f"ledger/{model}/") if key.endswith(".json")]
+
+    def _read(self, key: str) -> LedgerEntry:
+        found = self._store.get(key)
+        if found is None:
+            raise StorageError(f"{self._store.uri}/{key}: listed but not there", do="run the command again")
+        try:
+            return LedgerEntry.model_validate_json(found[0])
+        except ValidationError as error:
+            raise StorageError(f"{self._store.uri}/{key}: not a ledger entry: {first_complaint(error)}") from error
+
+
+def _key(model: str, sequence: int) -> str:
+    return f"ledger/{model}/{sequence:08d}.json"

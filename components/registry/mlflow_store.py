@@ -1,0 +1,108 @@
+"""The way to MLflow: a quiet client, a SQLite store made whole or not at all, and every MLflow error as one line of ours.
+
+The file store is not offered: MLflow 3 refuses it.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import GenwrightError, RegistryError, SettingsError, disk_error
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+ALLOWED = "sqlite:///PATH, postgresql://HOST/NAME or http(s)://HOST"
+# Set before mlflow is imported, and only where the user has not chosen: no emoji links, no telemetry, and an unreachable
+# server gives up after seconds instead of minutes.
+QUIET = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def connect(tracking_uri: str) -> "MlflowClient":
+    """A client of the tracking server and registry at `tracking_uri`; a new SQLite store is made first.
+
+    Raises SettingsError for a URI that cannot be used, RegistryError when nothing answers there.
+    """
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    if scheme not in ("sqlite", "postgresql", "mysql", "http", "https"):
+        raise SettingsError(f"tracking URI {tracking_uri!r} cannot be used", allowed=ALLOWED)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with translated(tracking_uri):
+        from mlflow import MlflowClient
+
+        for logger in ("mlflow", "alembic"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
+        if scheme == "sqlite":
+            _make_sqlite(tracking_uri)
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _make_sqlite(tracking_uri: str) -> None:
+    """Make the store beside its place and move it there: a kill during the ten seconds of migrations leaves no half store."""
+    from filelock import FileLock
+    from sqlalchemy.engine import make_url
+
+    database = make_url(tracking_uri).database
+    if not database or database == ":memory:":
+        raise SettingsError(f"tracking URI {tracking_uri!r} names no file", allowed=ALLOWED)
+    path = Path(database).absolute()
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        new = path.with_name(f".{path.name}.new")
+        new.unlink(missing_ok=True)
+        # The root is that of MLflow's own "Default" experiment; without it that is ./mlruns in whatever folder we are in.
+        SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts")).engine.dispose()
+        new.replace(path)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what MLflow, its database or the disk raise about `what` into one line. MLflow's error stays as the cause."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError) as error:
+        raise _line(error, what) from error
+    except OSError as error:
+        raise disk_error(error, error.filename or what) from error
+
+
+def _line(error: Exception, what: str) -> GenwrightError:
+    text = str(error)
+    for said, code in {
+        "disk is full": errno.ENOSPC,
+        "No space left": errno.ENOSPC,
+        "readonly database": errno.EROFS,
+        "unable to open database": errno.EACCES,
+    }.items():
+        if said in text:
+            return disk_error(OSError(code, said), what)
+    first = next(iter(text.splitlines()), type(error).__name__)
+    if isinstance(error, ModuleNotFoundError):
+        return RegistryError(f"{what}: the database driver {error.name!r} is not installed", do=f"pip install {error.name}")
+    return RegistryError(f"{what}: MLflow says: {first[:300]}")
+
+
+def code_of(error: Any) -> str:
+    """MLflow's code of the error that caused `error`, or ''."""
+    return str(getattr(error.__cause__, "error_code", ""))

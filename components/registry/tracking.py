@@ -1,0 +1,170 @@
+"""One MLflow run, by its id: never the fluent global run, which threads and subprocesses cannot see.
+
+The run survives its process: `resume` takes it over after a crash, and points that were logged before are not logged twice.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import islice
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Literal, Self
+
+from components.core.errors import RegistryError
+from components.core.protocols import Images
+from components.registry.metric_buffer import MetricBuffer, Row
+from components.registry.mlflow_store import EXISTS, code_of, connect, translated
+from components.registry.owner import owner_tags
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+SYSTEM = "system/"  # the prefix that MLflow's page for system metrics looks for
+
+
+def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[str, str], artifact_root: Path | str) -> str:
+    """Create a run that this process owns and return its id. A new experiment keeps its files below `artifact_root`.
+
+    Raises RegistryError.
+    """
+    client = connect(tracking_uri)
+    with translated(tracking_uri):
+        found = client.get_experiment_by_name(experiment)
+    if found is not None and found.lifecycle_stage == "deleted":
+        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        raise RegistryError(f"experiment {experiment!r} was deleted in MLflow", do=f"restore it ({restore}) or rename the brief")
+    where = found.experiment_id if found else _new_experiment(client, experiment, artifact_root)
+    with translated(tracking_uri):
+        run = client.create_run(where, run_name=name, tags={**tags, **owner_tags()})
+    return str(run.info.run_id)
+
+
+def _new_experiment(client: Any, name: str, artifact_root: Path | str) -> str:
+    root = artifact_root.absolute().as_uri() if isinstance(artifact_root, Path) else artifact_root
+    try:
+        with translated(name):
+            return str(client.create_experiment(name, artifact_location=f"{root.rstrip('/')}/{name}"))
+    except RegistryError as error:
+        if code_of(error) != EXISTS:
+            raise
+        return str(client.get_experiment_by_name(name).experiment_id)  # another process was first
+
+
+class MlflowTracker:
+    """A run of MLflow as a core.protocols.Tracker.
+
+    Metrics wait in memory and are written every `flush_s` seconds. As a context manager it resumes the run, adds system
+    metrics, and finishes it: FINISHED, or FAILED after an exception, or KILLED after Ctrl-C or SIGTERM.
+    Raises RegistryError when the run is unknown.
+    """
+
+    def __init__(self, tracking_uri: str, run_id: str, *, flush_s: float = 2.0) -> None:
+        self.run_id = run_id
+        self._flush_s = flush_s
+        self._client = connect(tracking_uri)
+        with self._translated():
+            self._client.get_run(run_id)
+        self._seen: dict[str, int] = {}  # metric -> last step logged before the crash
+        self._buffer = MetricBuffer(self._write, every_s=flush_s)
+        self._sigterm: Any = None
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Log parameters. Raises RegistryError when one already has another value."""
+        from mlflow.entities import Param
+
+        rows = iter([Param(key, str(value)) for key, value in values.items()])
+        with self._translated():
+            while batch := list(islice(rows, 100)):  # MLflow's limit
+                self._client.log_batch(self.run_id, params=batch)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        with self._translated():
+            for key, value in values.items():
+                self._client.set_tag(self.run_id, key, value)
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Log values at a step; returns at once. Points that the run has from before a crash are skipped."""
+        new = {key: value for key, value in values.items() if step > self._seen.get(key, -1)} if self._seen else values
+        self._buffer.add(new, step=step)
+
+    def image(self, name: str, image: Images, *, step: int) -> None:
+        """Log one picture, uint8 [H, W, C], as the artifact NAME/STEP.png."""
+        with self._translated():
+            self._client.log_image(self.run_id, image, artifact_file=f"{name}/{step:08d}.png")
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Log a file, or everything in a folder, below `folder`."""
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        with self._translated():
+            log(self.run_id, str(path), folder or None)
+
+    def flush(self) -> None:
+        """Write the waiting metrics now. Raises RegistryError; they are kept then."""
+        self._buffer.flush()
+
+    def resume(self) -> None:
+        """Take the run over: RUNNING, owned by this process, with system metrics from now on."""
+        self.tags(owner_tags())
+        with self._translated():
+            run = self._client.get_run(self.run_id)
+            if run.info.status != "RUNNING":
+                self._client.update_run(self.run_id, status="RUNNING")
+        # `run.data.metrics` has the last values without their steps, and whole histories can be long.
+        self._seen = {metric.key: metric.step for metric in run.data._metric_objs}
+        after = 1 + max((step for key, step in self._seen.items() if key.startswith(SYSTEM)), default=-1)
+        self._buffer = MetricBuffer(self._write, every_s=self._flush_s, sample=system_sampler(), sample_step=after)
+        self._buffer.start()
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Write what is left and end the run. Raises RegistryError."""
+        self._buffer.close()
+        with self._translated():
+            self._client.set_terminated(self.run_id, status=status)
+
+    def __enter__(self) -> Self:
+        self.resume()
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            self._sigterm = signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._sigterm is not None:
+            signal.signal(signal.SIGTERM, self._sigterm)
+        killed = kind is not None and not issubclass(kind, Exception)
+        self.finish("KILLED" if killed else "FAILED" if kind else "FINISHED")
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        from mlflow.entities import Metric
+
+        with self._translated():
+            self._client.log_batch(self.run_id, metrics=[Metric(*row) for row in rows])
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(f"run {self.run_id}")
+
+
+def _exit_on_sigterm(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def system_sampler() -> Callable[[], dict[str, float]]:
+    """What this machine does now: CPU, memory, disk, network, and each GPU where nvidia-ml-py is installed and finds one."""
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
+    with suppress(ImportError, RuntimeError):
+        monitors.append(GPUMonitor())
+
+    def sample() -> dict[str, float]:
+        values: dict[str, float] = {}
+        for monitor in monitors:
+            monitor.collect_metrics()
+            values |= {f"{SYSTEM}{key}": value for key, value in monitor.aggregate_metrics().items()}
+            monitor.clear_metrics()
+        return values
+
+    return sample

@@ -1,0 +1,144 @@
+"""Registered versions of models in MLflow and their aliases. A version points at a bundle by digest and URI.
+
+The alias `champion` is the truth about which version reigns; `candidate` is the newest, `previous` the one to roll back to.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from components.core.errors import RegistryError, UnknownModel
+from components.core.records import Release, StoredBundle
+from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+BUNDLE = "bundle_sha256"
+
+
+class Versions:
+    """The model registry at a tracking URI. Raises RegistryError when MLflow refuses or cannot be reached."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._client = connect(tracking_uri)
+        self._tracking_uri = tracking_uri
+
+    def register(
+        self, model: str, *, bundle: StoredBundle, run_id: str, description: str = "", tags: Mapping[str, str] | None = None
+    ) -> Release:
+        """The version of `model` that holds this bundle, created when there is none: one bundle has one version."""
+        try:
+            with self._translated():
+                self._client.create_registered_model(model)
+        except RegistryError as error:
+            if code_of(error) != EXISTS:
+                raise
+        if not self._holding(model, bundle.sha256):
+            with self._translated():  # the tags in the same call: a kill leaves a version that is found, or none
+                self._client.create_model_version(
+                    model, bundle.uri, run_id, tags={**(tags or {}), BUNDLE: bundle.sha256}, description=description
+                )
+        return self.get(model, self._settle(model, bundle.sha256))
+
+    def get(self, model: str, version: int) -> Release:
+        """One version. Raises UnknownModel."""
+        for release in self.releases(model):
+            if release.version == version:
+                return release
+        raise UnknownModel(f"{model}/{version}: no such version of a bundle", allowed=self._what(model))
+
+    def by_alias(self, model: str, alias: str) -> Release | None:
+        """The version an alias points at, or None. Raises UnknownModel for a version that genwright did not register."""
+        version = self._aliases(model).get(alias)
+        return None if version is None else self.get(model, version)
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Point an alias at a version. Raises UnknownModel when there is no such version."""
+        try:
+            with self._translated():
+                self._client.set_registered_model_alias(model, alias, str(version))
+        except RegistryError as error:
+            if code_of(error) != MISSING:
+                raise
+            raise UnknownModel(f"{model}/{version}: no such version", allowed=self._what(model)) from error
+
+    def drop_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; nothing happens when there is none."""
+        with self._translated():
+            self._client.delete_registered_model_alias(model, alias)
+
+    def releases(self, model: str) -> list[Release]:
+        """All versions that genwright registered, oldest first. Raises UnknownModel."""
+        aliases = self._aliases(model)
+        found = [self._release(version, aliases) for version in self._search(f"name = '{model}'") if BUNDLE in version.tags]
+        return sorted(found, key=lambda release: release.version)
+
+    def models(self) -> list[str]:
+        """The names of all registered models, sorted."""
+        with self._translated():
+            return sorted(model.name for model in self._client.search_registered_models(max_results=1000))
+
+    def resolve(self, reference: str) -> Release:
+        """`name@alias`, `name/version`, or `name` for its champion. Raises UnknownModel with what exists."""
+        name, at, alias = reference.partition("@")
+        if not at and "/" in reference:
+            name, _, version = reference.rpartition("/")
+            if not version.isdecimal():
+                raise UnknownModel(f"{reference!r}: {version!r} is not a version", allowed="NAME, NAME@ALIAS or NAME/VERSION")
+            return self.get(name, int(version))
+        wanted = alias or CHAMPION
+        if release := self.by_alias(name, wanted):
+            return release
+        do = f"promote one: genwright promote {name}" if wanted == CHAMPION else None
+        raise UnknownModel(f"{name} has no {wanted}", allowed=self._what(name), do=do)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._tracking_uri)
+
+    def _aliases(self, model: str) -> dict[str, int]:
+        try:
+            with self._translated():
+                found = self._client.get_registered_model(model).aliases
+        except RegistryError as error:
+            if code_of(error) not in (MISSING, "INVALID_PARAMETER_VALUE"):
+                raise
+            known = ", ".join(self.models()[:10]) or "none yet: genwright produce BRIEF makes the first"
+            raise UnknownModel(f"no model named {model!r}", allowed=known) from error
+        return {alias: int(version) for alias, version in found.items()}
+
+    def _what(self, model: str) -> str:
+        """What can be named, for an error line."""
+        versions = ", ".join(f"{model}/{release.version}" for release in self.releases(model)[-10:]) or "no version yet"
+        aliases = ", ".join(f"@{alias} = {version}" for alias, version in sorted(self._aliases(model).items())) or "no alias"
+        return f"{versions} ({aliases})"
+
+    def _search(self, asked: str) -> Iterator[Any]:
+        token: str | None = None
+        while token != "":
+            with self._translated():
+                page = self._client.search_model_versions(asked, max_results=1000, page_token=token)
+            yield from page
+            token = page.token or ""
+
+    def _holding(self, model: str, sha256: str) -> list[int]:
+        return sorted(int(found.version) for found in self._search(f"name = '{model}' and tags.{BUNDLE} = '{sha256}'"))
+
+    def _settle(self, model: str, sha256: str) -> int:
+        """Two processes may register one bundle at the same moment: the lowest version stays, others without an alias go."""
+        first, *others = self._holding(model, sha256)
+        for other in others:
+            if other not in self._aliases(model).values():
+                with self._translated():
+                    self._client.delete_model_version(model, str(other))
+        return first
+
+    def _release(self, version: Any, aliases: Mapping[str, int]) -> Release:
+        number = int(version.version)
+        held = tuple(sorted(alias for alias, of in aliases.items() if of == number))
+        return Release(
+            model=version.name,
+            version=number,
+            bundle_sha256=version.tags[BUNDLE],
+            bundle_uri=version.source,
+            run_id=version.run_id or "",
+            aliases=held,
+        )

@@ -1,0 +1,98 @@
+"""A real MLflow on SQLite, copied from one template (a new store costs ten seconds), beside a real object store."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.records import StoredBundle
+from components.delivery.channel import ChannelStore
+from components.delivery.store import open_store
+from components.registry.ledger import Ledger
+from components.registry.mlflow_store import connect
+from components.registry.steps import Registry
+from components.registry.tracking import start_run
+from components.registry.versions import Versions
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    connect(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def tracking_uri(template: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(template, tmp_path / 'mlflow.db')}"
+
+
+@pytest.fixture
+def run_id(tracking_uri: str, tmp_path: Path) -> str:
+    return start_run(tracking_uri, experiment="digits", name="run", tags={"brief": "b1"}, artifact_root=tmp_path / "artifacts")
+
+
+@pytest.fixture
+def versions(tracking_uri: str) -> Versions:
+    return Versions(tracking_uri)
+
+
+@pytest.fixture
+def registry(versions: Versions, tmp_path: Path) -> Registry:
+    store = open_store(str(tmp_path / "store"))
+    return Registry(versions=versions, ledger=Ledger(store), channels=ChannelStore(store))
+
+
+@pytest.fixture
+def three(versions: Versions, run_id: str) -> Versions:
+    """A registry in which digits has the versions 1, 2 and 3."""
+    for number in (1, 2, 3):
+        versions.register("digits", bundle=stored(number), run_id=run_id)
+    return versions
+
+
+def stored(number: int) -> StoredBundle:
+    """What `register` reads of a stored bundle: its address; a whole bundle is not at stake here."""
+    sha256 = f"{number:064x}"
+    return StoredBundle.model_construct(sha256=sha256, uri=f"s3://bundles/{sha256}")
+
+
+class Forks:
+    """Runs registry commands in processes of their own, each forked from one that has imported MLflow already."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "forks.py")]
+        self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self, do: str, **options: Any) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps({"do": do, **options}) + "\n")
+        self.server.stdin.flush()
+
+    def result(self) -> int:
+        """The exit status of the oldest command not yet asked for; negative: the signal that killed it."""
+        assert self.server.stdout is not None
+        return int(self.server.stdout.readline())
+
+    def run(self, do: str, **options: Any) -> int:
+        self.start(do, **options)
+        return self.result()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    server = Forks()
+    yield server
+    assert server.server.stdin is not None
+    server.server.stdin.close()
+    assert server.server.wait(timeout=60) == 0
+
+
+@pytest.fixture(scope="session")
+def bundle_of() -> Any:
+    return stored
