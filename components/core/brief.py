@@ -58,7 +58,10 @@ class ServingBrief(Record):
 class GatesBrief(Record):
     """Thresholds of the gates; each default can be overridden, `null` turns a gate off."""
 
-    fd_ratio_max: Positive | None = Field(default=1.0, description="FD-local of the candidate over the champion's")
+    fd_ratio_max: Positive | None = Field(
+        default=1.25,
+        description="FD-local of the candidate over the champion's: not worse by more, see docs/decisions/0003-gates.md",
+    )
     fd_noise_ratio_max: Share | None = Field(default=0.5, description="FD-local of the candidate over that of noise")
     coverage_min: Share | None = 0.3
     recall_min: Share | None = 0.05

@@ -1,0 +1,57 @@
+"""Pictures of pictures: a grid of images as PNG bytes, enlarged without smoothing. Imports Pillow only when it draws."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import RunError
+
+Images = npt.NDArray[np.uint8]  # [N, H, W, C], C 1 to 4
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+GAP_PIXELS = 2  # after enlarging
+GAP_GREY = 128  # neither black nor white, so that an edge shows on both
+
+
+def grid_png(images: Images, columns: int = 8, scale: int | None = None) -> bytes:
+    """`grid_image` as PNG bytes."""
+    return _png(grid_image(images, columns, scale))
+
+
+def grid_image(images: Images, columns: int = 8, scale: int | None = None) -> npt.NDArray[np.uint8]:
+    """The images, row by row, as one [H, W, C]. `scale` enlarges each pixel; None: as much as makes an image about 64 pixels wide.
+
+    A last row that is not full is padded with the colour of the gaps. Raises RunError when there is nothing to show.
+    """
+    if images.ndim != 4 or not len(images) or images.shape[3] not in MODES or columns < 1:
+        raise RunError(f"a grid of shape {images.shape} in {columns} columns cannot be drawn", allowed="[N, H, W, 1 to 4], N > 0")
+    columns = min(columns, len(images))
+    scale = scale or max(1, round(64 / images.shape[2]))
+    return _tile(images.repeat(scale, axis=1).repeat(scale, axis=2), columns)
+
+
+def image_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """One image, uint8 [H, W, C], as PNG bytes in its own size."""
+    return _png(image)
+
+
+def _tile(images: Images, columns: int) -> npt.NDArray[np.uint8]:
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    step_y, step_x = height + GAP_PIXELS, width + GAP_PIXELS
+    canvas = np.full((rows * step_y - GAP_PIXELS, columns * step_x - GAP_PIXELS, channels), GAP_GREY, np.uint8)
+    if channels in (2, 4):
+        canvas[..., -1] = 0  # gaps are clear where there is an alpha channel
+    for index, image in enumerate(images):
+        y, x = index // columns * step_y, index % columns * step_x
+        canvas[y : y + height, x : x + width] = image
+    return canvas
+
+
+def _png(image: npt.NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,54 @@
+"""Fidelity and coverage by nearest-neighbour balls in feature space.
+
+N generated, M real, D dimensions. Precision and recall: Kynkaanniemi 2019 (arXiv 1904.06991), k = 3. Density and coverage:
+Naeem 2020 (arXiv 2002.09797), k = 5. Intervals resample the items that are counted, with the balls as they are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.records import Metric
+from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.neighbours import nearest, row_blocks, squared_distances
+
+PRECISION_K = 3
+COVERAGE_K = 5
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Points and the squared radii of their balls: the distances to their 3rd and 5th neighbours among themselves."""
+
+    points_ND: Floats
+    radius2_precision_N: Floats
+    radius2_coverage_N: Floats
+
+    @classmethod
+    def of(cls, features_ND: npt.NDArray[np.floating]) -> "Manifold":
+        """The manifold that these features span. Needs more than COVERAGE_K items."""
+        points = features_ND.astype(np.float64)
+        distances, _ = nearest(points, [points], k=COVERAGE_K, skip_self=True)
+        return cls(points, distances[:, PRECISION_K - 1] ** 2, distances[:, COVERAGE_K - 1] ** 2)
+
+
+def manifold_metrics(generated: Manifold, real: Manifold, boot: Bootstrap) -> dict[str, Metric]:
+    """precision, recall, density and coverage, each with its interval."""
+    n, m = len(generated.points_ND), len(real.points_ND)
+    precise = np.zeros(n, bool)
+    inside = np.zeros(n)
+    recalled = np.zeros(m, bool)
+    closest2 = np.full(m, np.inf)
+    for rows in row_blocks(n, m):
+        squares = squared_distances(generated.points_ND[rows], real.points_ND)
+        precise[rows] = (squares <= real.radius2_precision_N).any(axis=1)
+        inside[rows] = (squares <= real.radius2_coverage_N).sum(axis=1)
+        recalled |= (squares <= generated.radius2_precision_N[rows, None]).any(axis=0)
+        closest2 = np.minimum(closest2, squares.min(axis=0))
+    return {
+        "precision": boot.share(precise, stream="generated", better="higher"),
+        "recall": boot.share(recalled, stream="reference", better="higher"),
+        "density": boot.mean(inside / COVERAGE_K, stream="generated", better="higher"),
+        "coverage": boot.share(closest2 <= real.radius2_coverage_N, stream="reference", better="higher"),
+    }

@@ -1,0 +1,96 @@
+"""Nearest neighbours and the pixel space they are looked up in, in bounded memory.
+
+N queries, M points, D dimensions, k neighbours. No table larger than CELLS is ever held.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.protocols import Images, ImageSplit
+
+CELLS = 8_000_000  # entries of one block of distances
+PIXELS_MAX = 1024  # values an image is averaged down to before distances are taken
+SPLIT_CHUNK = 4096  # images read from disk at once
+
+Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Distances = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+
+def squared_distances(a_ND: Vectors, b_MD: Vectors) -> Vectors:
+    """|a - b|^2 for every pair, [N, M], never negative."""
+    norms = (a_ND**2).sum(axis=1)[:, None] + (b_MD**2).sum(axis=1)[None]
+    return np.clip(norms - 2 * (a_ND @ b_MD.T), 0, None)
+
+
+def row_blocks(n: int, m: int) -> Iterator[slice]:
+    """Slices of n rows such that a block times m columns stays below CELLS."""
+    step = max(1, CELLS // max(1, m))
+    return (slice(at, min(at + step, n)) for at in range(0, n, step))
+
+
+def nearest(queries_ND: Vectors, points: Iterable[Vectors], *, k: int, skip_self: bool = False) -> tuple[Distances, Indices]:
+    """The k nearest points of every query, nearest first: Euclidean distances [N, k] and indices [N, k].
+
+    `points` come in chunks and are numbered through. With `skip_self` point i is no neighbour of query i. The first
+    distance is computed from the difference itself, so a copy is at exactly 0 also in single precision.
+    """
+    n = len(queries_ND)
+    best = np.full((n, k), np.inf)
+    where = np.full((n, k), -1, np.int64)
+    offset = 0
+    for chunk in points:
+        for rows in row_blocks(n, len(chunk)):
+            squares = squared_distances(queries_ND[rows], chunk).astype(np.float64, copy=False)
+            if skip_self:
+                own = np.arange(rows.start, rows.stop) - offset
+                inside = (own >= 0) & (own < len(chunk))
+                squares[np.flatnonzero(inside), own[inside]] = np.inf
+            found, picked = _smallest(squares, k, queries_ND[rows], chunk)
+            together = np.concatenate([best[rows], found], axis=1)
+            indices = np.concatenate([where[rows], picked + offset], axis=1)
+            order = np.argsort(together, axis=1, kind="stable")[:, :k]
+            best[rows] = np.take_along_axis(together, order, axis=1)
+            where[rows] = np.take_along_axis(indices, order, axis=1)
+        offset += len(chunk)
+    return np.sqrt(best), where
+
+
+def _smallest(squares: Distances, k: int, queries_ND: Vectors, points_MD: Vectors) -> tuple[Distances, Indices]:
+    """The k smallest entries of every row and their columns, the smallest recomputed from the vectors themselves."""
+    picked = np.argpartition(squares, min(k, squares.shape[1]) - 1, axis=1)[:, :k]
+    found = np.take_along_axis(squares, picked, axis=1)
+    lines, first = np.arange(len(found)), found.argmin(axis=1)
+    exact = ((queries_ND - points_MD[picked[lines, first]]).astype(np.float64) ** 2).sum(axis=1)
+    found[lines, first] = np.where(np.isinf(found[lines, first]), np.inf, exact)  # a point is not its own neighbour
+    return found, picked
+
+
+def pixels(images: Images) -> npt.NDArray[np.float32]:
+    """Images as vectors in [0, 1], averaged over blocks until at most PIXELS_MAX values remain: float32 [N, D].
+
+    Copies are looked for here and not among features: a classifier's features forget what sets two images of a class apart.
+    """
+    x = images.astype(np.float32) / 255
+    n, height, width, channels = x.shape
+    factor = 1
+    while -(-height // factor) * -(-width // factor) * channels > PIXELS_MAX:
+        factor += 1
+    if factor > 1:
+        x = np.pad(x, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+        x = x.reshape(n, x.shape[1] // factor, factor, x.shape[2] // factor, factor, channels).mean(axis=(2, 4))
+    vectors: npt.NDArray[np.float32] = x.reshape(n, -1)
+    return vectors
+
+
+def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]:
+    """The images of a split in order, a chunk at a time."""
+    for at in range(0, len(split), size):
+        yield split.take(np.arange(at, min(at + size, len(split)), dtype=np.int64))
+
+
+def nearest_in_split(images: Images, split: ImageSplit, *, k: int) -> tuple[Distances, Indices]:
+    """The k nearest images of a split to each image, in pixel space: distances [N, k] and indices into the split [N, k]."""
+    return nearest(pixels(images), (pixels(chunk) for chunk in split_chunks(split)), k=min(k, len(split)))

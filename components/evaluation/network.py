@@ -1,0 +1,112 @@
+"""The networks behind the extractor: a small convolutional classifier, and a denoising encoder for data without labels.
+
+B batch, C channels, H height, W width, D features, K classes. Images enter as uint8 [B, H, W, C].
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.core.protocols import Images
+
+FEATURES = 64
+SIDE_MAX = 64  # larger images are averaged down to it before the first convolution
+WIDTHS = (24, 48, 64)
+
+
+def to_tensor(images: Images) -> Tensor:
+    """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1], averaged down to SIDE_MAX."""
+    x_BCHW = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
+    height, width = (min(side, SIDE_MAX) for side in x_BCHW.shape[2:])
+    return x_BCHW if x_BCHW.shape[2:] == (height, width) else functional.adaptive_avg_pool2d(x_BCHW, (height, width))
+
+
+def resizer(height: int, width: int) -> str:
+    """What `to_tensor` does to images of this size, as it stands in a protocol."""
+    return "none" if max(height, width) <= SIDE_MAX else f"area-{SIDE_MAX}"
+
+
+class Trunk(nn.Module):
+    """x_BCHW to features_BD: convolutions that halve the side until it is 4 or less, then a linear layer on what is left."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        previous, side = channels, max(height, width)
+        while True:
+            width_out = WIDTHS[min(len(layers) // 3, len(WIDTHS) - 1)]
+            # The first layer of a large image halves it at once: most of the work would be there, and little of the meaning.
+            halve = side > 4 and (len(layers) > 0 or side > 16)
+            layers += [nn.Conv2d(previous, width_out, 3, 2 if halve else 1, 1), nn.GroupNorm(8, width_out), nn.SiLU()]
+            previous, side = width_out, -(-side // 2) if halve else side
+            if side <= 4 and len(layers) >= 9:
+                break
+        self.convolutions = nn.Sequential(*layers)
+        with torch.no_grad():
+            self.map_shape = tuple(self.convolutions(torch.zeros(1, channels, height, width)).shape[1:])
+        self.project = nn.Linear(int(np.prod(self.map_shape)), FEATURES)
+        self.mean_D: Tensor
+        self.std_D: Tensor
+        self.register_buffer("mean_D", torch.zeros(FEATURES))
+        self.register_buffer("std_D", torch.ones(FEATURES))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        features_BD: Tensor = self.project(self.convolutions(x_BCHW).flatten(1))
+        return features_BD
+
+    def standard(self, x_BCHW: Tensor) -> Tensor:
+        """Features with mean 0 and variance 1 over the training images, once `standardise` has seen some: what is compared."""
+        features_BD: Tensor = (self(x_BCHW) - self.mean_D) / self.std_D
+        return features_BD
+
+    def standardise(self, features_ND: Tensor) -> None:
+        """Take these raw features for the standard, so that no dimension rules a distance by its scale alone."""
+        self.mean_D.copy_(features_ND.mean(dim=0))
+        self.std_D.copy_(features_ND.std(dim=0).clamp_min(1e-3))
+
+
+class Classifier(nn.Module):
+    """The trunk and one linear layer: logits_BK."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(channels, height, width)
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits_BK: Tensor = self.head(functional.silu(self.trunk(x_BCHW)))
+        return logits_BK
+
+
+class Denoiser(nn.Module):
+    """A denoising autoencoder (Vincent 2008, 'Extracting and composing robust features'): noisy x_BCHW to clean x_BCHW."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.trunk = Trunk(channels, height, width)
+        self.shape = (height, width)
+        self.grow = nn.Linear(FEATURES, WIDTHS[0] * 16)
+        self.middle = nn.Conv2d(WIDTHS[0], WIDTHS[0], 3, 1, 1)
+        self.paint = nn.Conv2d(WIDTHS[0], channels, 3, 1, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        h_BCHW = self.grow(functional.silu(self.trunk(x_BCHW))).reshape(len(x_BCHW), WIDTHS[0], 4, 4)
+        half = (max(4, self.shape[0] // 2), max(4, self.shape[1] // 2))
+        h_BCHW = functional.silu(self.middle(functional.interpolate(h_BCHW, size=half)))
+        clean_BCHW: Tensor = self.paint(functional.interpolate(h_BCHW, size=self.shape))
+        return clean_BCHW
+
+
+def shifted(x_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
+    """The batch moved by up to a sixteenth of its side in each direction (at least one pixel), edges repeated.
+
+    Every kind of image bears a small shift. Flips are left out: they turn digits and letters into something else.
+    """
+    reach_y, reach_x = (max(1, side // 16) for side in x_BCHW.shape[2:])
+    padded = functional.pad(x_BCHW, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    out = torch.empty_like(x_BCHW)
+    tops, lefts = rng.integers(0, 2 * reach_y + 1, len(out)), rng.integers(0, 2 * reach_x + 1, len(out))
+    for item, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
+        out[item] = padded[item, :, top : top + out.shape[2], left : left + out.shape[3]]
+    return out

@@ -1,0 +1,96 @@
+"""Drawing from a sampler: which seeds and classes, and how long it takes.
+
+N samples, K classes. Evaluation's seeds begin at 2^40 + seed * 2^20, far from the small seeds that people, previews and
+training's fixed noise use, so that no sample picked during training is judged again here.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.errors import InputError, RunError
+from components.core.protocols import Images, ImageSampler
+from components.core.records import Metric
+from components.evaluation.bootstrap import Bootstrap, Floats, quantile_metric
+
+SEEDS_FROM = 2**40
+SEEDS_EACH = 2**20
+CHUNK = 256  # samples between two reports of progress
+TIMED = (20, 100)  # single items timed: at least and at most
+TIMED_S = 10.0  # seconds after which the least is enough
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Images of one sampler, the classes asked of it, and how fast they came."""
+
+    subject: str
+    images: Images
+    labels_N: npt.NDArray[np.int64] | None
+    items_per_s: Floats  # one figure a chunk
+
+
+def sample_seeds(seed: int, n: int) -> list[int]:
+    """The seeds of the n samples of a protocol with this seed. Raises InputError for more than 2^20 samples."""
+    if not (0 <= seed < 2**32 and 0 < n <= SEEDS_EACH):
+        raise InputError(f"seed {seed} and {n} samples given", allowed=f"seed 0 to 2^32 - 1, samples 1 to {SEEDS_EACH}")
+    first = SEEDS_FROM + seed * SEEDS_EACH
+    return list(range(first, first + n))
+
+
+def balanced_labels(seed: int, n: int, *, classes: int) -> npt.NDArray[np.int64]:
+    """Every class once, in an order drawn from the seed, again and again: balanced, and label k does not depend on n."""
+    rng = np.random.default_rng([seed, 2])
+    rounds = [rng.permutation(classes).astype(np.int64) for _ in range(-(-n // classes))]
+    return np.concatenate(rounds)[:n]
+
+
+def draw_samples(
+    sampler: ImageSampler,
+    *,
+    seed: int,
+    samples: int,
+    classes: int | None = None,
+    have: Drawn | None = None,
+    progress: Progress | None = None,
+) -> Drawn:
+    """The samples of a protocol. `classes` is the number of classes of a conditional sampler, None of one without.
+
+    What was drawn before with fewer samples (`have`) is kept and continued: sample k does not depend on how many there are.
+    """
+    seeds = sample_seeds(seed, samples)
+    labels_N = None if classes is None else balanced_labels(seed, samples, classes=classes)
+    images, speeds = ([have.images], [*have.items_per_s]) if have else ([], [])
+    for at in range(len(have.images) if have else 0, samples, CHUNK):
+        chunk = seeds[at : at + CHUNK]
+        started = time.perf_counter()
+        images.append(sampler(chunk, None if labels_N is None else labels_N[at : at + CHUNK].tolist()))
+        if len(images[-1]) != len(chunk):
+            raise RunError(f"{sampler.subject[:17]}: {len(chunk)} samples asked, {len(images[-1])} given")
+        if len(chunk) == min(CHUNK, samples):
+            speeds.append(len(chunk) / max(time.perf_counter() - started, 1e-9))
+        if progress is not None:
+            progress("samples", at + len(chunk), samples)
+    return Drawn(sampler.subject, np.concatenate(images), labels_N, np.array(speeds))
+
+
+def latency_p95(sampler: ImageSampler, *, boot: Bootstrap, classes: int | None = None) -> Metric:
+    """p95 milliseconds for one item, over 20 to 100 single calls after two that warm up.
+
+    Give it a sampler that runs batches of one: a padded batch would be timed whole.
+    """
+    labels = None if classes is None else [0]
+    spent: list[float] = []
+    for call in range(2 + TIMED[1]):
+        if len(spent) >= TIMED[0] and sum(spent) > TIMED_S * 1000:
+            break
+        started = time.perf_counter()
+        sampler([SEEDS_FROM + call], labels)
+        if call >= 2:
+            spent.append((time.perf_counter() - started) * 1000)
+    return quantile_metric(np.array(spent), 0.95, boot, stream="latency", better="lower")

@@ -1,0 +1,119 @@
+"""The scorecard: every metric of one artifact under one protocol (two beside each other: pair.py)."""
+
+from typing import TYPE_CHECKING
+
+from components.core.errors import DataError
+from components.core.protocols import ImageSampler, ImageSplit
+from components.core.records import Dataset, Metric, Scorecard
+from components.evaluation.bootstrap import Floats
+from components.evaluation.distances import frechet_resampled, kid, ratio
+from components.evaluation.diversity import classifier_metrics, closeness, duplicates, memorised, pairwise_diversity
+from components.evaluation.manifold import Manifold, manifold_metrics
+from components.evaluation.samples import Drawn, Progress, draw_samples, latency_p95
+from components.evaluation.yardstick import Yardstick, make_yardstick
+
+if TYPE_CHECKING:
+    from components.evaluation.extractor import Extractor
+
+
+def score(
+    sampler: ImageSampler,
+    *,
+    dataset: Dataset,
+    train: ImageSplit,
+    reference: ImageSplit,
+    extractor: "Extractor",
+    seed: int = 0,
+    samples: int = 2000,
+    reference_split: str = "validation",
+    conditional: bool = False,
+    timed: ImageSampler | None = None,
+    device: str = "cpu",
+    resamples: int = 200,
+    level: float = 0.95,
+    progress: Progress | None = None,
+) -> Scorecard:
+    """Measure one artifact.
+
+    `reference` holds images that were not trained on; `reference_split` is its name in the protocol. A `conditional` sampler
+    is asked for every class equally often. `timed` is the artifact with batches of one, for latency_p95_ms.
+    Raises DataError when there are too few images or samples.
+    """
+    yardstick = make_yardstick(
+        dataset=dataset,
+        train=train,
+        reference=reference,
+        extractor=extractor,
+        seed=seed,
+        samples=samples,
+        reference_split=reference_split,
+        resamples=resamples,
+        level=level,
+    )
+    return score_against(
+        yardstick, sampler, classes=asked_classes(dataset, conditional), timed=timed, device=device, progress=progress
+    )
+
+
+def score_against(
+    yardstick: Yardstick,
+    sampler: ImageSampler,
+    *,
+    classes: int | None = None,
+    timed: ImageSampler | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Scorecard:
+    """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
+    protocol = yardstick.protocol
+    drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, classes=classes, progress=progress)
+    metrics, _ = measure(drawn, yardstick)
+    return make_card(drawn, yardstick, metrics, classes=classes, timed=timed, device=device)
+
+
+def measure(drawn: Drawn, yardstick: Yardstick) -> tuple[dict[str, Metric], Floats]:
+    """All metrics of these images, and FD-local in every resample [1 + R] for comparisons."""
+    boot, n = yardstick.boot, len(drawn.images)
+    features = yardstick.extractor.features(drawn.images)
+    fd = frechet_resampled(features, yardstick.features_MD, boot, real=yardstick.gaussian)
+    probabilities = yardstick.extractor.probabilities(drawn.images)
+    metrics = {
+        "fd": boot.metric(float(fd[0]), fd[1:], n=n, better="lower", least=0),
+        "fd_noise_ratio": ratio(fd, yardstick.fd_noise, boot, n=n),
+        "kid": kid(features, yardstick.features_MD, boot),
+        **manifold_metrics(Manifold.of(features), yardstick.real, boot),
+        "diversity": pairwise_diversity(features, yardstick.features_MD, boot),
+        "duplicates": duplicates(drawn.images, bound=yardstick.duplicate_bound, boot=boot),
+        "memorised": memorised(closeness(drawn.images, yardstick.train), bound=yardstick.copy_bound, boot=boot),
+    }
+    if probabilities is not None:
+        metrics |= classifier_metrics(probabilities, boot, labels_N=drawn.labels_N)
+    return metrics | yardstick.metrics, fd
+
+
+def make_card(
+    drawn: Drawn,
+    yardstick: Yardstick,
+    metrics: dict[str, Metric],
+    *,
+    classes: int | None,
+    timed: ImageSampler | None,
+    device: str,
+) -> Scorecard:
+    speed = yardstick.boot.mean(drawn.items_per_s, stream="throughput", better="higher")
+    measured = {**metrics, "throughput_per_s": speed.model_copy(update={"n": len(drawn.images)})}
+    if timed is not None:
+        measured["latency_p95_ms"] = latency_p95(timed, boot=yardstick.boot, classes=classes)
+    return Scorecard(subject=drawn.subject, protocol=yardstick.protocol, metrics=measured, device=device)
+
+
+def asked_classes(dataset: Dataset, conditional: bool) -> int | None:
+    """How many classes a sampler is asked for, None when it takes none."""
+    if conditional and not dataset.classes:
+        raise DataError(f"{dataset.name}: has no classes, but the model is conditional", do="prepare the data with labels")
+    return len(dataset.classes) if conditional else None
+
+
+def deterministic(card: Scorecard) -> dict[str, Metric]:
+    """The metrics that the same artifact and protocol give again to the last bit: all but the timed ones."""
+    return {name: metric for name, metric in card.metrics.items() if name not in ("throughput_per_s", "latency_p95_ms")}
