@@ -1,0 +1,200 @@
+"""One MLflow run, by id: written cheaply, resumed by another process, ended when its process is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from components.core.errors import RegistryError
+from components.core.protocols import Tracker
+from components.registry.metric_buffer import BATCH, MetricBuffer, Row
+from components.registry.mlflow_store import connect
+from components.registry.owner import HOST, PID, STARTED, reap
+from components.registry.tracking import MlflowTracker, start_run, system_sampler
+
+
+def points(tracking_uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    return sorted((m.step, m.value) for m in connect(tracking_uri).get_metric_history(run_id, key))
+
+
+def status(tracking_uri: str, run_id: str) -> str:
+    return str(connect(tracking_uri).get_run(run_id).info.status)
+
+
+def test_what_is_logged_is_there(tracking_uri: str, run_id: str, tmp_path: Path) -> None:
+    tracker: Tracker = MlflowTracker(tracking_uri, run_id)
+    assert isinstance(tracker, MlflowTracker)
+    tracker.params({f"p{i}": i for i in range(150)})
+    for step in range(3):
+        tracker.metrics({"loss": 1.0 / (step + 1), "nan": float("nan")}, step=step)
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    tracker.image("samples", pixels, step=7)
+    tracker.image("rgb", np.zeros((4, 4, 3), np.uint8), step=0)
+    (tmp_path / "card.html").write_text("<p>card</p>")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a")
+    tracker.artifact(tmp_path / "card.html")
+    tracker.artifact(tmp_path / "folder", "kept")
+    tracker.finish()
+    run = connect(tracking_uri).get_run(run_id)
+    assert len(run.data.params) == 150
+    assert run.data.tags["brief"] == "b1"
+    assert points(tracking_uri, run_id, "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    kept = tmp_path / "artifacts" / "digits" / run_id / "artifacts"
+    with Image.open(kept / "samples" / "00000007.png") as image:
+        assert np.array_equal(np.asarray(image.convert("L"))[..., None], pixels)
+    assert (kept / "card.html").is_file()
+    assert (kept / "kept" / "a.txt").read_text() == "a"
+    assert run.info.status == "FINISHED"
+    assert mlflow.active_run() is None
+
+
+def test_logging_a_metric_writes_nothing_by_itself() -> None:
+    written: list[int] = []
+    buffer = MetricBuffer(lambda rows: written.append(len(rows)), every_s=3600)
+    for step in range(2500):
+        buffer.add({"loss": 0.0}, step=step)
+    assert written == []
+    buffer.close()
+    assert written == [BATCH, BATCH, 500]
+
+
+def test_rows_outlive_a_tracker_that_is_away() -> None:
+    away, kept = [True], list[Row]()
+
+    def write(rows: Any) -> None:
+        if away[0]:
+            raise RegistryError("away")
+        kept.extend(rows)
+
+    buffer = MetricBuffer(write, every_s=0.01)
+    buffer.add({"loss": 1.0}, step=1)
+    buffer.add({"loss": 2.0}, step=2)
+    with pytest.raises(RegistryError, match="away"):
+        buffer.flush()
+    assert buffer._thread is not None
+    assert buffer._thread.is_alive()
+    away[0] = False
+    buffer.close()
+    assert [(row.step, row.value) for row in kept] == [(1, 1.0), (2, 2.0)]
+
+
+def test_the_thread_writes_on_its_own() -> None:
+    kept: list[Row] = []
+    buffer = MetricBuffer(kept.extend, every_s=0.01)
+    buffer.add({"loss": 1.0}, step=1)
+    deadline = time.monotonic() + 30
+    while not kept and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert kept[0][:2] == ("loss", 1.0)
+    buffer.close()
+
+
+def test_a_resumed_run_goes_on_without_doubles_or_gaps(tracking_uri: str, run_id: str) -> None:
+    with MlflowTracker(tracking_uri, run_id) as tracker:
+        for step in range(5):
+            tracker.metrics({"loss": float(step)}, step=step)
+    assert status(tracking_uri, run_id) == "FINISHED"
+    with MlflowTracker(tracking_uri, run_id) as tracker:
+        assert status(tracking_uri, run_id) == "RUNNING"
+        for step in range(3, 8):  # the checkpoint was older than the last point
+            tracker.metrics({"loss": float(step), "new": 0.0}, step=step)
+    assert points(tracking_uri, run_id, "loss") == [(step, float(step)) for step in range(8)]
+    assert len(points(tracking_uri, run_id, "new")) == 5
+    cpu = points(tracking_uri, run_id, "system/cpu_utilization_percentage")
+    assert [step for step, _ in cpu] == list(range(len(cpu)))
+    assert len(cpu) >= 2  # one from each process at least
+
+
+def test_system_metrics_have_what_mlflow_shows() -> None:
+    values = system_sampler()()
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(values)
+    assert 0 < values["system/system_memory_usage_percentage"] <= 100
+
+
+@pytest.mark.parametrize(("error", "ends"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")])
+def test_a_run_ends_as_its_process_did(tracking_uri: str, run_id: str, error: type[BaseException], ends: str) -> None:
+    with pytest.raises(error), MlflowTracker(tracking_uri, run_id):
+        raise error
+    assert status(tracking_uri, run_id) == ends
+
+
+def test_sigterm_ends_the_run(tracking_uri: str, forks: Any, tmp_path: Path) -> None:
+    job = {"tracking_uri": tracking_uri, "artifacts": str(tmp_path), "tell": str(tmp_path / "id")}
+    assert forks.run("start_run", **job, signal=int(signal.SIGTERM)) == 143
+    assert status(tracking_uri, (tmp_path / "id").read_text()) == "KILLED"
+
+
+def test_the_reaper_ends_only_what_is_dead(tracking_uri: str, run_id: str, forks: Any, tmp_path: Path) -> None:
+    job = {"tracking_uri": tracking_uri, "artifacts": str(tmp_path), "tell": str(tmp_path / "id")}
+    assert forks.run("start_run", **job, signal=int(signal.SIGKILL)) == -9
+    dead = (tmp_path / "id").read_text()
+    assert status(tracking_uri, dead) == "RUNNING"
+    assert points(tracking_uri, dead, "loss")[-1] == (9, 9.0)
+    client = connect(tracking_uri)
+    reused, elsewhere, foreign = (
+        start_run(tracking_uri, experiment="x", name="n", tags={}, artifact_root=tmp_path) for _ in "abc"
+    )
+    client.set_tag(reused, STARTED, str(psutil.Process().create_time() - 100))  # our pid, but another start
+    client.set_tag(elsewhere, HOST, "another-host")
+    client.set_tag(elsewhere, PID, "999999999")
+    client.delete_tag(foreign, PID)
+    assert set(reap(tracking_uri)) == {dead, reused}
+    assert {one: status(tracking_uri, one) for one in (dead, reused, elsewhere, foreign, run_id)} == {
+        dead: "KILLED",
+        reused: "KILLED",
+        elsewhere: "RUNNING",
+        foreign: "RUNNING",
+        run_id: "RUNNING",  # ours: alive
+    }
+    assert reap(tracking_uri) == ()
+
+
+def test_a_reaped_run_can_be_resumed(tracking_uri: str, run_id: str) -> None:
+    connect(tracking_uri).set_tag(run_id, PID, "999999999")
+    assert reap(tracking_uri) == (run_id,)
+    MlflowTracker(tracking_uri, run_id).resume()
+    assert status(tracking_uri, run_id) == "RUNNING"
+    assert connect(tracking_uri).get_run(run_id).data.tags[PID] == str(os.getpid())
+    assert reap(tracking_uri) == ()
+
+
+def test_mistakes_are_one_line(tracking_uri: str, run_id: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"run nothing: MLflow says: .*not found") as caught:
+        MlflowTracker(tracking_uri, "nothing")
+    assert "\n" not in str(caught.value)
+    tracker = MlflowTracker(tracking_uri, run_id)
+    tracker.params({"lr": 1})
+    with pytest.raises(RegistryError, match="Changing param values is not allowed"):
+        tracker.params({"lr": 2})
+    client = connect(tracking_uri)
+    client.delete_experiment(client.get_experiment_by_name("digits").experiment_id)
+    with pytest.raises(RegistryError, match="experiment 'digits' was deleted in MLflow; restore it"):
+        start_run(tracking_uri, experiment="digits", name="n", tags={}, artifact_root=tmp_path)
+
+
+def test_a_new_store_is_made_quietly(tmp_path: Path) -> None:
+    """In a process of its own, from a folder of its own: nothing printed, nothing left but the store."""
+    script = (
+        "import sys\n"
+        "from components.registry.tracking import start_run, MlflowTracker\n"
+        "uri, root = sys.argv[1:]\n"
+        "with MlflowTracker(uri, start_run(uri, experiment='e', name='n', tags={}, artifact_root=root)) as tracker:\n"
+        "    tracker.metrics({'loss': 1.0}, step=0)\n"
+    )
+    (tmp_path / "cwd").mkdir()
+    command = [sys.executable, "-W", "error:::components", "-c", script]
+    command += [f"sqlite:///{tmp_path / 'home' / 'new' / 'mlflow.db'}", str(tmp_path / "artifacts")]
+    done = subprocess.run(command, cwd=tmp_path / "cwd", capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert {path.name for path in (tmp_path / "home" / "new").iterdir()} == {"mlflow.db", ".mlflow.db.lock"}
