@@ -1,0 +1,178 @@
+"""Requests that arrive together run together: a bounded queue before one worker thread, which runs the model off the event loop.
+
+While the model runs, requests gather, and the next batch takes them all up to the largest size. Only when a request is known to
+be arriving does an unfilled batch wait for it, and then for `linger_s` at most, so a lone client waits for nobody.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from components.serving.engine import Feeds
+from components.serving.limits import Limits
+from components.serving.refusal import Refusal
+
+Output = npt.NDArray[np.float32]  # [N, C, H, W]
+
+
+@dataclass(eq=False)
+class Job:
+    """One request's items in the queue."""
+
+    feeds: Feeds
+    count: int
+    future: "asyncio.Future[Output]"
+    loop: asyncio.AbstractEventLoop
+    taken: int = 0
+    parts: list[Output] = field(default_factory=list)
+
+    def settle(self, result: Output | Exception) -> None:
+        """Hand the result to the event loop, unless nobody waits any more."""
+
+        def hand_over() -> None:
+            if self.future.done():
+                return
+            if isinstance(result, Exception):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(result)
+
+        self.loop.call_soon_threadsafe(hand_over)
+
+
+class Batcher:
+    """Runs `run` on batches of at most `max_batch` items. `on_batch` is told the size of each."""
+
+    def __init__(
+        self, run: Callable[[Feeds], Output], *, max_batch: int, limits: Limits, on_batch: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._limits = limits
+        self._on_batch = on_batch
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._arriving = 0
+        self._item_s = 0.01  # a running mean of the seconds one item takes
+        self.queued = 0  # items
+        self._thread = threading.Thread(target=self._work, name="genwright-model", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """While a request is read and parsed: a batch may wait a moment for it."""
+        self._arriving += 1  # only the event loop writes it
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+
+    async def submit(self, feeds: Feeds) -> Output:
+        """The model's output for these items. Raises Refusal: 429 when the queue is full, 503 when closing or too slow."""
+        job = self._enqueue(feeds)
+        try:
+            async with asyncio.timeout(self._limits.answer_s):
+                return await job.future
+        except TimeoutError:
+            line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
+            raise Refusal(503, line, Retry_After=self._retry_after()) from None
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _enqueue(self, feeds: Feeds) -> Job:
+        count = len(next(iter(feeds.values())))
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            if self._closing:
+                raise Refusal(503, "the server is stopping; try again later", Retry_After="1")
+            if self._jobs and self.queued + count > self._limits.queued:
+                line = f"{self.queued} images are waiting, at most {self._limits.queued} may; try again later"
+                raise Refusal(429, line, Retry_After=self._retry_after())
+            job = Job(feeds, count, loop.create_future(), loop)
+            self._jobs.append(job)
+            self.queued += count
+            self._changed.notify()
+        return job
+
+    def _retry_after(self) -> str:
+        return str(max(1, math.ceil(self.queued * self._item_s)))
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            began = time.monotonic()
+            try:
+                feeds = {name: np.concatenate([job.feeds[name][at] for job, at in batch]) for name in batch[0][0].feeds}
+                x_NCHW = self._run(feeds)
+            except Exception as error:  # noqa: BLE001 (the request gets it; the thread must live)
+                self._fail(batch, error)
+                continue
+            self._item_s += 0.2 * ((time.monotonic() - began) / len(x_NCHW) - self._item_s)
+            self._on_batch(len(x_NCHW))
+            self._deliver(batch, x_NCHW)
+
+    def _next_batch(self) -> list[tuple[Job, slice]]:
+        """Wait for work and take up to `max_batch` items, first come first served; nothing when closed and done."""
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._jobs or self._closing)
+                self._linger()
+                batch = self._take()
+                if batch or (self._closing and not self._jobs):
+                    return batch
+
+    def _linger(self) -> None:
+        until = time.monotonic() + self._limits.linger_s
+        while self._arriving > 0 and self.queued < self._max_batch and (left := until - time.monotonic()) > 0:
+            self._changed.wait(left)
+
+    def _take(self) -> list[tuple[Job, slice]]:
+        batch = []
+        room = self._max_batch
+        while room and self._jobs:
+            job = self._jobs[0]
+            if job.future.done():  # its client has left, or its time was up
+                self._drop(job)
+                continue
+            at = slice(job.taken, min(job.count, job.taken + room))
+            batch.append((job, at))
+            room -= at.stop - at.start
+            self.queued -= at.stop - at.start
+            job.taken = at.stop
+            if job.taken == job.count:
+                self._jobs.popleft()
+        return batch
+
+    def _drop(self, job: Job) -> None:
+        self._jobs.remove(job)
+        self.queued -= job.count - job.taken
+
+    def _fail(self, batch: list[tuple[Job, slice]], error: Exception) -> None:
+        with self._changed:
+            for job, _ in batch:
+                if job in self._jobs:
+                    self._drop(job)
+        for job, _ in batch:
+            job.settle(error)
+
+    def _deliver(self, batch: list[tuple[Job, slice]], x_NCHW: Output) -> None:
+        start = 0
+        for job, at in batch:
+            size = at.stop - at.start
+            job.parts.append(x_NCHW[start : start + size])
+            start += size
+            if at.stop == job.count:
+                job.settle(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))

@@ -1,0 +1,33 @@
+"""Reads the body of a request within limits of size and time."""
+
+import asyncio
+
+from starlette.requests import Request
+
+from components.serving.limits import Limits
+from components.serving.refusal import Refusal
+
+DISCARD_FACTOR = 4  # so much of an oversized body is read and thrown away: a client that is still sending can then read the reply
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body. Raises Refusal: 413 too large, 408 too slow, 415 compressed."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise Refusal(415, f"Content-Encoding {encoding!r}; send the body uncompressed")
+    received, size = [], 0
+    try:
+        async with asyncio.timeout(limits.body_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size <= limits.body_bytes:
+                    received.append(chunk)
+                elif size > DISCARD_FACTOR * limits.body_bytes:
+                    break
+    except TimeoutError:
+        raise Refusal(408, f"the request did not arrive within {limits.body_s:g} s") from None
+    if size > limits.body_bytes:
+        raise Refusal(
+            413, f"the body has more than {limits.body_bytes} bytes; send fewer items in one request", Connection="close"
+        )
+    return b"".join(received)

@@ -1,0 +1,170 @@
+"""POST /v1/generate: images for people.
+
+The body is JSON, every key optional: `count` images, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, of the
+class `condition` (name or id, or a list with one an image), as `format` png | npy | grid. A reply is
+
+format   content type
+png      image/png for one image; application/zip of PNGs for several, or application/json when Accept asks for it
+grid     image/png: one picture of all, small images magnified
+npy      application/x-npy: uint8 [N, H, W, C]
+
+and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which classes (ids), X-Bundle-Sha256 which bundle.
+Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, StrictInt, StrictStr, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from components.core.noise import SEED_LIMIT, draw
+from components.core.protocols import Images
+from components.core.record import Record, first_complaint
+from components.core.session import to_uint8
+from components.serving import pictures
+from components.serving.body import read_body
+from components.serving.engine import Feeds
+from components.serving.refusal import Refusal
+from components.serving.served import Served
+
+RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
+Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
+Class = StrictInt | StrictStr
+
+
+class GenerateRequest(Record):
+    """The body of a request."""
+
+    count: Annotated[StrictInt, Field(ge=1)] | None = None
+    seed: Seed | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
+    condition: Class | tuple[Class, ...] | None = None
+    format: Literal["png", "npy", "grid"] = "png"
+
+
+class Generate:
+    """The handler. `current` gives the model being served."""
+
+    def __init__(self, current: Callable[[], Served]) -> None:
+        self.current = current
+
+    async def __call__(self, request: Request) -> Response:
+        served = self.current()
+        with served.batcher.arriving():
+            asked = parse(await read_body(request, served.limits))
+            seeds = seeds_of(asked, served.limits.count)
+            labels = labels_of(
+                asked.condition, seeds, served.engine.bundle.spec.classes if served.engine.bundle.condition else ()
+            )
+            feeds = await asyncio.to_thread(feeds_of, served, seeds, labels)
+        x_NCHW = await served.batcher.submit(feeds)
+        accept = request.headers.get("accept", "")
+        body, media_type = await asyncio.to_thread(
+            lambda: rendered(to_uint8(x_NCHW), seeds, labels, form=asked.format, accept=accept, stem=served.model)
+        )
+        headers = served.headers() | {"X-Seed": shown(seeds)}
+        if labels is not None:
+            headers["X-Class"] = ",".join(map(str, labels))
+        return Response(body, headers=headers, media_type=media_type)
+
+
+def parse(body: bytes) -> GenerateRequest:
+    """The request in the body; an empty body asks for the defaults. Raises Refusal: 400 not JSON, 422 not a request."""
+    try:
+        document = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the request is not JSON: {str(error)[:200]}") from None
+    if not isinstance(document, dict):
+        raise Refusal(422, f"a {type(document).__name__} given; allowed: an object with the keys {keys()}")
+    if unknown := sorted(document.keys() - GenerateRequest.model_fields.keys()):
+        raise Refusal(422, f"{unknown[0][:80]}: unknown key; allowed: {keys()}")
+    try:
+        return GenerateRequest.model_validate(document)
+    except ValidationError as error:
+        raise Refusal(422, first_complaint(error)) from None
+
+
+def keys() -> str:
+    return ", ".join(GenerateRequest.model_fields)
+
+
+def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
+    """One seed an image. Raises Refusal 422 when the request contradicts itself or asks for too many."""
+    if asked.seed is not None and asked.seeds is not None:
+        raise Refusal(422, "both seed and seeds given; send one of them")
+    lists = {"seeds": asked.seeds, "condition": asked.condition}
+    told = {"count": asked.count} | {name: len(each) if isinstance(each, tuple) else None for name, each in lists.items()}
+    counts = {name: count for name, count in told.items() if count is not None}
+    if len(set(counts.values())) > 1:
+        raise Refusal(422, f"the numbers of images differ: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    count = next(iter(counts.values()), 1)
+    if not 1 <= count <= count_max:
+        raise Refusal(422, f"count: {count} given; allowed: 1 to {count_max}")
+    if asked.seeds is not None:
+        return list(asked.seeds)
+    first = secrets.randbelow(RANDOM_LIMIT) if asked.seed is None else asked.seed
+    if first + count > SEED_LIMIT:
+        raise Refusal(422, f"seed: {first} + {count} images given; allowed: seeds below {SEED_LIMIT}")
+    return list(range(first, first + count))
+
+
+def labels_of(condition: Class | tuple[Class, ...] | None, seeds: Sequence[int], classes: Sequence[str]) -> list[int] | None:
+    """One class id an image, or None for a model without classes. Raises Refusal 422 for a class that does not exist."""
+    if not classes:
+        if condition is not None:
+            raise Refusal(422, "condition: this model has no classes; leave it out")
+        return None
+    if condition is None:
+        return [seed % len(classes) for seed in seeds]
+    if isinstance(condition, tuple):
+        return [label_of(each, classes) for each in condition]
+    return [label_of(condition, classes)] * len(seeds)
+
+
+def label_of(wanted: Class, classes: Sequence[str]) -> int:
+    """The id of a class given by name or id. Raises Refusal 422."""
+    if isinstance(wanted, str) and wanted in classes:
+        return classes.index(wanted)
+    if isinstance(wanted, int) and 0 <= wanted < len(classes):
+        return wanted
+    shown_classes = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+    raise Refusal(422, f"condition: {str(wanted)[:80]!r} given; allowed: 0 to {len(classes) - 1}, or a name: {shown_classes}")
+
+
+def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None) -> Feeds:
+    """The graph's inputs for these seeds and classes."""
+    bundle = served.engine.bundle
+    feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(bundle.noise, seeds))
+    if bundle.condition is not None:
+        feeds[bundle.condition] = np.array(labels, np.int64)
+    return feeds
+
+
+def rendered(
+    images: Images, seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
+) -> tuple[bytes, str]:
+    """The reply's body and content type."""
+    if form == "grid":
+        return pictures.grid(images), "image/png"
+    if form == "npy":
+        return pictures.npy(images), "application/x-npy"
+    if "application/json" in accept:
+        return pictures.as_json(images, seeds, labels), "application/json"
+    if len(images) == 1:
+        return pictures.png(images[0]), "image/png"
+    names = [f"{stem}-{k:03d}-seed{seed}.png" for k, seed in enumerate(seeds)]
+    return pictures.zipped(images, names), "application/zip"
+
+
+def shown(seeds: Sequence[int]) -> str:
+    """'7' for one seed, '7..10' for consecutive ones, else '7,99'."""
+    if len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}..{seeds[-1]}"
+    return ",".join(map(str, seeds))

@@ -1,0 +1,16 @@
+"""What the server allows itself and its clients."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one server. Times in seconds, sizes in bytes, counts in images."""
+
+    count: int = 256  # of one request
+    queued: int = 512  # waiting for the model, over all requests
+    body_bytes: int = 32 << 20
+    body_s: float = 30.0  # to receive one request
+    answer_s: float = 60.0  # from its place in the queue to its images
+    linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
+    drain_s: float = 30.0  # for the requests under way when told to stop

@@ -1,0 +1,49 @@
+"""Prometheus metrics of one server, in a registry of their own."""
+
+import re
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+ROUTES = re.compile(
+    r"/(|metrics|v1/generate|v2|v2/health/(live|ready)|v2/repository/index|v2/models/[^/]+(/versions/[^/]+)?(/\w+)?)"
+)
+
+
+class Metrics:
+    """What is counted. Labels are few and bounded: a client cannot make new ones."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        name: dict[str, Any] = {"registry": self.registry, "namespace": "genwright"}
+        self.requests = Counter("requests", "HTTP requests answered", ("route", "status"), **name)
+        self.seconds = Histogram(
+            "request_seconds", "From a request's first byte to its reply", ("route",), buckets=SECONDS, **name
+        )
+        self.batch_size = Histogram("batch_size", "Images in one run of the model", buckets=SIZES, **name)
+        self.queue_length = Gauge("queue_length", "Images waiting for the model", **name)
+        self.model_info = Gauge("model_info", "The bundle being served", ("model", "version", "bundle_sha256", "family"), **name)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        route = route_of(path)
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """The page that Prometheus reads."""
+        return generate_latest(self.registry)
+
+
+def route_of(path: str) -> str:
+    """A bounded label: the operation, without the names that stand in the path."""
+    match = ROUTES.fullmatch(path)
+    if not match:
+        return "other"
+    if not path.startswith("/v2/models/"):
+        return path
+    return {"/infer": "infer", "/ready": "model_ready", "/config": "model_config"}.get(match[4] or "", "model_metadata")

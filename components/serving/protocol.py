@@ -1,0 +1,146 @@
+"""The Open Inference Protocol v2 over HTTP: health, metadata, infer; with what Triton's clients also ask: config and index.
+
+https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
+"""
+
+import asyncio
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from components.serving.body import read_body
+from components.serving.engine import Feeds, TensorSpec
+from components.serving.refusal import Refusal
+from components.serving.served import Served
+from components.serving.tensors import InferRequest, decode, encode, parse_request, wants_binary
+
+PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
+TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
+SMALL_BYTES = 64 << 10  # below this, a thread costs more than the parsing
+
+Current = Callable[[], Served]
+
+
+def package_version() -> str:
+    """The version of genwright that is installed."""
+    try:
+        return version_of("genwright")
+    except PackageNotFoundError:
+        return "0"
+
+
+class Protocol:
+    """The handlers. `current` gives the model being served, `ready` whether requests should be sent here."""
+
+    def __init__(self, current: Current, ready: Callable[[], bool]) -> None:
+        self.current = current
+        self.ready = ready
+
+    def routes(self) -> list[Route]:
+        model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        return [
+            Route("/v2", self.server_metadata),
+            Route("/v2/health/live", self.server_live),
+            Route("/v2/health/ready", self.server_ready),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+            *(Route(path, self.metadata) for path in (model, version)),
+            *(Route(f"{path}/ready", self.model_ready) for path in (model, version)),
+            *(Route(f"{path}/config", self.config) for path in (model, version)),
+            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, version)),
+        ]
+
+    async def server_metadata(self, _: Request) -> Response:
+        return JSONResponse({"name": "genwright", "version": package_version(), "extensions": EXTENSIONS})
+
+    async def server_live(self, _: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def server_ready(self, _: Request) -> Response:
+        ready = self.ready()
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    async def model_ready(self, request: Request) -> Response:
+        served = self.named(request)
+        ready = self.ready()
+        return JSONResponse({"name": served.model, "ready": ready}, 200 if ready else 503, served.headers())
+
+    async def index(self, _: Request) -> Response:
+        served = self.current()
+        state = "READY" if self.ready() else "UNAVAILABLE"
+        return JSONResponse([{"name": served.model, "version": served.version, "state": state, "reason": ""}])
+
+    async def metadata(self, request: Request) -> Response:
+        served = self.named(request)
+        inputs = [tensor_metadata(spec) for spec in served.engine.inputs]
+        body = {"name": served.model, "versions": [served.version], "platform": PLATFORM, "inputs": inputs}
+        return JSONResponse(body | {"outputs": [tensor_metadata(served.engine.output)]}, headers=served.headers())
+
+    async def config(self, request: Request) -> Response:
+        served = self.named(request)
+        inputs = [tensor_config(spec) for spec in served.engine.inputs]
+        body = {"name": served.model, "platform": PLATFORM, "max_batch_size": served.limits.count, "input": inputs}
+        return JSONResponse(body | {"output": [tensor_config(served.engine.output)]}, headers=served.headers())
+
+    async def infer(self, request: Request) -> Response:
+        served = self.named(request)
+        with served.batcher.arriving():
+            body = await read_body(request, served.limits)
+            header_length = request.headers.get("inference-header-content-length")
+            understand = asyncio.to_thread if len(body) > SMALL_BYTES else at_once
+            message, feeds = await understand(understood, served, body, header_length)
+        x = await served.batcher.submit(feeds)
+        return await (asyncio.to_thread if x.nbytes > SMALL_BYTES else at_once)(answer, served, message, x)
+
+    def named(self, request: Request) -> Served:
+        """The model that the path names. Raises Refusal 404."""
+        served = self.current()
+        model, version = request.path_params["model"], request.path_params.get("version", served.version)
+        if model != served.model:
+            raise Refusal(404, f"model {model!r}; served here: {served.model!r}")
+        if version != served.version:
+            raise Refusal(404, f"version {version!r} of model {model!r}; served here: {served.version!r}")
+        return served
+
+
+async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The counterpart of asyncio.to_thread for what is quickly done."""
+    return function(*arguments)
+
+
+def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds]:
+    """The request and its checked tensors. Raises Refusal 400."""
+    message, binary = parse_request(body, header_length)
+    wants_binary(message, served.engine.output)
+    feeds = decode(message.inputs, binary, served.engine.inputs, count_max=served.limits.count)
+    bundle = served.engine.bundle
+    if bundle.condition is not None:
+        labels, classes = feeds[bundle.condition], len(bundle.spec.classes)
+        if not np.isin(labels, range(classes)).all():
+            raise Refusal(400, f"input {bundle.condition!r}: a class that does not exist; allowed: 0 to {classes - 1}")
+    return message, feeds
+
+
+def answer(served: Served, message: InferRequest, x: Any) -> Response:
+    """The reply to an infer request."""
+    output = served.engine.output
+    reply = {"model_name": served.model, "model_version": served.version}
+    if message.id is not None:
+        reply["id"] = message.id
+    body, headers = encode(reply, output, x, binary=wants_binary(message, output))
+    return Response(body, headers=headers | served.headers())
+
+
+def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.shape]}
+
+
+def tensor_config(spec: TensorSpec) -> dict[str, Any]:
+    # The batch dimension is not listed; a tensor of one number an item is a vector of 1 in Triton's configuration.
+    return {"name": spec.name, "data_type": TRITON_TYPES[spec.datatype], "dims": list(spec.shape)}

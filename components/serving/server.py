@@ -1,0 +1,123 @@
+"""The process: a socket, signals, and uvicorn around the application."""
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from components.core.errors import ServingError
+from components.serving.app import Service
+from components.serving.engine import Engine
+from components.serving.limits import Limits
+
+BACKLOG = 2048
+
+
+def serve(
+    folder: Path,
+    *,
+    model: str,
+    version: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    threads: int = 0,
+    device: str = "cpu",
+    limits: Limits | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the bundle in `folder` until SIGTERM or SIGINT; then finish the requests under way and return.
+
+    `port` 0 takes a free one. `announce` is given one line when requests are answered (default: standard error).
+    Raises ServingError when the address cannot be had, BundleError when the bundle is not what it says.
+    """
+    limits = limits or Limits()
+    listener = listen(host, port)  # before the model is loaded: a busy port is told at once
+    try:
+        engine = Engine.load(folder, threads=threads, device=device)
+        service = Service(engine, model=model, version=version, token=token, limits=limits)
+        config = uvicorn.Config(
+            service.app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=int(limits.drain_s),
+        )
+        lines = greeting(service, host=host, port=listener.getsockname()[1], token=token is not None)
+        server = Server(config, service, lambda: (announce or to_stderr)(lines))
+        asyncio.run(server.until_told(listener))
+    finally:
+        listener.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves the signals to us: a drained server has done its work and exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.service = service
+        self.tell_started = started
+
+    async def until_told(self, listener: socket.socket) -> None:
+        """Serve until a signal; a second one stops at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.drain)
+        await self.serve(sockets=[listener])
+
+    def drain(self) -> None:
+        self.force_exit = self.should_exit
+        self.service.draining = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.tell_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # uvicorn would end the process by the signal it caught
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ServingError with one line that names the address and what to do."""
+    if not 0 <= port < 2**16:
+        raise ServingError(f"port {port}", allowed="0 to 65535, 0 for any free one")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise ServingError(f"host {host!r}: {error.strerror}", do="name an address of this machine, such as 127.0.0.1") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            do = f"choose another with --port, or stop what uses it (lsof -i :{port})"
+            raise ServingError(f"port {port} of {host} is taken", do=do) from error
+        if error.errno == errno.EACCES:
+            raise ServingError(f"port {port} of {host} is not allowed to this user", do="choose one above 1023") from error
+        raise ServingError(f"{host}:{port}: {os.strerror(error.errno or 0)}", do="name an address of this machine") from error
+
+
+def greeting(service: Service, *, host: str, port: int, token: bool) -> str:
+    """What is served, where, and a command to try."""
+    served = service.served
+    shown = f"[{host}]" if ":" in host else host
+    header = " -H 'Authorization: Bearer TOKEN'" if token else ""
+    return (
+        f"serving {served.model} v{served.version} (bundle {served.engine.sha256[:12]}) on http://{shown}:{port}\n"
+        f'try: curl{header} -o {served.model}.png -d \'{{"count": 16, "format": "grid"}}\' http://{shown}:{port}/v1/generate'
+    )
+
+
+def to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,176 @@
+"""Tensors of the Open Inference Protocol v2, as JSON and by its binary tensor data extension, to numpy and back.
+
+Both are documented at https://kserve.github.io/website (Open Inference Protocol, Binary Tensor Data Extension). Binary data are
+little-endian, row-major, without padding, and stand behind the JSON in the order of its tensors.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+
+from components.core.record import first_complaint
+from components.serving.engine import TensorSpec
+from components.serving.refusal import Refusal
+
+DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
+Array = npt.NDArray[np.generic]
+
+
+class Message(BaseModel):
+    """Part of a request. Unknown keys are ignored, as the protocol's extensions ask."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class InputParameters(Message):
+    binary_data_size: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class InferInput(Message):
+    name: str
+    shape: tuple[Annotated[StrictInt, Field(ge=0)], ...]
+    datatype: str
+    parameters: InputParameters = InputParameters()
+    data: Any = None
+
+
+class OutputParameters(Message):
+    binary_data: StrictBool | None = None
+
+
+class InferOutput(Message):
+    name: str
+    parameters: OutputParameters = OutputParameters()
+
+
+class RequestParameters(Message):
+    binary_data_output: StrictBool = False
+
+
+class InferRequest(Message):
+    id: str | None = None
+    parameters: RequestParameters = RequestParameters()
+    inputs: tuple[InferInput, ...]
+    outputs: tuple[InferOutput, ...] = ()
+
+
+def parse_request(body: bytes, header_length: str | None) -> tuple[InferRequest, bytes]:
+    """The JSON of an infer request and the binary data behind it. Raises Refusal 400."""
+    length = len(body)
+    if header_length is not None:
+        if not (
+            header_length.isascii() and header_length.isdigit() and len(header_length) < 19 and int(header_length) <= len(body)
+        ):
+            raise Refusal(
+                400, f"Inference-Header-Content-Length {header_length[:40]!r}; allowed: 0 to {len(body)}, the body's length"
+            )
+        length = int(header_length)
+    try:
+        return InferRequest.model_validate(json.loads(body[:length])), body[length:]
+    except ValidationError as error:
+        raise Refusal(400, first_complaint(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the request is not JSON: {str(error)[:200]}") from None
+
+
+def decode(inputs: Sequence[InferInput], binary: bytes, specs: Sequence[TensorSpec], *, count_max: int) -> dict[str, Array]:
+    """The request's tensors by name, each [N, *spec.shape] with the same N. Raises Refusal 400."""
+    names = [each.name for each in inputs]
+    if sorted(names) != sorted(spec.name for spec in specs):
+        raise Refusal(400, f"inputs {names} given; the model takes {[spec.name for spec in specs]}, each once")
+    known = {spec.name: spec for spec in specs}
+    feeds: dict[str, Array] = {}
+    for each in inputs:
+        size = each.parameters.binary_data_size
+        spec = known[each.name]
+        check_shape(each, spec, count_max)
+        if size is None:
+            feeds[each.name] = from_json(each, spec)
+        else:
+            feeds[each.name] = from_binary(each, spec, binary[:size])
+            binary = binary[size:]
+    if binary:
+        raise Refusal(400, f"{len(binary)} bytes of binary data belong to no input")
+    if len({len(rows) for rows in feeds.values()}) > 1:
+        raise Refusal(400, f"the inputs' first dimensions differ: { {name: len(rows) for name, rows in feeds.items()} }")
+    return feeds
+
+
+def check_shape(given: InferInput, spec: TensorSpec, count_max: int) -> None:
+    """Raise Refusal 400 when type or shape are not the model's."""
+    if given.datatype != spec.datatype:
+        raise Refusal(400, f"input {spec.name!r}: datatype {given.datatype!r} given; allowed: {spec.datatype}")
+    if given.shape[1:] != spec.shape or not given.shape:
+        raise Refusal(400, f"input {spec.name!r}: shape {list(given.shape)} given; allowed: {[-1, *spec.shape]}")
+    if not 1 <= given.shape[0] <= count_max:
+        raise Refusal(400, f"input {spec.name!r}: {given.shape[0]} items given; allowed: 1 to {count_max}")
+
+
+def from_binary(given: InferInput, spec: TensorSpec, data: bytes) -> Array:
+    """The tensor in `data`. Raises Refusal 400."""
+    needed = math.prod(given.shape) * DTYPES[spec.datatype].itemsize
+    if given.data is not None:
+        raise Refusal(400, f"input {spec.name!r}: both data and binary_data_size given; send one of them")
+    if given.parameters.binary_data_size != needed or len(data) != needed:
+        raise Refusal(
+            400,
+            f"input {spec.name!r}: binary_data_size {given.parameters.binary_data_size}, {len(data)} bytes in the body; "
+            f"{spec.datatype} of shape {list(given.shape)} needs {needed}",
+        )
+    return finite(np.frombuffer(data, DTYPES[spec.datatype]).reshape(given.shape), spec)
+
+
+def from_json(given: InferInput, spec: TensorSpec) -> Array:
+    """The tensor in the JSON `data`, flat or nested. Raises Refusal 400."""
+    try:
+        array = np.asarray(given.data)
+    except ValueError:
+        raise Refusal(400, f"input {spec.name!r}: data is ragged") from None
+    kinds = "iu" if spec.datatype == "INT64" else "fiu"
+    if array.dtype.kind not in kinds:
+        raise Refusal(400, f"input {spec.name!r}: data must be a list of {'whole ' if spec.datatype == 'INT64' else ''}numbers")
+    if array.size != math.prod(given.shape):
+        raise Refusal(
+            400, f"input {spec.name!r}: {array.size} numbers given; shape {list(given.shape)} needs {math.prod(given.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        return finite(array.reshape(given.shape).astype(DTYPES[spec.datatype]), spec)
+
+
+def finite(array: Array, spec: TensorSpec) -> Array:
+    """The array itself. Raises Refusal 400 when it holds NaN or an infinity, which no image could come of."""
+    if spec.datatype == "FP32" and not np.isfinite(array.astype(np.float32, copy=False)).all():
+        raise Refusal(400, f"input {spec.name!r}: holds NaN, an infinity or a number beyond FP32")
+    return array
+
+
+def wants_binary(request: InferRequest, output: TensorSpec) -> bool:
+    """Whether the output is to be sent as binary data. Raises Refusal 400 when another output is asked for."""
+    for asked in request.outputs:
+        if asked.name != output.name:
+            raise Refusal(400, f"output {asked.name!r} asked for; the model makes {output.name!r}")
+    own = request.outputs[0].parameters.binary_data if request.outputs else None
+    return request.parameters.binary_data_output if own is None else own
+
+
+def encode(reply: dict[str, Any], output: TensorSpec, x: Array, *, binary: bool) -> tuple[bytes, dict[str, str]]:
+    """The body of an infer reply, and its headers."""
+    data = np.ascontiguousarray(x, DTYPES[output.datatype])
+    tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(x.shape)}
+    if not binary:
+        tensor["data"] = data.ravel().tolist()
+        return dumps(reply | {"outputs": [tensor]}), {"Content-Type": "application/json"}
+    tensor["parameters"] = {"binary_data_size": data.nbytes}
+    header = dumps(reply | {"outputs": [tensor]})
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))}
+    return header + data.tobytes(), headers
+
+
+def dumps(value: dict[str, Any]) -> bytes:
+    """Compact JSON; NaN, which JSON lacks, is an error."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

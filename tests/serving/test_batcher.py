@@ -1,0 +1,151 @@
+"""Requests that arrive together run together, in order, and none waits for a client that has left."""
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.serving.batcher import Batcher
+from components.serving.limits import Limits
+from components.serving.refusal import Refusal
+
+
+class Model:
+    """Doubles its input; the first batch is held until `go` is set, so that what comes later must gather."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.broken = False
+
+    def __call__(self, feeds: Any) -> Any:
+        self.sizes.append(len(feeds["z"]))
+        self.begun.set()
+        assert self.go.wait(60)
+        if self.broken:
+            raise RuntimeError("it broke")
+        return feeds["z"] * 2
+
+
+def rows(*values: float) -> dict[str, Any]:
+    return {"z": np.array(values, np.float32).reshape(-1, 1, 1, 1)}
+
+
+async def held(batcher: Batcher, model: Model) -> "asyncio.Task[Any]":
+    """A first request that the model is busy with."""
+    first = asyncio.create_task(batcher.submit(rows(0)))
+    await asyncio.to_thread(model.begun.wait, 60)
+    return first
+
+
+def test_waiting_requests_share_batches_and_get_their_own_rows() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=4, limits=Limits())
+        first = await held(batcher, model)
+        others = [asyncio.create_task(batcher.submit(rows(*values))) for values in ([1, 2], [3], [4, 5, 6, 7, 8, 9], [10])]
+        while batcher.queued < 10:
+            await asyncio.sleep(0)
+        model.go.set()
+        results = [(await each).ravel().tolist() for each in [first, *others]]
+        assert results == [[0], [2, 4], [6], [8, 10, 12, 14, 16, 18], [20]]
+        assert model.sizes == [1, 4, 4, 2]
+        assert batcher.queued == 0
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_leaves_frees_its_place() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=2, limits=Limits(queued=3))
+        first = await held(batcher, model)
+        gone = asyncio.create_task(batcher.submit(rows(1, 2)))
+        stays = asyncio.create_task(batcher.submit(rows(3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        model.go.set()
+        assert (await stays).ravel().tolist() == [6]
+        await first
+        assert model.sizes == [1, 1]
+        assert batcher.queued == 0
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_queue_refuses_but_one_large_request_always_fits() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=2, limits=Limits(queued=3))
+        first = await held(batcher, model)
+        large = asyncio.create_task(batcher.submit(rows(1, 2, 3, 4, 5)))
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as caught:
+            await batcher.submit(rows(6))
+        assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "1"})
+        model.go.set()
+        assert (await large).ravel().tolist() == [2, 4, 6, 8, 10]
+        await first
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_broken_batch_fails_its_requests_alone() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=2, limits=Limits())
+        first = await held(batcher, model)
+        large = asyncio.create_task(batcher.submit(rows(1, 2, 3)))
+        await asyncio.sleep(0)
+        model.broken = True
+        model.go.set()
+        for each in (first, large):
+            with pytest.raises(RuntimeError, match="it broke"):
+                await each
+        assert batcher.queued == 0
+        model.broken = False
+        assert (await batcher.submit(rows(7))).ravel().tolist() == [14]
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_finishes_what_is_queued_and_refuses_the_rest() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=2, limits=Limits())
+        first = await held(batcher, model)
+        queued = asyncio.create_task(batcher.submit(rows(1)))
+        await asyncio.sleep(0)
+        model.go.set()
+        await asyncio.to_thread(batcher.close)
+        assert (await queued).ravel().tolist() == [2]
+        await first
+        with pytest.raises(Refusal, match="the server is stopping"):
+            await batcher.submit(rows(2))
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_waits_for_a_request_that_is_arriving() -> None:
+    async def scenario() -> None:
+        model = Model()
+        model.go.set()
+        batcher = Batcher(model, max_batch=2, limits=Limits(linger_s=60))
+        with batcher.arriving():
+            early = asyncio.create_task(batcher.submit(rows(1)))
+            await asyncio.sleep(0.05)
+            assert model.sizes == []
+            late = asyncio.create_task(batcher.submit(rows(2)))
+            assert [(await each).item() for each in (early, late)] == [2, 4]
+        assert model.sizes == [2]
+        assert (await batcher.submit(rows(3))).item() == 6  # alone, it waits for nobody
+        batcher.close()
+
+    asyncio.run(scenario())

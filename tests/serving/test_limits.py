@@ -1,0 +1,98 @@
+"""Tokens, sizes, full queues, deadlines; and what the metrics say of them."""
+
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from components.core.bundles import read_bundle
+
+
+def test_a_token(plain: Path, start: Any) -> None:
+    with start(plain, token="open sesame") as server:
+        paths = ["/", "/metrics", "/v2", "/v2/models/digits"]
+        for headers, status in [({}, 401), ({"Authorization": "Basic x"}, 401), ({"Authorization": "Bearer wrong"}, 403)]:
+            replies = [server.client.get(path, headers=headers) for path in paths]
+            replies.append(server.client.post("/v1/generate", headers=headers))
+            assert [reply.status_code for reply in replies] == [status] * 5
+            assert all(list(reply.json()) == ["error"] for reply in replies)
+        assert server.client.get("/").headers["www-authenticate"] == "Bearer"
+        assert server.client.post("/v1/generate", headers={"Authorization": "Bearer open sesame"}).status_code == 200
+        assert [server.client.get(f"/v2/health/{what}").status_code for what in ("live", "ready")] == [200, 200]
+        assert "Authorization: Bearer TOKEN" in server.greeting
+        assert "sesame" not in server.greeting
+
+
+@pytest.mark.parametrize("path", ["/v1/generate", "/v2/models/digits/infer"])
+def test_a_body_that_is_too_large_is_413(plain: Path, start: Any, path: str) -> None:
+    with start(plain, limits={"body_bytes": 1000}) as server:
+        for content in (b" " * 1001, iter([b" " * 600] * 3)):  # with and without Content-Length
+            reply = server.client.post(path, content=content)
+            assert reply.status_code == 413
+            assert "1000 bytes" in reply.json()["error"]
+        assert server.client.post("/v1/generate", content=b" " * 998 + b"{}").status_code == 200
+
+
+def test_a_compressed_body_is_415(server: Any) -> None:
+    reply = server.client.post("/v1/generate", content=b"{}", headers={"Content-Encoding": "gzip"})
+    assert reply.status_code == 415
+
+
+def test_a_body_that_never_ends_is_408(plain: Path, start: Any) -> None:
+    with start(plain, limits={"body_s": 0.2}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> None:
+    with start(slow, limits={"queued": 2}) as server:
+
+        def ask(seed: int) -> httpx.Response:
+            return httpx.post(f"{server.url}/v1/generate", json={"seed": seed}, timeout=60, trust_env=False)
+
+        with ThreadPoolExecutor(12) as pool:
+            replies = list(pool.map(ask, range(12)))
+        refused = [reply for reply in replies if reply.status_code == 429]
+        assert {reply.status_code for reply in replies} == {200, 429}
+        assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+        assert all("at most 2 may" in reply.json()["error"] for reply in refused)
+        assert server.generate(seed=1).status_code == 200
+        text = server.client.get("/metrics").text
+        assert f'genwright_requests_total{{route="/v1/generate",status="429"}} {len(refused)}.0' in text
+
+
+def test_an_answer_that_takes_too_long_is_503(slow: Path, start: Any) -> None:
+    with start(slow, limits={"answer_s": 0.05}) as server:
+        reply = server.generate(seed=1, count=2)
+        assert reply.status_code == 503
+        assert "retry-after" in reply.headers
+        assert "0.05 s" in reply.json()["error"]
+
+
+def test_metrics(classy: Path, start: Any) -> None:
+    with start(classy) as server:
+        server.generate(count=20)
+        server.generate(count=-1)
+        server.client.get("/v2/models/digits")
+        server.client.get("/somewhere/else")
+        reply = server.client.get("/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    sha256 = read_bundle(classy).digest()
+    for line in [
+        'genwright_requests_total{route="/v1/generate",status="200"} 1.0',
+        'genwright_requests_total{route="/v1/generate",status="422"} 1.0',
+        'genwright_requests_total{route="model_metadata",status="200"} 1.0',
+        'genwright_requests_total{route="other",status="404"} 1.0',
+        'genwright_request_seconds_count{route="/v1/generate"} 2.0',
+        "genwright_batch_size_sum 20.0",
+        "genwright_batch_size_count 2.0",
+        "genwright_queue_length 0.0",
+        f'genwright_model_info{{bundle_sha256="{sha256}",family="vae",model="digits",version="3"}} 1.0',
+    ]:
+        assert re.search(f"^{re.escape(line)}$", reply.text, re.MULTILINE), line

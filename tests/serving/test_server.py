@@ -1,0 +1,105 @@
+"""The process: how it starts, refuses to start, and stops."""
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from components.core.bundles import read_bundle
+
+
+def test_it_says_what_it_serves(server: Any, plain: Path) -> None:
+    sha256 = read_bundle(plain).digest()
+    assert re.match(rf"serving digits v3 \(bundle {sha256[:12]}\) on http://127\.0\.0\.1:\d+\n", server.greeting)
+    command = server.greeting.split("try: ")[1].strip()
+    done = subprocess.run(["sh", "-c", command.replace("-o digits.png", "-sS -o -")], capture_output=True, check=True)
+    assert done.stdout.startswith(b"\x89PNG")
+
+
+def test_a_busy_port(plain: Path, start_failing: Callable[..., tuple[int, str]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = start_failing(plain, port=port)
+    assert code == 1
+    assert said == f"port {port} of 127.0.0.1 is taken; choose another with --port, or stop what uses it (lsof -i :{port})\n"
+
+
+def test_a_host_that_is_not_here(plain: Path, start_failing: Callable[..., tuple[int, str]]) -> None:
+    for host in ("203.0.113.1", "no-such-host.invalid"):
+        code, said = start_failing(plain, host=host)
+        assert (code, said.count("\n")) == (1, 1)
+        assert host in said
+
+
+def test_a_tampered_bundle(plain: Path, tmp_path: Path, start_failing: Callable[..., tuple[int, str]]) -> None:
+    shutil.copytree(plain, tmp_path / "bundle")
+    data = bytearray((tmp_path / "bundle" / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bundle" / "model.onnx").write_bytes(data)
+    code, said = start_failing(tmp_path / "bundle")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "model.onnx: its SHA-256 is" in said
+
+
+def test_no_bundle(tmp_path: Path, start_failing: Callable[..., tuple[int, str]]) -> None:
+    assert start_failing(tmp_path / "absent") == (1, f"{tmp_path / 'absent'}: no such bundle folder\n")
+
+
+def test_sigterm_finishes_what_is_under_way(slow: Path, start: Any) -> None:
+    with start(slow) as server:
+        one = server.generate(seed=5, format="npy")
+        replies: list[httpx.Response] = []
+        clients = [
+            threading.Thread(
+                target=lambda: replies.append(
+                    httpx.post(
+                        f"{server.url}/v1/generate", json={"seed": 5, "count": 3, "format": "npy"}, timeout=60, trust_env=False
+                    )
+                )
+            )
+            for _ in range(2)
+        ]
+        for client in clients:
+            client.start()
+        while b"genwright_queue_length 0.0" in server.client.get("/metrics").content:
+            pass
+        assert server.stop() == (0, "")
+        for client in clients:
+            client.join()
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert all(reply.content[-64:] != b"" and reply.headers["x-seed"] == "5..7" for reply in replies)
+    assert all(one.content[-64:] in reply.content for reply in replies)
+
+
+def test_sigint_ends_quietly(plain: Path, start: Any) -> None:
+    with start(plain) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.communicate(timeout=60)[1] == ""
+        assert server.process.returncode == 0
+
+
+def test_it_needs_no_torch(classy: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from components.serving.app import Service
+from components.serving.engine import Engine
+import components.serving.server
+service = Service(Engine.load(Path(sys.argv[1])), model="m", version="1")
+with TestClient(service.app) as client:
+    assert client.post("/v1/generate", json={"count": 2, "format": "grid"}).status_code == 200
+heavy = {"torch", "mlflow", "lightning", "diffusers", "onnx", "sklearn", "scipy", "prefect", "boto3", "matplotlib"}
+ours = [name for name in sys.modules if name.startswith("components.families") or name == "components.core.family"]
+print(sorted(heavy & set(sys.modules)) + ours)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(classy)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
