@@ -94,6 +94,10 @@ class Family(nn.Module, ABC):
         """The parameters that each loss trains. One group for most families; a GAN has two."""
         return {"model": list(self.parameters())}
 
+    def rates(self) -> dict[str, float]:
+        """Each group's learning rate, as a multiple of `lr_peak`."""
+        return dict.fromkeys(self.parameter_groups(), 1.0)
+
     @abstractmethod
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         """The noise the sampler consumes, in the order of its arguments."""

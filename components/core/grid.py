@@ -19,7 +19,7 @@ def grid_png(images: Images, columns: int = 8, scale: int | None = None) -> byte
 
 
 def grid_image(images: Images, columns: int = 8, scale: int | None = None) -> npt.NDArray[np.uint8]:
-    """The images, row by row, as one [H, W, C]. `scale` enlarges each pixel; None: as much as makes an image about 64 pixels wide.
+    """The images, row by row, as one [H, W, C]. `scale` enlarges each pixel; None: so that an image is about 64 pixels wide.
 
     A last row that is not full is padded with the colour of the gaps. Raises RunError when there is nothing to show.
     """

@@ -139,7 +139,7 @@ class Checkpoint(Record):
     steps_total: int
     train_s: float
     quality: float  # the quality signal at the best step; lower is better
-    stopped_by: Literal["budget", "steps", "diverged"]
+    stopped_by: Literal["budget", "steps"]
 
 
 class Metric(Record):

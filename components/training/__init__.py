@@ -1,0 +1,1 @@
+"""The one trainer, its checkpoints, and the subprocess it runs in."""

@@ -1,0 +1,181 @@
+"""Diffusion in the EDM formulation (Karras et al. 2022, arXiv:2206.00364) on diffusers' UNet2DModel.
+
+    D(x; sigma) = c_skip x + c_out F(c_in x; c_noise)                                                        (eq. 7)
+    loss = E[lambda(sigma) |D(y + n; sigma) - y|^2],  ln sigma ~ N(P_mean, P_std^2),  n ~ N(0, sigma^2 I)   (eq. 2, table 1)
+    dx/dsigma = (x - D(x; sigma)) / sigma, from sigma_max to 0                                               (eq. 3)
+
+Heun's second-order method is the paper's algorithm 1 without churn; its first-order step is DDIM (Song et al. 2021,
+arXiv:2010.02502) under this parametrisation.
+
+B batch, C channels, H height, W width, T sampling steps.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.family import Batch, Family, FamilyConfig
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+
+
+class EDMConfig(FamilyConfig):
+    lr_peak: float = 1e-3
+    batch_size: int = 128
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    ema_decay: float = 0.998
+    width: int = Field(default=64, ge=32, multiple_of=32, description="channels at full resolution")
+    widths: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="multiples of `width`, one for each halving")
+    blocks: int = Field(default=2, ge=1, description="residual blocks at each resolution")
+    attention: bool = Field(default=True, description="self-attention at the lowest resolution")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    sigma_data: float = Field(default=0.5, gt=0)
+    sigma_min: float = Field(default=0.002, gt=0)
+    sigma_max: float = Field(default=80.0, gt=0)
+    rho: float = Field(default=7.0, gt=0)
+    p_mean: float = -1.2
+    p_std: float = Field(default=1.2, gt=0)
+    steps: int = Field(default=18, ge=1)
+    solver: Literal["heun", "ddim"] = "heun"
+
+
+class Denoiser(nn.Module):
+    """D(x_BCHW; sigma_B, class_B) -> the expected clean image, by the preconditioning of table 1."""
+
+    def __init__(self, config: EDMConfig, spec: DataSpec) -> None:
+        super().__init__()
+        from diffusers.models.unets.unet_2d import UNet2DModel
+
+        self.sigma_data = config.sigma_data
+        self.conditional = spec.conditional
+        levels = len(config.widths)
+        down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
+        if config.attention and levels > 1:
+            down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
+        side = 2 ** (levels - 1)
+        self.pad = (-spec.height % side, -spec.width % side)
+        self.net = UNet2DModel(
+            sample_size=None,
+            in_channels=spec.channels,
+            out_channels=spec.channels,
+            block_out_channels=tuple(config.width * multiple for multiple in config.widths),
+            down_block_types=tuple(down),
+            up_block_types=tuple(up),
+            layers_per_block=config.blocks,
+            norm_num_groups=config.width // 4 if config.width % 32 else 32,
+            dropout=config.dropout,
+            attention_head_dim=32,
+            add_attention=config.attention,
+            num_class_embeds=len(spec.classes) if spec.conditional else None,
+        )
+        nn.init.zeros_(self.net.conv_out.weight)
+        nn.init.zeros_(self.net.conv_out.bias)
+
+    def forward(self, x_BCHW: Tensor, sigma_B: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        sigma = sigma_B.view(-1, 1, 1, 1)
+        total = sigma**2 + self.sigma_data**2
+        c_skip, c_out, c_in = self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt()
+        c_noise_B = sigma_B.log() / 4
+        h, w = x_BCHW.shape[2:]
+        inputs = nn.functional.pad(c_in * x_BCHW, (0, self.pad[1], 0, self.pad[0])) if any(self.pad) else c_in * x_BCHW
+        # The network's sinusoidal embedding expects times of the order of 1,000: c_noise spans about -1.5 to 1.1.
+        out: Tensor = self.net(inputs, c_noise_B * 250, class_labels=condition_B, return_dict=False)[0]
+        return c_skip * x_BCHW + c_out * out[:, :, :h, :w]
+
+
+class Sampler(nn.Module):
+    """noise_BCHW (and class_B) -> x_BCHW: integrates the ODE over T steps of the schedule of eq. 5."""
+
+    sigmas_T1: Tensor
+
+    def __init__(self, denoiser: Denoiser, config: EDMConfig, *, steps: int) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.steps = steps
+        self.solver = config.solver
+        ramp_T = torch.linspace(0, 1, steps, dtype=torch.float64)
+        high, low = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+        sigmas_T = (high + ramp_T * (low - high)) ** config.rho
+        self.register_buffer("sigmas_T1", torch.cat([sigmas_T, torch.zeros(1)]).float(), persistent=False)
+
+    def forward(self, noise_BCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        x_BCHW = noise_BCHW * self.sigmas_T1[0]
+        if torch.compiler.is_exporting():
+            x_BCHW = self._loop(x_BCHW, condition_B)
+        else:
+            for step in range(self.steps - 1):
+                x_BCHW = self._step(x_BCHW, self.sigmas_T1[step], self.sigmas_T1[step + 1], condition_B)
+        # The last step goes to sigma = 0, where Heun's correction does not exist.
+        return self._denoise(x_BCHW, self.sigmas_T1[self.steps - 1], condition_B).clamp(-1, 1)
+
+    def _step(self, x_BCHW: Tensor, now: Tensor, following: Tensor, condition_B: Tensor | None) -> Tensor:
+        slope = (x_BCHW - self._denoise(x_BCHW, now, condition_B)) / now
+        euler = x_BCHW + (following - now) * slope
+        if self.solver == "ddim":
+            return euler
+        corrected = (euler - self._denoise(euler, following, condition_B)) / following
+        return x_BCHW + (following - now) * (slope + corrected) / 2
+
+    def _denoise(self, x_BCHW: Tensor, sigma: Tensor, condition_B: Tensor | None) -> Tensor:
+        out: Tensor = self.denoiser(x_BCHW, sigma.expand(x_BCHW.shape[0]), condition_B)
+        return out
+
+    def _loop(self, x_BCHW: Tensor, condition_B: Tensor | None) -> Tensor:
+        """The same steps as one loop of the graph, so that its size does not grow with T."""
+        from torch._higher_order_ops.while_loop import while_loop
+
+        def more(step: Tensor, _: Tensor) -> Tensor:
+            return step < self.steps - 1
+
+        def body(step: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+            now = self.sigmas_T1.index_select(0, step.view(1)).squeeze(0)
+            following = self.sigmas_T1.index_select(0, step.view(1) + 1).squeeze(0)
+            return step + 1, self._step(x, now, following, condition_B)
+
+        looped: Tensor = while_loop(more, body, (torch.zeros((), dtype=torch.int64), x_BCHW))[1]
+        return looped
+
+
+class EDM(Family):
+    """The best samples and full mode coverage with a stable loss; many network evaluations a sample."""
+
+    card = Card(
+        family="diffusion",
+        variant="edm",
+        title="Diffusion with EDM preconditioning and the Heun sampler",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=35,
+        side_max=64,
+        data_appetite=1_000,
+        references=("arXiv:2206.00364", "arXiv:2010.02502"),
+    )
+    Config = EDMConfig
+    config: EDMConfig
+
+    def __init__(self, config: EDMConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.denoiser = Denoiser(config, spec)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """The weighted denoising error: lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
+        y_BCHW = batch.images_BCHW
+        normal_B = torch.randn(len(y_BCHW), generator=rng, device=y_BCHW.device)
+        sigma_B = (self.config.p_mean + self.config.p_std * normal_B).exp()
+        noise_BCHW = torch.randn(y_BCHW.shape, generator=rng, device=y_BCHW.device)
+        labels_B = batch.labels_B if self.spec.conditional else None
+        denoised = self.denoiser(y_BCHW + sigma_B.view(-1, 1, 1, 1) * noise_BCHW, sigma_B, labels_B)
+        weight_B = (sigma_B**2 + self.config.sigma_data**2) / (sigma_B * self.config.sigma_data) ** 2
+        return {"model": (weight_B.view(-1, 1, 1, 1) * (denoised - y_BCHW) ** 2).mean()}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="noise", shape=self.spec.shape),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        return Sampler(self.denoiser, self.config, steps=steps or self.config.steps)

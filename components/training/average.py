@@ -1,0 +1,28 @@
+"""The exponential moving average of the weights, which is what is evaluated and exported.
+
+The decay ramps up from the start, min(decay, (1 + t) / (10 + t)), so that early readings are not dominated by the
+initialisation (as in TensorFlow's ExponentialMovingAverage).
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from components.core.family import Family
+
+
+class Average:
+    """A copy of a family whose parameters trail the trained ones; its buffers are copied."""
+
+    def __init__(self, family: Family, *, decay: float) -> None:
+        self.family = copy.deepcopy(family).eval().requires_grad_(requires_grad=False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, family: nn.Module, *, step: int) -> None:
+        """Move towards the weights after step number `step` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.family.parameters()), list(family.parameters()), 1 - decay)
+        for own, trained in zip(self.family.buffers(), family.buffers(), strict=True):
+            own.copy_(trained)

@@ -1,0 +1,32 @@
+"""What one training run is told: small, frozen, JSON, so that it crosses into the subprocess that trains."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.core.brief import FamilyName
+from components.core.record import Record
+from components.core.records import Dataset, DataSpec
+
+
+class TrainPlan(Record):
+    """One training run. It ends at `steps` or `seconds`, whichever comes first; at least one must be given.
+
+    `folder` holds the resumable state and the best checkpoint; `run_id` is the MLflow run that everything is logged to.
+    """
+
+    family: FamilyName
+    variant: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    spec: DataSpec
+    dataset: Dataset
+    folder: str
+    run_id: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all that this process may use")
+    seed: int = Field(default=0, ge=0)
+    seconds: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    state_every_s: float = Field(default=60.0, gt=0, description="seconds between saves of the resumable state")
+    signal_images: int = Field(default=256, ge=2, description="images behind one reading of the quality signal")
+    signal_steps: int = Field(default=8, ge=1, description="sampler steps for the signal, where the family takes several")

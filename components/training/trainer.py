@@ -1,0 +1,257 @@
+"""The one trainer, for every family, on Lightning Fabric: precision and devices are Fabric's, the loop is here to be read.
+
+A step: take the batch of this step, compute one loss for each parameter group, take each group's gradient of its own loss,
+then step every optimizer and move the average. Everything a step depends on is in the saved state, so a killed run goes on
+where its last save was and, on CPU and with a budget in steps, ends with the same bits as one that was never killed.
+
+B batch, C channels, H height, W width.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from components.core.errors import TrainingFailed
+from components.core.family import Batch, Family
+from components.core.grid import grid_image
+from components.core.protocols import ImageSplit, QualitySignal, Tracker
+from components.core.records import Checkpoint
+from components.training.average import Average
+from components.training.plan import TrainPlan
+from components.training.progress import Progress
+from components.training.sampling import TorchSampler
+from components.training.schedule import Budget, learning_rate
+from components.training.state import load_state, restore_rng, rng_state, save_checkpoint, save_state
+from components.training.stream import BatchStream
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the budget spent: when quality is read and a grid is logged
+LOG_EVERY_S = 0.2
+PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
+
+
+class Trainer:
+    """One run of one family. Call `run` once.
+
+    Raises TrainingFailed when the loss is not finite, and when `stop` was called: the state is saved first, so the same plan
+    goes on later.
+    """
+
+    def __init__(self, family: Family, plan: TrainPlan, *, split: ImageSplit, quality: QualitySignal, tracker: Tracker) -> None:
+        self.plan = plan
+        self.quality = quality
+        self.tracker = tracker
+        self.folder = Path(plan.folder)
+        self.fabric = _fabric(plan)
+        self.device = self.fabric.device
+        torch.manual_seed(plan.seed)
+        self.rng = torch.Generator(self.device).manual_seed(plan.seed)
+        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed)
+        self.family = family.to(self.device).train()
+        self.average = Average(self.family, decay=family.config.ema_decay)
+        self.groups = self.family.parameter_groups()
+        optimizers = [
+            torch.optim.AdamW(parameters, lr=1.0, betas=family.config.betas, weight_decay=family.config.weight_decay, fused=True)
+            for parameters in self.groups.values()
+        ]
+        self.wrapped, *wrapped = self.fabric.setup(self.family, *optimizers)
+        self.wrapped.mark_forward_method("losses")
+        self.optimizers = dict(zip(self.groups, wrapped, strict=True))
+        self.step = 0
+        self.read = 0  # how many of READINGS are behind
+        self.best: Checkpoint | None = None
+        self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
+        self._stop_because: str | None = None
+
+    def stop(self, because: str) -> None:
+        """Ask the loop to save its state and end after this step; safe in a signal handler."""
+        self._stop_because = because
+
+    def run(self) -> Checkpoint:
+        """Train to the end of the budget and return the best checkpoint."""
+        self._resume()
+        saved_s = self.budget.spent_s
+        with Progress(self.plan) as progress:
+            logged = _Means()
+            while self.read < len(READINGS):
+                done = self.budget.progress(self.step)
+                if done < 1:
+                    losses, rate = self._train_step(done)
+                    logged.add(losses)
+                    self.step += 1
+                if logged.due() or done >= 1:
+                    self._log(logged.take(), rate=rate if done < 1 else 0.0)
+                    progress.show(self.budget.progress(self.step), step=self.step, losses=logged.last)
+                if self.budget.progress(self.step) >= READINGS[self.read]:
+                    self._read_quality(progress)
+                if self.read < len(READINGS) and (self._stop_because or self.budget.spent_s - saved_s > self.plan.state_every_s):
+                    self._save()
+                    saved_s = self.budget.spent_s
+                if self._stop_because:
+                    raise TrainingFailed(
+                        f"training was stopped at step {self.step}: {self._stop_because}", do="run it again to go on"
+                    )
+        assert self.best is not None
+        best = self.best.model_copy(update={"steps_total": self.step, "train_s": self.budget.spent_s})
+        best.write(self.folder / "best" / "checkpoint.json")
+        self.state_path.unlink(missing_ok=True)
+        return best
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
+        """One update of every group. Gradients of all groups are taken before any group moves."""
+        images_BCHW, labels_B = self.stream(self.step)
+        batch = Batch(
+            images_BCHW.to(self.device, non_blocking=True),
+            None if labels_B is None else labels_B.to(self.device, non_blocking=True),
+            progress=done,
+        )
+        config = self.family.config
+        rate = learning_rate(config, step=self.step, progress=done)
+        losses: dict[str, Tensor] = self.wrapped.losses(batch, self.rng)
+        last = list(losses)[-1]
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        for group, loss in losses.items():
+            self.fabric.backward(loss, inputs=self.groups[group], retain_graph=group != last)
+        for group, optimizer in self.optimizers.items():
+            if config.clip_norm is not None:
+                clip_grad_norm_(self.groups[group], config.clip_norm)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate * self.family.rates()[group]
+            optimizer.step()
+        self.average.update(self.family, step=self.step)
+        return {group: loss.detach() for group, loss in losses.items()}, rate
+
+    def _log(self, losses: dict[str, float], *, rate: float) -> None:
+        for group, loss in losses.items():
+            if not math.isfinite(loss):
+                raise TrainingFailed(
+                    f"the loss of {group} is {loss} at step {self.step}",
+                    do=f"lower override.config.lr_peak (now {self.family.config.lr_peak}) or choose a stabler family",
+                )
+        if losses:
+            spent = {"train/lr": rate, "train/seconds": self.budget.spent_s}
+            self.tracker.metrics({f"train/loss_{group}": loss for group, loss in losses.items()} | spent, step=self.step)
+
+    def _read_quality(self, progress: Progress) -> None:
+        """Read the signal on fixed noise, log a grid, and keep the average's weights when they are the best so far."""
+        done = self.budget.progress(self.step)
+        while self.read < len(READINGS) and done >= READINGS[self.read]:
+            self.read += 1
+        sampler = TorchSampler(
+            self.average.family, steps=self.plan.signal_steps, device=self.device.type, subject=f"torch:step-{self.step}"
+        )
+        n = self.plan.signal_images
+        classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
+        images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
+        value = self.quality(images)
+        self.tracker.metrics({"train/quality": value}, step=self.step)
+        self.tracker.image("samples", grid_image(images[:64]), step=self.step)
+        progress.reading(step=self.step, quality=value, best=self.best is None or value < self.best.quality)
+        if not math.isfinite(value):
+            raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
+        if self.best is None or value < self.best.quality:
+            self.best = self._keep(value)
+
+    def _keep(self, quality: float) -> Checkpoint:
+        plan = self.plan
+        spent_by_steps = plan.steps is not None and self.step >= plan.steps
+        record = {
+            "family": plan.family,
+            "variant": plan.variant,
+            "config": self.family.config.model_dump(mode="json"),
+            "spec": plan.spec,
+            "dataset_md5": plan.dataset.md5,
+            "run_id": plan.run_id,
+            "step": self.step,
+            "steps_total": self.step,
+            "train_s": self.budget.spent_s,
+            "quality": quality,
+            "stopped_by": "steps" if spent_by_steps else "budget",
+        }
+        return save_checkpoint(self.folder / "best", self.average.family.state_dict(), record)
+
+    def _save(self) -> None:
+        state = {
+            "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
+            "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
+            "rng": rng_state(self.rng),
+            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s},
+        }
+        save_state(self.state_path, state)
+
+    def _resume(self) -> None:
+        """Go on from the saved state, if there is one."""
+        state = load_state(self.state_path)
+        if state is None:
+            return
+        self.family.load_state_dict(state["model"]["weights"])
+        self.average.family.load_state_dict(state["model"]["average"])
+        for group, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][group])
+        restore_rng(self.rng, state["rng"])
+        run = state["run"]
+        self.step, self.read = run["step"], run["read"]
+        self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=run["spent_s"])
+        best = self.folder / "best" / "checkpoint.json"
+        self.best = Checkpoint.read(best) if self.read and best.exists() else None
+
+
+class _Means:
+    """Losses averaged between two log lines, summed on the device: no host synchronisation in a step."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.n = 0
+        self.last: dict[str, float] = {}
+        self.since = time.monotonic()
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        self.sums = {group: self.sums[group] + loss if self.n else loss for group, loss in losses.items()}
+        self.n += 1
+
+    def due(self) -> bool:
+        return time.monotonic() - self.since > LOG_EVERY_S
+
+    def take(self) -> dict[str, float]:
+        means = {group: float(total) / self.n for group, total in self.sums.items()} if self.n else {}
+        self.sums, self.n, self.since = {}, 0, time.monotonic()
+        self.last = means or self.last
+        return means
+
+
+def _fabric(plan: TrainPlan) -> "Fabric":
+    from lightning.fabric import Fabric
+
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=1, precision=PRECISION[plan.device])
+
+
+def build(plan: TrainPlan) -> Family:
+    """The family of a plan with its initial weights, which depend on the seed alone."""
+    from components.families import find
+
+    torch.manual_seed(plan.seed)
+    return find(plan.family, plan.variant).build(plan.config, plan.spec)
+
+
+def restore(checkpoint: Checkpoint) -> Family:
+    """A family with the weights of a checkpoint, verified, in evaluation mode."""
+    from components.families import find
+    from components.training.state import load_weights
+
+    family = find(checkpoint.family, checkpoint.variant).build(checkpoint.config, checkpoint.spec)
+    family.load_state_dict(load_weights(checkpoint))
+    return family.eval()
