@@ -1,0 +1,43 @@
+# `make help` lists the targets. Every one that runs code makes .venv first; that takes no time when the locks have not changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PYTHON ?= python3
+# Some machines forbid bytecode files; each of the demo's processes would then compile torch and mlflow anew, seconds every time.
+unexport PYTHONDONTWRITEBYTECODE
+BIN := .venv/bin
+
+.PHONY: setup demo test test-slow check bench clean lock help
+
+setup: ## make .venv from the locks (PYTHON=python3.12 to name another Python)
+	@infra/setup.sh
+
+demo: setup ## a brief to a served champion: trains on handwritten digits and writes out/digits.png
+	@infra/demo.sh
+
+test: setup ## the tests, in minutes
+	@$(BIN)/pytest
+
+test-slow: setup ## real training and whole roads
+	@$(BIN)/pytest -m slow
+
+check: setup ## format, lint, types, import rules
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
+	@echo "check: format, lint, types and import rules are clean"
+
+bench: setup ## measure the README's numbers into benchmarks/results
+	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+
+lock: setup ## write the locks from pyproject.toml
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py
+
+clean: ## remove .venv, caches and outputs; .genwright, which holds models and runs, stays
+	@rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .genwright-ci
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
