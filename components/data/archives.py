@@ -17,6 +17,7 @@ from typing import IO, cast
 from components.core.errors import DataError, disk_error
 from components.core.files import CHUNK_BYTES, sha256_of, writing
 from components.data.download import PAUSE_S, NotThere, obtain
+from components.data.lockfiles import file_md5
 
 SUMS = "SHA256SUMS"
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError)
@@ -68,15 +69,7 @@ def raw_files(
 
 
 def _intact(path: Path, raw: RawFile) -> bool:
-    return path.is_file() and path.stat().st_size == raw.size_bytes and _md5(path) == raw.md5
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return path.is_file() and path.stat().st_size == raw.size_bytes and file_md5(path) == raw.md5
 
 
 def _bring(archive: Archive, folder: Path, *, mirror: str | None, progress: bool, pause_s: float) -> None:

@@ -74,13 +74,21 @@ def open_split(folder: Path | str, split: Split) -> ShardedSplit:
 
 def verify(folder: Path) -> Manifest:
     """Read every byte of a prepared folder and compare it with dataset.json. Raises DataError for the first that differs."""
+    manifest = check_sizes(folder)
+    for shards in manifest.shards.values():
+        for shard in shards:
+            for name, sha256 in ((shard.file, shard.sha256), (shard.labels_file, shard.labels_sha256)):
+                if name and sha256_of(folder / name) != sha256:
+                    raise DataError(f"{folder / name}: corrupt: its SHA-256 is not the one in dataset.json", do=AGAIN)
+    return manifest
+
+
+def check_sizes(folder: Path) -> Manifest:
+    """Check that every file is there, of its size and kind. Raises DataError for the first that is not."""
     manifest = read_manifest(folder)
     for shards in manifest.shards.values():
         for shard in shards:
             _check(folder, shard, manifest)
-            for name, sha256 in ((shard.file, shard.sha256), (shard.labels_file, shard.labels_sha256)):
-                if name and sha256_of(folder / name) != sha256:
-                    raise DataError(f"{folder / name}: corrupt: its SHA-256 is not the one in dataset.json", do=AGAIN)
     return manifest
 
 

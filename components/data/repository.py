@@ -1,0 +1,152 @@
+"""DVC, behind six functions: the only module that imports it. Quiet, and every error of DVC or git becomes one of ours."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import Conflict, DataError, GenwrightError, RunError, disk_error
+
+REMOTE = Path(".genwright") / "dvc-remote"  # below the root
+
+
+@contextmanager
+def _translated(what: str, *, do: str | None = None) -> Iterator[None]:
+    """Import dvc without its voice and turn what it raises into one line."""
+    import dvc.repo  # noqa: F401 - sets up DVC's loggers, which the next lines then silence
+
+    for name in ("dvc", "dvc_objects", "dvc_data", "scmrepo"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    from dvc.exceptions import DvcException
+    from dvc.lock import LockError
+    from scmrepo.exceptions import SCMError
+
+    try:
+        yield
+    except GenwrightError:
+        raise
+    except LockError as error:
+        raise Conflict(f"{what}: another DVC command holds the lock", do="run the same command again") from error
+    except (DvcException, SCMError, FileNotFoundError) as error:
+        raise DataError(f"{what}: {_first_line(error)}", do=do) from error
+    except OSError as error:
+        raise disk_error(error, what) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+@contextmanager
+def _work_tree(root: Path) -> Iterator[Any]:
+    from dvc.repo import Repo
+
+    # Without waiting, of several that pull at once all but one fail.
+    with Repo(str(root), _wait_for_lock=True) as repo:
+        yield repo
+
+
+def _out(repo: Any, folder: Path) -> Any:
+    return next((out for out in repo.index.outs if Path(out.fs_path) == folder), None)
+
+
+def hash_of(root: Path, folder: Path) -> str | None:
+    """The MD5 of what lies in a tracked folder now; DVC re-reads only files that changed. None when it is not tracked."""
+    with _translated(str(folder)), _work_tree(root) as repo:
+        out = _out(repo, folder)
+        return None if out is None else str(out.get_hash().value)
+
+
+def restore(root: Path, folder: Path) -> bool:
+    """Bring a missing folder back from DVC's cache or remote. False, and nothing written, when neither holds all of it."""
+    from dvc.exceptions import DvcException
+
+    with _translated(str(folder)), _work_tree(root) as repo:
+        out = _out(repo, folder)
+        try:
+            repo.fetch(targets=[str(folder)])
+        except DvcException:
+            return False  # the caller has another way, or says what to do
+        if out is None or not _is_cached(out):
+            return False
+        repo.checkout(targets=[str(folder)])
+        return folder.is_dir()
+
+
+def _is_cached(out: Any) -> bool:
+    listing = out.get_obj()
+    return listing is not None and all(out.cache.exists(entry.value) for _, _, entry in listing if entry)
+
+
+def reproduce(root: Path, stage: str, *, cache: Path, mirror: str | None) -> None:
+    """Run one stage of dvc.yaml in a process of its own. Raises RunError with the stage's own line."""
+    own = {"GENWRIGHT_DATA_CACHE": str(cache), "GENWRIGHT_DATA_MIRROR": mirror or ""}
+    _command(root, "repro", "--single-item", stage, own=own)
+
+
+def _command(root: Path, verb: str, *arguments: str, own: dict[str, str]) -> None:
+    """DVC as a command, for what its library can only do in the current folder. Raises RunError."""
+    # A stage says `python`: it must be this one, whether or not the environment is activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", verb, *arguments],
+        cwd=root,
+        env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **own},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        raise RunError(f"dvc {verb} {arguments[-1]} in {root} failed: {said[0] if said else 'it says nothing'}")
+
+
+def export(repo: Path | str, *, rev: str, path: str, to: Path) -> str:
+    """Write the folder `path` of a repository (its root, or a git URL) at a revision as the new folder `to`.
+
+    Returns the commit. Raises DataError when there is no such repository, revision or folder, or its files are stored nowhere.
+    """
+    what = f"{path} of {repo} at {rev}"
+    do = "check path, repo and rev, and `dvc push` it where it was made"
+    with _translated(what, do=do):
+        from dvc.fs import download
+        from dvc.repo import Repo
+        from dvc.repo.open_repo import clean_repos
+
+        try:
+            with Repo.open(str(repo), rev=rev, subrepos=True, uninitialized=True) as opened:
+                filesystem = opened.dvcfs
+                download(filesystem, filesystem.from_os_path(path), str(to))
+                return str(opened.get_rev())
+        finally:
+            clean_repos()
+
+
+def track(folder: Path, *, root: Path | None, git_root: Path | None) -> None:
+    """Put a folder under DVC: `dvc add`, or `dvc commit` where a stage makes it. Sets DVC up first where there is none."""
+    with _translated(str(folder), do="name a folder that git does not ignore, or track it by hand with `dvc add`"):
+        if root is None:
+            root = _initialised(git_root or folder.parent, no_scm=git_root is None)
+        with _work_tree(root) as repo:
+            out = _out(repo, folder)
+            made_by_stage = out is not None and out.stage.cmd
+            if not made_by_stage:
+                repo.add([str(folder)])
+        if made_by_stage:
+            _command(root, "commit", "--force", str(folder), own={})
+
+
+def _initialised(root: Path, *, no_scm: bool) -> Path:
+    from dvc.repo import Repo
+
+    with Repo.init(str(root), no_scm=no_scm) as repo, repo.config.edit() as config:
+        config["core"] |= {"analytics": False, "check_update": False, "remote": "local"}
+        # DVC takes it as relative to the current folder, and writes it down as relative to its own.
+        config["remote"]["local"] = {"url": os.path.relpath(root / REMOTE)}
+    return root

@@ -1,0 +1,200 @@
+"""Datasets at a version: fetch one, describe one without effort, put one under version control.
+
+A version is the MD5 of the folder as DVC records it. At HEAD of the repository one works in, the work tree is what counts:
+what lies there is used, and when it differs from what is committed its revision is `workspace`.
+"""
+
+from pathlib import Path
+
+from components.core.brief import DataBrief
+from components.core.errors import DataError, disk_error
+from components.core.records import Dataset
+from components.data.lockfiles import Recorded, commit_of, find_root, folder_md5, git, recorded
+from components.data.manifest import MANIFEST, Manifest, read_manifest
+from components.data.shards import check_sizes, verify
+from components.data.staging import staging
+
+WORKSPACE = "workspace"
+
+
+def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path | None = None) -> Dataset:
+    """Make a dataset readable on this machine and say which version it is.
+
+    `base`: the folder that `data.repo` is relative to (the current one). What is missing comes from DVC's cache or remote,
+    else the stage that makes it is run; another repository or revision is read into `cache`. `mirror` is passed on to the stage.
+    Raises DataError (no such data, corrupt), RunError (the stage failed), Conflict, StorageError.
+    """
+    cache = cache.absolute()
+    place = (base or Path.cwd()).absolute()
+    if _is_url(data.repo):
+        return _from_revision(data, data.repo, data.path, rev=data.rev, cache=cache)
+    folder, root = _located(data, place)
+    if _is_work_tree(data, folder, root, place):
+        return _from_work_tree(data, folder, root, cache=cache, mirror=_absolute(mirror))
+    assert root is not None
+    sha = commit_of(root, data.rev)
+    if sha is None:
+        raise DataError(f"{root}: no revision {data.rev!r}", do="name a commit, tag or branch of that repository")
+    known = recorded(root, folder, rev=sha)
+    if known is None:
+        raise DataError(f"{folder}: not tracked by DVC at {data.rev}", do="check data.path and data.rev in the brief")
+    return _from_revision(data, *_in_git(root, folder), rev=sha, cache=cache, known=known)
+
+
+def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
+    """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough."""
+    if _is_url(data.repo):
+        return None
+    place = (base or Path.cwd()).absolute()
+    try:
+        folder, root = _located(data, place)
+        if _is_work_tree(data, folder, root, place):
+            known, rev, at = (recorded(root, folder) if root else None), WORKSPACE, folder
+        else:
+            sha = commit_of(root, data.rev) if root else None
+            known = recorded(root, folder, rev=sha) if root and sha else None
+            rev, at = sha or "", cache.absolute() / "datasets" / (known.md5 if known else "none")
+        manifest = read_manifest(at)
+    except DataError:
+        return None
+    return _dataset(data, at, manifest, rev=rev, md5=known.md5 if known else "")
+
+
+def track(path: Path) -> None:
+    """Put a prepared folder under DVC, and set DVC up with a local remote where there is none, without git if need be.
+
+    Raises DataError for a folder that is not prepared or that git ignores, StorageError or SettingsError when the disk refuses.
+    """
+    from components.data import repository
+
+    folder = path.absolute()
+    read_manifest(folder)
+    top = git(folder.parent, "rev-parse", "--show-toplevel")
+    repository.track(folder, root=find_root(folder.parent), git_root=Path(top.strip()) if top else None)
+
+
+def _from_work_tree(data: DataBrief, folder: Path, root: Path | None, *, cache: Path, mirror: str | None) -> Dataset:
+    from filelock import FileLock
+
+    from components.data import repository
+
+    if root is None or recorded(root, folder) is None:
+        manifest = verify(folder)  # says how to prepare one, where there is none
+        return _dataset(data, folder, manifest, rev=WORKSPACE, md5=folder_md5(folder))
+    try:
+        (root / ".dvc" / "tmp").mkdir(exist_ok=True)
+        # Two runs on one machine must not both start the stage that makes the folder.
+        with FileLock(root / ".dvc" / "tmp" / "genwright.lock"):
+            if not folder.exists():
+                _bring_back(root, folder, cache=cache, mirror=mirror)
+    except OSError as error:
+        raise disk_error(error, root) from error
+    manifest = check_sizes(folder)
+    actual = repository.hash_of(root, folder)
+    assert actual is not None
+    sha = commit_of(root, "HEAD")
+    at_head = recorded(root, folder, rev=sha) if sha else None
+    committed = at_head is not None and at_head.md5 == actual
+    if not committed:
+        verify(folder)  # a new version is consistent in itself; a damaged one is not
+    return _dataset(data, folder, manifest, rev=sha if committed and sha else WORKSPACE, md5=actual)
+
+
+def _bring_back(root: Path, folder: Path, *, cache: Path, mirror: str | None) -> None:
+    from components.data import repository
+
+    if repository.restore(root, folder):
+        return
+    known = recorded(root, folder)
+    if known is None or known.stage is None:
+        raise DataError(
+            f"{folder}: missing, and neither DVC's cache nor its remote has it",
+            do="`dvc push` it where it was made, or make it anew",
+        )
+    at = Path(known.file).parent
+    repository.reproduce(root / at, known.stage, cache=cache, mirror=mirror)
+
+
+def _from_revision(
+    data: DataBrief, repo: Path | str, path: str, *, rev: str, cache: Path, known: Recorded | None = None
+) -> Dataset:
+    """Read a folder of a repository at a revision into `cache`, named by its MD5."""
+    from filelock import FileLock
+
+    from components.data import repository
+
+    store = cache / "datasets"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(store / ".lock"):
+            if known and (store / known.md5 / MANIFEST).is_file():
+                return _dataset(data, store / known.md5, check_sizes(store / known.md5), rev=rev, md5=known.md5)
+            incoming = store / "incoming"
+            with staging(incoming, marker=f"data/{MANIFEST}") as folder:
+                sha = repository.export(repo, rev=rev, path=path, to=folder / "data")
+                if not (folder / "data" / MANIFEST).is_file():
+                    raise DataError(f"{path} of {repo} at {rev}: not a prepared dataset, it has no {MANIFEST}")
+                verify(folder / "data")
+            md5 = folder_md5(incoming / "data")
+            if known and md5 != known.md5:
+                raise DataError(
+                    f"{path} of {repo} at {rev}: what is stored has the MD5 {md5}, not {known.md5}", do="push it again"
+                )
+            if not (store / md5).exists():
+                (incoming / "data").replace(store / md5)
+    except OSError as error:
+        raise disk_error(error, store) from error
+    return _dataset(data, store / md5, check_sizes(store / md5), rev=sha, md5=md5)
+
+
+def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5: str) -> Dataset:
+    return Dataset(
+        name=Path(data.path).name,
+        path=str(folder),
+        repo=data.repo,
+        rev=rev,
+        md5=md5,
+        modality=manifest.modality,
+        shape=manifest.shape,
+        count=manifest.count,
+        classes=manifest.classes,
+        splits=manifest.splits,
+        mean=manifest.mean,
+        std=manifest.std,
+        quarantined=manifest.quarantine.count,
+    )
+
+
+def _is_url(repo: str) -> bool:
+    return "://" in repo or repo.startswith("git@")
+
+
+def _located(data: DataBrief, base: Path) -> tuple[Path, Path | None]:
+    """The folder, and the DVC repository it lies in, of a local repository. Raises DataError."""
+    repo = (base / data.repo).resolve()
+    if not repo.is_dir():
+        raise DataError(f"{repo}: no such repository", do="check data.repo in the brief")
+    folder = repo / data.path
+    root = find_root(folder.parent)
+    if root is None and data.rev != "HEAD":
+        raise DataError(f"{repo}: not a DVC repository, so it has no revision {data.rev!r}", do="check data.repo and data.rev")
+    return folder, root
+
+
+def _is_work_tree(data: DataBrief, folder: Path, root: Path | None, base: Path) -> bool:
+    """At HEAD: the repository one works in, and any that has no git, has only its work tree."""
+    if data.rev != "HEAD":
+        return False
+    return root is None or root == find_root(base.resolve()) or commit_of(root, "HEAD") is None
+
+
+def _in_git(root: Path, folder: Path) -> tuple[Path, str]:
+    top = git(root, "rev-parse", "--show-toplevel")
+    assert top is not None
+    at = Path(top.strip())
+    return at, folder.relative_to(at).as_posix()
+
+
+def _absolute(mirror: str | None) -> str | None:
+    """A stage runs in another folder: what is relative here must not be so there."""
+    return mirror if mirror is None or "://" in mirror else str(Path(mirror).absolute())

@@ -1,0 +1,268 @@
+"""Datasets at a version, with real git and DVC repositories and a real local remote."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from components.core.brief import DataBrief
+from components.core.errors import DataError, RunError
+from components.core.files import sha256_of
+from components.data.lockfiles import folder_md5, recorded
+from components.data.manifest import MANIFEST
+from components.data.prepare import prepare
+from components.data.shards import open_split
+from components.data.versions import WORKSPACE, describe, fetch, track
+
+STAGE = 'python -m components.data prepare uci-digits --to data/small --limit 64 --seed ${seed} --cache "$GENWRIGHT_DATA_CACHE"'
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sh(where: Path, *command: str) -> str:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.run(command, cwd=where, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+
+
+def dvc(where: Path, *arguments: str) -> str:
+    return sh(where, sys.executable, "-m", "dvc", *arguments)
+
+
+def commit(where: Path, text: str) -> str:
+    sh(where, "git", "add", "-A")
+    sh(where, "git", "commit", "-qm", text)
+    return sh(where, "git", "rev-parse", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A repository with a stage and an added folder, each in two committed and pushed versions."""
+    repo = tmp_path_factory.mktemp("origin")
+    sh(repo, "git", "init", "-q", "-b", "main")
+    for key, value in (("user.email", "t@example.org"), ("user.name", "t"), ("core.hooksPath", "/dev/null")):
+        sh(repo, "git", "config", key, value)
+    dvc(repo, "init", "-q")
+    dvc(repo, "config", "core.analytics", "false")
+    dvc(repo, "remote", "add", "-q", "-d", "local", str(repo.parent / f"{repo.name}-remote"))
+    stage = {"cmd": STAGE, "params": ["seed"], "outs": ["data/small"]}
+    (repo / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"small": stage}}))
+    (repo / ".gitignore").write_text("/data/small\n")
+    commits = []
+    for seed in (1, 2):
+        (repo / "params.yaml").write_text(f"seed: {seed}\n")
+        dvc(repo, "repro", "-q")
+        prepare("uci-digits", repo / "own", seed=seed, limit_items=50, cache=repo / ".dvc" / "tmp", progress=False)
+        dvc(repo, "add", "-q", "own")
+        dvc(repo, "push", "-q")
+        commits.append(commit(repo, f"version {seed}"))
+    return repo, commits[0], commits[1]
+
+
+@pytest.fixture
+def clone(origin: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone: nothing in DVC's cache."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the stage, as an installed package would be found
+    place = tmp_path / "clone"
+    sh(tmp_path, "git", "clone", "-q", str(origin[0]), str(place))
+    return place
+
+
+def split_seed(dataset_path: str) -> int:
+    import json
+
+    return int(json.loads((Path(dataset_path) / MANIFEST).read_text())["seed"])
+
+
+@pytest.mark.parametrize("path", ["data/small", "own"])
+def test_head_comes_from_the_remote(clone: Path, origin: tuple[Path, str, str], tmp_path: Path, path: str) -> None:
+    dataset = fetch(DataBrief(path=path), cache=tmp_path / "cache", base=clone)
+    assert dataset.rev == origin[2]
+    assert dataset.md5 == folder_md5(clone / path)
+    assert dataset.md5.endswith(".dir")
+    assert dataset.path == str(clone / path)
+    assert split_seed(dataset.path) == 2
+    assert sh(clone, "git", "status", "--porcelain") == ""
+
+
+def test_our_md5_is_that_of_dvc(origin: tuple[Path, str, str]) -> None:
+    from dvc.repo import Repo
+
+    with Repo(str(origin[0])) as repo:
+        outs = {Path(out.fs_path): out.hash_info.value for out in repo.index.outs}
+    assert len(outs) == 2
+    for folder, md5 in outs.items():
+        found = recorded(origin[0], folder)
+        assert found is not None
+        assert found.md5 == md5 == folder_md5(folder)
+
+
+def test_without_remote_the_stage_is_run_again(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    dvc(clone, "remote", "modify", "local", "url", str(tmp_path / "empty"))
+    dataset = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    assert (dataset.rev, split_seed(dataset.path)) == (origin[2], 2)
+    with pytest.raises(DataError, match="neither DVC's cache nor its remote") as caught:
+        fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    assert "\n" not in str(caught.value)
+    assert not (clone / "own").exists()
+
+
+def test_a_stage_that_fails_is_one_line(clone: Path, tmp_path: Path) -> None:
+    dvc(clone, "remote", "modify", "local", "url", str(tmp_path / "empty"))
+    (clone / "dvc.yaml").write_text((clone / "dvc.yaml").read_text().replace("uci-digits", "uci-digitz"))
+    with pytest.raises(RunError, match="uci-digitz: no such source") as caught:
+        fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    assert "\n" not in str(caught.value)
+    assert not (clone / "data" / "small").exists()
+
+
+@pytest.mark.parametrize("path", ["data/small", "own"])
+def test_an_older_revision_is_read_into_the_cache(clone: Path, origin: tuple[Path, str, str], tmp_path: Path, path: str) -> None:
+    older = fetch(DataBrief(path=path, rev="HEAD~1"), cache=tmp_path / "cache", base=clone)
+    assert (older.rev, split_seed(older.path)) == (origin[1], 1)
+    assert older.path == str(tmp_path / "cache" / "datasets" / older.md5)
+    assert folder_md5(Path(older.path)) == older.md5
+    assert fetch(DataBrief(path=path, rev=origin[1]), cache=tmp_path / "cache", base=clone) == older
+    assert not (clone / path).exists()
+    assert describe(DataBrief(path=path, rev=origin[1]), cache=tmp_path / "cache", base=clone) == older
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_another_repository(origin: tuple[Path, str, str], tmp_path: Path, as_url: bool) -> None:
+    repo = origin[0].as_uri() if as_url else str(origin[0])
+    head = fetch(DataBrief(path="own", repo=repo), cache=tmp_path / "cache", base=tmp_path)
+    older = fetch(DataBrief(path="own", repo=repo, rev=origin[1]), cache=tmp_path / "cache", base=tmp_path)
+    assert (head.rev, split_seed(head.path)) == (origin[2], 2)
+    assert (older.rev, split_seed(older.path)) == (origin[1], 1)
+    assert Path(head.path).is_relative_to(tmp_path / "cache")
+    assert len(open_split(Path(older.path), "train")) == older.splits["train"]
+
+
+def test_a_deleted_work_tree_copy_comes_back(clone: Path, tmp_path: Path) -> None:
+    first = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    shutil.rmtree(clone / "data" / "small")
+    assert fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone) == first
+
+
+def test_changed_data_is_a_new_version(clone: Path, tmp_path: Path) -> None:
+    first = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    prepare("uci-digits", clone / "data" / "small", seed=7, limit_items=40, cache=tmp_path / "cache", progress=False)
+    second = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    assert (second.rev, second.count) == (WORKSPACE, 40)
+    assert second.md5 != first.md5
+    assert second.md5 == folder_md5(clone / "data" / "small")
+
+
+def test_one_flipped_byte_is_damage_and_not_a_version(clone: Path, tmp_path: Path) -> None:
+    dataset = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    shard = Path(dataset.path) / "train-00000.npy"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.unlink()
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=r"train-00000\.npy: corrupt"):
+        fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+
+
+def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path) -> None:
+    dvc(clone, "remote", "modify", "local", "url", str(tmp_path / "empty"))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from components.core.brief import DataBrief; from components.data.versions import fetch\n"
+        "print(fetch(DataBrief(path='data/small'), cache=Path(sys.argv[1]), base=Path(sys.argv[2])).md5)"
+    )
+
+    def run(_: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(clone)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, range(2)))
+    assert [(each.returncode, each.stderr) for each in done] == [(0, ""), (0, "")]
+    assert {each.stdout.strip() for each in done} == {folder_md5(clone / "data" / "small")}  # and nothing else is printed
+
+
+def test_wrong_names_are_one_line(clone: Path, tmp_path: Path) -> None:
+    for data, text in (
+        (DataBrief(path="data/none"), "not a prepared dataset"),
+        (DataBrief(path="own", rev="nowhere"), "no revision 'nowhere'"),
+        (DataBrief(path="other", rev="HEAD~1"), "not tracked by DVC"),
+        (DataBrief(path="own", repo="nowhere"), "no such repository"),
+        (DataBrief(path="own", repo=(tmp_path / "none").as_uri()), "none"),
+        (DataBrief(path="own", repo=clone.as_uri(), rev="nowhere"), "nowhere"),
+    ):
+        with pytest.raises(DataError, match=text) as caught:
+            fetch(data, cache=tmp_path / "cache", base=clone)
+        assert "\n" not in str(caught.value)
+    assert describe(DataBrief(path="data/none"), cache=tmp_path / "cache", base=clone) is None
+
+
+def test_describe_reads_what_lies_there_and_imports_no_dvc(origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    known = describe(DataBrief(path="own"), cache=tmp_path, base=origin[0])
+    assert known is not None
+    fetched = fetch(DataBrief(path="own"), cache=tmp_path, base=origin[0])
+    assert known.md5 == fetched.md5
+    assert (known.count, known.shape, known.classes) == (fetched.count, (8, 8, 1), tuple("0123456789"))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from components.core.brief import DataBrief; from components.data.versions import describe\n"
+        "assert describe(DataBrief(path='own'), cache=Path('x'), base=Path(sys.argv[1]))\n"
+        "print(sorted({'dvc', 'torch', 'sklearn', 'httpx', 'PIL'} & set(sys.modules)))"
+    )
+    assert sh(ROOT, sys.executable, "-c", code, str(origin[0])) == "[]"
+
+
+def test_track_outside_any_repository(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine"
+    prepare("uci-digits", folder, limit_items=64, cache=tmp_path / "cache", progress=False)
+    track(folder)
+    track(folder)
+    assert (tmp_path / "mine.dvc").is_file()
+    assert "../.genwright/dvc-remote" in (tmp_path / ".dvc" / "config").read_text()
+    dataset = fetch(DataBrief(path="mine"), cache=tmp_path / "cache", base=tmp_path)
+    assert dataset.md5 == folder_md5(folder) == recorded(tmp_path, folder).md5  # type: ignore[union-attr]
+    assert dataset.rev == WORKSPACE
+    shutil.rmtree(folder)
+    assert fetch(DataBrief(path="mine"), cache=tmp_path / "cache", base=tmp_path) == dataset
+    assert capfd.readouterr() == ("", "")
+
+
+def test_track_in_git_and_for_a_stage(clone: Path, tmp_path: Path) -> None:
+    fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    prepare("uci-digits", clone / "data" / "small", seed=9, limit_items=40, cache=tmp_path / "cache", progress=False)
+    track(clone / "data" / "small")
+    found = recorded(clone, clone / "data" / "small")
+    assert found is not None
+    assert (found.md5, found.file) == (folder_md5(clone / "data" / "small"), "dvc.lock")
+    prepare("uci-digits", clone / "new", limit_items=40, cache=tmp_path / "cache", progress=False)
+    track(clone / "new")
+    assert (clone / "new.dvc").is_file()
+    with pytest.raises(DataError, match="not a prepared dataset"):
+        track(clone / "nothing")
+
+
+def test_an_untracked_folder_is_a_workspace_version(tmp_path: Path) -> None:
+    prepare("uci-digits", tmp_path / "mine", limit_items=64, cache=tmp_path / "cache", progress=False)
+    dataset = fetch(DataBrief(path="mine"), cache=tmp_path / "cache", base=tmp_path)
+    assert (dataset.rev, dataset.md5) == (WORKSPACE, folder_md5(tmp_path / "mine"))
+
+
+def test_the_lock_of_this_project_is_what_the_code_makes(tmp_path: Path) -> None:
+    from components.data.manifest import FORMAT
+
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert params["format"] == FORMAT
+    prepare("uci-digits", tmp_path / "digits", side=8, seed=params["seed"], cache=tmp_path, progress=False)
+    found = recorded(ROOT, ROOT / "data" / "prepared" / "digits")
+    assert found is not None
+    assert folder_md5(tmp_path / "digits") == found.md5, "raise `format` in params.yaml and FORMAT, then run `dvc repro`"
+    assert np.load(tmp_path / "digits" / "test-00000.npy").shape == (180, 8, 8, 1)
+    assert sha256_of(tmp_path / "digits" / "quarantine.jsonl").startswith("e3b0c442")  # empty
