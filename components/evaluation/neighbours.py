@@ -22,7 +22,8 @@ Indices = npt.NDArray[np.int64]
 def squared_distances(a_ND: Vectors, b_MD: Vectors) -> Vectors:
     """|a - b|^2 for every pair, [N, M], never negative."""
     norms = (a_ND**2).sum(axis=1)[:, None] + (b_MD**2).sum(axis=1)[None]
-    return np.clip(norms - 2 * (a_ND @ b_MD.T), 0, None)
+    squares: Vectors = np.clip(norms - 2 * (a_ND @ b_MD.T), 0, None)
+    return squares
 
 
 def row_blocks(n: int, m: int) -> Iterator[slice]:
@@ -73,16 +74,13 @@ def pixels(images: Images) -> npt.NDArray[np.float32]:
 
     Copies are looked for here and not among features: a classifier's features forget what sets two images of a class apart.
     """
-    x = images.astype(np.float32) / 255
-    n, height, width, channels = x.shape
+    n, height, width, channels = images.shape
     factor = 1
     while -(-height // factor) * -(-width // factor) * channels > PIXELS_MAX:
         factor += 1
-    if factor > 1:
-        x = np.pad(x, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-        x = x.reshape(n, x.shape[1] // factor, factor, x.shape[2] // factor, factor, channels).mean(axis=(2, 4))
-    vectors: npt.NDArray[np.float32] = x.reshape(n, -1)
-    return vectors
+    padded = np.pad(images, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+    blocks = padded.reshape(n, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, channels)
+    return (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
 
 
 def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]:

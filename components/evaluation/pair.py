@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.protocols import ImageSampler, ImageSplit
+from components.core.protocols import Images, ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
-from components.evaluation.bootstrap import Floats
+from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.distances import ratio
 from components.evaluation.samples import Drawn, Progress, draw_samples
 from components.evaluation.score import asked_classes, make_card, measure
-from components.evaluation.yardstick import Yardstick, make_yardstick
+from components.evaluation.yardstick import RealSide, choose, make_yardstick
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
@@ -61,41 +61,42 @@ def score_pair(
     look. Each side of a 95 % interval errs once in 40, three looks less than once in 13. docs/decisions/0003-gates.md.
     Raises DataError when there are too few images or samples.
     """
-    drawn: tuple[Drawn | None, Drawn | None] = (None, None)
-    classes = [asked_classes(dataset, side.conditional) for side in (candidate, champion)]
+    sides = (candidate, champion)
+    classes = [asked_classes(dataset, side.conditional) for side in sides]
+    real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
+    drawn: list[Drawn | None] = [None, None]
     for look in range(looks):
         count = samples << look
         ours, theirs = (
             draw_samples(side.sampler, seed=seed, samples=count, classes=asked, have=have, progress=progress)
-            for side, asked, have in zip((candidate, champion), classes, drawn, strict=True)
+            for side, asked, have in zip(sides, classes, drawn, strict=True)
         )
-        drawn = (ours, theirs)
-        yardstick = make_yardstick(
-            dataset=dataset,
-            train=train,
-            reference=reference,
-            extractor=extractor,
-            seed=seed,
-            samples=count,
-            reference_split=reference_split,
-            resamples=resamples,
-            level=level,
-        )
-        (metrics, fd), (metrics_champion, fd_champion) = measure(ours, yardstick), measure(theirs, yardstick)
-        fd_ratio = champion_ratio(fd, fd_champion, yardstick)
+        drawn = [ours, theirs]
+        fd_ratio = _ratio(ours, theirs, real, choose(train, count, seed=seed))
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
+    yardstick = make_yardstick(
+        dataset=dataset,
+        train=train,
+        reference=reference,
+        extractor=extractor,
+        seed=seed,
+        samples=count,
+        reference_split=reference_split,
+        resamples=resamples,
+        level=level,
+    )
+    metrics, metrics_champion = measure(ours, yardstick) | {"fd_ratio": fd_ratio}, measure(theirs, yardstick)
     return Pair(
-        candidate=make_card(
-            ours, yardstick, {**metrics, "fd_ratio": fd_ratio}, classes=classes[0], timed=candidate.timed, device=device
-        ),
+        candidate=make_card(ours, yardstick, metrics, classes=classes[0], timed=candidate.timed, device=device),
         champion=make_card(theirs, yardstick, metrics_champion, classes=classes[1], timed=champion.timed, device=device),
         fd_ratio=fd_ratio,
     )
 
 
-def champion_ratio(fd: Floats, fd_champion: Floats, yardstick: Yardstick) -> Metric:
+def _ratio(ours: Drawn, theirs: Drawn, real: RealSide, train_images: Images) -> Metric:
     """The candidate's FD-local over the champion's, or over that of real images where the champion is better than they are:
     what real images differ by among themselves is no reason to refuse anything."""
-    floor = yardstick.metrics["fd_real"].value
-    return ratio(fd, np.maximum(fd_champion, floor), yardstick.boot, n=yardstick.protocol.samples)
+    fd_real = real.distances(train_images, stream="train")[0]
+    fd, fd_champion = real.distances(ours.images), real.distances(theirs.images)
+    return ratio(fd, np.maximum(fd_champion, fd_real), real.boot, n=len(ours.images))

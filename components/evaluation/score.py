@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from components.core.errors import DataError
 from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
-from components.evaluation.bootstrap import Floats
 from components.evaluation.distances import frechet_resampled, kid, ratio
 from components.evaluation.diversity import classifier_metrics, closeness, duplicates, memorised, pairwise_diversity
 from components.evaluation.manifold import Manifold, manifold_metrics
@@ -67,28 +66,27 @@ def score_against(
     """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
     protocol = yardstick.protocol
     drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, classes=classes, progress=progress)
-    metrics, _ = measure(drawn, yardstick)
-    return make_card(drawn, yardstick, metrics, classes=classes, timed=timed, device=device)
+    return make_card(drawn, yardstick, measure(drawn, yardstick), classes=classes, timed=timed, device=device)
 
 
-def measure(drawn: Drawn, yardstick: Yardstick) -> tuple[dict[str, Metric], Floats]:
-    """All metrics of these images, and FD-local in every resample [1 + R] for comparisons."""
-    boot, n = yardstick.boot, len(drawn.images)
-    features = yardstick.extractor.features(drawn.images)
-    fd = frechet_resampled(features, yardstick.features_MD, boot, real=yardstick.gaussian)
-    probabilities = yardstick.extractor.probabilities(drawn.images)
+def measure(drawn: Drawn, yardstick: Yardstick) -> dict[str, Metric]:
+    """All metrics of these images."""
+    real, boot, n = yardstick.real, yardstick.real.boot, len(drawn.images)
+    features = real.extractor.features(drawn.images)
+    probabilities = real.extractor.probabilities(drawn.images)
+    fd = frechet_resampled(features, real.features_MD, boot, real=real.gaussian)
     metrics = {
         "fd": boot.metric(float(fd[0]), fd[1:], n=n, better="lower", least=0),
         "fd_noise_ratio": ratio(fd, yardstick.fd_noise, boot, n=n),
-        "kid": kid(features, yardstick.features_MD, boot),
-        **manifold_metrics(Manifold.of(features), yardstick.real, boot),
-        "diversity": pairwise_diversity(features, yardstick.features_MD, boot),
-        "duplicates": duplicates(drawn.images, bound=yardstick.duplicate_bound, boot=boot),
+        "kid": kid(features, real.features_MD, boot),
+        **manifold_metrics(Manifold.of(features), yardstick.manifold, boot),
+        "diversity": pairwise_diversity(features, real.features_MD, boot),
+        "duplicates": duplicates(drawn.images[: yardstick.duplicate_items], bound=yardstick.duplicate_bound, boot=boot),
         "memorised": memorised(closeness(drawn.images, yardstick.train), bound=yardstick.copy_bound, boot=boot),
     }
     if probabilities is not None:
         metrics |= classifier_metrics(probabilities, boot, labels_N=drawn.labels_N)
-    return metrics | yardstick.metrics, fd
+    return metrics | yardstick.metrics
 
 
 def make_card(
@@ -100,10 +98,10 @@ def make_card(
     timed: ImageSampler | None,
     device: str,
 ) -> Scorecard:
-    speed = yardstick.boot.mean(drawn.items_per_s, stream="throughput", better="higher")
+    speed = yardstick.real.boot.mean(drawn.items_per_s, stream="throughput", better="higher")
     measured = {**metrics, "throughput_per_s": speed.model_copy(update={"n": len(drawn.images)})}
     if timed is not None:
-        measured["latency_p95_ms"] = latency_p95(timed, boot=yardstick.boot, classes=classes)
+        measured["latency_p95_ms"] = latency_p95(timed, boot=yardstick.real.boot, classes=classes)
     return Scorecard(subject=drawn.subject, protocol=yardstick.protocol, metrics=measured, device=device)
 
 

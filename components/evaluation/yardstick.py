@@ -21,18 +21,40 @@ REFERENCE_MAX = 5000  # reference images taken (a seeded choice), which bounds t
 
 
 @dataclass(frozen=True)
+class RealSide:
+    """The reference images and their features: what a distance needs."""
+
+    extractor: "Extractor"
+    boot: Bootstrap
+    images: Images
+    features_MD: Floats
+    gaussian: Gaussian
+
+    @classmethod
+    def of(cls, reference: ImageSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
+        """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than ITEMS_MIN."""
+        if len(reference) < ITEMS_MIN:
+            raise DataError(f"{len(reference)} images to compare with", allowed=f"{ITEMS_MIN} or more", do="add images")
+        images = choose(reference, REFERENCE_MAX, seed=boot.seed)
+        features_MD = extractor.features(images).astype(np.float64)
+        return cls(extractor, boot, images, features_MD, Gaussian.of(features_MD))
+
+    def distances(self, images: Images, *, stream: str = "generated") -> Floats:
+        """FD-local of these images, and in every resample: [1 + R]."""
+        return frechet_resampled(self.extractor.features(images), self.features_MD, self.boot, real=self.gaussian, stream=stream)
+
+
+@dataclass(frozen=True)
 class Yardstick:
     """A protocol and the real side of every metric in it."""
 
     protocol: Protocol
-    boot: Bootstrap
-    extractor: "Extractor"
     train: ImageSplit
-    features_MD: Floats
-    real: Manifold
-    gaussian: Gaussian
+    real: RealSide
+    manifold: Manifold
     fd_noise: Floats  # [1 + R]
     duplicate_bound: float  # pixel distance
+    duplicate_items: int  # that the bound holds for: as many as there were real images
     copy_bound: float  # closeness
     metrics: dict[str, Metric]  # of real images and of noise: fd_real, fd_noise, ...
 
@@ -50,44 +72,38 @@ def make_yardstick(
     level: float = 0.95,
 ) -> Yardstick:
     """Measure the real side. Raises DataError when a split or the number of samples is too small."""
-    for what, n in (("train split", len(train)), (f"{reference_split} split", len(reference)), ("number of samples", samples)):
+    for what, n in (("train split", len(train)), ("number of samples", samples)):
         if n < ITEMS_MIN:
             raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{ITEMS_MIN} or more", do="add images or samples")
     boot = Bootstrap(seed=seed, resamples=resamples, level=level)
-    held_out = choose(reference, REFERENCE_MAX, seed=seed)
+    real = RealSide.of(reference, extractor, boot)
     as_many = choose(train, samples, seed=seed)
-    features_MD = extractor.features(held_out).astype(np.float64)
-    gaussian = Gaussian.of(features_MD)
-    fd_noise, fd_real = (
-        frechet_resampled(extractor.features(images), features_MD, boot, real=gaussian, stream=stream)
-        for images, stream in ((noise_images(samples, dataset.shape, seed=seed), "generated"), (as_many, "train"))
-    )
+    fd_real = real.distances(as_many, stream="train")
+    fd_noise = real.distances(noise_images(samples, dataset.shape, seed=seed))
     return Yardstick(
         protocol=Protocol(
             extractor=extractor.name,
             extractor_sha256=extractor.sha256,
             dataset_md5=dataset.md5,
             reference_split=reference_split,
-            reference_count=len(held_out),
+            reference_count=len(real.images),
             samples=samples,
             resizer=extractor.resizer,
             seed=seed,
             bootstrap=resamples,
             level=level,
         ),
-        boot=boot,
-        extractor=extractor,
         train=train,
-        features_MD=features_MD,
-        real=Manifold.of(features_MD),
-        gaussian=gaussian,
+        real=real,
+        manifold=Manifold.of(real.features_MD),
         fd_noise=fd_noise,
         duplicate_bound=duplicate_bound(as_many),
-        copy_bound=copy_bound(closeness(held_out[:samples], train)),
+        duplicate_items=len(as_many),
+        copy_bound=copy_bound(closeness(real.images[:samples], train)),
         metrics={
             "fd_noise": boot.metric(float(fd_noise[0]), fd_noise[1:], n=samples, least=0),
             "fd_real": boot.metric(float(fd_real[0]), fd_real[1:], n=len(as_many), least=0),
-            **_classified(extractor, held_out, boot),
+            **_classified(extractor, real.images, boot),
         },
     )
 
