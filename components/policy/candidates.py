@@ -8,8 +8,9 @@ from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.records import Reason
 from components.policy.conditions import FAMILIES, Situation, Value, matches
+from components.policy.rows import Constraint, VariantRow
 from components.policy.situation import fill
-from components.policy.tables import Constraint, Tables, VariantRow
+from components.policy.tables import Tables
 
 Key = tuple[FamilyName, str]
 Cards = Mapping[tuple[str, str], Card]

@@ -8,8 +8,9 @@ from components.core.records import Facts, Reason
 from components.policy.candidates import Field, Key
 from components.policy.conditions import Value, matches
 from components.policy.estimate import Pick, latency
+from components.policy.rows import Rule, VariantRow
 from components.policy.situation import fill
-from components.policy.tables import Rule, Tables, VariantRow
+from components.policy.tables import Tables
 
 AnyRule = TypeVar("AnyRule", bound=Rule)
 SPEEDS = {"fast": 2.0, "slow": 1.0, "very_slow": 0.0}

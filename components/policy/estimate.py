@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from components.core.brief import Delivery, FamilyName, Mode
 from components.core.records import Estimate, Facts, Figure
-from components.policy.tables import Costs, TierCost, VariantRow
+from components.policy.rows import Costs, TierCost, VariantRow
 
 SIDE_WHEN_UNKNOWN = 64
 

@@ -1,0 +1,155 @@
+"""One row of each table of the policy, as a frozen record. `rules/*.yaml` holds the rows, `tables.py` reads them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from components.core.brief import Conditioning, Delivery, FamilyName, Modality, Mode
+from components.core.record import Record
+from components.core.records import Tier
+from components.policy.conditions import When
+
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+
+
+class Rule(Record):
+    """A sentence that holds when the condition does, and the keys of its sources."""
+
+    when: When = Field(default_factory=dict)
+    text: str
+    source: Names
+
+
+class Constraint(Rule):
+    """What a hard constraint keeps of the variants. A quiet one is a reason only when a whole family goes."""
+
+    keep: When
+    quiet: bool = False
+
+
+class Choice(Rule):
+    choose: FamilyName | Literal["pretrained"]
+
+
+class ModeRule(Rule):
+    mode: Mode
+
+
+class DeliveryRule(Rule):
+    delivery: Delivery
+
+
+class VariantRule(Rule):
+    family: FamilyName
+    variant: str
+
+
+class WarningRule(Rule):
+    code: str | None = None  # the row's id by default
+    fix: str
+
+
+class Prior(Record):
+    """What the texts say of a family. Scores out of 10."""
+
+    title: str
+    quality: tuple[float, float] | None
+    stability: float | None
+    speed: Literal["fast", "slow", "very_slow"]
+    mode_collapse: bool
+    likelihood: Literal["exact", "bound", "none"]
+    best_for: str
+    source: Names
+
+
+class Tiers(Record):
+    """USD below a bound is that tier; above all of them it is large."""
+
+    bounds: dict[Tier, float]
+    device: dict[Literal["cpu", "cuda"], Tier]
+    big: tuple[Tier, ...]
+    items_big: int
+    source: Names
+
+
+class GoalRow(Record):
+    """What a goal leaves, what it never takes, and the prior that ranks what is left."""
+
+    leaves: tuple[FamilyName, ...]
+    never: tuple[FamilyName, ...] = ()
+    rank_by: Literal["quality", "stability", "speed"]
+
+
+class VariantRow(Record):
+    """What is planned of a variant; its card outranks this once it is built."""
+
+    modalities: tuple[Modality, ...]
+    conditioning: tuple[Conditioning, ...]
+    likelihood: Literal["exact", "bound", "none"]
+    invertible: bool = False
+    latent: bool = False
+    sequential: Literal["none", "pixel", "code", "token"] = "none"
+    steps: int
+    side_max: int | None = None
+    wide: bool = False
+    appetite: int = 0
+    source: Names
+
+
+class Anchor(Record):
+    """A measured training step."""
+
+    side: int
+    batch: int
+    s: float
+    note: str
+
+
+class TierCost(Record):
+    steps: int
+    train: float
+    serve: float
+    params_m: float
+
+
+class FamilyCost(Record):
+    train: float
+    serve: float
+    grows: bool
+
+
+class Memory(Record):
+    base_gb: float
+    bytes_per_parameter: float
+    bytes_per_parameter_frozen: float
+    bytes_per_pixel: float
+    pixels: int
+
+
+class Tuning(Record):
+    hours: tuple[float, float]
+    hours_per_item: float
+    side: int
+
+
+class Costs(Record):
+    """What the estimates are made of; see rules/estimate.yaml for where each number comes from."""
+
+    usd_per_cpu_hour: float
+    gpu_over_cpu: float
+    batch: int
+    train_anchors: tuple[Anchor, ...] = Field(min_length=2)
+    pass_anchor: dict[Literal["side", "ms"], float]
+    pass_floor_ms: dict[Literal["cpu", "gpu"], float]
+    piece_ms: float
+    few_steps: int
+    latent_factor: int
+    latent_above: int
+    values: dict[Modality, int]
+    tokens: int
+    frames: int
+    families: dict[FamilyName, FamilyCost]
+    tiers: dict[Tier, TierCost]
+    pretrained: dict[Literal["small", "wide", "other"], Tier]
+    tuning: dict[Literal["lora", "finetune"], Tuning]
+    memory: Memory
