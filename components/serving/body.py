@@ -1,13 +1,25 @@
-"""Reads the body of a request within limits of size and time."""
+"""Reads the body of a request within limits of size and time, and works on it without holding up the others."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
+Result = TypeVar("Result")
+
 DISCARD_FACTOR = 4  # so much of an oversized body is read and thrown away: a client that is still sending can then read the reply
+SMALL_BYTES = 64 << 10  # below this, changing threads costs more than the work
+
+
+async def worked(size_bytes: int, work: Callable[..., Result], *arguments: Any) -> Result:
+    """`work(*arguments)`, in a thread of its own where so many bytes would hold up the event loop."""
+    if size_bytes > SMALL_BYTES:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:

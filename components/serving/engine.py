@@ -4,6 +4,7 @@ N items, C channels, H height, W width. The same item gives the same bytes whate
 size ("bucket") is compared bit for bit with the full batch, and only those that agree are used.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,11 @@ class Engine:
     @property
     def output(self) -> TensorSpec:
         return TensorSpec(self.bundle.output, "FP32", self.bundle.spec.shape)
+
+    @property
+    def noise_bytes(self) -> int:
+        """The size of one item's noise."""
+        return sum(4 * math.prod(noise.shape) for noise in self.bundle.noise)
 
     @property
     def max_batch(self) -> int:

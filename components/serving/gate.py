@@ -32,12 +32,14 @@ class Gate:
                 status = message["status"]
             await send(message)
 
+        self.metrics.under_way.inc()
         try:
             if refusal := self.refusal(scope):
                 await refusal.response()(scope, receive, watched)
             else:
                 await self.app(scope, receive, watched)
         finally:
+            self.metrics.under_way.dec()
             self.metrics.answered(scope["path"], status, time.perf_counter() - began)
 
     def refusal(self, scope: Scope) -> Refusal | None:

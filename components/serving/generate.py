@@ -12,10 +12,10 @@ and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which clas
 Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number.
 """
 
-import asyncio
 import json
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -25,11 +25,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from components.core.noise import SEED_LIMIT, draw
-from components.core.protocols import Images
 from components.core.record import Record, first_complaint
 from components.core.session import to_uint8
 from components.serving import pictures
-from components.serving.body import read_body
+from components.serving.body import read_body, worked
 from components.serving.engine import Feeds
 from components.serving.refusal import Refusal
 from components.serving.served import Served
@@ -63,12 +62,11 @@ class Generate:
             labels = labels_of(
                 asked.condition, seeds, served.engine.bundle.spec.classes if served.engine.bundle.condition else ()
             )
-            feeds = await asyncio.to_thread(feeds_of, served, seeds, labels)
+            feeds = await worked(len(seeds) * served.engine.noise_bytes, feeds_of, served, seeds, labels)
         x_NCHW = await served.batcher.submit(feeds)
         accept = request.headers.get("accept", "")
-        body, media_type = await asyncio.to_thread(
-            lambda: rendered(to_uint8(x_NCHW), seeds, labels, form=asked.format, accept=accept, stem=served.model)
-        )
+        make = partial(rendered, form=asked.format, accept=accept, stem=served.model)
+        body, media_type = await worked(x_NCHW.nbytes, make, x_NCHW, seeds, labels)
         headers = served.headers() | {"X-Seed": shown(seeds)}
         if labels is not None:
             headers["X-Class"] = ",".join(map(str, labels))
@@ -148,9 +146,10 @@ def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None)
 
 
 def rendered(
-    images: Images, seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
+    x_NCHW: npt.NDArray[np.float32], seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
 ) -> tuple[bytes, str]:
     """The reply's body and content type."""
+    images = to_uint8(x_NCHW)
     if form == "grid":
         return pictures.grid(images), "image/png"
     if form == "npy":

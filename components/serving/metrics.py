@@ -24,6 +24,7 @@ class Metrics:
         self.seconds = Histogram(
             "request_seconds", "From a request's first byte to its reply", ("route",), buckets=SECONDS, **name
         )
+        self.under_way = Gauge("requests_under_way", "HTTP requests being answered", **name)
         self.batch_size = Histogram("batch_size", "Images in one run of the model", buckets=SIZES, **name)
         self.queue_length = Gauge("queue_length", "Images waiting for the model", **name)
         self.model_info = Gauge("model_info", "The bundle being served", ("model", "version", "bundle_sha256", "family"), **name)

@@ -3,7 +3,6 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
-import asyncio
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -14,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.serving.body import read_body
+from components.serving.body import read_body, worked
 from components.serving.engine import Feeds, TensorSpec
 from components.serving.refusal import Refusal
 from components.serving.served import Served
@@ -23,7 +22,6 @@ from components.serving.tensors import InferRequest, decode, encode, parse_reque
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
 TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
-SMALL_BYTES = 64 << 10  # below this, a thread costs more than the parsing
 
 Current = Callable[[], Served]
 
@@ -93,10 +91,9 @@ class Protocol:
         with served.batcher.arriving():
             body = await read_body(request, served.limits)
             header_length = request.headers.get("inference-header-content-length")
-            understand = asyncio.to_thread if len(body) > SMALL_BYTES else at_once
-            message, feeds = await understand(understood, served, body, header_length)
+            message, feeds = await worked(len(body), understood, served, body, header_length)
         x = await served.batcher.submit(feeds)
-        return await (asyncio.to_thread if x.nbytes > SMALL_BYTES else at_once)(answer, served, message, x)
+        return await worked(x.nbytes, answer, served, message, x)
 
     def named(self, request: Request) -> Served:
         """The model that the path names. Raises Refusal 404."""
@@ -107,11 +104,6 @@ class Protocol:
         if version != served.version:
             raise Refusal(404, f"version {version!r} of model {model!r}; served here: {served.version!r}")
         return served
-
-
-async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
-    """The counterpart of asyncio.to_thread for what is quickly done."""
-    return function(*arguments)
 
 
 def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds]:

@@ -94,17 +94,27 @@ def listen(host: str, port: int) -> socket.socket:
     if not 0 <= port < 2**16:
         raise ServingError(f"port {port}", allowed="0 to 65535, 0 for any free one")
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except socket.gaierror as error:
-        raise ServingError(f"host {host!r}: {error.strerror}", do="name an address of this machine, such as 127.0.0.1") from error
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)[0]
+        # asyncio turns Nagle's algorithm off only where the protocol is named; else each reply on a kept connection takes 40 ms.
+        listener = socket.socket(family, kind, protocol)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ServingError(
+            f"host {host!r}: {getattr(error, 'strerror', None) or error}", do="name an address of this machine, such as 127.0.0.1"
+        ) from error
+    try:
+        if os.name == "posix":  # a port that a stopped server has just left is free; elsewhere the option would share a busy one
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             do = f"choose another with --port, or stop what uses it (lsof -i :{port})"
             raise ServingError(f"port {port} of {host} is taken", do=do) from error
         if error.errno == errno.EACCES:
             raise ServingError(f"port {port} of {host} is not allowed to this user", do="choose one above 1023") from error
         raise ServingError(f"{host}:{port}: {os.strerror(error.errno or 0)}", do="name an address of this machine") from error
+    return listener
 
 
 def greeting(service: Service, *, host: str, port: int, token: bool) -> str:

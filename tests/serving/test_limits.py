@@ -54,7 +54,7 @@ def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> 
     with start(slow, limits={"queued": 2}) as server:
 
         def ask(seed: int) -> httpx.Response:
-            return httpx.post(f"{server.url}/v1/generate", json={"seed": seed}, timeout=60, trust_env=False)
+            return httpx.post(f"{server.url}/v1/generate", json={"seed": seed, "count": 6}, timeout=60, trust_env=False)
 
         with ThreadPoolExecutor(12) as pool:
             replies = list(pool.map(ask, range(12)))
@@ -69,7 +69,7 @@ def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> 
 
 def test_an_answer_that_takes_too_long_is_503(slow: Path, start: Any) -> None:
     with start(slow, limits={"answer_s": 0.05}) as server:
-        reply = server.generate(seed=1, count=2)
+        reply = server.generate(seed=1, count=6)
         assert reply.status_code == 503
         assert "retry-after" in reply.headers
         assert "0.05 s" in reply.json()["error"]
