@@ -1,0 +1,114 @@
+"""Real digits in three splits, the extractor trained on them, and samplers whose faults are known."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from components.core.protocols import Images
+from components.core.records import Dataset
+from components.evaluation.extractor import Extractor, train_extractor
+from components.evaluation.samples import SEEDS_EACH, SEEDS_FROM
+
+
+@dataclass
+class ArraySplit:
+    """A split in memory."""
+
+    images: Images
+    labels: npt.NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        return self.images[indices]
+
+
+@dataclass
+class Shelf:
+    """A sampler that hands out a shelf of images by seed, over and over."""
+
+    subject: str
+    images: Images
+
+    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
+        return self.images[[(seed - SEEDS_FROM) % SEEDS_EACH % len(self.images) for seed in seeds]]
+
+
+@dataclass(frozen=True)
+class Digits:
+    train: ArraySplit
+    validation: ArraySplit
+    held_out: ArraySplit  # the images used as reference
+    test: ArraySplit
+    dataset: Dataset
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    raw = load_digits()
+    order = np.random.default_rng(0).permutation(len(raw.images))
+    images = (raw.images[order] * 255 / 16).round().astype(np.uint8)[..., None]
+    labels = raw.target[order].astype(np.int64)
+    part = lambda a, b: ArraySplit(images[a:b], labels[a:b])  # noqa: E731
+    dataset = Dataset(
+        name="digits",
+        path="data/prepared/digits",
+        repo=".",
+        rev="HEAD",
+        md5="0" * 32,
+        modality="image",
+        shape=(8, 8, 1),
+        count=1797,
+        classes=tuple("0123456789"),
+        splits={"train": 1337, "validation": 230, "test": 230},
+        mean=(0.0,),
+        std=(1.0,),
+    )
+    return Digits(part(0, 1337), part(1337, 1567), part(1337, 1567), part(1567, 1797), dataset)
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """Small convolutions on a busy machine: one thread is faster than several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def extractor_folder(digits: Digits, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("extractor")
+    train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def extractor(extractor_folder: Path) -> Extractor:
+    return Extractor.load(extractor_folder)
+
+
+@pytest.fixture(scope="session")
+def fitted(digits: Digits) -> Callable[..., Shelf]:
+    """A generator with a dial: a Gaussian per class in its first `rank` principal directions. More rank is better."""
+
+    def make(rank: int, *, seed: int, n: int = 2000) -> Shelf:
+        rng = np.random.default_rng(seed)
+        parts = []
+        assert digits.train.labels is not None
+        for label in range(10):
+            x = digits.train.images[digits.train.labels == label].reshape(-1, 64).astype(float)
+            _, scale, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
+            z = rng.standard_normal((n // 10, rank)) * scale[:rank] / np.sqrt(len(x) - 1)
+            parts.append(x.mean(0) + z @ directions[:rank])
+        images = np.clip(rng.permutation(np.concatenate(parts)).round(), 0, 255).astype(np.uint8)
+        return Shelf(f"torch:{rank:03}{seed:03}", images.reshape(-1, 8, 8, 1))
+
+    return make

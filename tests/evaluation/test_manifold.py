@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from components.evaluation import neighbours
+from components.evaluation.bootstrap import Bootstrap
+from components.evaluation.manifold import Manifold, manifold_metrics
+from components.evaluation.neighbours import nearest, pixels
+
+BOOT = Bootstrap(seed=0, resamples=50)
+
+
+def cloud(n: int, *, seed: int, centre: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(centre, 1, (n, 6))
+
+
+def measured(generated: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    return {k: m.value for k, m in manifold_metrics(Manifold.of(generated), Manifold.of(real), BOOT).items()}
+
+
+def test_a_set_measured_against_itself_is_perfect() -> None:
+    found = measured(cloud(200, seed=0), cloud(200, seed=0))
+    assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
+
+
+def test_one_distribution_has_the_coverage_and_density_that_theory_expects() -> None:
+    found = measured(cloud(1000, seed=1), cloud(1000, seed=2))
+    assert found["coverage"] == pytest.approx(1 - 1 / 2**5, abs=0.02)  # Naeem 2020, section 3.3
+    assert found["density"] == pytest.approx(1, abs=0.1)
+
+
+def test_distant_sets_share_nothing() -> None:
+    found = measured(cloud(200, seed=1, centre=50), cloud(200, seed=2))
+    assert set(found.values()) == {0}
+
+
+def test_half_the_modes_is_full_precision_and_half_recall() -> None:
+    real = np.concatenate([cloud(200, seed=1), cloud(200, seed=2, centre=40)])
+    found = measured(cloud(200, seed=3), real)
+    assert found["precision"] > 0.85
+    assert 0.4 < found["recall"] < 0.5
+    assert 0.4 < found["coverage"] <= 0.5
+
+
+def test_one_outlier_raises_recall_of_a_wide_ball_but_not_coverage() -> None:
+    """Why both are measured: Naeem 2020, figure 1."""
+    real = cloud(200, seed=1)
+    narrow = np.concatenate([cloud(190, seed=2) * 0.01, cloud(10, seed=3) * 30])
+    found = measured(narrow, real)
+    assert found["recall"] > 0.5
+    assert found["coverage"] < 0.2
+
+
+def test_neighbours_are_those_of_a_full_table_and_bounded_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, points = cloud(37, seed=4), cloud(101, seed=5)
+    table = np.linalg.norm(queries[:, None] - points[None], axis=2)
+    monkeypatch.setattr(neighbours, "CELLS", 90)
+    distances, indices = nearest(queries, np.array_split(points, 7), k=4)
+    assert (indices == np.argsort(table, axis=1)[:, :4]).all()
+    assert distances == pytest.approx(np.sort(table, axis=1)[:, :4])
+
+
+def test_a_point_is_not_its_own_neighbour_but_its_copy_is() -> None:
+    points = np.concatenate([cloud(20, seed=6), cloud(1, seed=6)]).astype(np.float32)
+    distances, indices = nearest(points, np.array_split(points, 3), k=1, skip_self=True)
+    assert (indices[:, 0] != np.arange(21)).all()
+    assert distances[20, 0] == 0
+    assert indices[20, 0] == 0
+    assert (distances[1:20] > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (65, 47, 4), (256, 256, 1)])
+def test_pixels_are_averaged_down_to_a_bound(shape: tuple[int, int, int]) -> None:
+    vectors = pixels(np.full((3, *shape), 51, np.uint8))
+    assert vectors.shape[1] <= neighbours.PIXELS_MAX
+    assert vectors == pytest.approx(np.full(vectors.shape, 0.2))
