@@ -1,0 +1,103 @@
+"""A brief that is wrong is refused with one line that names the field, what was given and what is allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.core.brief import Brief, parse_brief, read_brief
+from components.core.errors import BriefError
+
+MINIMAL = "name: digits\nmodality: image\ndata: {path: data/prepared/digits}\n"
+
+
+def test_a_minimal_brief_has_every_default() -> None:
+    brief = parse_brief(MINIMAL)
+    assert (brief.goal, brief.conditioning, brief.compute.device, brief.serving.batch) == ("balanced", "none", "auto", 16)
+    assert (brief.data.repo, brief.data.rev) == (".", "HEAD")
+    assert brief.pretrained is None
+    assert parse_brief(brief.model_dump_json()) == brief  # JSON is YAML
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("colour: red", "brief: colour: unknown key; allowed: name, modality, goal, conditioning, require, accept, data,"),
+        ("serving: {latency: 50}", "brief: serving.latency: unknown key; allowed: latency_ms, batch"),
+        ("compute: {dollars: 1}", "brief: compute.dollars: unknown key; allowed: usd, gpu_hours, minutes, device, workers"),
+        ("override: {famly: gan}", "brief: override.famly: unknown key; allowed: family, variant, mode, delivery, config"),
+        (
+            "pretrained: {model: x, family: gan, kind: 1}",
+            "brief: pretrained.kind: unknown key; allowed: model, family,",
+        ),
+        ("schedule: {crom: x}", "brief: schedule.crom: unknown key; allowed: cron, on_new_data"),
+        ("gates: {fid_max: 3}", "brief: gates.fid_max: unknown key; allowed: fd_ratio_max,"),
+        ("goal: best", "brief: goal: Input should be 'balanced', 'quality', "),
+        ("serving: {batch: many}", "brief: serving.batch: Input should be a valid integer"),
+        ("serving: {batch: 0}", "brief: serving.batch: Input should be greater than or equal to 1 (given: 0)"),
+        ("compute: {usd: -5}", "brief: compute.usd: Input should be greater than 0 (given: -5)"),
+        ("compute: {usd: .inf}", "brief: compute.usd: Input should be a finite number"),
+        ("compute: 5", "brief: compute: Input should be a valid dictionary"),
+        ("gates: {coverage_min: 2}", "brief: gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
+        ("seed: -1", "brief: seed: Input should be greater than or equal to 0 (given: -1)"),
+        ("pretrained: {model: x}", "brief: pretrained.family: Field required"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(more: str, line: str) -> None:
+    with pytest.raises(BriefError) as caught:
+        parse_brief(MINIMAL + more)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["Digits", "a b", "a/b", "", "-a", "é", "a" * 64, "a\n", "..", "models:/x"])
+def test_a_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(BriefError, match=r"brief: name: .* given; allowed: lower-case letters, digits, '-' and '_', at most 63"):
+        parse_brief(MINIMAL.replace("digits", json.dumps(name), 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "brief: a mapping of keys is needed, a NoneType given; start from briefs/digits.yaml"),
+        ("- a\n- b", "brief: a mapping of keys is needed, a list given; start from briefs/digits.yaml"),
+        ("just words", "brief: a mapping of keys is needed, a str given; start from briefs/digits.yaml"),
+        ("name: [", "brief: not YAML at line 1: "),
+        ("name: a\n\tb: c", "brief: not YAML at line 2: "),
+        ("a: \x00", "brief: not YAML"),
+        ("name: !!python/object/apply:os.system [ls]", "brief: not YAML at line 1: could not determine a constructor"),
+        ("modality: image\ndata: {path: x}", "brief: name: Field required"),
+    ],
+)
+def test_what_is_no_brief_is_told_in_one_line(text: str, line: str) -> None:
+    with pytest.raises(BriefError) as caught:
+        parse_brief(text)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"modality": "text", "conditioning": "text"}, "conditioning: text is for images, audio and video"),
+        ({"modality": "text", "goal": "latent"}, "goal: latent needs a VAE or an autoencoder, which do not fit text"),
+        ({"goal": "reconstruction", "require": "[invertibility]"}, "only a flow is invertible"),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused(change: dict[str, str], line: str) -> None:
+    fields = {"name": "x", "modality": "image", "data": "{path: x}"} | change
+    with pytest.raises(BriefError, match=line):
+        parse_brief("\n".join(f"{key}: {value}" for key, value in fields.items()))
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BriefError, match=r"nothing.yaml: no such file; name a brief, for example briefs/digits.yaml"):
+        read_brief(tmp_path / "nothing.yaml")
+    with pytest.raises(BriefError, match=r"cannot be read: .*Is a directory"):
+        read_brief(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(BriefError, match=r"binary.yaml: cannot be read: .*can't decode byte"):
+        read_brief(tmp_path / "binary.yaml")
+    (tmp_path / "good.yaml").write_text(MINIMAL)
+    assert isinstance(read_brief(tmp_path / "good.yaml"), Brief)
