@@ -12,7 +12,6 @@ from components.data.progress import Advance, bar
 ATTEMPTS = 4  # in a row without one new byte
 PAUSE_S = 0.5
 TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 20
 
 
 class NoAnswer(RunError):
@@ -119,7 +118,8 @@ def _continue(client: Any, url: str, part: Path, *, progress: bool) -> bool:
 def _append(reply: Any, part: Path, have: int, total: int | None, advance: Advance) -> bool:
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab" if have else "wb") as file:
-        for chunk in reply.iter_raw(CHUNK_BYTES):
+        # As they come: chunks of a fixed size would be lost when the connection breaks before they are full.
+        for chunk in reply.iter_raw():
             file.write(chunk)
             advance(len(chunk))
     return total is None or _length(part) == total

@@ -4,12 +4,15 @@ A WebDataset sample is a run of members that share their name up to the first do
 `.cls` the folders inside are the classes. Layout: https://github.com/webdataset/webdataset.
 """
 
+import bz2
+import gzip
 import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from components.core.errors import DataError
 from components.data.images import SUFFIXES
@@ -82,16 +85,48 @@ def _reader(data: bytes) -> Callable[[], bytes]:
 
 def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Pictures and labels of a tar, each read whole up to the limit. Raises DataError for a member that points outside."""
-    with tarfile.open(path, "r|*", errorlevel=2) as tar:
+    with _unpacked(path) as stream, tarfile.open(fileobj=cast("IO[bytes]", watched := _Watched(stream)), mode="r|") as tar:
         for member in tar:
             inside = check_member(member.name, where=str(path))
-            if member.islnk() or member.issym():
-                check_member(member.linkname, where=str(path))
-            if member.isfile() and not is_hidden(inside):
-                limit = MAX_LABEL_BYTES if inside.name.endswith(".cls") else MAX_FILE_BYTES + 1
-                if (limit == MAX_LABEL_BYTES or inside.suffix.lower() in SUFFIXES) and (stream := tar.extractfile(member)):
-                    data = stream.read(limit)
-                    if len(data) < min(limit, member.size):
-                        raise tarfile.ReadError(f"it ends inside {member.name}")
-                    yield inside, data
+            is_label = inside.name.endswith(".cls")
+            if member.isfile() and not is_hidden(inside) and (is_label or inside.suffix.lower() in SUFFIXES):
+                limit = MAX_LABEL_BYTES if is_label else MAX_FILE_BYTES + 1
+                reader = tar.extractfile(member)
+                data = reader.read(limit) if reader else b""
+                if len(data) < min(limit, member.size):
+                    raise tarfile.ReadError(f"it ends inside {member.name}")
+                yield inside, data
             tar.members = []  # type: ignore[attr-defined]  # else it keeps a record of every member it has passed
+        # tarfile takes a damaged header, or the end of the file between two members, for the end of the archive.
+        if watched.block(tar.offset) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends without an end mark, or is damaged before it")
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """The tar inside a file that may be compressed, by its first bytes."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    for mark, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if magic.startswith(mark):
+            return cast("IO[bytes]", opener(path))
+    return path.open("rb")
+
+
+class _Watched:
+    """A stream that remembers what was read last."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.last = b""
+        self.at = 0
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.last = (self.last + data)[-2 * tarfile.RECORDSIZE :]
+        self.at += len(data)
+        return data
+
+    def block(self, offset: int) -> bytes:
+        """The block at `offset` bytes from the start."""
+        start = offset - (self.at - len(self.last))
+        return self.last[start : start + tarfile.BLOCKSIZE]
