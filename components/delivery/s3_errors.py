@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from components.core.errors import GenwrightError, StorageError
 
@@ -42,13 +43,13 @@ def translated(uri: str, endpoint: str | None) -> Iterator[None]:
         raise explained(error, uri, endpoint) from error
 
 
-def explained(error: Exception, uri: str, endpoint: str | None) -> StorageError:
+def explained(error: Any, uri: str, endpoint: str | None) -> StorageError:
     """The StorageError for an exception of boto3."""
     from botocore import exceptions as aws
 
     where = f"{uri} at {endpoint}" if endpoint else uri
     if code := code_of(error):
-        what, do = WHAT_TO_DO.get(code, (f"refused: {code}: {str(error).rpartition('operation')[2].strip(': ')}", None))
+        what, do = WHAT_TO_DO.get(code, (f"refused: {code}: {error.response['Error'].get('Message', '')}", None))
         return StorageError(f"{where}: {what}", do=do)
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
         return StorageError(f"{where}: no credentials", do=f"set {KEYS}, or AWS_PROFILE")

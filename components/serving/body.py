@@ -1,10 +1,10 @@
 """Reads the body of a request within limits of size and time, and works on it without holding up the others."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
@@ -43,3 +43,19 @@ async def read_body(request: Request, limits: Limits) -> bytes:
             413, f"the body has more than {limits.body_bytes} bytes; send fewer items in one request", Connection="close"
         )
     return b"".join(received)
+
+
+async def unless_left(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled when the client goes away. Raises ClientDisconnect.
+
+    To be called when the body has been read: what `receive` then gives is the client's leaving.
+    """
+    task, leaving = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        task.cancel()
+        leaving.cancel()

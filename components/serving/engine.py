@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.bundles import MODEL_ONNX, read_bundle
-from components.core.errors import BundleError
+from components.core.errors import BundleError, ServingError
 from components.core.noise import draw
 from components.core.records import Bundle
 from components.core.session import GraphSampler
@@ -45,7 +45,7 @@ class Engine:
     def load(cls, folder: Path, *, threads: int = 0, device: str = "cpu") -> "Engine":
         """Verify the bundle in `folder`, load its graph, check it against its contract, and warm it up.
 
-        `threads` 0 means every processor this process may use. Raises BundleError.
+        `threads` 0 means every processor this process may use. Raises BundleError, or ServingError when there is no such device.
         """
         bundle = read_bundle(folder)
         sampler = GraphSampler(
@@ -57,6 +57,8 @@ class Engine:
             batch=bundle.max_batch,
             threads=threads or usable_cpus(),
         )
+        if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
+            raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
         return cls(bundle, bundle.digest(), sampler, stable_buckets(bundle, sampler))
 

@@ -28,7 +28,7 @@ from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
 from components.core.session import to_uint8
 from components.serving import pictures
-from components.serving.body import read_body, worked
+from components.serving.body import read_body, unless_left, worked
 from components.serving.engine import Feeds
 from components.serving.refusal import Refusal
 from components.serving.served import Served
@@ -63,7 +63,7 @@ class Generate:
                 asked.condition, seeds, served.engine.bundle.spec.classes if served.engine.bundle.condition else ()
             )
             feeds = await worked(len(seeds) * served.engine.noise_bytes, feeds_of, served, seeds, labels)
-        x_NCHW = await served.batcher.submit(feeds)
+        x_NCHW = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
         make = partial(rendered, form=asked.format, accept=accept, stem=served.model)
         body, media_type = await worked(x_NCHW.nbytes, make, x_NCHW, seeds, labels)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.serving.body import read_body, worked
+from components.serving.body import read_body, unless_left, worked
 from components.serving.engine import Feeds, TensorSpec
 from components.serving.refusal import Refusal
 from components.serving.served import Served
@@ -92,7 +92,7 @@ class Protocol:
             body = await read_body(request, served.limits)
             header_length = request.headers.get("inference-header-content-length")
             message, feeds = await worked(len(body), understood, served, body, header_length)
-        x = await served.batcher.submit(feeds)
+        x = await unless_left(request, served.batcher.submit(feeds))
         return await worked(x.nbytes, answer, served, message, x)
 
     def named(self, request: Request) -> Served:

@@ -1,8 +1,10 @@
 """What only S3 can do wrong: credentials, buckets, addresses, and uploads in parts. Asked of a real SeaweedFS."""
 
+import io
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,35 @@ def test_a_swap_whose_first_answer_was_lost_is_not_a_conflict(corner: S3Store) -
     new = corner.swap("state", b"2", expected=tag)
     assert lost == [200]
     assert corner.get("state") == (b"2", new)
+
+
+CONFLICT = b"<Error><Code>ConditionalRequestConflict</Code><Message>Conflicting operations</Message></Error>"
+
+
+@pytest.mark.parametrize(("answers", "succeeds"), [(3, True), (4, False)])
+def test_a_409_is_asked_again_but_not_for_ever(
+    corner: S3Store, monkeypatch: pytest.MonkeyPatch, answers: int, succeeds: bool
+) -> None:
+    # SeaweedFS decides every write, Amazon's S3 does not: the answer it documents is put in the way of the real one.
+    from botocore.awsrequest import AWSResponse
+
+    class Body(io.BytesIO):
+        def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+            yield self.read()
+
+    def undecided(request: Any, **_: Any) -> AWSResponse | None:
+        met.append(request.url)
+        return AWSResponse(request.url, 409, {"Content-Type": "application/xml"}, Body(CONFLICT)) if len(met) <= answers else None
+
+    met: list[str] = []
+    monkeypatch.setattr("components.delivery.s3.time.sleep", lambda _: None)
+    corner.client.meta.events.register("before-send.s3.PutObject", undecided)
+    if succeeds:
+        assert corner.put_if_absent("a", b"1")
+        assert len(met) == answers + 1
+    else:
+        with pytest.raises(StorageError, match="ConditionalRequestConflict: Conflicting operations"):
+            corner.put_if_absent("a", b"1")
 
 
 def test_boto3_is_imported_only_when_s3_is_spoken_to() -> None:

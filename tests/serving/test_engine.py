@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.errors import BundleError
+from components.core.errors import BundleError, ServingError
 from components.serving.cpus import usable_cpus
 from components.serving.engine import Engine, probe, stable_buckets
 
@@ -77,3 +77,9 @@ def test_the_quota_of_the_control_group_counts(tmp_path: Path, text: str, cpus: 
     unlimited = usable_cpus(tmp_path / "absent")
     assert unlimited >= 1
     assert usable_cpus(tmp_path / "cpu.max") == (cpus or unlimited)
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="says what happens where there is no GPU")
+def test_a_device_that_is_not_here_is_refused_rather_than_replaced(plain: Path) -> None:
+    with pytest.raises(ServingError, match="device cuda: ONNX Runtime finds no CUDA device"):
+        Engine.load(plain, device="cuda")

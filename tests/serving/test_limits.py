@@ -75,6 +75,21 @@ def test_an_answer_that_takes_too_long_is_503(slow: Path, start: Any) -> None:
         assert "0.05 s" in reply.json()["error"]
 
 
+def test_a_client_that_leaves_frees_its_place(slow: Path, start: Any) -> None:
+    with start(slow, limits={"queued": 250}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        body = b'{"count": 200}'
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            while "genwright_queue_length 0.0" in server.client.get("/metrics").text:
+                pass
+        assert server.generate(seed=1, count=2).status_code == 200
+        text = server.client.get("/metrics").text
+    assert 'genwright_requests_total{route="/v1/generate",status="499"} 1.0' in text
+    ran = float(re.search(r"genwright_batch_size_sum (\S+)", text)[1])
+    assert ran < 100  # most of the 200 were never made
+
+
 def test_metrics(classy: Path, start: Any) -> None:
     with start(classy) as server:
         server.generate(count=20)
