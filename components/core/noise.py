@@ -6,12 +6,13 @@ Philox4x64 (Salmon et al. 2011, 'Parallel random numbers: as easy as 1, 2, 3') k
 
 import math
 from collections.abc import Sequence
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal
 
 from components.core.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SEED_LIMIT = 2**63  # seeds are 0 <= seed < SEED_LIMIT
 
@@ -24,8 +25,10 @@ class NoiseInput(Record):
     distribution: Literal["normal", "uniform"] = "normal"
 
 
-def draw(inputs: Sequence[NoiseInput], seeds: Sequence[int]) -> dict[str, npt.NDArray[np.float32]]:
+def draw(inputs: Sequence[NoiseInput], seeds: Sequence[int]) -> "dict[str, npt.NDArray[np.float32]]":
     """Noise for `len(seeds)` items: name -> float32 [N, *shape]. Row k depends on seeds[k] alone."""
+    import numpy as np
+
     drawn = {}
     for index, noise in enumerate(inputs):
         out = np.empty((len(seeds), math.prod(noise.shape)), np.float32)
