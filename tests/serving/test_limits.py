@@ -54,7 +54,8 @@ def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> 
     with start(slow, limits={"queued": 2}) as server:
 
         def ask(seed: int) -> httpx.Response:
-            return httpx.post(f"{server.url}/v1/generate", json={"seed": seed, "count": 6}, timeout=60, trust_env=False)
+            reply: httpx.Response = server.generate(seed=seed, count=6)
+            return reply
 
         with ThreadPoolExecutor(12) as pool:
             replies = list(pool.map(ask, range(12)))
