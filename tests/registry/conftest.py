@@ -42,18 +42,26 @@ def versions(tracking_uri: str) -> Versions:
     return Versions(tracking_uri)
 
 
-@pytest.fixture
-def registry(versions: Versions, tmp_path: Path) -> Registry:
-    store = open_store(str(tmp_path / "store"))
-    return Registry(versions=versions, ledger=Ledger(store), channels=ChannelStore(store))
-
-
-@pytest.fixture
-def three(versions: Versions, run_id: str) -> Versions:
-    """A registry in which digits has the versions 1, 2 and 3."""
+@pytest.fixture(scope="session")
+def template_of_three(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("three")
+    versions = Versions(f"sqlite:///{shutil.copy(template, place / 'mlflow.db')}")
     for number in (1, 2, 3):
-        versions.register("digits", bundle=stored(number), run_id=run_id)
-    return versions
+        versions.register("digits", bundle=stored(number), run_id="")
+    return place / "mlflow.db"
+
+
+@pytest.fixture
+def three(template_of_three: Path, tracking_uri: str) -> Versions:
+    """A registry in which digits has the versions 1, 2 and 3. It replaces the empty one, before anyone has opened that."""
+    shutil.copy(template_of_three, tracking_uri.removeprefix("sqlite:///"))
+    return Versions(tracking_uri)
+
+
+@pytest.fixture
+def registry(three: Versions, tmp_path: Path) -> Registry:
+    store = open_store(str(tmp_path / "store"))
+    return Registry(versions=three, ledger=Ledger(store), channels=ChannelStore(store))
 
 
 def stored(number: int) -> StoredBundle:
@@ -65,8 +73,8 @@ def stored(number: int) -> StoredBundle:
 class Forks:
     """Runs registry commands in processes of their own, each forked from one that has imported MLflow already."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "forks.py")]
+    def __init__(self, database: Path) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "forks.py"), f"sqlite:///{database}"]
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, do: str, **options: Any) -> None:
@@ -85,8 +93,8 @@ class Forks:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    server = Forks()
+def forks(template_of_three: Path) -> Iterator[Forks]:
+    server = Forks(template_of_three)
     yield server
     assert server.server.stdin is not None
     server.server.stdin.close()

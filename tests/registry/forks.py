@@ -1,4 +1,7 @@
-"""Run by conftest.Forks: imports MLflow once, then does each command of standard input in a fork, which may be killed."""
+"""Run by conftest.Forks: imports MLflow once, then does each command of standard input in a fork, which may be killed.
+
+The argument is the URI of a store that no command uses: opening it here warms what every fork would otherwise load again.
+"""
 
 import json
 import os
@@ -8,14 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  the costly imports, once
-import sqlalchemy.orm
-
 from components.core.records import StoredBundle
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.registry.ledger import Ledger
+from components.registry.mlflow_store import connect
 from components.registry.release import promote, reconcile, rollback
 from components.registry.steps import Registry
 from components.registry.tracking import MlflowTracker, start_run
@@ -44,6 +44,10 @@ def do_reconcile(job: dict[str, Any]) -> None:
     reconcile(registry_of(job), "digits", who="fork")
 
 
+def do_connect(job: dict[str, Any]) -> None:
+    connect(job["tracking_uri"])
+
+
 def do_register(job: dict[str, Any]) -> None:
     bundle = StoredBundle.model_construct(sha256=job["sha256"], uri=f"s3://bundles/{job['sha256']}")
     Versions(job["tracking_uri"]).register("digits", bundle=bundle, run_id=job["run_id"])
@@ -62,7 +66,7 @@ def do_start_run(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    sqlalchemy.orm.configure_mappers()
+    Versions(sys.argv[1]).resolve("digits/1")
     waiting = []
     for line in sys.stdin:
         job = json.loads(line)

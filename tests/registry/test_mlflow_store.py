@@ -1,6 +1,5 @@
 """The way to MLflow: stores made whole, and one line for whatever goes wrong."""
 
-import multiprocessing
 import socket
 import sqlite3
 from pathlib import Path
@@ -58,16 +57,12 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     assert "\n" not in str(caught.value)
 
 
-def test_a_killed_creation_leaves_no_half_store(tmp_path: Path) -> None:
+def test_a_killed_creation_leaves_no_half_store(tmp_path: Path, forks: Any) -> None:
     """What a kill in the middle of the migrations leaves is replaced, not opened."""
     (tmp_path / ".mlflow.db.new").write_bytes(b"half")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    context = multiprocessing.get_context("spawn")  # and two processes that create it at once make one
-    both = [context.Process(target=connect, args=(uri,)) for _ in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(timeout=200)
-    assert [process.exitcode for process in both] == [0, 0]
+    forks.start("connect", tracking_uri=uri, together=True)  # and two processes that create it at once make one
+    forks.start("connect", tracking_uri=uri)
+    assert (forks.result(), forks.result()) == (0, 0)
     assert Versions(uri).models() == []
     assert not (tmp_path / ".mlflow.db.new").exists()

@@ -76,13 +76,18 @@ def test_what_does_not_exist_is_told_in_one_line(three: Versions, reference: str
     assert caught.value.exit_code == 2
 
 
+def test_an_empty_registry_says_so(versions: Versions) -> None:
+    with pytest.raises(UnknownModel, match="no model named 'digits'; allowed: none yet: genwright produce BRIEF makes the first"):
+        versions.resolve("digits")
+
+
 def test_an_alias_needs_a_version(three: Versions) -> None:
     with pytest.raises(UnknownModel, match="digits/9: no such version; allowed: digits/1"):
         three.set_alias("digits", "champion", 9)
 
 
-def test_versions_that_genwright_did_not_register_are_left_alone(three: Versions, run_id: str) -> None:
-    three._client.create_model_version("digits", "s3://elsewhere", run_id)
+def test_versions_that_genwright_did_not_register_are_left_alone(three: Versions) -> None:
+    three._client.create_model_version("digits", "s3://elsewhere")
     assert [release.version for release in three.releases("digits")] == [1, 2, 3]
     three.set_alias("digits", "champion", 4)
     with pytest.raises(UnknownModel, match="digits/4: no such version of a bundle"):
