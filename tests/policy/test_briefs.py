@@ -76,7 +76,8 @@ from components.policy.view import view
 brief = read_brief(Path("briefs/digits.yaml"))
 made = facts(brief, dataset=None, device="cpu")
 view(made, decide(made, cards={key: entry[0] for key, entry in cards().items()}))
-heavy = {"numpy", "torch", "mlflow", "prefect", "sklearn", "scipy", "diffusers", "lightning", "dvc", "boto3", "onnxruntime", "matplotlib"}
+heavy = {"numpy", "torch", "mlflow", "prefect", "sklearn", "scipy", "diffusers", "lightning"}
+heavy |= {"dvc", "boto3", "onnxruntime", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

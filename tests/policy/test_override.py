@@ -105,3 +105,10 @@ def test_forcing_what_the_goal_never_takes_is_warned_of(plan: Plan) -> None:
     warnings = {warning.code: warning for warning in plan(goal="stability", override=OverrideBrief(family="gan")).warnings}
     assert "rules out gan" in warnings["goal-out-of-reach"].text
     assert "goal-out-of-reach" not in {warning.code for warning in plan(goal="stability").warnings}
+
+
+def test_forcing_what_a_goal_is_not_met_by_is_warned_of(plan: Plan) -> None:
+    warnings = {warning.code: warning for warning in plan(goal="latent", override=OverrideBrief(family="diffusion")).warnings}
+    assert warnings["goal-out-of-reach"].text == "goal latent is not what diffusion is for"
+    beyond = {warning.code: warning for warning in plan(goal="latent", modality="video").warnings}
+    assert "nothing better fits" in beyond["goal-out-of-reach"].text
