@@ -80,7 +80,8 @@ def pixels(images: Images) -> npt.NDArray[np.float32]:
         factor += 1
     padded = np.pad(images, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
     blocks = padded.reshape(n, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, channels)
-    return (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
+    means: npt.NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
+    return means
 
 
 def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from components.core.protocols import Images, ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
@@ -99,4 +97,4 @@ def _ratio(ours: Drawn, theirs: Drawn, real: RealSide, train_images: Images) -> 
     what real images differ by among themselves is no reason to refuse anything."""
     fd_real = real.distances(train_images, stream="train")[0]
     fd, fd_champion = real.distances(ours.images), real.distances(theirs.images)
-    return ratio(fd, np.maximum(fd_champion, fd_real), real.boot, n=len(ours.images))
+    return ratio(fd, fd_champion + max(0.0, fd_real - fd_champion[0]), real.boot, n=len(ours.images))

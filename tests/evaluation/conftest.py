@@ -1,6 +1,7 @@
 """Real digits in three splits, the extractor trained on them, and samplers whose faults are known."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
 
 from components.core.protocols import Images
 from components.core.records import Dataset
@@ -45,7 +47,6 @@ class Shelf:
 class Digits:
     train: ArraySplit
     validation: ArraySplit
-    held_out: ArraySplit  # the images used as reference
     test: ArraySplit
     dataset: Dataset
 
@@ -71,22 +72,30 @@ def digits() -> Digits:
         mean=(0.0,),
         std=(1.0,),
     )
-    return Digits(part(0, 1337), part(1337, 1567), part(1337, 1567), part(1567, 1797), dataset)
+    return Digits(part(0, 1337), part(1337, 1567), part(1567, 1797), dataset)
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def one_thread() -> Iterator[None]:
-    """Small convolutions on a busy machine: one thread is faster than several that wait for each other."""
+    """These matrices are small: on a busy machine one thread is many times faster than several that wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
 @pytest.fixture(scope="session")
-def extractor_folder(digits: Digits, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def extractor_folder(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extractor")
-    train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
+    with one_thread():
+        train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
     return folder
 
 
@@ -112,3 +121,13 @@ def fitted(digits: Digits) -> Callable[..., Shelf]:
         return Shelf(f"torch:{rank:03}{seed:03}", images.reshape(-1, 8, 8, 1))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_split() -> type[ArraySplit]:
+    return ArraySplit
+
+
+@pytest.fixture(scope="session")
+def make_shelf() -> type[Shelf]:
+    return Shelf

@@ -1,0 +1,181 @@
+"""Verdicts, first on made-up scorecards, then on a candidate beside a champion."""
+
+import itertools
+
+import pytest
+
+from components.core.brief import GatesBrief
+from components.core.errors import RunError
+from components.core.records import Metric, Protocol, Scorecard
+from components.evaluation.gates import GATES, gate, overall
+from components.evaluation.pair import Contender, score_pair
+
+PROTOCOL = Protocol(
+    extractor="genwright-classifier-v1",
+    extractor_sha256="e" * 64,
+    dataset_md5="d" * 32,
+    reference_split="validation",
+    reference_count=200,
+    samples=1000,
+    resizer="none",
+    seed=0,
+    bootstrap=200,
+    level=0.95,
+)
+GOOD = {
+    "fd": (2.0, 1.8, 2.2),
+    "fd_real": (0.5, 0.4, 0.6),
+    "fd_noise_ratio": (0.1, 0.08, 0.12),
+    "coverage": (0.9, 0.88, 0.92),
+    "recall": (0.5, 0.45, 0.55),
+    "duplicates": (0.0, 0.0, 0.004),
+    "memorised": (0.01, 0.0, 0.02),
+    "latency_p95_ms": (10.0, 9.0, 12.0),
+}
+
+
+def card(protocol: Protocol = PROTOCOL, **metrics: tuple[float, float, float]) -> Scorecard:
+    values = {name: Metric(value=v, low=low, high=high, n=1000) for name, (v, low, high) in (GOOD | metrics).items()}
+    return Scorecard(subject="onnx:" + "a" * 64, protocol=protocol, metrics=values, device="cpu")
+
+
+def verdict_of(report, name: str) -> str:
+    return next(each.verdict for each in report.gates if each.gate == name)
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval", "verdict"),
+    [
+        ("duplicates", (0.01, 0.0, 0.05), "pass"),
+        ("duplicates", (0.05, 0.04, 0.06), "undecided"),
+        ("duplicates", (0.2, 0.1, 0.3), "fail"),
+        ("duplicates", (0.06, 0.05, 0.07), "undecided"),
+        ("coverage", (0.4, 0.3, 0.5), "pass"),
+        ("coverage", (0.3, 0.2, 0.4), "undecided"),
+        ("coverage", (0.2, 0.1, 0.29), "fail"),
+    ],
+)
+def test_the_interval_decides(metric, interval, verdict) -> None:
+    report = gate(card(**{metric: interval}), champion=None, gates=GatesBrief())
+    assert verdict_of(report, f"{metric}_{'min' if metric == 'coverage' else 'max'}") == verdict
+    assert report.verdict == verdict
+
+
+@pytest.mark.parametrize("verdicts", list(itertools.product(("pass", "fail", "undecided"), repeat=3)))
+def test_one_fail_fails_and_nothing_undecided_passes(verdicts) -> None:
+    found = overall(list(verdicts))
+    assert (found == "fail") == ("fail" in verdicts)
+    assert (found == "pass") == (set(verdicts) == {"pass"})
+
+
+def test_each_gate_is_a_threshold_of_the_brief_and_null_turns_it_off() -> None:
+    assert [each.name for each in GATES] == list(GatesBrief.model_fields)
+    off = GatesBrief(**dict.fromkeys(GatesBrief.model_fields))
+    report = gate(card(), champion=None, gates=off)
+    assert (report.gates, report.verdict) == ((), "undecided")  # nothing proved is nothing passed
+    one = gate(card(memorised=(0.9, 0.8, 1.0)), champion=None, gates=GatesBrief(memorised_max=None))
+    assert one.verdict == "pass"
+    assert "memorised_max" not in {each.gate for each in one.gates}
+
+
+def test_a_first_release_is_judged_by_the_absolute_gates() -> None:
+    report = gate(card(), champion=None, gates=GatesBrief())
+    assert "fd_ratio_max" not in {each.gate for each in report.gates}
+    assert (report.verdict, report.champion) == ("pass", None)
+
+
+def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
+    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=GatesBrief()).gates}
+    assert gate(card(), champion=None, gates=GatesBrief(), latency_ms=5).verdict == "fail"
+    assert gate(card(), champion=None, gates=GatesBrief(latency_p95_ms_max=50), latency_ms=5).verdict == "pass"
+    bare = card().model_copy(update={"metrics": {k: m for k, m in card().metrics.items() if k != "latency_p95_ms"}})
+    with pytest.raises(RunError, match="the scorecard has no latency_p95_ms"):
+        gate(bare, champion=None, gates=GatesBrief(), latency_ms=5)
+
+
+@pytest.mark.parametrize("field", list(Protocol.model_fields))
+def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
+    value = getattr(PROTOCOL, field)
+    other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})
+    with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
+        gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(other), gates=GatesBrief())
+
+
+def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
+    with pytest.raises(RunError, match="not made beside each other"):
+        gate(card(), champion=card(), gates=GatesBrief())
+    with pytest.raises(RunError, match="not made beside each other"):
+        gate(card(fd_ratio=(0.7, 0.6, 0.8)), champion=card(), gates=GatesBrief())
+    report = gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(), gates=GatesBrief(), champion_bundle="b" * 64)
+    assert (report.verdict, report.champion) == ("pass", "b" * 64)
+
+
+def test_a_verdict_says_what_was_measured_and_what_was_wanted_in_one_line() -> None:
+    report = gate(card(coverage=(0.3, 0.25, 0.35)), champion=None, gates=GatesBrief())
+    text = next(each.text for each in report.gates if each.gate == "coverage_min")
+    assert "0.3 [0.25, 0.35], at least 0.3 wanted" in text
+    assert "more samples" in text
+    assert "\n" not in text
+
+
+@pytest.fixture(scope="module")
+def beside(digits, extractor):
+    def run(candidate, champion, **options):
+        return score_pair(
+            Contender(candidate),
+            Contender(champion),
+            **(
+                {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
+                | {"samples": 500, "fd_ratio_max": 1.25}
+                | options
+            ),
+        )
+
+    return run
+
+
+def judged(pair) -> str:
+    return verdict_of(gate(pair.candidate, champion=pair.champion, gates=GatesBrief()), "fd_ratio_max")
+
+
+def test_the_champion_itself_passes_at_the_first_look(beside, fitted) -> None:
+    champion = fitted(8, seed=1)
+    pair = beside(champion, champion)
+    assert (pair.fd_ratio.value, pair.fd_ratio.low, pair.fd_ratio.high) == (1, 1, 1)
+    assert pair.candidate.protocol.samples == 500
+    assert judged(pair) == "pass"
+
+
+def test_a_retrained_equal_passes_after_doubling_the_samples(beside, fitted) -> None:
+    pair = beside(fitted(2, seed=1, n=4000), fitted(2, seed=2, n=4000), samples=1000)
+    assert judged(pair) == "pass"
+    assert pair.candidate.protocol == pair.champion.protocol
+    assert pair.candidate.protocol.samples in (1000, 2000, 4000)
+
+
+def test_a_much_worse_candidate_fails_and_a_much_better_one_passes(beside, fitted) -> None:
+    poor, good = fitted(1, seed=1), fitted(20, seed=2)
+    assert judged(beside(poor, good)) == "fail"
+    assert judged(beside(good, poor)) == "pass"
+
+
+def test_looking_again_stops_at_the_last_look_and_only_while_undecided(beside, fitted) -> None:
+    a, b = fitted(4, seed=1), fitted(8, seed=2)
+    value = beside(a, b, fd_ratio_max=None).fd_ratio.value
+    assert beside(a, b, fd_ratio_max=value, looks=2).candidate.protocol.samples == 1000
+    assert beside(a, b, fd_ratio_max=100.0).candidate.protocol.samples == 500
+
+
+def test_the_paired_interval_is_narrower_than_two_marginal_ones(beside, fitted) -> None:
+    pair = beside(fitted(2, seed=1), fitted(2, seed=2), fd_ratio_max=None)
+    ours, theirs = pair.candidate.metrics["fd"], pair.champion.metrics["fd"]
+    assert pair.fd_ratio.high - pair.fd_ratio.low < 0.7 * (ours.high / theirs.low - ours.low / theirs.high)
+
+
+def test_two_as_good_as_real_images_are_not_told_apart_by_their_noise(beside, digits, make_shelf) -> None:
+    """The champion's distance counts as no smaller than that of real images."""
+    a, b = (make_shelf(f"torch:{k}", digits.train.images[k::2]) for k in range(2))
+    pair = beside(a, b, fd_ratio_max=None)
+    floor = pair.candidate.metrics["fd_real"].value
+    expected = pair.candidate.metrics["fd"].value / max(pair.champion.metrics["fd"].value, floor)
+    assert pair.fd_ratio.value == pytest.approx(expected)

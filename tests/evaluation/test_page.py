@@ -1,0 +1,139 @@
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.core.brief import GatesBrief
+from components.core.errors import GenwrightError, RunError
+from components.core.grid import grid_png
+from components.core.records import Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
+from components.evaluation.gates import gate
+from components.evaluation.neighbours import nearest_in_split
+from components.evaluation.page import figure, write_page
+from components.evaluation.pair import Contender, score_pair
+from components.evaluation.score import score
+
+COST = Figure(value=90, unit="s", basis="measured here")
+DECISION = Decision(
+    family="vae",
+    variant="gaussian",
+    mode="scratch",
+    delivery="one_pass",
+    reasons=(Reason(rule="chart.small", text="Small data & <small> budget.", source="seed text, table 2"),),
+    rejected=(Rejected(family="gan", rule="goal", text="It may collapse.", source="seed text"),),
+    warnings=(PolicyWarning(code="vae-for-quality", text="It blurs.", fix="Ask for quality.", source="seed text"),),
+    estimate=Estimate(training_s=COST, memory_gb=COST, cost_usd=COST, latency_ms=COST),
+)
+
+
+@pytest.fixture(scope="module")
+def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
+    """A first release's page and that of a candidate beside a champion."""
+    folder = tmp_path_factory.mktemp("pages")
+    sampler, real = fitted(4, seed=1), {"train": digits.train, "reference": digits.validation, "extractor": extractor}
+    generated = sampler.images[:30]
+    shown = {
+        "model": "digits",
+        "decision": DECISION,
+        "dataset": digits.dataset,
+        "samples": generated,
+        "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
+    }
+    card = score(sampler, dataset=digits.dataset, samples=200, **real)
+    report = gate(card, champion=None, gates=GatesBrief())
+    write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
+    write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
+    pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
+    report = gate(pair.candidate, champion=pair.champion, gates=GatesBrief())
+    write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+def test_the_page_holds_gates_metrics_decision_and_lineage(pages, digits) -> None:
+    text = pages["first"].read_text(encoding="utf-8")
+    for wanted in (
+        "coverage_min",
+        "memorised_max",
+        "FD-local",
+        "KID",
+        "Small data &amp; &lt;small&gt; budget.",
+        "vae-for-quality",
+    ):
+        assert wanted in text
+    for wanted in ("chart.small", "It may collapse.", "run-17", digits.dataset.md5, "genwright-classifier-v1", "No champion yet"):
+        assert wanted in text
+    assert text.count('class="badge') == 1 + 5  # the verdict of all, and of five gates
+    assert "<small>" not in text
+
+
+def test_a_champion_has_its_own_column_and_bars(pages) -> None:
+    first, pair = (pages[name].read_text(encoding="utf-8") for name in ("first", "pair"))
+    assert "Against the champion" in pair
+    assert "fd_ratio_max" in pair
+    assert pair.count("<svg") > 1.8 * first.count("<svg")
+
+
+@pytest.mark.parametrize("name", ["first", "pair"])
+def test_nothing_is_loaded_from_elsewhere(pages, name) -> None:
+    text = pages[name].read_text(encoding="utf-8")
+    assert not re.findall(r"https?://|//\w|@import|<script|<link|url\(", re.sub(r"base64,[\w+/=]+", "", text))
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', text))
+
+
+def test_the_pictures_show_the_samples_and_their_neighbours(pages, fitted) -> None:
+    text = pages["first"].read_text(encoding="utf-8")
+    samples, neighbours = (
+        np.array(Image.open(io.BytesIO(base64.b64decode(png)))) for png in re.findall(r"base64,([\w+/=]+)", text)
+    )
+    first = fitted(4, seed=1).images[0, :, :, 0].repeat(9, axis=0).repeat(9, axis=1)
+    assert (samples[:72, :72] == first).all()
+    assert (neighbours[:72, :72] == first).all()
+    assert neighbours.shape == (4 * 74 - 2, 12 * 74 - 2)  # two rows of samples, each with its row of neighbours
+
+
+def test_the_same_page_has_the_same_bytes(pages) -> None:
+    assert pages["first"].read_bytes() == pages["again"].read_bytes()
+
+
+def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted) -> None:
+    (tmp_path / "file").write_text("in the way")
+    card = score(
+        fitted(4, seed=1), dataset=digits.dataset, samples=40, train=digits.train, reference=digits.test, extractor=extractor
+    )
+    with pytest.raises(GenwrightError) as caught:
+        write_page(
+            tmp_path / "file" / "page.html",
+            model="digits",
+            decision=DECISION,
+            dataset=digits.dataset,
+            scorecard=card,
+            report=gate(card, champion=None, gates=GatesBrief()),
+            samples=digits.test.images[:3],
+            neighbours=(digits.test.images[:3], digits.test.images[:3]),
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.012345, "0.0123"), (12345.6, "12,346"), (0, "0"), (float("inf"), "inf")])
+def test_figures_are_short(value, text) -> None:
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_grid_enlarges_without_smoothing_and_pads_its_last_row(channels) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, channels), dtype=np.uint8)
+    picture = np.array(Image.open(io.BytesIO(grid_png(images, 3, 2)))).reshape(2 * 8 + 2, 3 * 12 + 2 * 2, channels)
+    assert (picture[:8:2, :12:2] == images[0]).all()
+    assert (picture[1:8:2, 1:12:2] == images[0]).all()
+    assert (picture[10::2, 14:26:2] == images[4]).all()
+    assert len(np.unique(picture[10:, 28:].reshape(-1, channels), axis=0)) == 1
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 1), (2, 4, 4, 5), (4, 4, 1)])
+def test_a_grid_of_nothing_is_refused(shape) -> None:
+    with pytest.raises(RunError, match="cannot be drawn"):
+        grid_png(np.zeros(shape, np.uint8))

@@ -1,0 +1,179 @@
+"""The scorecard against generators whose faults are known."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from components.core.brief import GatesBrief
+from components.core.errors import DataError, InputError, RunError
+from components.evaluation.gates import gate
+from components.evaluation.samples import SEEDS_FROM, balanced_labels, draw_samples, sample_seeds
+from components.evaluation.score import deterministic, score
+from components.evaluation.signal import FixedNoiseQuality
+from components.evaluation.yardstick import noise_images
+
+N = 400
+
+
+@pytest.fixture(scope="module")
+def scored(digits, extractor):
+    return partial(score, dataset=digits.dataset, train=digits.train, reference=digits.validation, extractor=extractor, samples=N)
+
+
+def verdicts(card) -> dict[str, str]:
+    report = gate(card, champion=None, gates=GatesBrief())
+    return {each.gate: each.verdict for each in report.gates} | {"": report.verdict}
+
+
+def test_held_out_images_pass_every_gate(scored, digits, make_shelf) -> None:
+    card = scored(make_shelf("torch:real", digits.test.images), samples=len(digits.test))
+    assert set(verdicts(card).values()) == {"pass"}
+    assert card.metrics["fd"].low <= card.metrics["fd_real"].high
+    assert card.metrics["kid"].low <= 0 <= card.metrics["kid"].high
+    assert card.metrics["precision"].value > 0.85
+    assert card.metrics["diversity"].value == pytest.approx(1, abs=0.05)
+    assert card.metrics["memorised"].value < 0.05
+
+
+def test_a_good_generator_passes_every_gate(scored, fitted) -> None:
+    assert set(verdicts(scored(fitted(20, seed=1))).values()) == {"pass"}
+
+
+def test_noise_fails(scored, digits, make_shelf) -> None:
+    card = scored(make_shelf("torch:noise", noise_images(N, digits.dataset.shape, seed=77)))
+    found = verdicts(card)
+    assert found["fd_noise_ratio_max"] == "fail"
+    assert found["coverage_min"] in ("fail", "undecided")
+    assert found[""] == "fail"
+    assert card.metrics["fd_noise_ratio"].value == pytest.approx(1, abs=0.1)
+
+
+def test_a_generator_of_one_class_is_caught_by_recall_coverage_and_diversity(scored, digits, make_shelf) -> None:
+    threes = digits.train.images[digits.train.labels == 3]
+    wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
+    card = scored(make_shelf("torch:threes", np.clip(threes[np.arange(N) % 100].astype(int) + wobble, 0, 255).astype(np.uint8)))
+    found = verdicts(card)
+    assert found["recall_min"] == found["coverage_min"] == found["fd_noise_ratio_max"] == "fail"
+    assert card.metrics["diversity"].high < 0.8
+    assert card.metrics["class_share_min"].value == 0
+    assert card.metrics["precision"].value > 0.8  # precision alone would have let it through
+
+
+def test_a_generator_of_few_images_is_caught_by_duplicates(scored, digits, make_shelf) -> None:
+    wobble = np.random.default_rng(0).integers(-3, 4, (N, 8, 8, 1))
+    few = digits.test.images[np.arange(N) % 20].astype(int)
+    card = scored(make_shelf("torch:few", np.clip(few + wobble, 0, 255).astype(np.uint8)))
+    assert verdicts(card)["duplicates_max"] == "fail"
+    assert card.metrics["duplicates"].value > 0.95
+    assert card.metrics["memorised"].value < 0.2  # they are no training images, though one or two look like one
+
+
+def test_a_generator_that_returns_training_images_is_caught(scored, digits, make_shelf) -> None:
+    wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
+    copies = np.clip(digits.train.images[:N].astype(int) + wobble, 0, 255).astype(np.uint8)
+    card = scored(make_shelf("torch:copies", copies))
+    found = verdicts(card)
+    assert found["memorised_max"] == "fail"
+    assert card.metrics["memorised"].low > 0.9
+    assert {found[name] for name in found if name not in ("", "memorised_max")} == {"pass"}  # nothing else sees it
+
+
+def test_blur_is_not_taken_for_copying(scored, fitted) -> None:
+    assert scored(fitted(2, seed=1)).metrics["memorised"].value < 0.05
+
+
+def test_more_rank_is_a_smaller_distance(scored, fitted) -> None:
+    distances = [scored(fitted(rank, seed=2)).metrics["fd"].value for rank in (1, 4, 20)]
+    assert distances == sorted(distances, reverse=True)
+
+
+def test_the_same_artifact_and_protocol_give_the_same_card_and_chunks_change_nothing(scored, fitted, monkeypatch) -> None:
+    first = scored(fitted(8, seed=3))
+    monkeypatch.setattr("components.evaluation.samples.CHUNK", 37)
+    second = scored(fitted(8, seed=3))
+    assert first.protocol == second.protocol
+    assert deterministic(first) == deterministic(second)
+    assert deterministic(scored(fitted(8, seed=3), seed=1)) != deterministic(first)
+
+
+def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitted, extractor) -> None:
+    card = scored(fitted(8, seed=3), timed=fitted(8, seed=3))
+    for name, metric in card.metrics.items():
+        assert metric.low <= metric.value <= metric.high, name
+        assert metric.n > 0, name
+    assert {"fd", "kid", "precision", "recall", "density", "coverage", "diversity", "duplicates", "memorised"} <= set(
+        card.metrics
+    )
+    assert {"fd_noise", "fd_real", "confident_share", "class_share_min", "latency_p95_ms"} <= set(card.metrics)
+    assert card.metrics["latency_p95_ms"].n >= 20
+    assert card.protocol.extractor_sha256 == extractor.sha256
+    assert (card.protocol.samples, card.protocol.reference_count, card.protocol.reference_split) == (N, 230, "validation")
+    assert type(card).model_validate_json(card.model_dump_json()) == card
+
+
+def test_a_conditional_generator_is_asked_for_every_class_and_judged_by_it(scored, digits) -> None:
+    class Obedient:
+        subject = "torch:obedient"
+
+        def __call__(self, seeds, labels=None):
+            rows = [np.flatnonzero(digits.test.labels == label) for label in labels]
+            return digits.test.images[[own[seed % len(own)] for own, seed in zip(rows, seeds, strict=True)]]
+
+    card = scored(Obedient(), conditional=True)
+    assert card.metrics["label_agreement"].value > 0.95
+    assert card.metrics["class_share_min"].value > 0.08
+
+
+def test_labels_are_balanced_and_do_not_depend_on_how_many_there_are() -> None:
+    labels = balanced_labels(3, 1000, classes=10)
+    assert (np.bincount(labels) == 100).all()
+    assert (balanced_labels(3, 57, classes=10) == labels[:57]).all()
+    assert (balanced_labels(4, 1000, classes=10) != labels).any()
+
+
+def test_seeds_of_two_protocols_never_meet_and_keep_away_from_small_ones() -> None:
+    a, b = sample_seeds(0, 5000), sample_seeds(1, 5000)
+    assert not set(a) & set(b)
+    assert min(a) >= SEEDS_FROM
+    assert sample_seeds(0, 10) == a[:10]
+    assert max(sample_seeds(2**32 - 1, 10)) < 2**63
+    with pytest.raises(InputError, match="samples 1 to"):
+        sample_seeds(0, 2**20 + 1)
+
+
+def test_drawing_on_equals_drawing_at_once(fitted) -> None:
+    sampler = fitted(4, seed=5)
+    half = draw_samples(sampler, seed=0, samples=300)
+    assert (
+        draw_samples(sampler, seed=0, samples=700, have=half).images == draw_samples(sampler, seed=0, samples=700).images
+    ).all()
+
+
+def test_a_sampler_that_gives_too_few_images_is_an_error(make_shelf, digits) -> None:
+    class Short(make_shelf):
+        def __call__(self, seeds, labels=None):
+            return super().__call__(seeds, labels)[1:]
+
+    with pytest.raises(RunError, match="100 samples asked, 99 given"):
+        draw_samples(Short("torch:short", digits.test.images), seed=0, samples=100)
+
+
+@pytest.mark.parametrize("what", ["train", "reference", "samples"])
+def test_too_few_to_measure_is_one_line(scored, fitted, digits, make_split, what) -> None:
+    few = 5 if what == "samples" else make_split(digits.train.images[:5], digits.train.labels[:5])
+    with pytest.raises(DataError, match="allowed: 32 or more"):
+        scored(fitted(8, seed=3), **{what: few})
+
+
+def test_a_conditional_model_on_data_without_classes_is_refused(scored, fitted, digits) -> None:
+    with pytest.raises(DataError, match="has no classes"):
+        scored(fitted(8, seed=3), conditional=True, dataset=digits.dataset.model_copy(update={"classes": ()}))
+
+
+def test_the_quality_signal_orders_generators(extractor, digits, fitted) -> None:
+    signal = FixedNoiseQuality.of(extractor, digits.validation)
+    noise = noise_images(256, digits.dataset.shape, seed=1)
+    values = [signal(images[:256]) for images in (digits.test.images, fitted(8, seed=1).images, fitted(1, seed=1).images, noise)]
+    assert values == sorted(values)
+    assert values[0] < values[-1] / 4
