@@ -42,14 +42,18 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
 
 
 def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
-    """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough."""
+    """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough.
+
+    The MD5 is the recorded one: whether the folder was changed since, only `fetch` finds out.
+    """
     if _is_url(data.repo):
         return None
     place = (base or Path.cwd()).absolute()
     try:
         folder, root = _located(data, place)
         if _is_work_tree(data, folder, root, place):
-            known, rev, at = (recorded(root, folder) if root else None), WORKSPACE, folder
+            known, at = (recorded(root, folder) if root else None), folder
+            rev = _rev_of(root, folder, known.md5) if root and known else WORKSPACE
         else:
             sha = commit_of(root, data.rev) if root else None
             known = recorded(root, folder, rev=sha) if root and sha else None
@@ -92,12 +96,17 @@ def _from_work_tree(data: DataBrief, folder: Path, root: Path | None, *, cache: 
     manifest = check_sizes(folder)
     actual = repository.hash_of(root, folder)
     assert actual is not None
+    rev = _rev_of(root, folder, actual)
+    if rev == WORKSPACE:
+        verify(folder)  # a new version is consistent in itself; a damaged one is not
+    return _dataset(data, folder, manifest, rev=rev, md5=actual)
+
+
+def _rev_of(root: Path, folder: Path, md5: str) -> str:
+    """The commit at HEAD when that is what it records of the folder, else `workspace`."""
     sha = commit_of(root, "HEAD")
     at_head = recorded(root, folder, rev=sha) if sha else None
-    committed = at_head is not None and at_head.md5 == actual
-    if not committed:
-        verify(folder)  # a new version is consistent in itself; a damaged one is not
-    return _dataset(data, folder, manifest, rev=sha if committed and sha else WORKSPACE, md5=actual)
+    return sha if sha and at_head and at_head.md5 == md5 else WORKSPACE
 
 
 def _bring_back(root: Path, folder: Path, *, cache: Path, mirror: str | None) -> None:
