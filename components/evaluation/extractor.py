@@ -27,7 +27,8 @@ from components.evaluation.network import FEATURES, Classifier, Denoiser, resize
 VERSION = 1
 BATCH = 128
 EPOCHS = 20
-STEPS = (200, 1000)  # at least and at most
+STEPS = (200, 1000)  # at least and at most; half the most for images above LARGE pixels a side, where a step costs four times
+LARGE = 32
 LR_PEAK = 3e-3
 NOISE = 0.3  # added to what the denoiser sees, in data units
 STANDARD_ITEMS = 2000  # training images that set the scale of the features
@@ -133,7 +134,8 @@ def train_extractor(
         raise DataError(f"the train split holds {len(train)} images", allowed="2 or more", do="add images")
     height, width, channels = train.take(np.zeros(1, np.int64)).shape[1:]
     network = _network(kind, (height, width, channels), classes, seed).to(device)
-    steps = int(np.clip(EPOCHS * len(train) // BATCH, *STEPS))
+    least, most = STEPS if max(height, width) <= LARGE else (STEPS[0], max(STEPS[0], STEPS[1] // 2))
+    steps = int(np.clip(EPOCHS * len(train) // BATCH, least, most))
     _fit(network, train, steps=steps, seed=seed, device=device, progress=progress)
     weights = save_tensors({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
     write_whole(dest / "weights.safetensors", weights)
