@@ -10,6 +10,7 @@ arXiv:2010.02502) under this parametrisation.
 B batch, C channels, H height, W width, T sampling steps.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -88,56 +89,68 @@ class Denoiser(nn.Module):
 
 
 class Sampler(nn.Module):
-    """noise_BCHW (and class_B) -> x_BCHW: integrates the ODE over T steps of the schedule of eq. 5."""
+    """noise_BCHW (and class_B) -> x_BCHW: integrates the ODE from sigma_max to 0 with one network evaluation an iteration.
 
-    sigmas_T1: Tensor
+    Both solvers are rows of one table. Iteration k evaluates the slope d = (x - D(x; sigma_k)) / sigma_k and moves
+
+        x <- base + h_k (previous_k d' + current_k d),   base = x and d' = d where the row predicts, else those of the last row
+
+    DDIM: every row predicts, (previous, current) = (0, 1). Heun: each step but the last has a second row that corrects from
+    the same base with (1/2, 1/2) (algorithm 1). One evaluation an iteration keeps the exported loop at one copy of the network.
+    """
+
+    rows_K5: Tensor
 
     def __init__(self, denoiser: Denoiser, config: EDMConfig, *, steps: int) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.steps = steps
-        self.solver = config.solver
-        ramp_T = torch.linspace(0, 1, steps, dtype=torch.float64)
-        high, low = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
-        sigmas_T = (high + ramp_T * (low - high)) ** config.rho
-        self.register_buffer("sigmas_T1", torch.cat([sigmas_T, torch.zeros(1)]).float(), persistent=False)
+        self.sigma_max = config.sigma_max
+        self.register_buffer("rows_K5", torch.tensor(_rows(config, steps)), persistent=False)
 
     def forward(self, noise_BCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
-        x_BCHW = noise_BCHW * self.sigmas_T1[0]
+        x_BCHW = noise_BCHW * self.sigma_max
+        # The first row predicts, so what base and d' start as does not matter; a loop may not carry one tensor twice.
+        state = (x_BCHW, torch.ones_like(x_BCHW), torch.zeros_like(x_BCHW))
         if torch.compiler.is_exporting():
-            x_BCHW = self._loop(x_BCHW, condition_B)
-        else:
-            for step in range(self.steps - 1):
-                x_BCHW = self._step(x_BCHW, self.sigmas_T1[step], self.sigmas_T1[step + 1], condition_B)
-        # The last step goes to sigma = 0, where Heun's correction does not exist.
-        return self._denoise(x_BCHW, self.sigmas_T1[self.steps - 1], condition_B).clamp(-1, 1)
+            return self._loop(state, condition_B).clamp(-1, 1)
+        for row_5 in self.rows_K5:
+            state = self._iterate(row_5, *state, condition_B)
+        return state[0].clamp(-1, 1)
 
-    def _step(self, x_BCHW: Tensor, now: Tensor, following: Tensor, condition_B: Tensor | None) -> Tensor:
-        slope = (x_BCHW - self._denoise(x_BCHW, now, condition_B)) / now
-        euler = x_BCHW + (following - now) * slope
-        if self.solver == "ddim":
-            return euler
-        corrected = (euler - self._denoise(euler, following, condition_B)) / following
-        return x_BCHW + (following - now) * (slope + corrected) / 2
+    def _iterate(
+        self, row_5: Tensor, x: Tensor, base: Tensor, last: Tensor, condition_B: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        sigma, h, previous, current, predicts = row_5.unbind()
+        slope = (x - self.denoiser(x, sigma.expand(x.shape[0]), condition_B)) / sigma
+        base = predicts * x + (1 - predicts) * base
+        return base + h * (previous * last + current * slope), base, slope
 
-    def _denoise(self, x_BCHW: Tensor, sigma: Tensor, condition_B: Tensor | None) -> Tensor:
-        out: Tensor = self.denoiser(x_BCHW, sigma.expand(x_BCHW.shape[0]), condition_B)
-        return out
-
-    def _loop(self, x_BCHW: Tensor, condition_B: Tensor | None) -> Tensor:
-        """The same steps as one loop of the graph, so that its size does not grow with T."""
+    def _loop(self, state: tuple[Tensor, Tensor, Tensor], condition_B: Tensor | None) -> Tensor:
+        """The same iterations as one Loop of the graph, so that its size does not grow with the steps."""
         from torch._higher_order_ops.while_loop import while_loop
 
-        def more(step: Tensor, _: Tensor) -> Tensor:
-            return step < self.steps - 1
+        def more(k: Tensor, *_: Tensor) -> Tensor:
+            return k < len(self.rows_K5)
 
-        def body(step: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-            now = self.sigmas_T1.index_select(0, step.view(1)).squeeze(0)
-            following = self.sigmas_T1.index_select(0, step.view(1) + 1).squeeze(0)
-            return step + 1, self._step(x, now, following, condition_B)
+        def body(k: Tensor, x: Tensor, base: Tensor, last: Tensor) -> tuple[Tensor, ...]:
+            row_5 = self.rows_K5.index_select(0, k.view(1)).squeeze(0)
+            return k + 1, *self._iterate(row_5, x, base, last, condition_B)
 
-        looped: Tensor = while_loop(more, body, (torch.zeros((), dtype=torch.int64), x_BCHW))[1]
+        looped: Tensor = while_loop(more, body, (torch.zeros((), dtype=torch.int64), *state))[1]
         return looped
+
+
+def _rows(config: EDMConfig, steps: int) -> list[list[float]]:
+    """(sigma, h, previous, current, predicts) of each iteration, on the schedule of eq. 5."""
+    high, low = config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho)
+    sigmas = [(high + step / max(1, steps - 1) * (low - high)) ** config.rho for step in range(steps)] + [0.0]
+    rows = []
+    for now, following in pairwise(sigmas):
+        h = following - now
+        rows.append([now, h, 0.0, 1.0, 1.0])
+        if config.solver == "heun" and following > 0:  # at sigma = 0 the correction does not exist
+            rows.append([following, h, 0.5, 0.5, 0.0])
+    return rows
 
 
 class EDM(Family):
