@@ -1,10 +1,11 @@
-"""DVC, behind six functions: the only module that imports it. Quiet, and every error of DVC or git becomes one of ours."""
+"""DVC, behind a few functions: the only module that imports it. Quiet, and every error of DVC or git becomes one of ours."""
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,7 @@ def _translated(what: str, *, do: str | None = None) -> Iterator[None]:
 
     for name in ("dvc", "dvc_objects", "dvc_data", "scmrepo"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    from dvc.exceptions import DvcException
     from dvc.lock import LockError
-    from scmrepo.exceptions import SCMError
 
     try:
         yield
@@ -31,10 +30,12 @@ def _translated(what: str, *, do: str | None = None) -> Iterator[None]:
         raise
     except LockError as error:
         raise Conflict(f"{what}: another DVC command holds the lock", do="run the same command again") from error
-    except (DvcException, SCMError, FileNotFoundError) as error:
-        raise DataError(f"{what}: {_first_line(error)}", do=do) from error
     except OSError as error:
-        raise disk_error(error, what) from error
+        if not isinstance(error, FileNotFoundError):
+            raise disk_error(error, what) from error
+        raise DataError(f"{what}: {error.strerror or error}: {error.filename or error.filename2}", do=do) from error
+    except Exception as error:  # DVC lets those of git, of its index and of every kind of remote through
+        raise DataError(f"{what}: {_first_line(error)}", do=do) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -107,20 +108,44 @@ def _command(root: Path, verb: str, *arguments: str, own: dict[str, str]) -> Non
         raise RunError(f"dvc {verb} {arguments[-1]} in {root} failed: {said[0] if said else 'it says nothing'}")
 
 
-def export(repo: Path | str, *, rev: str, path: str, to: Path) -> str:
-    """Write the folder `path` of a repository (its root, or a git URL) at a revision as the new folder `to`.
+def gather(root: Path, md5: str, *, to: Path) -> None:
+    """Write the folder with this MD5 as the new folder `to`, from DVC's cache or remote. Raises DataError when they lack it."""
+    what = f"{md5} of {root}"
+    with _translated(what, do="`dvc push` it where it was made"), _work_tree(root) as repo:
+        from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_data.hashfile.tree import Tree
+
+        cached = repo.cache.local
+        _pull(repo, md5, [md5])
+        files = {Path(*key): entry.value for key, _, entry in Tree.load(cached, HashInfo("md5", md5))}
+        _pull(repo, md5, files.values())
+        for name, file_md5 in files.items():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cached.oid_to_path(file_md5), to / name)
+
+
+def _pull(repo: Any, md5: str, parts: Iterable[str]) -> None:
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    missing = [HashInfo("md5", part) for part in sorted(set(parts)) if not repo.cache.local.exists(part)]
+    if missing:
+        repo.cloud.pull(missing)
+    if not all(repo.cache.local.exists(each.value) for each in missing):
+        raise DataError(f"{repo.root_dir}: neither DVC's cache nor its remote holds {md5}", do="`dvc push` it where it was made")
+
+
+def export(url: str, *, rev: str, path: str, to: Path) -> str:
+    """Write the folder `path` of a git URL at a revision as the new folder `to`.
 
     Returns the commit. Raises DataError when there is no such repository, revision or folder, or its files are stored nowhere.
     """
-    what = f"{path} of {repo} at {rev}"
-    do = "check path, repo and rev, and `dvc push` it where it was made"
-    with _translated(what, do=do):
+    with _translated(f"{path} of {url} at {rev}", do="check path, repo and rev, and `dvc push` it where it was made"):
         from dvc.fs import download
         from dvc.repo import Repo
         from dvc.repo.open_repo import clean_repos
 
         try:
-            with Repo.open(str(repo), rev=rev, subrepos=True, uninitialized=True) as opened:
+            with Repo.open(url, rev=rev, subrepos=True, uninitialized=True) as opened:
                 filesystem = opened.dvcfs
                 download(filesystem, filesystem.from_os_path(path), str(to))
                 return str(opened.get_rev())

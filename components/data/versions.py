@@ -4,12 +4,13 @@ A version is the MD5 of the folder as DVC records it. At HEAD of the repository 
 what lies there is used, and when it differs from what is committed its revision is `workspace`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from components.core.brief import DataBrief
 from components.core.errors import DataError, disk_error
 from components.core.records import Dataset
-from components.data.lockfiles import Recorded, commit_of, find_root, folder_md5, git, recorded
+from components.data.lockfiles import commit_of, find_root, folder_md5, git, recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
 from components.data.shards import check_sizes, verify
 from components.data.staging import staging
@@ -27,7 +28,13 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
     cache = cache.absolute()
     place = (base or Path.cwd()).absolute()
     if _is_url(data.repo):
-        return _from_revision(data, data.repo, data.path, rev=data.rev, cache=cache)
+
+        def export(to: Path) -> str:
+            from components.data import repository
+
+            return repository.export(data.repo, rev=data.rev, path=data.path, to=to)
+
+        return _stored(data, export, cache=cache)
     folder, root = _located(data, place)
     if _is_work_tree(data, folder, root, place):
         return _from_work_tree(data, folder, root, cache=cache, mirror=_absolute(mirror))
@@ -38,7 +45,14 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
     known = recorded(root, folder, rev=sha)
     if known is None:
         raise DataError(f"{folder}: not tracked by DVC at {data.rev}", do="check data.path and data.rev in the brief")
-    return _from_revision(data, *_in_git(root, folder), rev=sha, cache=cache, known=known)
+
+    def gather(to: Path) -> str:
+        from components.data import repository
+
+        repository.gather(root, known.md5, to=to)
+        return sha
+
+    return _stored(data, gather, cache=cache, rev=sha, md5=known.md5)
 
 
 def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
@@ -124,36 +138,38 @@ def _bring_back(root: Path, folder: Path, *, cache: Path, mirror: str | None) ->
     repository.reproduce(root / at, known.stage, cache=cache, mirror=mirror)
 
 
-def _from_revision(
-    data: DataBrief, repo: Path | str, path: str, *, rev: str, cache: Path, known: Recorded | None = None
+def _stored(
+    data: DataBrief, bring: Callable[[Path], str], *, cache: Path, rev: str | None = None, md5: str | None = None
 ) -> Dataset:
-    """Read a folder of a repository at a revision into `cache`, named by its MD5."""
+    """A folder in `cache`, named by its MD5. When it is not there, `bring` writes it as a new folder and returns the commit."""
     from filelock import FileLock
-
-    from components.data import repository
 
     store = cache / "datasets"
     try:
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / ".lock"):
-            if known and (store / known.md5 / MANIFEST).is_file():
-                return _dataset(data, store / known.md5, check_sizes(store / known.md5), rev=rev, md5=known.md5)
-            incoming = store / "incoming"
-            with staging(incoming, marker=f"data/{MANIFEST}") as folder:
-                sha = repository.export(repo, rev=rev, path=path, to=folder / "data")
-                if not (folder / "data" / MANIFEST).is_file():
-                    raise DataError(f"{path} of {repo} at {rev}: not a prepared dataset, it has no {MANIFEST}")
-                verify(folder / "data")
-            md5 = folder_md5(incoming / "data")
-            if known and md5 != known.md5:
-                raise DataError(
-                    f"{path} of {repo} at {rev}: what is stored has the MD5 {md5}, not {known.md5}", do="push it again"
-                )
-            if not (store / md5).exists():
-                (incoming / "data").replace(store / md5)
+            if rev and md5 and (store / md5 / MANIFEST).is_file():
+                return _dataset(data, store / md5, check_sizes(store / md5), rev=rev, md5=md5)
+            with staging(store / "incoming", marker=f"data/{MANIFEST}") as folder:
+                commit = bring(folder / "data")
+                actual = _checked(data, folder / "data", md5=md5)
+            if not (store / actual).exists():
+                (store / "incoming" / "data").replace(store / actual)
     except OSError as error:
         raise disk_error(error, store) from error
-    return _dataset(data, store / md5, check_sizes(store / md5), rev=sha, md5=md5)
+    return _dataset(data, store / actual, check_sizes(store / actual), rev=commit, md5=actual)
+
+
+def _checked(data: DataBrief, folder: Path, *, md5: str | None) -> str:
+    """The MD5 of what was brought. Raises DataError when it is no prepared dataset, or not the one that is recorded."""
+    what = f"{data.path} of {data.repo} at {data.rev}"
+    if not (folder / MANIFEST).is_file():
+        raise DataError(f"{what}: not a prepared dataset, it has no {MANIFEST}", do="name a folder that genwright prepared")
+    verify(folder)
+    actual = folder_md5(folder)
+    if md5 not in (None, actual):
+        raise DataError(f"{what}: its files have the MD5 {actual}, not {md5}", do="`dvc push` it again where it was made")
+    return actual
 
 
 def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5: str) -> Dataset:
@@ -195,13 +211,6 @@ def _is_work_tree(data: DataBrief, folder: Path, root: Path | None, base: Path) 
     if data.rev != "HEAD":
         return False
     return root is None or root == find_root(base.resolve()) or commit_of(root, "HEAD") is None
-
-
-def _in_git(root: Path, folder: Path) -> tuple[Path, str]:
-    top = git(root, "rev-parse", "--show-toplevel")
-    assert top is not None
-    at = Path(top.strip())
-    return at, folder.relative_to(at).as_posix()
 
 
 def _absolute(mirror: str | None) -> str | None:

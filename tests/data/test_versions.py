@@ -202,6 +202,37 @@ def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path) -> None:
     assert {each.stdout.strip() for each in done} == {folder_md5(clone / "data" / "small")}  # and nothing else is printed
 
 
+def test_a_version_that_is_stored_nowhere_is_one_line(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    empty_remote(clone)
+    with pytest.raises(DataError, match="neither DVC's cache nor its remote holds") as caught:
+        fetch(DataBrief(path="own", rev=origin[1]), cache=tmp_path / "cache", base=clone)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "cache" / "datasets").iterdir()] == [".lock"]
+
+
+def test_a_dvc_folder_inside_git_with_a_relative_remote(clone: Path, tmp_path: Path) -> None:
+    from dvc.repo import Repo
+
+    inner = clone / "inner"
+    inner.mkdir()
+    with Repo.init(str(inner), subdir=True):
+        (inner / ".dvc" / "config").write_text("[core]\n    remote = local\n['remote \"local\"']\n    url = ../store\n")
+    md5s = []
+    for seed in (1, 2):
+        prepare("uci-digits", inner / "own", seed=seed, limit_items=40, cache=tmp_path, progress=False)
+        md5s.append(folder_md5(inner / "own"))
+        with Repo(str(inner)) as opened:
+            opened.add([str(inner / "own")])
+            opened.push()
+        sh(clone, "git", "add", "inner/own.dvc", "inner/.dvc")
+        sh(clone, "git", "-c", "user.email=t@example.org", "-c", "user.name=t", "commit", "-qm", f"{seed}")
+    shutil.rmtree(inner / ".dvc" / "cache")
+    older = fetch(DataBrief(path="own", repo="inner", rev="HEAD~1"), cache=tmp_path / "cache", base=clone)
+    assert (older.md5, split_seed(older.path)) == (md5s[0], 1)
+    newer = fetch(DataBrief(path="inner/own"), cache=tmp_path / "cache", base=clone)
+    assert (newer.md5, split_seed(newer.path)) == (md5s[1], 2)
+
+
 def test_wrong_names_are_one_line(clone: Path, tmp_path: Path) -> None:
     for data, text in (
         (DataBrief(path="data/none"), "not a prepared dataset"),
