@@ -27,7 +27,7 @@ from components.evaluation.network import FEATURES, Classifier, Denoiser, resize
 VERSION = 1
 BATCH = 128
 EPOCHS = 20
-STEPS = (200, 1000)  # at least and at most; half the most for images above LARGE pixels a side, where a step costs four times
+STEPS = (200, 700)  # at least and at most; half the most for images above LARGE pixels a side, where a step costs four times
 LARGE = 32
 LR_PEAK = 3e-3
 NOISE = 0.3  # added to what the denoiser sees, in data units

@@ -34,7 +34,10 @@ class Manifold:
 
 
 def manifold_metrics(generated: Manifold, real: Manifold, boot: Bootstrap) -> dict[str, Metric]:
-    """precision, recall, density and coverage, each with its interval."""
+    """precision, recall, density and coverage, each with its interval.
+
+    Give as many generated as real items: coverage and recall rise with the number of samples, whatever their quality.
+    """
     n, m = len(generated.points_ND), len(real.points_ND)
     precise = np.zeros(n, bool)
     inside = np.zeros(n)

@@ -17,7 +17,8 @@ WIDTHS = (24, 48, 64)
 
 def to_tensor(images: Images) -> Tensor:
     """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1], averaged down to SIDE_MAX."""
-    x_BCHW = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 127.5 - 1
+    # A copy in float32: mapped files are read-only, which torch warns about.
+    x_BCHW = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)) / 127.5 - 1
     height, width = (min(side, SIDE_MAX) for side in x_BCHW.shape[2:])
     return x_BCHW if x_BCHW.shape[2:] == (height, width) else functional.adaptive_avg_pool2d(x_BCHW, (height, width))
 

@@ -79,7 +79,7 @@ def measure(drawn: Drawn, yardstick: Yardstick) -> dict[str, Metric]:
         "fd": boot.metric(float(fd[0]), fd[1:], n=n, better="lower", least=0),
         "fd_noise_ratio": ratio(fd, yardstick.fd_noise, boot, n=n),
         "kid": kid(features, real.features_MD, boot),
-        **manifold_metrics(Manifold.of(features), yardstick.manifold, boot),
+        **manifold_metrics(Manifold.of(features[: len(yardstick.manifold.points_ND)]), yardstick.manifold, boot),
         "diversity": pairwise_diversity(features, real.features_MD, boot),
         "duplicates": duplicates(drawn.images[: yardstick.duplicate_items], bound=yardstick.duplicate_bound, boot=boot),
         "memorised": memorised(closeness(drawn.images, yardstick.train), bound=yardstick.copy_bound, boot=boot),

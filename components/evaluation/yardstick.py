@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from components.core.errors import DataError
 from components.core.protocols import Images, ImageSplit
@@ -51,7 +52,7 @@ class Yardstick:
     protocol: Protocol
     train: ImageSplit
     real: RealSide
-    manifold: Manifold
+    manifold: Manifold  # of as many real images as there are samples, at most
     fd_noise: Floats  # [1 + R]
     duplicate_bound: float  # pixel distance
     duplicate_items: int  # that the bound holds for: as many as there were real images
@@ -95,11 +96,11 @@ def make_yardstick(
         ),
         train=train,
         real=real,
-        manifold=Manifold.of(real.features_MD),
+        manifold=Manifold.of(real.features_MD[_some(len(real.images), samples, seed=seed)]),
         fd_noise=fd_noise,
         duplicate_bound=duplicate_bound(as_many),
         duplicate_items=len(as_many),
-        copy_bound=copy_bound(closeness(real.images[:samples], train)),
+        copy_bound=copy_bound(closeness(real.images[_some(len(real.images), samples, seed=seed)], train)),
         metrics={
             "fd_noise": boot.metric(float(fd_noise[0]), fd_noise[1:], n=samples, least=0),
             "fd_real": boot.metric(float(fd_real[0]), fd_real[1:], n=len(as_many), least=0),
@@ -113,7 +114,12 @@ def choose(split: ImageSplit, at_most: int, *, seed: int) -> Images:
     n = len(split)
     if n <= at_most:
         return split.take(np.arange(n, dtype=np.int64))
-    return split.take(np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64))
+    return split.take(_some(n, at_most, seed=seed))
+
+
+def _some(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
+    """At most so many of n indices, without repeats, in order."""
+    return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
 
 
 def noise_images(n: int, shape: tuple[int, int, int], *, seed: int) -> Images:

@@ -105,6 +105,14 @@ class TestQuickOnes:
         assert made.name == f"genwright-{'classifier' if labelled else 'denoiser'}-v1"
         assert made.resizer == ("none" if max(shape[:2]) <= SIDE_MAX else "area-64")
 
+    def test_images_of_a_read_only_map_are_taken_without_a_warning(self, digits, make_split, tmp_path, recwarn) -> None:
+        images, labels = digits.train.images[:64].copy(), digits.train.labels[:64].copy()
+        images.setflags(write=False)
+        labels.setflags(write=False)
+        made = train_extractor(make_split(images, labels), classes=10, dest=tmp_path, dataset_md5="m")
+        assert len(made.features(images[:7])) == 7
+        assert not [warning for warning in recwarn if "writable" in str(warning.message)]
+
     def test_progress_is_reported(self, digits, tmp_path) -> None:
         seen = []
         self.made(digits, tmp_path, progress=lambda *step: seen.append(step))

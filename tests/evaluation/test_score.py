@@ -54,7 +54,9 @@ def test_a_generator_of_one_class_is_caught_by_recall_coverage_and_diversity(sco
     wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
     card = scored(make_shelf("torch:threes", np.clip(threes[np.arange(N) % 100].astype(int) + wobble, 0, 255).astype(np.uint8)))
     found = verdicts(card)
-    assert found["recall_min"] == found["coverage_min"] == found["fd_noise_ratio_max"] == "fail"
+    assert found["coverage_min"] == found["fd_noise_ratio_max"] == "fail"
+    assert found["recall_min"] != "pass"
+    assert card.metrics["recall"].high < 0.15
     assert card.metrics["diversity"].high < 0.8
     assert card.metrics["class_share_min"].value == 0
     assert card.metrics["precision"].value > 0.8  # precision alone would have let it through
@@ -81,6 +83,13 @@ def test_a_generator_that_returns_training_images_is_caught(scored, digits, make
 
 def test_blur_is_not_taken_for_copying(scored, fitted) -> None:
     assert scored(fitted(2, seed=1)).metrics["memorised"].value < 0.05
+
+
+def test_more_samples_alone_do_not_raise_coverage(scored, fitted) -> None:
+    few, many = (scored(fitted(4, seed=2), samples=n).metrics for n in (230, 1840))
+    for name in ("coverage", "recall", "precision"):
+        assert many[name].value == few[name].value  # the same 230 of each are compared
+    assert many["fd"].n == 1840
 
 
 def test_more_rank_is_a_smaller_distance(scored, fitted) -> None:
