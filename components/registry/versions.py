@@ -12,7 +12,7 @@ from components.core.records import Release, StoredBundle
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
-BUNDLE = "bundle_sha256"
+BUNDLE, URI = "bundle_sha256", "bundle_uri"
 
 
 class Versions:
@@ -34,9 +34,8 @@ class Versions:
                 raise
         if not self._holding(model, bundle.sha256):
             with self._translated():  # the tags in the same call: a kill leaves a version that is found, or none
-                self._client.create_model_version(
-                    model, bundle.uri, run_id, tags={**(tags or {}), BUNDLE: bundle.sha256}, description=description
-                )
+                every = {**(tags or {}), BUNDLE: bundle.sha256, URI: bundle.uri}
+                self._client.create_model_version(model, self._source(bundle), run_id, tags=every, description=description)
         return self.get(model, self._settle(model, bundle.sha256))
 
     def get(self, model: str, version: int) -> Release:
@@ -94,6 +93,11 @@ class Versions:
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._tracking_uri)
 
+    def _source(self, bundle: StoredBundle) -> str:
+        """What MLflow shows as the version's source. Its server refuses folders of ours, so it gets a name in their place."""
+        local = bundle.uri.startswith(("file:", "/")) and self._tracking_uri.startswith("http")
+        return f"genwright:///bundles/{bundle.sha256}" if local else bundle.uri
+
     def _aliases(self, model: str) -> dict[str, int]:
         try:
             with self._translated():
@@ -138,7 +142,7 @@ class Versions:
             model=version.name,
             version=number,
             bundle_sha256=version.tags[BUNDLE],
-            bundle_uri=version.source,
+            bundle_uri=version.tags.get(URI, version.source),
             run_id=version.run_id or "",
             aliases=held,
         )

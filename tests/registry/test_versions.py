@@ -17,7 +17,10 @@ def test_a_bundle_has_one_version(versions: Versions, run_id: str, bundle_of: An
     assert versions.register("faces", bundle=bundle_of(1), run_id=run_id).version == 1
     assert versions.models() == ["digits", "faces"]
     found = versions._client.get_model_version("digits", "1")
-    assert (found.description, found.tags) == ("the first", {"brief": "b1", "bundle_sha256": f"{1:064x}"})
+    assert (found.description, found.tags) == (
+        "the first",
+        {"brief": "b1", "bundle_sha256": f"{1:064x}", "bundle_uri": f"s3://bundles/{1:064x}"},
+    )
 
 
 def test_many_processes_register_one_bundle(versions: Versions, run_id: str, forks: Any, tracking_uri: str) -> None:
