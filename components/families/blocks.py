@@ -21,7 +21,7 @@ def halvings(height: int, width: int, *, smallest: int = 4) -> list[tuple[int, i
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x) with two pre-activated 3x3 convolutions (He et al. 2016, arXiv:1603.05027); the second one starts at zero."""
+    """x + f(x) with two pre-activated 3x3 convolutions (He et al. 2016, arXiv:1603.05027)."""
 
     def __init__(self, channels_in: int, channels_out: int, *, dropout: float = 0.0) -> None:
         super().__init__()

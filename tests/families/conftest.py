@@ -1,0 +1,122 @@
+"""Every family that discovery finds, small, on several shapes, with and without classes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from components.core.family import Batch, Family
+from components.core.records import DataSpec
+from components.families import cards, find
+
+SIDES = ((8, 8, 1), (28, 28, 1), (9, 13, 3))  # height, width, channels
+CLASSES = ("dark", "middle", "bright")
+SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 4, "depth": 1}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One family on one shape, with or without classes."""
+
+    cls: type[Family]
+    spec: DataSpec
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The smallest values that the family's own limits allow for the sizes it has."""
+        fields = self.cls.Config.model_fields
+        lows = {name: [rule.ge for rule in fields[name].metadata if hasattr(rule, "ge")] for name in SMALL if name in fields}
+        return {name: max([SMALL[name], *low]) for name, low in lows.items()}
+
+    def build(self, *, seed: int = 0, **config: Any) -> Family:
+        torch.manual_seed(seed)
+        return self.cls.build(self.config | config, self.spec)
+
+    def labels(self, n: int) -> Tensor | None:
+        return torch.arange(n) % len(CLASSES) if self.spec.conditional else None
+
+    def images(self, n: int, *, seed: int = 0) -> Tensor:
+        """8-bit images in data units, n of them: as bright as their class, with noise."""
+        rng = torch.Generator().manual_seed(seed)
+        bright_B = (torch.arange(n) % len(CLASSES) - 1.0) * 0.6
+        x_BCHW = bright_B.view(-1, 1, 1, 1) + 0.15 * torch.randn(n, *self.spec.shape, generator=rng)
+        return ((x_BCHW.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+    def batch(self, n: int = 6, *, seed: int = 0, progress: float = 1.0) -> Batch:
+        return Batch(self.images(n, seed=seed), self.labels(n), progress=progress)
+
+    def inputs(self, n: int, *, seed: int = 0) -> tuple[Tensor, ...]:
+        """What the sampler is called with."""
+        labels = self.labels(n)
+        noise = self.build().noise(n, torch.Generator().manual_seed(seed))
+        return noise if labels is None else (*noise, labels)
+
+
+def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3) -> None:
+    """A few plain updates: each group by the gradient of its own loss."""
+    rng = torch.Generator().manual_seed(0)
+    groups, rates = family.parameter_groups(), family.rates()
+    optimizers = {name: torch.optim.Adam(own, lr=rate * rates[name], betas=(0.5, 0.9)) for name, own in groups.items()}
+    family.train()
+    for step in range(steps):
+        losses = family.losses(case.batch(24, seed=step), rng)
+        gradients = {name: torch.autograd.grad(loss, groups[name], retain_graph=True) for name, loss in losses.items()}
+        for name, optimizer in optimizers.items():
+            for parameter, gradient in zip(groups[name], gradients[name], strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+
+
+def _cases() -> list[Any]:
+    found = []
+    for (family, variant), (card, _, _) in sorted(cards().items()):
+        for height, width, channels in SIDES:
+            for kind in card.conditioning:
+                if kind in ("none", "class"):
+                    shape = {"channels": channels, "height": height, "width": width}
+                    spec = DataSpec(**shape, classes=CLASSES, conditional=kind == "class")
+                    found.append(
+                        pytest.param((family, variant, spec), id=f"{family}/{variant}-{height}x{width}x{channels}-{kind}")
+                    )
+    return found
+
+
+@pytest.fixture(params=_cases())
+def case(request: pytest.FixtureRequest) -> Case:
+    family, variant, spec = request.param
+    return Case(find(family, variant), spec)
+
+
+@pytest.fixture(params=[p for p in _cases() if str(p.id).endswith("8x8x1-class")])
+def class_case(request: pytest.FixtureRequest) -> Case:
+    """With classes and of the smallest shape only, for a law that needs training."""
+    family, variant, spec = request.param
+    return Case(find(family, variant), spec)
+
+
+@pytest.fixture(scope="session")
+def make_case() -> Any:
+    def make(family: str, variant: str, *, conditional: bool = False, side: int = 8, channels: int = 1) -> Case:
+        spec = DataSpec(channels=channels, height=side, width=side, classes=CLASSES, conditional=conditional)
+        return Case(find(family, variant), spec)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train_a_little() -> Any:
+    return train

@@ -1,0 +1,147 @@
+"""The laws of a family, for every family that discovery finds: a new file in components/families is tested here unnamed."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from components.core.family import Family
+from components.core.noise import draw
+from components.families import cards
+
+
+def sampled(family: Family, inputs: tuple[Tensor, ...]) -> Tensor:
+    with torch.no_grad():
+        x_BCHW: Tensor = family.sampler().eval()(*inputs)
+    return x_BCHW
+
+
+def test_discovery_finds_the_families() -> None:
+    assert {("vae", "gaussian"), ("gan", "sngan"), ("diffusion", "edm")} <= set(cards())
+
+
+def test_a_loss_is_one_finite_scalar_for_each_group(case: Any) -> None:
+    family = case.build()
+    losses = family.losses(case.batch(), torch.Generator().manual_seed(1))
+    assert set(losses) == set(family.parameter_groups()) == set(family.rates())
+    assert all(loss.shape == () and torch.isfinite(loss) for loss in losses.values())
+    assert all(rate > 0 for rate in family.rates().values())
+
+
+def test_losses_draw_from_the_given_generator_alone(case: Any) -> None:
+    one, two, other = (case.build(dropout=0.0) if "dropout" in case.cls.Config.model_fields else case.build() for _ in range(3))
+    torch.manual_seed(5)
+    first = one.losses(case.batch(), torch.Generator().manual_seed(1))
+    torch.manual_seed(6)
+    again = two.losses(case.batch(), torch.Generator().manual_seed(1))
+    different = other.losses(case.batch(), torch.Generator().manual_seed(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], different[name]) for name in first)
+
+
+def test_every_parameter_is_in_one_group(case: Any) -> None:
+    family = case.build()
+    grouped = [id(p) for own in family.parameter_groups().values() for p in own]
+    assert len(set(grouped)) == len(grouped)
+    assert set(grouped) == {id(p) for p in family.parameters()}
+
+
+def test_a_gradient_reaches_every_parameter(case: Any, train_a_little: Callable[..., None]) -> None:
+    """Of its own loss. One update first: a last layer that starts at zero holds all others back in the first step."""
+    family = case.build()
+    train_a_little(family, case, steps=1)
+    losses = family.losses(case.batch(24, seed=9), torch.Generator().manual_seed(9))
+    for name, own in family.parameter_groups().items():
+        gradients = torch.autograd.grad(losses[name], own, retain_graph=True, allow_unused=True)
+        assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+        moved = [bool(gradient.abs().max() > 0) for gradient in gradients]
+        # Not all: where both players' scores lie within the hinge, the pulls on the last bias cancel exactly.
+        assert sum(moved) >= 0.9 * len(moved)
+
+
+def test_saved_weights_load_exactly(case: Any, tmp_path: Path) -> None:
+    family, other = case.build(seed=1), case.build(seed=2)
+    save_file({name: value.contiguous() for name, value in family.state_dict().items()}, tmp_path / "weights.safetensors")
+    inputs = case.inputs(3)
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(sampled(family.eval(), inputs), sampled(other.eval(), inputs))
+    assert all(torch.equal(a, b) for a, b in zip(family.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_the_config_survives_json(case: Any) -> None:
+    family = case.build()
+    again = case.cls.build(family.config.model_dump(mode="json"), case.spec)
+    assert again.config == family.config
+
+
+def test_the_sampler_is_deterministic_and_in_data_units(case: Any) -> None:
+    family = case.build().eval()
+    inputs = case.inputs(5)
+    x_BCHW = sampled(family, inputs)
+    assert x_BCHW.shape == (5, *case.spec.shape)
+    assert x_BCHW.dtype == torch.float32
+    assert x_BCHW.abs().max() <= 1
+    assert torch.equal(x_BCHW, sampled(family, inputs))
+    assert (x_BCHW - sampled(family, case.inputs(5, seed=1))).abs().max() > 1e-3, "noise does not reach the image"
+
+
+def test_an_item_does_not_depend_on_its_batch(case: Any) -> None:
+    family = case.build().eval()
+    inputs = case.inputs(7)
+    whole = sampled(family, inputs)
+    torch.testing.assert_close(sampled(family, tuple(value[4:5] for value in inputs))[0], whole[4], atol=1e-4, rtol=0)
+    torch.testing.assert_close(sampled(family, tuple(value.flip(0) for value in inputs)).flip(0), whole, atol=1e-4, rtol=0)
+
+
+def test_noise_is_seeded_and_as_announced(case: Any) -> None:
+    family = case.build()
+    noise, again, other = (family.noise(4, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    announced = family.noise_inputs()
+    assert announced
+    assert len({entry.name for entry in announced}) == len(announced)
+    assert [tuple(value.shape) for value in noise] == [(4, *entry.shape) for entry in announced]
+    assert all(torch.equal(a, b) and not torch.equal(a, c) for a, b, c in zip(noise, again, other, strict=True))
+    drawn = draw(announced, [3, 1, 4, 1])
+    assert [value.shape for value in drawn.values()] == [tuple(value.shape) for value in noise]
+
+
+def test_a_likelihood_is_one_finite_number_an_item(case: Any) -> None:
+    if case.cls.card.likelihood == "none":
+        assert getattr(case.cls, "log_prob", None) is None
+        return
+    family = case.build().eval()
+    x_BCHW, labels = case.images(5), case.labels(5)
+    with torch.no_grad():
+        nats_B = family.log_prob(x_BCHW) if labels is None else family.log_prob(x_BCHW, labels)
+        again_B = family.log_prob(x_BCHW) if labels is None else family.log_prob(x_BCHW, labels)
+    assert nats_B.shape == (5,)
+    assert torch.isfinite(nats_B).all()
+    assert torch.equal(nats_B, again_B)
+    assert (nats_B <= 0).all(), "8-bit images have masses, not densities"
+
+
+def test_a_latent_space_has_a_way_in_and_out(case: Any) -> None:
+    if not case.cls.card.latent:
+        return
+    family = case.build().eval()
+    x_BCHW, labels = case.images(5), () if case.labels(5) is None else (case.labels(5),)
+    with torch.no_grad():
+        z = family.encode(x_BCHW, *labels)
+        back_BCHW = family.decode(z, *labels)
+    assert len(z) == 5
+    assert z.shape[1:].numel() <= math.prod(case.spec.shape)
+    assert back_BCHW.shape == x_BCHW.shape
+    assert back_BCHW.abs().max() <= 1
+
+
+def test_classes_show_after_a_little_training(class_case: Any, train_a_little: Callable[..., None]) -> None:
+    """The classes are three brightnesses: after a little training the sampler knows them, from the same noise."""
+    family = class_case.build()
+    train_a_little(family, class_case, steps=50)
+    noise = class_case.inputs(12)[:-1]
+    dark, middle, bright = (sampled(family.eval(), (*noise, torch.full((12,), k))).mean() for k in range(3))
+    assert dark + 0.15 < middle < bright - 0.15

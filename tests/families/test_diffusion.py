@@ -1,0 +1,111 @@
+"""The sampler against a distribution whose denoiser is known, and against the paper's own algorithm.
+
+For data N(mu, s^2) the best denoiser is D(x; sigma) = (s^2 x + sigma^2 mu) / (s^2 + sigma^2), and the ODE (eq. 3 of
+arXiv:2206.00364) takes x at sigma_max to mu + (x - mu) s / sqrt(s^2 + sigma_max^2).
+"""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.families.diffusion import EDMConfig, Sampler
+
+MU, S = 0.1, 0.2
+
+
+class Gaussian(nn.Module):
+    """The best denoiser of N(MU, S^2)."""
+
+    def forward(self, x: Tensor, sigma_B: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        variance = sigma_B.view(-1, 1, 1, 1) ** 2
+        return (S**2 * x + variance * MU) / (S**2 + variance)
+
+
+class Curved(nn.Module):
+    """A denoiser with no meaning, nonlinear in both arguments."""
+
+    def forward(self, x: Tensor, sigma_B: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        sigma = sigma_B.view(-1, 1, 1, 1)
+        return torch.tanh(x / (1 + sigma)) * torch.cos(sigma) * 0.5
+
+
+def algorithm_1(denoiser: nn.Module, noise: Tensor, config: EDMConfig, *, steps: int, heun: bool) -> Tensor:
+    """Karras et al. 2022, algorithm 1 with sigma(t) = t and s(t) = 1, line by line, on the times of eq. 5."""
+    roots = torch.linspace(config.sigma_max ** (1 / config.rho), config.sigma_min ** (1 / config.rho), steps, dtype=torch.float64)
+    t = torch.cat([roots**config.rho, torch.zeros(1, dtype=torch.float64)])
+    x = noise * t[0]
+    for i in range(steps):
+        d = (x - denoiser(x, t[i].expand(len(x)))) / t[i]
+        following = x + (t[i + 1] - t[i]) * d
+        if heun and t[i + 1] != 0:
+            d_next = (following - denoiser(following, t[i + 1].expand(len(x)))) / t[i + 1]
+            following = x + (t[i + 1] - t[i]) * (d / 2 + d_next / 2)
+        x = following
+    return x.clamp(-1, 1)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", ["heun", "ddim"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 18])
+def test_the_table_is_algorithm_1(solver: Any, steps: int) -> None:
+    config = EDMConfig(solver=solver)
+    noise = normal(4, 1, 3, 5)
+    got = Sampler(Curved(), config, steps=steps).double()(noise)
+    expected = algorithm_1(Curved(), noise, config, steps=steps, heun=solver == "heun")
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)  # the table is in single precision
+
+
+@pytest.mark.parametrize(("solver", "evaluations"), [("heun", 35), ("ddim", 18)])
+def test_the_rows_are_the_network_evaluations(solver: Any, evaluations: int) -> None:
+    assert len(Sampler(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K5) == evaluations
+
+
+@pytest.mark.parametrize(("solver", "steps", "within"), [("heun", 64, 0.01), ("ddim", 400, 0.01)])
+def test_samples_of_a_known_gaussian_have_its_mean_and_deviation(solver: Any, steps: int, within: float) -> None:
+    x = Sampler(Gaussian(), EDMConfig(solver=solver), steps=steps)(normal(64, 1, 16, 16).float())
+    assert float(x.mean()) == pytest.approx(MU, abs=within * S + 3 * S / math.sqrt(x.numel()))
+    assert float(x.std()) == pytest.approx(S, rel=within + 3 / math.sqrt(2 * x.numel()))
+
+
+@pytest.mark.parametrize(("solver", "order"), [("heun", 2), ("ddim", 1)])
+def test_the_error_falls_with_the_order_of_the_solver(solver: Any, order: int) -> None:
+    """Twice the steps: half the error of Euler (DDIM), a quarter of Heun's."""
+    config = EDMConfig(solver=solver, sigma_max=10.0)
+    noise = normal(4, 1, 4, 4).clamp(-2, 2)
+    exact = MU + (noise * config.sigma_max - MU) * S / math.sqrt(S**2 + config.sigma_max**2)
+    errors = [
+        float((Sampler(Gaussian(), config, steps=steps).double()(noise) - exact).abs().max()) for steps in (16, 32, 64, 128)
+    ]
+    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
+    assert all(abs(measured - order) < 0.35 for measured in orders), (errors, orders)
+
+
+def test_preconditioning_gives_unit_inputs_and_a_unit_loss(make_case: Any) -> None:
+    """For data of deviation sigma_data the network sees deviation 1 at every sigma, and a network that says 0 has loss 1."""
+    case = make_case("diffusion", "edm")
+    family = case.build(dropout=0.0)
+    seen: list[Tensor] = []
+    family.denoiser.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    y = 0.5 * normal(256, 1, 8, 8).float()
+    with torch.no_grad():
+        for sigma in (0.01, 0.3, 5.0, 60.0):
+            noisy = y + sigma * normal(256, 1, 8, 8, seed=1).float()
+            family.denoiser(noisy, torch.full((256,), sigma))
+            assert float(seen[-1].std()) == pytest.approx(1, abs=0.03)
+        batch = type(case.batch())(y)
+        loss = family.losses(batch, torch.Generator().manual_seed(0))["model"]
+    assert float(loss) == pytest.approx(1, abs=0.03)
+
+
+def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
+    family = make_case("diffusion", "edm").build()
+    assert [len(family.sampler(steps=steps).rows_K5) for steps in (1, 2, 8)] == [1, 3, 15]
+    assert len(family.sampler().rows_K5) == 2 * family.config.steps - 1
+    assert make_case("diffusion", "edm").cls.card.steps == 2 * type(family).Config().steps - 1

@@ -1,0 +1,86 @@
+"""The bound is one: masses sum to one, and the bound stays below a likelihood computed by quadrature."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+VALUES = torch.arange(256.0) / 127.5 - 1  # every 8-bit value in data units
+
+
+@pytest.mark.parametrize("log_scale", [-9.0, -4.0, -2.0, 0.5])
+@pytest.mark.parametrize("mean", [-1.4, -0.98, 0.0, 0.37, 1.2])
+def test_the_masses_of_all_values_sum_to_one(make_case: Any, log_scale: float, mean: float) -> None:
+    family = make_case("vae", "gaussian", side=4).build()
+    family.log_scale_C.data.fill_(log_scale)
+    x = VALUES.view(256, 1, 1, 1)
+    log_mass = family._log_px(x, torch.full_like(x, mean)).detach()
+    assert float(log_mass.exp().sum()) == pytest.approx(1, abs=1e-4)
+    assert (log_mass <= 1e-6).all()
+
+
+@torch.no_grad()
+def exact(family: Any, x_BCHW: Tensor) -> Tensor:
+    """log p(x) = log of the integral of p(x|z) N(z; 0, I) over two latents, on a grid far finer than the decoder bends."""
+    axis = torch.linspace(-6, 6, 61)
+    z_GZ = torch.cartesian_prod(axis, axis)
+    log_weight_G = -0.5 * (z_GZ**2).sum(1) - math.log(2 * math.pi) + 2 * math.log(float(axis[1] - axis[0]))
+    means = family.decoder(z_GZ)
+    return torch.stack([torch.logsumexp(family._log_px(x[None], means) + log_weight_G, 0) for x in x_BCHW])
+
+
+def test_the_bound_is_below_the_likelihood_and_nears_it(make_case: Any, train_a_little: Callable[..., None]) -> None:
+    case = make_case("vae", "gaussian", side=4)
+    family = case.build(latent=2)
+    family.log_scale_C.data.fill_(-0.5)  # broad masses, so that the grid resolves p(x|z)
+    train_a_little(family, case, steps=10, rate=1e-3)
+    family.eval()
+    x_BCHW = case.images(6)
+    log_px_B = exact(family, x_BCHW)
+    with torch.no_grad():
+        bounds = [
+            torch.stack([family.log_prob(x_BCHW, rng=torch.Generator().manual_seed(seed), draws=draws) for seed in range(64)])
+            for draws in (1, 8, 64)
+        ]
+    spreads = [bound.std(0).mean() / 8 for bound in bounds]
+    one, eight, many = (bound.mean(0) for bound in bounds)
+    assert (one <= log_px_B + 3 * spreads[0]).all()
+    assert (many <= log_px_B + 3 * spreads[2] + 1e-3).all()
+    assert one.mean() < eight.mean() <= many.mean() + spreads[2]
+    assert float((log_px_B - many).abs().max()) < 0.2
+    assert float((log_px_B - one).mean()) > 0.05, "a bound that is exact with one draw tests nothing"
+
+
+def test_the_loss_is_the_bound_when_the_warm_up_is_over(make_case: Any) -> None:
+    case = make_case("vae", "gaussian")
+    family = case.build()
+    rng = lambda: torch.Generator().manual_seed(3)  # noqa: E731
+    with torch.no_grad():
+        start, half, end = (float(family.losses(case.batch(progress=p), rng())["model"]) for p in (0.0, 0.05, 0.1))
+        log_px_B, kl_B = family._terms(case.images(6), None, rng())
+    assert end == pytest.approx(float((kl_B - log_px_B).mean()) / 64, rel=1e-5)
+    assert start == pytest.approx(float(-log_px_B.mean()) / 64, rel=1e-5)
+    assert half == pytest.approx((start + end) / 2, rel=1e-5)
+
+
+def test_the_kl_term_is_that_of_torch(make_case: Any) -> None:
+    case = make_case("vae", "gaussian")
+    family = case.build()
+    with torch.no_grad():
+        mu, logvar = family.encoder(case.images(6))
+        kl_B = family._terms(case.images(6), None, torch.Generator())[1]
+    q, p = torch.distributions.Normal(mu, (0.5 * logvar).exp()), torch.distributions.Normal(0.0, 1.0)
+    torch.testing.assert_close(kl_B, torch.distributions.kl_divergence(q, p).sum(1), atol=1e-4, rtol=1e-4)
+
+
+def test_a_trained_one_reconstructs_better_than_the_mean_image(make_case: Any, train_a_little: Callable[..., None]) -> None:
+    case = make_case("vae", "gaussian")
+    family = case.build()
+    train_a_little(family, case, steps=40)
+    x_BCHW = case.images(48, seed=999)
+    with torch.no_grad():
+        back = family.eval().decode(family.encode(x_BCHW))
+    assert float(((back - x_BCHW) ** 2).mean()) < 0.3 * float(x_BCHW.var(0, unbiased=False).mean())
