@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.errors import ExportError
 from components.core.family import Family
@@ -50,7 +50,7 @@ def export_graph(family: Family, path: Path, *, steps: int | None = None) -> Gra
     names = [noise.name for noise in family.noise_inputs()] + ([condition] if condition else [])
     try:
         with _quiet(), torch.no_grad():
-            # Not a named Dim: diffusers' upsampling asks whether the batch is 64 or more, and a named one refuses such a question.
+            # Not a named Dim: diffusers' upsampling asks whether the batch is 64 or more, which a named one refuses.
             dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in names)
             traced = torch.export.export(sampler, example_inputs(family, EXAMPLE_BATCH), dynamic_shapes=dynamic)
             program = torch.onnx.export(

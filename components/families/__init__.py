@@ -31,10 +31,21 @@ def cards() -> dict[tuple[str, str], tuple[Card, str, str]]:
     return found
 
 
+def find_card(family: str, variant: str) -> Card:
+    """The card of a family. Raises NotBuilt when no file here defines it."""
+    return _entry(family, variant)[0]
+
+
 def find(family: str, variant: str) -> "type[Family]":
     """The class of a family. Raises NotBuilt when no file here defines it."""
+    _, module, name = _entry(family, variant)
+    cls: type[Family] = getattr(importlib.import_module(module), name)
+    return cls
+
+
+def _entry(family: str, variant: str) -> tuple[Card, str, str]:
     try:
-        _, module, name = cards()[family, variant]
+        return cards()[family, variant]
     except KeyError:
         built = ", ".join("/".join(key) for key in cards())
         raise NotBuilt(
@@ -42,8 +53,6 @@ def find(family: str, variant: str) -> "type[Family]":
             allowed=built,
             do="choose one of them with override: {family: ..., variant: ...}",
         ) from None
-    cls: type[Family] = getattr(importlib.import_module(module), name)
-    return cls
 
 
 def _card_of(node: ast.stmt, path: Path) -> Card | None:

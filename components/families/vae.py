@@ -30,8 +30,8 @@ class VAEConfig(FamilyConfig):
     width: int = Field(
         default=64, ge=16, description="channels at full resolution; they double with each halving, up to four times"
     )
-    latent: int = Field(default=16, ge=2)
-    blocks: int = Field(default=2, ge=1, description="residual blocks at each resolution")
+    latent: int = Field(default=8, ge=2)
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     kl_warmup: float = Field(
         default=0.1, ge=0, le=1, description="share of the run over which the KL term grows to its full weight"
     )

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from components.core.errors import RegistryError
 from components.core.protocols import Images
 from components.registry.metric_buffer import MetricBuffer, Row
-from components.registry.mlflow_store import EXISTS, code_of, connect, translated
+from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
 from components.registry.owner import owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -168,3 +168,14 @@ def system_sampler() -> Callable[[], dict[str, float]]:
         return values
 
     return sample
+
+
+def run_exists(tracking_uri: str, run_id: str) -> bool:
+    """Whether the tracking server still knows a run."""
+    try:
+        MlflowTracker(tracking_uri, run_id)
+    except RegistryError as error:
+        if code_of(error) != MISSING:
+            raise
+        return False
+    return True

@@ -1,6 +1,8 @@
 """The resumable state of a run in one file, and the best checkpoint: safetensors and JSON, written whole or not at all."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         with safe_open(path, framework="pt") as file:
             rest = json.loads(file.metadata()["state"])["rest"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise RunError(
             f"{path}: the saved training state is damaged ({error})", do="delete it to train from the start"
         ) from error
@@ -68,11 +70,19 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
 
 def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
-    """Write weights first and the record that names their digest last: a checkpoint without its record does not exist."""
-    path = folder / "weights.safetensors"
-    write_whole(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}))
-    checkpoint = Checkpoint(path=str(folder), sha256=sha256_of(path), **record)
+    """Write the weights to a folder named by their digest, then the record that names it, then remove what was there before.
+
+    Killed in between, the record still names the weights it was written for.
+    """
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    sha256 = hashlib.sha256(data).hexdigest()
+    own = folder / sha256[:16]
+    write_whole(own / "weights.safetensors", data)
+    checkpoint = Checkpoint(path=str(own), sha256=sha256, **record)
     checkpoint.write(folder / "checkpoint.json")
+    for other in folder.iterdir():
+        if other.is_dir() and other != own:
+            shutil.rmtree(other, ignore_errors=True)
     return checkpoint
 
 

@@ -7,6 +7,7 @@ where its last save was and, on CPU and with a budget in steps, ends with the sa
 B batch, C channels, H height, W width.
 """
 
+import hashlib
 import math
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from components.core.errors import TrainingFailed
+from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.protocols import ImageSplit, QualitySignal, Tracker
@@ -71,11 +72,13 @@ class Trainer:
         self._stop_because: str | None = None
 
     def stop(self, because: str) -> None:
-        """Ask the loop to save its state and end after this step; safe in a signal handler."""
+        """Ask the loop to save its state and end after this step, unless it was the last; safe in a signal handler."""
         self._stop_because = because
 
     def run(self) -> Checkpoint:
         """Train to the end of the budget and return the best checkpoint."""
+        if self.finished_path.exists():  # a run that ended before whoever asked for it heard so
+            return Checkpoint.read(self.finished_path)
         self._resume()
         saved_s = self.budget.spent_s
         with Progress(self.plan) as progress:
@@ -86,12 +89,18 @@ class Trainer:
                     losses, rate = self._train_step(done)
                     logged.add(losses)
                     self.step += 1
-                if logged.due() or done >= 1:
+                reading = self.budget.progress(self.step) >= READINGS[self.read]
+                saving = bool(self._stop_because) or self.budget.spent_s - saved_s > self.plan.state_every_s
+                if logged.due() or reading or saving:  # what is not finite is never read or saved
                     self._log(logged.take(), rate=rate if done < 1 else 0.0)
                     progress.show(self.budget.progress(self.step), step=self.step, losses=logged.last)
-                if self.budget.progress(self.step) >= READINGS[self.read]:
+                if reading or saving:
+                    self._check_weights()
+                if reading:
                     self._read_quality(progress)
-                if self.read < len(READINGS) and (self._stop_because or self.budget.spent_s - saved_s > self.plan.state_every_s):
+                if self.read == len(READINGS):
+                    break
+                if saving:
                     self._save()
                     saved_s = self.budget.spent_s
                 if self._stop_because:
@@ -99,14 +108,19 @@ class Trainer:
                         f"training was stopped at step {self.step}: {self._stop_because}", do="run it again to go on"
                     )
         assert self.best is not None
-        best = self.best.model_copy(update={"steps_total": self.step, "train_s": self.budget.spent_s})
-        best.write(self.folder / "best" / "checkpoint.json")
+        end = {"steps_total": self.step, "train_s": self.budget.spent_s, "stopped_by": self._stopped_by}
+        best = self.best.model_copy(update=end)
+        best.write(self.finished_path)
         self.state_path.unlink(missing_ok=True)
         return best
 
     @property
     def state_path(self) -> Path:
         return self.folder / "state.safetensors"
+
+    @property
+    def finished_path(self) -> Path:
+        return self.folder / "finished.json"
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """One update of every group. Gradients of all groups are taken before any group moves."""
@@ -164,9 +178,20 @@ class Trainer:
         if self.best is None or value < self.best.quality:
             self.best = self._keep(value)
 
+    def _check_weights(self) -> None:
+        """A loss is that of the weights before its step; this looks at those after it."""
+        if not all(bool(parameter.isfinite().all()) for parameter in self.family.parameters()):
+            raise TrainingFailed(
+                f"the weights are not finite at step {self.step}",
+                do=f"lower override.config.lr_peak (now {self.family.config.lr_peak}) or choose a stabler family",
+            )
+
+    @property
+    def _stopped_by(self) -> str:
+        return "steps" if self.plan.steps is not None and self.step >= self.plan.steps else "budget"
+
     def _keep(self, quality: float) -> Checkpoint:
         plan = self.plan
-        spent_by_steps = plan.steps is not None and self.step >= plan.steps
         record = {
             "family": plan.family,
             "variant": plan.variant,
@@ -178,7 +203,7 @@ class Trainer:
             "steps_total": self.step,
             "train_s": self.budget.spent_s,
             "quality": quality,
-            "stopped_by": "steps" if spent_by_steps else "budget",
+            "stopped_by": self._stopped_by,
         }
         return save_checkpoint(self.folder / "best", self.average.family.state_dict(), record)
 
@@ -187,21 +212,33 @@ class Trainer:
             "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
             "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
             "rng": rng_state(self.rng),
-            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s},
+            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest},
         }
         save_state(self.state_path, state)
 
+    @property
+    def _plan_digest(self) -> str:
+        """What must be the same for a saved state to be gone on with; the budget, for one, may grow."""
+        same = {"family", "variant", "config", "spec", "seed"}
+        return f"{self.plan.dataset.md5}:{hashlib.sha256(self.plan.model_dump_json(include=same).encode()).hexdigest()}"
+
     def _resume(self) -> None:
-        """Go on from the saved state, if there is one."""
+        """Go on from the saved state, if there is one. Raises RunError when it is damaged or another run's."""
         state = load_state(self.state_path)
         if state is None:
             return
-        self.family.load_state_dict(state["model"]["weights"])
-        self.average.family.load_state_dict(state["model"]["average"])
-        for group, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][group])
-        restore_rng(self.rng, state["rng"])
-        run = state["run"]
+        again = f"delete {self.state_path} to train from the start"
+        try:
+            run = state["run"]
+            if run["plan"] != self._plan_digest:
+                raise RunError(f"{self.folder}: its saved training state is of another family, config, dataset or seed", do=again)
+            self.family.load_state_dict(state["model"]["weights"])
+            self.average.family.load_state_dict(state["model"]["average"])
+            for group, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][group])
+            restore_rng(self.rng, state["rng"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(f"{self.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
         self.step, self.read = run["step"], run["read"]
         self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=run["spent_s"])
         best = self.folder / "best" / "checkpoint.json"

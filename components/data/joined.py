@@ -1,0 +1,36 @@
+"""Several splits read as one: what was not trained on is the reference of a proof."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.protocols import Images, ImageSplit
+
+
+class JoinedSplit:
+    """An ImageSplit over others, in their order. `labels` is None when one of them has none."""
+
+    def __init__(self, parts: Sequence[ImageSplit]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+        labels = [part.labels for part in parts]
+        self.labels = (
+            None if any(each is None for each in labels) else np.concatenate([each for each in labels if each is not None])
+        )
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        """The images at `indices`, uint8 [len(indices), H, W, C]."""
+        part_of = np.searchsorted(self._starts, indices, side="right") - 1
+        images: Images | None = None
+        for number, part in enumerate(self._parts):
+            here = part_of == number
+            if here.any():
+                taken = part.take(indices[here] - self._starts[number])
+                if images is None:
+                    images = np.empty((len(indices), *taken.shape[1:]), np.uint8)
+                images[here] = taken
+        return images if images is not None else self._parts[0].take(indices)

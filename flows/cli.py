@@ -1,0 +1,351 @@
+"""The command line. Commands import what they need when they run, so `--help` and `plan` answer at once.
+
+Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said no or undecided.
+"""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from components.core.errors import GenwrightError
+from flows.settings import Settings
+
+app = typer.Typer(
+    help="A brief goes in, a proven generator comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output, and nothing else there")]
+Model = Annotated[str, typer.Argument(help="the registered model's name", metavar="MODEL")]
+Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
+Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
+
+
+@app.command()
+def plan(brief: BriefFile, as_json: AsJson = False) -> None:
+    """Say which family the policy chooses, and why. Fetches and trains nothing."""
+    from components.core.brief import read_brief
+    from flows import stages
+    from flows.place import Place
+
+    facts, decision = stages.plan(read_brief(brief), Place())
+    if as_json:
+        _print_json(decision.model_dump(mode="json"))
+        return
+    from components.policy.view import view
+    from flows.show import console
+
+    console().print(view(facts, decision))
+
+
+@app.command()
+def families(as_json: AsJson = False) -> None:
+    """List the families that can be produced, with their cards."""
+    from components.families import cards
+
+    found = [card for card, _, _ in cards().values()]
+    if as_json:
+        _print_json([card.model_dump(mode="json") for card in found])
+        return
+    from rich.table import Table
+
+    from flows.show import console
+
+    table = Table("family", "variant", "what", "conditioning", "likelihood", "steps", "papers")
+    for card in found:
+        table.add_row(
+            card.family,
+            card.variant,
+            card.title,
+            ", ".join(card.conditioning),
+            card.likelihood,
+            str(card.steps),
+            ", ".join(card.references),
+        )
+    console().print(table)
+
+
+@app.command()
+def produce(brief: BriefFile, as_json: AsJson = False) -> None:
+    """Take a brief down the whole road: data, training, proof, export, registry, promotion."""
+    from flows import embedded, stages
+    from flows.place import Place
+
+    place = Place()
+    known = _unchanged(brief, place)
+    if known is None:
+        embedded.prepare(place.settings.root)
+        from flows.produce import produce as flow
+
+        produced = flow(str(brief), show=not as_json)
+    else:
+        produced, sentence = known
+        if not as_json:
+            from flows.show import console, produced_lines
+
+            for line in (sentence, *produced_lines(produced)):
+                console().print(line, soft_wrap=True)
+    if as_json:
+        _print_json(produced.model_dump(mode="json"))
+    stages.refuse_unless_passed(produced)
+
+
+def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
+    """What stands already for this brief, found without Prefect. Refuses what cannot be produced before anything is fetched."""
+    from components.core.brief import read_brief
+    from components.core.errors import BriefError
+    from flows import stages
+
+    read = read_brief(brief)
+    with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
+        stages.check_built(stages.plan(read, place)[1])
+    if not (place.settings.root / "work" / read.name).exists():
+        return None
+    run = stages.fetch(read, place)
+    known = stages.standing(run, place)
+    return (known, stages.nothing_to_do(run, known)) if known else None
+
+
+@app.command()
+def retrain(brief: BriefFile) -> None:
+    """Produce again when the data, the brief or genwright has changed; else do nothing and say why."""
+    from flows import embedded
+    from flows.place import Place
+
+    place = Place()
+    known = _unchanged(brief, place)
+    if known is None:
+        embedded.prepare(place.settings.root)
+        from flows.produce import retrain as flow
+
+        typer.echo(flow(str(brief)))
+    else:
+        typer.echo(known[1])
+
+
+@app.command()
+def promote(
+    reference: Reference,
+    why: Why = "",
+    force: Annotated[bool, typer.Option(help="past the gates; say --why")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a candidate the champion, when its gates passed beside the one that reigns."""
+    from flows import moves
+    from flows.place import Place
+
+    if force and not why:
+        from components.core.errors import InputError
+
+        raise InputError("--force needs a reason for the ledger", do="add --why '...'")
+    _print_outcome(moves.promote(reference, Place(), why=why, force=force), as_json)
+
+
+@app.command()
+def rollback(
+    model: Model,
+    to: Annotated[int | None, typer.Option(help="the version to go back to")] = None,
+    why: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let the version before the champion reign again. No training, no bundle is lost."""
+    from flows import moves
+    from flows.place import Place
+
+    _print_outcome(moves.rollback(model, Place(), why=why, to=to), as_json)
+
+
+@app.command()
+def reconcile(model: Model, as_json: AsJson = False) -> None:
+    """Repair what a crash or a hand in the MLflow UI left different between registry, ledger and channel."""
+    from flows import moves
+    from flows.place import Place
+
+    _print_outcome(moves.reconcile(model, Place()), as_json)
+
+
+@app.command()
+def history(model: Model, as_json: AsJson = False) -> None:
+    """The ledger of a model: every promotion and rollback, who, when and why."""
+    from flows.place import Place
+
+    place = Place()
+    place.versions.releases(model)
+    entries = place.registry.ledger.entries(model)
+    if as_json:
+        _print_json([entry.model_dump(mode="json") for entry in entries])
+        return
+    from rich.table import Table
+
+    from flows.show import console
+
+    table = Table("#", "when", "what", "version", "bundle", "who", "why")
+    for entry in entries:
+        moved = f"{entry.from_version or '-'} → {entry.to_version}"
+        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
+    console().print(table)
+
+
+@app.command()
+def explain(reference: Reference, as_json: AsJson = False) -> None:
+    """Why a release is what it is: its decision, scorecard, gates and lineage."""
+    from flows import moves
+    from flows.place import Place
+
+    place = Place()
+    release = place.versions.resolve(reference)
+    _, bundle = moves.bundle_of(release, place)
+    if as_json:
+        _print_json(bundle.model_dump(mode="json"))
+        return
+    from flows.show import console, gate_table, scorecard_table
+
+    out = console()
+    lineage = bundle.lineage
+    out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
+    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
+    out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
+    for reason in lineage.decision.reasons:
+        out.print(f"  - {reason.text} [dim]({reason.source})[/]")
+    out.print(scorecard_table(bundle.scorecard))
+    out.print(gate_table(bundle.gates))
+
+
+@app.command()
+def deploy(
+    reference: Reference,
+    store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the bundle of a release and point its channel at it."""
+    from flows import moves
+    from flows.place import Place
+
+    channel = moves.deploy(reference, Place(), store=store)
+    if as_json:
+        _print_json(channel.model_dump(mode="json"))
+    else:
+        typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
+
+
+@app.command()
+def serve(
+    reference: Reference,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one", min=0, max=65535)] = 8000,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this machine allows", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Serve a release: the Open Inference Protocol, and /v1/generate for people."""
+    from components.core.errors import InputError
+    from components.serving.server import serve as run_server
+    from flows import moves
+    from flows.place import Place
+    from flows.settings import device_for
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}", allowed="auto, cpu, cuda")
+    place = Place()
+    release = place.versions.resolve(reference)
+    folder, _ = moves.bundle_of(release, place)
+    run_server(
+        folder,
+        model=release.model,
+        version=str(release.version),
+        host=host,
+        port=port,
+        token=place.settings.token,
+        threads=threads,
+        device=device_for(device),  # type: ignore[arg-type]
+    )
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[str, typer.Argument(help="uci-digits, mnist, cifar10, emoji, or a folder, zip, tar or npz of images")],
+    to: Annotated[Path, typer.Option(help="the folder to write")],
+    side: Annotated[int | None, typer.Option(help="resize and crop to this many pixels", min=2)] = None,
+    seed: Annotated[int, typer.Option(help="of the split")] = 0,
+    limit: Annotated[int | None, typer.Option(help="take only the first items", min=1)] = None,
+) -> None:
+    """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
+    from components.data.prepare import prepare
+    from components.data.versions import track
+
+    settings = Settings.load()
+    manifest = prepare(
+        source, to, side=side, seed=seed, limit_items=limit, mirror=settings.data_mirror, cache=settings.root / "data"
+    )
+    track(to)
+    height, width, channels = manifest.shape
+    set_aside = manifest.quarantine.count
+    typer.echo(f"{to}: {manifest.count:,} items of {height}x{width}x{channels}, {set_aside} in quarantine; tracked by DVC")
+
+
+@data_app.command("show")
+def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
+    """Fetch the dataset of a brief and say which version it is."""
+    from components.core.brief import read_brief
+    from components.data.versions import fetch
+
+    settings = Settings.load()
+    dataset = fetch(read_brief(brief).data, cache=settings.root / "data", mirror=settings.data_mirror)
+    if as_json:
+        _print_json(dataset.model_dump(mode="json"))
+        return
+    typer.echo(
+        f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}"
+    )
+
+
+def _print_outcome(outcome: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(outcome.model_dump(mode="json"))
+        return
+    for note in outcome.notes:
+        typer.echo(note)
+    if outcome.release is None:
+        typer.echo(f"{outcome.model}: no version reigns")
+    else:
+        done = "reigns now" if outcome.changed else "reigns already; nothing changed"
+        typer.echo(f"{outcome.model} version {outcome.release.version} {done}, bundle {outcome.release.bundle_sha256[:12]}")
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=True))
+
+
+def main() -> None:
+    """The entry point: errors become one line and the documented exit code."""
+    try:
+        app()
+    except GenwrightError as error:
+        _fail(f"genwright: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _fail("genwright: interrupted; run the same command to go on", 130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if Settings.load().debug:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        _fail(f"genwright: {type(error).__name__}: {first}; this is a defect: set GENWRIGHT_DEBUG=1 to see where", 1)
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(line + "\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

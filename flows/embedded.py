@@ -1,0 +1,30 @@
+"""Prefect without a server at hand: its own temporary one, quiet and patient. Call before anything imports prefect."""
+
+import os
+from pathlib import Path
+
+PATIENCE_S = 120  # a busy machine needs more than Prefect's 20 s
+
+
+def prepare(root: Path) -> None:
+    """Settings for the Prefect of this process; those that the user has set stay.
+
+    Prefect logs a failure with its traceback; the command line says it in one line, so the level is CRITICAL.
+    """
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(PATIENCE_S),
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLI_PROMPT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    if not has_server():
+        defaults |= {"PREFECT_HOME": str(root / "prefect"), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def has_server() -> bool:
+    """Whether the user named a Prefect server."""
+    return bool(os.environ.get("PREFECT_API_URL"))

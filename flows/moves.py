@@ -1,0 +1,89 @@
+"""Promote, rollback, reconcile and deploy as plain functions, for the flows and the command line."""
+
+from pathlib import Path
+
+from components.core.errors import GateRefused
+from components.core.records import Bundle, Channel, Release
+from components.registry.steps import Outcome
+from flows.place import Place
+from flows.stages import evidence
+
+
+def bundle_of(release: Release, place: Place) -> tuple[Path, Bundle]:
+    """The verified bundle of a release, on this machine."""
+    from components.delivery.bundles import fetch_bundle, read_bundle
+
+    folder = fetch_bundle(place.store, release.bundle_sha256, place.settings.root / "bundles")
+    return folder, read_bundle(folder)
+
+
+def promote(reference: str, place: Place, *, why: str = "", force: bool = False) -> Outcome:
+    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion that reigns now, or forced."""
+    from components.registry.release import promote as release_promote
+
+    release = place.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
+    _, bundle = bundle_of(release, place)
+    if not force:
+        _check_proof(release, bundle, place)
+    reason = why or ("forced past the gates" if force else "every gate passed")
+    return release_promote(
+        place.registry,
+        release.model,
+        release.version,
+        who=place.settings.who,
+        why=reason,
+        evidence={**evidence(bundle), "forced": force},
+    )
+
+
+def _check_proof(release: Release, bundle: Bundle, place: Place) -> None:
+    name = f"{release.model} version {release.version}"
+    champion = place.versions.by_alias(release.model, "champion")
+    if champion and champion.version == release.version:
+        return
+    if bundle.gates.verdict != "pass":
+        raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="see `genwright explain`, or add --force --why")
+    if (champion and champion.bundle_sha256) != bundle.gates.champion:
+        raise GateRefused(
+            f"{name} was proved beside another champion than the one that reigns now",
+            do="run `genwright produce` again, which proves it anew, or add --force --why",
+        )
+
+
+def rollback(model: str, place: Place, *, why: str = "", to: int | None = None) -> Outcome:
+    """Let the version before, or version `to`, reign again."""
+    from components.registry.release import rollback as release_rollback
+
+    return release_rollback(place.registry, model, who=place.settings.who, why=why or "rolled back", to=to)
+
+
+def reconcile(model: str, place: Place) -> Outcome:
+    """Repair what a crash or a hand in the MLflow UI left different."""
+    from components.registry.release import reconcile as release_reconcile
+
+    return release_reconcile(place.registry, model, who=place.settings.who)
+
+
+def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel:
+    """Publish the bundle of a release and point the channel at it, in this configuration's store or in another one."""
+    from components.delivery.bundles import put_bundle
+    from components.delivery.channel import ChannelStore
+    from components.delivery.store import open_store
+
+    release = place.versions.resolve(reference)
+    folder, _ = bundle_of(release, place)
+    target = open_store(store, s3_endpoint=place.settings.s3_endpoint) if store else place.store
+    put_bundle(target, folder)
+    channels = ChannelStore(target)
+    current = channels.read(release.model)
+    sequence = current[0].sequence if current else 0
+    last = place.registry.ledger.last(release.model)
+    channel = Channel(
+        model=release.model,
+        version=release.version,
+        bundle_sha256=release.bundle_sha256,
+        sequence=max(sequence, last.sequence if last else 0),
+    )
+    if current is None or current[0] != channel:
+        channels.swap(channel, expected=current[1] if current else None)
+    return channel

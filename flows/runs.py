@@ -1,0 +1,87 @@
+"""What one production run is: its inputs, the key they give, and the record of each stage."""
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+from components.core.brief import Brief
+from components.core.record import Record
+from components.core.records import (
+    Checkpoint,
+    Dataset,
+    Decision,
+    Facts,
+    FileDigest,
+    GateReport,
+    Release,
+    Scorecard,
+    StoredBundle,
+)
+
+
+class Run(Record):
+    """One production run: a brief at one data version, built by one version of genwright."""
+
+    brief: Brief
+    dataset: Dataset
+    facts: Facts
+    decision: Decision
+    genwright: str
+
+    @property
+    def key(self) -> str:
+        """A changed brief, data version or package version gives another key, and so trains again."""
+        parts = (self.brief.digest(), self.dataset.md5, self.genwright)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Trained(Record):
+    """The outcome of training."""
+
+    run_id: str
+    checkpoint: Checkpoint
+
+
+class Exported(Record):
+    """A checked graph."""
+
+    path: str
+    file: FileDigest
+    condition: str | None
+    output: str
+    opset: int
+    nodes: int
+    parity: dict[int, float]
+
+
+class Proof(Record):
+    """What the exported graph scored, beside the champion where there is one."""
+
+    scorecard: Scorecard
+    champion: Scorecard | None
+    gates: GateReport
+    page: str
+    samples: str
+
+
+class Produced(Record):
+    """The end of the road: what was made, and whether it reigns."""
+
+    run_key: str
+    bundle: StoredBundle
+    release: Release
+    promoted: bool
+    gates: GateReport
+    page: str
+    samples: str
+    train_s: float
+    notes: tuple[str, ...] = ()
+
+
+def package_version() -> str:
+    """The installed version of genwright."""
+    return version("genwright")
+
+
+def produced_path(folder: Path) -> Path:
+    return folder / "produced.json"

@@ -1,0 +1,92 @@
+"""Settings come from GENWRIGHT_* variables; nothing else reads the environment."""
+
+import getpass
+import os
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from components.core.errors import SettingsError, disk_error
+from components.core.record import first_complaint
+
+
+class Settings(BaseSettings):
+    """Where state lives and who acts. Each field is the variable GENWRIGHT_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="GENWRIGHT_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".genwright"), description="runs, models, caches and the local store")
+    store: str | None = Field(
+        default=None, description="where bundles, ledgers and channels live: a folder or s3://bucket/prefix"
+    )
+    s3_endpoint: str | None = Field(default=None, description="URL of an S3-compatible server that is not Amazon's")
+    tracking_uri: str | None = Field(default=None, description="MLflow: sqlite:///..., postgresql://... or http://...")
+    data_mirror: str | None = Field(default=None, description="a folder or URL laid out like the datasets' public mirrors")
+    usd_per_gpu_hour: float = Field(default=2.0, gt=0, description="the price that turns GPU hours and dollars into each other")
+    policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")
+    actor: str | None = Field(default=None, description="who is written into the ledger; the login name by default")
+    token: str | None = Field(default=None, description="what clients of `genwright serve` must send as a bearer token")
+    debug: bool = Field(default=False, description="show tracebacks")
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises SettingsError with one line that names the variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(
+                f"GENWRIGHT_{first_complaint(error).upper().partition(':')[0]}: {first_complaint(error)}"
+            ) from error
+
+    @cached_property
+    def root(self) -> Path:
+        """GENWRIGHT_HOME as an absolute folder that can be written. Raises SettingsError or StorageError."""
+        root = self.home.expanduser().absolute()
+        probe = root / ".writable"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error, root) from error
+        return root
+
+    @property
+    def store_uri(self) -> str:
+        return self.store or str(self.root / "store")
+
+    @property
+    def mlflow_uri(self) -> str:
+        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def data_cache(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def who(self) -> str:
+        if self.actor:
+            return self.actor
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):
+            return f"uid {os.getuid()}"
+
+    def work(self, model: str, key: str) -> Path:
+        """The folder of one production run: its records, checkpoint, graph and bundle."""
+        return self.root / "work" / model / key[:16]
+
+
+def device_for(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """Resolve `auto` without importing torch: CUDA where NVIDIA's driver is."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") else "cpu"

@@ -1,0 +1,139 @@
+"""What `produce` tells a person while it runs: the decision, the scorecard, the gates, and where everything is."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.records import GateReport, Metric, Scorecard
+from flows.runs import Exported, Produced, Proof, Run, Trained
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SHOWN = (
+    "fd",
+    "fd_ratio",
+    "fd_noise_ratio",
+    "kid",
+    "precision",
+    "recall",
+    "coverage",
+    "duplicates",
+    "memorised",
+    "confident_share",
+    "confident_share_real",
+    "latency_p95_ms",
+    "throughput_per_s",
+)
+COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that keeps 100 columns where there is no terminal, so that logs do not fold tables."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 100, highlight=False, soft_wrap=False)
+
+
+class Report:
+    """Says each stage's outcome on standard output, or nothing when it is not enabled."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.console = console() if enabled else None
+
+    def decided(self, run: Run) -> None:
+        if self.console:
+            from components.policy.view import view
+
+            dataset = run.dataset
+            shape = "x".join(map(str, dataset.shape))
+            version = f"version {dataset.md5[:12]} at {dataset.rev[:12]}"
+            self.console.print(view(run.facts, run.decision))
+            self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {shape}, {version}")
+
+    def trained(self, trained: Trained) -> None:
+        if self.console:
+            best = trained.checkpoint
+            steps = f"{best.steps_total:,} steps in {best.train_s:.0f} s, best at step {best.step:,}"
+            self.console.print(f"[bold]Training[/]  {steps}; MLflow run {trained.run_id[:12]}")
+
+    def exported(self, exported: Exported) -> None:
+        if self.console:
+            worst = max(exported.parity.values())
+            self.console.print(
+                f"[bold]Export[/]  {exported.file.size_bytes / 1e6:.1f} MB, {exported.nodes} nodes, opset {exported.opset}; "
+                f"largest difference from torch {worst:.1e} at batch {', '.join(map(str, exported.parity))}"
+            )
+
+    def proved(self, proof: Proof) -> None:
+        if self.console:
+            self.console.print()
+            self.console.print(scorecard_table(proof.scorecard))
+            self.console.print(gate_table(proof.gates))
+
+    def produced(self, produced: Produced) -> None:
+        if self.console:
+            self.console.print()
+            for line in produced_lines(produced):
+                self.console.print(line, soft_wrap=True)
+
+
+def produced_lines(produced: Produced) -> list[str]:
+    """Where everything is."""
+    release = produced.release
+    fate = "promoted: it reigns as champion" if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
+    return [
+        *(f"[yellow]note[/]  {note}" for note in produced.notes),
+        f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
+        f"[bold]Bundle[/]  {produced.bundle.uri}",
+        f"[bold]Card[/]  {near(produced.page)}",
+        f"[bold]Samples[/]  {near(produced.samples)}",
+        f"[bold]Next[/]  genwright serve {release.model}{'@champion' if produced.promoted else f'/{release.version}'}",
+    ]
+
+
+def near(path: str) -> str:
+    """The path from here, when it lies below."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def scorecard_table(card: Scorecard) -> "Table":
+    """The metrics people look at, with their intervals."""
+    from rich.table import Table
+
+    from components.evaluation.page import WORDS
+
+    protocol = card.protocol
+    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} images of {protocol.reference_split}"
+    table = Table(title=f"Scorecard of the ONNX graph: {against}", title_justify="left", title_style="bold")
+    for heading in ("metric", "value", f"{protocol.level:.0%} interval", "n"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name in SHOWN:
+        if metric := card.metrics.get(name):
+            table.add_row(WORDS[name][0], _number(metric.value), _interval(metric), f"{metric.n:,}")
+    return table
+
+
+def gate_table(report: GateReport) -> "Table":
+    """What each gate says."""
+    from rich.table import Table
+
+    table = Table(title=f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]", title_justify="left", title_style="bold")
+    for heading in ("gate", "verdict", "measured"):
+        table.add_column(heading)
+    for each in report.gates:
+        table.add_row(each.gate, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.text)
+    return table
+
+
+def _interval(metric: Metric) -> str:
+    return f"{_number(metric.low)} to {_number(metric.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
