@@ -90,7 +90,8 @@ class Trainer:
                     logged.add(losses)
                     self.step += 1
                 reading = self.budget.progress(self.step) >= READINGS[self.read]
-                saving = bool(self._stop_because) or self.budget.spent_s - saved_s > self.plan.state_every_s
+                stopping = self._stop_because  # looked at once: the signal may come at any moment
+                saving = stopping is not None or self.budget.spent_s - saved_s > self.plan.state_every_s
                 if logged.due() or reading or saving:  # what is not finite is never read or saved
                     self._log(logged.take(), rate=rate if done < 1 else 0.0)
                     progress.show(self.budget.progress(self.step), step=self.step, losses=logged.last)
@@ -103,10 +104,8 @@ class Trainer:
                 if saving:
                     self._save()
                     saved_s = self.budget.spent_s
-                if self._stop_because:
-                    raise TrainingFailed(
-                        f"training was stopped at step {self.step}: {self._stop_because}", do="run it again to go on"
-                    )
+                if stopping is not None:
+                    raise TrainingFailed(f"training was stopped at step {self.step}: {stopping}", do="run it again to go on")
         assert self.best is not None
         end = {"steps_total": self.step, "train_s": self.budget.spent_s, "stopped_by": self._stopped_by}
         best = self.best.model_copy(update=end)
@@ -224,6 +223,8 @@ class Trainer:
 
     def _resume(self) -> None:
         """Go on from the saved state, if there is one. Raises RunError when it is damaged or another run's."""
+        for left in self.folder.rglob(".*.safetensors.*"):  # what a killed run was writing
+            left.unlink(missing_ok=True)
         state = load_state(self.state_path)
         if state is None:
             return

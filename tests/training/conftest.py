@@ -1,0 +1,144 @@
+"""Real digits, a plan that ends in a second, a tracker that remembers, and processes that may be killed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from threadpoolctl import threadpool_limits
+
+from components.core.protocols import Images
+from components.core.records import Dataset, DataSpec
+from components.training.plan import TrainPlan
+
+TINY: dict[str, dict[str, Any]] = {
+    "vae/gaussian": {"width": 16, "latent": 4, "blocks": 1, "dropout": 0.1},
+    "gan/sngan": {"width": 16, "latent": 4},
+    "diffusion/edm": {"width": 32, "widths": [1], "blocks": 1, "attention": False, "steps": 2},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class ArraySplit:
+    """A split in memory."""
+
+    images: Images
+    labels: npt.NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        return self.images[indices]
+
+
+@dataclass
+class Recorder:
+    """A tracker that remembers."""
+
+    run_id: str = "run-1"
+    logged: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    images: list[tuple[str, int, tuple[int, ...]]] = field(default_factory=list)
+
+    def params(self, values: Mapping[str, object]) -> None:
+        raise AssertionError("the trainer logs no parameters")
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        self.logged.append((step, dict(values)))
+
+    def image(self, name: str, image: Images, *, step: int) -> None:
+        assert image.dtype == np.uint8
+        self.images.append((name, step, image.shape))
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        raise AssertionError("the trainer logs no artifacts")
+
+    def series(self, name: str) -> dict[int, float]:
+        return {step: values[name] for step, values in self.logged if name in values}
+
+
+@pytest.fixture(scope="session")
+def make_split() -> type[ArraySplit]:
+    return ArraySplit
+
+
+@pytest.fixture(scope="session")
+def digits() -> ArraySplit:
+    raw = load_digits()
+    images = (raw.images[:96] * 255 / 16).round().astype(np.uint8)[..., None]
+    return ArraySplit(images, raw.target[:96].astype(np.int64))
+
+
+@pytest.fixture
+def tracker() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
+    """A plan of few steps; `family` as 'vae/gaussian', `config` on top of the smallest one."""
+
+    def make(family: str = "vae/gaussian", *, folder: str = "run", conditional: bool = False, **more: Any) -> TrainPlan:
+        name, variant = family.split("/")
+        config = TINY.get(family, {}) | {"batch_size": 16, "warmup_steps": 2} | more.pop("config", {})
+        spec = DataSpec(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
+        dataset = Dataset(
+            name="digits", path="", repo=".", rev="HEAD", md5="d1", modality="image", shape=(8, 8, 1), count=96,
+            classes=spec.classes, splits={"train": 96}, mean=(0.0,), std=(1.0,),
+        )  # fmt: skip
+        told = {"steps": 6} | {"state_every_s": 1e-9, "signal_images": 4, "signal_steps": 2, "threads": 1} | more
+        return TrainPlan(
+            family=name, variant=variant, config=config, spec=spec, dataset=dataset, folder=str(tmp_path / folder),
+            run_id="run-1", **told,
+        )  # fmt: skip
+
+    return make
+
+
+class Forks:
+    """A process that has imported all it needs and trains each plan in a fork, which may be killed at a chosen moment."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "forks.py")]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+
+    def train(self, plan: TrainPlan, *, at: str = "", n: int = 0, signal: int = 9) -> dict[str, Any]:
+        """Train; send `signal` before the n-th (from 1) event `at`: take, quality or rename. What became of it."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        job = {"plan": plan.model_dump(mode="json"), "at": at, "n": n, "signal": signal}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return told
+
+    def close(self) -> None:
+        self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.close()

@@ -1,0 +1,108 @@
+"""Run by conftest.Forks: imports torch and Lightning once, then trains each plan of standard input in a fork.
+
+Answers one line of JSON a plan: exit code, the checkpoint, digests of the images behind each reading, how often each event was.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lightning.fabric  # noqa: F401 - loaded here, once
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.datasets import load_digits
+
+from components.core.errors import GenwrightError
+from components.core.protocols import Images
+from components.families import cards, find
+from components.training.plan import TrainPlan
+from components.training.trainer import Trainer, build
+
+RAW = load_digits()
+IMAGES = (RAW.images[:96] * 255 / 16).round().astype(np.uint8)[..., None]
+
+
+class Digits:
+    labels = RAW.target[:96].astype(np.int64)
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+        self.event("take")
+        return IMAGES[indices]
+
+
+class Silent:
+    run_id = "run-1"
+
+    def params(self, values: Any) -> None: ...
+    def metrics(self, values: Any, *, step: int) -> None: ...
+    def image(self, name: str, image: Images, *, step: int) -> None: ...
+    def artifact(self, path: Path, folder: str = "") -> None: ...
+
+
+def train(job: dict[str, Any]) -> dict[str, Any]:
+    seen: Counter[str] = Counter()
+    readings: list[str] = []
+
+    def event(name: str) -> None:
+        seen[name] += 1
+        if name == job["at"] and seen[name] == job["n"]:
+            os.kill(os.getpid(), job["signal"])
+
+    def quality(images: Images) -> float:
+        event("quality")
+        readings.append(hashlib.sha256(images.tobytes()).hexdigest())
+        return float(abs(images.mean() - IMAGES.mean()))
+
+    # Files appear by a rename: just before it is where a kill finds them half there.
+    sys.addaudithook(lambda name, _: event("rename") if name == "os.rename" else None)
+    plan = TrainPlan.model_validate(job["plan"])
+    trainer = Trainer(build(plan), plan, split=Digits(event), quality=quality, tracker=Silent())
+    signal.signal(signal.SIGTERM, lambda *_: trainer.stop("SIGTERM"))
+    checkpoint = trainer.run()
+    return {"checkpoint": checkpoint.model_dump(mode="json"), "readings": readings, "seen": seen}
+
+
+def fork(job: dict[str, Any]) -> dict[str, Any]:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.redirect_stdout(sys.stderr):
+            code = 0
+            try:
+                told = train(job)
+            except GenwrightError as error:
+                told, code = {"error": str(error)}, error.exit_code
+            os.write(writer, json.dumps(told).encode())
+        os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    return {"exit": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), **json.loads(said or "{}")}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for key in cards():
+        find(*key)
+    from diffusers.models.unets.unet_2d import UNet2DModel  # noqa: F401 - loaded here, once
+
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+    for line in sys.stdin:
+        print(json.dumps(fork(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

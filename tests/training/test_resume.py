@@ -1,0 +1,121 @@
+"""A run that was killed and run again ends with the same bits as one that never was: SIGKILL in a real process."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.files import sha256_of
+from components.core.records import Checkpoint
+from components.families import cards
+from components.training.plan import TrainPlan
+from components.training.state import load_weights
+
+MEMBERS = sorted("/".join(key) for key in cards())
+
+
+@pytest.fixture(scope="module")
+def whole(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[TrainPlan], dict[str, Any]]:
+    """The uninterrupted run of a plan, done once for each family."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def run(plan: TrainPlan) -> dict[str, Any]:
+        key = f"{plan.family}{plan.spec.conditional}"
+        if key not in known:
+            folder = tmp_path_factory.mktemp("whole")
+            known[key] = forks.train(plan.model_copy(update={"folder": str(folder)}))
+            assert known[key]["exit"] == 0, known[key]
+        return known[key]
+
+    return run
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """The same weights kept, at the same step, and the same images drawn from the last weights."""
+    kept = [{key: told["checkpoint"][key] for key in ("sha256", "step", "quality", "steps_total")} for told in (one, other)]
+    return kept[0] == kept[1] and one["readings"][-1] == other["readings"][-1]
+
+
+@pytest.mark.parametrize("conditional", [False, True], ids=["none", "class"])
+@pytest.mark.parametrize("family", MEMBERS)
+def test_two_runs_of_a_plan_are_the_same(forks: Any, whole: Any, make_plan: Any, family: str, conditional: bool) -> None:
+    plan = make_plan(family, conditional=conditional)
+    again = forks.train(plan)
+    assert same(again, whole(plan))
+    assert len(set(again["readings"])) == len(again["readings"]) > 3, "the weights move between readings"
+    assert again["checkpoint"]["stopped_by"] == "steps"
+
+
+@pytest.mark.parametrize(("at", "n", "left"), [("take", 1, 6), ("take", 4, 3), ("quality", 2, 5)])
+@pytest.mark.parametrize("family", MEMBERS)
+def test_a_killed_run_ends_with_the_same_bits(
+    forks: Any, whole: Any, make_plan: Any, family: str, at: str, n: int, left: int
+) -> None:
+    plan = make_plan(family)
+    assert forks.train(plan, at=at, n=n)["exit"] == -signal.SIGKILL
+    rest = forks.train(plan)
+    assert same(rest, whole(plan))
+    assert rest["seen"]["take"] == left, "it goes on from its last save"
+
+
+def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, make_plan: Any, tmp_path: Path) -> None:
+    """At every rename of a run; what stands after each kill is whole."""
+    expected = whole(make_plan())
+    renames = expected["seen"]["rename"]
+    assert renames > 8
+    for n in range(1, renames + 1):
+        plan = make_plan(folder=f"run-{n}")
+        assert forks.train(plan, at="rename", n=n)["exit"] == -signal.SIGKILL
+        record = tmp_path / f"run-{n}" / "best" / "checkpoint.json"
+        if record.exists():
+            assert load_weights(Checkpoint.read(record))
+        assert same_end(forks.train(plan), expected), n
+
+
+def same_end(rest: dict[str, Any], expected: dict[str, Any]) -> bool:
+    checkpoint = rest["checkpoint"]
+    return all(checkpoint[key] == expected["checkpoint"][key] for key in ("sha256", "step", "quality", "steps_total"))
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(forks: Any, whole: Any, make_plan: Any) -> None:
+    plan = make_plan("gan/sngan")
+    for _ in range(2):
+        assert forks.train(plan, at="take", n=3)["exit"] == -signal.SIGKILL
+    assert same(forks.train(plan), whole(plan))
+
+
+def test_sigterm_saves_and_the_next_run_goes_on(forks: Any, whole: Any, make_plan: Any) -> None:
+    plan = make_plan("diffusion/edm", state_every_s=3600.0)
+    stopped = forks.train(plan, at="take", n=3, signal=int(signal.SIGTERM))
+    assert stopped == {"exit": 1, "error": "training was stopped at step 3: SIGTERM; run it again to go on"}
+    rest = forks.train(plan)
+    assert rest["seen"]["take"] == 3
+    assert same(rest, whole(plan))
+
+
+def test_sigterm_during_the_last_step_does_not_undo_the_run(forks: Any, make_plan: Any) -> None:
+    told = forks.train(make_plan(), at="take", n=6, signal=int(signal.SIGTERM))
+    assert told["exit"] == 0
+    assert told["checkpoint"]["steps_total"] == 6
+
+
+def test_a_finished_run_is_not_trained_again(forks: Any, make_plan: Any, tmp_path: Path) -> None:
+    plan = make_plan()
+    first, second = forks.train(plan), forks.train(plan)
+    assert second["checkpoint"] == first["checkpoint"]
+    assert "take" not in second["seen"]
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_what_a_finished_run_leaves_is_what_its_record_names(forks: Any, make_plan: Any, tmp_path: Path) -> None:
+    forks.train(make_plan(), at="rename", n=3)
+    assert [path for path in (tmp_path / "run").rglob(".*") if path.is_file()], "killed while a file was being written"
+    checkpoint = forks.train(make_plan())["checkpoint"]
+    left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    weights = Path(checkpoint["path"]) / "weights.safetensors"
+    assert left == {Path("finished.json"), Path("best/checkpoint.json"), weights.relative_to(tmp_path / "run")}
+    assert sha256_of(weights) == checkpoint["sha256"]
+    assert json.loads((tmp_path / "run" / "finished.json").read_text()) == checkpoint

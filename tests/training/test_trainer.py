@@ -1,0 +1,266 @@
+"""What a run keeps, logs and refuses, in this process."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.errors import RunError, TrainingFailed
+from components.core.family import Batch, Family, FamilyConfig
+from components.core.noise import NoiseInput
+from components.core.protocols import Images
+from components.core.records import Checkpoint, DataSpec
+from components.training.plan import TrainPlan
+from components.training.sampling import TorchSampler
+from components.training.state import load_state
+from components.training.trainer import Trainer, build, restore
+
+Made = Callable[..., Trainer]
+
+
+@pytest.fixture
+def make_trainer(digits: Any, tracker: Any) -> Made:
+    def make(plan: TrainPlan, *, quality: Any = lambda images: float(images.mean()), split: Any = digits) -> Trainer:
+        return Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker)
+
+    return make
+
+
+def readings_that(*values: float) -> Callable[[Images], float]:
+    left: Iterator[float] = iter(values)
+    return lambda images: next(left)
+
+
+def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
+    checkpoint = make_trainer(make_plan(steps=20), quality=readings_that(0.9, 0.2, 0.5, 0.6, 0.3, 0.7)).run()
+    assert (checkpoint.step, checkpoint.quality) == (5, 0.2)
+    assert (checkpoint.steps_total, checkpoint.stopped_by) == (20, "steps")
+    assert tracker.series("train/quality") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
+
+
+def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made) -> None:
+    """Restored, they draw the very images that the signal saw at that step."""
+    seen: list[Images] = []
+    values = readings_that(0.9, 0.8, 0.1, 0.6, 0.3, 0.7)
+    plan = make_plan("gan/sngan", steps=20, conditional=True)
+    checkpoint = make_trainer(plan, quality=lambda images: seen.append(images) or values(images)).run()
+    family = restore(checkpoint)
+    assert not family.training
+    sampler = TorchSampler(family, subject="torch:x", steps=plan.signal_steps)
+    assert np.array_equal(sampler(range(4), [0, 1, 2, 3]), seen[2])
+    assert not np.array_equal(seen[2], seen[5])
+
+
+def test_the_average_trails_the_weights(make_plan: Any, make_trainer: Made) -> None:
+    trainer = make_trainer(make_plan(steps=12, config={"ema_decay": 0.9}))
+    start = {name: value.clone() for name, value in trainer.average.family.state_dict().items()}
+    trainer.run()
+    average, raw = trainer.average.family.state_dict(), trainer.family.state_dict()
+    for name in ("decoder.stem.weight", "encoder.head.weight"):
+        moved, ahead = (average[name] - start[name]).norm(), (raw[name] - start[name]).norm()
+        assert 0 < moved < ahead
+        assert not torch.equal(average[name], raw[name])
+
+
+def test_the_average_copies_running_statistics(make_plan: Any, make_trainer: Made) -> None:
+    trainer = make_trainer(make_plan("gan/sngan"))
+    trainer.run()
+    for own, trained in zip(trainer.average.family.buffers(), trainer.family.buffers(), strict=True):
+        assert torch.equal(own, trained)
+
+
+def test_losses_rates_and_grids_reach_the_tracker(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
+    make_trainer(make_plan("gan/sngan", steps=10, config={"warmup_steps": 4, "lr_peak": 1e-3, "decay_from": 0.5})).run()
+    assert set(tracker.series("train/loss_generator")) == set(range(1, 11)), "saved at each step, so logged at each"
+    assert set(tracker.series("train/loss_discriminator")) == set(range(1, 11))
+    rates = tracker.series("train/lr")
+    assert rates[1] == pytest.approx(0.25e-3)
+    assert rates[4] == rates[6] == pytest.approx(1e-3)
+    assert rates[10] == pytest.approx(0.2e-3)
+    seconds = list(tracker.series("train/seconds").values())
+    assert seconds == sorted(seconds)
+    assert [(name, step) for name, step, _ in tracker.images] == [("samples", step) for step in (1, 3, 5, 7, 9, 10)]
+    assert all(shape[2] == 1 for _, _, shape in tracker.images)
+
+
+@pytest.mark.parametrize("state_every_s", [1e-9, 3600.0])
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(
+    make_plan: Any, make_trainer: Made, tmp_path: Path, state_every_s: float
+) -> None:
+    plan = make_plan(steps=40, state_every_s=state_every_s, config={"lr_peak": 1e18, "warmup_steps": 0, "clip_norm": None})
+    with pytest.raises(
+        TrainingFailed, match=r"(the loss of model is (nan|inf)|the weights are not finite) at step \d+"
+    ) as caught:
+        make_trainer(plan).run()
+    assert "lower override.config.lr_peak (now 1e+18)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    state = load_state(tmp_path / "run" / "state.safetensors")
+    weights = state["model"]["weights"] if state else {}
+    assert all(bool(value.isfinite().all()) for value in weights.values()), "a state that cannot be gone on with is not saved"
+
+
+def test_a_signal_that_is_not_finite_ends_the_run(make_plan: Any, make_trainer: Made) -> None:
+    with pytest.raises(TrainingFailed, match="the samples of step 1 are not finite"):
+        make_trainer(make_plan(), quality=lambda images: float("nan")).run()
+
+
+def test_a_run_ends_at_its_seconds(make_plan: Any, make_trainer: Made) -> None:
+    checkpoint = make_trainer(make_plan(steps=None, seconds=0.05)).run()
+    assert checkpoint.stopped_by == "budget"
+    assert checkpoint.train_s >= 0.05
+    assert checkpoint.steps_total >= 1
+
+
+def test_whichever_end_comes_first(make_plan: Any, make_trainer: Made) -> None:
+    assert make_trainer(make_plan(steps=3, seconds=3600.0)).run().stopped_by == "steps"
+    early = make_trainer(make_plan(folder="other", steps=10**9, seconds=0.05), quality=readings_that(*range(9))).run()
+    assert early.stopped_by == "budget"
+
+
+def test_stop_saves_and_the_next_run_goes_on(make_plan: Any, make_trainer: Made, digits: Any, make_split: Any) -> None:
+    plan = make_plan(steps=6, state_every_s=3600.0)
+    takes = count(1)
+
+    class Stopping(make_split):  # type: ignore[misc]
+        def take(self, indices: Any) -> Images:
+            if next(takes) == 4:
+                trainer.stop("asked to")
+            return digits.take(indices)
+
+    trainer = make_trainer(plan, split=Stopping(digits.images, digits.labels))
+    with pytest.raises(TrainingFailed) as caught:
+        trainer.run()
+    assert str(caught.value) == "training was stopped at step 4: asked to; run it again to go on"
+    state = load_state(trainer.state_path)
+    assert state is not None
+    assert state["run"]["step"] == 4
+    assert make_trainer(plan).run().steps_total == 6
+
+
+@pytest.fixture
+def stopped(make_plan: Any, make_trainer: Made) -> TrainPlan:
+    """A plan whose run was stopped after its first step."""
+    plan: TrainPlan = make_plan()
+    trainer = make_trainer(plan)
+    trainer.stop("to look at")
+    with pytest.raises(TrainingFailed):
+        trainer.run()
+    return plan
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\xff" * 64 + data])
+def test_a_damaged_state_is_refused_in_one_line(stopped: TrainPlan, make_trainer: Made, damage: Any) -> None:
+    path = Path(stopped.folder) / "state.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunError, match=r"the saved training state is damaged .*; delete it to train from the start") as caught:
+        make_trainer(stopped).run()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"config": {"lr_peak": 1e-5}}, {"config": {"width": 32}}, {"family": "gan/sngan"}]
+)
+def test_a_state_of_another_run_is_refused(stopped: TrainPlan, make_plan: Any, make_trainer: Made, change: Any) -> None:
+    with pytest.raises(RunError, match="its saved training state is of another family, config, dataset or seed; delete"):
+        make_trainer(make_plan(**change)).run()
+    assert make_trainer(stopped).run().steps_total == 6
+
+
+def test_a_stopped_run_may_get_more_steps(stopped: TrainPlan, make_trainer: Made) -> None:
+    assert make_trainer(stopped.model_copy(update={"steps": 9})).run().steps_total == 9
+
+
+def test_changed_weights_are_refused(make_plan: Any, make_trainer: Made) -> None:
+    checkpoint = make_trainer(make_plan(steps=2)).run()
+    path = Path(checkpoint.path) / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"weights.safetensors: missing or changed since training; run produce again") as caught:
+        restore(checkpoint)
+    assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(RunError, match="missing or changed"):
+        restore(checkpoint)
+
+
+def test_a_checkpoint_says_what_it_is_of(make_plan: Any, make_trainer: Made) -> None:
+    plan = make_plan(conditional=True, steps=2)
+    trainer = make_trainer(plan)
+    checkpoint = trainer.run()
+    assert Checkpoint.read(trainer.finished_path) == checkpoint
+    assert (checkpoint.family, checkpoint.variant, checkpoint.spec) == (plan.family, plan.variant, plan.spec)
+    assert (checkpoint.dataset_md5, checkpoint.run_id) == (plan.dataset.md5, plan.run_id)
+    assert checkpoint.config == restore(checkpoint).config.model_dump(mode="json")
+    assert checkpoint.config["ema_decay"] == 0.999, "defaults are written down"
+
+
+@pytest.mark.parametrize("n", [5, 16, 20])
+def test_a_split_smaller_than_a_batch_trains(make_plan: Any, make_trainer: Made, digits: Any, make_split: Any, n: int) -> None:
+    split = make_split(digits.images[:n], digits.labels[:n])
+    assert make_trainer(make_plan(steps=3), split=split).run().steps_total == 3
+
+
+def test_initial_weights_depend_on_the_seed_alone(make_plan: Any) -> None:
+    torch.manual_seed(7)
+    one, two, other = (build(make_plan(seed=seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+class TwoPlayers(Family):
+    """Two numbers, each pulled the other way by the other's loss: a stray gradient would turn its sign."""
+
+    card = Card(
+        family="gan", variant="two-players", title="toy", modalities=("image",), likelihood="none", latent=False, steps=1,
+        side_max=8, data_appetite=1, references=("none",),
+    )  # fmt: skip
+    Config = FamilyConfig
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(FamilyConfig(lr_peak=0.01, batch_size=8, warmup_steps=0, clip_norm=None), spec)
+        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"a": [self.a], "b": [self.b]}
+
+    def rates(self) -> dict[str, float]:
+        return {"a": 1.0, "b": 3.0}
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        return {"a": self.a - 5 * self.b, "b": self.b - 5 * self.a}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="z", shape=self.spec.shape),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        return nn.Tanh()
+
+
+def test_each_group_moves_by_its_own_loss_at_its_own_rate(make_plan: Any, digits: Any, tracker: Any) -> None:
+    plan = make_plan(steps=1)
+    family = TwoPlayers(plan.spec)
+    Trainer(family, plan, split=digits, quality=lambda images: 1.0, tracker=tracker).run()
+    rate = 0.01  # Adam's first step is the rate, against the sign of the gradient
+    assert family.a.item() == pytest.approx(-rate, rel=1e-3)
+    assert family.b.item() == pytest.approx(-3 * rate, rel=1e-3)
+
+
+def test_gradients_are_clipped_where_the_config_says_so(make_plan: Any, make_trainer: Made) -> None:
+    """A clip of nearly nothing leaves Adam's epsilon in charge: the weights hardly move."""
+
+    def moved(clip_norm: float | None) -> float:
+        plan = make_plan(folder=f"clip-{clip_norm}", steps=1, config={"clip_norm": clip_norm, "warmup_steps": 0})
+        trainer = make_trainer(plan)
+        before = [p.detach().clone() for p in trainer.family.parameters()]
+        trainer.run()
+        return max(float((p.detach() - q).abs().max()) for p, q in zip(trainer.family.parameters(), before, strict=True))
+
+    assert moved(1e-10) < 0.1 * moved(None)
