@@ -31,7 +31,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
     sampler = _graph(trained, exported, batch=BATCH, device=run.facts.device)
     candidate = Contender(sampler, conditional=conditional, timed=_graph(trained, exported, batch=1, device=run.facts.device))
     rival = _rival(run, champion, place)
-    extractor = load_extractor(run.dataset, place, seed=run.brief.seed)
+    extractor = load_extractor(run.dataset, place)
     train, reference = open_split(run.dataset.path, "train"), held_out(run.dataset)
     samples = SAMPLES[run.decision.delivery]
     gates = run.brief.gates

@@ -16,27 +16,39 @@ move = task(
     retry_delay_seconds=[1, 5, 20],
     retry_condition_fn=passing(StorageError, RegistryError, Conflict),
 )
-promote_release = move(moves.promote)
-rollback_release = move(moves.rollback)
-deploy_release = move(moves.deploy)
+
+
+@move
+def promote_release(reference: str, why: str, force: bool) -> Outcome:
+    return moves.promote(reference, Place(), why=why, force=force)
+
+
+@move
+def rollback_release(model: str, why: str, to: int | None) -> Outcome:
+    return moves.rollback(model, Place(), why=why, to=to)
+
+
+@move
+def deploy_release(reference: str, store: str | None) -> Channel:
+    return moves.deploy(reference, Place(), store=store)
 
 
 @flow(name="promote")
 def promote(reference: str, why: str = "", force: bool = False) -> Outcome:
     """Make a version the champion."""
-    outcome: Outcome = promote_release(reference, Place(), why=why, force=force)
+    outcome: Outcome = promote_release(reference, why, force)
     return outcome
 
 
 @flow(name="rollback")
 def rollback(model: str, why: str = "", to: int | None = None) -> Outcome:
     """Let the version before reign again."""
-    outcome: Outcome = rollback_release(model, Place(), why=why, to=to)
+    outcome: Outcome = rollback_release(model, why, to)
     return outcome
 
 
 @flow(name="deploy")
 def deploy(reference: str, store: str | None = None) -> Channel:
     """Publish a release's bundle and point its channel at it."""
-    channel: Channel = deploy_release(reference, Place(), store=store)
+    channel: Channel = deploy_release(reference, store)
     return channel

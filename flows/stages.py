@@ -4,6 +4,7 @@ Prefect tasks (flows/produce.py), the command line and a Kubeflow pod call the s
 behind stands in the run's folder and is found again when the stage is run again.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def _train(run: Run, place: Place, folder: Path) -> Trained:
 
     settings = place.settings
     extractor = _extractor_folder(run.dataset, place)
-    load_extractor(run.dataset, place, seed=run.brief.seed)
+    load_extractor(run.dataset, place)
     run_id = _tracked(run, place, folder)
     order = Order(plan=_train_plan(run, place, folder, run_id), tracking_uri=settings.mlflow_uri, extractor=str(extractor))
     order.write(folder / "order.json")
@@ -124,7 +125,7 @@ def _train(run: Run, place: Place, folder: Path) -> Trained:
     try:
         supervise(
             "flows.worker",
-            [str(folder / "order.json")],
+            [str(folder / "order.json"), str(os.getpid())],
             folder=folder / "train",
             limit_s=seconds * 1.5 + 600 if seconds else None,
         )
@@ -202,18 +203,22 @@ def _extractor_folder(dataset: Dataset, place: Place) -> Path:
     return place.settings.root / "extractors" / dataset.md5
 
 
-def load_extractor(dataset: Dataset, place: Place, *, seed: int) -> Any:
-    """The feature extractor of a dataset version, trained when there is none yet."""
+def load_extractor(dataset: Dataset, place: Place) -> Any:
+    """The feature extractor of a dataset version, trained when there is none yet.
+
+    Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all.
+    """
+    from filelock import FileLock
+
     from components.data.shards import open_split
     from components.evaluation.extractor import train_extractor
 
-    return train_extractor(
-        open_split(dataset.path, "train"),
-        classes=len(dataset.classes),
-        dest=_extractor_folder(dataset, place),
-        dataset_md5=dataset.md5,
-        seed=seed,
-    )
+    dest = _extractor_folder(dataset, place)
+    dest.mkdir(parents=True, exist_ok=True)
+    with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
+        return train_extractor(
+            open_split(dataset.path, "train"), classes=len(dataset.classes), dest=dest, dataset_md5=dataset.md5
+        )
 
 
 def export(run: Run, trained: Trained, place: Place) -> Exported:
@@ -375,7 +380,16 @@ def standing(run: Run, place: Place) -> Produced | None:
         return None
     releases = place.versions.releases(run.brief.name) if run.brief.name in place.versions.models() else []
     now = next((each for each in releases if each.bundle_sha256 == known.bundle.sha256), None)
-    return known.model_copy(update={"release": now}) if now else None
+    if now is None or (known.gates.verdict != "pass" and not _proved_beside(known, releases)):
+        return None
+    return known.model_copy(update={"release": now})
+
+
+def _proved_beside(known: Produced, releases: list[Release]) -> bool:
+    """What was refused was measured beside the champion that reigns now; beside another one it is proved anew."""
+    champion = next((each for each in releases if "champion" in each.aliases), None)
+    reigns = champion is not None and champion.bundle_sha256 == known.bundle.sha256  # forced past its gates
+    return reigns or known.gates.champion == (champion and champion.bundle_sha256)
 
 
 def refuse_unless_passed(produced: Produced) -> None:
