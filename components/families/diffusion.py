@@ -67,7 +67,8 @@ class Denoiser(nn.Module):
             down_block_types=tuple(down),
             up_block_types=tuple(up),
             layers_per_block=config.blocks,
-            norm_num_groups=config.width // 4 if config.width % 32 else 32,
+            # Four channels a group or more: one of a single channel would subtract the very time and class that were added.
+            norm_num_groups=min(32, config.width // 4),
             dropout=config.dropout,
             attention_head_dim=32,
             add_attention=config.attention,

@@ -109,3 +109,21 @@ def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
     assert [len(family.sampler(steps=steps).rows_K5) for steps in (1, 2, 8)] == [1, 3, 15]
     assert len(family.sampler().rows_K5) == 2 * family.config.steps - 1
     assert make_case("diffusion", "edm").cls.card.steps == 2 * type(family).Config().steps - 1
+
+
+@pytest.mark.parametrize("widths", [(1,), (1, 2)])
+@pytest.mark.parametrize("width", [32, 64])
+def test_noise_level_and_class_reach_the_network(make_case: Any, width: int, widths: tuple[int, ...]) -> None:
+    """Both are added to each channel before a group normalisation, which would remove them if a group were one channel."""
+    family = make_case("diffusion", "edm", conditional=True).build(width=width, widths=widths, dropout=0.0)
+    net = family.denoiser.net
+    nn.init.normal_(net.conv_out.weight, generator=torch.Generator().manual_seed(0))
+    x = normal(2, 1, 8, 8).float()
+    with torch.no_grad():
+        out, later, other = (
+            net(x, time, class_labels=torch.tensor([label, label]), return_dict=False)[0]
+            for time, label in ((-300.0, 0), (300.0, 0), (-300.0, 1))
+        )
+        scale = float(out.std())
+    assert float((out - later).std()) > 0.03 * scale
+    assert float((out - other).std()) > 0.03 * scale

@@ -1,0 +1,106 @@
+"""Small families of every kind, each exported once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from components.core.family import Family
+from components.core.records import DataSpec
+from components.core.session import GraphSampler
+from components.export.graph import Graph, export_graph
+from components.families import cards, find
+
+TINY: dict[str, dict[str, Any]] = {
+    "vae/gaussian": {"width": 16, "latent": 4, "blocks": 1},
+    "gan/sngan": {"width": 16, "latent": 4},
+    "diffusion/edm": {"width": 32, "widths": [1, 1], "blocks": 1, "steps": 3},
+}
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Exported:
+    family: Family
+    path: Path
+    graph: Graph
+
+    def session(self, *, batch: int = 16) -> GraphSampler:
+        return GraphSampler(
+            self.path,
+            noise=self.family.noise_inputs(),
+            condition=self.graph.condition,
+            output=self.graph.output,
+            batch=batch,
+            threads=1,
+        )
+
+
+def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Family:
+    """A small family whose every weight matters: none is left at the zero or the one it started from."""
+    height, width, channels = side
+    spec = DataSpec(channels=channels, height=height, width=width, classes=("a", "b", "c"), conditional=conditional)
+    torch.manual_seed(0)
+    family = find(*name.split("/")).build(TINY.get(name, {}), spec)
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in family.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+        for buffer_name, buffer in family.named_buffers():
+            if buffer_name.endswith("running_var"):
+                buffer.add_(torch.rand(buffer.shape, generator=rng))
+    return family.eval()
+
+
+def _cases() -> list[Any]:
+    """Every family without and with classes; only one small graph of the slow ones is in the fast suite."""
+    found = []
+    for key, (card, _, _) in sorted(cards().items()):
+        name = "/".join(key)
+        for kind in card.conditioning:
+            for side in ((8, 8, 1), (9, 13, 3)):
+                several = card.steps > 1
+                slow = several and (kind, side) != ("class", (8, 8, 1))
+                case = f"{name}-{'x'.join(map(str, side))}-{kind}"
+                found.append(pytest.param((name, kind == "class", side), id=case, marks=SLOW if slow else ()))
+    return found
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+    """Exports each case once."""
+    known: dict[Any, Exported] = {}
+
+    def make(name: str, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Exported:
+        key = (name, conditional, side)
+        if key not in known:
+            family = built(name, conditional=conditional, side=side)
+            path = tmp_path_factory.mktemp("export") / "model.onnx"
+            known[key] = Exported(family, path, export_graph(family, path))
+        return known[key]
+
+    return make
+
+
+@pytest.fixture(params=_cases())
+def exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> Exported:
+    return export(*request.param)
+
+
+@pytest.fixture(scope="session")
+def make_family() -> Callable[..., Family]:
+    return built
