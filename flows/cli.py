@@ -1,6 +1,6 @@
 """The command line. Commands import what they need when they run, so `--help` and `plan` answer at once.
 
-Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said no or undecided.
+Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said no or undecided, 130 interrupted.
 """
 
 import sys
@@ -12,6 +12,8 @@ import typer
 
 from components.core.errors import GenwrightError
 from flows.settings import Settings
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 app = typer.Typer(
     help="A brief goes in, a proven generator comes out.",
@@ -59,16 +61,17 @@ def families(as_json: AsJson = False) -> None:
 
     from flows.show import console
 
-    table = Table("family", "variant", "what", "conditioning", "likelihood", "steps", "papers")
+    table = Table()
+    for heading in ("family", "what", "conditioning", "likelihood", "steps", "papers"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "papers"))
     for card in found:
         table.add_row(
-            card.family,
-            card.variant,
+            f"{card.family}/{card.variant}",
             card.title,
             ", ".join(card.conditioning),
             card.likelihood,
             str(card.steps),
-            ", ".join(card.references),
+            "\n".join(card.references),
         )
     console().print(table)
 
@@ -183,6 +186,9 @@ def history(model: Model, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([entry.model_dump(mode="json") for entry in entries])
         return
+    if not entries:
+        typer.echo(f"{model}: nothing was promoted yet")
+        return
     from rich.table import Table
 
     from flows.show import console
@@ -206,6 +212,9 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(bundle.model_dump(mode="json"))
         return
+    from rich.markup import escape
+
+    from components.policy.view import short
     from flows.show import console, gate_table, scorecard_table
 
     out = console()
@@ -214,7 +223,7 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
     for reason in lineage.decision.reasons:
-        out.print(f"  - {reason.text} [dim]({reason.source})[/]")
+        out.print(f"  - {escape(reason.text)} [dim]({escape(short(reason.source))})[/]")
     out.print(scorecard_table(bundle.scorecard))
     out.print(gate_table(bundle.gates))
 
@@ -328,11 +337,13 @@ def _print_json(document: Any) -> None:
 def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
     try:
-        app()
+        code = app(standalone_mode=False)  # else typer draws a box around a usage error
     except GenwrightError as error:
         _fail(f"genwright: {error}", error.exit_code)
-    except KeyboardInterrupt:
-        _fail("genwright: interrupted; run the same command to go on", 130)
+    except typer.TyperException as error:
+        _fail_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail_interrupted()
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
@@ -340,6 +351,22 @@ def main() -> None:
             raise
         first = (str(error).strip().splitlines() or [""])[0]
         _fail(f"genwright: {type(error).__name__}: {first}; this is a defect: set GENWRIGHT_DEBUG=1 to see where", 1)
+    if code == INTERRUPTED:  # typer returns it in place of KeyboardInterrupt
+        _fail_interrupted()
+    sys.exit(code or 0)
+
+
+def _fail_usage(error: typer.TyperException) -> None:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "genwright"
+    what = " ".join(error.format_message().split()).rstrip(".")
+    if not what:  # a bare `genwright`: its help was printed
+        sys.exit(error.exit_code)
+    _fail(f"{command}: {what}; see {command} --help", error.exit_code)
+
+
+def _fail_interrupted() -> None:
+    _fail("genwright: interrupted; run the same command to go on", INTERRUPTED)
 
 
 def _fail(line: str, code: int) -> None:

@@ -1,5 +1,6 @@
 """Settings come from GENWRIGHT_* variables; nothing else reads the environment."""
 
+import errno
 import getpass
 import os
 import shutil
@@ -10,14 +11,14 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from components.core.errors import SettingsError, disk_error
+from components.core.errors import GenwrightError, SettingsError, disk_error
 from components.core.record import first_complaint
 
 
 class Settings(BaseSettings):
     """Where state lives and who acts. Each field is the variable GENWRIGHT_<FIELD>."""
 
-    model_config = SettingsConfigDict(env_prefix="GENWRIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GENWRIGHT_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(default=Path(".genwright"), description="runs, models, caches and the local store")
     store: str | None = Field(
@@ -38,9 +39,8 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError(
-                f"GENWRIGHT_{first_complaint(error).upper().partition(':')[0]}: {first_complaint(error)}"
-            ) from error
+            field, _, complaint = first_complaint(error).partition(": ")
+            raise SettingsError(f"GENWRIGHT_{field.upper()}: {complaint}") from error
 
     @cached_property
     def root(self) -> Path:
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
             probe.touch()
             probe.unlink(missing_ok=True)
         except OSError as error:
-            raise disk_error(error, root) from error
+            raise _home_error(error, root) from error
         return root
 
     @property
@@ -83,6 +83,14 @@ class Settings(BaseSettings):
     def work(self, model: str, key: str) -> Path:
         """The folder of one production run: its records, checkpoint, graph and bundle."""
         return self.root / "work" / model / key[:16]
+
+
+def _home_error(error: OSError, root: Path) -> GenwrightError:
+    """A full disk is the disk's fault; any other refusal means that the setting names no place for a home."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_error(error, root)
+    what = f"GENWRIGHT_HOME: {root} cannot be written ({error.strerror})"
+    return SettingsError(what, do="set it to a folder that can be written")
 
 
 def device_for(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:

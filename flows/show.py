@@ -109,8 +109,8 @@ def scorecard_table(card: Scorecard) -> "Table":
     from components.evaluation.page import WORDS
 
     protocol = card.protocol
-    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} images of {protocol.reference_split}"
-    table = Table(title=f"Scorecard of the ONNX graph: {against}", title_justify="left", title_style="bold")
+    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out images"
+    table = Table(title=f"Scorecard of the graph: {against}", title_justify="left", title_style="bold")
     for heading in ("metric", "value", f"{protocol.level:.0%} interval", "n"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name in SHOWN:

@@ -155,9 +155,10 @@ def read_brief(path: Path) -> Brief:
 
 def explain(error: ValidationError) -> str:
     """One line for the first thing that is wrong; for an unknown key it lists the allowed ones."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] != "extra_forbidden":
-        return first_complaint(error)
+    # A misspelt key also leaves its right name missing: the misspelling is what helps.
+    first = next((each for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"), None)
+    if first is None:
+        return first_complaint(error).removeprefix("the document: ")
     model: type[Record] = Brief
     for part in first["loc"][:-1]:
         model = _record_in(model.model_fields[str(part)].annotation)
