@@ -28,7 +28,7 @@ class VAEConfig(FamilyConfig):
     lr_peak: float = 2e-3
     batch_size: int = 128
     width: int = Field(
-        default=64, ge=16, description="channels at full resolution; they double with each halving, up to four times"
+        default=32, ge=16, description="channels at full resolution; they double with each halving, up to four times"
     )
     latent: int = Field(default=8, ge=2)
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")

@@ -23,7 +23,7 @@ class TrainPlan(Record):
     folder: str
     run_id: str
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all that this process may use")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: one, or all where that is faster now")
     seed: int = Field(default=0, ge=0)
     seconds: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)

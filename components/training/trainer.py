@@ -22,6 +22,7 @@ from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.protocols import ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint
+from components.core.threads import choose_threads
 from components.training.average import Average
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
@@ -272,8 +273,7 @@ class _Means:
 def _fabric(plan: TrainPlan) -> "Fabric":
     from lightning.fabric import Fabric
 
-    if plan.threads:
-        torch.set_num_threads(plan.threads)
+    torch.set_num_threads(plan.threads or choose_threads())
     return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=1, precision=PRECISION[plan.device])
 
 
