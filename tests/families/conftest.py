@@ -15,7 +15,7 @@ from components.families import cards, find
 
 SIDES = ((8, 8, 1), (28, 28, 1), (9, 13, 3))  # height, width, channels
 CLASSES = ("dark", "middle", "bright")
-SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 4, "depth": 1}
+SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,14 +66,14 @@ class Case:
         return noise if labels is None else (*noise, labels)
 
 
-def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3) -> None:
+def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int = 24) -> None:
     """A few plain updates: each group by the gradient of its own loss."""
     rng = torch.Generator().manual_seed(0)
     groups, rates = family.parameter_groups(), family.rates()
     optimizers = {name: torch.optim.Adam(own, lr=rate * rates[name], betas=(0.5, 0.9)) for name, own in groups.items()}
     family.train()
     for step in range(steps):
-        losses = family.losses(case.batch(24, seed=step), rng)
+        losses = family.losses(case.batch(n, seed=step), rng)
         gradients = {name: torch.autograd.grad(loss, groups[name], retain_graph=True) for name, loss in losses.items()}
         for name, optimizer in optimizers.items():
             for parameter, gradient in zip(groups[name], gradients[name], strict=True):

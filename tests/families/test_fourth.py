@@ -6,10 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import components
-from components.core.records import Dataset
 
 FILE = '''"""Each pixel a Gaussian of its own: the mean image and its deviation."""
 
@@ -55,7 +52,6 @@ class PixelGaussian(Family):
 '''
 
 ROAD = """
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +65,8 @@ from components.families import cards
 from components.training.plan import TrainPlan
 from components.training.trainer import Trainer, build, restore
 
-here = Path(sys.argv[1])
-assert Path(components.__file__).is_relative_to(here), components.__file__
+HERE = Path(__file__).parent
+assert Path(components.__file__).is_relative_to(HERE), components.__file__
 assert ("flow", "pixel-gaussian") in cards()
 
 
@@ -89,53 +85,40 @@ class Tracker:
     params = metrics = image = artifact = lambda *args, **more: None
 
 
-plan = TrainPlan(
-    family="flow", variant="pixel-gaussian", config={"lr_peak": 0.05, "batch_size": 8, "ema_decay": 0.5},
-    spec=DataSpec(channels=1, height=4, width=4), dataset=Dataset.read(here / "dataset.json"), folder=str(here / "run"),
-    run_id="run", threads=1, steps=60,
+DATASET = Dataset(
+    name="grey", path="", repo=".", rev="HEAD", md5="0", modality="image", shape=(4, 4, 1), count=64, classes=(),
+    splits={"train": 64}, mean=(200.0,), std=(0.0,),
 )
-trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: float(images.std()), tracker=Tracker())
-checkpoint = trainer.run()
-family = restore(checkpoint)
-graph = export_graph(family, here / "model.onnx")
-check_parity(family, here / "model.onnx", graph)
-sampler = GraphSampler(here / "model.onnx", noise=family.noise_inputs(), condition=None, output=graph.output)
-print(checkpoint.family, checkpoint.variant, checkpoint.step, sampler(range(200)).mean())
+
+
+def test_it_is_trained_and_exported(tmp_path):
+    plan = TrainPlan(
+        family="flow", variant="pixel-gaussian", config={"lr_peak": 0.05, "batch_size": 8, "ema_decay": 0.5},
+        spec=DataSpec(channels=1, height=4, width=4), dataset=DATASET, folder=str(tmp_path / "run"),
+        run_id="run", threads=1, steps=60,
+    )
+    trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: float(images.std()), tracker=Tracker())
+    checkpoint = trainer.run()
+    family = restore(checkpoint)
+    graph = export_graph(family, tmp_path / "model.onnx")
+    check_parity(family, tmp_path / "model.onnx", graph)
+    sampler = GraphSampler(tmp_path / "model.onnx", noise=family.noise_inputs(), condition=None, output=graph.output)
+    assert (checkpoint.family, checkpoint.variant) == ("flow", "pixel-gaussian")
+    assert abs(sampler(range(200)).mean() - 200) < 40
 """
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the components with one more file in families."""
-    folder = tmp_path_factory.mktemp("house")
-    source = Path(components.__file__).parent
-    shutil.copytree(source, folder / "components", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "components" / "families" / "pixels.py").write_text(FILE)
-    return folder
-
-
-def run(house: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(house), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *arguments], env=environment, cwd=house, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def test_it_is_held_to_the_contract(house: Path) -> None:
-    here = Path(__file__).parent
+def test_it_is_found_held_to_the_contract_trained_and_exported(tmp_path: Path) -> None:
+    """In a copy of the components with one more file in families."""
+    source, here = Path(components.__file__).parent, Path(__file__).parent
+    shutil.copytree(source, tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "components" / "families" / "pixels.py").write_text(FILE)
     for name in ("conftest.py", "test_contract.py"):
-        shutil.copy(here / name, house / name)
-    said = run(house, "-m", "pytest", "-vv", "--import-mode=importlib", "-p", "no:cacheprovider", "-k", "pixel", str(house))
-    assert "test_an_item_does_not_depend_on_its_batch[flow/pixel-gaussian-9x13x3-none] PASSED" in said
-
-
-def test_it_is_trained_and_exported(house: Path) -> None:
-    Dataset(
-        name="grey", path="", repo=".", rev="HEAD", md5="0", modality="image", shape=(4, 4, 1), count=64, classes=(),
-        splits={"train": 64}, mean=(200.0,), std=(0.0,),
-    ).write(house / "dataset.json")  # fmt: skip
-    (house / "road.py").write_text(ROAD)
-    family, variant, step, mean = run(house, "road.py", str(house)).split()
-    assert (family, variant) == ("flow", "pixel-gaussian")
-    assert int(step) > 0
-    assert abs(float(mean) - 200) < 40
+        shutil.copy(here / name, tmp_path / name)
+    (tmp_path / "test_road.py").write_text(ROAD)
+    command = [sys.executable, "-m", "pytest", "-vv", "--import-mode=importlib", "-p", "no:cacheprovider", "-k", "pixel or road"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, str(tmp_path)], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_an_item_does_not_depend_on_its_batch[flow/pixel-gaussian-9x13x3-none] PASSED" in done.stdout
+    assert "test_it_is_trained_and_exported PASSED" in done.stdout

@@ -42,10 +42,10 @@ def test_the_bound_is_below_the_likelihood_and_nears_it(make_case: Any, train_a_
     log_px_B = exact(family, x_BCHW)
     with torch.no_grad():
         bounds = [
-            torch.stack([family.log_prob(x_BCHW, rng=torch.Generator().manual_seed(seed), draws=draws) for seed in range(64)])
+            torch.stack([family.log_prob(x_BCHW, rng=torch.Generator().manual_seed(seed), draws=draws) for seed in range(25)])
             for draws in (1, 8, 64)
         ]
-    spreads = [bound.std(0).mean() / 8 for bound in bounds]
+    spreads = [bound.std(0).mean() / 5 for bound in bounds]
     one, eight, many = (bound.mean(0) for bound in bounds)
     assert (one <= log_px_B + 3 * spreads[0]).all()
     assert (many <= log_px_B + 3 * spreads[2] + 1e-3).all()
