@@ -18,6 +18,7 @@ def prepare(root: Path) -> None:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # not Prefect's, but before anything imports torch too: threads that spin starve the rest
     }
     if not has_server():
         defaults |= {"PREFECT_HOME": str(root / "prefect"), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
