@@ -1,0 +1,138 @@
+"""One production through the real command line on real digits, shared by the tests; and homes that begin where it left."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.core.brief import Brief
+from flows.place import Place
+from flows.settings import Settings
+
+LENIENT = {
+    "fd_ratio_max": 1000.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
+    "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
+}  # fmt: skip
+SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}
+
+
+@dataclass
+class Road:
+    """A folder with a DVC repository of digits in data/digits, a home beside it, and ways to produce there."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def brief(self, **changes: Any) -> Brief:
+        """The brief of these tests: a small VAE, three seconds, gates that anything passes."""
+        data = {"path": "data/digits", "repo": str(self.folder)}
+        known = {"name": "digits", "modality": "image", "data": data, "gates": LENIENT, "override": SMALL}
+        return Brief.model_validate(known | {"compute": {"minutes": 0.05, "device": "cpu"}} | changes)
+
+    def write(self, brief: Brief, name: str = "brief.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(json.loads(brief.model_dump_json(exclude_unset=True))))
+        return path
+
+    def place(self) -> Place:
+        return Place(Settings(home=self.home, actor="tester"))
+
+    def cli(self, *arguments: str, timeout_s: float = 280, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """The real command line in a process of its own, with no Prefect server named."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=self.folder,
+            env=self.variables(**environment),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def variables(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
+        ours = {"GENWRIGHT_HOME": str(self.home), "GENWRIGHT_ACTOR": "tester", "OMP_NUM_THREADS": "2"}
+        return kept | ours | self.environment | more
+
+    def beside(self, folder: Path) -> "Road":
+        """Another road on a copy of the data, in a new home that has the extractor and an empty MLflow store already."""
+        shutil.copytree(self.folder / "data", folder / "data")
+        shutil.copytree(self.home / "extractors", folder / "home" / "extractors")
+        shutil.copy(self.folder / "empty.db", folder / "home" / "mlflow.db")
+        return Road(folder)
+
+
+@pytest.fixture(scope="session")
+def raw_road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """Prepared and tracked digits; nothing produced yet."""
+    from components.data.prepare import prepare
+    from components.data.versions import track
+
+    folder = tmp_path_factory.mktemp("road")
+    prepare("uci-digits", folder / "data" / "digits", cache=folder / "home" / "data")
+    track(folder / "data" / "digits")
+    return Road(folder)
+
+
+@dataclass(frozen=True)
+class First:
+    """What the first production left: its road, its output and its record."""
+
+    road: Road
+    ran: "subprocess.CompletedProcess[str]"
+
+    @property
+    def folder(self) -> Path:
+        (folder,) = (self.road.home / "work" / "digits").glob("*/")
+        return folder
+
+
+@pytest.fixture(scope="session")
+def first(raw_road: Road) -> Iterator[First]:
+    """A real `genwright produce` in a new home, to its end."""
+    from components.registry.mlflow_store import connect
+
+    connect(f"sqlite:///{raw_road.folder / 'empty.db'}")
+    ran = raw_road.cli("produce", str(raw_road.write(raw_road.brief())))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return First(raw_road, ran)
+
+
+@pytest.fixture
+def a_run() -> Any:
+    """The inputs of a production, without any data behind them."""
+    from components.core.records import Dataset
+    from flows import stages
+    from flows.runs import Run
+
+    brief = Brief.model_validate({"name": "digits", "modality": "image", "data": {"path": "digits", "items": 1797, "side": 8}})
+    facts, decision = stages.decide(brief, Place(Settings(home=Path("nowhere"))), dataset=None)
+    dataset = Dataset(
+        name="digits", path="digits", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(8, 8, 1), count=1797,
+        classes=(), splits={"train": 1438}, mean=(0.0,), std=(1.0,),
+    )  # fmt: skip
+    return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
+
+
+@pytest.fixture
+def road_in() -> type[Road]:
+    """A road in a folder of one's own."""
+    return Road
+
+
+@pytest.fixture
+def lenient() -> dict[str, Any]:
+    """Gates that anything passes."""
+    return dict(LENIENT)
