@@ -18,8 +18,9 @@ from components.families import cards, find
 TINY: dict[str, dict[str, Any]] = {
     "vae/gaussian": {"width": 16, "latent": 4, "blocks": 1},
     "gan/sngan": {"width": 16, "latent": 4},
-    "diffusion/edm": {"width": 32, "widths": [1, 1], "blocks": 1, "steps": 3},
+    "diffusion/edm": {"width": 32, "widths": [1, 1], "blocks": 1, "steps": 3, "attention": False},
 }
+SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite
 SLOW = pytest.mark.slow
 
 
@@ -55,7 +56,8 @@ def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = 
     height, width, channels = side
     spec = DataSpec(channels=channels, height=height, width=width, classes=("a", "b", "c"), conditional=conditional)
     torch.manual_seed(0)
-    family = find(*name.split("/")).build(TINY.get(name, {}), spec)
+    config = TINY.get(name, {}) | ({} if side == (8, 8, 1) else SLOWER.get(name, {}))
+    family = find(*name.split("/")).build(config, spec)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in family.parameters():
