@@ -1,8 +1,12 @@
 """Prefect without a server at hand: its own temporary one, quiet and patient. Call before anything imports prefect."""
 
 import os
+import shutil
 from pathlib import Path
 
+from components.core.errors import StorageError, disk_error
+
+ROOM_MB = 64  # Prefect's and MLflow's databases, an extractor, a checkpoint and a bundle of a small model
 PATIENCE_S = 120  # a busy machine needs more than Prefect's 20 s
 
 
@@ -11,10 +15,12 @@ def prepare(root: Path) -> None:
 
     Prefect logs a failure with its traceback; the command line says it in one line, so the level is CRITICAL.
     """
+    check_room(root)
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(PATIENCE_S),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
@@ -29,3 +35,14 @@ def prepare(root: Path) -> None:
 def has_server() -> bool:
     """Whether the user named a Prefect server."""
     return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def check_room(root: Path) -> None:
+    """Raises StorageError when the disk of `root` is as good as full: Prefect and MLflow fail on it late and unclearly."""
+    try:
+        free_mb = shutil.disk_usage(root).free / 1e6
+    except OSError as error:
+        raise disk_error(error, root) from error
+    if free_mb < ROOM_MB:
+        what = f"{root}: the disk is full: {free_mb:.0f} MB are free"
+        raise StorageError(what, allowed=f"{ROOM_MB} MB or more", do="free some space")

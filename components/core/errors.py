@@ -98,7 +98,8 @@ class GateRefused(GenwrightError):
 
 def disk_error(error: OSError, path: Path | str) -> GenwrightError:
     """Translate what the operating system says about `path` into a line that says what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    short_write = error.errno is None and "requested and" in str(error)  # numpy's, which says no more
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or short_write:
         return StorageError(f"{path}: the disk is full", do="free some space and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SettingsError(f"{path}: not writable", do="give it write permission or set GENWRIGHT_HOME to a folder that has it")

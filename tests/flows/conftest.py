@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,3 +136,67 @@ def road_in() -> type[Road]:
 def lenient() -> dict[str, Any]:
     """Gates that anything passes."""
     return dict(LENIENT)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The one strict JSON document on standard output."""
+        assert self.code == 0, self.err
+        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+    def refused(self, code: int, *names: str) -> str:
+        """The one line on standard error, which names each of `names`; nothing was said on standard output."""
+        assert self.code == code, (self.code, self.out, self.err)
+        assert self.out == ""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("genwright")
+        assert [name for name in names if name not in lines[0]] == [], lines[0]
+        assert len(lines[0]) < 600
+        assert "defect" not in lines[0]
+        return lines[0]
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """The command line in this process, from an empty folder, with no settings but those given."""
+    from flows.cli import main
+
+    for name in os.environ:
+        if name.startswith(("GENWRIGHT_", "PREFECT_", "AWS_")):
+            monkeypatch.delenv(name)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run(*arguments: str | Path, **environment: str | Path) -> Said:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["genwright", *map(str, arguments)])
+            for name, value in environment.items():
+                patch.setenv(name, str(value))
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capfd.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store with nothing in it; making one takes seconds, copying it does not."""
+    from components.registry.mlflow_store import connect
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path

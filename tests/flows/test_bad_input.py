@@ -1,0 +1,358 @@
+"""Bad input ends in one line that names it, with the documented exit code, and leaves nothing half-written."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from .conftest import Command, First, Said
+
+REPO = Path(__file__).parents[2]
+GOOD = "name: x\nmodality: image\ndata: {path: data/none}\n"
+PLANNED = "name: x\nmodality: image\ndata: {path: data/none, items: 500, side: 8}\ncompute: {minutes: 1, device: cpu}\n"
+
+BRIEFS = {
+    "unknown key": (GOOD + "gaol: speed\n", ["gaol", "unknown key", "goal"]),
+    "unknown key in a part": (GOOD + "compute: {usd: 5, gpus: 2}\n", ["compute.gpus", "gpu_hours"]),
+    "misspelt key": (GOOD.replace("data:", "dato:"), ["dato", "unknown key"]),
+    "wrong type": (GOOD + "compute: {usd: lots}\n", ["compute.usd", "'lots'"]),
+    "wrong value": (GOOD + "goal: best\n", ["goal", "'best'", "'quality'"]),
+    "infinite budget": (GOOD + "compute: {usd: .inf}\n", ["compute.usd", "inf"]),
+    "number for a key": (GOOD + "1: 2\n", ["1"]),
+    "name that is a path": (GOOD.replace("name: x", "name: ../x"), ["name", "../x", "lower-case"]),
+    "impossible combination": (GOOD.replace("image", "text") + "conditioning: text\n", ["conditioning: text"]),
+    "impossible goal": (GOOD + "goal: latent\nrequire: [invertibility]\n", ["goal: latent", "likelihood"]),
+    "not YAML": (": : [", ["not YAML", "line 1"]),
+    "a list": ("- name: x", ["mapping", "list"]),
+    "empty": ("", ["mapping"]),
+    "data neither here nor declared": (GOOD, ["data/none", "items", "side"]),
+}
+
+
+def here() -> set[str]:
+    """The names in the current folder."""
+    return {path.name for path in Path().iterdir()}
+
+
+@pytest.mark.parametrize("command", ["plan", "produce"])
+@pytest.mark.parametrize("what", [name for name in BRIEFS if name != "data neither here nor declared"])
+def test_a_wrong_brief_is_refused_by_name(cli: "Command", what: str, command: str) -> None:
+    text, names = BRIEFS[what]
+    Path("brief.yaml").write_text(text)
+    cli(command, "brief.yaml").refused(2, "brief.yaml", *names)
+    assert here() == {"brief.yaml"}
+
+
+def test_data_that_is_neither_here_nor_declared_cannot_be_planned(cli: "Command") -> None:
+    Path("brief.yaml").write_text(GOOD)
+    cli("plan", "brief.yaml").refused(2, "data/none", "items", "side")
+    assert here() == {"brief.yaml"}
+
+
+def test_a_brief_that_cannot_be_read(cli: "Command") -> None:
+    Path("binary.yaml").write_bytes(np.random.default_rng(0).bytes(300))
+    cli("plan", "binary.yaml").refused(2, "binary.yaml", "cannot be read")
+    cli("plan", "missing.yaml").refused(2, "missing.yaml", "no such file", "briefs/digits.yaml")
+    cli("plan", ".").refused(2, "directory")
+    Path("nul.yaml").write_bytes(b"name: \0")
+    cli("plan", "nul.yaml").refused(2, "nul.yaml", "not YAML")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["plan"], ["BRIEF", "genwright plan --help"]),
+        (["nope"], ["nope", "genwright --help"]),
+        (["plan", "--nope", "x"], ["--nope", "plan --help"]),
+        (["serve", "x", "--port", "99999"], ["--port", "65535"]),
+        (["serve", "x", "--port", "http"], ["--port", "integer"]),
+        (["serve", "x", "--device", "gpu"], ["gpu", "auto, cpu, cuda"]),
+        (["promote", "x", "--force"], ["--force", "--why"]),
+        (["data", "prepare", "uci-digits"], ["--to", "data prepare --help"]),
+        (["data", "prepare", "uci-digits", "--to", "d", "--side", "1"], ["--side", "2"]),
+    ],
+)
+def test_a_wrong_command_is_one_line(cli: "Command", arguments: list[str], names: list[str]) -> None:
+    cli(*arguments).refused(2, *names)
+    assert here() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("USD_PER_GPU_HOUR", "abc"), ("USD_PER_GPU_HOUR", "-1"), ("DEBUG", "maybe"), ("POLICY", "missing-policy.yaml")],
+)
+def test_a_wrong_setting_is_named(cli: "Command", name: str, value: str) -> None:
+    Path("brief.yaml").write_text(PLANNED)
+    said = cli("plan", "brief.yaml", **{f"GENWRIGHT_{name}": value})
+    said.refused(2, value if name == "POLICY" else f"GENWRIGHT_{name}")
+
+
+@pytest.mark.parametrize("place", ["a-file/home", "/proc/home"])
+@pytest.mark.parametrize("command", [["produce", "brief.yaml"], ["history", "x"], ["serve", "x"], ["data", "show", "brief.yaml"]])
+def test_a_home_that_cannot_be_made_is_named(cli: "Command", command: list[str], place: str) -> None:
+    Path("brief.yaml").write_text(PLANNED)
+    Path("a-file").touch()
+    cli(*command, GENWRIGHT_HOME=place).refused(2, "GENWRIGHT_HOME", place)
+    assert here() == {"a-file", "brief.yaml"}
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder that not even root can write: a read-only mount, or plain permissions for another user."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    if os.geteuid():
+        folder.chmod(0o555)
+        yield folder
+        return
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("root without the right to mount can write everywhere")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_home_that_is_read_only_is_named(cli: "Command", read_only: Path) -> None:
+    Path("brief.yaml").write_text(PLANNED)
+    cli("produce", "brief.yaml", GENWRIGHT_HOME=read_only).refused(2, "GENWRIGHT_HOME", str(read_only))
+    cli("data", "prepare", "uci-digits", "--to", read_only / "d").refused(2, str(read_only), "not writable")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 100 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_leaves_no_half_dataset(cli: "Command", small_disk: Path) -> None:
+    cli("data", "prepare", "uci-digits", "--to", small_disk / "data" / "digits").refused(1, str(small_disk), "disk is full")
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_for_the_home_is_told_before_anything_starts(cli: "Command", small_disk: Path) -> None:
+    Path("brief.yaml").write_text(PLANNED)
+    cli("produce", "brief.yaml", GENWRIGHT_HOME=small_disk / "home").refused(1, str(small_disk), "disk is full", "MB")
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_for_the_registry(cli: "Command", small_disk: Path) -> None:
+    cli("history", "x", GENWRIGHT_HOME=small_disk).refused(1, "mlflow.db", "disk is full")
+    assert not (small_disk / "mlflow.db").exists()
+
+
+def test_a_write_beyond_the_limit_leaves_no_half_dataset(tmp_path: Path) -> None:
+    """For those who are not root: the kernel refuses files larger than 50 kB (EFBIG)."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
+        "sys.argv = ['genwright', 'data', 'prepare', 'uci-digits', '--to', 'out/digits'];"
+        "from flows.cli import main; main()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "File too large" in ran.stderr
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_sources_that_give_no_dataset(cli: "Command") -> None:
+    Path("empty").mkdir()
+    Path("one").mkdir()
+    Image.new("L", (8, 8)).save("one/a.png")
+    Path("broken").mkdir()
+    for at in range(40):
+        Path(f"broken/{at}.png").write_bytes(b"not a picture")
+    cli("data", "prepare", "empty", "--to", "out").refused(2, "empty", "no pictures")
+    cli("data", "prepare", "one", "--to", "out").refused(2, "one", "1 items", "32 or more")
+    cli("data", "prepare", "broken", "--to", "out").refused(2, "broken")
+    cli("data", "prepare", "nope", "--to", "out").refused(2, "nope", "uci-digits", "image folder")
+    cli("data", "prepare", "uci-digits", "--to", "one").refused(2, "one", "exists")
+    assert here() - {".genwright"} == {"broken", "empty", "one"}
+
+
+def test_data_that_is_not_there(cli: "Command") -> None:
+    Path("brief.yaml").write_text(GOOD)
+    cli("data", "show", "brief.yaml").refused(2, "data/none", "genwright data prepare")
+    Path("brief.yaml").write_text(GOOD.replace("none}", "none, repo: elsewhere}"))
+    cli("data", "show", "brief.yaml").refused(2, "elsewhere", "data.repo")
+    Path("brief.yaml").write_text(GOOD.replace("none}", "none, rev: v9}"))
+    cli("data", "show", "brief.yaml").refused(2, "'v9'", "data.rev")
+
+
+def test_a_revision_that_does_not_exist(cli: "Command", first: "First") -> None:
+    Path("brief.yaml").write_text(GOOD.replace("none}", f"digits, repo: {first.road.folder}, rev: v9}}"))
+    cli("data", "show", "brief.yaml").refused(2, "v9")
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "cut short", "missing"])
+def test_a_corrupt_shard_is_named(cli: "Command", first: "First", damage: str) -> None:
+    shutil.copytree(first.road.folder / "data", "data")
+    shard = next(Path("data/digits").glob("train-*0.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.unlink()  # a link to DVC's cache, perhaps
+    if damage != "missing":
+        shard.write_bytes(content if damage == "a flipped byte" else content[:-100])
+    Path("brief.yaml").write_text(GOOD.replace("none", "digits"))
+    cli("data", "show", "brief.yaml").refused(2, shard.name, "missing" if damage == "missing" else "corrupt")
+
+
+def test_producing_from_data_that_is_not_there(first: "First", tmp_path: Path) -> None:
+    brief = tmp_path / "brief.yaml"
+    brief.write_text(GOOD)
+    home = tmp_path / "home"
+    ran = first.road.cli("produce", str(brief), GENWRIGHT_HOME=str(home))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert "data/none" in ran.stderr
+    assert not (home / "work").exists()
+    assert not (home / "mlflow.db").exists()
+
+
+NOT_BUILT = {
+    "cifar10": "few_step",
+    "clips-video": "diffusion/",
+    "parts-denoise": "autoencoder/",
+    "product-photos-lora": "diffusion/",
+    "scans-likelihood": "flow/",
+    "sounds-audio": "gan/wavegan",
+    "support-replies-text": "autoregressive/",
+}
+
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_what_no_family_makes_yet_is_said_before_anything_is_fetched(cli: "Command", name: str) -> None:
+    cli("produce", REPO / "briefs" / f"{name}.yaml").refused(1, NOT_BUILT[name], "not built yet", "allowed: ", "override")
+    assert not Path(".genwright/data").exists()
+    assert not Path(".genwright/work").exists()
+
+
+@pytest.mark.parametrize("mode", ["lora", "finetune"])
+def test_a_mode_that_is_not_built_yet_is_said(cli: "Command", mode: str) -> None:
+    Path("brief.yaml").write_text(
+        PLANNED
+        + "pretrained: {model: 'models:/base@champion', family: diffusion, in_domain: true}\n"
+        + f"override: {{family: diffusion, variant: edm, mode: {mode}, delivery: many_step}}\n"
+    )
+    cli("produce", "brief.yaml").refused(1, mode, "not built yet", "scratch")
+
+
+@pytest.fixture
+def home(first: "First", tmp_path: Path) -> Path:
+    """A copy of the home that holds one produced champion."""
+    folder = tmp_path / "home"
+    for name in ("store", "mlflow.db"):
+        source = first.road.home / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, (folder.mkdir(exist_ok=True), folder / name)[1])
+    return folder
+
+
+COMMANDS = ["serve", "promote", "rollback", "history", "explain", "deploy", "reconcile"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_model_is_named_with_those_that_exist(cli: "Command", home: Path, command: str) -> None:
+    cli(command, "nope", GENWRIGHT_HOME=home).refused(2, "'nope'", "digits")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_model_where_there_is_none_yet(cli: "Command", empty_store: Path, command: str) -> None:
+    Path("home").mkdir()
+    shutil.copy(empty_store, "home/mlflow.db")
+    cli(command, "nope", GENWRIGHT_HOME="home").refused(2, "'nope'", "genwright produce")
+
+
+@pytest.mark.parametrize("reference", ["digits@nobody", "digits/9", "digits/x", "nope/1"])
+@pytest.mark.parametrize("command", ["serve", "explain", "deploy", "promote"])
+def test_an_unknown_version_is_named(cli: "Command", home: Path, command: str, reference: str) -> None:
+    cli(command, reference, GENWRIGHT_HOME=home).refused(2, reference.partition("@")[2] or reference.partition("/")[0])
+
+
+def test_there_is_nothing_to_roll_back_to(cli: "Command", home: Path) -> None:
+    cli("rollback", "digits", GENWRIGHT_HOME=home).refused(2, "digits", "--to")
+    cli("rollback", "digits", "--to", "7", GENWRIGHT_HOME=home).refused(2, "7")
+
+
+def test_stores_that_do_not_answer(cli: "Command", home: Path) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+    def deploy(to: str, **environment: str) -> "Said":
+        return cli("deploy", "digits", "--store", to, GENWRIGHT_HOME=home, **environment)
+
+    deploy("s3://bucket-x/models", AWS_EC2_METADATA_DISABLED="true").refused(1, "s3://bucket-x", "AWS_ACCESS_KEY_ID")
+    free = f"http://127.0.0.1:{_free_port()}"
+    deploy("s3://bucket-x", GENWRIGHT_S3_ENDPOINT=free, **keys).refused(1, "s3://bucket-x", free, "cannot be reached")
+    deploy("s3://").refused(2, "s3://", "bucket")
+    deploy("ftp://x").refused(2, "ftp://x", "s3://")
+    deploy("/proc/nowhere").refused(1, "/proc/nowhere")
+
+
+def test_a_registry_that_does_not_answer(cli: "Command") -> None:
+    address = f"http://127.0.0.1:{_free_port()}"
+    cli("history", "x", GENWRIGHT_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0").refused(1, address)
+    cli("history", "x", GENWRIGHT_TRACKING_URI="nonsense").refused(2, "'nonsense'", "sqlite:///")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_busy_port_is_named(cli: "Command", home: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = str(busy.getsockname()[1])
+        cli("serve", "digits", "--port", port, GENWRIGHT_HOME=home).refused(1, port, "taken", "--port")
+    cli("serve", "digits", "--host", "no.such.host.invalid", GENWRIGHT_HOME=home).refused(1, "no.such.host.invalid")
+
+
+def test_a_damaged_bundle_is_not_served(cli: "Command", home: Path) -> None:
+    (graph,) = (home / "store" / "bundles").glob("*/model.onnx")
+    graph.write_bytes(graph.read_bytes()[:-10])
+    said = cli("serve", "digits", "--port", "0", GENWRIGHT_HOME=home)
+    said.refused(1, "model.onnx")
+
+
+def test_ctrl_c_ends_a_server_quietly(first: "First", home: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "serve", "digits", "--port", "0"]
+    environment = first.road.variables(GENWRIGHT_HOME=str(home), PYTHONPATH=str(REPO))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        assert "serving digits v1" in server.stderr.readline()
+        assert server.stderr.readline().startswith("try: curl")
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
+    assert (server.returncode, out, err) == (0, "", "")
+
+
+def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
+    """The command waits for a named pipe as its brief."""
+    os.mkfifo(tmp_path / "brief.yaml")
+    command = [sys.executable, "-m", "flows.cli", "plan", str(tmp_path / "brief.yaml")]
+    with (
+        subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
+        (tmp_path / "brief.yaml").open("w"),  # returns when the command has opened it
+    ):
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "")
+    assert err == "genwright: interrupted; run the same command to go on\n"

@@ -1,0 +1,203 @@
+"""The commands as people and programs use them: tables for the first, one JSON document for the second."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from components.core.brief import read_brief
+from components.core.records import Bundle, Channel, Dataset, Decision, LedgerEntry
+from components.families import cards
+
+if TYPE_CHECKING:
+    from .conftest import Command, First
+
+REPO = Path(__file__).parents[2]
+BRIEFS = sorted((REPO / "briefs").glob("*.yaml"))
+KEYS = {"family", "variant", "mode", "delivery", "reasons", "rejected", "warnings", "estimate"}
+HEAVY = ("torch", "mlflow", "prefect", "numpy", "onnxruntime", "boto3", "dvc", "lightning", "sklearn", "matplotlib")
+
+
+def test_there_are_briefs() -> None:
+    assert len(BRIEFS) >= 10
+
+
+@pytest.mark.parametrize("path", BRIEFS, ids=lambda path: path.stem)
+def test_every_brief_is_planned_for_people_and_for_programs(cli: "Command", path: Path) -> None:
+    document = cli("plan", path, "--json").json()
+    assert set(document) >= KEYS
+    decision = Decision.model_validate(document)
+    assert decision.reasons
+    said = cli("plan", path)
+    assert said.code == 0
+    assert said.err == ""
+    assert f"{decision.family}/{decision.variant}" in said.out
+    assert all(word in said.out for word in ("Why", "Not chosen", "Estimate"))
+    assert all(warning.code in said.out for warning in decision.warnings)
+    assert max(map(len, said.out.splitlines())) <= 100
+
+
+def test_planning_leaves_nothing_behind(cli: "Command") -> None:
+    assert cli("plan", BRIEFS[0]).code == 0
+    assert [*Path().iterdir()] == []
+
+
+def test_families_are_listed_with_their_cards(cli: "Command") -> None:
+    listed = cli("families", "--json").json()
+    assert {f"{card['family']}/{card['variant']}" for card in listed} == set(cards())
+    assert len(listed) >= 3
+    table = cli("families").out
+    assert all(name in table for name in cards())
+    assert "…" not in table
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan", "--help"], ["plan", str(REPO / "briefs" / "digits.yaml")], ["families"]]
+)
+def test_quick_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"sys.stderr.write(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout
+    assert ran.stderr == ""
+
+
+def test_the_installed_command_answers(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("genwright"), "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    commands = [
+        "plan",
+        "families",
+        "produce",
+        "retrain",
+        "promote",
+        "rollback",
+        "reconcile",
+        "history",
+        "explain",
+        "deploy",
+        "serve",
+    ]
+    assert [name for name in commands if f" {name} " not in ran.stdout] == []
+
+
+def test_a_bare_command_shows_its_help(cli: "Command") -> None:
+    said = cli()
+    assert (said.code, said.err) == (2, "")
+    assert "Usage: genwright" in said.out
+
+
+def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> None:
+    said = cli("data", "prepare", "uci-digits", "--to", "data/digits", "--limit", "200")
+    assert said.code == 0
+    assert "200 items of 8x8x1" in said.out
+    Path("brief.yaml").write_text("name: d\nmodality: image\ndata: {path: data/digits}\ncompute: {device: cpu}\n")
+    dataset = Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json())
+    assert (dataset.count, dataset.shape, dataset.rev) == (200, (8, 8, 1), "workspace")
+    assert len(dataset.classes) == 10
+    shown = cli("data", "show", "brief.yaml")
+    assert (shown.code, shown.err) == (0, "")
+    assert dataset.md5 in shown.out
+    assert "200 image items of 8 px" in cli("plan", "brief.yaml").out
+    again = cli("data", "prepare", "uci-digits", "--to", "data/digits", "--limit", "200")
+    assert again.code == 0
+    assert Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json()) == dataset
+
+
+@pytest.fixture
+def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "Command") -> Path:
+    """A copy of the home that holds one produced champion, set as GENWRIGHT_HOME."""
+    shutil.copytree(first.road.home / "store", tmp_path / "home" / "store")
+    shutil.copy(first.road.home / "mlflow.db", tmp_path / "home" / "mlflow.db")
+    monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GENWRIGHT_ACTOR", "tester")
+    return tmp_path / "home"
+
+
+def test_a_release_explains_itself(cli: "Command", home: Path, first: "First") -> None:
+    bundle = Bundle.model_validate(cli("explain", "digits", "--json").json())
+    assert bundle.model == "digits"
+    assert bundle.lineage.brief_sha256 == read_brief(first.road.folder / "brief.yaml").digest()
+    said = cli("explain", "digits@champion")
+    assert (said.code, said.err) == (0, "")
+    for word in ("digits version 1", "champion", "vae/gaussian", bundle.lineage.run_id, "FD-local", "Gates: pass"):
+        assert word in said.out
+    assert cli("explain", "digits/1").out == said.out
+
+
+def test_the_ledger_is_told(cli: "Command", home: Path) -> None:
+    (entry,) = [LedgerEntry.model_validate(each) for each in cli("history", "digits", "--json").json()]
+    assert (entry.action, entry.to_version, entry.who) == ("promote", 1, "tester")
+    said = cli("history", "digits")
+    assert (said.code, said.err) == (0, "")
+    assert entry.to_bundle[:12] in said.out
+
+
+def test_a_promoted_release_is_promoted_again_without_effect(cli: "Command", home: Path) -> None:
+    before = cli("history", "digits", "--json").json()
+    outcome = cli("promote", "digits@champion", "--json").json()
+    assert (outcome["changed"], outcome["release"]["version"]) == (False, 1)
+    assert "reigns already" in cli("promote", "digits/1").out
+    assert cli("history", "digits", "--json").json() == before
+
+
+def test_reconcile_repairs_a_lost_channel_and_says_so(cli: "Command", home: Path) -> None:
+    assert cli("reconcile", "digits", "--json").json()["changed"] is False
+    (channel,) = (home / "store" / "channels").rglob("digits*")
+    saved = json.loads(channel.read_text())
+    channel.unlink()
+    outcome = cli("reconcile", "digits", "--json").json()
+    assert outcome["changed"] is True
+    assert json.loads(channel.read_text()) == saved
+    assert cli("reconcile", "digits").out.endswith(f"nothing changed, bundle {saved['bundle_sha256'][:12]}\n")
+
+
+def test_a_release_is_deployed_into_another_store(cli: "Command", home: Path) -> None:
+    channel = Channel.model_validate(cli("deploy", "digits", "--store", "other", "--json").json())
+    assert (channel.model, channel.version) == ("digits", 1)
+    assert Path(f"other/bundles/{channel.bundle_sha256}/model.onnx").is_file()
+    assert Channel.model_validate(cli("deploy", "digits", "--store", "other", "--json").json()) == channel
+    assert "channel digits names version 1" in cli("deploy", "digits", "--store", "other").out
+
+
+def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path) -> None:
+    """The second version is the first one's bundle under another name for its maker, registered by hand."""
+    from components.core.bundles import seal_bundle
+    from components.delivery.bundles import put_bundle
+    from flows import moves
+    from flows.place import Place
+
+    place = Place()
+    folder, bundle = moves.bundle_of(place.versions.resolve("digits"), place)
+    shutil.copytree(folder, "second")
+    refused = bundle.gates.model_copy(update={"verdict": "fail"})
+    seal_bundle(Path("second"), bundle.model_copy(update={"gates": refused}))
+    place.versions.register("digits", bundle=put_bundle(place.store, Path("second")), run_id=bundle.lineage.run_id)
+    place.versions.set_alias("digits", "candidate", 2)
+
+    cli("promote", "digits").refused(3, "digits version 2", "fail", "--force --why")
+    assert cli("explain", "digits", "--json").json() == bundle.model_dump(mode="json")
+    forced = cli("promote", "digits", "--force", "--why", "a test", "--json").json()
+    assert (forced["changed"], forced["release"]["version"], forced["entry"]["why"]) == (True, 2, "a test")
+    back = cli("rollback", "digits", "--why", "worse", "--json").json()
+    assert (back["changed"], back["release"]["version"], back["entry"]["action"]) == (True, 1, "rollback")
+    assert "digits version 2 reigns now" in cli("rollback", "digits", "--to", "2").out
+    told = cli("history", "digits", "--json").json()
+    assert [(entry["action"], entry["to_version"]) for entry in told] == [
+        ("promote", 1), ("promote", 2), ("rollback", 1), ("rollback", 2),
+    ]  # fmt: skip
