@@ -23,6 +23,7 @@ SHOWN = (
     "memorised",
     "confident_share",
     "confident_share_real",
+    "class_share_min",
     "latency_p95_ms",
     "throughput_per_s",
 )

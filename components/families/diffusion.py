@@ -31,7 +31,7 @@ class EDMConfig(FamilyConfig):
     ema_decay: float = 0.998
     width: int = Field(default=64, ge=32, multiple_of=32, description="channels at full resolution")
     widths: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="multiples of `width`, one for each halving")
-    blocks: int = Field(default=2, ge=1, description="residual blocks at each resolution")
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     attention: bool = Field(default=True, description="self-attention at the lowest resolution")
     dropout: float = Field(default=0.1, ge=0, lt=1)
     sigma_data: float = Field(default=0.5, gt=0)
