@@ -1,4 +1,4 @@
-"""How many CPU threads to train with: more are slower on a machine that others use, since each operation waits for the last one."""
+"""How many CPU threads to train with: on a machine that others use more are slower, since each operation waits for the last."""
 
 import os
 import time

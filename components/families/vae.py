@@ -25,12 +25,12 @@ from components.families.blocks import ResidualBlock, Upsample, group_norm, halv
 
 
 class VAEConfig(FamilyConfig):
-    lr_peak: float = 2e-3
-    batch_size: int = 128
+    lr_peak: float = 3e-3
+    batch_size: int = 64
     width: int = Field(
         default=32, ge=16, description="channels at full resolution; they double with each halving, up to four times"
     )
-    latent: int = Field(default=8, ge=2)
+    latent: int = Field(default=6, ge=2)
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     kl_warmup: float = Field(
         default=0.1, ge=0, le=1, description="share of the run over which the KL term grows to its full weight"
