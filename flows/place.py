@@ -3,10 +3,10 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from components.core.protocols import ObjectStore
 from flows.settings import Settings
 
 if TYPE_CHECKING:
+    from components.core.protocols import ObjectStore
     from components.delivery.channel import ChannelStore
     from components.registry.steps import Registry
     from components.registry.versions import Versions
@@ -19,7 +19,7 @@ class Place:
         self.settings = settings or Settings.load()
 
     @cached_property
-    def store(self) -> ObjectStore:
+    def store(self) -> "ObjectStore":
         from components.delivery.store import open_store
 
         return open_store(self.settings.store_uri, s3_endpoint=self.settings.s3_endpoint)

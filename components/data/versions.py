@@ -12,7 +12,6 @@ from components.core.errors import DataError, disk_error
 from components.core.records import Dataset
 from components.data.lockfiles import commit_of, find_root, folder_md5, git, recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
-from components.data.shards import check_sizes, verify
 from components.data.staging import staging
 
 WORKSPACE = "workspace"
@@ -95,6 +94,7 @@ def _from_work_tree(data: DataBrief, folder: Path, root: Path | None, *, cache: 
     from filelock import FileLock
 
     from components.data import repository
+    from components.data.shards import check_sizes, verify
 
     if root is None or recorded(root, folder) is None:
         manifest = verify(folder)  # says how to prepare one, where there is none
@@ -144,6 +144,8 @@ def _stored(
     """A folder in `cache`, named by its MD5. When it is not there, `bring` writes it as a new folder and returns the commit."""
     from filelock import FileLock
 
+    from components.data.shards import check_sizes
+
     store = cache / "datasets"
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -162,6 +164,8 @@ def _stored(
 
 def _checked(data: DataBrief, folder: Path, *, md5: str | None) -> str:
     """The MD5 of what was brought. Raises DataError when it is no prepared dataset, or not the one that is recorded."""
+    from components.data.shards import verify
+
     what = f"{data.path} of {data.repo} at {data.rev}"
     if not (folder / MANIFEST).is_file():
         raise DataError(f"{what}: not a prepared dataset, it has no {MANIFEST}", do="name a folder that genwright prepared")
