@@ -105,11 +105,14 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     """What stands already for this brief, found without Prefect. Refuses what cannot be produced before anything is fetched."""
     from components.core.brief import read_brief
     from components.core.errors import BriefError
+    from components.data.versions import check_named
     from flows import stages
 
     read = read_brief(brief)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
         stages.check_built(stages.plan(read, place)[1])
+    _ = place.settings.root
+    check_named(read.data)
     if not (place.settings.root / "work" / read.name).exists():
         return None
     run = stages.fetch(read, place)

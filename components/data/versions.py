@@ -77,6 +77,16 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Datas
     return _dataset(data, at, manifest, rev=rev, md5=known.md5 if known else "")
 
 
+def check_named(data: DataBrief, *, base: Path | None = None) -> None:
+    """Raises DataError at once when a dataset lies neither here nor in any record of DVC, so that `fetch` could only fail."""
+    if _is_url(data.repo):
+        return
+    place = (base or Path.cwd()).absolute()
+    folder, root = _located(data, place)
+    if _is_work_tree(data, folder, root, place) and not folder.exists() and (root is None or recorded(root, folder) is None):
+        read_manifest(folder)  # says how to prepare one
+
+
 def track(path: Path) -> None:
     """Put a prepared folder under DVC, and set DVC up with a local remote where there is none, without git if need be.
 

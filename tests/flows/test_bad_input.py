@@ -145,6 +145,7 @@ def test_a_full_disk_leaves_no_half_dataset(cli: "Command", small_disk: Path) ->
 
 
 def test_a_full_disk_for_the_home_is_told_before_anything_starts(cli: "Command", small_disk: Path) -> None:
+    assert cli("data", "prepare", "uci-digits", "--to", "data/none", "--limit", "60").code == 0
     Path("brief.yaml").write_text(PLANNED)
     cli("produce", "brief.yaml", GENWRIGHT_HOME=small_disk / "home").refused(1, str(small_disk), "disk is full", "MB")
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
@@ -214,16 +215,12 @@ def test_a_corrupt_shard_is_named(cli: "Command", first: "First", damage: str) -
     cli("data", "show", "brief.yaml").refused(2, shard.name, "missing" if damage == "missing" else "corrupt")
 
 
-def test_producing_from_data_that_is_not_there(first: "First", tmp_path: Path) -> None:
-    brief = tmp_path / "brief.yaml"
-    brief.write_text(GOOD)
-    home = tmp_path / "home"
-    ran = first.road.cli("produce", str(brief), GENWRIGHT_HOME=str(home))
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert len(ran.stderr.splitlines()) == 1, ran.stderr
-    assert "data/none" in ran.stderr
-    assert not (home / "work").exists()
-    assert not (home / "mlflow.db").exists()
+@pytest.mark.parametrize("command", ["produce", "retrain"])
+@pytest.mark.parametrize("brief", [GOOD, PLANNED])
+def test_producing_from_data_that_is_not_there_is_refused_at_once(cli: "Command", brief: str, command: str) -> None:
+    Path("brief.yaml").write_text(brief)
+    cli(command, "brief.yaml").refused(2, "data/none", "genwright data prepare")
+    assert [*Path(".genwright").rglob("*")] == []
 
 
 NOT_BUILT = {
