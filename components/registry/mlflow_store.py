@@ -69,8 +69,11 @@ def _make_sqlite(tracking_uri: str) -> None:
         new = path.with_name(f".{path.name}.new")
         new.unlink(missing_ok=True)
         # The root is that of MLflow's own "Default" experiment; without it that is ./mlruns in whatever folder we are in.
-        SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts")).engine.dispose()
-        new.replace(path)
+        try:
+            SqlAlchemyStore(f"sqlite:///{new}", str(path.parent / "artifacts")).engine.dispose()
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
 
 
 @contextmanager
