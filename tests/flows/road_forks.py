@@ -1,0 +1,147 @@
+"""Run by the fixture `forks`: imports what the stages need once, then does each job of standard input in a fork.
+
+A job: {"home", "brief", "kill", "look"}. It fetches, then runs the stages after training to the end; `kill` is the number
+(from 1) of the event before which it kills itself with SIGKILL; `look` only says what stands. Answers one line of JSON.
+
+Events are all that changes something for good: a file that appears under its name (by a rename), and each call of MLflow.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx  # noqa: F401 - loaded here, once
+import onnxruntime  # noqa: F401
+import onnxscript  # noqa: F401
+import torch  # noqa: F401
+
+import flows.proving  # noqa: F401
+from components.core.brief import Brief
+from components.core.errors import GenwrightError
+from components.registry.versions import Versions
+from flows import moves, stages
+from flows.place import Place
+from flows.settings import Settings
+
+stages.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
+CALLS = ("create_registered_model", "create_model_version", "set_registered_model_alias", "delete_registered_model_alias")
+
+
+class Events:
+    """Names of what happened, in order; kills this process before the n-th."""
+
+    def __init__(self, home: Path, kill: int | None) -> None:
+        self.home, self.kill, self.names, self.on = str(home), kill, [], False
+
+    def __call__(self, name: str) -> None:
+        if not self.on:
+            return
+        self.names.append(name)
+        if len(self.names) == self.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and str(arguments[1]).startswith(self.home):
+            parts = Path(str(arguments[1])).relative_to(self.home).parts
+            parts = ("RUN", *parts[3:]) if parts[0] == "work" else parts
+            self("/".join("SHA" if len(part) == 64 else part for part in parts))
+
+    def watch(self, client: Any) -> None:
+        for call in CALLS:
+            setattr(client, call, self._noting(call, getattr(client, call)))
+
+    def _noting(self, name: str, call: Any) -> Any:
+        def noted(*positional: Any, **named: Any) -> Any:
+            alias = f" {positional[1]}" if "alias" in name else ""
+            self(f"{name}{alias}")
+            return call(*positional, **named)
+
+        return noted
+
+
+def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
+    place = Place(Settings(home=Path(job["home"]), actor="fork"))
+    events.watch(place.versions._client)
+    run = stages.fetch(Brief.model_validate(job["brief"]), place)
+    trained = stages.train(run, place)
+    events.on = True
+    exported = stages.export(run, trained, place)
+    proof = stages.prove(run, trained, exported, place)
+    stored = stages.seal(run, trained, exported, proof, place)
+    release = stages.register(run, trained, stored, proof, place)
+    return stages.promote_if_proven(run, trained, stored, release, proof, place).model_dump(mode="json")
+
+
+def look(job: dict[str, Any]) -> dict[str, Any]:
+    """What stands: in a process of its own, because one that saw the store before would go on with the database it had open."""
+    place = Place(Settings(home=Path(job["home"]), actor="fork"))
+    releases = place.versions.releases("digits")
+    channel = place.channels.read("digits")
+    run = stages.fetch(Brief.model_validate(job["brief"]), place)
+    known = stages.standing(run, place)
+    for release in releases:
+        moves.bundle_of(release, place)  # raises unless every digest is right
+    return {
+        "releases": [release.model_dump(mode="json") for release in releases],
+        "entries": [entry.model_dump(mode="json") for entry in place.registry.ledger.entries("digits")],
+        "channel": channel and channel[0].model_dump(mode="json"),
+        "bundles": sorted({key.split("/")[1] for key in place.store.list("bundles/")}),
+        "standing": known and known.release.model_dump(mode="json"),
+    }
+
+
+def child(job: dict[str, Any], writer: int) -> int:
+    events = Events(Path(job["home"]), job["kill"])
+    sys.addaudithook(events.audit)
+    try:
+        told = look(job) if job["look"] else {"produced": produce(job, events), "events": events.names}
+    except GenwrightError as error:
+        told, code = {"error": str(error)}, error.exit_code
+    else:
+        code = 0
+    with os.fdopen(writer, "w") as pipe:
+        json.dump(told, pipe)
+    return code
+
+
+def fork(job: dict[str, Any]) -> dict[str, Any]:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        try:
+            os._exit(child(job, writer))
+        except BaseException as error:  # noqa: BLE001
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(70)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        told = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"code": code, **(json.loads(told) if told else {})}
+
+
+def warm(database: str) -> None:
+    """What every fork would otherwise load again: MLflow's store, and all that an export pulls in."""
+    from components.core.records import DataSpec
+    from components.export.graph import export_graph
+    from components.families import find
+
+    Versions(f"sqlite:///{database}").models()
+    family = find("vae", "gaussian").build({"width": 16, "latent": 4, "blocks": 1}, DataSpec(channels=1, height=8, width=8))
+    with tempfile.TemporaryDirectory() as folder:
+        export_graph(family.eval(), Path(folder) / "model.onnx")
+
+
+def main() -> None:
+    warm(sys.argv[1])
+    for line in sys.stdin:
+        print(json.dumps(fork(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

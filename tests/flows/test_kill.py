@@ -1,0 +1,112 @@
+"""kill -9 between any two steps after training, then the same again: one version, one entry, nothing half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import stages
+
+# All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
+EXPORTING = ("RUN/export/model.onnx", "RUN/exported.json")
+PROVING = (
+    "RUN/proof/samples.png", "RUN/proof/card.html", "RUN/proof/scorecard.json", "RUN/proof/gates.json", "RUN/proof.json",
+)  # fmt: skip
+RELEASING = (
+    "RUN/bundle/bundle.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png", "store/bundles/SHA/bundle.json",
+    "RUN/stored.json", "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
+    "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",
+    "store/channels/digits.json", "RUN/produced.json",
+)  # fmt: skip
+
+
+class Forks:
+    """Runs the stages after training in processes that may be killed, each forked from one that has imported everything."""
+
+    def __init__(self, database: Path) -> None:
+        command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "road_forks.py"), str(database)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+
+    def run(self, road: Any, *, kill: int | None = None, look: bool = False) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        job = {"home": str(road.home), "brief": road.brief().model_dump(mode="json"), "kill": kill, "look": look}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return told
+
+    def close(self) -> None:
+        self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def forks(first: Any) -> Iterator[Forks]:
+    forks = Forks(first.road.home / "mlflow.db")
+    yield forks
+    forks.close()
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A road whose brief is trained and no more, with copies of its home: after training, after the export, after the proof."""
+
+    road: Any
+    events: tuple[str, ...]
+
+    def restore(self, name: str) -> None:
+        shutil.rmtree(self.road.home)
+        shutil.copytree(self.road.folder / name, self.road.home)
+
+
+@pytest.fixture(scope="module")
+def killed(first: Any, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    road = first.road.beside(tmp_path_factory.mktemp("killed") / "road")
+    place = road.place()
+    stages.train(stages.fetch(road.brief(), place), place)
+    shutil.copytree(road.home, road.folder / "trained")
+    for name, done in (("exported", EXPORTING), ("proved", PROVING)):  # killed before what follows
+        assert forks.run(road, kill=len(done) + 1) == {"code": -signal.SIGKILL}
+        shutil.copytree(road.home, road.folder / name)
+    told = forks.run(road)
+    assert told["code"] == 0, told
+    return Killed(road, tuple(told["events"]))
+
+
+def test_the_points_to_be_killed_at_are_all_there_are(killed: Killed) -> None:
+    assert killed.events == RELEASING
+
+
+POINTS = [
+    pytest.param(home, number, id=f"before {name}")
+    for home, names in (("trained", EXPORTING), ("exported", PROVING), ("proved", RELEASING))
+    for number, name in enumerate(names, 1)
+]
+
+
+@pytest.mark.parametrize(("home", "kill"), POINTS)
+def test_the_same_again_finishes_what_a_kill_left(killed: Killed, forks: Forks, home: str, kill: int) -> None:
+    killed.restore(home)
+    road = killed.road
+    assert forks.run(road, kill=kill) == {"code": -signal.SIGKILL}
+    told = forks.run(road)
+    assert told["code"] == 0, told
+    assert told["produced"]["promoted"]
+    stands = forks.run(road, look=True)
+    (release,), (entry,) = stands["releases"], stands["entries"]
+    assert (release["version"], release["aliases"]) == (1, ["champion"])
+    assert (entry["sequence"], entry["to_version"], entry["to_bundle"]) == (1, 1, release["bundle_sha256"])
+    channel = {"model": "digits", "version": 1, "bundle_sha256": release["bundle_sha256"], "sequence": 1}
+    assert stands["channel"] == channel
+    assert stands["bundles"] == [release["bundle_sha256"]]
+    assert stands["standing"] == release  # once more, and nothing would be done
