@@ -27,6 +27,10 @@ def prepare(root: Path) -> None:
         "OMP_WAIT_POLICY": "PASSIVE",  # not Prefect's, but before anything imports torch too: threads that spin starve the rest
     }
     if not has_server():
+        from flows import orphans
+
+        orphans.end_orphans()
+        orphans.own()
         defaults |= {"PREFECT_HOME": str(root / "prefect"), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

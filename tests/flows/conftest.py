@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,9 @@ class First:
 
 
 @pytest.fixture(scope="session")
-def first(raw_road: Road) -> Iterator[First]:
+def first(raw_road: Road, empty_store: Path) -> First:
     """A real `genwright produce` in a new home, to its end."""
-    from components.registry.mlflow_store import connect
-
-    connect(f"sqlite:///{raw_road.folder / 'empty.db'}")
+    shutil.copy(empty_store, raw_road.folder / "empty.db")
     ran = raw_road.cli("produce", str(raw_road.write(raw_road.brief())))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return First(raw_road, ran)

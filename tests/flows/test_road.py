@@ -1,0 +1,226 @@
+"""The whole road on real digits: what a production leaves, what makes it train again, and what the gates and people may do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.bundles import read_bundle
+from components.core.errors import GateRefused
+from components.core.files import sha256_of
+from components.core.records import Scorecard
+from components.registry.mlflow_store import connect
+from flows import moves, runs, stages
+from flows.runs import Exported, Produced, Proof, Run, Trained
+
+BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
+IMPOSSIBLE = {"coverage_min": 1.0, "recall_min": 1.0}
+
+
+def produce(road: Any, brief: Any) -> Produced:
+    """The stages of flows/produce.py in this process; a standing production is returned as it is."""
+    place = road.place()
+    run = stages.fetch(brief, place)
+    if known := stages.standing(run, place):
+        return known
+    trained = stages.train(run, place)
+    exported = stages.export(run, trained, place)
+    proof = stages.prove(run, trained, exported, place)
+    stored = stages.seal(run, trained, exported, proof, place)
+    release = stages.register(run, trained, stored, proof, place)
+    return stages.promote_if_proven(run, trained, stored, release, proof, place)
+
+
+def test_a_production_says_what_it_did_and_nothing_else(first: Any) -> None:
+    said = first.ran.stdout + first.ran.stderr
+    assert not [word for word in BAD if word in said], said
+    for part in ("vae/gaussian", "Data", "Training", "Export", "Scorecard", "Gates", "promoted", "Bundle", "genwright serve"):
+        assert part in first.ran.stdout, part
+    assert Path.cwd().joinpath("mlruns").exists() is False
+    assert sorted(path.name for path in first.road.folder.iterdir()) == ["brief.yaml", "data", "empty.db", "home"]
+
+
+def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> None:
+    run = Run.read(first.folder / "run.json")
+    trained = Trained.read(first.folder / "trained.json")
+    exported = Exported.read(first.folder / "exported.json")
+    proof = Proof.read(first.folder / "proof.json")
+    produced = Produced.read(first.folder / "produced.json")
+    assert produced.run_key == run.key
+    assert produced.promoted
+    assert trained.checkpoint.dataset_md5 == run.dataset.md5
+    assert trained.checkpoint.run_id == trained.run_id == produced.release.run_id
+    assert max(exported.parity.values()) < 1e-4
+    assert set(exported.parity) == {1, 2, 7, 32}
+    bundle = produced.bundle.bundle
+    assert bundle.lineage.checkpoint_sha256 == trained.checkpoint.sha256
+    assert (bundle.lineage.run_id, bundle.lineage.brief_sha256) == (trained.run_id, run.brief.digest())
+    assert (bundle.scorecard, bundle.gates) == (proof.scorecard, proof.gates)
+
+
+def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
+    road = first.road
+    produced = Produced.read(first.folder / "produced.json")
+    folder, bundle = moves.bundle_of(road.place().versions.resolve("digits"), road.place())
+    assert read_bundle(folder, sha256=produced.bundle.sha256) == bundle
+    assert bundle.scorecard.subject == f"onnx:{sha256_of(folder / 'model.onnx')}"
+    assert all(metric.low <= metric.high for metric in bundle.scorecard.metrics.values())
+
+
+def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
+    run_id = Trained.read(first.folder / "trained.json").run_id
+    client = connect(first.road.place().settings.mlflow_uri)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert {"family", "variant", "seed"} <= set(run.data.params)
+    logged = set(run.data.metrics)
+    assert {"train/quality", "train/lr", "proof/fd", "proof/coverage"} <= logged
+    assert any(name.startswith("train/loss_") for name in logged)
+    assert any(name.startswith("system/") for name in logged)
+    assert "run.json" in {each.path for each in client.list_artifacts(run_id)}
+    assert len(client.list_artifacts(run_id, "samples")) >= 2
+    proof = {each.path for each in client.list_artifacts(run_id, "proof")}
+    assert {"proof/card.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
+
+
+def test_the_first_version_reigns_in_registry_ledger_and_channel(first: Any) -> None:
+    place = first.road.place()
+    (release,) = place.versions.releases("digits")
+    assert (release.version, release.aliases) == (1, ("champion",))
+    (entry,) = place.registry.ledger.entries("digits")
+    assert (entry.action, entry.from_version, entry.to_version, entry.who) == ("promote", None, 1, "tester")
+    channel, _ = place.channels.read("digits") or (None, "")
+    assert channel is not None
+    assert (channel.version, channel.bundle_sha256, channel.sequence) == (1, release.bundle_sha256, 1)
+
+
+def test_unchanged_nothing_is_trained_and_it_says_why(first: Any) -> None:
+    before = _trainings(first.road, "digits")
+    for command in ("produce", "retrain"):
+        ran = first.road.cli(command, "brief.yaml")
+        assert ran.returncode == 0, ran.stderr
+        assert "nothing to do: the brief, the data" in ran.stdout
+        assert "digits version 1, which reigns as champion" in ran.stdout
+        assert not ran.stderr
+    assert _trainings(first.road, "digits") == before == 1
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A second road: version 1, then a changed seed (2), changed data whose gates refuse it (3), a changed package (4)."""
+
+    road: Any
+    made: dict[str, Produced]
+    trainings: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    from components.data.prepare import prepare
+    from components.data.versions import track
+
+    road = first.road.beside(tmp_path_factory.mktemp("grown") / "road")
+    brief = road.brief(name="grown")
+    impossible = road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
+    made, trainings = {}, {}
+
+    def note(name: str, produced: Produced) -> None:
+        made[name], trainings[name] = produced, _trainings(road, "grown")
+
+    note("first", produce(road, brief))
+    note("seed", produce(road, road.brief(name="grown", seed=1)))
+    moves.rollback("grown", road.place(), why="by the test")
+    note("rolled back", produce(road, road.brief(name="grown", seed=1)))
+    data = road.folder / "data" / "digits"
+    prepare("uci-digits", data, seed=5, cache=road.home / "data")
+    track(data)
+    note("data", produce(road, impossible))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "package_version", lambda: f"{runs.package_version()}.post1")
+        note("package", produce(road, impossible))
+    return Grown(road, made, trainings)
+
+
+def _trainings(road: Any, model: str) -> int:
+    client = connect(road.place().settings.mlflow_uri)
+    return len(client.search_runs([client.get_experiment_by_name(model).experiment_id]))
+
+
+def test_a_changed_brief_data_or_package_trains_again(grown: Grown) -> None:
+    assert grown.trainings == {"first": 1, "seed": 2, "rolled back": 2, "data": 3, "package": 4}
+    assert {name: each.release.version for name, each in grown.made.items()} == {
+        "first": 1, "seed": 2, "rolled back": 2, "data": 3, "package": 4,
+    }  # fmt: skip
+
+
+def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Grown) -> None:
+    one, two = grown.made["first"], grown.made["seed"]
+    assert two.promoted
+    assert two.gates.champion == one.bundle.sha256
+    assert two.bundle.bundle.scorecard.metrics["fd_ratio"].n >= 2000
+    assert "fd_ratio_max" in {gate.gate for gate in two.gates.gates}
+    beside = Scorecard.model_validate(Proof.read(_folder(grown, "seed") / "proof.json").champion)
+    assert beside.subject == one.bundle.bundle.scorecard.subject
+    assert beside.protocol == two.bundle.bundle.scorecard.protocol
+
+
+def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -> None:
+    assert "champion" not in grown.made["rolled back"].release.aliases
+    entries = grown.road.place().registry.ledger.entries("grown")
+    assert [(each.action, each.to_version) for each in entries[:3]] == [("promote", 1), ("promote", 2), ("rollback", 1)]
+    run = Run.read(_folder(grown, "seed") / "run.json")
+    assert "is not the champion" in stages.nothing_to_do(run, grown.made["rolled back"])
+
+
+def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) -> None:
+    road = grown.road
+    refused = grown.made["data"]
+    assert not refused.promoted
+    with pytest.raises(GateRefused, match=r"grown version 3 stays a candidate: .*coverage_min fail"):
+        stages.refuse_unless_passed(refused)
+    place = road.place()
+    aliases = {alias: each.version for each in place.versions.releases("grown") for alias in each.aliases}
+    assert aliases == {"champion": 1, "candidate": 4}
+    assert place.channels.read("grown")[0].version == 1
+    ran = road.cli("promote", "grown/3")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith("genwright: grown version 3: its gates say fail")
+    assert len(ran.stderr.splitlines()) == 1
+    assert road.cli("promote", "grown/3", "--force").returncode == 2
+    assert place.versions.resolve("grown").version == 1
+    ran = road.cli("promote", "grown/3", "--force", "--why", "the test wants it")
+    assert ran.returncode == 0, ran.stderr
+    entry = place.registry.ledger.last("grown")
+    assert entry is not None
+    assert (entry.to_version, entry.from_version, entry.why) == (3, 1, "the test wants it")
+    assert entry.evidence["forced"] is True
+    assert place.channels.read("grown")[0].version == 3
+    ran = road.cli("rollback", "grown")
+    assert ran.returncode == 0, ran.stderr
+    assert place.versions.resolve("grown").version == 1
+
+
+def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
+    brief = grown.road.brief(name="grown")
+    impossible = grown.road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
+    ran = grown.road.cli("produce", str(grown.road.write(impossible)))
+    assert ran.returncode == 3, ran.stdout + ran.stderr
+    assert "nothing to do" in ran.stdout
+    assert len(ran.stderr.splitlines()) == 1
+    assert "stays a candidate" in ran.stderr
+
+
+def test_what_was_refused_beside_another_champion_is_proved_anew_without_training(grown: Grown) -> None:
+    road = grown.road
+    place = road.place()
+    moves.promote("grown/2", place, why="by the test", force=True)
+    again = produce(road, Run.read(_folder(grown, "data") / "run.json").brief)
+    assert again.gates.champion == grown.made["seed"].bundle.sha256
+    assert again.release.version > 4
+    assert again.release.run_id == grown.made["data"].release.run_id
+    assert _trainings(road, "grown") == 4
+
+
+def _folder(grown: Grown, name: str) -> Path:
+    return Path(grown.made[name].page).parents[1]
