@@ -169,7 +169,7 @@ def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
     return TrainPlan(
         family=run.decision.family,
         variant=run.decision.variant,
-        config=brief.override.config if brief.override else {},
+        config=dict(sorted(brief.override.config.items())) if brief.override else {},  # the order in the YAML says nothing
         spec=DataSpec(
             channels=channels,
             height=height,

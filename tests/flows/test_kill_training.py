@@ -1,0 +1,145 @@
+"""Training that is killed, in its worker or in the process that waits for it; training that diverges; two at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from components.registry.mlflow_store import connect
+from components.training.state import load_state
+from flows import stages
+from flows.lease import lease
+from flows.stages import Tracked
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+class Started:
+    """`genwright produce` on its way, in a process that may be killed."""
+
+    def __init__(self, road: Any, brief: Path) -> None:
+        self.road = road
+        self.log = brief.with_suffix(f".{time.monotonic_ns()}.log")
+        with self.log.open("wb") as output:
+            command = [sys.executable, "-m", "flows.cli", "produce", str(brief)]
+            self.process = subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=output, stderr=output)
+
+    def worker(self) -> psutil.Process:
+        """The worker, once there is one."""
+        found: list[psutil.Process] = []
+
+        def look() -> bool:
+            found[:] = [each for each in self._children() if "flows.worker" in each.cmdline()]
+            return bool(found)
+
+        self.until(look)
+        return found[0]
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+
+    def until(self, true: Callable[[], bool], *, limit_s: float = 200) -> None:
+        until = time.monotonic() + limit_s
+        while not true():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.05)
+
+    def said(self) -> list[str]:
+        """Its last words: what stands after the report on the decision and the progress of training."""
+        return [line for line in self.log.read_text().splitlines() if line.startswith("genwright:")]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def wait_gone(process: psutil.Process) -> None:
+    try:
+        process.wait(60)
+    except psutil.NoSuchProcess:
+        return
+
+
+def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -> None:
+    road = first.road.beside(tmp_path / "road")
+    brief = road.brief(compute={"minutes": 0.3, "device": "cpu"})
+    path, place = road.write(brief), road.place()
+    run = stages.fetch(brief, place)
+    folder = stages.folder_of(run, place)
+    client = connect(place.settings.mlflow_uri)
+
+    # The parent is killed: the worker notices, saves its state and ends.
+    started = Started(road, path)
+    worker = started.worker()
+    started.until((folder / "train" / "best" / "checkpoint.json").exists)
+    os.kill(started.process.pid, signal.SIGKILL)
+    started.process.wait()
+    wait_gone(worker)
+    state = load_state(folder / "train" / "state.safetensors")
+    assert state is not None
+    assert state["run"]["step"] > 0
+    run_id = Tracked.read(folder / "tracked.json").run_id
+    assert client.get_run(run_id).info.status == "FAILED"
+
+    # The worker is killed, as the kernel does when memory runs out: one line, exit code 1, the run has ended.
+    started = Started(road, path)
+    started.worker().kill()
+    assert started.process.wait(120) == 1
+    assert started.said() == [
+        "genwright: training was killed (SIGKILL), most likely for memory; lower override.config.batch_size, "
+        "or run it again to go on"
+    ]
+    assert "Traceback" not in started.log.read_text()
+    assert client.get_run(run_id).info.status == "FAILED"
+    # Prefect's temporary server of the killed parent was ended by the run after it.
+    assert not [each for each in psutil.process_iter() if str(road.home / "prefect") in _environment(each).values()]
+
+    # The same again goes on where the saved state was, in the same MLflow run, to its end.
+    trained = stages.train(stages.fetch(brief, place), place)
+    assert trained.run_id == run_id
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert trained.checkpoint.steps_total > state["run"]["step"]
+    assert trained.checkpoint.train_s < 0.3 * 60 * 1.5
+    seconds = [(each.step, each.value) for each in client.get_metric_history(run_id, "train/seconds")]
+    assert sorted(seconds) == sorted(dict(seconds).items())  # every step once
+    assert min(value for step, value in seconds if step > state["run"]["step"]) > state["run"]["spent_s"]
+
+
+def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -> None:
+    road = first.road.beside(tmp_path / "road")
+    override = {**road.brief().override.model_dump(exclude_unset=True)}
+    override["config"] = {**override["config"], "lr_peak": 1e9, "clip_norm": None}
+    path = road.write(road.brief(override=override, compute={"minutes": 0.2, "device": "cpu"}))
+    ran = road.cli("produce", str(path))
+    assert ran.returncode == 1, ran.stderr
+    (line,) = [line for line in ran.stderr.splitlines() if not line.startswith("  step")]
+    assert "not finite" in line or "the loss of" in line
+    assert "lower override.config.lr_peak" in line
+    client = connect(road.place().settings.mlflow_uri)
+    (tracked,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert tracked.info.status == "FAILED"
+    assert not (road.home / "store").exists()
+
+
+def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: Any, tmp_path: Path) -> None:
+    road = first.road.beside(tmp_path / "road")
+    place = road.place()
+    with lease(stages.fetch(road.brief(), place), place):
+        ran = road.cli("produce", str(road.write(road.brief())))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == ("genwright: digits: another production of it is running; wait for it, then run the command again\n")
+    assert not list((road.home / "work" / "digits").glob("*/trained.json"))
