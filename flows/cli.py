@@ -35,10 +35,10 @@ Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
     from components.core.brief import read_brief
-    from flows import stages
+    from flows import deciding
     from flows.place import Place
 
-    facts, decision = stages.plan(read_brief(brief), Place())
+    facts, decision = deciding.plan(read_brief(brief), Place())
     if as_json:
         _print_json(decision.model_dump(mode="json"))
         return
@@ -79,7 +79,7 @@ def families(as_json: AsJson = False) -> None:
 @app.command()
 def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     """Take a brief down the whole road: data, training, proof, export, registry, promotion."""
-    from flows import embedded, stages
+    from flows import embedded, standing
     from flows.place import Place
 
     place = Place()
@@ -98,7 +98,7 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
                 console().print(line, soft_wrap=True)
     if as_json:
         _print_json(produced.model_dump(mode="json"))
-    stages.refuse_unless_passed(produced)
+    standing.refuse_unless_passed(produced)
 
 
 def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
@@ -106,18 +106,18 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     from components.core.brief import read_brief
     from components.core.errors import BriefError
     from components.data.versions import check_named
-    from flows import stages
+    from flows import deciding, stages, standing
 
     read = read_brief(brief)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        stages.check_built(stages.plan(read, place)[1])
+        deciding.check_built(deciding.plan(read, place)[1])
     _ = place.settings.root
     check_named(read.data)
     if not (place.settings.root / "work" / read.name).exists():
         return None
     run = stages.fetch(read, place)
-    known = stages.standing(run, place)
-    return (known, stages.nothing_to_do(run, known)) if known else None
+    known = standing.standing(run, place)
+    return (known, standing.nothing_to_do(run, known)) if known else None
 
 
 @app.command()

@@ -6,7 +6,7 @@ from components.core.errors import GateRefused
 from components.core.records import Bundle, Channel, Release
 from components.registry.steps import Outcome
 from flows.place import Place
-from flows.stages import evidence
+from flows.runs import evidence
 
 
 def bundle_of(release: Release, place: Place) -> tuple[Path, Bundle]:

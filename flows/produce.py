@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from components.core.brief import read_brief
 from components.core.errors import Conflict, RegistryError, StorageError
 from components.core.records import Release, StoredBundle
-from flows import stages
+from flows import stages, standing
 from flows.lease import lease
 from flows.place import Place
 from flows.retries import passing
@@ -81,7 +81,7 @@ def produce(brief: str, show: bool = False) -> Produced:
         release = register(run, trained, stored, proof)
         produced: Produced = promote(run, trained, stored, release, proof)
     say.produced(produced)
-    stages.refuse_unless_passed(produced)
+    standing.refuse_unless_passed(produced)
     return produced
 
 
@@ -89,8 +89,8 @@ def produce(brief: str, show: bool = False) -> Produced:
 def retrain(brief: str) -> str:
     """Produce again when the data, the brief or genwright has changed since; else do nothing. Returns what was done, and why."""
     run = fetch(brief)
-    known = stages.standing(run, Place())
+    known = standing.standing(run, Place())
     if known is not None:
-        return stages.nothing_to_do(run, known)
+        return standing.nothing_to_do(run, known)
     produced = produce(brief)
     return f"{produced.release.model} version {produced.release.version} was produced and promoted"

@@ -1,13 +1,16 @@
 """Puts a proof together: the exported graph, the champion's graph, the scorecard, the gates and the page."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from components.core.files import write_whole
 from components.core.grid import grid_png
-from components.core.records import Release
+from components.core.protocols import ImageSplit
+from components.core.records import Bundle, Dataset, GateReport, Release, Scorecard
 from components.core.session import GraphSampler
+from components.data.joined import JoinedSplit
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.gates import gate
@@ -20,66 +23,73 @@ from components.registry.tracking import MlflowTracker
 from components.training.trainer import restore
 from flows.place import Place
 from flows.runs import Exported, Proof, Run, Trained
-from flows.stages import GRID, LOOKS, REFERENCE, SAMPLES, held_out, load_extractor, open_graph
+from flows.training import load_extractor
 
+REFERENCE = ("validation", "test")  # what a proof compares with: nothing here was trained on
+SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
+LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
+GRID = 64
 BATCH = 50  # of every run while scoring
 
 
 def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Release | None, place: Place, folder: Path) -> Proof:
     """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
-    conditional = trained.checkpoint.spec.conditional
-    sampler = _graph(trained, exported, batch=BATCH, device=run.facts.device)
-    candidate = Contender(sampler, conditional=conditional, timed=_graph(trained, exported, batch=1, device=run.facts.device))
+    device, conditional = run.facts.device, trained.checkpoint.spec.conditional
+    candidate = Contender(
+        _graph(trained, exported, batch=BATCH, device=device),
+        conditional=conditional,
+        timed=_graph(trained, exported, batch=1, device=device),
+    )
     rival = _rival(run, champion, place)
-    extractor = load_extractor(run.dataset, place)
-    train, reference = open_split(run.dataset.path, "train"), held_out(run.dataset)
-    samples = SAMPLES[run.decision.delivery]
-    gates = run.brief.gates
-    if rival is None:
-        card, other = (
-            score(
-                sampler,
-                dataset=run.dataset,
-                train=train,
-                reference=reference,
-                extractor=extractor,
-                seed=run.brief.seed,
-                samples=samples,
-                reference_split="+".join(REFERENCE),
-                conditional=conditional,
-                timed=candidate.timed,
-                device=run.facts.device,
-            ),
-            None,
-        )
-    else:
-        pair = score_pair(
-            candidate,
-            rival,
-            dataset=run.dataset,
-            train=train,
-            reference=reference,
-            extractor=extractor,
-            fd_ratio_max=gates.fd_ratio_max,
-            seed=run.brief.seed,
-            samples=samples,
-            looks=LOOKS[run.decision.delivery],
-            reference_split="+".join(REFERENCE),
-            device=run.facts.device,
-        )
-        card, other = pair.candidate, pair.champion
+    card, other = _scored(run, candidate, rival, place)
     report = gate(
         card,
         champion=other,
-        gates=gates,
+        gates=run.brief.gates,
         latency_ms=run.brief.serving.latency_ms,
         champion_bundle=champion.bundle_sha256 if champion and rival else None,
     )
     report = report.model_copy(update={"champion": champion.bundle_sha256 if champion else None})
-    seeds = [*range(GRID)]
-    shown = sampler(seeds, balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if conditional else None)
+    page, picture = _draw(run, trained, candidate, card, other, report, folder / "proof")
+    proof = Proof(scorecard=card, champion=other, gates=report, page=str(page), samples=str(picture))
+    _log(proof, trained, place, folder)
+    return proof
+
+
+def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Place) -> tuple[Scorecard, Scorecard | None]:
+    """The scorecard of the candidate, and that of the champion measured beside it."""
+    protocol: dict[str, Any] = {
+        "dataset": run.dataset,
+        "train": open_split(run.dataset.path, "train"),
+        "reference": held_out(run.dataset),
+        "extractor": load_extractor(run.dataset, place),
+        "seed": run.brief.seed,
+        "samples": SAMPLES[run.decision.delivery],
+        "reference_split": "+".join(REFERENCE),
+        "device": run.facts.device,
+    }
+    if rival is None:
+        alone = score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol)
+        return alone, None
+    pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=LOOKS[run.decision.delivery], **protocol)
+    return pair.candidate, pair.champion
+
+
+def _draw(
+    run: Run,
+    trained: Trained,
+    candidate: Contender,
+    card: Scorecard,
+    other: Scorecard | None,
+    report: GateReport,
+    folder: Path,
+) -> tuple[Path, Path]:
+    """The page and the sample grid."""
+    labels = balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    shown = candidate.sampler([*range(GRID)], labels)
+    train = open_split(run.dataset.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
-    page, picture = folder / "proof" / "card.html", folder / "proof" / "samples.png"
+    page, picture = folder / "card.html", folder / "samples.png"
     write_whole(picture, grid_png(shown))
     write_page(
         page,
@@ -98,9 +108,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
             "brief": run.brief.digest(),
         },
     )
-    proof = Proof(scorecard=card, champion=other, gates=report, page=str(page), samples=str(picture))
-    _log(proof, trained, place, folder)
-    return proof
+    return page, picture
 
 
 def _graph(trained: Trained, exported: Exported, *, batch: int, device: str) -> GraphSampler:
@@ -136,3 +144,15 @@ def _log(proof: Proof, trained: Trained, place: Place, folder: Path) -> None:
     proof.scorecard.write(folder / "proof" / "scorecard.json")
     proof.gates.write(folder / "proof" / "gates.json")
     tracker.artifact(folder / "proof", "proof")
+
+
+def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
+    """The graph of a bundle as a sampler."""
+    return GraphSampler(
+        folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=batch, device=device
+    )
+
+
+def held_out(dataset: Dataset) -> ImageSplit:
+    """The images that were not trained on."""
+    return JoinedSplit([open_split(dataset.path, "validation"), open_split(dataset.path, "test")])

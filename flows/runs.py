@@ -3,10 +3,12 @@
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.core.brief import Brief
 from components.core.record import Record
 from components.core.records import (
+    Bundle,
     Checkpoint,
     Dataset,
     Decision,
@@ -17,6 +19,9 @@ from components.core.records import (
     Scorecard,
     StoredBundle,
 )
+
+if TYPE_CHECKING:
+    from flows.place import Place
 
 
 class Run(Record):
@@ -85,3 +90,17 @@ def package_version() -> str:
 
 def produced_path(folder: Path) -> Path:
     return folder / "produced.json"
+
+
+def folder_of(run: Run, place: "Place") -> Path:
+    """Where everything of a run stands."""
+    return place.settings.work(run.brief.name, run.key)
+
+
+def evidence(bundle: Bundle) -> dict[str, Any]:
+    """What the ledger keeps of a proof."""
+    metrics = bundle.scorecard.metrics
+    shown: dict[str, Any] = {
+        name: metrics[name].model_dump(include={"value", "low", "high", "n"}) for name in ("fd", "fd_ratio") if name in metrics
+    }
+    return {"verdict": bundle.gates.verdict, "beside": bundle.gates.champion, "scorecard": bundle.scorecard.digest(), **shown}

@@ -23,11 +23,11 @@ import flows.proving  # noqa: F401
 from components.core.brief import Brief
 from components.core.errors import GenwrightError
 from components.registry.versions import Versions
-from flows import moves, stages
+from flows import moves, proving, stages, standing
 from flows.place import Place
 from flows.settings import Settings
 
-stages.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
+proving.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
 CALLS = ("create_registered_model", "create_model_version", "set_registered_model_alias", "delete_registered_model_alias")
 
 
@@ -82,7 +82,7 @@ def look(job: dict[str, Any]) -> dict[str, Any]:
     releases = place.versions.releases("digits")
     channel = place.channels.read("digits")
     run = stages.fetch(Brief.model_validate(job["brief"]), place)
-    known = stages.standing(run, place)
+    known = standing.standing(run, place)
     for release in releases:
         moves.bundle_of(release, place)  # raises unless every digest is right
     return {

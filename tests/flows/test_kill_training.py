@@ -16,7 +16,7 @@ from components.registry.mlflow_store import connect
 from components.training.state import load_state
 from flows import stages
 from flows.lease import lease
-from flows.stages import Tracked
+from flows.training import Tracked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

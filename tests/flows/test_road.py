@@ -11,7 +11,7 @@ from components.core.errors import GateRefused
 from components.core.files import sha256_of
 from components.core.records import Scorecard
 from components.registry.mlflow_store import connect
-from flows import moves, runs, stages
+from flows import moves, runs, stages, standing
 from flows.runs import Exported, Produced, Proof, Run, Trained
 
 BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
@@ -22,7 +22,7 @@ def produce(road: Any, brief: Any) -> Produced:
     """The stages of flows/produce.py in this process; a standing production is returned as it is."""
     place = road.place()
     run = stages.fetch(brief, place)
-    if known := stages.standing(run, place):
+    if known := standing.standing(run, place):
         return known
     trained = stages.train(run, place)
     exported = stages.export(run, trained, place)
@@ -170,7 +170,7 @@ def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -
     entries = grown.road.place().registry.ledger.entries("grown")
     assert [(each.action, each.to_version) for each in entries[:3]] == [("promote", 1), ("promote", 2), ("rollback", 1)]
     run = Run.read(_folder(grown, "seed") / "run.json")
-    assert "is not the champion" in stages.nothing_to_do(run, grown.made["rolled back"])
+    assert "is not the champion" in standing.nothing_to_do(run, grown.made["rolled back"])
 
 
 def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) -> None:
@@ -178,7 +178,7 @@ def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) ->
     refused = grown.made["data"]
     assert not refused.promoted
     with pytest.raises(GateRefused, match=r"grown version 3 stays a candidate: .*coverage_min fail"):
-        stages.refuse_unless_passed(refused)
+        standing.refuse_unless_passed(refused)
     place = road.place()
     aliases = {alias: each.version for each in place.versions.releases("grown") for alias in each.aliases}
     assert aliases == {"champion": 1, "candidate": 4}

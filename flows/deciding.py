@@ -1,0 +1,49 @@
+"""From a brief to a decision, and whether anything here can make what was decided. Imports nothing heavy."""
+
+from components.core.brief import Brief
+from components.core.errors import NotBuilt
+from components.core.records import Dataset, Decision, Facts
+from flows.place import Place
+from flows.settings import device_for
+
+
+def decide(brief: Brief, place: Place, *, dataset: Dataset | None) -> tuple[Facts, Decision]:
+    """Facts and decision of a brief, from the measured dataset or what the brief declares."""
+    from components.families import cards
+    from components.policy.decide import decide as choose
+    from components.policy.facts import facts as concrete
+    from components.policy.tables import load_tables
+
+    settings = place.settings
+    tables = load_tables(settings.policy)
+    price = settings.usd_per_gpu_hour
+    facts = concrete(brief, dataset=dataset, device=device_for(brief.compute.device), usd_per_gpu_hour=price, tables=tables)
+    known = {key: entry[0] for key, entry in cards().items()}
+    return facts, choose(facts, cards=known, override=brief.override, tables=tables, usd_per_gpu_hour=price)
+
+
+def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
+    """What `genwright plan` says: nothing is fetched."""
+    from components.data.versions import describe
+
+    return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data"))
+
+
+def check_built(decision: Decision) -> None:
+    """Raises NotBuilt when nothing here can make what was decided."""
+    from components.families import find_card
+
+    card = find_card(decision.family, decision.variant)
+    if decision.mode != "scratch":
+        raise NotBuilt(
+            f"mode {decision.mode} for {decision.family}/{decision.variant} is not built yet",
+            allowed="scratch",
+            do="force it with override: {mode: scratch}",
+        )
+    natural = "one_pass" if card.steps == 1 else "many_step"
+    if decision.delivery != natural:
+        raise NotBuilt(
+            f"delivery {decision.delivery} of {decision.family}/{decision.variant} is not built yet",
+            allowed=natural,
+            do=f"force it with override: {{delivery: {natural}}}",
+        )

@@ -1,0 +1,128 @@
+"""Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from components.core.record import Record
+from components.core.records import Checkpoint, Dataset, DataSpec
+from flows.memo import once
+from flows.place import Place
+from flows.runs import Run, Trained
+
+
+class Tracked(Record):
+    """The MLflow run of a training."""
+
+    run_id: str
+
+
+def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
+    from components.registry.tracking import MlflowTracker
+    from components.training.supervise import supervise
+    from flows.worker import Order
+
+    settings = place.settings
+    extractor = extractor_folder(run.dataset, place)
+    load_extractor(run.dataset, place)
+    run_id = _tracked(run, place, folder)
+    order = Order(plan=_train_plan(run, place, folder, run_id), tracking_uri=settings.mlflow_uri, extractor=str(extractor))
+    order.write(folder / "order.json")
+    seconds = order.plan.seconds
+    try:
+        supervise(
+            "flows.worker",
+            [str(folder / "order.json"), str(os.getpid())],
+            folder=folder / "train",
+            limit_s=seconds * 1.5 + 600 if seconds else None,
+        )
+    except BaseException:
+        MlflowTracker(settings.mlflow_uri, run_id).finish("FAILED")
+        raise
+    return Trained(run_id=run_id, checkpoint=Checkpoint.read(folder / "train" / "finished.json"))
+
+
+def _tracked(run: Run, place: Place, folder: Path) -> str:
+    """The one MLflow run of this training, the same after a crash."""
+    from components.registry.tracking import MlflowTracker, run_exists, start_run
+
+    settings = place.settings
+    uri = settings.mlflow_uri
+
+    def start() -> Tracked:
+        decision = run.decision
+        run_id = start_run(
+            uri,
+            experiment=run.brief.name,
+            name=f"{decision.family}-{decision.variant}-{run.key[:8]}",
+            tags={"genwright.key": run.key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev},
+            artifact_root=settings.artifact_root,
+        )
+        tracker = MlflowTracker(uri, run_id)
+        tracker.params({"family": decision.family, "variant": decision.variant, "mode": decision.mode, "seed": run.brief.seed})
+        run.write(folder / "run.json")
+        tracker.artifact(folder / "run.json")
+        return Tracked(run_id=run_id)
+
+    return once(folder / "tracked.json", Tracked, start, holds=lambda known: run_exists(uri, known.run_id)).run_id
+
+
+def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
+    from components.training.plan import TrainPlan
+
+    brief, dataset = run.brief, run.dataset
+    height, width, channels = dataset.shape
+    many = run.decision.delivery == "many_step"
+    return TrainPlan(
+        family=run.decision.family,
+        variant=run.decision.variant,
+        config=dict(sorted(brief.override.config.items())) if brief.override else {},  # the order in the YAML says nothing
+        spec=DataSpec(
+            channels=channels,
+            height=height,
+            width=width,
+            classes=dataset.classes,
+            conditional=brief.conditioning == "class",
+        ),
+        dataset=dataset,
+        folder=str(folder / "train"),
+        run_id=run_id,
+        device=run.facts.device,
+        seed=brief.seed,
+        seconds=_seconds(run, place),
+        signal_images=128 if many else 256,
+    )
+
+
+def _seconds(run: Run, place: Place) -> float:
+    """The wall clock that the budget buys: the least of minutes, GPU hours and dollars; without any, the policy's estimate."""
+    compute = run.brief.compute
+    limits = [
+        compute.minutes and compute.minutes * 60,
+        compute.gpu_hours and compute.gpu_hours * 3600 / compute.workers,
+        compute.usd and compute.usd / place.settings.usd_per_gpu_hour * 3600 / compute.workers,
+    ]
+    given = [limit for limit in limits if limit]
+    return min(given) if given else run.decision.estimate.training_s.value
+
+
+def extractor_folder(dataset: Dataset, place: Place) -> Path:
+    return place.settings.root / "extractors" / dataset.md5
+
+
+def load_extractor(dataset: Dataset, place: Place) -> Any:
+    """The feature extractor of a dataset version, trained when there is none yet.
+
+    Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all.
+    """
+    from filelock import FileLock
+
+    from components.data.shards import open_split
+    from components.evaluation.extractor import train_extractor
+
+    dest = extractor_folder(dataset, place)
+    dest.mkdir(parents=True, exist_ok=True)
+    with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
+        return train_extractor(
+            open_split(dataset.path, "train"), classes=len(dataset.classes), dest=dest, dataset_md5=dataset.md5
+        )
