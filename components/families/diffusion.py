@@ -25,7 +25,7 @@ from components.core.records import DataSpec
 
 class EDMConfig(FamilyConfig):
     lr_peak: float = 1e-3
-    batch_size: int = 128
+    batch_size: int = 64
     weight_decay: float = 0.0
     warmup_steps: int = 100
     ema_decay: float = 0.998

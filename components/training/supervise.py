@@ -14,8 +14,8 @@ from components.core.errors import TrainingFailed
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
-# Threads that wait by spinning make a busy machine several times slower; all that trains here waits passively.
-ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+# Waiting passively costs two threads on an idle machine a third of their speed; a busy one is met by choosing one thread.
+UNWANTED = {"OMP_WAIT_POLICY"}
 
 
 def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: float | None) -> None:
@@ -26,8 +26,9 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
     why = folder / WHY
     why.unlink(missing_ok=True)
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     # A session of its own: Ctrl-C reaches the worker once, through us.
-    worker = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdin=subprocess.DEVNULL, start_new_session=True)
+    worker = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     with _passing_signals_to(worker):
         try:
             code = worker.wait(limit_s)
