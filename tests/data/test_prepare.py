@@ -383,7 +383,9 @@ def test_progress_is_shown_on_a_terminal_only(image_folder: Path, tmp_path: Path
     command = [sys.executable, "-m", "components.data", "prepare", str(image_folder), "--cache", str(tmp_path)]
     leader, follower = pty.openpty()
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([*command, "--to", str(tmp_path / "x")], cwd=root, stdout=subprocess.PIPE, stderr=follower, check=True)
+    command += ["--to", str(tmp_path / "x")]
+    environment = {**os.environ, "TERM": "xterm"}  # on a dumb terminal there is no bar to draw
+    done = subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=follower, check=True)
     os.close(follower)
     shown = os.read(leader, 1 << 16).decode()
     os.close(leader)

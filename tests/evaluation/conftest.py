@@ -1,16 +1,13 @@
 """Real digits in three splits, the extractor trained on them, and samplers whose faults are known."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
 
 from components.core.protocols import Images
 from components.core.records import Dataset
@@ -75,27 +72,10 @@ def digits() -> Digits:
     return Digits(part(0, 1337), part(1337, 1567), part(1567, 1797), dataset)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """These matrices are small: on a busy machine one thread is many times faster than several that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
 @pytest.fixture(scope="session")
 def extractor_folder(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("extractor")
-    with one_thread():
-        train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
+    train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
     return folder
 
 

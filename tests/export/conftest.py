@@ -1,13 +1,12 @@
 """Small families of every kind, each exported once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 
 from components.core.family import Family
 from components.core.records import DataSpec
@@ -22,16 +21,6 @@ TINY: dict[str, dict[str, Any]] = {
 }
 SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite
 SLOW = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

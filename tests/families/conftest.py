@@ -1,12 +1,10 @@
 """Every family that discovery finds, small, on several shapes, with and without classes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from components.core.family import Batch, Family
@@ -16,16 +14,6 @@ from components.families import cards, find
 SIDES = ((8, 8, 1), (28, 28, 1), (9, 13, 3))  # height, width, channels
 CLASSES = ("dark", "middle", "bright")
 SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_it_is_found_held_to_the_contract_trained_and_exported(tmp_path: Path) -
         shutil.copy(here / name, tmp_path / name)
     (tmp_path / "test_road.py").write_text(ROAD)
     command = [sys.executable, "-m", "pytest", "-vv", "--import-mode=importlib", "-p", "no:cacheprovider", "-k", "pixel or road"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([*command, str(tmp_path)], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_an_item_does_not_depend_on_its_batch[flow/pixel-gaussian-9x13x3-none] PASSED" in done.stdout

@@ -63,7 +63,7 @@ class Road:
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
-        ours = {"GENWRIGHT_HOME": str(self.home), "GENWRIGHT_ACTOR": "tester", "OMP_NUM_THREADS": "2"}
+        ours = {"GENWRIGHT_HOME": str(self.home), "GENWRIGHT_ACTOR": "tester"}
         return kept | ours | self.environment | more
 
     def beside(self, folder: Path) -> "Road":

@@ -1,7 +1,6 @@
 """kill -9 between any two steps after training, then the same again: one version, one entry, nothing half-written."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,8 +32,7 @@ class Forks:
 
     def __init__(self, database: Path) -> None:
         command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "road_forks.py"), str(database)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, road: Any, *, kill: int | None = None, look: bool = False) -> dict[str, Any]:
         assert self.process.stdin is not None

@@ -1,6 +1,5 @@
 """The whole road on real digits: what a production leaves, what makes it train again, and what the gates and people may do."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,18 +116,7 @@ class Grown:
 
 
 @pytest.fixture(scope="module")
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def grown(first: Any, _one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     from components.data.prepare import prepare
     from components.data.versions import track
 

@@ -1,7 +1,6 @@
 """Real digits, a plan that ends in a second, a tracker that remembers, and processes that may be killed."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from sklearn.datasets import load_digits
-from threadpoolctl import threadpool_limits
 
 from components.core.protocols import Images
 from components.core.records import Dataset, DataSpec
@@ -25,16 +22,6 @@ TINY: dict[str, dict[str, Any]] = {
     "gan/sngan": {"width": 16, "latent": 4},
     "diffusion/edm": {"width": 32, "widths": [1], "blocks": 1, "attention": False, "steps": 2},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """These tensors are small: on a busy machine one thread is faster than several that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(before)
 
 
 @dataclass
@@ -118,9 +105,8 @@ class Forks:
     """A process that has imported all it needs and trains each plan in a fork, which may be killed at a chosen moment."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "forks.py")]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def train(self, plan: TrainPlan, *, at: str = "", n: int = 0, signal: int = 9) -> dict[str, Any]:
         """Train; send `signal` before the n-th (from 1) event `at`: take, quality or rename. What became of it."""

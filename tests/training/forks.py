@@ -16,7 +16,6 @@ from typing import Any
 import lightning.fabric  # noqa: F401 - loaded here, once
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.datasets import load_digits
 
 from components.core.errors import GenwrightError
@@ -94,7 +93,6 @@ def fork(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     for key in cards():
         find(*key)
     from diffusers.models.unets.unet_2d import UNet2DModel  # noqa: F401 - loaded here, once
