@@ -83,6 +83,7 @@ def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
             width=width,
             classes=dataset.classes,
             conditional=brief.conditioning == "class",
+            std=dataset.deviation,
         ),
         dataset=dataset,
         folder=str(folder / "train"),

@@ -31,6 +31,11 @@ class FamilyConfig(Record):
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """The defaults that depend on the data; they come before those of the fields."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -81,7 +86,7 @@ class Family(nn.Module, ABC):
     def build(cls, config: dict[str, Any], spec: DataSpec) -> "Family":
         """Make the model from plain values. Raises BriefError for an unknown or impossible value."""
         try:
-            return cls(cls.Config.model_validate(config), spec)
+            return cls(cls.Config.model_validate(cls.Config.defaults(spec) | config), spec)
         except ValidationError as error:
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error

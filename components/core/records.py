@@ -1,5 +1,6 @@
 """The records that travel between stages: small, frozen, JSON; paths, ids and hashes, never tensors."""
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field
@@ -109,15 +110,23 @@ class Dataset(Record):
     std: tuple[float, ...]
     quarantined: int = 0
 
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of all values together, in data units ([-1, 1])."""
+        mean = sum(self.mean) / len(self.mean)
+        square = sum(std**2 + each**2 for std, each in zip(self.std, self.mean, strict=True)) / len(self.mean)
+        return math.sqrt(max(square - mean**2, 0.0)) / 127.5
+
 
 class DataSpec(Record):
-    """What a family must know of the data: the shape of one item and its classes. Data units are floats in [-1, 1], NCHW."""
+    """What a family must know of the data: the shape of one item, its classes and spread. Data units: floats in [-1, 1], NCHW."""
 
     channels: int
     height: int
     width: int
     classes: tuple[str, ...] = ()
     conditional: bool = False
+    std: float = Field(default=0.5, gt=0, description="standard deviation of all values; about 0.5 for natural images")
 
     @property
     def shape(self) -> tuple[int, int, int]:

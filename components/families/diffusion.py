@@ -11,7 +11,7 @@ B batch, C channels, H height, W width, T sampling steps.
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -29,12 +29,12 @@ class EDMConfig(FamilyConfig):
     weight_decay: float = 0.0
     warmup_steps: int = 100
     ema_decay: float = 0.998
-    width: int = Field(default=64, ge=32, multiple_of=32, description="channels at full resolution")
+    width: int = Field(default=64, ge=32, multiple_of=32, description="channels at full resolution; 32 up to side 16")
     widths: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="multiples of `width`, one for each halving")
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     attention: bool = Field(default=True, description="self-attention at the lowest resolution")
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    sigma_data: float = Field(default=0.5, gt=0)
+    sigma_data: float = Field(default=0.5, gt=0, description="standard deviation of the data; by default as measured")
     sigma_min: float = Field(default=0.002, gt=0)
     sigma_max: float = Field(default=80.0, gt=0)
     rho: float = Field(default=7.0, gt=0)
@@ -42,6 +42,10 @@ class EDMConfig(FamilyConfig):
     p_std: float = Field(default=1.2, gt=0)
     steps: int = Field(default=18, ge=1)
     solver: Literal["heun", "ddim"] = "heun"
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        return {"width": 32 if max(spec.height, spec.width) <= 16 else 64, "sigma_data": spec.std}
 
 
 class Denoiser(nn.Module):

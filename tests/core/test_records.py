@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from components.core.errors import RunError
 from components.core.record import Record
-from components.core.records import Channel, LedgerEntry
+from components.core.records import Channel, Dataset, LedgerEntry
 
 laws = settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -83,3 +84,12 @@ def test_what_is_no_record_is_told_in_one_line(tmp_path: Path, content: bytes | 
     assert line in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_deviation_of_a_dataset_is_that_of_all_its_values_together() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3)) // np.array([1, 2, 4])
+    dataset = Dataset(
+        name="d", path="d", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(4, 4, 3), count=50, classes=(), splits={},
+        mean=tuple(values.mean((0, 1, 2))), std=tuple(values.std((0, 1, 2))),
+    )  # fmt: skip
+    assert dataset.deviation == pytest.approx((values / 127.5 - 1).std(), rel=1e-9)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.families.diffusion import EDMConfig, Sampler
+from components.core.records import DataSpec
+from components.families.diffusion import EDM, EDMConfig, Sampler
 
 MU, S = 0.1, 0.2
 
@@ -102,6 +103,14 @@ def test_preconditioning_gives_unit_inputs_and_a_unit_loss(make_case: Any) -> No
         batch = type(case.batch())(y)
         loss = family.losses(batch, torch.Generator().manual_seed(0))["model"]
     assert float(loss) == pytest.approx(1, abs=0.03)
+
+
+def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
+    wide = DataSpec(channels=1, height=8, width=20, std=0.75)
+    assert EDM.build({}, wide).config.sigma_data == 0.75
+    assert EDM.build({"sigma_data": 0.3}, wide).config.sigma_data == 0.3
+    widths = {side: EDM.build({}, wide.model_copy(update={"width": side})).config.width for side in (8, 16, 17)}
+    assert widths == {8: 32, 16: 32, 17: 64}
 
 
 def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
