@@ -25,6 +25,7 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -61,7 +62,9 @@ def _make_sqlite(tracking_uri: str) -> None:
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    lock = path.with_name(f".{path.name}.lock")
+    lock.touch()  # a folder where nothing can be made says so here; the lock would wait for it
+    with FileLock(lock):
         if path.is_file():
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -103,6 +106,8 @@ def _line(error: Exception, what: str) -> GenwrightError:
     first = next(iter(text.splitlines()), type(error).__name__)
     if isinstance(error, ModuleNotFoundError):
         return RegistryError(f"{what}: the database driver {error.name!r} is not installed", do=f"pip install {error.name}")
+    if "Max retries exceeded" in text:
+        return RegistryError(f"{what}: nothing answers there", do="start the MLflow server, or set GENWRIGHT_TRACKING_URI")
     return RegistryError(f"{what}: MLflow says: {first[:300]}")
 
 
