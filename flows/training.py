@@ -83,7 +83,7 @@ def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
             width=width,
             classes=dataset.classes,
             conditional=brief.conditioning == "class",
-            std=dataset.deviation,
+            std=max(dataset.deviation, 1 / 255),  # of images that are all the same shade it is 0
         ),
         dataset=dataset,
         folder=str(folder / "train"),

@@ -109,6 +109,8 @@ def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
     wide = DataSpec(channels=1, height=8, width=20, std=0.75)
     assert EDM.build({}, wide).config.sigma_data == 0.75
     assert EDM.build({"sigma_data": 0.3}, wide).config.sigma_data == 0.3
+    doubled = EDM.build({}, wide.model_copy(update={"std": 1.0})).config
+    assert doubled.p_mean == pytest.approx(EDMConfig().p_mean + math.log(2))
     widths = {side: EDM.build({}, wide.model_copy(update={"width": side})).config.width for side in (8, 16, 17)}
     assert widths == {8: 32, 16: 32, 17: 64}
 
