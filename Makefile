@@ -17,7 +17,7 @@ demo: setup ## a brief to a served champion: trains on handwritten digits and wr
 	@infra/demo.sh
 
 test: setup ## the tests, in minutes
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto
 
 test-slow: setup ## real training and whole roads
 	@$(BIN)/pytest -m slow
