@@ -39,11 +39,12 @@ class FamilyConfig(Record):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees: images_BCHW in [-1, 1], labels_B int64 or None, and how much of the budget is spent, 0 to 1."""
+    """What a loss sees: images_BCHW in [-1, 1], labels_B int64 or None, the share of the budget spent, the number of the step."""
 
     images_BCHW: Tensor
     labels_B: Tensor | None = None
-    progress: float = 1.0
+    progress: float = 1.0  # 0 to 1
+    step: int = 0
 
 
 class Family(nn.Module, ABC):
@@ -93,7 +94,8 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One scalar for each parameter group. Each group's gradient is that of its own loss only."""
+        """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
+        in, or those whose turn `batch.step` is. Each group's gradient is that of its own loss only."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss trains. One group for most families; a GAN has two."""

@@ -1,8 +1,9 @@
 """The one trainer, for every family, on Lightning Fabric: precision and devices are Fabric's, the loop is here to be read.
 
-A step: take the batch of this step, compute one loss for each parameter group, take each group's gradient of its own loss,
-then step every optimizer and move the average. Everything a step depends on is in the saved state, so a killed run goes on
-where its last save was and, on CPU and with a budget in steps, ends with the same bits as one that was never killed.
+A step: take the batch of this step, compute one loss for each parameter group that learns in it, take each group's gradient
+of its own loss, then step their optimizers and move the average. Everything a step depends on is in the saved state, so a
+killed run goes on where its last save was and, on CPU and with a budget in steps, ends with the same bits as one that was
+never killed.
 
 B batch, C channels, H height, W width.
 """
@@ -129,6 +130,7 @@ class Trainer:
             images_BCHW.to(self.device, non_blocking=True),
             None if labels_B is None else labels_B.to(self.device, non_blocking=True),
             progress=done,
+            step=self.step,
         )
         config = self.family.config
         rate = learning_rate(config, step=self.step, progress=done)
@@ -138,12 +140,12 @@ class Trainer:
             optimizer.zero_grad()
         for group, loss in losses.items():
             self.fabric.backward(loss, inputs=self.groups[group], retain_graph=group != last)
-        for group, optimizer in self.optimizers.items():
+        for group in losses:
             if config.clip_norm is not None:
                 clip_grad_norm_(self.groups[group], config.clip_norm)
-            for parameters in optimizer.param_groups:
+            for parameters in self.optimizers[group].param_groups:
                 parameters["lr"] = rate * self.family.rates()[group]
-            optimizer.step()
+            self.optimizers[group].step()
         self.average.update(self.family, step=self.step)
         return {group: loss.detach() for group, loss in losses.items()}, rate
 
@@ -251,21 +253,21 @@ class _Means:
     """Losses averaged between two log lines, summed on the device: no host synchronisation in a step."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.n = 0
+        self.sums: dict[str, tuple[Tensor, int]] = {}
         self.last: dict[str, float] = {}
         self.since = time.monotonic()
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        self.sums = {group: self.sums[group] + loss if self.n else loss for group, loss in losses.items()}
-        self.n += 1
+        for group, loss in losses.items():
+            total, n = self.sums.get(group, (torch.zeros_like(loss), 0))
+            self.sums[group] = (total + loss, n + 1)
 
     def due(self) -> bool:
         return time.monotonic() - self.since > LOG_EVERY_S
 
     def take(self) -> dict[str, float]:
-        means = {group: float(total) / self.n for group, total in self.sums.items()} if self.n else {}
-        self.sums, self.n, self.since = {}, 0, time.monotonic()
+        means = {group: float(total) / n for group, (total, n) in self.sums.items()}
+        self.sums, self.since = {}, time.monotonic()
         self.last = means or self.last
         return means
 

@@ -1,6 +1,6 @@
 """Every family that discovery finds, small, on several shapes, with and without classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -61,12 +61,12 @@ def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int 
     optimizers = {name: torch.optim.Adam(own, lr=rate * rates[name], betas=(0.5, 0.9)) for name, own in groups.items()}
     family.train()
     for step in range(steps):
-        losses = family.losses(case.batch(n, seed=step), rng)
+        losses = family.losses(replace(case.batch(n, seed=step), progress=step / steps, step=step), rng)
         gradients = {name: torch.autograd.grad(loss, groups[name], retain_graph=True) for name, loss in losses.items()}
-        for name, optimizer in optimizers.items():
+        for name in losses:
             for parameter, gradient in zip(groups[name], gradients[name], strict=True):
                 parameter.grad = gradient
-            optimizer.step()
+            optimizers[name].step()
 
 
 def _cases() -> list[Any]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,25 @@ def test_discovery_finds_the_families() -> None:
     assert {("vae", "gaussian"), ("gan", "sngan"), ("diffusion", "edm")} <= set(cards())
 
 
+MOMENTS = ((0.0, 0), (1.0, 0), (1.0, 1))  # progress and step: both ends of a training in stages, and a step that is nobody's turn
+
+
+def every_loss(family: Family, case: Any, *, n: int = 6, seed: int = 0) -> dict[str, Tensor]:
+    """The loss of each group at a moment when it learns."""
+    losses: dict[str, Tensor] = {}
+    for progress, step in MOMENTS:
+        rng = torch.Generator().manual_seed(seed + 1)
+        found = family.losses(replace(case.batch(n, seed=seed), progress=progress, step=step), rng)
+        assert found, "no group learns"
+        assert all(loss.shape == () and torch.isfinite(loss) for loss in found.values())
+        losses |= found
+    return losses
+
+
 def test_a_loss_is_one_finite_scalar_for_each_group(case: Any) -> None:
     family = case.build()
-    losses = family.losses(case.batch(), torch.Generator().manual_seed(1))
+    losses = every_loss(family, case)
     assert set(losses) == set(family.parameter_groups()) == set(family.rates())
-    assert all(loss.shape == () and torch.isfinite(loss) for loss in losses.values())
     assert all(rate > 0 for rate in family.rates().values())
 
 
@@ -54,7 +69,7 @@ def test_a_gradient_reaches_every_parameter(case: Any, train_a_little: Callable[
     """Of its own loss. One update first: a last layer that starts at zero holds all others back in the first step."""
     family = case.build()
     train_a_little(family, case, steps=1, n=6)
-    losses = family.losses(case.batch(6, seed=9), torch.Generator().manual_seed(9))
+    losses = every_loss(family, case, seed=9)
     for name, own in family.parameter_groups().items():
         gradients = torch.autograd.grad(losses[name], own, retain_graph=True, allow_unused=True)
         assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
