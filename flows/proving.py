@@ -8,12 +8,14 @@ import numpy as np
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.protocols import ImageSplit
-from components.core.records import Bundle, Dataset, GateReport, Release, Scorecard
+from components.core.records import Bundle, Dataset, GateReport, Metric, Release, Scorecard
 from components.core.session import GraphSampler
 from components.data.joined import JoinedSplit
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
+from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.gates import gate
+from components.evaluation.likelihood import model_metrics
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
@@ -42,6 +44,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
     )
     rival = _rival(run, champion, place)
     card, other = _scored(run, candidate, rival, place)
+    card = card.model_copy(update={"metrics": card.metrics | _told_by_the_model(run, trained)})
     report = gate(
         card,
         champion=other,
@@ -73,6 +76,12 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Plac
         return alone, None
     pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=LOOKS[run.decision.delivery], **protocol)
     return pair.candidate, pair.champion
+
+
+def _told_by_the_model(run: Run, trained: Trained) -> dict[str, Metric]:
+    """What a graph that only samples cannot tell."""
+    boot = Bootstrap(seed=run.brief.seed)
+    return model_metrics(restore(trained.checkpoint), held_out(run.dataset), boot=boot, device=run.facts.device)
 
 
 def _draw(

@@ -24,6 +24,8 @@ SHOWN = (
     "confident_share",
     "confident_share_real",
     "class_share_min",
+    "bits_per_dim",
+    "reconstruction_error",
     "latency_p95_ms",
     "throughput_per_s",
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.noise import NoiseInput
+from components.core.protocols import Images
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec
 
@@ -122,3 +123,8 @@ class Family(nn.Module, ABC):
 
         It shares this model's weights. It is what is evaluated, exported and served. `steps` None means the card's.
         """
+
+
+def to_data_units(images: Images) -> Tensor:
+    """uint8 [N, H, W, C] to float32 x_NCHW in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()

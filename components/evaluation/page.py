@@ -32,6 +32,8 @@ WORDS = {
     "confident_share": ("Confident", "samples the classifier is more than 0.9 sure of"),
     "class_share_min": ("Rarest class", "its share of the samples"),
     "label_agreement": ("Label agreement", "samples that look like the class asked for"),
+    "bits_per_dim": ("Bits/dim", "held-out images under the model, an upper bound where the family has a bound"),
+    "reconstruction_error": ("Reconstruction error", "root mean square of held-out images, in grey levels of 255"),
     "latency_p95_ms": ("Latency, p95", "milliseconds for one item"),
     "throughput_per_s": ("Throughput", "items a second"),
     "fd_noise": ("FD-local of noise", "the upper mark"),

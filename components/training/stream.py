@@ -5,12 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from components.core.protocols import Images, ImageSplit
-
-
-def to_data_units(images: Images) -> Tensor:
-    """uint8 [N, H, W, C] to float32 x_NCHW in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+from components.core.family import to_data_units
+from components.core.protocols import ImageSplit
 
 
 class BatchStream:
