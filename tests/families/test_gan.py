@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from components.families.gan import _batch_deviation, _shift
+from components.families.gan.augmentation import shift
+from components.families.gan.layers import batch_deviation
 
 
 class Score(nn.Module):
@@ -56,24 +57,24 @@ def test_every_layer_of_the_discriminator_has_norm_one(make_case: Any) -> None:
 
 def test_a_shift_moves_whole_images_and_repeats_the_edge() -> None:
     x_BCHW = torch.arange(8.0).expand(5, 1, 8, 8)  # each row counts the columns
-    shifted = _shift(x_BCHW, 0.25, torch.Generator().manual_seed(0))
+    shifted = shift(x_BCHW, 0.25, torch.Generator().manual_seed(0))
     offsets = [float(row[0, 0, 4]) - 4 for row in shifted]
     assert set(offsets) <= {-2.0, -1.0, 0.0, 1.0, 2.0}
     assert len(set(offsets)) > 1
     for image, offset in zip(shifted, offsets, strict=True):
         assert torch.equal(image[0], (torch.arange(8.0) + offset).clamp(0, 7).expand(8, 8))
-    assert _shift(x_BCHW, 0.0, torch.Generator()) is x_BCHW
+    assert shift(x_BCHW, 0.0, torch.Generator()) is x_BCHW
 
 
 def test_a_shift_lets_gradients_through() -> None:
     x_BCHW = torch.zeros(3, 2, 8, 8, requires_grad=True)
-    (gradient,) = torch.autograd.grad(_shift(x_BCHW, 0.25, torch.Generator().manual_seed(0)).sum(), x_BCHW)
+    (gradient,) = torch.autograd.grad(shift(x_BCHW, 0.25, torch.Generator().manual_seed(0)).sum(), x_BCHW)
     assert torch.allclose(gradient.sum((1, 2, 3)), torch.full((3,), 128.0))
 
 
 def test_a_collapsed_batch_shows_in_its_deviation() -> None:
     h_BCHW = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    plane = _batch_deviation(h_BCHW)
+    plane = batch_deviation(h_BCHW)
     assert plane.shape == (4, 1, 2, 2)
     assert float(plane[0, 0, 0, 0]) == pytest.approx(float(h_BCHW.std(0, unbiased=False).mean()), abs=1e-4)
-    assert float(_batch_deviation(h_BCHW[:1].expand(4, -1, -1, -1)).max()) == pytest.approx(math.sqrt(1e-8), rel=0.01)
+    assert float(batch_deviation(h_BCHW[:1].expand(4, -1, -1, -1)).max()) == pytest.approx(math.sqrt(1e-8), rel=0.01)

@@ -1,0 +1,129 @@
+"""The game of a generator G and a discriminator D, which every variant plays with its own networks, losses and penalty.
+
+Each step draws noise, generates, augments real and generated images alike, and scores both once; each player's loss comes from
+that one pass, and the trainer steps each by the gradient of its own. G learns in every `critic_steps`-th step only, D in all.
+
+B batch, C channels, H height, W width, Z latent size.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from components.core.family import Batch, Family, FamilyConfig
+from components.core.noise import NoiseInput
+from components.families.gan.augmentation import colour, cutout, shift
+
+
+class AdversarialConfig(FamilyConfig):
+    lr_peak: float = 2e-4
+    batch_size: int = 64
+    betas: tuple[float, float] = (0.0, 0.9)
+    clip_norm: float | None = None
+    warmup_steps: int = 0
+    decay_from: float = 0.5
+    ema_decay: float = 0.999
+    width: int = Field(
+        default=64, ge=16, description="channels at full resolution; they double with each halving, up to four times"
+    )
+    latent: int = Field(default=64, ge=2)
+    discriminator_rate: float = Field(default=1.0, gt=0, description="how many times faster D learns than G")
+    critic_steps: int = Field(default=1, ge=1, description="steps of D for one of G")
+    batch_deviation: bool = Field(default=False, description="D sees the standard deviation over the batch")
+    shift: float = Field(default=0.125, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
+    colour: float = Field(default=0.0, ge=0, le=1, description="D sees all images in changed brightness, saturation and contrast")
+    cutout: float = Field(default=0.0, ge=0, lt=1, description="D sees all images less a rectangle of this share of their sides")
+    unroll: int = Field(default=0, ge=0, description="steps of D that G looks ahead (Metz et al. 2017, arXiv:1611.02163)")
+    unroll_rate: float = Field(default=0.1, gt=0, description="rate of the plain gradient steps that G looks ahead")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What D saw, and its scores; gradients may be taken of the scores by the images."""
+
+    real_BCHW: Tensor
+    fake_BCHW: Tensor
+    labels_B: Tensor | None
+    real_B: Tensor
+    fake_B: Tensor
+    progress: float
+
+
+class Adversarial(Family):
+    """A family of two players. A variant makes `generator` and `discriminator` and says what each wants of the scores."""
+
+    config: AdversarialConfig
+    generator: nn.Module  # z_BZ (and class_B) -> x_BCHW in [-1, 1]
+    discriminator: nn.Module  # x_BCHW, class_B or None -> score_B
+
+    @abstractmethod
+    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        """G's loss, a scalar, of D's scores."""
+
+    @abstractmethod
+    def discriminator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        """D's loss, a scalar, of its scores."""
+
+    def penalty(self, scored: Scored, rng: torch.Generator) -> Tensor | None:
+        """What is added to D's loss besides; nothing by default."""
+        return None
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Those of both players, or of D alone in a step that is not G's turn."""
+        turn = batch.step % self.config.critic_steps == 0
+        scored = self._score(batch, rng, learns=turn)
+        loss = self.discriminator_loss(scored.real_B, scored.fake_B)
+        penalty = self.penalty(scored, rng)
+        last = {"discriminator": loss if penalty is None else loss + penalty}
+        return {"generator": self._looked_ahead(scored)} | last if turn else last
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}
+
+    def rates(self) -> dict[str, float]:
+        """Each group's learning rate, as a multiple of lr_peak."""
+        return {"generator": 1.0, "discriminator": self.config.discriminator_rate}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="z", shape=(self.config.latent,)),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        del steps  # one pass
+        return self.generator
+
+    def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        """What D sees of images, real or generated."""
+        x_BCHW = colour(x_BCHW, self.config.colour, rng)
+        return cutout(shift(x_BCHW, self.config.shift, rng), self.config.cutout, rng)
+
+    def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
+        labels_B = batch.labels_B if self.spec.conditional else None
+        with torch.set_grad_enabled(learns):
+            fake_BCHW = self.generator(*self.noise(len(batch.images_BCHW), rng), labels_B)
+        real_BCHW, fake_BCHW = (_watched(self.augment(x_BCHW, rng)) for x_BCHW in (batch.images_BCHW, fake_BCHW))
+        real_B, fake_B = (self.discriminator(x_BCHW, labels_B) for x_BCHW in (real_BCHW, fake_BCHW))
+        return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress)
+
+    def _looked_ahead(self, scored: Scored) -> Tensor:
+        """G's loss against D as it would be after `unroll` steps of gradient descent, through which G's gradient passes."""
+        real_B, fake_B = scored.real_B, scored.fake_B
+        weights: dict[str, Tensor] = dict(self.discriminator.named_parameters()) if self.config.unroll else {}
+        for _ in range(self.config.unroll):
+            loss = self.discriminator_loss(real_B, fake_B)
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+            rate = self.config.unroll_rate
+            weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+            real_B, fake_B = (
+                functional_call(self.discriminator, weights, (x_BCHW, scored.labels_B))
+                for x_BCHW in (scored.real_BCHW, scored.fake_BCHW)
+            )
+        return self.generator_loss(real_B, fake_B)
+
+
+def _watched(x_BCHW: Tensor) -> Tensor:
+    """The same images, by which a gradient can be taken."""
+    return x_BCHW if x_BCHW.requires_grad else x_BCHW.detach().requires_grad_()

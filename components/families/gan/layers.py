@@ -1,0 +1,49 @@
+"""Pieces that several generators and discriminators share.
+
+B batch, C channels, H height, W width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from components.core.records import DataSpec
+from components.families.blocks import halvings
+
+
+def pyramid(width: int, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
+    """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`."""
+    sizes = halvings(spec.height, spec.width)
+    return sizes, [width * min(2**level, 4) for level in range(len(sizes))]
+
+
+def batch_deviation(h_BCHW: Tensor) -> Tensor:
+    """The standard deviation over the batch, averaged to one plane B1HW (Karras et al. 2018, arXiv:1710.10196, section 3)."""
+    deviation = torch.sqrt(h_BCHW.var(0, unbiased=False) + 1e-8).mean()
+    return deviation.expand(len(h_BCHW), 1, *h_BCHW.shape[2:])
+
+
+class BatchDeviation(nn.Module):
+    """h_BCHW -> the same with `batch_deviation` as one more channel, which shows D a collapsed batch."""
+
+    def forward(self, h_BCHW: Tensor) -> Tensor:
+        return torch.cat([h_BCHW, batch_deviation(h_BCHW)], dim=1)
+
+
+class ConditionalNorm(nn.Module):
+    """Batch normalisation whose gain and bias depend on the class; without classes, plain batch normalisation."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=classes == 0)
+        self.gain = nn.Embedding(classes, channels) if classes else None
+        self.bias = nn.Embedding(classes, channels) if classes else None
+        if self.gain is not None and self.bias is not None:
+            nn.init.ones_(self.gain.weight)
+            nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+        normed: Tensor = self.norm(x_BCHW)
+        if self.gain is None or self.bias is None:
+            return normed
+        scaled: Tensor = normed * self.gain(labels_B)[:, :, None, None] + self.bias(labels_B)[:, :, None, None]
+        return scaled

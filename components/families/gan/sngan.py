@@ -1,0 +1,58 @@
+"""SNGAN (Miyato et al. 2018, arXiv:1802.05957), residual, with the hinge loss.
+
+    L_D = E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))],   L_G = -E[D(G(z))]          (Lim & Ye 2017, arXiv:1705.02894)
+
+Every layer of D is divided by its largest singular value; sampling uses an average of G's weights (Yazici et al. 2019,
+arXiv:1806.04498). Classes enter G by conditional normalisation and D by projection (Miyato & Koyama 2018, arXiv:1802.05637).
+The rates of the two are those of Heusel et al. 2017 (arXiv:1706.08500): D learns faster. D sees the standard deviation over
+groups of a batch (Karras et al. 2018, arXiv:1710.10196, section 3), which makes a collapsed batch visible to it.
+
+B batch, C channels, H height, W width.
+"""
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from components.core.card import Card
+from components.core.records import DataSpec
+from components.families.gan.adversarial import Adversarial, AdversarialConfig
+from components.families.gan.residual import Discriminator, Generator
+
+
+class SNGANConfig(AdversarialConfig):
+    discriminator_rate: float = Field(default=4.0, gt=0, description="how many times faster D learns than G")
+    batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch")
+
+
+class SNGAN(Adversarial):
+    """One-pass sampling and sharp images; adversarial training is unstable and may lose modes."""
+
+    card = Card(
+        family="gan",
+        variant="sngan",
+        title="GAN with spectral normalisation and the hinge loss",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=1,
+        side_max=128,
+        data_appetite=5_000,
+        references=("arXiv:1802.05957", "arXiv:1802.05637", "arXiv:1705.02894"),
+    )
+    Config = SNGANConfig
+    config: SNGANConfig
+
+    def __init__(self, config: SNGANConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.generator = Generator(config, spec)
+        self.discriminator = Discriminator(config, spec, limit=spectral_norm)
+
+    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        return -fake_B.mean()
+
+    def discriminator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        """The hinge."""
+        return F.relu(1 - real_B).mean() + F.relu(1 + fake_B).mean()
