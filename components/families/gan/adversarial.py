@@ -51,6 +51,7 @@ class Scored:
     real_B: Tensor
     fake_B: Tensor
     progress: float
+    step: int = 0
 
 
 class Adversarial(Family):
@@ -95,6 +96,11 @@ class Adversarial(Family):
         del steps  # one pass
         return self.generator
 
+    def generate(self, n: int, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Images to learn from, x_BCHW, of the given classes."""
+        x_BCHW: Tensor = self.generator(*self.noise(n, rng), labels_B)
+        return x_BCHW
+
     def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         """What D sees of images, real or generated."""
         x_BCHW = colour(x_BCHW, self.config.colour, rng)
@@ -103,10 +109,10 @@ class Adversarial(Family):
     def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
         labels_B = batch.labels_B if self.spec.conditional else None
         with torch.set_grad_enabled(learns):
-            fake_BCHW = self.generator(*self.noise(len(batch.images_BCHW), rng), labels_B)
+            fake_BCHW = self.generate(len(batch.images_BCHW), labels_B, rng)
         real_BCHW, fake_BCHW = (_watched(self.augment(x_BCHW, rng)) for x_BCHW in (batch.images_BCHW, fake_BCHW))
         real_B, fake_B = (self.discriminator(x_BCHW, labels_B) for x_BCHW in (real_BCHW, fake_BCHW))
-        return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress)
+        return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress, batch.step)
 
     def _looked_ahead(self, scored: Scored) -> Tensor:
         """G's loss against D as it would be after `unroll` steps of gradient descent, through which G's gradient passes."""
