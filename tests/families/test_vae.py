@@ -70,7 +70,7 @@ def test_the_kl_term_is_that_of_torch(make_case: Any) -> None:
     case = make_case("vae", "gaussian")
     family = case.build()
     with torch.no_grad():
-        mu, logvar = family.encoder(case.images(6))
+        mu, logvar = family.posterior(case.images(6))
         kl_B = family._terms(case.images(6), None, torch.Generator())[1]
     q, p = torch.distributions.Normal(mu, (0.5 * logvar).exp()), torch.distributions.Normal(0.0, 1.0)
     torch.testing.assert_close(kl_B, torch.distributions.kl_divergence(q, p).sum(1), atol=1e-4, rtol=1e-4)
