@@ -1,0 +1,63 @@
+"""Glow (Kingma & Dhariwal 2018, arXiv:1807.03039): steps of activation normalisation, invertible 1x1 convolution and coupling.
+
+Each scale: a squeeze, `depth` steps (fig. 2), and half of the values leaves. The couplings alternate between the halves of the
+channels, so that places which padding keeps from the convolution move as well.
+
+Classes move the means and deviations of the latent Gaussian (as the paper's class-conditional prior).
+
+C channels, H height, W width.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+from components.core.card import Card
+from components.core.records import DataSpec
+from components.families.flow.flow import Flow, FlowConfig
+from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, InvertibleConv
+from components.families.flow.multiscale import scales_default
+from components.families.flow.networks import convolutions
+
+
+class GlowConfig(FlowConfig):
+    depth: int = Field(default=8, ge=1, description="steps at each scale; 32 in the paper's runs of days")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Scales as in table 3 of the paper: 3 at side 32, 4 at 64, 6 at 256."""
+        return cls.alpha_of(spec) | {"scales": scales_default(spec, fewer=2)}
+
+
+class Glow(Flow):
+    """Exact density, exact latent code and one-pass sampling; the better density of the two flows."""
+
+    card = Card(
+        family="flow",
+        variant="glow",
+        title="Glow: actnorm, invertible 1x1 convolutions and affine couplings",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="exact",
+        latent=True,
+        steps=1,
+        side_max=256,
+        data_appetite=1_000,
+        references=("arXiv:1807.03039", "arXiv:1605.08803", "arXiv:1902.00275"),
+    )
+    Config = GlowConfig
+    config: GlowConfig
+    learned_prior = True
+
+    def steps(self, own_CHW: Tensor, squeezed: bool, last: bool) -> Sequence[Bijection]:
+        if not squeezed:
+            return ()
+        make = partial(convolutions, width=self.config.width)
+        layers: list[Bijection] = []
+        for number in range(self.config.depth):
+            coupling = ChannelCoupling(own_CHW, make, odd=bool(number % 2), bound=self.config.bound)
+            layers += [ActNorm(own_CHW), InvertibleConv(own_CHW), coupling]
+        return layers
