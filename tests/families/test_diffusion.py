@@ -1,4 +1,4 @@
-"""The sampler against a distribution whose denoiser is known, and against the paper's own algorithm.
+"""EDM: the sampler against a distribution whose denoiser is known, and against the paper's own algorithm.
 
 For data N(mu, s^2) the best denoiser is D(x; sigma) = (s^2 x + sigma^2 mu) / (s^2 + sigma^2), and the ODE (eq. 3 of
 arXiv:2206.00364) takes x at sigma_max to mu + (x - mu) s / sqrt(s^2 + sigma_max^2).
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from components.core.records import DataSpec
 from components.families.diffusion import EDM, EDMConfig, Sampler
+from components.families.diffusion.preconditioning import points
 
 MU, S = 0.1, 0.2
 
@@ -32,6 +33,10 @@ class Curved(nn.Module):
     def forward(self, x: Tensor, sigma_B: Tensor, condition_B: Tensor | None = None) -> Tensor:
         sigma = sigma_B.view(-1, 1, 1, 1)
         return torch.tanh(x / (1 + sigma)) * torch.cos(sigma) * 0.5
+
+
+def sampler_of(denoiser: nn.Module, config: EDMConfig, *, steps: int) -> Sampler:
+    return Sampler(denoiser, points(config, steps), solver=config.solver)
 
 
 def algorithm_1(denoiser: nn.Module, noise: Tensor, config: EDMConfig, *, steps: int, heun: bool) -> Tensor:
@@ -58,19 +63,19 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def test_the_table_is_algorithm_1(solver: Any, steps: int) -> None:
     config = EDMConfig(solver=solver)
     noise = normal(4, 1, 3, 5)
-    got = Sampler(Curved(), config, steps=steps).double()(noise)
+    got = sampler_of(Curved(), config, steps=steps).double()(noise)
     expected = algorithm_1(Curved(), noise, config, steps=steps, heun=solver == "heun")
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)  # the table is in single precision
 
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("heun", 35), ("ddim", 18)])
 def test_the_rows_are_the_network_evaluations(solver: Any, evaluations: int) -> None:
-    assert len(Sampler(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K5) == evaluations
+    assert len(sampler_of(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K7) == evaluations
 
 
 @pytest.mark.parametrize(("solver", "steps", "within"), [("heun", 64, 0.01), ("ddim", 400, 0.01)])
 def test_samples_of_a_known_gaussian_have_its_mean_and_deviation(solver: Any, steps: int, within: float) -> None:
-    x = Sampler(Gaussian(), EDMConfig(solver=solver), steps=steps)(normal(64, 1, 16, 16).float())
+    x = sampler_of(Gaussian(), EDMConfig(solver=solver), steps=steps)(normal(64, 1, 16, 16).float())
     assert float(x.mean()) == pytest.approx(MU, abs=within * S + 3 * S / math.sqrt(x.numel()))
     assert float(x.std()) == pytest.approx(S, rel=within + 3 / math.sqrt(2 * x.numel()))
 
@@ -82,7 +87,7 @@ def test_the_error_falls_with_the_order_of_the_solver(solver: Any, order: int) -
     noise = normal(4, 1, 4, 4).clamp(-2, 2)
     exact = MU + (noise * config.sigma_max - MU) * S / math.sqrt(S**2 + config.sigma_max**2)
     errors = [
-        float((Sampler(Gaussian(), config, steps=steps).double()(noise) - exact).abs().max()) for steps in (16, 32, 64, 128)
+        float((sampler_of(Gaussian(), config, steps=steps).double()(noise) - exact).abs().max()) for steps in (16, 32, 64, 128)
     ]
     orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
     assert all(abs(measured - order) < 0.35 for measured in orders), (errors, orders)
@@ -117,8 +122,8 @@ def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
 
 def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
     family = make_case("diffusion", "edm").build()
-    assert [len(family.sampler(steps=steps).rows_K5) for steps in (1, 2, 8)] == [1, 3, 15]
-    assert len(family.sampler().rows_K5) == 2 * family.config.steps - 1
+    assert [len(family.sampler(steps=steps).rows_K7) for steps in (1, 2, 8)] == [1, 3, 15]
+    assert len(family.sampler().rows_K7) == 2 * family.config.steps - 1
     assert make_case("diffusion", "edm").cls.card.steps == 2 * type(family).Config().steps - 1
 
 

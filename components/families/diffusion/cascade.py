@@ -1,0 +1,121 @@
+"""Cascaded diffusion (Ho et al. 2022, arXiv:2106.15282): a base at half the side, then super-resolution conditioned on it.
+
+Both stages are EDM denoisers (arXiv:2206.00364) and train at once, each on its own loss. The second sees the small image
+upsampled, after Gaussian conditioning augmentation (the paper's sec. 4.2): noise of a level s drawn evenly up to a maximum,
+which it is told as one more input plane. In sampling s is fixed, and the second stage, which starts from a picture, takes half
+the steps.
+
+B batch, C channels, H height, W width, h and w half of them.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.core.card import Card
+from components.core.family import Batch, Family
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.diffusion.network import guided
+from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
+from components.families.diffusion.sampling import Sampler
+
+
+class CascadeConfig(PreconditionedConfig):
+    condition_noise_max: float = Field(default=0.5, gt=0, description="largest noise on the small image in training")
+    condition_noise: float = Field(default=0.1, ge=0, description="noise on the small image in sampling")
+
+
+class Conditioning(nn.Module):
+    """low_BChw with noise of level s -> planes_B(C+1)HW: the image upsampled, and s."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.upsample = nn.Upsample(size=size, mode="bilinear", align_corners=False)
+
+    def forward(self, low_BChw: Tensor, s_B: Tensor, noise_BChw: Tensor) -> Tensor:
+        level_B1hw = s_B.view(-1, 1, 1, 1).expand(-1, 1, *low_BChw.shape[2:])
+        planes: Tensor = self.upsample(torch.cat([low_BChw + level_B1hw * noise_BChw, level_B1hw], dim=1))
+        return planes
+
+
+class CascadeSampler(nn.Module):
+    """noise_BChw, condition_noise_BChw, detail_noise_BCHW (and class_B) -> x_BCHW: two loops in one graph."""
+
+    def __init__(self, base: Sampler, detail: Sampler, conditioning: Conditioning, *, level: float) -> None:
+        super().__init__()
+        self.base = base
+        self.detail = detail
+        self.conditioning = conditioning
+        self.level = level
+
+    def forward(
+        self, noise_BChw: Tensor, condition_noise_BChw: Tensor, detail_noise_BCHW: Tensor, condition_B: Tensor | None = None
+    ) -> Tensor:
+        low_BChw = self.base(noise_BChw, condition_B)
+        planes = self.conditioning(low_BChw, torch.full_like(low_BChw[:, 0, 0, 0], self.level), condition_noise_BChw)
+        return self.detail.integrate(detail_noise_BCHW, condition_B, planes).clamp(-1, 1)
+
+
+class Cascade(Family):
+    """Diffusion for images too large for one network at full resolution; two stages, trained side by side."""
+
+    card = Card(
+        family="diffusion",
+        variant="cascade",
+        title="Cascaded diffusion: a base at half the side and noise-conditioned super-resolution",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=52,
+        side_max=128,
+        data_appetite=1_000,
+        references=("arXiv:2106.15282", "arXiv:2206.00364"),
+    )
+    Config = CascadeConfig
+    config: CascadeConfig
+
+    def __init__(self, config: CascadeConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.low = ((spec.height + 1) // 2, (spec.width + 1) // 2)
+        small = spec.model_copy(update={"height": self.low[0], "width": self.low[1]})
+        self.base = Denoiser(config, small)
+        self.detail = Denoiser(config, spec, planes=spec.channels + 1)
+        self.conditioning = Conditioning((spec.height, spec.width))
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"base": of the small images, "detail": of the images, given small ones with noise}, both in every step."""
+        x_BCHW = batch.images_BCHW
+        low_BChw = self.downsample(x_BCHW)
+        s_B = torch.rand(len(x_BCHW), generator=rng, device=x_BCHW.device) * self.config.condition_noise_max
+        noise_BChw = torch.randn(low_BChw.shape, generator=rng, device=x_BCHW.device)
+        planes = self.conditioning(low_BChw, s_B, noise_BChw)
+        return {
+            "base": self.base.loss(low_BChw, batch.labels_B, rng),
+            "detail": self.detail.loss(x_BCHW, batch.labels_B, rng, planes_BPHW=planes),
+        }
+
+    def downsample(self, x_BCHW: Tensor) -> Tensor:
+        """The mean over each square of two by two pixels; of odd sides, over squares that overlap."""
+        return F.adaptive_avg_pool2d(x_BCHW, self.low)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"base": list(self.base.parameters()), "detail": list(self.detail.parameters())}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        small = (self.spec.channels, *self.low)
+        return (
+            NoiseInput(name="noise", shape=small),
+            NoiseInput(name="condition_noise", shape=small),
+            NoiseInput(name="detail_noise", shape=self.spec.shape),
+        )
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        steps = steps or self.config.steps
+        stages = [(self.base, steps), (self.detail, (steps + 1) // 2)]
+        base, detail = (
+            Sampler(guided(denoiser, self.config), points(self.config, n), solver=self.config.solver) for denoiser, n in stages
+        )
+        return CascadeSampler(base, detail, self.conditioning, level=self.config.condition_noise)

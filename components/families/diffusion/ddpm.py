@@ -1,0 +1,162 @@
+"""Denoising diffusion in discrete steps (Ho et al. 2020, arXiv:2006.11239): predictions of the noise, of v or of the image.
+
+    x_t = alpha_t x0 + sigma_t eps,    alpha_t^2 = product of (1 - beta_s) for s <= t,    sigma_t^2 = 1 - alpha_t^2      (eq. 4)
+
+    the network F says       the image is                     the loss
+    epsilon   eps            (x_t - sigma F) / alpha          |eps - F|^2, their L_simple                               (eq. 14)
+    v         alpha eps - sigma x0     alpha x_t - sigma F    |v - F|^2       (Salimans & Ho 2022, arXiv:2202.00512, app. D)
+    x0        x0             F                                max(1, alpha^2 / sigma^2) |x0 - F|^2               (their eq. 4)
+
+Betas: linear (Ho et al., sec. 4) or by the cosine of Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17. Sampling starts at the
+last step, the noisiest (Lin et al. 2024, arXiv:2305.08891, "trailing"), and bounds the denoised images to [-1, 1].
+
+B batch, C channels, H height, W width, T training steps.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.errors import BriefError
+from components.core.family import Batch, Family
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.diffusion.augment import AugmentConfig, augmentation_planes, augmented
+from components.families.diffusion.network import DiffusionConfig, Network, guided
+from components.families.diffusion.sampling import Point, Sampler, Solver
+
+Schedule = Literal["linear", "cosine"]
+Prediction = Literal["epsilon", "v", "x0"]
+
+
+class DDPMConfig(DiffusionConfig, AugmentConfig):
+    schedule: Schedule = "cosine"
+    prediction: Prediction = "v"
+    levels: int = Field(default=1000, ge=2, description="steps of the forward process in training, T")
+    solver: Solver = "ddim"
+    steps: int = Field(default=50, ge=1)
+    clip: bool = Field(default=True, description="bound denoised images to [-1, 1] in sampling")
+
+
+def betas(schedule: Schedule, levels: int) -> list[float]:
+    """beta_t of each step, t = 0 to T - 1."""
+    if schedule == "linear":  # 1e-4 to 0.02 over 1,000 steps; fewer steps, larger ones, so that alpha_T stays about the same
+        low, high = 0.1 / levels, 20 / levels
+        return [min(0.999, low + t / (levels - 1) * (high - low)) for t in range(levels)]
+
+    def alpha_bar(share: float) -> float:
+        return math.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    return [min(0.999, 1 - alpha_bar((t + 1) / levels) / alpha_bar(t / levels)) for t in range(levels)]
+
+
+def forward_process(schedule: Schedule, levels: int) -> list[Point]:
+    """alpha_t and sigma_t of each step, t = 0 to T - 1."""
+    kept, process = 1.0, []
+    for t, beta in enumerate(betas(schedule, levels)):
+        kept *= 1 - beta
+        process.append(Point(time=t, alpha=math.sqrt(kept), sigma=math.sqrt(1 - kept)))
+    return process
+
+
+def trailing(process: list[Point], steps: int) -> list[Point]:
+    """`steps` of the process's levels, evenly spaced from the last one."""
+    return [process[round(len(process) * (1 - step / steps)) - 1] for step in range(steps)]
+
+
+class StepDenoiser(Network):
+    """D(x_BCHW at time t_B, class_B) -> the expected clean image, whatever the network predicts."""
+
+    alpha_T: Tensor
+    sigma_T: Tensor
+
+    def __init__(self, config: DDPMConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec, planes=augmentation_planes(config))
+        self.prediction = config.prediction
+        process = forward_process(config.schedule, config.levels)
+        self.register_buffer("alpha_T", torch.tensor([point.alpha for point in process]), persistent=False)
+        self.register_buffer("sigma_T", torch.tensor([point.sigma for point in process]), persistent=False)
+
+    def forward(
+        self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None = None, planes_BPHW: Tensor | None = None
+    ) -> Tensor:
+        out_BCHW = self.network(x_BCHW, time_B, condition_B, planes_BPHW)
+        return clean(self.prediction, x_BCHW, out_BCHW, *self.shares(time_B))
+
+    def shares(self, time_B: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma at time t_B, ready to multiply images."""
+        t_B = time_B.long()
+        return self.alpha_T.index_select(0, t_B).view(-1, 1, 1, 1), self.sigma_T.index_select(0, t_B).view(-1, 1, 1, 1)
+
+    def loss(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, planes_BPHW: Tensor | None) -> Tensor:
+        """The mean squared error of the prediction at a uniformly drawn step, weighted as the table above says."""
+        t_B = torch.randint(len(self.alpha_T), (len(x0_BCHW),), generator=rng, device=x0_BCHW.device)
+        eps_BCHW = torch.randn(x0_BCHW.shape, generator=rng, device=x0_BCHW.device)
+        alpha, sigma = self.shares(t_B)
+        x_BCHW = alpha * x0_BCHW + sigma * eps_BCHW
+        out_BCHW = self.network(x_BCHW, t_B.to(x_BCHW.dtype), self.training_labels(labels_B, rng), planes_BPHW)
+        error_BCHW = (out_BCHW - target(self.prediction, x0_BCHW, eps_BCHW, alpha, sigma)) ** 2
+        weight = (alpha / sigma).square().clamp(min=1) if self.prediction == "x0" else 1.0
+        return (weight * error_BCHW).mean()
+
+
+def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """What the network should say."""
+    return {"epsilon": eps, "v": alpha * eps - sigma * x0, "x0": x0}[prediction]
+
+
+def clean(prediction: Prediction, x: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The x0 that follows from what the network says of x = alpha x0 + sigma eps."""
+    if prediction == "epsilon":
+        return (x - sigma * out) / alpha
+    return alpha * x - sigma * out if prediction == "v" else out
+
+
+class DDPM(Family):
+    """Diffusion in its first form, in discrete steps; what most published recipes, checkpoints and samplers speak."""
+
+    card = Card(
+        family="diffusion",
+        variant="ddpm",
+        title="Denoising diffusion in discrete steps, with epsilon, v or x0 prediction",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=50,
+        side_max=64,
+        data_appetite=1_000,
+        references=("arXiv:2006.11239", "arXiv:2102.09672", "arXiv:2202.00512", "arXiv:2010.02502", "arXiv:2211.01095"),
+    )
+    Config = DDPMConfig
+    config: DDPMConfig
+
+    def __init__(self, config: DDPMConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.denoiser = StepDenoiser(config, spec)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"model": the error of the prediction}."""
+        images_BCHW, planes_BPHW = augmented(batch.images_BCHW, self.config, rng)
+        return {"model": self.denoiser.loss(images_BCHW, batch.labels_B, rng, planes_BPHW=planes_BPHW)}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        """One noise image an item; ancestral sampling takes one a step."""
+        each = (self.config.steps,) if self.config.solver == "ancestral" else ()
+        return (NoiseInput(name="noise", shape=(*each, *self.spec.shape)),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        """Raises BriefError when it is asked for more steps than there are levels, or noises to draw from."""
+        config = self.config
+        most = config.steps if config.solver == "ancestral" else config.levels
+        if (steps := steps or config.steps) > most:
+            raise BriefError(
+                f"{steps} sampling steps", allowed=f"1 to {most}: what this model was made for", do="raise config.steps"
+            )
+        levels = trailing(forward_process(config.schedule, config.levels), steps)
+        limit = 1.0 if config.clip else None
+        return Sampler(guided(self.denoiser, config), levels, solver=config.solver, limit=limit)

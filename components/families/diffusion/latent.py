@@ -1,0 +1,112 @@
+"""Latent diffusion (Rombach et al. 2022, arXiv:2112.10752): an autoencoder first, then EDM diffusion of its codes.
+
+The first share of the budget trains the autoencoder, the rest the prior; with the autoencoder at rest, its codes' mean and
+deviation are measured, each channel's own, and the prior sees them standardised to the deviation that EDM's settings are made
+for (Karras et al. 2024, arXiv:2312.02696, app. B.4). The paper assumes one scale, measured on the first batch.
+
+B batch, C channels, H height, W width, Z channels of the code, h and w its sides.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.family import Batch, Family
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.diffusion.autoencoder import Autoencoder
+from components.families.diffusion.network import guided
+from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
+from components.families.diffusion.sampling import Sampler
+
+
+class LatentConfig(PreconditionedConfig):
+    sigma_data: float = Field(default=0.5, gt=0, description="standard deviation that the codes are brought to")
+    latent: int = Field(default=4, ge=1, description="channels of the code")
+    halve: int = Field(default=2, ge=1, description="how often the code's sides are halved: 1 up to side 16, 3 from 128")
+    autoencoder_width: int = Field(default=32, ge=16, multiple_of=16, description="its channels at full resolution")
+    autoencoder_share: float = Field(default=0.3, gt=0, lt=1, description="share of the budget that trains the autoencoder")
+    kl_weight: float = Field(default=1e-4, ge=0, description="of the mean KL of a code's value beside the mean squared error")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Codes are standardised, so EDM's own noise levels hold whatever the data's deviation."""
+        side = max(spec.height, spec.width)
+        network = super(PreconditionedConfig, cls).defaults(spec)
+        return network | {"halve": 1 if side <= 16 else 2 if side < 128 else 3}
+
+
+class LatentSampler(nn.Module):
+    """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler, then the decoder."""
+
+    def __init__(self, codes: Sampler, autoencoder: Autoencoder, *, deviation: float) -> None:
+        super().__init__()
+        self.codes = codes
+        self.autoencoder = autoencoder
+        self.deviation = deviation
+
+    def forward(self, noise_BZhw: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        z_BZhw = self.autoencoder.restore(self.codes.integrate(noise_BZhw, condition_B), deviation=self.deviation)
+        x_BCHW: Tensor = self.autoencoder.decoder(z_BZhw)
+        return x_BCHW.clamp(-1, 1)
+
+
+class Latent(Family):
+    """Diffusion for large images at a fraction of the cost, with an encoder; details are those of the autoencoder."""
+
+    card = Card(
+        family="diffusion",
+        variant="latent",
+        title="Latent diffusion: EDM on the codes of its own autoencoder, their scale measured",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=True,
+        steps=35,
+        side_max=512,
+        data_appetite=2_000,
+        references=("arXiv:2112.10752", "arXiv:2206.00364"),
+    )
+    Config = LatentConfig
+    config: LatentConfig
+
+    def __init__(self, config: LatentConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.autoencoder = Autoencoder(spec, width=config.autoencoder_width, code=config.latent, halve=config.halve)
+        channels, height, width = self.autoencoder.shape
+        codes = spec.model_copy(update={"channels": channels, "height": height, "width": width})
+        self.denoiser = Denoiser(config, codes)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"autoencoder": ...} in the first share of the budget, then {"prior": the weighted denoising error of the codes}."""
+        if batch.progress < self.config.autoencoder_share:
+            return {"autoencoder": self.autoencoder.loss(batch.images_BCHW, rng, kl_weight=self.config.kl_weight)}
+        with torch.no_grad():
+            z_BZhw, _ = self.autoencoder.draw(batch.images_BCHW, rng)
+            if self.training:
+                self.autoencoder.measure(z_BZhw)
+            codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
+        return {"prior": self.denoiser.loss(codes_BZhw, batch.labels_B, rng)}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}
+
+    def encode(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
+        """The posterior's mean z_BZhw; the class plays no part in it."""
+        return self.autoencoder.encode(x_BCHW)[0]
+
+    def decode(self, z_BZhw: Tensor, labels_B: Tensor | None = None) -> Tensor:
+        """x_BCHW in [-1, 1]."""
+        x_BCHW: Tensor = self.autoencoder.decoder(z_BZhw)
+        return x_BCHW.clamp(-1, 1)
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="noise", shape=self.autoencoder.shape),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        levels = points(self.config, steps or self.config.steps)
+        codes = Sampler(guided(self.denoiser, self.config), levels, solver=self.config.solver)
+        return LatentSampler(codes, self.autoencoder, deviation=self.config.sigma_data)

@@ -1,0 +1,117 @@
+"""The network of every diffusion model here: diffusers' UNet2DModel for any side, with classes that can be hidden.
+
+Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6) for a denoiser D, with the weight w of Imagen:
+
+    D_w(x; t, c) = D(x; t, none) + w (D(x; t, c) - D(x; t, none)),   w = 1: no guidance, and one evaluation rather than two
+
+B batch, C channels, H height, W width, P extra input planes.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.family import FamilyConfig
+from components.core.records import DataSpec
+
+
+class DiffusionConfig(FamilyConfig):
+    """What all diffusion models have: a network, a number of steps, guidance."""
+
+    lr_peak: float = 1e-3
+    batch_size: int = 64
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    ema_decay: float = 0.998
+    width: int = Field(default=64, ge=16, multiple_of=16, description="channels at full resolution; 32 up to side 16")
+    widths: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="multiples of `width`, one for each halving")
+    blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
+    attention: bool = Field(default=True, description="self-attention at the lowest resolution")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="0.13 in EDM's long runs on CIFAR-10")
+    guidance: float = Field(default=1.0, ge=0, description="weight of the class in sampling; 1 is off and costs nothing")
+    label_dropout: float = Field(default=0.1, gt=0, lt=1, description="share of labels hidden in training when guidance is on")
+    steps: int = Field(default=18, ge=1)
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, a narrow network."""
+        return {"width": 32, "lr_peak": 2e-3} if max(spec.height, spec.width) <= 16 else {}
+
+
+class Network(nn.Module):
+    """The U-Net, for denoisers to derive from. `planes` extra channels join the input; where none are given they are zero."""
+
+    def __init__(self, config: DiffusionConfig, spec: DataSpec, *, planes: int = 0) -> None:
+        super().__init__()
+        from diffusers.models.unets.unet_2d import UNet2DModel
+
+        self.planes = planes
+        self.classes = len(spec.classes) if spec.conditional else 0
+        self.guided = bool(self.classes) and config.guidance != 1  # class number `classes` is then none of them
+        self.label_dropout = config.label_dropout
+        levels = len(config.widths)
+        down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
+        if config.attention and levels > 1:
+            down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
+        side = 2 ** (levels - 1)
+        self.pad = (-spec.height % side, -spec.width % side)
+        self.net = UNet2DModel(
+            sample_size=None,
+            in_channels=spec.channels + planes,
+            out_channels=spec.channels,
+            block_out_channels=tuple(config.width * multiple for multiple in config.widths),
+            down_block_types=tuple(down),
+            up_block_types=tuple(up),
+            layers_per_block=config.blocks,
+            # Four channels a group or more: one of a single channel would subtract the very time and class that were added.
+            norm_num_groups=min(32, config.width // 4),
+            dropout=config.dropout,
+            attention_head_dim=min(32, config.width),
+            add_attention=config.attention,
+            num_class_embeds=self.classes + self.guided if self.classes else None,
+        )
+        nn.init.zeros_(self.net.conv_out.weight)
+        nn.init.zeros_(self.net.conv_out.bias)
+
+    def network(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None, planes_BPHW: Tensor | None) -> Tensor:
+        """x_BCHW, time (about 0 to 1,000 in size), class, planes -> out_BCHW: padded to what the halvings need, and back."""
+        h, w = x_BCHW.shape[2:]
+        if self.planes:
+            if planes_BPHW is None:
+                planes_BPHW = torch.zeros_like(x_BCHW[:, :1]).expand(-1, self.planes, -1, -1)
+            x_BCHW = torch.cat([x_BCHW, planes_BPHW], dim=1)
+        if any(self.pad):
+            x_BCHW = nn.functional.pad(x_BCHW, (0, self.pad[1], 0, self.pad[0]))
+        out: Tensor = self.net(x_BCHW, time_B, class_labels=condition_B, return_dict=False)[0]
+        return out[:, :, :h, :w]
+
+    def training_labels(self, labels_B: Tensor | None, rng: torch.Generator) -> Tensor | None:
+        """The labels to train on: none without classes; with guidance a share of them hidden (algorithm 1)."""
+        if not self.classes or labels_B is None or not self.guided:
+            return labels_B if self.classes else None
+        hidden_B = torch.rand(labels_B.shape, generator=rng, device=labels_B.device) < self.label_dropout
+        return torch.where(hidden_B, self.classes, labels_B)
+
+
+class Guided(nn.Module):
+    """A denoiser under guidance: both evaluations in one pass of twice the batch, so that a graph holds one network."""
+
+    def __init__(self, denoiser: nn.Module, *, weight: float, none: int) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.weight = weight
+        self.none = none
+
+    def forward(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor, planes_BPHW: Tensor | None = None) -> Tensor:
+        n = x_BCHW.shape[0]
+        classes = torch.cat([condition_B, torch.full_like(condition_B, self.none)])
+        planes = None if planes_BPHW is None else torch.cat([planes_BPHW, planes_BPHW])
+        both: Tensor = self.denoiser(torch.cat([x_BCHW, x_BCHW]), torch.cat([time_B, time_B]), classes, planes)
+        return both[n:] + self.weight * (both[:n] - both[n:])
+
+
+def guided(denoiser: Network, config: DiffusionConfig) -> nn.Module:
+    """The denoiser as the sampler should use it: itself where guidance is off."""
+    return Guided(denoiser, weight=config.guidance, none=denoiser.classes) if denoiser.guided else denoiser
