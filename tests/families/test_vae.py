@@ -84,3 +84,49 @@ def test_a_trained_one_reconstructs_better_than_the_mean_image(make_case: Any, t
     with torch.no_grad():
         back = family.eval().decode(family.encode(x_BCHW))
     assert float(((back - x_BCHW) ** 2).mean()) < 0.3 * float(x_BCHW.var(0, unbiased=False).mean())
+
+
+def test_beta_changes_the_loss_and_not_the_bound(make_case: Any) -> None:
+    case = make_case("vae", "beta")
+    plain, heavy = make_case("vae", "gaussian").build(seed=4).eval(), case.build(seed=4).eval()
+    assert heavy.config.beta > 1
+    x_BCHW = case.images(6)
+    rng = lambda: torch.Generator().manual_seed(3)  # noqa: E731
+    with torch.no_grad():
+        assert torch.equal(plain.log_prob(x_BCHW), heavy.log_prob(x_BCHW))
+        log_px_B, kl_B = heavy._terms(x_BCHW, None, rng())
+        loss = heavy.losses(case.batch(), rng())["model"].item()
+    assert loss == pytest.approx((4 * kl_B - log_px_B).mean().item() / 64, rel=1e-5)
+
+
+def test_the_capacity_grows_and_is_what_the_kl_term_is_drawn_to(make_case: Any) -> None:
+    case = make_case("vae", "beta")
+    family = case.build(capacity=6.0, capacity_share=0.5, beta=10.0).eval()
+    rng = lambda: torch.Generator().manual_seed(3)  # noqa: E731
+    with torch.no_grad():
+        log_px, kl = (term.mean().item() for term in family._terms(case.images(6), None, rng()))
+        losses = [family.losses(case.batch(progress=p), rng())["model"].item() * 64 + log_px for p in (0.0, 0.25, 0.5, 1.0)]
+    assert losses == pytest.approx([10 * abs(kl - c) for c in (0.0, 3.0, 6.0, 6.0)], rel=1e-3)
+
+
+@pytest.mark.parametrize("capacity", [1.0, 5.0])
+def test_the_latents_carry_the_capacity(make_case: Any, train_a_little: Callable[..., None], capacity: float) -> None:
+    case = make_case("vae", "beta")
+    family = case.build(capacity=capacity, capacity_share=0.5, beta=100.0)
+    train_a_little(family, case, steps=100)
+    with torch.no_grad():
+        kl_B = family.eval()._terms(case.images(48, seed=999), None, torch.Generator().manual_seed(0))[1]
+    assert float(kl_B.mean()) == pytest.approx(capacity, abs=0.7)
+
+
+def test_active_units_are_those_whose_means_vary_with_the_image(make_case: Any) -> None:
+    case = make_case("vae", "gaussian")
+    family = case.build(latent=5).eval()
+    x_BCHW = case.images(200)
+    family.encoder.head.weight.data[:5] *= 100
+    assert family.active_units(x_BCHW) == 5
+    family.encoder.head.weight.data[[0, 3]] = 0  # collapsed: the same for every image, wherever it lies
+    family.encoder.head.bias.data[0] = 7
+    assert family.active_units(x_BCHW) == 3
+    mu_BZ = family.encode(x_BCHW).detach()
+    assert family.active_units(x_BCHW, above=float(mu_BZ.var(0).max()) * 1.01) == 0
