@@ -74,9 +74,9 @@ def undone(moved_CHW: Tensor, done_P: Tensor, shift: int) -> Tensor:
         round(float(done_P[2] * shift)),
         round(float(done_P[3] * shift)),
     )
-    x = moved_CHW.flip(2) if flipped else moved_CHW
-    x = x.flip(1) if upturned else x
-    return x.roll((-down, -right), dims=(1, 2))
+    x = moved_CHW.roll((-down, -right), dims=(1, 2))
+    x = x.flip(2) if flipped else x
+    return x.flip(1) if upturned else x
 
 
 def test_the_planes_say_what_was_done() -> None:

@@ -127,16 +127,19 @@ LEVELS: dict[str, Callable[[int], list[Point]]] = {
 
 
 @pytest.mark.parametrize("kind", LEVELS)
-@pytest.mark.parametrize(("solver", "steps"), [("heun", 60), ("ddim", 250), ("dpm++", 100), ("ancestral", 250)])
-def test_samples_of_a_known_mixture_have_its_modes(kind: str, solver: Solver, steps: int) -> None:
-    levels, n = LEVELS[kind](steps), 6000
+@pytest.mark.parametrize("solver", ["heun", "ddim", "dpm++", "ancestral"])
+def test_samples_of_a_known_mixture_have_its_modes(kind: str, solver: Solver) -> None:
+    """DDPM's levels are many: its last step to the mean of what is left costs a deviation of the order of the last sigma."""
+    steps, n = 200 if kind == "edm" else 1000, 2500
+    levels = LEVELS[kind](steps)
     noise = normal(n, steps, 1, 1, 1).float() if solver == "ancestral" else normal(n, 1, 1, 1).float()
     x = Sampler(Mixture(levels), levels, solver=solver)(noise).flatten()
     upper = x > 0
     assert float(upper.float().mean()) == pytest.approx(WEIGHTS[1], abs=0.01 + 3 * math.sqrt(WEIGHTS[0] * WEIGHTS[1] / n))
     for mode, mean in ((x[~upper], MEANS[0]), (x[upper], MEANS[1])):
         assert float(mode.mean()) == pytest.approx(mean, abs=0.01)
-        assert float(mode.std()) == pytest.approx(S, rel=0.06)
+        # The posterior's variance is the reverse step's for a single point, and its lower bound for data that is spread.
+        assert float(mode.std()) == pytest.approx(S, rel=0.1 if solver == "ancestral" else 0.06)
 
 
 @pytest.mark.parametrize("kind", LEVELS)
@@ -185,7 +188,7 @@ def test_the_error_falls_with_the_order_of_the_solver(solver: Solver, order: int
     """On levels evenly spaced in ln(alpha / sigma), the last of them at 0.05, from which one exact step is left out."""
     errors = []
     noise = normal(40, 1, 1, 1)
-    for steps in (16, 32, 64, 1024):
+    for steps in (16, 32, 64, 512):
         sigmas = [3.0 * (0.05 / 3.0) ** (k / steps) for k in range(steps + 1)]
         levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
         errors.append(Sampler(Mixture(levels), levels, solver=solver).double().integrate(noise))

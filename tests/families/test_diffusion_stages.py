@@ -30,9 +30,9 @@ def test_the_measured_scale_is_the_deviation_of_the_codes(make_case: Any) -> Non
     with torch.no_grad():
         z = torch.cat([family.autoencoder.draw(x, rng(100 + seed))[0] for seed in range(8)])
         codes = family.autoencoder.standardise(z, deviation=family.config.sigma_data)
-        torch.testing.assert_close(family.autoencoder.scale, z.std((0, 2, 3)), rtol=0.01, atol=0)
+        torch.testing.assert_close(family.autoencoder.scale, z.std((0, 2, 3)), rtol=0.03, atol=0)
         torch.testing.assert_close(family.autoencoder.mean_Z, z.mean((0, 2, 3)), rtol=0, atol=0.02)
-        torch.testing.assert_close(codes.std((0, 2, 3)), torch.full((4,), 0.5), rtol=0.01, atol=0)
+        torch.testing.assert_close(codes.std((0, 2, 3)), torch.full((4,), 0.5), rtol=0.03, atol=0)
         torch.testing.assert_close(family.autoencoder.restore(codes, deviation=0.5), z, atol=1e-5, rtol=1e-5)
 
 
@@ -84,10 +84,10 @@ def test_the_sampler_gives_the_decoder_codes_of_the_measured_moments(make_case: 
 
 def test_the_autoencoder_learns_to_reconstruct(make_case: Any) -> None:
     family = make_case("diffusion", "latent").build().train()
-    smooth = torch.linspace(-1, 1, 8).view(1, 1, 1, 8) * torch.linspace(-1, 1, 64).view(-1, 1, 1, 1)
+    smooth = torch.linspace(-1, 1, 8).view(1, 1, 1, 8) * torch.linspace(-1, 1, 16).view(-1, 1, 1, 1)
     x = smooth.expand(-1, -1, 8, -1).contiguous()
     optimizer = torch.optim.Adam(family.autoencoder.parameters(), lr=3e-3)
-    for seed in range(60):
+    for seed in range(50):
         optimizer.zero_grad()
         family.losses(Batch(x, progress=0.0), rng(seed))["autoencoder"].backward()
         optimizer.step()

@@ -48,7 +48,7 @@ def augmented(x_BCHW: Tensor, config: AugmentConfig, rng: torch.Generator) -> tu
 
 
 def _indices(side: int, flipped_B: Tensor, shift_B: Tensor) -> Tensor:
-    """Where each pixel of a line comes from: shifted, mirrored at the edges, then reversed where flipped."""
+    """Where each pixel of a line comes from: the line is reversed where flipped, then shifted, and mirrored at its edges."""
     at_BL = torch.arange(side, device=shift_B.device) - shift_B[:, None]
     at_BL = (side - 1 - (side - 1 - at_BL.abs()).abs()).clamp(0, side - 1)
     return torch.where(flipped_B[:, None].bool(), side - 1 - at_BL, at_BL)
