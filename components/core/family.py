@@ -6,7 +6,7 @@ B batch, C channels, H height, W width. Data units: float32 in [-1, 1], NCHW.
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, ValidationError
@@ -31,6 +31,9 @@ class FamilyConfig(Record):
     decay_from: float = Field(default=0.7, ge=0, le=1, description="share of the run after which the rate falls to zero")
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    on_collapse: Literal["warn", "rollback", "stop"] = Field(
+        default="warn", description="when samples lose modes: say so; go back to the best weights at half the rate; end the run"
+    )
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.core.records import Channel
+from components.core.records import Channel, Reading
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 
@@ -35,9 +35,9 @@ class ImageSplit(Protocol):
 
 
 class QualitySignal(Protocol):
-    """A cheap score of a batch of generated images during training: lower is better."""
+    """A cheap look at a batch of generated images during training."""
 
-    def __call__(self, images: Images) -> float: ...
+    def __call__(self, images: Images) -> Reading: ...
 
 
 class Tracker(Protocol):

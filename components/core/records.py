@@ -151,6 +151,19 @@ class Checkpoint(Record):
     stopped_by: Literal["budget", "steps"]
 
 
+class Reading(Record):
+    """What samples on fixed noise say of a model while it trains.
+
+    Diversity, precision and coverage are shares of what as many real images get: 1 is no worse than the data itself.
+    """
+
+    distance: float  # lower is better; comparable within one run
+    diversity: float = 1.0
+    precision: float = 1.0
+    coverage: float = 1.0
+    collapse: str = ""  # why the samples count as collapsed, if they do
+
+
 class Metric(Record):
     """A measured value with its bootstrap interval and the number of samples behind it."""
 

@@ -33,6 +33,16 @@ class Manifold:
         return cls(points, distances[:, PRECISION_K - 1] ** 2, distances[:, COVERAGE_K - 1] ** 2)
 
 
+def inside(features_ND: Floats, real: Manifold) -> tuple[float, float]:
+    """Precision and coverage alone, without intervals: what a reading during training needs."""
+    precise, closest2 = 0, np.full(len(real.points_ND), np.inf)
+    for rows in row_blocks(len(features_ND), len(real.points_ND)):
+        squares = squared_distances(features_ND[rows], real.points_ND)
+        precise += int((squares <= real.radius2_precision_N).any(axis=1).sum())
+        closest2 = np.minimum(closest2, squares.min(axis=0))
+    return precise / len(features_ND), float((closest2 <= real.radius2_coverage_N).mean())
+
+
 def manifold_metrics(generated: Manifold, real: Manifold, boot: Bootstrap) -> dict[str, Metric]:
     """precision, recall, density and coverage, each with its interval.
 

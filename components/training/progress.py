@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from components.core.records import Reading
 from components.training.plan import TrainPlan
 
 
@@ -40,7 +41,11 @@ class Progress:
         note = f"step {step}  " + "  ".join(f"{group} {loss:.4g}" for group, loss in losses.items())
         self.bar.update(self.task, completed=done, note=note)
 
-    def reading(self, *, step: int, quality: float, best: bool) -> None:
+    def reading(self, reading: Reading, *, step: int, best: bool) -> None:
         """Say what the quality signal reads."""
         mark = "best so far" if best else "the best stays"
-        self.console.print(f"  step {step}: distance {quality:.4g} ({mark})", highlight=False)
+        self.console.print(f"  step {step}: distance {reading.distance:.4g} ({mark})", highlight=False)
+
+    def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
+        """Say that modes are lost, and what is done about it."""
+        self.console.print(f"  step {step}: collapsed: {reading.collapse}; {then}", highlight=False)

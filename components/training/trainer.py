@@ -22,14 +22,14 @@ from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.protocols import ImageSplit, QualitySignal, Tracker
-from components.core.records import Checkpoint
+from components.core.records import Checkpoint, Reading
 from components.core.threads import choose_threads
 from components.training.average import Average
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
-from components.training.state import load_state, restore_rng, rng_state, save_checkpoint, save_state
+from components.training.state import load_state, load_weights, restore_rng, rng_state, save_checkpoint, save_state
 from components.training.stream import BatchStream
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Trainer:
         self.step = 0
         self.read = 0  # how many of READINGS are behind
         self.best: Checkpoint | None = None
+        self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
         self._stop_because: str | None = None
 
@@ -133,7 +134,7 @@ class Trainer:
             step=self.step,
         )
         config = self.family.config
-        rate = learning_rate(config, step=self.step, progress=done)
+        rate = self.rate_scale * learning_rate(config, step=self.step, progress=done)
         losses: dict[str, Tensor] = self.wrapped.losses(batch, self.rng)
         last = list(losses)[-1]
         for optimizer in self.optimizers.values():
@@ -171,14 +172,43 @@ class Trainer:
         n = self.plan.signal_images
         classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
         images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
-        value = self.quality(images)
-        self.tracker.metrics({"train/quality": value}, step=self.step)
+        reading = self.quality(images)
+        shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage")}
+        told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares}
+        self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
-        progress.reading(step=self.step, quality=value, best=self.best is None or value < self.best.quality)
-        if not math.isfinite(value):
+        better = self.best is None or reading.distance < self.best.quality
+        progress.reading(reading, step=self.step, best=better)
+        if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
-        if self.best is None or value < self.best.quality:
-            self.best = self._keep(value)
+        if better:
+            self.best = self._keep(reading.distance)
+        if reading.collapse:
+            self._act_on_collapse(reading, progress, kept=better)
+
+    def _act_on_collapse(self, reading: Reading, progress: Progress, *, kept: bool) -> None:
+        """As config.on_collapse says. A model that only begins is as poor in variety; in the first half of the budget it is
+        acted on when there was something better before, which is also what there is to go back to."""
+        wanted = self.family.config.on_collapse
+        if wanted == "stop" and (not kept or self.read > len(READINGS) / 2):
+            raise TrainingFailed(
+                f"the samples of step {self.step} have collapsed: {reading.collapse}",
+                do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
+            )
+        if wanted == "rollback" and self.best is not None and not kept:
+            self._roll_back(self.best)
+            progress.collapsed(reading, step=self.step, then=f"back to step {self.best.step}, at half the rate")
+        else:
+            progress.collapsed(reading, step=self.step, then="going on")
+
+    def _roll_back(self, best: Checkpoint) -> None:
+        """The best weights again, with fresh optimizers and half the learning rate."""
+        weights = load_weights(best)
+        self.family.load_state_dict(weights)
+        self.average.family.load_state_dict(weights)
+        for optimizer in self.optimizers.values():
+            optimizer.optimizer.state.clear()
+        self.rate_scale /= 2
 
     def _check_weights(self) -> None:
         """A loss is that of the weights before its step; this looks at those after it."""
@@ -214,7 +244,8 @@ class Trainer:
             "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
             "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
             "rng": rng_state(self.rng),
-            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest},
+            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest}
+            | {"rate_scale": self.rate_scale},
         }
         save_state(self.state_path, state)
 
@@ -241,9 +272,9 @@ class Trainer:
             for group, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][group])
             restore_rng(self.rng, state["rng"])
+            self.step, self.read, self.rate_scale = run["step"], run["read"], run["rate_scale"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(f"{self.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
-        self.step, self.read = run["step"], run["read"]
         self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=run["spent_s"])
         best = self.folder / "best" / "checkpoint.json"
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
@@ -290,7 +321,6 @@ def build(plan: TrainPlan) -> Family:
 def restore(checkpoint: Checkpoint) -> Family:
     """A family with the weights of a checkpoint, verified, in evaluation mode."""
     from components.families import find
-    from components.training.state import load_weights
 
     family = find(checkpoint.family, checkpoint.variant).build(checkpoint.config, checkpoint.spec)
     family.load_state_dict(load_weights(checkpoint))

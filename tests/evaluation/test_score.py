@@ -183,6 +183,9 @@ def test_a_conditional_model_on_data_without_classes_is_refused(scored, fitted, 
 def test_the_quality_signal_orders_generators(extractor, digits, fitted) -> None:
     signal = FixedNoiseQuality.of(extractor, digits.validation)
     noise = noise_images(256, digits.dataset.shape, seed=1)
-    values = [signal(images[:256]) for images in (digits.test.images, fitted(8, seed=1).images, fitted(1, seed=1).images, noise)]
+    values = [
+        signal(images[:256]).distance
+        for images in (digits.test.images, fitted(8, seed=1).images, fitted(1, seed=1).images, noise)
+    ]
     assert values == sorted(values)
     assert values[0] < values[-1] / 4

@@ -57,7 +57,7 @@ from pathlib import Path
 import numpy as np
 
 import components
-from components.core.records import Dataset, DataSpec
+from components.core.records import Dataset, DataSpec, Reading
 from components.core.session import GraphSampler
 from components.export.graph import export_graph
 from components.export.parity import check_parity
@@ -97,7 +97,7 @@ def test_it_is_trained_and_exported(tmp_path):
         spec=DataSpec(channels=1, height=4, width=4), dataset=DATASET, folder=str(tmp_path / "run"),
         run_id="run", threads=1, steps=60,
     )
-    trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: float(images.std()), tracker=Tracker())
+    trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: Reading(distance=images.std()), tracker=Tracker())
     checkpoint = trainer.run()
     family = restore(checkpoint)
     graph = export_graph(family, tmp_path / "model.onnx")

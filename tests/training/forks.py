@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 
 from components.core.errors import GenwrightError
 from components.core.protocols import Images
+from components.core.records import Reading
 from components.families import cards, find
 from components.training.plan import TrainPlan
 from components.training.trainer import Trainer, build
@@ -60,10 +61,10 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         if name == job["at"] and seen[name] == job["n"]:
             os.kill(os.getpid(), job["signal"])
 
-    def quality(images: Images) -> float:
+    def quality(images: Images) -> Reading:
         event("quality")
         readings.append(hashlib.sha256(images.tobytes()).hexdigest())
-        return float(abs(images.mean() - IMAGES.mean()))
+        return Reading(distance=float(abs(images.mean() - IMAGES.mean())))
 
     # Files appear by a rename: just before it is where a kill finds them half there.
     sys.addaudithook(lambda name, _: event("rename") if name == "os.rename" else None)

@@ -15,7 +15,7 @@ from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.protocols import Images
-from components.core.records import Checkpoint, DataSpec
+from components.core.records import Checkpoint, DataSpec, Reading
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.state import load_state
@@ -26,15 +26,15 @@ Made = Callable[..., Trainer]
 
 @pytest.fixture
 def make_trainer(digits: Any, tracker: Any) -> Made:
-    def make(plan: TrainPlan, *, quality: Any = lambda images: float(images.mean()), split: Any = digits) -> Trainer:
+    def make(plan: TrainPlan, *, quality: Any = lambda images: Reading(distance=images.mean()), split: Any = digits) -> Trainer:
         return Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker)
 
     return make
 
 
-def readings_that(*values: float) -> Callable[[Images], float]:
+def readings_that(*values: float) -> Callable[[Images], Reading]:
     left: Iterator[float] = iter(values)
-    return lambda images: next(left)
+    return lambda images: Reading(distance=next(left))
 
 
 def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(
 
 def test_a_signal_that_is_not_finite_ends_the_run(make_plan: Any, make_trainer: Made) -> None:
     with pytest.raises(TrainingFailed, match="the samples of step 1 are not finite"):
-        make_trainer(make_plan(), quality=lambda images: float("nan")).run()
+        make_trainer(make_plan(), quality=lambda images: Reading(distance=float("nan"))).run()
 
 
 def test_a_run_ends_at_its_seconds(make_plan: Any, make_trainer: Made) -> None:
@@ -247,7 +247,7 @@ class TwoPlayers(Family):
 def test_each_group_moves_by_its_own_loss_at_its_own_rate(make_plan: Any, digits: Any, tracker: Any) -> None:
     plan = make_plan(steps=1)
     family = TwoPlayers(plan.spec)
-    Trainer(family, plan, split=digits, quality=lambda images: 1.0, tracker=tracker).run()
+    Trainer(family, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker).run()
     rate = 0.01  # Adam's first step is the rate, against the sign of the gradient
     assert family.a.item() == pytest.approx(-rate, rel=1e-3)
     assert family.b.item() == pytest.approx(-3 * rate, rel=1e-3)

@@ -1,0 +1,62 @@
+"""What is read during training: collapse is told from poor quality."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from components.evaluation.signal import FixedNoiseQuality
+from components.evaluation.yardstick import noise_images
+
+N = 200
+
+
+@pytest.fixture(scope="module")
+def signal(extractor, digits) -> FixedNoiseQuality:
+    return FixedNoiseQuality.of(extractor, digits.train)
+
+
+def of_classes(digits, *classes: int):
+    """N real, held-out images of these classes, each moved by a little noise so that none is there twice."""
+    chosen = digits.test.images[np.isin(digits.test.labels, classes)]
+    wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
+    return np.clip(chosen[np.arange(N) % len(chosen)].astype(int) + wobble, 0, 255).astype(np.uint8)
+
+
+def test_held_out_images_read_as_the_data(signal, digits) -> None:
+    reading = signal(digits.test.images[:N])
+    assert reading.collapse == ""
+    assert reading.diversity == pytest.approx(1, abs=0.1)
+    assert reading.precision == pytest.approx(1, abs=0.1)
+    assert reading.coverage == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize("classes", [(3,), (0, 1, 6), (2, 7)])
+def test_lost_classes_are_a_collapse_though_each_image_looks_real(signal, digits, classes) -> None:
+    reading = signal(of_classes(digits, *classes))
+    assert reading.precision > 0.8
+    assert reading.collapse
+
+
+def test_one_image_over_and_over_is_a_collapse(signal, digits) -> None:
+    reading = signal(np.repeat(digits.test.images[:1], N, axis=0))
+    assert reading.diversity < 0.05
+    assert "as diverse as the data" in reading.collapse
+
+
+def test_poor_images_of_all_classes_are_no_collapse(signal, digits, fitted) -> None:
+    blurred = gaussian_filter(digits.test.images[:N].astype(float), (0, 0.6, 0.6, 0)).astype(np.uint8)
+    noisy = digits.test.images[:N].astype(int) + np.random.default_rng(1).normal(0, 40, (N, 8, 8, 1)).astype(int)
+    for images in (blurred, np.clip(noisy, 0, 255).astype(np.uint8), fitted(20, seed=1).images[:N], fitted(8, seed=1).images[:N]):
+        assert signal(images).collapse == ""
+
+
+def test_an_untrained_model_is_not_accused(signal, digits) -> None:
+    reading = signal(noise_images(N, digits.dataset.shape, seed=3))
+    assert reading.precision < 0.1
+    assert reading.collapse == ""
+
+
+@pytest.mark.parametrize("n", [2, 5, 64, 2000])
+def test_any_number_of_images_is_read(signal, digits, n) -> None:
+    images = digits.train.images[np.arange(n) % len(digits.train.images)]
+    assert np.isfinite(signal(images).distance) or n == 2
