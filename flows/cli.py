@@ -110,7 +110,7 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
 
     read = read_brief(brief)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        deciding.check_built(deciding.plan(read, place)[1])
+        deciding.check_built(*deciding.plan(read, place))
     _ = place.settings.root
     check_named(read.data)
     if not (place.settings.root / "work" / read.name).exists():

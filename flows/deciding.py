@@ -29,7 +29,7 @@ def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
     return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data"))
 
 
-def check_built(decision: Decision) -> None:
+def check_built(facts: Facts, decision: Decision) -> None:
     """Raises NotBuilt when nothing here can make what was decided."""
     from components.families import find_card
 
@@ -39,6 +39,12 @@ def check_built(decision: Decision) -> None:
             f"mode {decision.mode} for {decision.family}/{decision.variant} is not built yet",
             allowed="scratch",
             do="force it with override: {mode: scratch}",
+        )
+    if facts.conditioning not in card.conditioning:
+        raise NotBuilt(
+            f"conditioning {facts.conditioning} for {decision.family}/{decision.variant} from scratch is not built yet",
+            allowed=", ".join(card.conditioning),
+            do="write one of them in the brief",
         )
     natural = "one_pass" if card.steps == 1 else "many_step"
     if decision.delivery != natural:

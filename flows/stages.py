@@ -21,7 +21,7 @@ def fetch(brief: Brief, place: Place) -> Run:
 
     dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror)
     facts, decision = decide(brief, place, dataset=dataset)
-    check_built(decision)
+    check_built(facts, decision)
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())
 
 

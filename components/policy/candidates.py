@@ -118,4 +118,6 @@ def _from_card(card: Card, planned: VariantRow | None) -> VariantRow:
     )
     from_card = ("modalities", "conditioning", "likelihood", "latent", "steps", "side_max")
     update = {name: getattr(card, name) for name in from_card} | {"appetite": card.data_appetite}
+    if planned and "text" in planned.conditioning:  # captions come with a pretrained model, not with what is built here
+        update["conditioning"] = tuple(dict.fromkeys((*card.conditioning, "text")))
     return base.model_copy(update=update)

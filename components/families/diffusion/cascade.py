@@ -70,7 +70,7 @@ class Cascade(Family):
         likelihood="none",
         latent=False,
         steps=52,
-        side_max=128,
+        side_max=1024,
         data_appetite=1_000,
         references=("arXiv:2106.15282", "arXiv:2206.00364"),
     )

@@ -128,7 +128,7 @@ class DDPM(Family):
         likelihood="none",
         latent=False,
         steps=50,
-        side_max=64,
+        side_max=256,
         data_appetite=1_000,
         references=("arXiv:2006.11239", "arXiv:2102.09672", "arXiv:2202.00512", "arXiv:2010.02502", "arXiv:2211.01095"),
     )

@@ -25,6 +25,7 @@ from components.families.diffusion.sampling import Sampler
 
 class LatentConfig(PreconditionedConfig):
     sigma_data: float = Field(default=0.5, gt=0, description="standard deviation that the codes are brought to")
+    steps: int = Field(default=25, ge=1)
     latent: int = Field(default=4, ge=1, description="channels of the code")
     halve: int = Field(default=2, ge=1, description="how often the code's sides are halved: 1 up to side 16, 3 from 128")
     autoencoder_width: int = Field(default=32, ge=16, multiple_of=16, description="its channels at full resolution")
@@ -65,8 +66,8 @@ class Latent(Family):
         conditioning=("none", "class"),
         likelihood="none",
         latent=True,
-        steps=35,
-        side_max=512,
+        steps=49,
+        side_max=1024,
         data_appetite=2_000,
         references=("arXiv:2112.10752", "arXiv:2206.00364"),
     )
