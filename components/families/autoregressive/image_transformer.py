@@ -1,0 +1,45 @@
+"""A transformer over the values of an image, as ImageGPT (Chen et al. 2020, 'Generative pretraining from pixels')."""
+
+from pydantic import Field
+
+from components.core.card import Card
+from components.core.records import DataSpec
+from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
+from components.families.autoregressive.transformer import GridTransformer
+
+
+class ImageTransformerConfig(PixelConfig):
+    lr_peak: float = 2e-3
+    batch_size: int = 64
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    width: int = Field(default=64, ge=16, multiple_of=16, description="size of a token")
+    blocks: int = Field(default=4, ge=1, description="transformer blocks")
+    heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the width")
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class ImageTransformer(PixelFamily):
+    """The exact probability of an image with a view of all that comes before; its cost grows with the square of the values."""
+
+    card = Card(
+        family="autoregressive",
+        variant="image-transformer",
+        title="Transformer over pixels with a softmax over the levels",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="exact",
+        latent=False,
+        steps=784,
+        side_max=32,
+        data_appetite=1_000,
+        references=("https://cdn.openai.com/papers/Generative_Pretraining_from_Pixels_V2.pdf", "arXiv:1706.03762"),
+    )
+    Config = ImageTransformerConfig
+    config: ImageTransformerConfig
+
+    def __init__(self, config: ImageTransformerConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.model = GridTransformer(
+            pixel_grid(spec), width=config.width, blocks=config.blocks, heads=config.heads, dropout=config.dropout
+        )

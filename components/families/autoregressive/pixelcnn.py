@@ -1,0 +1,42 @@
+"""PixelCNN with gates (van den Oord et al. 2016, arXiv:1606.05328) on 8-bit images: a 256-way softmax for every value."""
+
+from pydantic import Field
+
+from components.core.card import Card
+from components.core.records import DataSpec
+from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
+from components.families.autoregressive.gated import GatedPixelCNN
+
+
+class PixelCNNConfig(PixelConfig):
+    lr_peak: float = 2e-3
+    batch_size: int = 64
+    width: int = Field(default=64, ge=8, description="features of each stack (p)")
+    blocks: int = Field(default=6, ge=1, description="gated layers after the first")
+    kernel: int = Field(default=7, ge=3, le=15, multiple_of=1, description="side of the first layer's view; odd")
+
+
+class PixelCNN(PixelFamily):
+    """The exact probability of an image, and samples that follow it; one network evaluation a value."""
+
+    card = Card(
+        family="autoregressive",
+        variant="pixelcnn",
+        title="Gated PixelCNN with a softmax over the levels",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="exact",
+        latent=False,
+        steps=784,
+        side_max=32,
+        data_appetite=1_000,
+        references=("arXiv:1606.05328", "arXiv:1601.06759"),
+    )
+    Config = PixelCNNConfig
+    config: PixelCNNConfig
+
+    def __init__(self, config: PixelCNNConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.model = GatedPixelCNN(
+            pixel_grid(spec), width=config.width, blocks=config.blocks, kernel=config.kernel, dropout=config.dropout
+        )

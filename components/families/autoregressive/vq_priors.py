@@ -1,0 +1,129 @@
+"""Priors over the codes of a VQ-VAE: the second stage of van den Oord et al. 2017 (arXiv:1711.00937, section 3.3).
+
+First the autoencoder learns, for the first `autoencoder_share` of the budget; then it rests, and the prior learns the codes it
+gives. A sample is a grid of codes drawn from the prior and decoded.
+
+B batch, C channels, H height, W width; h, w the grid of codes, K codes.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.family import Batch, Family
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.autoregressive.gated import GatedPixelCNN
+from components.families.autoregressive.grid import Grid, GridModel
+from components.families.autoregressive.transformer import GridTransformer
+from components.families.vq import VQAutoencoder, VQConfig
+
+
+class VQPriorConfig(VQConfig):
+    lr_peak: float = 2e-3
+    batch_size: int = 64
+    autoencoder_share: float = Field(default=0.4, gt=0, lt=1, description="of the budget; the rest is the prior's")
+    depth: int = Field(default=4, ge=1, description="layers of the prior")
+    prior_width: int = Field(default=64, ge=16, multiple_of=16, description="features of the prior")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="in the prior")
+
+
+class VQTransformerConfig(VQPriorConfig):
+    heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the prior's width")
+
+
+class CodeSampler(nn.Module):
+    """uniform_Bhw in [0, 1) (and class_B) -> codes from the prior -> x_BCHW in [-1, 1]."""
+
+    def __init__(self, autoencoder: VQAutoencoder, prior: GridModel) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.prior = prior
+
+    def forward(self, uniform_Bhw: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        codes_B1hw = self.prior.draw(uniform_Bhw[:, None], condition_B)
+        return self.autoencoder.decode(codes_B1hw[:, 0])
+
+
+class VQPriorFamily(Family):
+    """Two stages, two groups of parameters; a subclass makes the prior."""
+
+    Config = VQPriorConfig
+    config: VQPriorConfig
+
+    def __init__(self, config: VQPriorConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.autoencoder = VQAutoencoder(config, spec)
+        height, width = self.autoencoder.grid
+        classes = len(spec.classes) if spec.conditional else 0
+        self.prior = self._prior(Grid(1, height, width, self.autoencoder.codes, classes, ordinal=False))
+
+    def _prior(self, grid: Grid) -> GridModel:
+        raise NotImplementedError
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """The autoencoder's loss in its share of the budget, then the prior's: nats a code."""
+        if batch.progress < self.config.autoencoder_share:
+            return {"autoencoder": self.autoencoder.loss(batch.images_BCHW, rng)}
+        with torch.no_grad():
+            codes_B1hw = self.autoencoder.encode(batch.images_BCHW)[:, None]
+        labels_B = batch.labels_B if self.spec.conditional else None
+        return {"prior": -self.prior.log_prob(codes_B1hw, labels_B).mean()}
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.prior.parameters())}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="uniform", shape=self.autoencoder.grid, distribution="uniform"),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        del steps  # one evaluation of the prior a code
+        return CodeSampler(self.autoencoder, self.prior)
+
+
+class VQPixelCNN(VQPriorFamily):
+    """Larger images than pixel by pixel, in far fewer steps; the autoencoder's blur is the price."""
+
+    card = Card(
+        family="autoregressive",
+        variant="vq-pixelcnn",
+        title="VQ-VAE with a gated PixelCNN over its codes",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=64,
+        side_max=128,
+        data_appetite=1_000,
+        references=("arXiv:1711.00937", "arXiv:1606.05328"),
+    )
+    Config = VQPriorConfig
+
+    def _prior(self, grid: Grid) -> GridModel:
+        config = self.config
+        return GatedPixelCNN(grid, width=config.prior_width, blocks=config.depth, kernel=5, dropout=config.dropout)
+
+
+class VQTransformer(VQPriorFamily):
+    """The codes by a transformer: what is far apart in the image is one step apart in the prior."""
+
+    card = Card(
+        family="autoregressive",
+        variant="vq-transformer",
+        title="VQ-VAE with a transformer over its codes",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=64,
+        side_max=128,
+        data_appetite=1_000,
+        references=("arXiv:1711.00937", "arXiv:2012.09841"),
+    )
+    Config = VQTransformerConfig
+    config: VQTransformerConfig
+
+    def _prior(self, grid: Grid) -> GridModel:
+        config = self.config
+        return GridTransformer(grid, width=config.prior_width, blocks=config.depth, heads=config.heads, dropout=config.dropout)
