@@ -61,18 +61,12 @@ def families(as_json: AsJson = False) -> None:
 
     from flows.show import console
 
-    table = Table()
-    for heading in ("family", "what", "conditioning", "likelihood", "steps", "papers"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "papers"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("family", "p(x)", "steps", "what it is, and its paper"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "p(x)", "steps"))
     for card in found:
-        table.add_row(
-            f"{card.family}/{card.variant}",
-            card.title,
-            ", ".join(card.conditioning),
-            card.likelihood,
-            str(card.steps),
-            "\n".join(card.references),
-        )
+        about = f"{card.title} [dim]{card.references[0]}[/]"  # conditioning and the other references are in --json
+        table.add_row(f"{card.family}/{card.variant}", card.likelihood, str(card.steps), about)
     console().print(table)
 
 

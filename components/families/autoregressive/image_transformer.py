@@ -33,7 +33,7 @@ class ImageTransformer(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
-        references=("https://cdn.openai.com/papers/Generative_Pretraining_from_Pixels_V2.pdf", "arXiv:1706.03762"),
+        references=("pmlr:v119/chen20s", "arXiv:1706.03762"),
     )
     Config = ImageTransformerConfig
     config: ImageTransformerConfig
