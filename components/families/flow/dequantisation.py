@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.records import DataSpec
-from components.families.blocks import ResidualBlock
 from components.families.flow.layers import Chain, CheckerboardCoupling
-from components.families.flow.networks import convolutions
+from components.families.flow.networks import Residual, convolutions
 
 NEARLY_UNIFORM = 1.7  # the deviation at which the sigmoid of a normal variable is nearest to uniform
 
@@ -35,7 +34,7 @@ class Variational(nn.Module):
 
     def __init__(self, spec: DataSpec, *, width: int, depth: int, bound: float) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), ResidualBlock(width, width))
+        self.features = nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), Residual(width))
         make = lambda channels_in, channels_out: convolutions(channels_in, channels_out, width=width)  # noqa: E731
         own_CHW = torch.ones(spec.shape)
         self.couplings = Chain(

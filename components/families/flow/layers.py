@@ -25,7 +25,7 @@ class Bijection(nn.Module):
 
     @abstractmethod
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """f(x; given) and log |det df/dx|, one an item."""
+        """f(x; given) and log |det df/dx|: one an item, or one for all where it is the same."""
 
     @abstractmethod
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
@@ -69,23 +69,27 @@ class ActNorm(Bijection):
     """y = (x + b) exp(s) for each channel; the first batch comes out with mean 0 and deviation 1 (arXiv:1807.03039, sec. 3.1)."""
 
     own_CHW: Tensor
+    count_C11: Tensor
 
     def __init__(self, own_CHW: Tensor) -> None:
         super().__init__()
+        self.whole = bool(own_CHW.all())
         self.register_buffer("own_CHW", own_CHW, persistent=False)
+        self.register_buffer("count_C11", own_CHW.sum((1, 2), keepdim=True), persistent=False)
         self.shift_C11 = nn.Parameter(torch.zeros(len(own_CHW), 1, 1))
         self.log_scale_C11 = nn.Parameter(torch.zeros(len(own_CHW), 1, 1))
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_det = (self.log_scale_C11 * self.own_CHW).sum()
-        return (x_BCHW + self.shift_C11) * self.log_scale_C11.exp() * self.own_CHW, log_det.expand(len(x_BCHW))
+        y_BCHW = (x_BCHW + self.shift_C11) * self.log_scale_C11.exp()
+        return y_BCHW if self.whole else y_BCHW * self.own_CHW, (self.log_scale_C11 * self.count_C11).sum()
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
-        return (y_BCHW * (-self.log_scale_C11).exp() - self.shift_C11) * self.own_CHW
+        x_BCHW = y_BCHW * (-self.log_scale_C11).exp() - self.shift_C11
+        return x_BCHW if self.whole else x_BCHW * self.own_CHW
 
     @torch.no_grad()
     def fit(self, x_BCHW: Tensor) -> Tensor:
-        count_C = (len(x_BCHW) * self.own_CHW.sum((1, 2))).clamp(min=1)
+        count_C = (len(x_BCHW) * self.count_C11.flatten()).clamp(min=1)
         mean_C = _over_processes(x_BCHW.sum((0, 2, 3)) / count_C).view(-1, 1, 1)
         centred_BCHW = (x_BCHW - mean_C) * self.own_CHW
         variance_C = _over_processes(centred_BCHW.square().sum((0, 2, 3)) / count_C).view(-1, 1, 1)
@@ -101,6 +105,7 @@ class InvertibleConv(Bijection):
     """
 
     full_1HW: Tensor
+    eye_CC: Tensor
     permutation_CC: Tensor
     sign_C: Tensor
     frozen_CC: Tensor | None
@@ -112,7 +117,9 @@ class InvertibleConv(Bijection):
         permutation_CC, lower_CC, upper_CC = (part.float() for part in torch.linalg.lu(rotation_CC))
         diagonal_C = upper_CC.diagonal()
         self.whole = bool(own_CHW.all())
+        self.places = int(own_CHW.amin(0).sum())
         self.register_buffer("full_1HW", own_CHW.amin(0, keepdim=True), persistent=False)
+        self.register_buffer("eye_CC", torch.eye(channels), persistent=False)
         self.register_buffer("permutation_CC", permutation_CC)
         self.register_buffer("sign_C", diagonal_C.sign())
         self.register_buffer("frozen_CC", None, persistent=False)
@@ -122,8 +129,7 @@ class InvertibleConv(Bijection):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """L with ones on its diagonal, and U + diag(s)."""
-        eye_CC = torch.eye(len(self.sign_C), device=self.sign_C.device)
-        return self.lower_CC.tril(-1) + eye_CC, self.upper_CC.triu(1) + torch.diag(self.sign_C * self.log_s_C.exp())
+        return self.lower_CC.tril(-1) + self.eye_CC, self.upper_CC.triu(1) + self.eye_CC * (self.sign_C * self.log_s_C.exp())
 
     def weight(self) -> Tensor:
         """W_CC."""
@@ -142,8 +148,7 @@ class InvertibleConv(Bijection):
         self.frozen_CC = self.inverse_weight().detach()
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        log_det = self.full_1HW.sum() * self.log_s_C.sum()
-        return self._mix(x_BCHW, self.weight()), log_det.expand(len(x_BCHW))
+        return self._mix(x_BCHW, self.weight()), self.places * self.log_s_C.sum()
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
         return self._mix(y_BCHW, self.inverse_weight() if self.frozen_CC is None else self.frozen_CC)
@@ -157,7 +162,7 @@ class InvertibleConv(Bijection):
 class Coupling(Bijection):
     """Part of the values moves by an affine map whose scale and shift the other part decides (arXiv:1605.08803, eq. 4, 7 and 9).
 
-    y = (x + t(seen)) exp(s(seen)),   s = bound tanh(raw / bound)
+    y = (x + t(seen)) exp(s(seen)),   s = bound tanh(raw(seen))
     """
 
     def __init__(self, network: nn.Module, *, bound: float) -> None:
@@ -165,11 +170,12 @@ class Coupling(Bijection):
         self.network = network
         self.bound = bound
 
-    def affine(self, seen_BCHW: Tensor, given_BGHW: Tensor | None, moving_CHW: Tensor) -> tuple[Tensor, Tensor]:
-        """s and t, zero wherever nothing moves."""
+    def affine(self, seen_BCHW: Tensor, given_BGHW: Tensor | None, moving_CHW: Tensor | None) -> tuple[Tensor, Tensor]:
+        """s and t, zero where nothing moves."""
         inputs = seen_BCHW if given_BGHW is None else torch.cat([seen_BCHW, given_BGHW], dim=1)
         raw, t = self.network(inputs).to(seen_BCHW.dtype).chunk(2, dim=1)
-        return self.bound * torch.tanh(raw / self.bound) * moving_CHW, t * moving_CHW
+        s = self.bound * torch.tanh(raw)
+        return (s, t) if moving_CHW is None else (s * moving_CHW, t * moving_CHW)
 
 
 class CheckerboardCoupling(Coupling):
@@ -187,7 +193,7 @@ class CheckerboardCoupling(Coupling):
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
         s, t = self.affine(x_BCHW * self.seen_1HW, given_BGHW, self.moving_CHW)
-        return (x_BCHW + t) * s.exp(), s.flatten(1).sum(1)
+        return (x_BCHW + t) * s.exp(), s.sum((1, 2, 3))
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
         s, t = self.affine(y_BCHW * self.seen_1HW, given_BGHW, self.moving_CHW)
@@ -197,18 +203,19 @@ class CheckerboardCoupling(Coupling):
 class ChannelCoupling(Coupling):
     """Sees half of the channels and moves the other half: the second, or the first where `odd`."""
 
-    moving_CHW: Tensor
+    moving_CHW: Tensor | None
 
     def __init__(self, own_CHW: Tensor, make: Network, *, odd: bool, bound: float) -> None:
         half = len(own_CHW) // 2
         super().__init__(make(half, 2 * half), bound=bound)
         self.odd = odd
-        self.register_buffer("moving_CHW", own_CHW[:half] if odd else own_CHW[half:], persistent=False)
+        moving_CHW = own_CHW[:half] if odd else own_CHW[half:]
+        self.register_buffer("moving_CHW", None if moving_CHW.all() else moving_CHW, persistent=False)
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
         seen, moving = self._halves(x_BCHW)
         s, t = self.affine(seen, given_BGHW, self.moving_CHW)
-        return self._whole(seen, (moving + t) * s.exp()), s.flatten(1).sum(1)
+        return self._whole(seen, (moving + t) * s.exp()), s.sum((1, 2, 3))
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
         seen, moving = self._halves(y_BCHW)

@@ -55,7 +55,7 @@ class Prior(nn.Module):
     def forward(self, z_BCHW: Tensor, kept_BCHW: Tensor | None, labels_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """eps_BCHW and the log determinant, one an item."""
         mu, log_sigma = self._moments(z_BCHW, kept_BCHW, labels_B)
-        log_det_B = -(log_sigma * self.own_CHW).expand(z_BCHW.shape).flatten(1).sum(1)
+        log_det_B = -(log_sigma * self.own_CHW).sum((1, 2, 3))
         return (z_BCHW - mu) * (-log_sigma).exp() * self.own_CHW, log_det_B
 
     def inverse(self, eps_BCHW: Tensor, kept_BCHW: Tensor | None, labels_B: Tensor | None) -> Tensor:

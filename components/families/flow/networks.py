@@ -6,21 +6,29 @@ B batch, C channels, H height, W width.
 import torch
 from torch import Tensor, nn
 
-from components.families.blocks import ResidualBlock, group_norm
 
-
-class ZeroConv(nn.Module):
-    """A 3x3 convolution of zeros whose output has a learned gain exp(3 g) for each channel (arXiv:1807.03039, sec. 3.3)."""
+class ZeroConv(nn.Conv2d):
+    """A 3x3 convolution that starts at zero (arXiv:1807.03039, sec. 3.3)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class Residual(nn.Module):
+    """x + f(x), f of two pre-activated 3x3 convolutions without normalisation: the flow's own layers normalise."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.gain_C11 = nn.Parameter(torch.zeros(channels_out, 1, 1))
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = self.conv(x_BCHW) * (3 * self.gain_C11).exp()
+        out: Tensor = x_BCHW + self.second(torch.relu(self.first(torch.relu(x_BCHW))))
         return out
 
 
@@ -36,11 +44,10 @@ def convolutions(channels_in: int, channels_out: int, *, width: int) -> nn.Modul
 
 
 def residual(channels_in: int, channels_out: int, *, width: int, blocks: int) -> nn.Module:
-    """RealNVP's network: residual blocks of one width (arXiv:1605.08803, sec. 3.7); group normalisation sees one item alone."""
+    """RealNVP's network: residual blocks of one width (He et al. 2016) after a 3x3 convolution (arXiv:1605.08803, sec. 3.7)."""
     return nn.Sequential(
         nn.Conv2d(channels_in, width, 3, padding=1),
-        *(ResidualBlock(width, width) for _ in range(blocks)),
-        group_norm(width),
-        nn.SiLU(),
+        *(Residual(width) for _ in range(blocks)),
+        nn.ReLU(),
         ZeroConv(width, channels_out),
     )
