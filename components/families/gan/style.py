@@ -1,0 +1,187 @@
+"""StyleGAN2 (Karras et al. 2019, arXiv:1812.04948; 2020, arXiv:1912.04958) with adaptive augmentation (arXiv:2006.06676).
+
+    L_D = E[softplus(-D(x))] + E[softplus(D(G(z)))] + gamma/2 E |grad D(x)|^2
+    L_G = E[softplus(-D(G(z)))] + E (|J_w^T y| - a)^2,   y ~ N(0, I),   a the running mean of |J_w^T y|        (2020, eq. 4)
+
+Both penalties are lazy: in some steps only, and that much heavier (2020, section 3.1). All is trained at full resolution from the
+start: skip connections do what progressive growing did (2020, section 4). Small images go without path-length penalty and style
+mixing and with a shorter mapping network, as CIFAR-10 in arXiv:2006.06676, appendix.
+
+B batch, C channels, H height, W width, Z latent size, L layers.
+"""
+
+import math
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.core.card import Card
+from components.core.family import Batch
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.gan.adaptive import AdaptiveAugment, Transformation
+from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
+from components.families.gan.penalties import zero_centred
+from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler
+
+R1_INTERVAL, PATH_INTERVAL = 16, 8  # from one turn with a penalty to the next
+
+
+class StyleGAN2Config(AdversarialConfig):
+    lr_peak: float = 2.5e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    width: int = Field(
+        default=64,
+        ge=16,
+        description="channels at full resolution; up to four times more at lower ones; 32 up to side 16",
+    )
+    latent: int = Field(default=64, ge=32, description="size of z and of w; with few numbers styles tell classes apart late")
+    batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch")
+    shift: float = Field(default=0.0, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
+    depth: int = Field(default=8, ge=1, description="layers of the mapping network; 2 up to side 32")
+    mapping_rate: float = Field(default=0.01, gt=0, description="how much slower the mapping network learns than the rest")
+    r1: float = Field(default=0.1, ge=0, description="gamma, the weight of the gradient penalty")
+    path_length: float = Field(
+        default=1.0, ge=0, description="in units of the paper's weight for the resolution; 0 up to side 32"
+    )
+    style_mixing: float = Field(default=0.9, ge=0, le=1, description="probability of two styles in one image; 0 up to side 32")
+    truncation: float = Field(default=1.0, ge=0, le=1, description="psi, how far samples may be from the mean style")
+    adaptive: tuple[Transformation, ...] = Field(
+        default=("shift", "brightness", "contrast", "cutout"),
+        description="adaptive augmentation; also flip and rotate where images may be so turned",
+    )
+    adaptive_target: float = Field(default=0.6, ge=-1, le=1, description="E[sign D(x)] above which augmentation grows")
+    adaptive_images: float = Field(default=500e3, gt=0, description="images in which its strength can go from 0 to 1")
+    adaptive_limit: float = Field(default=0.8, ge=0, le=1, description="its largest strength; above 0.8 it may leak")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        side = max(spec.height, spec.width)
+        small = {"depth": 2, "path_length": 0.0, "style_mixing": 0.0} if side <= 32 else {}
+        return small | ({"width": 32} if side <= 16 else {})
+
+
+class StyleGAN2(Adversarial):
+    """The sharpest one-pass samples of data of one kind, few items enough; long training."""
+
+    card = Card(
+        family="gan",
+        variant="style",
+        title="Style-based GAN with adaptive augmentation",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=1,
+        side_max=256,
+        data_appetite=2_000,
+        references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
+    )
+    Config = StyleGAN2Config
+    config: StyleGAN2Config
+    generator: Generator
+    path_mean: Tensor
+
+    def __init__(self, config: StyleGAN2Config, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.generator = Generator(
+            spec, width=config.width, latent=config.latent, depth=config.depth, mapping_rate=config.mapping_rate
+        )
+        self.discriminator = Discriminator(spec, width=config.width, deviation=config.batch_deviation)
+        self.adaptive = AdaptiveAugment(
+            config.adaptive,
+            target=config.adaptive_target,
+            images=config.adaptive_images,
+            limit=config.adaptive_limit,
+        )
+        self.register_buffer("path_mean", torch.zeros(()))
+
+    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        """Not saturating."""
+        return F.softplus(-fake_B).mean()
+
+    def discriminator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+        """The logistic loss."""
+        return F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
+
+    def penalty(self, scored: Scored, rng: torch.Generator) -> Tensor | None:
+        """R1, in every 16th step (Mescheder et al. 2018, arXiv:1801.04406). It also tells the augmentation how D fares."""
+        if self.training:
+            self.adaptive.observe(scored.real_B, step=scored.step)
+        if not self.config.r1 or scored.step % R1_INTERVAL:
+            return None
+        return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Those of both players; G's with the path-length penalty in every eighth of its turns."""
+        losses = super().losses(batch, rng)
+        turn = batch.step // self.config.critic_steps
+        if self.config.path_length and "generator" in losses and turn % PATH_INTERVAL == 0:
+            half = (len(batch.images_BCHW) + 1) // 2  # as in the paper: enough for a mean
+            labels_B = batch.labels_B[:half] if self.spec.conditional and batch.labels_B is not None else None
+            weight = PATH_INTERVAL * self.config.path_length * path_weight(self.spec)
+            losses["generator"] = losses["generator"] + weight * self._path_penalty(half, labels_B, rng)
+        return losses
+
+    def generate(self, n: int, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Images of one style, or, in a share of them, of another from some layer on (2019, section 3.1)."""
+        generator = self.generator
+        z_BZ, noise_BN = self.noise(n, rng)
+        w_BZ = generator.mapping(z_BZ, labels_B)
+        if self.training:
+            generator.observe(w_BZ, labels_B)
+        if not self.config.style_mixing:
+            return generator.render(w_BZ, noise_BN)
+        other_BZ = generator.mapping(torch.randn(z_BZ.shape, generator=rng, device=rng.device), labels_B)
+        mixed_B1 = torch.rand(n, 1, generator=rng, device=rng.device) < self.config.style_mixing
+        from_B1 = torch.randint(1, max(generator.layers, 2), (n, 1), generator=rng, device=rng.device)
+        other_BL1 = (mixed_B1 & (torch.arange(generator.layers, device=rng.device) >= from_B1))[:, :, None]
+        x_BCHW: Tensor = generator.synthesis(torch.where(other_BL1, other_BZ[:, None], w_BZ[:, None]), noise_BN)
+        return x_BCHW
+
+    def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        """What D sees of images: the fixed augmentation, then the adaptive one."""
+        seen_BCHW: Tensor = self.adaptive(super().augment(x_BCHW, rng), rng)
+        return seen_BCHW
+
+    def rates(self) -> dict[str, float]:
+        """With a lazy penalty every k steps, k / (k + 1) of the rate (2020, appendix B)."""
+        path, r1 = (
+            k / (k + 1) if weight else 1.0
+            for k, weight in ((PATH_INTERVAL, self.config.path_length), (R1_INTERVAL, self.config.r1))
+        )
+        return {"generator": path, "discriminator": r1 * self.config.discriminator_rate}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        """z, and for each pixel of each layer one value, layer after layer."""
+        pixels = sum(height * width for height, width in self.generator.synthesis.sizes)
+        return (NoiseInput(name="z", shape=(self.config.latent,)), NoiseInput(name="noise", shape=(pixels,)))
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        del steps  # one pass
+        return Sampler(self.generator, truncation=self.config.truncation)
+
+    def _path_penalty(self, n: int, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """E (|J_w^T y| - a)^2, and a moves."""
+        z_BZ, noise_BN = self.noise(n, rng)
+        w_BZ = self.generator.mapping(z_BZ, labels_B)
+        length_B = path_length(self.generator.render(w_BZ, noise_BN), w_BZ, rng)
+        if self.training:
+            self.path_mean.lerp_(length_B.detach().mean(), MEAN_RATE)
+        return (length_B - self.path_mean).square().mean()
+
+
+def path_length(x_BCHW: Tensor, w_BZ: Tensor, rng: torch.Generator) -> Tensor:
+    """|J_w^T y|_B for images x of styles w and y ~ N(0, I), itself differentiable."""
+    y_BCHW = torch.randn(x_BCHW.shape, generator=rng, device=x_BCHW.device)
+    (slope_BZ,) = torch.autograd.grad((x_BCHW * y_BCHW).sum(), w_BZ, create_graph=True)
+    return (slope_BZ.float().square().sum(1) + 1e-12).sqrt()
+
+
+def path_weight(spec: DataSpec) -> float:
+    """ln 2 / (r^2 (ln r - ln 2)) for r^2 pixels (2020, appendix B)."""
+    pixels = spec.height * spec.width
+    return math.log(2) / (pixels * max(0.5 * math.log(pixels) - math.log(2), math.log(2)))

@@ -1,0 +1,236 @@
+"""The networks of StyleGAN2 (Karras et al. 2020, arXiv:1912.04958), for images of any side.
+
+    w = f(z, class),   s = A w + b                                      mapping network; style of a layer
+    y_o = (v_o * (s x)) / sqrt(sum_ik s_i^2 v_oik^2 + eps)              modulation and demodulation (eq. 1 to 3)
+
+The activations are scaled, not the weights v, which is the same and needs no convolution of its own for each item. Images of all
+resolutions are summed; D is residual (section 4.1). Resizing by two is bilinear: the papers' filter [1, 3, 3, 1].
+
+B batch, C channels, H height, W width, Z latent size, L layers, K classes (1 without), N noise values.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.core.records import DataSpec
+from components.families.gan.layers import BatchDeviation, pyramid
+
+MEAN_RATE = 0.01  # at which the mean style moves
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU that keeps the mean square."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def normalise(x_BZ: Tensor) -> Tensor:
+    """To a mean square of one."""
+    return x_BZ * torch.rsqrt(x_BZ.square().mean(1, keepdim=True) + 1e-8)
+
+
+def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    smaller = size[0] < x_BCHW.shape[2]
+    return F.interpolate(x_BCHW, size=size, mode="bilinear", antialias=smaller)
+
+
+class EqualLinear(nn.Module):
+    """Weights of unit variance, scaled when used, so that all learn at one pace (arXiv:1710.10196, section 4.1)."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.gain, self.rate = rate / math.sqrt(inputs), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.gain, self.bias * self.rate)
+
+
+class EqualConv2d(nn.Module):
+    """The same for a convolution that keeps the sides."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.gain, self.padding = 1 / math.sqrt(channels_in * kernel**2), kernel // 2
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.conv2d(x_BCHW, self.weight * self.gain, self.bias, padding=self.padding)
+
+
+class ModulatedConv2d(nn.Module):
+    """A convolution whose weights are scaled by each item's style and then, if `demodulate`, to unit norm for each output."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, *, latent: int, demodulate: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        self.affine = EqualLinear(latent, channels_in, bias=1.0)
+        self.gain, self.padding, self.demodulate = 1 / math.sqrt(channels_in * kernel**2), kernel // 2, demodulate
+
+    def forward(self, x_BCHW: Tensor, w_BZ: Tensor) -> Tensor:
+        weight, style_BC = self.weight * self.gain, self.affine(w_BZ)
+        y_BCHW = F.conv2d(x_BCHW * style_BC[:, :, None, None], weight, padding=self.padding)
+        if not self.demodulate:
+            return y_BCHW
+        scale_BC = torch.rsqrt(F.linear(style_BC.square(), weight.square().sum((2, 3))) + 1e-8)
+        return y_BCHW * scale_BC[:, :, None, None]
+
+
+class Mapping(nn.Module):
+    """z_BZ (and class_B) -> w_BZ: dense layers on the normalised latent beside the normalised embedding of the class."""
+
+    def __init__(self, latent: int, *, depth: int, rate: float, classes: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(classes, latent) if classes else None
+        inputs = [latent * (2 if classes else 1)] + [latent] * (depth - 1)
+        self.layers = nn.ModuleList(EqualLinear(n, latent, rate=rate) for n in inputs)
+
+    def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        h = normalise(z_BZ)
+        if self.embed is not None:
+            h = torch.cat([h, normalise(self.embed(condition_B))], dim=1)
+        for layer in self.layers:
+            h = activate(layer(h))
+        return h
+
+
+class StyledLayer(nn.Module):
+    """Modulated convolution, one noise value a pixel, bias, activation."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, latent: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(channels_in, channels_out, 3, latent=latent)
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+
+    def forward(self, x_BCHW: Tensor, w_BZ: Tensor, noise_B1HW: Tensor) -> Tensor:
+        return activate(self.conv(x_BCHW, w_BZ) + self.strength * noise_B1HW + self.bias[:, None, None])
+
+
+class Synthesis(nn.Module):
+    """w_BLZ, noise_BN -> x_BCHW: one layer on a learned constant, then two for each resolution.
+
+    noise_BN is one value for each pixel of each layer, layer after layer; `sizes` are the sides of the layers.
+    """
+
+    def __init__(self, spec: DataSpec, *, width: int, latent: int) -> None:
+        super().__init__()
+        levels, widths = pyramid(width, spec)
+        levels, widths = levels[::-1], widths[::-1]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], *levels[0]))
+        self.sizes = levels[:1] + [size for size in levels[1:] for _ in range(2)]
+        outputs = widths[:1] + [channels for channels in widths[1:] for _ in range(2)]
+        inputs = [widths[0], *outputs[:-1]]
+        self.layers = nn.ModuleList(StyledLayer(*ends, latent=latent) for ends in zip(inputs, outputs, strict=True))
+        self.to_image = nn.ModuleList(
+            ModulatedConv2d(channels, spec.channels, 1, latent=latent, demodulate=False) for channels in widths
+        )
+        self.bias_C = nn.Parameter(torch.zeros(spec.channels))
+
+    def forward(self, w_BLZ: Tensor, noise_BN: Tensor) -> Tensor:
+        h = self.constant.expand(w_BLZ.shape[0], -1, -1, -1)
+        x_BCHW = self.bias_C.view(1, -1, 1, 1).expand(w_BLZ.shape[0], -1, *self.sizes[0])
+        noises = noise_BN.split([height * width for height, width in self.sizes], dim=1)
+        for index, (layer, size, noise) in enumerate(zip(self.layers, self.sizes, noises, strict=True)):
+            if index % 2 == 1:  # the first of a resolution
+                h, x_BCHW = resize(h, size), resize(x_BCHW, size)
+            h = layer(h, w_BLZ[:, index], noise.unflatten(1, (1, *size)))
+            if index % 2 == 0:  # the last
+                x_BCHW = x_BCHW + self.to_image[index // 2](h, w_BLZ[:, index])
+        return x_BCHW
+
+
+class Generator(nn.Module):
+    """z_BZ, noise_BN (and class_B) -> x_BCHW, of any range. It holds the running mean of each class's styles."""
+
+    mean_KZ: Tensor
+
+    def __init__(self, spec: DataSpec, *, width: int, latent: int, depth: int, mapping_rate: float) -> None:
+        super().__init__()
+        classes = len(spec.classes) if spec.conditional else 0
+        self.mapping = Mapping(latent, depth=depth, rate=mapping_rate, classes=classes)
+        self.synthesis = Synthesis(spec, width=width, latent=latent)
+        self.register_buffer("mean_KZ", torch.zeros(max(classes, 1), latent))
+
+    def forward(self, z_BZ: Tensor, noise_BN: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        return self.render(self.mapping(z_BZ, condition_B), noise_BN)
+
+    def render(self, w_BZ: Tensor, noise_BN: Tensor) -> Tensor:
+        """Images of one style in all layers, x_BCHW."""
+        x_BCHW: Tensor = self.synthesis(w_BZ[:, None].expand(-1, self.layers, -1), noise_BN)
+        return x_BCHW
+
+    @property
+    def layers(self) -> int:
+        return len(self.synthesis.layers)
+
+    @torch.no_grad()
+    def observe(self, w_BZ: Tensor, condition_B: Tensor | None) -> None:
+        """Move the mean of each class that is in the batch."""
+        classes_B = torch.zeros(len(w_BZ), dtype=torch.int64, device=w_BZ.device) if condition_B is None else condition_B
+        member_KB = F.one_hot(classes_B, len(self.mean_KZ)).T.to(self.mean_KZ.dtype)
+        count_K1 = member_KB.sum(1, keepdim=True)
+        seen_KZ = member_KB @ w_BZ.to(self.mean_KZ.dtype) / count_K1.clamp(min=1)
+        self.mean_KZ += MEAN_RATE * (count_K1 > 0) * (seen_KZ - self.mean_KZ)
+
+
+class Sampler(nn.Module):
+    """z_BZ, noise_BN (and class_B) -> x_BCHW in [-1, 1].
+
+    Styles are drawn to their mean by psi, `truncation`: w <- mean + psi (w - mean) (Karras et al. 2019, appendix B).
+    """
+
+    def __init__(self, generator: Generator, *, truncation: float) -> None:
+        super().__init__()
+        self.generator, self.truncation = generator, truncation
+
+    def forward(self, z_BZ: Tensor, noise_BN: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        w_BZ = self.generator.mapping(z_BZ, condition_B)
+        if self.truncation < 1:
+            mean_BZ = self.generator.mean_KZ if condition_B is None else self.generator.mean_KZ[condition_B]
+            w_BZ = mean_BZ + self.truncation * (w_BZ - mean_BZ)
+        return self.generator.render(w_BZ, noise_BN).clamp(-1, 1)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block that ends at `size`; the sum of its two paths is scaled to the variance of one."""
+
+    def __init__(self, channels_in: int, channels_out: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = EqualConv2d(channels_in, channels_in, 3)
+        self.conv2 = EqualConv2d(channels_in, channels_out, 3)
+        self.skip = EqualConv2d(channels_in, channels_out, 1)
+        self.size = size
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        h = activate(self.conv2(resize(activate(self.conv1(x_BCHW)), self.size)))
+        out: Tensor = (h + self.skip(resize(x_BCHW, self.size))) / math.sqrt(2)
+        return out
+
+
+class Discriminator(nn.Module):
+    """x_BCHW (and class_B) -> score_B. Classes enter by projection (Miyato & Koyama 2018, arXiv:1802.05637)."""
+
+    def __init__(self, spec: DataSpec, *, width: int, deviation: bool) -> None:
+        super().__init__()
+        sizes, widths = pyramid(width, spec)
+        last = widths[-1]
+        self.stem = EqualConv2d(spec.channels, widths[0], 1)
+        self.blocks = nn.Sequential(*map(DiscriminatorBlock, widths, widths[1:], sizes[1:]))
+        self.deviation = BatchDeviation() if deviation else nn.Identity()
+        self.mix = EqualConv2d(last + deviation, last, 3)
+        self.dense = EqualLinear(last * math.prod(sizes[-1]), last)
+        self.head = EqualLinear(last, 1)
+        self.project = nn.Embedding(len(spec.classes), last) if spec.conditional else None
+
+    def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+        h = self.deviation(self.blocks(activate(self.stem(x_BCHW))))
+        h_BC = activate(self.dense(activate(self.mix(h)).flatten(1)))
+        score_B: Tensor = self.head(h_BC).squeeze(1)
+        if self.project is not None:
+            score_B = score_B + (self.project(labels_B) * h_BC).sum(1) / math.sqrt(h_BC.shape[1])
+        return score_B
