@@ -12,6 +12,7 @@ own prior: this module is shared by every family that has one.
 B batch, C channels, H height, W width; h, w the grid of codes; K codes, D size of a code, N = B h w.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class VQConfig(FamilyConfig):
         multiple_of=16,
         description="channels at full resolution; they double with each halving, up to four times",
     )
-    blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
+    blocks: int = Field(default=1, ge=1, description="residual blocks on the grid, in the encoder and in the decoder")
     halvings: int = Field(default=2, ge=1, description="how often the side is halved: the grid of codes is side / 2^halvings")
     codes: int = Field(default=512, ge=2, description="entries of the codebook (K)")
     latent: int = Field(default=16, ge=2, description="size of a code (D); small keeps the codebook in use, arXiv:2110.04627")
@@ -159,18 +160,22 @@ def _flat(z_BDhw: Tensor) -> Tensor:
 
 
 def _encoder(config: VQConfig, spec: DataSpec, widths: list[int]) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(spec.channels, widths[0], 3, padding=1)]
-    for level, width in enumerate(widths):
-        layers += [ResidualBlock(width, width) for _ in range(config.blocks)]
-        if level < len(widths) - 1:
-            layers.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-    return nn.Sequential(*layers, group_norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], config.latent, 1))
+    """Strided convolutions, then residual blocks on the grid, where they are cheap (section 4.1)."""
+    layers: list[nn.Module] = []
+    for before, width in pairwise([spec.channels, *widths[1:]]):
+        layers += [nn.SiLU(), nn.Conv2d(before, width, 3, stride=2, padding=1)]
+    layers += _blocks(config, widths[-1])
+    return nn.Sequential(*layers[1:], group_norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], config.latent, 1))
 
 
 def _decoder(config: VQConfig, spec: DataSpec, widths: list[int], sizes: list[tuple[int, int]]) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(config.latent, widths[-1], 3, padding=1)]
-    for level in reversed(range(len(widths))):
-        layers += [ResidualBlock(widths[level], widths[level]) for _ in range(config.blocks)]
-        if level:
-            layers.append(Upsample(widths[level], widths[level - 1], sizes[level - 1]))
-    return nn.Sequential(*layers, group_norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], spec.channels, 3, padding=1))
+    """The encoder mirrored, with a last convolution at full resolution."""
+    layers: list[nn.Module] = [nn.Conv2d(config.latent, widths[-1], 3, padding=1), *_blocks(config, widths[-1])]
+    layers.append(group_norm(widths[-1]))
+    for level in reversed(range(1, len(widths))):
+        layers += [nn.SiLU(), Upsample(widths[level], widths[level - 1], sizes[level - 1])]
+    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[0], spec.channels, 3, padding=1))
+
+
+def _blocks(config: VQConfig, width: int) -> list[nn.Module]:
+    return [ResidualBlock(width, width) for _ in range(config.blocks)]
