@@ -10,9 +10,9 @@ from components.core.records import DataSpec
 from components.families.blocks import halvings
 
 
-def pyramid(width: int, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
+def pyramid(width: int, spec: DataSpec, *, smallest: int = 4) -> tuple[list[tuple[int, int]], list[int]]:
     """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`."""
-    sizes = halvings(spec.height, spec.width)
+    sizes = halvings(spec.height, spec.width, smallest=smallest)
     return sizes, [width * min(2**level, 4) for level in range(len(sizes))]
 
 
@@ -27,6 +27,18 @@ class BatchDeviation(nn.Module):
 
     def forward(self, h_BCHW: Tensor) -> Tensor:
         return torch.cat([h_BCHW, batch_deviation(h_BCHW)], dim=1)
+
+
+class ClassNoise(nn.Module):
+    """z_BZ and class_B -> z and a learned vector of the class, side by side; without classes, z alone."""
+
+    def __init__(self, latent: int, classes: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(classes, latent) if classes else None
+        self.width = 2 * latent if classes else latent
+
+    def forward(self, z_BZ: Tensor, condition_B: Tensor | None) -> Tensor:
+        return z_BZ if self.embed is None else torch.cat([z_BZ, self.embed(condition_B)], dim=1)
 
 
 class ConditionalNorm(nn.Module):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from components.core.records import DataSpec
 from components.families.gan.adversarial import AdversarialConfig
-from components.families.gan.layers import BatchDeviation, ConditionalNorm, pyramid
+from components.families.gan.layers import BatchDeviation, ClassNoise, ConditionalNorm, pyramid
 
 Limit = Callable[[nn.Module], nn.Module]  # done to every layer of D that has weights: spectral normalisation, or nothing
 
@@ -39,14 +39,15 @@ class GeneratorBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z_BZ (and class_B) -> x_BCHW in [-1, 1]."""
+    """z_BZ (and class_B) -> x_BCHW in [-1, 1]. With `class_noise` the class enters beside the noise too."""
 
-    def __init__(self, config: AdversarialConfig, spec: DataSpec) -> None:
+    def __init__(self, config: AdversarialConfig, spec: DataSpec, *, class_noise: bool = False) -> None:
         super().__init__()
         classes = len(spec.classes) if spec.conditional else 0
         sizes, widths = pyramid(config.width, spec)
         self.start = (widths[-1], *sizes[-1])
-        self.stem = nn.Linear(config.latent, math.prod(self.start))
+        self.noise = ClassNoise(config.latent, classes if class_noise else 0)
+        self.stem = nn.Linear(self.noise.width, math.prod(self.start))
         self.blocks = nn.ModuleList(
             GeneratorBlock(widths[level], widths[level - 1], sizes[level - 1], classes)
             for level in reversed(range(1, len(sizes)))
@@ -55,7 +56,7 @@ class Generator(nn.Module):
         self.head = nn.Conv2d(widths[0], spec.channels, 3, padding=1)
 
     def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
-        h = self.stem(z_BZ).unflatten(1, self.start)
+        h = self.stem(self.noise(z_BZ, condition_B)).unflatten(1, self.start)
         for block in self.blocks:
             h = block(h, condition_B)
         return torch.tanh(self.head(F.relu(self.norm(h, None))))

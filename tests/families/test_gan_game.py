@@ -1,0 +1,108 @@
+"""The game that every adversarial variant plays: turns, looking ahead, and what the critic may know of the batch."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.families import cards, find
+from components.families.gan.adversarial import Adversarial
+
+VARIANTS = sorted(variant for family, variant in cards() if family == "gan" and issubclass(find(family, variant), Adversarial))
+
+
+class Slope(nn.Module):
+    """D(x) = a x, of the first pixel."""
+
+    def __init__(self, a: float) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(a))
+
+    def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.a * x_BCHW[:, 0, 0, 0]
+
+
+class Constant(nn.Module):
+    """G(z) = one value everywhere."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, z_BZ: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.value.expand(len(z_BZ), 1, 8, 8)
+
+
+def test_the_game_has_its_variants() -> None:
+    assert {"dcgan", "r3gan", "sngan", "wgan-gp"} <= set(VARIANTS)
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_generator_learns_when_it_is_its_turn(make_case: Any, variant: str, turns: int) -> None:
+    case = make_case("gan", variant)
+    family = case.build(critic_steps=turns)
+    for step in range(7):
+        losses = family.losses(replace(case.batch(4), step=step), torch.Generator().manual_seed(step))
+        assert set(losses) == ({"generator", "discriminator"} if step % turns == 0 else {"discriminator"})
+        assert list(losses)[-1] == "discriminator"
+
+
+def test_wgan_gp_moves_the_critic_five_times_as_often_as_the_generator(make_case: Any, train_a_little: Any) -> None:
+    case = make_case("gan", "wgan-gp")
+    family = case.build(critic_steps=5)
+    steps = [set(family.losses(replace(case.batch(4), step=step), torch.Generator())) for step in range(10)]
+    assert sum("generator" in learn for learn in steps) == 2
+    assert sum("discriminator" in learn for learn in steps) == 10
+
+
+@pytest.mark.parametrize("variant", ["r3gan", "wgan-gp"])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_penalised_critic_scores_each_image_on_its_own(make_case: Any, variant: str, conditional: bool) -> None:
+    """Its gradient is meant to be that of one score by one image: no normalisation over the batch."""
+    case = make_case("gan", variant, conditional=conditional)
+    critic, x_BCHW, labels_B = case.build().discriminator.train(), case.images(6), case.labels(6)
+    whole_B = critic(x_BCHW, labels_B)
+    alone = [critic(x_BCHW[i : i + 1], None if labels_B is None else labels_B[i : i + 1]) for i in range(6)]
+    assert torch.allclose(whole_B, torch.cat(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_critic_can_be_shown_the_spread_of_its_batch(make_case: Any, variant: str) -> None:
+    """In evaluation mode nothing else couples the images of a batch."""
+    case = make_case("gan", variant)
+    x_BCHW = case.images(6)
+    for shown in (False, True):
+        critic = case.build(batch_deviation=shown).discriminator.eval()
+        with torch.no_grad():
+            alike = torch.allclose(critic(x_BCHW, None)[:1], critic(x_BCHW[:1].expand(6, -1, -1, -1), None)[:1], atol=1e-6)
+        assert alike is not shown
+
+
+def test_the_generator_looks_one_step_ahead_by_hand(make_case: Any) -> None:
+    """With D(x) = a x, L_D = a (g - r) and L_G = -a' g where a' = a - h (g - r): dL_G/dg = -a + h (2 g - r)."""
+    a, g, r, h = 0.7, 0.4, -0.2, 0.25
+    case = make_case("gan", "wgan-gp")
+    slopes = []
+    for unroll in (0, 1):
+        family = case.build(unroll=unroll, unroll_rate=h, shift=0.0)
+        family.discriminator, family.generator = Slope(a), Constant(g)
+        batch = type(case.batch())(torch.full((3, 1, 8, 8), r))
+        loss = family.losses(batch, torch.Generator().manual_seed(0))["generator"]
+        slopes.append(float(torch.autograd.grad(loss, family.generator.value)[0]))
+    assert slopes == pytest.approx([-a, -a + h * (2 * g - r)])
+
+
+@pytest.mark.parametrize("variant", ["dcgan", "sngan"])
+def test_looking_ahead_leaves_the_critic_where_it_is(make_case: Any, variant: str) -> None:
+    case = make_case("gan", variant)
+    family, plain = case.build(unroll=2), case.build()
+    before = [parameter.clone() for parameter in family.parameters()]
+    losses, ones = (each.losses(case.batch(), torch.Generator().manual_seed(0)) for each in (family, plain))
+    assert all(torch.equal(old, new) for old, new in zip(before, family.parameters(), strict=True))
+    assert torch.equal(losses["discriminator"], ones["discriminator"])
+    assert not torch.equal(losses["generator"], ones["generator"])
+    for name, own in family.parameter_groups().items():
+        assert all(torch.isfinite(slope).all() for slope in torch.autograd.grad(losses[name], own, retain_graph=True))
