@@ -76,7 +76,7 @@ class StyleGAN2(Adversarial):
         likelihood="none",
         latent=False,
         steps=1,
-        side_max=256,
+        side_max=1024,
         data_appetite=2_000,
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
