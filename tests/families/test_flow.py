@@ -259,6 +259,17 @@ def test_only_the_first_batch_of_a_training_sets_the_start(variant: str, make_ca
         assert all(torch.equal(value, started[name]) for name, value in each.state_dict().items())
 
 
+def test_the_convolution_keeps_single_precision_where_networks_run_in_half() -> None:
+    torch.manual_seed(0)
+    layer = InvertibleConv(torch.ones(4, 2, 3))
+    x_BCHW = torch.randn(2, 4, 2, 3, generator=seeded())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y_BCHW, _ = layer(x_BCHW)
+        back_BCHW = layer.inverse(y_BCHW)
+    assert y_BCHW.dtype == torch.float32
+    torch.testing.assert_close(back_BCHW, x_BCHW, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_sampler_decodes_noise_of_its_temperature(variant: str) -> None:
     family = flow(variant, (5, 4, 1), temperature=0.7)

@@ -148,14 +148,15 @@ class InvertibleConv(Bijection):
         self.frozen_CC = self.inverse_weight().detach()
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._mix(x_BCHW, self.weight()), self.places * self.log_s_C.sum()
+        y_BCHW = _exactly(lambda: self._mix(x_BCHW, self.weight()), x_BCHW)
+        return y_BCHW, self.places * self.log_s_C.sum()
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
-        return self._mix(y_BCHW, self.inverse_weight() if self.frozen_CC is None else self.frozen_CC)
+        weight_CC = self.inverse_weight() if self.frozen_CC is None else self.frozen_CC
+        return _exactly(lambda: self._mix(y_BCHW, weight_CC), y_BCHW)
 
     def _mix(self, x_BCHW: Tensor, weight_CC: Tensor) -> Tensor:
-        mixed_BCP = _exactly(lambda: torch.matmul(weight_CC, x_BCHW.flatten(2)), x_BCHW)
-        mixed_BCHW: Tensor = mixed_BCP.unflatten(2, self.full_1HW.shape[1:])
+        mixed_BCHW: Tensor = torch.matmul(weight_CC, x_BCHW.flatten(2)).unflatten(2, self.full_1HW.shape[1:])
         return mixed_BCHW if self.whole else torch.where(self.full_1HW > 0, mixed_BCHW, x_BCHW)
 
 
