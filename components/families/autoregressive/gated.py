@@ -13,6 +13,7 @@ B batch, C channels, H height, W width, K values, P planes of the input, F featu
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +125,13 @@ class GatedPixelCNN(GridModel):
 
     left_T: Tensor
 
+    @property
+    def stack(self) -> list[Layer]:
+        return cast("list[Layer]", list(self.layers))
+
     def log_prob(self, values_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         v = h = self.planes(values_BCHW)
-        for layer in self.layers:
+        for layer in self.stack:
             v, h = layer(v, h, labels_B)
         logits = self.logits(F.relu(self.hidden(F.relu(h))))
         logits_BKCHW = logits.unflatten(1, (self.grid.channels, self.grid.values)).transpose(1, 2)
@@ -135,16 +140,16 @@ class GatedPixelCNN(GridModel):
     def carried(self, uniform_BCHW: Tensor) -> tuple[Tensor, ...]:
         """The row above the first, of the input of each layer but the first: zeros, as in the padding."""
         row = uniform_BCHW.new_zeros(uniform_BCHW.shape[0], self.width, 1, uniform_BCHW.shape[3])
-        return tuple(row.clone() for _ in self.layers[1:])
+        return tuple(row.clone() for _ in self.stack[1:])
 
     def row(
         self, i: Index, values_BCHW: Tensor, carried: Sequence[Tensor], labels_B: Tensor | None
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
         """The vertical stack of one row: the features it carries down, its links, and nothing to the left of the first pixel."""
         above = self._planes_above(values_BCHW, self.left_T[:-1] + i)
-        v, link = self.layers[0].down(F.pad(above, (self.radius, self.radius)), labels_B)
+        v, link = self.stack[0].down(F.pad(above, (self.radius, self.radius)), labels_B)
         below, links = [], [link[:, :, 0]]
-        for layer, last in zip(self.layers[1:], carried, strict=True):
+        for layer, last in zip(self.stack[1:], carried, strict=True):
             below.append(v)
             v, link = layer.down(F.pad(torch.cat([last, v], dim=2), (1, 1)), labels_B)
             links.append(link[:, :, 0])
@@ -176,14 +181,16 @@ class GatedPixelCNN(GridModel):
 
     def _across(self, taps_BPT: Tensor, links: Sequence[Tensor], state: Sequence[Tensor]) -> list[Tensor]:
         """The horizontal features of every layer at one pixel, given those of the pixel to its left."""
-        features = [self.layers[0].across(taps_BPT, links[0])]
-        for layer, link_BF, left_BF in zip(self.layers[1:], links[1:], state, strict=True):
+        features = [self.stack[0].across(taps_BPT, links[0])]
+        for layer, link_BF, left_BF in zip(self.stack[1:], links[1:], state, strict=True):
             features.append(layer.across(torch.stack([left_BF, features[-1]], dim=2), link_BF))
         return features
 
     def _logits(self, h_BF: Tensor, channel: int) -> Tensor:
         hidden_BF = F.relu(self.hidden.at(F.relu(h_BF)[:, :, None]))
-        return self.logits.at(hidden_BF[:, :, None]).unflatten(1, (self.grid.channels, self.grid.values))[:, channel]
+        logits_BN = self.logits.at(hidden_BF[:, :, None])
+        logits_BCK: Tensor = logits_BN.unflatten(1, (self.grid.channels, self.grid.values))
+        return logits_BCK[:, channel]
 
     def _planes_above(self, values_BCHW: Tensor, rows_N: Tensor) -> Tensor:
         """The planes of some rows; those above the first are zeros, as in the padding."""

@@ -68,6 +68,10 @@ class GridModel(nn.Module, ABC):
         """Before row i is drawn, given the rows above it: what it carries on, its context, and the state of its first pixel."""
         return (), (), ()
 
+    def ended(self, below: tuple[Tensor, ...], state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the next row gets, of what this one carried on and the state after its last pixel."""
+        return below
+
     def draw(self, uniform_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         """Numbers in [0, 1) -> values_BCHW, int64."""
         values_BCHW = torch.zeros_like(uniform_BCHW, dtype=torch.int64)
@@ -82,6 +86,7 @@ class GridModel(nn.Module, ABC):
             for j in range(values_BCHW.shape[3]):
                 drawn_BC, state = self.pixel((i, j), values_BCHW, uniform_BCHW[:, :, i, j], context, state, labels_B)
                 values_BCHW[:, :, i, j] = drawn_BC
+            carried = self.ended(carried, state)
         return values_BCHW
 
     def _loop(self, values_BCHW: Tensor, uniform_BCHW: Tensor, carried: tuple[Tensor, ...], labels_B: Tensor | None) -> Tensor:
@@ -107,8 +112,8 @@ class GridModel(nn.Module, ABC):
                 drawn_BC, state = self.pixel((i, j), values_BCHW, uniform_BC, context, state, labels_B)
                 return j + 1, flat_BCT.index_copy(2, (i * width + j).view(1), drawn_BC[:, :, None]), *state
 
-            flat_BCT = while_loop(more_pixels, pixel, (torch.zeros_like(i), values_BCHW.flatten(2), *state))[1]
-            return i + 1, flat_BCT.view(-1, channels, height, width), *below
+            _, flat_BCT, *state = while_loop(more_pixels, pixel, (torch.zeros_like(i), values_BCHW.flatten(2), *state))
+            return i + 1, flat_BCT.view(-1, channels, height, width), *self.ended(below, tuple(state))
 
         looped: Tensor = while_loop(more_rows, row, (start, values_BCHW, *carried))[1]
         return looped

@@ -59,9 +59,11 @@ class Mixture:
         for before in range(channel):
             value = x[..., before, None]
             joint = joint + log_mass(value, self._mean(before, x), self.log_scales[..., before], count=count)
-        every = to_data_units(torch.arange(count, device=x.device), count)
-        mean, log_scale = self._mean(channel, x)[..., None], self.log_scales[..., channel, None]
-        return (joint.softmax(-1)[..., None] * log_mass(every, mean, log_scale, count=count).exp()).sum(-2)
+        edges = to_data_units(torch.arange(count - 1, device=x.device), count) + 1 / (count - 1)
+        distance = edges - self._mean(channel, x)[..., None]
+        cdf = torch.sigmoid(distance * torch.exp(-self.log_scales[..., channel, None]))
+        below = (joint.softmax(-1)[..., None] * cdf).sum(-2)
+        return torch.diff(F.pad(F.pad(below, (0, 1), value=1.0), (1, 0)), dim=-1)
 
     def _mean(self, channel: int, x: Tensor) -> Tensor:
         """The means of a channel, moved by the channels before it: [N, M]."""

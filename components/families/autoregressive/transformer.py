@@ -10,6 +10,7 @@ B batch, C channels, H height, W width, K values, T = C H W tokens, D width, N h
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,8 @@ class Block(nn.Module):
 
     def _rest(self, h_BTD: Tensor, attended_BNTE: Tensor) -> Tensor:
         a_BTD = h_BTD + self.dropout(self.out(attended_BNTE.transpose(1, 2).flatten(2)))
-        return a_BTD + self.dropout(self.mlp(self.mlp_norm(a_BTD)))
+        out_BTD: Tensor = a_BTD + self.dropout(self.mlp(self.mlp_norm(a_BTD)))
+        return out_BTD
 
 
 class GridTransformer(GridModel):
@@ -62,6 +64,7 @@ class GridTransformer(GridModel):
 
     def __init__(self, grid: Grid, *, width: int, blocks: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__(grid)
+        self.heads = heads
         self.tokens = grid.channels * grid.height * grid.width
         self.table = nn.Embedding(grid.values, width)
         self.start = nn.Embedding(max(1, grid.classes), width)
@@ -75,18 +78,23 @@ class GridTransformer(GridModel):
 
     zero_1: Tensor
 
+    @property
+    def stack(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
+
     def log_prob(self, values_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         values_BT = values_BCHW.permute(0, 2, 3, 1).flatten(1)
         logits_BTK = self.logits_of(values_BT, labels_B)
         log_BT = -F.cross_entropy(logits_BTK.transpose(1, 2), values_BT, reduction="none")
-        return log_BT.unflatten(1, (*values_BCHW.shape[2:], -1)).permute(0, 3, 1, 2)
+        log_BHWC: Tensor = log_BT.unflatten(1, (*values_BCHW.shape[2:], -1))
+        return log_BHWC.permute(0, 3, 1, 2)
 
     def logits_of(self, values_BT: Tensor, labels_B: Tensor | None) -> Tensor:
         """logits_BTK of each token given those before it."""
         start_B1D = self._start(values_BT, labels_B)
         h_BTD = torch.cat([start_B1D, self.table(values_BT[:, :-1])], dim=1) + self.positions_TD
         h_BTD = self.dropout(h_BTD)
-        for block in self.blocks:
+        for block in self.stack:
             h_BTD = block(h_BTD)
         logits_BTK: Tensor = self.logits(self.norm(h_BTD))
         return logits_BTK
@@ -103,8 +111,8 @@ class GridTransformer(GridModel):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Empty keys and values for each block; the token of the class."""
         start_B1D = self._start(values_BCHW, labels_B)
-        size = start_B1D.shape[2] // self.blocks[0].heads
-        shape = (values_BCHW.shape[0], self.blocks[0].heads, self.tokens, size)
+        size = start_B1D.shape[2] // self.heads
+        shape = (values_BCHW.shape[0], self.heads, self.tokens, size)
         return (), (start_B1D,), tuple(start_B1D.new_zeros(shape) for _ in range(2 * len(self.blocks)))
 
     def pixel(
@@ -121,7 +129,7 @@ class GridTransformer(GridModel):
         last_B1D = self.table(values_BCHW[:, 0, 0].index_select(1, (t_1 - 1).clamp(min=0)))
         h_B1D = torch.where(t_1 == 0, context[0], last_B1D) + self.positions_TD.index_select(0, t_1)
         kept: list[Tensor] = []
-        for block, keys_BNTE, behind_BNTE in zip(self.blocks, state[::2], state[1::2], strict=True):
+        for block, keys_BNTE, behind_BNTE in zip(self.stack, state[::2], state[1::2], strict=True):
             h_B1D, *both = block.step(h_B1D, t_1, keys_BNTE, behind_BNTE)
             kept += both
         p_BK = self.logits(self.norm(h_B1D[:, 0])).softmax(1)
