@@ -20,4 +20,5 @@ class Card(Record):
     side_max: int  # pixels; the largest image it is meant for
     data_appetite: int  # items below which it tends to fail or to memorise
     exports: bool = True
+    discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     references: tuple[str, ...]

@@ -13,13 +13,20 @@ from components.export.graph import Graph, example_inputs
 
 BATCHES = (1, 2, 7, 32)
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level
+# A sampler that draws from categories compares noise with cumulative probabilities. Of 256 boundaries that differ by 1e-7, one
+# value in 40,000 meets one, and all that is drawn after it may differ: about 0.2 % of images of 64 values, 2 % of 784.
+FLIPPED = 0.1
 
 
 class Parity(Record):
-    """The largest absolute difference between torch and the graph, in data units, at each batch size."""
+    """The largest absolute difference between torch and the graph, in data units, at each batch size.
+
+    Of a discrete sampler: that of the items that chose the same categories; `flipped` is the share of those that did not.
+    """
 
     differences: dict[int, float]
     tolerance: float
+    flipped: float = 0.0
 
     @property
     def worst(self) -> float:
@@ -30,7 +37,7 @@ def check_parity(family: Family, path: Path, graph: Graph, *, steps: int | None 
     """Run both on the same noise. Raises ExportError when they differ by more than TOLERANCE at any batch size."""
     sampler = family.sampler(steps=steps).eval()
     session = GraphSampler(path, noise=family.noise_inputs(), condition=graph.condition, output=graph.output)
-    differences = {}
+    differences, flipped = {}, 0
     for batch in BATCHES:
         inputs = example_inputs(family, batch, seed=batch)
         with torch.inference_mode():
@@ -38,8 +45,17 @@ def check_parity(family: Family, path: Path, graph: Graph, *, steps: int | None 
         got_NCHW = session.run({name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
         if got_NCHW.shape != expected_NCHW.shape:
             raise ExportError(f"{path.name}: batch {batch} gives {got_NCHW.shape}, torch gives {expected_NCHW.shape}")
-        differences[batch] = float(np.abs(got_NCHW - expected_NCHW).max())
-    parity = Parity(differences=differences, tolerance=TOLERANCE)
+        worst_N = np.abs(got_NCHW - expected_NCHW).max(axis=(1, 2, 3))
+        if family.card.discrete:
+            same_N = worst_N <= TOLERANCE
+            flipped += int((~same_N).sum())
+            worst_N = worst_N[same_N]
+        differences[batch] = float(worst_N.max(initial=0.0))
+    parity = Parity(differences=differences, tolerance=TOLERANCE, flipped=flipped / sum(BATCHES))
     if not parity.worst <= TOLERANCE:
         raise ExportError(f"{path.name}: differs from torch by {parity.worst:.2g}", allowed=f"{TOLERANCE:g} on a range of 2")
+    if parity.flipped > FLIPPED:
+        raise ExportError(
+            f"{path.name}: {parity.flipped:.0%} of the items differ from torch's", allowed=f"{FLIPPED:.0%}, by rounding"
+        )
     return parity

@@ -135,6 +135,7 @@ class VQVAE(Family):
         steps=64,
         side_max=256,
         data_appetite=1_000,
+        discrete=True,
         references=("arXiv:1711.00937", "arXiv:1606.05328", "arXiv:2005.00341"),
     )
     Config = VQVAEConfig

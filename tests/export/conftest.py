@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from components.core.family import Family
 from components.core.records import DataSpec
@@ -14,11 +15,7 @@ from components.core.session import GraphSampler
 from components.export.graph import Graph, export_graph
 from components.families import cards, find
 
-TINY: dict[str, dict[str, Any]] = {
-    "vae/gaussian": {"width": 16, "latent": 4, "blocks": 1},
-    "gan/sngan": {"width": 16, "latent": 4},
-    "diffusion/edm": {"width": 32, "widths": [1, 1], "blocks": 1, "steps": 3, "attention": False},
-}
+TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite
 SLOW = pytest.mark.slow
 
@@ -58,16 +55,13 @@ def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = 
 
 
 def _cases() -> list[Any]:
-    """Every family without and with classes; of those of several steps, slow to export, one is in the fast suite."""
+    """Every variant with classes where it takes them; in the slow suite also without them, on images of odd sides."""
     found = []
     for key, (card, _, _) in sorted(cards().items()):
         name = "/".join(key)
-        for kind in card.conditioning:
-            for side in ((8, 8, 1), (9, 13, 3)):
-                several = card.steps > 1
-                slow = (kind, side) != ("class", (8, 8, 1)) if several else (kind, side) == ("none", (9, 13, 3))
-                case = f"{name}-{'x'.join(map(str, side))}-{kind}"
-                found.append(pytest.param((name, kind == "class", side), id=case, marks=SLOW if slow else ()))
+        for conditional, side, marks in (("class" in card.conditioning, (8, 8, 1), ()), (False, (9, 13, 3), SLOW)):
+            case = f"{name}-{'x'.join(map(str, side))}-{'class' if conditional else 'none'}"
+            found.append(pytest.param((name, conditional, side), id=case, marks=marks))
     return found
 
 

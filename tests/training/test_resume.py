@@ -15,6 +15,12 @@ from components.training.plan import TrainPlan
 from components.training.state import load_weights
 
 MEMBERS = sorted("/".join(key) for key in cards())
+CLASSES = [pytest.param(name, "class" in cards()[*name.split("/")][0].conditioning, id=name) for name in MEMBERS]
+KILLS = [
+    pytest.param("take", 4, 3),
+    pytest.param("take", 1, 6, marks=pytest.mark.slow),
+    pytest.param("quality", 2, 5, marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +29,7 @@ def whole(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tra
     known: dict[str, dict[str, Any]] = {}
 
     def run(plan: TrainPlan) -> dict[str, Any]:
-        key = f"{plan.family}{plan.spec.conditional}"
+        key = f"{plan.family}/{plan.variant}{plan.spec.conditional}"
         if key not in known:
             folder = tmp_path_factory.mktemp("whole")
             known[key] = forks.train(plan.model_copy(update={"folder": str(folder)}))
@@ -39,8 +45,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return kept[0] == kept[1] and one["readings"][-1] == other["readings"][-1]
 
 
-@pytest.mark.parametrize("conditional", [False, True], ids=["none", "class"])
-@pytest.mark.parametrize("family", MEMBERS)
+@pytest.mark.parametrize(("family", "conditional"), CLASSES)
 def test_two_runs_of_a_plan_are_the_same(forks: Any, whole: Any, make_plan: Any, family: str, conditional: bool) -> None:
     plan = make_plan(family, conditional=conditional)
     again = forks.train(plan)
@@ -49,7 +54,7 @@ def test_two_runs_of_a_plan_are_the_same(forks: Any, whole: Any, make_plan: Any,
     assert again["checkpoint"]["stopped_by"] == "steps"
 
 
-@pytest.mark.parametrize(("at", "n", "left"), [("take", 1, 6), ("take", 4, 3), ("quality", 2, 5)])
+@pytest.mark.parametrize(("at", "n", "left"), KILLS)
 @pytest.mark.parametrize("family", MEMBERS)
 def test_a_killed_run_ends_with_the_same_bits(
     forks: Any, whole: Any, make_plan: Any, family: str, at: str, n: int, left: int

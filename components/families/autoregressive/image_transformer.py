@@ -33,6 +33,7 @@ class ImageTransformer(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
+        discrete=True,
         references=("pmlr:v119/chen20s", "arXiv:1706.03762"),
     )
     Config = ImageTransformerConfig

@@ -96,6 +96,7 @@ class VQPixelCNN(VQPriorFamily):
         steps=64,
         side_max=128,
         data_appetite=1_000,
+        discrete=True,
         references=("arXiv:1711.00937", "arXiv:1606.05328"),
     )
     Config = VQPriorConfig
@@ -119,6 +120,7 @@ class VQTransformer(VQPriorFamily):
         steps=64,
         side_max=128,
         data_appetite=1_000,
+        discrete=True,
         references=("arXiv:1711.00937", "arXiv:2012.09841"),
     )
     Config = VQTransformerConfig

@@ -1,0 +1,50 @@
+"""Every family and variant by name: planned, trained, proved, exported and promoted from nothing but a brief."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.families import cards
+from flows import proving, stages
+
+TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
+NAMED = {
+    "autoencoder": "plain denoising",
+    "vae": "gaussian beta vq",
+    "gan": "dcgan sngan wgan-gp r3gan style",
+    "flow": "realnvp glow",
+    "diffusion": "ddpm edm latent cascade",
+    "autoregressive": "pixelcnn pixelcnn-pp image-transformer vq-pixelcnn vq-transformer",
+}
+VARIANTS = sorted("/".join(key) for key in cards())
+
+
+def test_every_name_is_built() -> None:
+    assert {f"{family}/{variant}" for family, variants in NAMED.items() for variant in variants.split()} <= set(VARIANTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_is_produced_from_a_brief(first: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(proving.SAMPLES, "one_pass", 64)  # the numbers of a proof are not at stake here
+    monkeypatch.setitem(proving.SAMPLES, "many_step", 64)
+    road = first.road.beside(tmp_path / "road")
+    family, variant = name.split("/")
+    brief = road.brief(name="one", override={"family": family, "variant": variant, "config": TINY.get(name, {})})
+    place = road.place()
+    run = stages.fetch(brief, place)
+    assert (run.decision.family, run.decision.variant, run.decision.mode) == (family, variant, "scratch")
+    trained = stages.train(run, place)
+    exported = stages.export(run, trained, place)
+    assert max(exported.parity.values()) < 1e-3
+    proof = stages.prove(run, trained, exported, place)
+    told = set(proof.scorecard.metrics)
+    card = cards()[family, variant][0]
+    assert ("bits_per_dim" in told, "reconstruction_error" in told) == (card.likelihood != "none", card.latent)
+    stored = stages.seal(run, trained, exported, proof, place)
+    release = stages.register(run, trained, stored, proof, place)
+    produced = stages.promote_if_proven(run, trained, stored, release, proof, place)
+    assert produced.promoted
+    assert place.versions.resolve("one").version == 1
