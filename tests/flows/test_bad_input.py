@@ -226,9 +226,7 @@ def test_producing_from_data_that_is_not_there_is_refused_at_once(cli: "Command"
 NOT_BUILT = {
     "cifar10": "few_step",
     "clips-video": "diffusion/",
-    "parts-denoise": "autoencoder/",
     "product-photos-lora": "diffusion/",
-    "scans-likelihood": "flow/",
     "sounds-audio": "gan/wavegan",
     "support-replies-text": "autoregressive/",
 }
