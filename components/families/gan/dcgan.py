@@ -11,19 +11,27 @@ B batch, C channels, H height, W width, Z latent size.
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
-from components.families.gan.layers import BatchDeviation, ClassNoise, pyramid
+from components.families.gan.layers import BatchDeviation, ClassNoise, narrowed, pyramid
 
 
 class DCGANConfig(AdversarialConfig):
     betas: tuple[float, float] = (0.5, 0.999)
+    batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch; not in the paper")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, a narrow network and a higher rate."""
+        return narrowed(spec, lr_peak=4e-4)
 
 
 class Up(nn.Module):

@@ -13,6 +13,7 @@ B batch, C channels, H height, W width, Z latent size.
 """
 
 import math
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
-from components.families.gan.layers import BatchDeviation, ClassNoise, pyramid
+from components.families.gan.layers import BatchDeviation, ClassNoise, narrowed, pyramid
 from components.families.gan.penalties import zero_centred
 
 SLOPE = 0.2  # of the leaky rectifiers
@@ -36,6 +37,11 @@ class R3GANConfig(AdversarialConfig):
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     gamma: float = Field(default=0.05, gt=0, description="weight of the penalties at the start")
     gamma_end: float = Field(default=0.1, gt=0, le=1, description="share of gamma that is left at the end, by a cosine")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, a narrow network and a higher rate."""
+        return narrowed(spec, lr_peak=1e-3)
 
 
 class Block(nn.Module):

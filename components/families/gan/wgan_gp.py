@@ -4,10 +4,13 @@
     L_G = -E[D(G(z))]
 
 -L_D without the penalty estimates the Wasserstein distance of data and samples. The networks are residual, as the paper's for
-CIFAR-10 (appendix), G with batch normalisation and D with none: the penalty is of each input on its own (section 4).
+CIFAR-10 (appendix), G with batch normalisation and D with none: the penalty is of each input on its own (section 4). In the
+paper D takes five steps for one of G, at one rate; two, at twice G's (Heusel et al. 2017, arXiv:1706.08500), suit short runs.
 
 B batch, C channels, H height, W width.
 """
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
+from components.families.gan.layers import narrowed
 from components.families.gan.penalties import one_centred
 from components.families.gan.residual import Discriminator, Generator
 
@@ -24,6 +28,11 @@ class WGANGPConfig(AdversarialConfig):
     discriminator_rate: float = Field(default=2.0, gt=0, description="how many times faster D learns than G")
     critic_steps: int = Field(default=2, ge=1, description="steps of D for one of G")
     penalty_weight: float = Field(default=10.0, gt=0, description="lambda")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, a narrow network and a higher rate."""
+        return narrowed(spec, lr_peak=1e-3)
 
 
 class WGANGP(Adversarial):
