@@ -72,7 +72,7 @@ class Network(nn.Module):
             add_attention=config.attention,
             num_class_embeds=self.classes + self.guided if self.classes else None,
         )
-        nn.init.zeros_(self.net.conv_out.weight)
+        nn.init.normal_(self.net.conv_out.weight, std=1e-4)  # nearly zero: the layers before it learn from the first step
         nn.init.zeros_(self.net.conv_out.bias)
 
     def network(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None, planes_BPHW: Tensor | None) -> Tensor:
