@@ -65,7 +65,7 @@ class StyleGAN2Config(AdversarialConfig):
 
 
 class StyleGAN2(Adversarial):
-    """The sharpest one-pass samples of data of one kind, few items enough; long training."""
+    """Sharp samples in one pass, from few items too; long training, and it may lose modes."""
 
     card = Card(
         family="gan",

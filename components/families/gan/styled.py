@@ -32,8 +32,10 @@ def normalise(x_BZ: Tensor) -> Tensor:
 
 
 def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    smaller = size[0] < x_BCHW.shape[2]
-    return F.interpolate(x_BCHW, size=size, mode="bilinear", antialias=smaller)
+    """Bilinearly; of an image that shrinks, each value is a mean over all that it covers."""
+    if size[0] < x_BCHW.shape[2]:  # in single precision: torch has no bfloat16 for this on CPU
+        return F.interpolate(x_BCHW.float(), size=size, mode="bilinear", antialias=True).to(x_BCHW.dtype)
+    return F.interpolate(x_BCHW, size=size, mode="bilinear")
 
 
 class EqualLinear(nn.Module):
