@@ -20,6 +20,7 @@ from components.families.flow.layers import (
     ChannelCoupling,
     CheckerboardCoupling,
     InvertibleConv,
+    PlaceNorm,
     squeeze,
     unsqueeze,
 )
@@ -138,6 +139,21 @@ def test_actnorm_makes_the_first_batch_standard(size: tuple[int, int, int]) -> N
         assert float(values.std(unbiased=False)) == pytest.approx(1, abs=2e-3)
 
 
+def test_each_place_is_standard_in_the_first_batch_but_for_those_that_hardly_vary() -> None:
+    x_BCHW = 3 + 2 * torch.randn(64, 1, 2, 3, generator=seeded())
+    x_BCHW[:, :, 0, 0] = 7.0
+    y_BCHW = PlaceNorm((1, 2, 3)).fit(x_BCHW)
+    deviation_HW = y_BCHW.std(0, unbiased=False)[0]
+    torch.testing.assert_close(y_BCHW.mean(0), torch.zeros(1, 2, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(deviation_HW.flatten()[1:], torch.ones(5), atol=1e-3, rtol=0)
+    assert float(y_BCHW[:, :, 0, 0].abs().max()) < 1e-4
+    with torch.no_grad():
+        surprise = PlaceNorm((1, 2, 3))
+        surprise.fit(x_BCHW)
+        x_BCHW[0, 0, 0, 0] += 2.0
+        assert 5 < float(surprise(x_BCHW)[0][0, 0, 0, 0]) < 12, "one deviation of the others is ten of a place that never varied"
+
+
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -165,15 +181,18 @@ def test_a_flow_has_an_inverse_and_a_jacobian(variant: str, size: tuple[int, int
 @pytest.mark.parametrize("alpha", [0.05, None])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_density_integrates_to_one(variant: str, alpha: float | None) -> None:
-    """Over two pixels, by the midpoint rule: where the logit is defined, or over all of the plane that matters without it."""
-    family = flow(variant, (1, 2, 1), alpha=alpha, by=0.2)
-    margin, n = (alpha / (1 - 2 * alpha) if alpha else 6.0), 200
-    low, high = -margin, 1 + margin
-    axis = low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    y_BCHW = torch.cartesian_prod(axis, axis).view(-1, 1, 1, 2)
+    """Over all values of two pixels, by the midpoint rule on v = logit(alpha + (1 - 2 alpha) y), or on y itself."""
+    family = flow(variant, (1, 2, 1), alpha=alpha, depth=1)
+    step = 0.1
+    axis = torch.arange(-11.95, 12, step, dtype=torch.float64)
+    y_axis, slope = axis, torch.ones_like(axis)
+    if alpha is not None:
+        y_axis = (torch.sigmoid(axis) - alpha) / (1 - 2 * alpha)
+        slope = torch.sigmoid(axis) * torch.sigmoid(-axis) / (1 - 2 * alpha)
+    y_BCHW = torch.cartesian_prod(y_axis, y_axis).view(-1, 1, 1, 2)
     with torch.no_grad():
         density = family.double().log_density(y_BCHW).exp()
-    assert float(density.sum()) * ((high - low) / n) ** 2 == pytest.approx(1, abs=2e-3)
+    assert float((density * torch.outer(slope, slope).flatten()).sum()) * step**2 == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("dequantisation", ["uniform", "variational"])
@@ -283,5 +302,11 @@ def test_the_data_sets_the_defaults_and_the_sides_limit_the_scales() -> None:
     built = {(name, spec.std): find("flow", name).build(TINY, spec).config for name in VARIANTS for spec in (digits, photos)}
     assert {key: config.scales for key, config in built.items() if key[1] == 0.75} == {("realnvp", 0.75): 4, ("glow", 0.75): 3}
     assert all((config.alpha is None) == (key[1] == 0.5) for key, config in built.items())
+    assert [
+        find("flow", "glow").Config.defaults(digits.model_copy(update={"width": side, "height": 8})) for side in (16, 17)
+    ] == [
+        {"alpha": 0.05, "width": 32, "scales": 2},
+        {"alpha": 0.05, "scales": 3},
+    ]
     with pytest.raises(BriefError, match="scales: 9 is too many for 32x32 pixels; allowed: 1 to 5"):
         find("flow", "glow").build({"scales": 9}, digits)

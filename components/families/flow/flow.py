@@ -32,21 +32,25 @@ ALPHA = 0.05  # arXiv:1605.08803
 
 
 class FlowConfig(FamilyConfig):
+    lr_peak: float = 3e-3
     batch_size: int = 64
-    width: int = Field(default=64, ge=8, description="channels of the networks in the couplings")
+    ema_decay: float = 0.998
+    width: int = Field(default=64, ge=8, description="channels of the networks in the couplings; 32 up to side 16")
     scales: int = Field(default=2, ge=1, description="half of the values leaves after each; by default as the sides ask")
     alpha: float | None = Field(
         default=None, gt=0, lt=0.5, description="of the logit transform, null for none; by default as the spread of the data asks"
     )
     dequantisation: Literal["uniform", "variational"] = "uniform"
     dequantisation_depth: int = Field(default=2, ge=1, description="pairs of couplings of the variational dequantisation")
+    normalise_places: bool = Field(default=True, description="shift and scale each value by itself first; not in the papers")
     bound: float = Field(default=2.0, gt=0, description="of the log scale of one coupling")
     temperature: float = Field(default=1.0, gt=0, description="standard deviation that samples are drawn with")
 
     @classmethod
-    def alpha_of(cls, spec: DataSpec) -> dict[str, Any]:
-        """The logit transform where values crowd at the extremes, as those of digits do."""
-        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None}
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """The logit transform where values crowd at the extremes, as those of digits do; small images, narrow networks."""
+        narrow = {"width": 32} if max(spec.height, spec.width) <= 16 else {}
+        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow
 
 
 class Sampler(nn.Module):
@@ -74,7 +78,9 @@ class Flow(Family):
 
     def __init__(self, config: FlowConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.flow = MultiScale(spec, self.steps, scales=config.scales, learned=self.learned_prior)
+        self.flow = MultiScale(
+            spec, self.steps, scales=config.scales, learned=self.learned_prior, by_place=config.normalise_places
+        )
         self.dequantise: nn.Module = Uniform()
         if config.dequantisation == "variational":
             depth, bound = config.dequantisation_depth, config.bound

@@ -24,12 +24,12 @@ from components.families.flow.networks import convolutions
 
 
 class GlowConfig(FlowConfig):
-    depth: int = Field(default=8, ge=1, description="steps at each scale; 32 in the paper's runs of days")
+    depth: int = Field(default=4, ge=1, description="steps at each scale; 32 in the paper's runs of days")
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """Scales as in table 3 of the paper: 3 at side 32, 4 at 64, 6 at 256."""
-        return cls.alpha_of(spec) | {"scales": scales_default(spec, fewer=2)}
+        return super().defaults(spec) | {"scales": scales_default(spec, fewer=2)}
 
 
 class Glow(Flow):

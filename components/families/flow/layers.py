@@ -98,6 +98,35 @@ class ActNorm(Bijection):
         return super().fit(x_BCHW)
 
 
+class PlaceNorm(Bijection):
+    """y = (x + b) exp(s) for each value of the image by itself, started like `ActNorm`: aligned images differ by place.
+
+    A value that hardly varies in the first batch may do so later: no deviation is taken to be below `FLOOR` of the whole batch's.
+    """
+
+    FLOOR = 0.1
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shift_CHW = nn.Parameter(torch.zeros(shape))
+        self.log_scale_CHW = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x_BCHW + self.shift_CHW) * self.log_scale_CHW.exp(), self.log_scale_CHW.sum()
+
+    def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
+        return y_BCHW * (-self.log_scale_CHW).exp() - self.shift_CHW
+
+    @torch.no_grad()
+    def fit(self, x_BCHW: Tensor) -> Tensor:
+        mean_CHW = _over_processes(x_BCHW.mean(0))
+        variance_CHW = _over_processes((x_BCHW - mean_CHW).square().mean(0))
+        least = self.FLOOR**2 * variance_CHW.mean() + 1e-6
+        self.shift_CHW.copy_(-mean_CHW)
+        self.log_scale_CHW.copy_(-0.5 * torch.maximum(variance_CHW, least).log())
+        return super().fit(x_BCHW)
+
+
 class InvertibleConv(Bijection):
     """y = W x at each place, W = P L (U + diag(s)): a learned permutation of channels (arXiv:1807.03039, sec. 3.2, eq. 10).
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from components.core.errors import BriefError
 from components.core.records import DataSpec
 from components.families.blocks import halvings
-from components.families.flow.layers import Bijection, Chain, squeeze, unsqueeze
+from components.families.flow.layers import Bijection, Chain, PlaceNorm, squeeze, unsqueeze
 from components.families.flow.networks import ZeroConv
 
 CLASS_RATE = 10.0  # classes must be told apart long before a network is trained: their means move faster by this
@@ -136,7 +136,7 @@ class MultiScale(nn.Module):
     `steps` gives the layers of a place in the architecture. Where it gives none for after the squeeze, there is no squeeze.
     """
 
-    def __init__(self, spec: DataSpec, steps: Steps, *, scales: int, learned: bool) -> None:
+    def __init__(self, spec: DataSpec, steps: Steps, *, scales: int, learned: bool, by_place: bool) -> None:
         super().__init__()
         if scales > (most := scales_most(spec)):
             sides = f"{spec.height}x{spec.width}"
@@ -147,7 +147,7 @@ class MultiScale(nn.Module):
         for number in range(scales):
             last = number == scales - 1
             size = (own_CHW.shape[1], own_CHW.shape[2])
-            before = steps(own_CHW, False, last)
+            before = [*([PlaceNorm(spec.shape)] if by_place and not number else []), *steps(own_CHW, False, last)]
             squeezed_CHW = squeeze(own_CHW[None])[0]
             after = steps(squeezed_CHW, True, last)
             own_CHW = squeezed_CHW if after else own_CHW

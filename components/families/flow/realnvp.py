@@ -30,7 +30,7 @@ class RealNVPConfig(FlowConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        return cls.alpha_of(spec) | {"scales": scales_default(spec, fewer=1)}
+        return super().defaults(spec) | {"scales": scales_default(spec, fewer=1)}
 
 
 class RealNVP(Flow):
