@@ -82,8 +82,6 @@ class Layer(nn.Module):
         self.horizontal = Masked(groups_in, twice, taps=radius, strict=first)
         self.out = Masked(groups_out, groups_out)
         self.classes = nn.Embedding(classes, 4 * features) if classes else None
-        if self.classes is not None:
-            nn.init.normal_(self.classes.weight, std=0.1)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, v_BPHW: Tensor, h_BPHW: Tensor, labels_B: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ class ImageTransformerConfig(PixelConfig):
     batch_size: int = 64
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.01
-    width: int = Field(default=64, ge=16, multiple_of=16, description="size of a token")
+    width: int = Field(default=64, ge=32, multiple_of=16, description="size of a token")
     blocks: int = Field(default=4, ge=1, description="transformer blocks")
     heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the width")
     dropout: float = Field(default=0.1, ge=0, lt=1)

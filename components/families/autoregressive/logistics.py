@@ -67,6 +67,8 @@ class Mixture:
 
     def _mean(self, channel: int, x: Tensor) -> Tensor:
         """The means of a channel, moved by the channels before it: [N, M]."""
+        if channel == 0:
+            return self.means[..., 0]  # the sum of nothing is nothing in torch, but has no value in the graph
         first = channel * (channel - 1) // 2
         couplings = self.couplings[..., first : first + channel]
         mean: Tensor = self.means[..., channel] + (couplings * x[..., None, :channel]).sum(-1)

@@ -1,5 +1,7 @@
 """PixelCNN with gates (van den Oord et al. 2016, arXiv:1606.05328) on 8-bit images: a 256-way softmax for every value."""
 
+from typing import Any, Literal
+
 from pydantic import Field
 
 from components.core.card import Card
@@ -11,9 +13,15 @@ from components.families.autoregressive.gated import GatedPixelCNN
 class PixelCNNConfig(PixelConfig):
     lr_peak: float = 2e-3
     batch_size: int = 64
-    width: int = Field(default=64, ge=8, description="features of each stack (p)")
-    blocks: int = Field(default=6, ge=1, description="gated layers after the first")
-    kernel: int = Field(default=7, ge=3, le=15, multiple_of=1, description="side of the first layer's view; odd")
+    width: int = Field(default=64, ge=16, description="features of each stack (p); 32 up to side 16")
+    blocks: int = Field(default=6, ge=1, description="gated layers after the first; 4 up to side 16")
+    kernel: Literal[3, 5, 7, 9, 11] = Field(default=7, description="side of the first layer's view; 5 up to side 16")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """A small network for small images: steps count more than width."""
+        small = max(spec.height, spec.width) <= 16
+        return {"width": 32, "blocks": 4, "kernel": 5, "lr_peak": 4e-3} if small else {}
 
 
 class PixelCNN(PixelFamily):

@@ -154,6 +154,7 @@ class PixelCNNpp(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
+        discrete=True,
         references=("arXiv:1701.05517",),
     )
     Config = PixelCNNppConfig

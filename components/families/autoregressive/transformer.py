@@ -2,8 +2,8 @@
 
     n = LN(h);  a = h + attention(n);  h' = a + MLP(LN(a));  logits = W LN(h_L)                (Chen et al. 2020, section 2.3)
 
-The sequence is the grid in raster order, the channels of a pixel one after another, behind a token of the class; positions are
-learned. Drawing keeps the keys and values of what is behind, so a value costs one token.
+The sequence is the grid in raster order, the channels of a pixel one after another, behind a token of the class, which is also
+added to every other; positions are learned. Drawing keeps the keys and values of what is behind, so a value costs one token.
 
 B batch, C channels, H height, W width, K values, T = C H W tokens, D width, N heads, E size of a head.
 """
@@ -92,7 +92,7 @@ class GridTransformer(GridModel):
     def logits_of(self, values_BT: Tensor, labels_B: Tensor | None) -> Tensor:
         """logits_BTK of each token given those before it."""
         start_B1D = self._start(values_BT, labels_B)
-        h_BTD = torch.cat([start_B1D, self.table(values_BT[:, :-1])], dim=1) + self.positions_TD
+        h_BTD = torch.cat([torch.zeros_like(start_B1D), self.table(values_BT[:, :-1])], dim=1) + start_B1D + self.positions_TD
         h_BTD = self.dropout(h_BTD)
         for block in self.stack:
             h_BTD = block(h_BTD)
@@ -127,7 +127,7 @@ class GridTransformer(GridModel):
         """One token: what came before it goes in, and it is drawn."""
         t_1 = self.zero_1 + at[1]
         last_B1D = self.table(values_BCHW[:, 0, 0].index_select(1, (t_1 - 1).clamp(min=0)))
-        h_B1D = torch.where(t_1 == 0, context[0], last_B1D) + self.positions_TD.index_select(0, t_1)
+        h_B1D = torch.where(t_1 == 0, torch.zeros_like(last_B1D), last_B1D) + context[0] + self.positions_TD.index_select(0, t_1)
         kept: list[Tensor] = []
         for block, keys_BNTE, behind_BNTE in zip(self.stack, state[::2], state[1::2], strict=True):
             h_B1D, *both = block.step(h_B1D, t_1, keys_BNTE, behind_BNTE)
