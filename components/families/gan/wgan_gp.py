@@ -32,7 +32,7 @@ class WGANGPConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, lr_peak=1e-3)
+        return narrowed(spec, lr_peak=1e-3, batch_size=32)
 
 
 class WGANGP(Adversarial):
