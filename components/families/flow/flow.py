@@ -7,6 +7,9 @@ Exact: log p(y) (`log_density`) and the inverse. The mass P(k) that `log_prob` g
 round to k: estimated with importance weights over few draws of u, it is in expectation a lower bound of log P(k) (Burda et al.
 2016, arXiv:1509.00519), as published bits/dim of flows are. Without alpha v = y - 1/2: better where few values are extreme.
 
+Three things are not in the papers: each place is shifted and scaled by itself before the first scale (`normalise_places`), the
+log scales of couplings are bounded (`bound`), and actnorm stands in both variants.
+
 B batch, C channels, H height, W width, D = C H W.
 """
 
