@@ -32,8 +32,8 @@ class AutoencoderConfig(PyramidConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """Fewer codes for small images: an eighth of the values of an 8x8 one."""
-        return {"latent": 8} if max(spec.height, spec.width) <= 16 else {}
+        """A small code for small images: the fewer its numbers, the better a Gaussian describes it."""
+        return {"latent": 6} if max(spec.height, spec.width) <= 16 else {}
 
 
 class CodeDensity(nn.Module):
