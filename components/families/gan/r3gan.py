@@ -41,7 +41,7 @@ class R3GANConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, lr_peak=1e-3, batch_size=32)
+        return narrowed(spec, lr_peak=1e-3, batch_size=32, gamma=5.0)
 
 
 class Block(nn.Module):
