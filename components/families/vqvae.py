@@ -33,7 +33,7 @@ class VQVAEConfig(VQConfig):
     depth: int = Field(default=4, ge=1, description="layers of the prior")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the prior")
     replaced: float = Field(default=0.1, ge=0, lt=1, description="share of the codes that the prior sees replaced in training")
-    autoencoder_share: float = Field(default=0.3, gt=0, lt=1, description="of the budget, before the prior's turn")
+    autoencoder_share: float = Field(default=0.4, gt=0, lt=1, description="of the budget, before the prior's turn")
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
