@@ -270,7 +270,8 @@ class Trainer:
             self.family.load_state_dict(state["model"]["weights"])
             self.average.family.load_state_dict(state["model"]["average"])
             for group, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][group])
+                # A group that has not learnt yet has no state, and nothing is what is read back of it.
+                optimizer.load_state_dict({"state": {}, **state["optimizers"][group]})
             restore_rng(self.rng, state["rng"])
             self.step, self.read, self.rate_scale = run["step"], run["read"], run["rate_scale"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

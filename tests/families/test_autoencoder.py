@@ -138,7 +138,7 @@ def test_a_trained_denoising_one_denoises(make_case: Any, train_a_little: Callab
 def test_a_trained_one_rebuilds_its_kind_and_no_other(make_case: Any, train_a_little: Callable[..., None], variant: str) -> None:
     case = make_case("autoencoder", variant)
     family = case.build()
-    train_a_little(family, case, steps=100)
+    train_a_little(family, case, steps=200)
     x_BCHW = case.images(48, seed=999)
     strange = (x_BCHW + 0.6 * (torch.arange(8)[:, None] // 4 * 2 - 1)).clamp(-1, 1)  # dark above, bright below
     with torch.no_grad():

@@ -59,16 +59,16 @@ def test_a_value_sees_all_that_is_before_it_and_nothing_after(kind: str, shape: 
     """Change one value at a time. Before it nothing moves; the next one does."""
     channels, height, width = shape
     model = make(kind, channels=channels, height=height, width=width)
-    values = grids(model, 1)
+    values = grids(model, 3)  # in one of them a rectifier may be shut just where the change passes
     order = torch.arange(height * width * channels).view(height, width, channels).permute(2, 0, 1)  # of each value in the product
     reached = torch.zeros(height * width * channels, dtype=torch.int64)
     with torch.no_grad():
-        before = model.log_prob(values, labels(1))
+        before = model.log_prob(values, labels(3))
         for t in range(height * width * channels):
             changed = torch.where(order == t, (values + 2) % model.grid.values, values)
-            moved = (model.log_prob(changed, labels(1)) - before)[0].abs()
-            assert moved[order < t].sum() < 5e-6, f"value {t} is seen too early"
-            reached[t] = int((moved[order == t + 1] > 1e-5).all())
+            moved = (model.log_prob(changed, labels(3)) - before).abs()
+            assert moved[:, order < t].sum() < 1.5e-5, f"value {t} is seen too early"
+            reached[t] = int((moved[:, order == t + 1] > 1e-5).any())
     inside = torch.ones_like(reached, dtype=torch.bool)
     inside[-1] = False  # nothing is after the last
     near = inside & ((torch.arange(len(reached)) + 1) % (width * channels) != 0)  # the next value is in the same row
@@ -103,7 +103,7 @@ def test_the_probabilities_of_all_grids_sum_to_one(kind: str, shape: tuple[int, 
 def test_the_masses_of_all_8_bit_images_sum_to_one(variant: str) -> None:
     """Two pixels have 65,536 images."""
     torch.manual_seed(0)
-    family: Any = find("autoregressive", variant).build({"width": 16, "blocks": 1}, DataSpec(channels=1, height=1, width=2))
+    family: Any = find("autoregressive", variant).build({"width": 32, "blocks": 1}, DataSpec(channels=1, height=1, width=2))
     levels = torch.cartesian_prod(torch.arange(256), torch.arange(256)).view(-1, 1, 1, 2)
     with torch.no_grad():
         nats = torch.cat([family.eval().log_prob(to_data_units(part)) for part in levels.split(8192)])

@@ -110,13 +110,19 @@ class GridModel(nn.Module, ABC):
                 uniform_BC = uniform_BCW.index_select(2, j.view(1)).squeeze(2)
                 values_BCHW = flat_BCT.view(-1, channels, height, width)
                 drawn_BC, state = self.pixel((i, j), values_BCHW, uniform_BC, context, state, labels_B)
-                return j + 1, flat_BCT.index_copy(2, (i * width + j).view(1), drawn_BC[:, :, None]), *state
+                return j + 1, flat_BCT.index_copy(2, (i * width + j).view(1), drawn_BC[:, :, None]), *_plain(state)
 
-            _, flat_BCT, *state = while_loop(more_pixels, pixel, (torch.zeros_like(i), values_BCHW.flatten(2), *state))
-            return i + 1, flat_BCT.view(-1, channels, height, width), *self.ended(below, tuple(state))
+            begin = (torch.zeros_like(i), values_BCHW.flatten(2), *_plain(state))
+            _, flat_BCT, *state = while_loop(more_pixels, pixel, begin)
+            return i + 1, flat_BCT.view(-1, channels, height, width), *_plain(self.ended(below, tuple(state)))
 
-        looped: Tensor = while_loop(more_rows, row, (start, values_BCHW, *carried))[1]
+        looped: Tensor = while_loop(more_rows, row, (start, values_BCHW, *_plain(carried)))[1]
         return looped
+
+
+def _plain(state: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Laid out row by row, whatever made them: a loop's state must not change its strides."""
+    return tuple(value.clone(memory_format=torch.contiguous_format) for value in state)
 
 
 def inverse_cdf(p_BK: Tensor, uniform_B: Tensor) -> Tensor:
