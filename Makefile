@@ -20,7 +20,7 @@ test: setup ## the tests, in minutes
 	@$(BIN)/pytest -n auto
 
 test-slow: setup ## real training and whole roads
-	@$(BIN)/pytest -m slow
+	@$(BIN)/pytest -m slow -n auto
 
 check: setup ## format, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .
