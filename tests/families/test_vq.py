@@ -158,32 +158,6 @@ def test_a_trained_one_reconstructs_with_many_codes(make_case: Any, train_a_litt
     assert 8 < float(family.autoencoder.quantiser.perplexity()) <= family.config.codes
 
 
-def test_each_stage_trains_its_own_part(make_case: Any) -> None:
-    case = make_case("vae", "vq")
-    family = case.build(autoencoder_share=0.4).train()
-    assert set(family.losses(case.batch(progress=0.39), generator())) == {"autoencoder"}
-    before = {name: value.clone() for name, value in family.autoencoder.state_dict().items()}
-    losses = family.losses(case.batch(progress=0.4), generator())
-    assert set(losses) == {"prior"}
-    losses["prior"].backward()
-    assert all(parameter.grad is None for parameter in family.autoencoder.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in family.autoencoder.state_dict().items())
-
-
-def test_the_prior_sees_all_codes_before_and_none_after(make_case: Any) -> None:
-    family = make_case("vae", "vq").build(depth=4).eval()
-    h, w = family.autoencoder.grid
-    assert (h, w) == (4, 4)
-    codes_Bhw = torch.randint(family.config.codes, (8, h, w), generator=generator())
-    with torch.no_grad():
-        logits_BKN = family.prior(codes_Bhw).flatten(2)
-        for j in range(h * w):
-            other_BN = codes_Bhw.flatten(1).clone()
-            other_BN[:, j] = (other_BN[:, j] + 1) % family.config.codes
-            moved_N = (family.prior(other_BN.view(8, h, w)).flatten(2) - logits_BKN).abs().amax((0, 1)) > 0
-            assert moved_N.tolist() == [i > j for i in range(h * w)]
-
-
 def every_map(codes: int, h: int, w: int) -> Iterator[Tensor]:
     return (torch.tensor(row).view(h, w) for row in torch.cartesian_prod(*[torch.arange(codes)] * (h * w)).tolist())
 
@@ -205,8 +179,8 @@ def chances(family: VQVAE) -> Tensor:
     """p of all 81 maps of codes, by the chain rule."""
     maps_Mhw = torch.stack([*every_map(3, 2, 2)])
     with torch.no_grad():
-        log_MKhw = family.prior(maps_Mhw).double().log_softmax(1)
-    return log_MKhw.gather(1, maps_Mhw[:, None]).flatten(1).sum(1).exp()
+        log_MN = family.prior.log_prob(maps_Mhw[:, None], None).double().flatten(1)
+    return log_MN.sum(1).exp()
 
 
 def test_the_priors_chances_sum_to_one(enumerable: VQVAE) -> None:
