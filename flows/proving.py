@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.protocols import ImageSplit
-from components.core.records import Bundle, Dataset, GateReport, Metric, Release, Scorecard
+from components.core.records import Bundle, Dataset, GateReport, Release, Scorecard
 from components.core.session import GraphSampler
 from components.data.joined import JoinedSplit
 from components.data.shards import open_split
@@ -36,15 +37,16 @@ BATCH = 50  # of every run while scoring
 
 def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Release | None, place: Place, folder: Path) -> Proof:
     """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
-    device, conditional = run.facts.device, trained.checkpoint.spec.conditional
+    device, family = run.facts.device, restore(trained.checkpoint)
     candidate = Contender(
-        _graph(trained, exported, batch=BATCH, device=device),
-        conditional=conditional,
-        timed=_graph(trained, exported, batch=1, device=device),
+        _graph(family, exported, batch=BATCH, device=device),
+        conditional=family.spec.conditional,
+        timed=_graph(family, exported, batch=1, device=device),
     )
     rival = _rival(run, champion, place)
     card, other = _scored(run, candidate, rival, place)
-    card = card.model_copy(update={"metrics": card.metrics | _told_by_the_model(run, trained)})
+    told = model_metrics(family, held_out(run.dataset), boot=Bootstrap(seed=run.brief.seed), device=device)
+    card = card.model_copy(update={"metrics": card.metrics | told})
     report = gate(
         card,
         champion=other,
@@ -76,12 +78,6 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Plac
         return alone, None
     pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=LOOKS[run.decision.delivery], **protocol)
     return pair.candidate, pair.champion
-
-
-def _told_by_the_model(run: Run, trained: Trained) -> dict[str, Metric]:
-    """What a graph that only samples cannot tell."""
-    boot = Bootstrap(seed=run.brief.seed)
-    return model_metrics(restore(trained.checkpoint), held_out(run.dataset), boot=boot, device=run.facts.device)
 
 
 def _draw(
@@ -120,10 +116,14 @@ def _draw(
     return page, picture
 
 
-def _graph(trained: Trained, exported: Exported, *, batch: int, device: str) -> GraphSampler:
-    noise = restore(trained.checkpoint).noise_inputs()
+def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> GraphSampler:
     return GraphSampler(
-        Path(exported.path), noise=noise, condition=exported.condition, output=exported.output, batch=batch, device=device
+        Path(exported.path),
+        noise=family.noise_inputs(),
+        condition=exported.condition,
+        output=exported.output,
+        batch=batch,
+        device=device,
     )
 
 
