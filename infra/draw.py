@@ -1,11 +1,11 @@
 """Ask a running server for a grid of images and write it: draw.py URL FILE --pid PID [--count N] [--seed N]."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,11 +16,9 @@ def wait_until_ready(url: str, pid: int) -> None:
     """Return when the server is ready. Exits when its process ends or the time is over."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):  # noqa: S310  the address is ours
-                return
-        except (urllib.error.URLError, OSError):
-            pass
+        # a refused connection: it does not listen yet
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/v2/health/ready", timeout=5):  # noqa: S310  ours
+            return
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
