@@ -12,6 +12,7 @@ import pytest  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 WHOLE_FOLDERS = ("tests/flows/",)  # their files share a production, which takes a minute to make
+ALONE = ("tests/flows/test_variants.py",)  # so long that another worker should make its own production
 
 
 class Together(LoadScopeScheduling):
@@ -19,7 +20,8 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((folder for folder in WHOLE_FOLDERS if file.startswith(folder)), file)
+        whole = WHOLE_FOLDERS if file not in ALONE else ()
+        return next((folder for folder in whole if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,6 +18,14 @@ from components.families import cards, find
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite
 SLOW = pytest.mark.slow
+QUICK = {  # one of each family, exported in the fast suite
+    "autoencoder/plain",
+    "vae/gaussian",
+    "gan/sngan",
+    "flow/realnvp",
+    "diffusion/edm",
+    "autoregressive/pixelcnn",
+}
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,14 @@ def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = 
 
 
 def _cases() -> list[Any]:
-    """Every variant with classes where it takes them; in the slow suite also without them, on images of odd sides."""
+    """Every variant with classes where it takes them, and without them on images of odd sides."""
     found = []
     for key, (card, _, _) in sorted(cards().items()):
         name = "/".join(key)
-        for conditional, side, marks in (("class" in card.conditioning, (8, 8, 1), ()), (False, (9, 13, 3), SLOW)):
+        for conditional, side, marks in (
+            ("class" in card.conditioning, (8, 8, 1), () if name in QUICK else SLOW),
+            (False, (9, 13, 3), SLOW),
+        ):
             case = f"{name}-{'x'.join(map(str, side))}-{'class' if conditional else 'none'}"
             found.append(pytest.param((name, conditional, side), id=case, marks=marks))
     return found
