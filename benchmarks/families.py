@@ -1,0 +1,332 @@
+"""Which variant makes what of one equal budget? Every one, and its peers, on the same data, judged by the same scorecard.
+
+    .venv/bin/python benchmarks/families.py digits [--seconds 60] [--seeds 3] [--only vae/vq pythae/vae ...]
+    .venv/bin/python benchmarks/families.py mnist --seconds 240 --seeds 1
+
+A row is one model under one seed, trained and judged in a process of its own. Rows stand in
+benchmarks/results/families-DATA.jsonl as soon as they end, so an interrupted bench goes on where it was; `--again` repeats those
+of `--only`. It ends with families-DATA.md: the mean of the seeds, their spread, and each peer beside the variant it is held
+against. `--jobs 2` trains two rows at a time, each with one thread: they share the machine evenly.
+
+A peer (benchmarks/peers) runs in an environment of its own that uv makes from the lines at its top.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PEERS = {  # the peer, its script, and the variant it is held against
+    "diffusers/ddpm": ("diffusers_ddpm.py", "diffusion/ddpm"),
+    "denoising-diffusion-pytorch/v": ("denoising_diffusion.py", "diffusion/ddpm"),
+    "pythae/ae": ("pythae_models.py", "autoencoder/plain"),
+    "pythae/vae": ("pythae_models.py", "vae/gaussian"),
+    "pythae/beta-vae": ("pythae_models.py", "vae/beta"),
+    "pythae/vq-vae": ("pythae_models.py", "vae/vq"),
+    "normflows/realnvp": ("normflows_models.py", "flow/realnvp"),
+    "normflows/glow": ("normflows_models.py", "flow/glow"),
+}
+SAMPLES = {"digits": 1000, "mnist": 500, "cifar10": 500}
+SECONDS = {"digits": 60, "mnist": 240, "cifar10": 600}
+SHOWN = {  # metric -> heading; lower is better for all but the four shares
+    "fd": "FD-local",
+    "confident_share": "sure",
+    "class_share_min": "rarest class",
+    "coverage": "coverage",
+    "recall": "recall",
+    "bits_per_dim": "bits/dim",
+}
+PACKAGES = ("genwright", "torch", "diffusers", "lightning")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model to train under one seed."""
+
+    model: str
+    data: str
+    seed: int
+    seconds: float
+    threads: int
+    device: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.model, self.data, self.seed, self.seconds, self.device)
+
+
+class Untracked:
+    """A tracker that forgets."""
+
+    run_id = "bench"
+
+    def params(self, values: Mapping[str, object]) -> None: ...
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
+
+    def image(self, name: str, image: Any, *, step: int) -> None: ...
+
+    def artifact(self, path: Path, folder: str = "") -> None: ...
+
+
+class Given:
+    """Images that a peer has drawn, handed out in their order."""
+
+    def __init__(self, images: Any, subject: str) -> None:
+        self.images, self.subject, self.at = images, subject, 0
+
+    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Any:
+        self.at += len(seeds)
+        return self.images[self.at - len(seeds) : self.at]
+
+
+def dataset_of(name: str) -> Any:
+    """The prepared dataset and its extractor, made where they are missing."""
+    from components.core.brief import DataBrief
+    from components.data.versions import fetch
+    from flows.place import Place
+    from flows.training import load_extractor
+
+    place = Place()
+    data = DataBrief(path=f"data/prepared/{name}")
+    dataset = fetch(data, cache=place.settings.home / "data", mirror=place.settings.data_mirror)
+    return dataset, load_extractor(dataset, place)
+
+
+def measure(row: Row) -> dict[str, Any]:
+    """Train one row and judge it: what a line of the results holds."""
+    from components.data.shards import open_split
+    from components.evaluation.score import score
+    from flows.proving import held_out
+
+    dataset, extractor = dataset_of(row.data)
+    train, rest = open_split(dataset.path, "train"), held_out(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        run = _run_peer if row.model in PEERS else _run_ours
+        sampler, told = run(row, dataset, train, rest, extractor, Path(folder))
+        card = score(
+            sampler,
+            dataset=dataset,
+            train=train,
+            reference=rest,
+            extractor=extractor,
+            samples=SAMPLES[row.data],
+            reference_split="validation+test",
+            device=row.device,
+        )
+    metrics = {name: metric.model_dump(mode="json") for name, metric in card.metrics.items()} | told.pop("metrics")
+    if row.model not in PEERS:
+        told["sample_s"] = SAMPLES[row.data] / metrics["throughput_per_s"]["value"]
+    return told | {"protocol": card.protocol.model_dump(mode="json"), "metrics": metrics}
+
+
+def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The trainer of every production, without a tracking server."""
+    from components.core.records import DataSpec
+    from components.evaluation.bootstrap import Bootstrap
+    from components.evaluation.likelihood import model_metrics
+    from components.evaluation.signal import FixedNoiseQuality
+    from components.training.plan import TrainPlan
+    from components.training.sampling import TorchSampler
+    from components.training.trainer import Trainer, build, restore
+
+    height, width, channels = dataset.shape
+    family, variant = row.model.split("/")
+    plan = TrainPlan(
+        family=family,  # type: ignore[arg-type]
+        variant=variant,
+        spec=DataSpec(channels=channels, height=height, width=width, std=dataset.deviation),
+        dataset=dataset,
+        folder=str(folder),
+        run_id="bench",
+        device=row.device,  # type: ignore[arg-type]
+        threads=row.threads,
+        seed=row.seed,
+        seconds=row.seconds,
+        signal_images=128,
+    )
+    quality = FixedNoiseQuality.of(extractor, train, seed=row.seed)
+    checkpoint = Trainer(build(plan), plan, split=train, quality=quality, tracker=Untracked()).run()
+    best = restore(checkpoint)
+    metrics = model_metrics(best, rest, boot=Bootstrap(seed=0), device=row.device)
+    told = {
+        "steps": checkpoint.steps_total,
+        "best_step": checkpoint.step,
+        "batch_size": best.config.batch_size,
+        "train_s": checkpoint.train_s,
+        "parameters": sum(parameter.numel() for parameter in best.parameters()),
+        "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
+    }
+    return TorchSampler(best, subject=f"torch:{checkpoint.sha256}", device=row.device, batch=250), told
+
+
+def _run_peer(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The peer's script in its own environment, on the same images."""
+    import numpy as np
+
+    from components.evaluation.bootstrap import Bootstrap
+
+    every = {name: split.take(np.arange(len(split))) for name, split in (("train", train), ("held_out", rest))}
+    np.savez(folder / "data.npz", **every)
+    out = folder / "out.npz"
+    command = [
+        *_interpreter(row),
+        *(str(folder / "data.npz"), str(out), "--model", row.model.split("/")[1]),
+        *("--seconds", str(row.seconds), "--seed", str(row.seed)),
+        *("--samples", str(SAMPLES[row.data]), "--threads", str(row.threads or os.cpu_count())),
+    ]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=row.seconds * 3 + 1800)
+    with np.load(out) as given:
+        told: dict[str, Any] = {name: given[name].item() for name in ("steps", "batch_size", "train_s", "sample_s", "parameters")}
+        told["metrics"] = {}
+        if "bits_per_dim" in given:
+            bits = Bootstrap(seed=0).mean(given["bits_per_dim"], stream="likelihood", better="lower")
+            told["metrics"]["bits_per_dim"] = bits.model_dump(mode="json")
+        return Given(given["images"], f"peer:{row.model}"), told
+
+
+def _interpreter(row: Row) -> list[str]:
+    script = ROOT / "benchmarks" / "peers" / PEERS[row.model][0]
+    return [str(ROOT / ".venv" / "bin" / "uv"), "run", "--quiet", "--no-project", "--script", str(script)]
+
+
+def bench(rows: Sequence[Row], path: Path, *, jobs: int) -> None:
+    """Each row in a process; its line is written when it ends, a failure too."""
+
+    def one(row: Row) -> None:
+        began = time.monotonic()
+        print(f"{row.model} seed {row.seed}: training", flush=True)
+        command = [sys.executable, __file__, row.data, "--row", json.dumps(row.__dict__)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failure": _last_line(done.stderr)}
+        line = {**row.__dict__, **told, "wall_s": round(time.monotonic() - began, 1), **_circumstances(row.device)}
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = told.get("failure") or ", ".join(
+            f"{title} {told['metrics'][name]['value']:.3f}" for name, title in SHOWN.items() if name in told["metrics"]
+        )
+        print(f"{row.model} seed {row.seed}: {shown}", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, rows))
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no word of why"])[-1][:300]
+
+
+def _circumstances(device: str) -> dict[str, Any]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
+        "hardware": _gpu_name() if device == "cuda" else platform.machine(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The last line of each row that did not fail, or else its failure."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({Row(**{name: line[name] for name in Row.__annotations__}).key: line for line in lines}.values())
+
+
+def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: one row a model, the mean of its seeds and the half of their spread."""
+    yield "| model | held against | " + " | ".join(SHOWN.values()) + " | ms a sample | images/s in training | seeds | failures |"
+    yield "|---" * (len(SHOWN) + 6) + "|"
+    for model, grouped in groupby(sorted(lines, key=_order), key=lambda line: line["model"]):
+        every = list(grouped)
+        good = [line for line in every if "metrics" in line]
+        cells = [_cell([line["metrics"][name]["value"] for line in good if name in line["metrics"]]) for name in SHOWN]
+        speed = _cell([1000 * line["sample_s"] / SAMPLES[line["data"]] for line in good], digits=2)
+        rate = _cell([line["steps"] * line["batch_size"] / line["train_s"] for line in good], digits=0)
+        against = PEERS[model][1] if model in PEERS else ""
+        yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {len(good)} | {len(every) - len(good)} |"
+
+
+def _order(line: dict[str, Any]) -> tuple[object, ...]:
+    """A peer stands below the variant it is held against."""
+    model = line["model"]
+    return (PEERS[model][1], 1, model) if model in PEERS else (model, 0, model)
+
+
+def _cell(values: Sequence[float], *, digits: int = 3) -> str:
+    if not values:
+        return ""
+    mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
+    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
+
+
+def write_table(path: Path, data: str) -> None:
+    lines = read(path)
+    seconds, device = lines[-1]["seconds"], lines[-1]["device"]
+    text = [
+        f"# Every variant on {data}, {seconds:.0f} seconds of training each",
+        "",
+        f"{lines[-1]['machine'].split(',')[1].strip()}, {device} ({lines[-1]['hardware']}), {lines[-1]['date']}.",
+        f"Means of the seeds and half of their range. {SAMPLES[data]} samples a row from the torch sampler; one protocol",
+        "for all rows. A likelihood that is a bound is counted as bits/dim too. Rows in full, with versions and intervals:",
+        f"[{path.name}]({path.name}).",
+        "",
+        *table(lines),
+    ]
+    path.with_suffix(".md").write_text("\n".join(text) + "\n")
+    print(f"wrote {path.with_suffix('.md')}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="digits", choices=sorted(SAMPLES))
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        print(json.dumps(measure(Row(**json.loads(options.row)))))
+        return
+    from components.families import cards
+
+    known = ["/".join(key) for key in cards()] + list(PEERS)
+    if unknown := sorted(set(options.only) - set(known)):
+        parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(known)}")
+    models = options.only or known
+    seconds, threads = options.seconds or SECONDS[options.data], 1 if options.jobs > 1 else 0
+    wanted = [
+        Row(model, options.data, seed, seconds, threads, options.device) for seed in range(options.seeds) for model in models
+    ]
+    path = RESULTS / f"families-{options.data}{'-cuda' if options.device == 'cuda' else ''}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset_of(options.data)
+    there = set() if options.again else {Row(**{n: line[n] for n in Row.__annotations__}).key for line in read(path)}
+    bench([row for row in wanted if row.key not in there], path, jobs=options.jobs)
+    write_table(path, options.data)
+
+
+if __name__ == "__main__":
+    main()

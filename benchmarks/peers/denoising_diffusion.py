@@ -1,0 +1,60 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "denoising-diffusion-pytorch==2.3.4", "numpy"]
+# [tool.uv]
+# override-dependencies = ["torchvision; sys_platform == 'never'", "pytorch-fid; sys_platform == 'never'"]
+# ///
+"""denoising-diffusion-pytorch: its Unet and GaussianDiffusion (v-prediction, as it advises for few steps), DDIM in 50 steps.
+
+Its Trainer imports torchvision, of which there is no CPU build beside torch's; the two classes used here do not need it.
+"""
+
+import sys
+from types import ModuleType
+
+import torch
+from task import Task, linear_decay
+from torch import Tensor
+
+LR_PEAK = 1e-3
+
+
+def without_torchvision() -> None:
+    for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
+        sys.modules[name] = ModuleType(name)
+    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]  # type: ignore[attr-defined]
+    sys.modules["torchvision"].utils = sys.modules["torchvision.utils"]  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    without_torchvision()
+    from denoising_diffusion_pytorch.denoising_diffusion_pytorch import GaussianDiffusion, Unet
+    from ema_pytorch import EMA
+
+    task = Task()
+    channels, height, width = task.shape
+    small = max(height, width) <= 16
+    net = Unet(dim=32, dim_mults=(1, 2) if small else (1, 2, 2), channels=channels, flash_attn=False)
+    model = GaussianDiffusion(net, image_size=(height, width), timesteps=1000, sampling_timesteps=50, objective="pred_v")
+    model = model.to(task.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR_PEAK, betas=(0.9, 0.99))
+    ema = EMA(model, beta=0.995, update_every=10)
+    for x_BCHW, done in task.batches(128):
+        loss = model(x_BCHW)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        linear_decay(optimizer, peak=LR_PEAK, done=done)
+        optimizer.step()
+        ema.update()
+    averaged = ema.ema_model.eval()
+
+    def sample(n: int) -> Tensor:
+        drawn: Tensor = averaged.sample(batch_size=n)
+        return drawn
+
+    task.finish(model, sample)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "pythae==0.1.2", "numpy", "setuptools"]
+# ///
+"""pythae: ae and vae, beta-vae, vq-vae, each with its own sampler; its MNIST convolutions at side 28, its default networks else.
+
+A plain autoencoder is sampled by a Gaussian mixture over its codes, a VQ-VAE by pythae's own PixelCNN over its codes, which gets
+half of the time.
+"""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import torch
+from task import Task, linear_decay
+from torch import Tensor
+
+LR_PEAK = 1e-3
+LATENT = 16
+
+
+def build(name: str, shape: tuple[int, int, int]) -> Any:
+    from pythae.models import AE, VAE, VQVAE, AEConfig, BetaVAE, BetaVAEConfig, VAEConfig, VQVAEConfig
+    from pythae.models.nn.benchmarks.mnist import convnets
+
+    common = {"input_dim": shape, "latent_dim": LATENT}
+    kinds: dict[str, tuple[Any, Any]] = {
+        "ae": (AE, AEConfig(**common)),
+        "vae": (VAE, VAEConfig(**common)),
+        "beta-vae": (BetaVAE, BetaVAEConfig(**common, beta=4.0)),
+        "vq-vae": (VQVAE, VQVAEConfig(**common, num_embeddings=128)),
+    }
+    cls, config = kinds[name]
+    networks: dict[str, Any] = {}
+    if shape == (1, 28, 28):
+        if name == "vq-vae":
+            from pythae.models.nn.benchmarks.mnist import resnets
+
+            networks = {
+                "encoder": resnets.Encoder_ResNet_VQVAE_MNIST(config),
+                "decoder": resnets.Decoder_ResNet_VQVAE_MNIST(config),
+            }
+        else:
+            encoder = convnets.Encoder_Conv_AE_MNIST if name == "ae" else convnets.Encoder_Conv_VAE_MNIST
+            networks = {"encoder": encoder(config), "decoder": convnets.Decoder_Conv_AE_MNIST(config)}
+    return cls(config, **networks)
+
+
+def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
+    """Fit what the model is sampled by, on the training images."""
+    from pythae.samplers import GaussianMixtureSampler, GaussianMixtureSamplerConfig, NormalSampler
+
+    if name in ("vae", "beta-vae"):
+        return NormalSampler(model)
+    train_NCHW = task.units(task.train_NHWC)
+    if name == "ae":
+        sampler = GaussianMixtureSampler(model, GaussianMixtureSamplerConfig(n_components=10))
+        sampler.fit(train_NCHW[:10_000])
+        return sampler
+    from pythae.samplers import PixelCNNSampler, PixelCNNSamplerConfig
+    from pythae.trainers import BaseTrainerConfig
+
+    sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
+    began = time.monotonic()
+    one = BaseTrainerConfig(num_epochs=1, learning_rate=LR_PEAK, per_device_train_batch_size=128, no_cuda=task.device == "cpu")
+    sampler.fit(train_NCHW, training_config=one)  # the first epoch says how many fit in
+    epochs = int(seconds / (time.monotonic() - began)) - 1
+    if epochs > 0:
+        more = BaseTrainerConfig(num_epochs=epochs, learning_rate=LR_PEAK, per_device_train_batch_size=128)
+        sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
+        sampler.fit(train_NCHW, training_config=more)
+    return sampler
+
+
+def main() -> None:
+    logging.disable(logging.WARNING)
+    task = Task()
+    total = task.seconds
+    if task.model == "vq-vae":
+        task.seconds = total / 2
+    model = build(task.model, task.shape).to(task.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR_PEAK)
+    for x_BCHW, done in task.batches(128):
+        loss = model({"data": x_BCHW}).loss
+        optimizer.zero_grad()
+        loss.backward()
+        linear_decay(optimizer, peak=LR_PEAK, done=done)
+        optimizer.step()
+    model.eval()
+    began = time.monotonic()
+    sampler = sampler_of(task.model, model, task, seconds=total - task.train_s)
+    task.train_s += time.monotonic() - began
+
+    def sample(n: int) -> Tensor:
+        drawn: Tensor = sampler.sample(num_samples=n, batch_size=n, return_gen=True)
+        return drawn.reshape(n, *task.shape)
+
+    task.finish(model, sample)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
