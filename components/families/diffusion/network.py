@@ -37,7 +37,7 @@ class DiffusionConfig(FamilyConfig):
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """Small images, a narrow network."""
-        return {"width": 32, "lr_peak": 2e-3} if max(spec.height, spec.width) <= 16 else {}
+        return {"width": 32, "lr_peak": 2e-3, "batch_size": 32} if max(spec.height, spec.width) <= 16 else {}
 
 
 class Network(nn.Module):
