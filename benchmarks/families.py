@@ -304,6 +304,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, help="of one training; 0: as the trainer chooses, the default with one job")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -316,7 +317,8 @@ def main() -> None:
     if unknown := sorted(set(options.only) - set(known)):
         parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(known)}")
     models = options.only or known
-    seconds, threads = options.seconds or SECONDS[options.data], 1 if options.jobs > 1 else 0
+    seconds = options.seconds or SECONDS[options.data]
+    threads = options.threads if options.threads is not None else 1 if options.jobs > 1 else 0
     wanted = [
         Row(model, options.data, seed, seconds, threads, options.device) for seed in range(options.seeds) for model in models
     ]

@@ -60,7 +60,8 @@ def main() -> None:
         return y.flatten(1) if flat else y
 
     def bits(x_BCHW: Tensor) -> Tensor:
-        nats_B: Tensor = -model.log_prob(dequantised(x_BCHW)) / dimensions
+        y = dequantised(x_BCHW)
+        nats_B: Tensor = -(model.log_prob(y) if flat else model.log_prob(y, None)) / dimensions  # None: no classes
         return (nats_B + math.log(256)) / math.log(2)
 
     optimizer = torch.optim.Adamax(model.parameters(), lr=LR_PEAK, weight_decay=1e-5)

@@ -14,6 +14,16 @@ import time
 from typing import Any
 
 import torch
+from pythae.models import AE, VAE, VQVAE, AEConfig, BetaVAE, BetaVAEConfig, VAEConfig, VQVAEConfig
+from pythae.models.nn.benchmarks.mnist import convnets, resnets
+from pythae.samplers import (
+    GaussianMixtureSampler,
+    GaussianMixtureSamplerConfig,
+    NormalSampler,
+    PixelCNNSampler,
+    PixelCNNSamplerConfig,
+)
+from pythae.trainers import BaseTrainerConfig
 from task import Task, linear_decay
 from torch import Tensor
 
@@ -22,9 +32,6 @@ LATENT = 16
 
 
 def build(name: str, shape: tuple[int, int, int]) -> Any:
-    from pythae.models import AE, VAE, VQVAE, AEConfig, BetaVAE, BetaVAEConfig, VAEConfig, VQVAEConfig
-    from pythae.models.nn.benchmarks.mnist import convnets
-
     common = {"input_dim": shape, "latent_dim": LATENT}
     kinds: dict[str, tuple[Any, Any]] = {
         "ae": (AE, AEConfig(**common)),
@@ -36,8 +43,6 @@ def build(name: str, shape: tuple[int, int, int]) -> Any:
     networks: dict[str, Any] = {}
     if shape == (1, 28, 28):
         if name == "vq-vae":
-            from pythae.models.nn.benchmarks.mnist import resnets
-
             networks = {
                 "encoder": resnets.Encoder_ResNet_VQVAE_MNIST(config),
                 "decoder": resnets.Decoder_ResNet_VQVAE_MNIST(config),
@@ -50,8 +55,6 @@ def build(name: str, shape: tuple[int, int, int]) -> Any:
 
 def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
     """Fit what the model is sampled by, on the training images."""
-    from pythae.samplers import GaussianMixtureSampler, GaussianMixtureSamplerConfig, NormalSampler
-
     if name in ("vae", "beta-vae"):
         return NormalSampler(model)
     train_NCHW = task.units(task.train_NHWC)
@@ -59,9 +62,6 @@ def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
         sampler = GaussianMixtureSampler(model, GaussianMixtureSamplerConfig(n_components=10))
         sampler.fit(train_NCHW[:10_000])
         return sampler
-    from pythae.samplers import PixelCNNSampler, PixelCNNSamplerConfig
-    from pythae.trainers import BaseTrainerConfig
-
     sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
     began = time.monotonic()
     one = BaseTrainerConfig(num_epochs=1, learning_rate=LR_PEAK, per_device_train_batch_size=128, no_cuda=task.device == "cpu")
