@@ -1,6 +1,6 @@
 """From a brief to a decision, and whether anything here can make what was decided. Imports nothing heavy."""
 
-from components.core.brief import Brief
+from components.core.brief import Brief, Delivery
 from components.core.errors import NotBuilt
 from components.core.records import Dataset, Decision, Facts
 from flows.place import Place
@@ -31,9 +31,9 @@ def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
 
 def check_built(facts: Facts, decision: Decision) -> None:
     """Raises NotBuilt when nothing here can make what was decided."""
-    from components.families import find_card
+    from components.families import find_card, maker
 
-    card = find_card(decision.family, decision.variant)
+    card = find_card(decision.family, maker(decision.family, decision.variant, decision.delivery))
     if decision.mode != "scratch":
         raise NotBuilt(
             f"mode {decision.mode} for {decision.family}/{decision.variant} is not built yet",
@@ -47,10 +47,10 @@ def check_built(facts: Facts, decision: Decision) -> None:
             do="write one of them in the brief",
         )
     several = card.steps > 1 and card.family in ("diffusion", "autoregressive")  # a VQ-VAE's short prior counts as one pass
-    natural = "many_step" if several else "one_pass"
-    if decision.delivery != natural:
+    natural: tuple[Delivery, ...] = ("few_step", "one_pass") if card.distils else ("many_step",) if several else ("one_pass",)
+    if decision.delivery not in natural:
         raise NotBuilt(
             f"delivery {decision.delivery} of {decision.family}/{decision.variant} is not built yet",
-            allowed=natural,
-            do=f"force it with override: {{delivery: {natural}}}",
+            allowed=", ".join(natural),
+            do=f"force it with override: {{delivery: {natural[0]}}}",
         )

@@ -96,7 +96,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
     bundle = Bundle(
         model=run.brief.name,
         family=run.decision.family,
-        variant=run.decision.variant,
+        variant=trained.checkpoint.variant,
         spec=trained.checkpoint.spec,
         noise=family.noise_inputs(),
         condition=exported.condition,

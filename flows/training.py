@@ -68,15 +68,18 @@ def _tracked(run: Run, place: Place, folder: Path) -> str:
 
 
 def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
+    from components.families import maker
     from components.training.plan import TrainPlan
 
-    brief, dataset = run.brief, run.dataset
+    brief, dataset, decision = run.brief, run.dataset, run.decision
+    one_step = {"steps": 1} if decision.family == "diffusion" and decision.delivery == "one_pass" else {}
     height, width, channels = dataset.shape
-    many = run.decision.delivery == "many_step"
+    many = decision.delivery == "many_step"
     return TrainPlan(
-        family=run.decision.family,
-        variant=run.decision.variant,
-        config=dict(sorted(brief.override.config.items())) if brief.override else {},  # the order in the YAML says nothing
+        family=decision.family,
+        variant=maker(decision.family, decision.variant, decision.delivery),
+        # sorted: the order in the YAML says nothing
+        config=one_step | (dict(sorted(brief.override.config.items())) if brief.override else {}),
         spec=DataSpec(
             channels=channels,
             height=height,

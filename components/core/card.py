@@ -21,4 +21,5 @@ class Card(Record):
     data_appetite: int  # items below which it tends to fail or to memorise
     exports: bool = True
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
+    distils: str | None = None  # the many-step variant of this family that it makes few steps of
     references: tuple[str, ...]

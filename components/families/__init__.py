@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.core.brief import Delivery
 from components.core.card import Card
 from components.core.errors import NotBuilt
 
@@ -34,6 +35,15 @@ def cards() -> dict[tuple[str, str], tuple[Card, str, str]]:
 def find_card(family: str, variant: str) -> Card:
     """The card of a family. Raises NotBuilt when no file here defines it."""
     return _entry(family, variant)[0]
+
+
+def maker(family: str, variant: str, delivery: Delivery) -> str:
+    """The variant that trains what was decided: itself, or where few steps are wanted of many the one that distils it."""
+    if delivery == "many_step":
+        return variant
+    return next(
+        (card.variant for (name, _), (card, _, _) in cards().items() if name == family and card.distils == variant), variant
+    )
 
 
 def find(family: str, variant: str) -> "type[Family]":

@@ -224,7 +224,6 @@ def test_producing_from_data_that_is_not_there_is_refused_at_once(cli: "Command"
 
 
 NOT_BUILT = {
-    "cifar10": "few_step",
     "clips-video": "diffusion/",
     "product-photos-lora": "diffusion/",
     "sounds-audio": "gan/wavegan",

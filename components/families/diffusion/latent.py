@@ -41,9 +41,9 @@ class LatentConfig(PreconditionedConfig):
 
 
 class LatentSampler(nn.Module):
-    """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler, then the decoder."""
+    """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler (one with `integrate`), then the decoder."""
 
-    def __init__(self, codes: Sampler, autoencoder: Autoencoder, *, deviation: float) -> None:
+    def __init__(self, codes: Any, autoencoder: Autoencoder, *, deviation: float) -> None:
         super().__init__()
         self.codes = codes
         self.autoencoder = autoencoder
@@ -85,12 +85,15 @@ class Latent(Family):
         """{"autoencoder": ...} in the first share of the budget, then {"prior": the weighted denoising error of the codes}."""
         if batch.progress < self.config.autoencoder_share:
             return {"autoencoder": self.autoencoder.loss(batch.images_BCHW, rng, kl_weight=self.config.kl_weight)}
-        with torch.no_grad():
-            z_BZhw, _ = self.autoencoder.draw(batch.images_BCHW, rng)
-            if self.training:
-                self.autoencoder.measure(z_BZhw)
-            codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
-        return {"prior": self.denoiser.loss(codes_BZhw, batch.labels_B, rng)}
+        return {"prior": self.denoiser.loss(self.codes(batch, rng), batch.labels_B, rng)}
+
+    @torch.no_grad()
+    def codes(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The standardised codes_BZhw of a batch; in training their moments are measured on the way."""
+        z_BZhw, _ = self.autoencoder.draw(batch.images_BCHW, rng)
+        if self.training:
+            self.autoencoder.measure(z_BZhw)
+        return self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}

@@ -1,0 +1,201 @@
+"""Diffusion in one to four steps, by easy consistency tuning (ECT, Geng et al. 2024, arXiv:2406.14548).
+
+    f(x; t) = D(x; t) of EDM, so f(x; 0) = x                                                     (section 2, the boundary)
+    loss = w(t) d(f(y + t e; t), sg f(y + r e; r)),  r = t max(0, 1 - n(t) / q^a),  n(t) = 1 + k / (1 + e^(b t))     (eq. 12)
+    d(u, v) = sqrt(|u - v|^2 + c^2) - c,  w(t) = 1 / (t - r)                                             (section 3.2, app. A)
+
+With a = 0 the nearer point r is 0 for every t, and this is diffusion training; as a grows, r comes near t, and f maps every
+point of a trajectory to its end. So one run does both: for `teacher_share` of the budget the loss is EDM's own, then a grows by
+one in each of `stages` equal parts of the rest. sg stops the gradient; both points share their noise e.
+
+    x_1 = f(t_1 z_1; t_1),  x_i = f(x_{i-1} + t_i z_i; t_i)                      (Song et al. 2023, arXiv:2303.01469, algorithm 1)
+
+t is in proportion to the data's deviation, which the paper takes to be 0.5. B batch, C channels, H height, W width, N steps.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from components.core.card import Card
+from components.core.errors import BriefError
+from components.core.family import Batch
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.diffusion.edm import EDM, EDMConfig
+from components.families.diffusion.latent import Latent, LatentConfig, LatentSampler
+from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig
+
+LEVELS = (80.0, 0.821, 0.29, 0.11)  # sigma of each step where the data's deviation is 0.5; the second is the paper's
+
+
+class ConsistencyConfig(PreconditionedConfig):
+    """What tuning adds to the recipe of its teacher."""
+
+    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+    teacher_share: float = Field(default=0.6, ge=0, lt=1, description="of the budget, trained as diffusion before the tuning")
+    stages: int = Field(default=8, ge=1, description="how often r comes nearer to t (a)")
+    q: float = Field(default=2.0, gt=1, description="t - r shrinks by this factor from stage to stage")
+    k: float = Field(default=8.0, ge=0)
+    b: float = Field(default=1.0, gt=0)
+    c: float = Field(default=0.0, ge=0, description="of the pseudo-Huber distance; 0: the norm itself")
+    t_mean: float = Field(default=-1.1, description="of ln t in tuning; by default in proportion to sigma_data")
+    t_std: float = Field(default=2.0, gt=0)
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        found = super().defaults(spec)
+        return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5)}
+
+
+class ECTConfig(ConsistencyConfig, EDMConfig):
+    """EDM's recipe and that of the tuning."""
+
+
+class LatentECTConfig(ConsistencyConfig, LatentConfig):
+    """Latent diffusion's recipe and that of the tuning."""
+
+    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+
+
+class FewSteps(nn.Module):
+    """noise_BNCHW (and class_B) -> x_BCHW: the multistep sampler, its noise an input."""
+
+    def __init__(self, denoiser: nn.Module, levels: Sequence[float]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.levels = tuple(levels)
+
+    def forward(self, noise_BNCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        return self.integrate(noise_BNCHW, condition_B).clamp(-1, 1)
+
+    def integrate(self, noise_BNCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        """The same without the last clamp."""
+        x: Tensor = torch.zeros_like(noise_BNCHW[:, 0])
+        for step, level in enumerate(self.levels):
+            x = x + level * noise_BNCHW[:, step]
+            x = self.denoiser(x, torch.full_like(x[:, 0, 0, 0], level), condition_B)
+        return x
+
+
+def consistency_loss(
+    denoiser: Denoiser, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, config: ConsistencyConfig, stage: int
+) -> Tensor:
+    """Eq. 12 at stage a, a scalar."""
+    t_B = (config.t_mean + config.t_std * torch.randn(len(y_BCHW), generator=rng, device=y_BCHW.device)).exp()
+    t_B = t_B.clamp(config.sigma_min, config.sigma_max)
+    r_B = nearer(t_B, config, stage=stage)
+    noise_BCHW = torch.randn(y_BCHW.shape, generator=rng, device=y_BCHW.device)
+    with torch.no_grad():  # f(y; 0) = y, whatever the network says: ln 0 must not reach it
+        at_r = denoiser(y_BCHW + _wide(r_B) * noise_BCHW, r_B.clamp(min=config.sigma_min), labels_B)
+        target_BCHW = torch.where(_wide(r_B) > 0, at_r, y_BCHW)
+    ours_BCHW = denoiser(y_BCHW + _wide(t_B) * noise_BCHW, t_B, labels_B)
+    square_B = (ours_BCHW - target_BCHW).square().flatten(1).sum(1)
+    distance_B = (square_B + config.c**2 + 1e-12).sqrt() - config.c
+    loss: Tensor = (distance_B / (t_B - r_B)).mean()
+    return loss
+
+
+def nearer(t_B: Tensor, config: ConsistencyConfig, *, stage: int) -> Tensor:
+    """r of t at stage a: from 0 towards t."""
+    n_B = 1 + config.k * torch.sigmoid(-config.b * t_B * (0.5 / config.sigma_data))
+    return t_B * (1 - n_B / config.q**stage).clamp(min=0)
+
+
+class _Tuned:
+    """What both variants share; a mixin before the teacher's class."""
+
+    config: Any
+    denoiser: Denoiser
+
+    def __init__(self, config: Any, spec: DataSpec) -> None:
+        super().__init__(config, spec)  # type: ignore[call-arg]
+        if config.guidance != 1:
+            raise BriefError(f"override.config.guidance: {config.guidance} for a model of few steps", allowed="1: it has none")
+
+    def _stage(self, progress: float) -> int:
+        """a: 0 while the teacher trains, then 1 to `stages`."""
+        share = self.config.teacher_share
+        done = (progress - share) / (1 - share)
+        return min(int(done * self.config.stages) + 1, self.config.stages) if done >= 0 else 0
+
+    def _levels(self) -> list[float]:
+        return [level * self.config.sigma_data / 0.5 for level in LEVELS[: self.config.steps]]
+
+
+class ECT(_Tuned, EDM):
+    """The quality of diffusion in one to four steps: EDM first, then consistency tuning of the same network."""
+
+    card = Card(
+        family="diffusion",
+        variant="ect",
+        title="EDM tuned to be consistent: samples in two network evaluations",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=False,
+        steps=2,
+        side_max=64,
+        data_appetite=1_000,
+        distils="edm",
+        references=("arXiv:2406.14548", "arXiv:2303.01469", "arXiv:2206.00364"),
+    )
+    Config = ECTConfig
+    config: ECTConfig
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"model": EDM's loss in the teacher's share of the budget, then that of eq. 12}."""
+        if (stage := self._stage(batch.progress)) == 0:
+            return super().losses(batch, rng)
+        images_BCHW, labels_B = batch.images_BCHW, batch.labels_B if self.spec.conditional else None
+        return {"model": consistency_loss(self.denoiser, images_BCHW, labels_B, rng, config=self.config, stage=stage)}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="noise", shape=(self.config.steps, *self.spec.shape)),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        del steps  # as many as there are noises
+        return FewSteps(self.denoiser, self._levels())
+
+
+class LatentECT(_Tuned, Latent):
+    """Few steps for large images: latent diffusion, then consistency tuning on the codes."""
+
+    card = Card(
+        family="diffusion",
+        variant="latent-ect",
+        title="Latent diffusion tuned to be consistent: two evaluations on the code, then the decoder",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=True,
+        steps=2,
+        side_max=1024,
+        data_appetite=2_000,
+        distils="latent",
+        references=("arXiv:2406.14548", "arXiv:2112.10752"),
+    )
+    Config = LatentECTConfig
+    config: LatentECTConfig
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Those of latent diffusion, then {"prior": eq. 12 on the codes}."""
+        if (stage := self._stage(batch.progress)) == 0 or batch.progress < self.config.autoencoder_share:
+            return super().losses(batch, rng)
+        codes_BZhw, labels_B = self.codes(batch, rng), batch.labels_B if self.spec.conditional else None
+        return {"prior": consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)}
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        return (NoiseInput(name="noise", shape=(self.config.steps, *self.autoencoder.shape)),)
+
+    def sampler(self, *, steps: int | None = None) -> nn.Module:
+        del steps  # as many as there are noises
+        return LatentSampler(FewSteps(self.denoiser, self._levels()), self.autoencoder, deviation=self.config.sigma_data)
+
+
+def _wide(values_B: Tensor) -> Tensor:
+    return values_B.view(-1, 1, 1, 1)
