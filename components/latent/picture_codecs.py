@@ -29,6 +29,16 @@ class PicturePoint(Record):
     psnr_db: float | None
 
 
+class Beside(Record):
+    """A codec beside a point of the model: its best PSNR at no more than that rate, and its least rate at no less than that PSNR.
+
+    None where it has no file that small, or none that good.
+    """
+
+    psnr_db: float | None
+    bits_per_dim: float | None
+
+
 def picture_points(images: Images) -> list[PicturePoint]:
     """PNG, and each lossy codec that this Pillow has at every quality. Empty for images that are neither grey nor RGB."""
     if images.shape[3] not in (1, 3):
@@ -38,15 +48,20 @@ def picture_points(images: Images) -> list[PicturePoint]:
     return [_point(sheet, "png", None)] + [_point(sheet, codec, quality) for codec in lossy for quality in QUALITIES]
 
 
-def beside(point: Point, points: Sequence[PicturePoint]) -> dict[str, float | None]:
-    """The best PSNR of each lossy codec at no more than the rate of `point`; None when its smallest file is larger."""
-    best: dict[str, float | None] = {}
-    for rival in points:
-        if rival.quality is not None:
-            known = best.setdefault(rival.codec, None)
-            if rival.bits_per_dim <= point.bits_per_dim and (known is None or (rival.psnr_db or math.inf) > known):
-                best[rival.codec] = rival.psnr_db
-    return best
+def beside(point: Point, points: Sequence[PicturePoint]) -> dict[str, Beside]:
+    """Each lossy codec beside a point of the model."""
+    found = {}
+    for codec in dict.fromkeys(each.codec for each in points if each.quality is not None):
+        own = [each for each in points if each.codec == codec]
+        there = [_quality(each) for each in own if each.bits_per_dim <= point.bits_per_dim]
+        as_good = [each.bits_per_dim for each in own if _quality(each) >= _quality(point)]
+        best = max(there, default=None)
+        found[codec] = Beside(psnr_db=None if best == math.inf else best, bits_per_dim=min(as_good, default=None))
+    return found
+
+
+def _quality(point: Point | PicturePoint) -> float:
+    return math.inf if point.psnr_db is None else point.psnr_db
 
 
 def _sheet(images: Images) -> Image.Image:
