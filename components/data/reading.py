@@ -43,7 +43,7 @@ def read_images(where: Path, *, shape: tuple[int, int, int], classes: Sequence[s
     """
     if where.is_file() and where.suffix.lower() in SUFFIXES:
         item = Item(name=where.name, read=where.read_bytes)
-        return ReadImages(_pixels(item, where, shape)[None], None, (where.name,))
+        return ReadImages(np.stack([_pixels(item, where, shape)]), None, (where.name,))
     source = find_source(where, cache=where, mirror=None, progress=False)
     survey = source.survey(lambda items: None) if classes else None
     images, labels, names = [], [], []

@@ -46,7 +46,7 @@ class Scored(Record):
         area = f"; AUC {self.auc.value:.3f} [{self.auc.low:.3f}, {self.auc.high:.3f}]" if self.auc else ""
         return (
             f"median {self.median:.3g}, of held-out images {self.median_held_out:.3g}; {self.unusual_share:.0%} lie above "
-            f"{self.unusual_above:.3g}, as {1 - UNUSUAL:.0%} of those do{area}"
+            f"{self.unusual_above:.3g}, the {UNUSUAL:.0%} quantile of those{area}"
         )
 
 

@@ -16,7 +16,7 @@ from components.core.protocols import Images
 from components.core.record import Record
 from components.latent.compression import Point, distortion, psnr_db
 
-QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+QUALITIES = (1, 2, 3, 5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 95)
 SIDE_MAX = 16383  # pixels of a WebP
 
 

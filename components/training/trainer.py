@@ -73,6 +73,7 @@ class Trainer:
         self.best: Checkpoint | None = None
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
+        self.batch: Batch | None = None  # the last one; None in a run that goes on at its end
         self._stop_because: str | None = None
 
     def stop(self, because: str) -> None:
@@ -127,7 +128,7 @@ class Trainer:
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """One update of every group. Gradients of all groups are taken before any group moves."""
-        batch = self._batch(done)
+        self.batch = batch = self._batch(done)
         config = self.family.config
         rate = self.rate_scale * learning_rate(config, step=self.step, progress=done)
         losses: dict[str, Tensor] = self.wrapped.losses(batch, self.rng)
@@ -194,8 +195,8 @@ class Trainer:
 
     @torch.no_grad()
     def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
-        """What the average tells of itself on the batch that comes next."""
-        diagnosed = self.average.family.diagnostics(self._batch(done))
+        """What the average tells of itself on the last batch."""
+        diagnosed = self.average.family.diagnostics(self.batch or self._batch(done))
         for complaint in complaints(diagnosed):
             progress.warned(complaint, step=self.step)
         return diagnosed

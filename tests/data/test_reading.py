@@ -23,6 +23,7 @@ def test_one_picture_is_read(tmp_path: Path) -> None:
     read = read_images(draw(tmp_path / "a.png", side=(20, 30), mode="RGB"), shape=GREY, at_most=5)
     assert (read.images.shape, len(read), read.labels, read.names) == ((1, 8, 8, 1), 1, None, ("a.png",))
     assert (read.images == 200).all()
+    assert read.images.flags.writeable  # torch wants it so
     assert read_images(tmp_path / "a.png", shape=(8, 8, 3), at_most=5).images.shape == (1, 8, 8, 3)
 
 
