@@ -44,13 +44,13 @@ def held_out(digits: Items) -> Items:
 
 @pytest.fixture(scope="session")
 def autoencoder(train: Items) -> LatentSpace:
-    """A plain autoencoder with 8 numbers a code, after 80 small steps."""
+    """A plain autoencoder with 8 numbers a code, after 60 small steps."""
     torch.manual_seed(0)
     family = find("autoencoder", "plain").build({"width": 16, "latent": 8}, spec()).train()
     rng, x_NCHW = torch.Generator().manual_seed(0), to_data_units(train.images)
     optimizer = torch.optim.AdamW(family.parameters(), lr=5e-3)
-    for _ in range(80):
-        chosen = torch.randint(len(x_NCHW), (32,), generator=rng)
+    for _ in range(60):
+        chosen = torch.randint(len(x_NCHW), (24,), generator=rng)
         loss = family.losses(Batch(x_NCHW[chosen]), rng)["model"]
         optimizer.zero_grad()
         loss.backward()
