@@ -44,12 +44,12 @@ def interpolate(
 
     from components.latent.interpolation import between_items, between_seeds, framed
     from components.latent.space import cloud, take
-    from flows.latent_inputs import class_index, pairs
+    from flows.latent_inputs import pairs, sample_class
 
     ends = pairs("--seeds", seeds) if seeds else pairs("--items", items)
     model = _opened(reference, out)
     if seeds:
-        kind = class_index("--class", label, model) if label else 0
+        kind = sample_class(label, model)
         walks = [between_seeds(model.family, two, points=points, label=kind, device=model.device) for two in ends]
         rows = [path for path, _ in walks]
     else:

@@ -44,6 +44,15 @@ def class_index(option: str, name: str, model: "Opened") -> int:
     return classes.index(name)
 
 
+def sample_class(label: str | None, model: "Opened") -> int:
+    """The class that samples are of, the first by default. Raises InputError where the model is told none."""
+    if label is None:
+        return 0
+    if not model.family.spec.conditional:
+        raise InputError(f"--class {label!r}: this model is told no class", do="leave it out")
+    return class_index("--class", label, model)
+
+
 def training_group(option: str, kind: str | None, items: str | None, model: "Opened") -> "Items":
     """The training images of a class, or those that are listed. Raises InputError unless exactly one of the two is given."""
     import numpy as np
