@@ -109,9 +109,9 @@ def dataset_of(name: str) -> Any:
 
 def measure(row: Row) -> dict[str, Any]:
     """Train one row and judge it: what a line of the results holds."""
+    from components.data.joined import held_out
     from components.data.shards import open_split
     from components.evaluation.score import score
-    from flows.proving import held_out
 
     dataset, extractor = dataset_of(row.data)
     train, rest = open_split(dataset.path, "train"), held_out(dataset)

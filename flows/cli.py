@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import GenwrightError
+from flows.arguments import AsJson, Reference, print_json
+from flows.latent import latent_app
 from flows.settings import Settings
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -25,11 +27,10 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(latent_app, name="latent")
 
 BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
-AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output, and nothing else there")]
 Model = Annotated[str, typer.Argument(help="the registered model's name", metavar="MODEL")]
-Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
 Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
 
 
@@ -42,7 +43,7 @@ def plan(brief: BriefFile, as_json: AsJson = False) -> None:
 
     facts, decision = deciding.plan(read_brief(brief), Place())
     if as_json:
-        _print_json(decision.model_dump(mode="json"))
+        print_json(decision.model_dump(mode="json"))
         return
     from components.policy.view import view
     from flows.show import console
@@ -57,7 +58,7 @@ def families(as_json: AsJson = False) -> None:
 
     found = [card for card, _, _ in cards().values()]
     if as_json:
-        _print_json([card.model_dump(mode="json") for card in found])
+        print_json([card.model_dump(mode="json") for card in found])
         return
     from rich.table import Table
 
@@ -93,7 +94,7 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
             for line in (sentence, *produced_lines(produced)):
                 console().print(line, soft_wrap=True)
     if as_json:
-        _print_json(produced.model_dump(mode="json"))
+        print_json(produced.model_dump(mode="json"))
     standing.refuse_unless_passed(produced)
 
 
@@ -194,7 +195,7 @@ def history(model: Model, as_json: AsJson = False) -> None:
     place.versions.releases(model)
     entries = place.registry.ledger.entries(model)
     if as_json:
-        _print_json([entry.model_dump(mode="json") for entry in entries])
+        print_json([entry.model_dump(mode="json") for entry in entries])
         return
     if not entries:
         typer.echo(f"{model}: nothing was promoted yet")
@@ -220,7 +221,7 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     release = place.versions.resolve(reference)
     _, bundle = moves.bundle_of(release, place)
     if as_json:
-        _print_json(bundle.model_dump(mode="json"))
+        print_json(bundle.model_dump(mode="json"))
         return
     from rich.markup import escape
 
@@ -250,7 +251,7 @@ def deploy(
 
     channel = moves.deploy(reference, Place(), store=store)
     if as_json:
-        _print_json(channel.model_dump(mode="json"))
+        print_json(channel.model_dump(mode="json"))
     else:
         typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
 
@@ -318,7 +319,7 @@ def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
     settings = Settings.load()
     dataset = fetch(read_brief(brief).data, cache=settings.root / "data", mirror=settings.data_mirror)
     if as_json:
-        _print_json(dataset.model_dump(mode="json"))
+        print_json(dataset.model_dump(mode="json"))
         return
     typer.echo(
         f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}"
@@ -327,7 +328,7 @@ def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
 
 def _print_outcome(outcome: Any, as_json: bool) -> None:
     if as_json:
-        _print_json(outcome.model_dump(mode="json"))
+        print_json(outcome.model_dump(mode="json"))
         return
     for note in outcome.notes:
         typer.echo(note)
@@ -336,12 +337,6 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
     else:
         done = "reigns now" if outcome.changed else "reigns already; nothing changed"
         typer.echo(f"{outcome.model} version {outcome.release.version} {done}, bundle {outcome.release.bundle_sha256[:12]}")
-
-
-def _print_json(document: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=True))
 
 
 def main() -> None:

@@ -8,10 +8,9 @@ import numpy as np
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
-from components.core.protocols import ImageSplit
-from components.core.records import Bundle, Dataset, GateReport, Release, Scorecard
+from components.core.records import Bundle, GateReport, Release, Scorecard
 from components.core.session import GraphSampler
-from components.data.joined import JoinedSplit
+from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.bootstrap import Bootstrap
@@ -28,7 +27,6 @@ from flows.place import Place
 from flows.runs import Exported, Proof, Run, Trained
 from flows.training import load_extractor
 
-REFERENCE = ("validation", "test")  # what a proof compares with: nothing here was trained on
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 GRID = 64
@@ -160,8 +158,3 @@ def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu")
     return GraphSampler(
         folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=batch, device=device
     )
-
-
-def held_out(dataset: Dataset) -> ImageSplit:
-    """The images that were not trained on."""
-    return JoinedSplit([open_split(dataset.path, "validation"), open_split(dataset.path, "test")])

@@ -101,6 +101,13 @@ class Family(nn.Module, ABC):
         """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
         in, or those whose turn `batch.step` is. Each group's gradient is that of its own loss only."""
 
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """What the loss does not show, measured on one batch: the trainer logs each at every reading as train/NAME.
+
+        `active_units` (of a latent vector) and `codebook_share` (perplexity over codes) are watched for collapse.
+        """
+        return {}
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss trains. One group for most families; a GAN has two."""
         return {"model": list(self.parameters())}

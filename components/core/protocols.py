@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from components.core.records import Channel, Reading
+from components.core.records import Channel, Metric, Reading
 
 Images = npt.NDArray[np.uint8]  # [N, H, W, C]
 
@@ -38,6 +38,31 @@ class QualitySignal(Protocol):
     """A cheap look at a batch of generated images during training."""
 
     def __call__(self, images: Images) -> Reading: ...
+
+
+class Resampling(Protocol):
+    """Bootstrap intervals: components.evaluation.bootstrap.Bootstrap."""
+
+    def counts(self, n: int, *, stream: str) -> npt.NDArray[np.uint16]:
+        """counts_RN: how often each of n items was drawn in each resample."""
+        ...
+
+    def metric(
+        self,
+        value: float,
+        draws_R: npt.NDArray[np.float64],
+        *,
+        n: int,
+        better: Literal["lower", "higher", "neither"],
+        least: float,
+        most: float,
+    ) -> Metric:
+        """The value with the interval that its resamples give, within [least, most]."""
+        ...
+
+    def share(self, hits_N: npt.NDArray[np.bool_], *, stream: str, better: Literal["lower", "higher", "neither"]) -> Metric:
+        """The share of items that are hit, with an interval that stays open where all or none are."""
+        ...
 
 
 class Tracker(Protocol):

@@ -6,6 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.protocols import Images, ImageSplit
+from components.core.records import Dataset
+from components.data.shards import open_split
+from components.data.splits import Split
+
+REFERENCE: tuple[Split, ...] = ("validation", "test")  # what a proof compares with: nothing here was trained on
 
 
 class JoinedSplit:
@@ -34,3 +39,8 @@ class JoinedSplit:
                     images = np.empty((len(indices), *taken.shape[1:]), np.uint8)
                 images[here] = taken
         return images if images is not None else self._parts[0].take(indices)
+
+
+def held_out(dataset: Dataset) -> ImageSplit:
+    """The images of a dataset that were not trained on."""
+    return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])

@@ -102,10 +102,14 @@ class GaussianVAE(Family):
     def active_units(self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, above: float = 0.01) -> int:
         """How many latents carry information: those with Var_x(E[z|x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519, section 4.2).
 
-        From 0, where the posterior has collapsed onto the prior, to Z. x_BCHW: some hundred images or more.
+        From 0, where the posterior has collapsed onto the prior, to Z. x_BCHW: some dozens of images or more.
         """
         with torch.no_grad():
             return int((self.encode(x_BCHW, labels_B).var(0) > above).sum())
+
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """The units that carry information; 0 says that the posterior has collapsed."""
+        return {"active_units": float(self.active_units(batch.images_BCHW, batch.labels_B))}
 
     def decode(self, z_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """The decoder's mean x_BCHW in [-1, 1]."""

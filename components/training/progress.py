@@ -49,3 +49,7 @@ class Progress:
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""
         self.console.print(f"  step {step}: collapsed: {reading.collapse}; {then}", highlight=False)
+
+    def warned(self, complaint: str, *, step: int) -> None:
+        """Say what the model's diagnostics hold against it."""
+        self.console.print(f"  step {step}: {complaint}", highlight=False)

@@ -25,6 +25,7 @@ from components.core.protocols import ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.core.threads import choose_threads
 from components.training.average import Average
+from components.training.diagnostics import complaints
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
@@ -72,6 +73,7 @@ class Trainer:
         self.best: Checkpoint | None = None
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
+        self.batch: Batch | None = None  # the last one; None in a run that goes on at its end
         self._stop_because: str | None = None
 
     def stop(self, because: str) -> None:
@@ -126,13 +128,7 @@ class Trainer:
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """One update of every group. Gradients of all groups are taken before any group moves."""
-        images_BCHW, labels_B = self.stream(self.step)
-        batch = Batch(
-            images_BCHW.to(self.device, non_blocking=True),
-            None if labels_B is None else labels_B.to(self.device, non_blocking=True),
-            progress=done,
-            step=self.step,
-        )
+        self.batch = batch = self._batch(done)
         config = self.family.config
         rate = self.rate_scale * learning_rate(config, step=self.step, progress=done)
         losses: dict[str, Tensor] = self.wrapped.losses(batch, self.rng)
@@ -149,6 +145,16 @@ class Trainer:
             self.optimizers[group].step()
         self.average.update(self.family, step=self.step)
         return {group: loss.detach() for group, loss in losses.items()}, rate
+
+    def _batch(self, done: float) -> Batch:
+        """The batch of this step, on the device."""
+        images_BCHW, labels_B = self.stream(self.step)
+        return Batch(
+            images_BCHW.to(self.device, non_blocking=True),
+            None if labels_B is None else labels_B.to(self.device, non_blocking=True),
+            progress=done,
+            step=self.step,
+        )
 
     def _log(self, losses: dict[str, float], *, rate: float) -> None:
         for group, loss in losses.items():
@@ -174,7 +180,8 @@ class Trainer:
         images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
         reading = self.quality(images)
         shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage")}
-        told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares}
+        diagnosed = self._diagnose(done, progress)
+        told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
         better = self.best is None or reading.distance < self.best.quality
@@ -185,6 +192,14 @@ class Trainer:
             self.best = self._keep(reading.distance)
         if reading.collapse:
             self._act_on_collapse(reading, progress, kept=better)
+
+    @torch.no_grad()
+    def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
+        """What the average tells of itself on the last batch."""
+        diagnosed = self.average.family.diagnostics(self.batch or self._batch(done))
+        for complaint in complaints(diagnosed):
+            progress.warned(complaint, step=self.step)
+        return diagnosed
 
     def _act_on_collapse(self, reading: Reading, progress: Progress, *, kept: bool) -> None:
         """As config.on_collapse says. A model that only begins is as poor in variety; in the first half of the budget it is

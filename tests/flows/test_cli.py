@@ -57,7 +57,15 @@ def test_families_are_listed_with_their_cards(cli: "Command") -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plan", "--help"], ["plan", str(REPO / "briefs" / "digits.yaml")], ["families"]]
+    "arguments",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["latent", "--help"],
+        ["latent", "compress", "--help"],
+        ["plan", str(REPO / "briefs" / "digits.yaml")],
+        ["families"],
+    ],
 )
 def test_quick_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (

@@ -79,6 +79,11 @@ class VQPriorFamily(Family):
         labels_B = batch.labels_B if self.spec.conditional else None
         return {"prior": -self.prior.log_prob(codes_B1hw, labels_B).mean()}
 
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """How much of the codebook is in use, by the moving counts of training."""
+        perplexity = float(self.autoencoder.quantiser.perplexity())
+        return {"codebook_perplexity": perplexity, "codebook_share": perplexity / self.autoencoder.codes}
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.prior.parameters())}
 

@@ -1,0 +1,129 @@
+"""The latent space of a family: images to codes and back, batch by batch, and where the codes of the data lie.
+
+N items, H height, W width, C channels; z_NU codes with the shape [U...] that the family gives them: a vector, a map, or all the
+values of the image; float32, or int64 for the entries of a codebook.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from components.core.errors import InputError
+from components.core.family import Family, to_data_units
+from components.core.protocols import Images, ImageSplit
+from components.core.session import to_uint8
+
+BATCH = 100
+Labels = npt.NDArray[np.int64]  # [N]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Images, uint8 [N, H, W, C], and their classes where they have some."""
+
+    images: Images
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def take(split: ImageSplit, indices: npt.ArrayLike) -> Items:
+    """The items of a split at `indices`. Raises InputError for an index that it does not have."""
+    chosen = np.asarray(indices, np.int64)
+    outside = chosen[(chosen < 0) | (chosen >= len(split))]
+    if len(outside):
+        raise InputError(f"item {outside[0]} of {len(split)}", allowed=f"0 to {len(split) - 1}")
+    return Items(split.take(chosen), None if split.labels is None else split.labels[chosen])
+
+
+def evenly(split: ImageSplit, *, at_most: int) -> npt.NDArray[np.int64]:
+    """Indices at even distances over a split; all of them when it has no more than `at_most`."""
+    n = min(at_most, len(split))
+    return np.arange(n) * len(split) // n
+
+
+def spread_over(split: ImageSplit, *, at_most: int) -> Items:
+    """The items at these places."""
+    return take(split, evenly(split, at_most=at_most))
+
+
+class LatentSpace:
+    """Encodes and decodes with one trained family, in evaluation mode on `device`.
+
+    Raises InputError when the family's card claims no latent space.
+    """
+
+    def __init__(self, family: Family, *, device: str = "cpu") -> None:
+        self.name = f"{family.card.family}/{family.card.variant}"
+        if not family.card.latent:
+            raise InputError(
+                f"{self.name} has no latent space: it cannot encode images", allowed="models whose card says latent: true"
+            )
+        self.family = family.eval().to(device)
+        self.device = device
+
+    @torch.no_grad()
+    def encode(self, items: Items) -> Tensor:
+        """The codes z_NU on the CPU, float32 or int64. Raises InputError when the model needs classes and there are none."""
+        model: Any = self.family  # encode and decode are there because the card says so
+        return torch.cat([model.encode(x_BCHW, labels_B).cpu() for x_BCHW, labels_B in batches(self.family, items, self.device)])
+
+    @torch.no_grad()
+    def decode(self, z_NU: Tensor, labels: Labels | None) -> Images:
+        """The images of codes, uint8 [N, H, W, C]."""
+        model: Any = self.family
+        labels_N = _labels(self.family, labels, self.device)
+        parts = []
+        for at in range(0, len(z_NU), BATCH):
+            labels_B = None if labels_N is None else labels_N[at : at + BATCH]
+            parts.append(to_uint8(model.decode(z_NU[at : at + BATCH].to(self.device), labels_B).float().cpu().numpy()))
+        return np.concatenate(parts)
+
+    def rebuild(self, items: Items) -> Images:
+        """decode(encode(x)), uint8 [N, H, W, C]."""
+        return self.decode(self.encode(items), items.labels)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Mean and standard deviation of each unit over the codes of the data, float32 [U...]: the aggregate posterior, as far as
+    `encode` shows it (of a VAE: its means)."""
+
+    mean_U: Tensor
+    std_U: Tensor
+
+
+def cloud(space: LatentSpace, z_NU: Tensor, *, tool: str) -> Cloud:
+    """Where real-valued codes lie. Raises InputError for integer ones, between which there is nothing."""
+    if not z_NU.is_floating_point():
+        raise InputError(
+            f"{tool}: the codes of {space.name} are integers of a codebook, between which there is nothing",
+            allowed="a model with real-valued codes",
+            do="genwright latent compress and anomaly work with this one",
+        )
+    return Cloud(z_NU.mean(0), z_NU.std(0, unbiased=False))
+
+
+def batches(family: Family, items: Items, device: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """x_BCHW in data units, and labels_B where the family is told classes."""
+    labels_N = _labels(family, items.labels, device)
+    for at in range(0, len(items), BATCH):
+        x_BCHW = to_data_units(items.images[at : at + BATCH]).to(device)
+        yield x_BCHW, None if labels_N is None else labels_N[at : at + BATCH]
+
+
+def _labels(family: Family, labels: Labels | None, device: str) -> Tensor | None:
+    if not family.spec.conditional:
+        return None
+    if labels is None:
+        raise InputError(
+            "the model is told the class of an image, and these images have none",
+            do=f"put them into folders named by class: {', '.join(family.spec.classes[:10])}",
+        )
+    return torch.from_numpy(labels).to(device)

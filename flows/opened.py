@@ -1,0 +1,78 @@
+"""A release opened as what it was before it became a graph: the trained family, and the data that it was trained on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from components.core.errors import DataError, RunError
+from components.core.protocols import ImageSplit
+from components.core.records import Dataset, Lineage, Release
+from flows.memo import recall
+from flows.place import Place
+from flows.runs import Run, Trained
+
+if TYPE_CHECKING:
+    from components.core.family import Family
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained model on this machine. `family` is in evaluation mode."""
+
+    release: Release
+    family: "Family"
+    dataset: Dataset
+    device: str
+
+    @cached_property
+    def train(self) -> ImageSplit:
+        from components.data.shards import open_split
+
+        return open_split(self.dataset.path, "train")
+
+    @cached_property
+    def held_out(self) -> ImageSplit:
+        from components.data.joined import held_out
+
+        return held_out(self.dataset)
+
+
+def open_model(reference: str, place: Place) -> Opened:
+    """The model of a release, its weights verified.
+
+    Raises UnknownModel; RunError when its training is not on this machine; DataError when its data is not as it was.
+    """
+    from components.training.trainer import restore
+    from flows.moves import bundle_of
+    from flows.settings import device_for
+
+    release = place.versions.resolve(reference)
+    _, bundle = bundle_of(release, place)
+    run, trained = _training(release, bundle.lineage, place)
+    _check_data(run.dataset, release)
+    return Opened(release, restore(trained.checkpoint), run.dataset, device_for("auto"))
+
+
+def _training(release: Release, lineage: Lineage, place: Place) -> tuple[Run, Trained]:
+    """The records of the run that the bundle came from."""
+    for path in sorted((place.settings.root / "work" / release.model).glob("*/trained.json")):
+        trained, run = recall(path, Trained), recall(path.with_name("run.json"), Run)
+        if trained and run and trained.checkpoint.sha256 == lineage.checkpoint_sha256:
+            return run, trained
+    raise RunError(
+        f"{release.model} version {release.version}: its checkpoint {lineage.checkpoint_sha256[:12]} is not on this machine",
+        do="run this where it was trained, or produce it again",
+    )
+
+
+def _check_data(dataset: Dataset, release: Release) -> None:
+    """Codes and scores are told beside those of the data that was trained on, so it must be that data."""
+    from pathlib import Path
+
+    from components.data.lockfiles import folder_md5
+
+    if not Path(dataset.path).is_dir() or folder_md5(Path(dataset.path)) != dataset.md5:
+        raise DataError(
+            f"{release.model} version {release.version}: {dataset.path} no longer holds version {dataset.md5[:12]} of its data",
+            do=f"check that version out again (revision {dataset.rev[:12]})",
+        )

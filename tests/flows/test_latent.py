@@ -1,0 +1,188 @@
+"""`genwright latent` on a produced model: pictures of the right size, JSON, and one line for what cannot be done."""
+
+import io
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from .conftest import Command, First
+
+SIDE = 64 + 2  # an 8x8 image in a grid, with its gap
+
+
+@pytest.fixture
+def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "Command") -> Path:
+    """A copy of what `latent` reads of the home that produced a champion."""
+    home = tmp_path / "home"
+    for name in ("store", "work"):
+        shutil.copytree(first.road.home / name, home / name)
+    shutil.copy(first.road.home / "mlflow.db", home / "mlflow.db")
+    monkeypatch.setenv("GENWRIGHT_HOME", str(home))
+    return home
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    """Columns and rows of a grid of 8x8 images."""
+    with Image.open(path) as image:
+        return (image.width + 2) // SIDE, (image.height + 2) // SIDE
+
+
+def save(images: npt.NDArray[np.uint8], where: Path) -> Path:
+    where.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(where / f"{number}.png")
+    return where
+
+
+def test_images_and_samples_are_interpolated(cli: "Command", home: Path) -> None:
+    told = cli("latent", "interpolate", "digits", "--items", "0,1,4,7", "--points", "5", "--json").json()
+    assert (told["model"], told["version"], told["family"], told["variant"]) == ("digits", 1, "vae", "gaussian")
+    assert [row["ends"] for row in told["rows"]] == [[0, 1], [4, 7]]
+    assert all(0 < row["angle_degrees"] < 180 and min(row["norms"]) > 0 for row in told["rows"])
+    assert size(told["picture"]) == (7, 2)
+    said = cli("latent", "interpolate", "digits@champion", "--seeds", "3,4", "--out", "walks/seeds.png")
+    assert (said.code, said.err) == (0, "")
+    assert "3 to 4: " in said.out
+    assert size("walks/seeds.png") == (9, 1)
+    before = Path("walks/seeds.png").read_bytes()
+    cli("latent", "interpolate", "digits@champion", "--seeds", "3,4", "--out", "walks/seeds.png")
+    assert Path("walks/seeds.png").read_bytes() == before
+
+
+def test_units_are_traversed(cli: "Command", home: Path) -> None:
+    told = cli("latent", "traverse", "digits", "--item", "3", "--points", "7", "--json").json()
+    assert told["units_total"] == 4
+    assert 0 <= told["units_active"] <= 4
+    deviations = [unit["std"] for unit in told["units"]]
+    assert deviations == sorted(deviations, reverse=True)
+    assert size(told["picture"]) == (7, 4)
+    assert f"{told['units_active']} of 4 units are active" in cli("latent", "traverse", "digits").out
+
+
+def test_attributes_are_added(cli: "Command", home: Path) -> None:
+    told = cli("latent", "arithmetic", "digits", "--plus", "1", "--minus", "0", "--strengths=-1,0,1", "--json").json()
+    assert min(told["plus"], told["minus"]) > 100
+    assert told["strengths"] == [-1, 0, 1]
+    assert told["norm"] > 0
+    assert size(told["picture"]) == (4, 6)
+    said = cli("latent", "arithmetic", "digits", "--plus-items", "1,2,3", "--minus-items", "4,5", "--items", "8,9")
+    assert (said.code, said.err) == (0, "")
+    assert "mean of 3 codes less that of 2" in said.out
+    assert size("latent-arithmetic.png") == (5, 2)
+
+
+def test_anomalies_are_scored(cli: "Command", home: Path, tmp_path: Path) -> None:
+    noise = save(np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8), tmp_path / "noise")
+    told = cli("latent", "anomaly", "digits", noise, "--normal", "test", "--json").json()
+    assert (told["by"], set(told["scores"])) == ("bits_per_dim", {"reconstruction", "bits_per_dim"})
+    for score in told["scores"].values():
+        assert len(score["scores"]) == len(score["quantiles"]) == 40
+        assert score["auc"]["low"] <= score["auc"]["value"] <= score["auc"]["high"]
+        assert score["unusual_share"] == sum(each > score["unusual_above"] for each in score["scores"]) / 40
+    assert told["images"][:2] == ["0.png", "1.png"]
+    assert size(told["picture"]) == (8, 4)
+    one = cli("latent", "anomaly", "digits", noise / "7.png", "--out", "one.png")
+    assert (one.code, one.err) == (0, "")
+    assert "AUC" not in one.out
+    assert size("one.png") == (1, 2)
+    known = cli("latent", "anomaly", "digits", "validation", "--limit", "50", "--json").json()
+    assert len(known["images"]) == 50
+    assert known["scores"]["reconstruction"]["auc"] is None
+
+
+def test_held_out_images_are_compressed(cli: "Command", home: Path) -> None:
+    told = cli("latent", "compress", "digits", "--steps", "1,0.25", "--limit", "100", "--json").json()
+    coarse, fine = told["points"]
+    assert (told["items"], coarse["step"], fine["step"]) == (100, 1, 0.25)
+    assert coarse["bits_per_dim"] < fine["bits_per_dim"]
+    assert coarse["mse"] > fine["mse"]
+    assert coarse["bits_per_dim"] == 8 * coarse["size_bytes"] / (100 * 64)
+    assert set(fine["beside"]) == {"jpeg", "webp"}
+    assert {codec["codec"] for codec in told["picture_codecs"]} == {"png", "jpeg", "webp"}
+    assert size(told["picture"]) == (8, 3)
+    assert Image.open(io.BytesIO(Path(told["plot"]).read_bytes())).format == "PNG"
+    said = cli("latent", "compress", "digits", "--limit", "100", "--out", "a.png")
+    assert (said.code, said.err) == (0, "")
+    assert "png, lossless" in said.out
+    assert size("a.png") == (8, 6)
+    assert Path("a-rates.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["interpolate", "digits", "--items", "0,1,2"], ["--items '0,1,2'", "two numbers a row"]),
+        (["interpolate", "digits", "--items", "0,x"], ["--items '0,x'", "whole numbers"]),
+        (["interpolate", "digits", "--items", "0,99999"], ["item 99999 of 359"]),
+        (["interpolate", "digits", "--seeds", "0,1", "--class", "3"], ["--class '3'", "told no class"]),
+        (["interpolate", "nothing"], ["no model named 'nothing'"]),
+        (["traverse", "digits", "--out", "picture.jpg"], ["picture.jpg", ".png"]),
+        (["arithmetic", "digits", "--plus", "1"], ["--minus and --minus-items", "one of the two"]),
+        (["arithmetic", "digits", "--plus", "1", "--minus", "cat"], ["--minus 'cat'", "0, 1, 2"]),
+        (["arithmetic", "digits", "--plus", "1", "--minus", "0", "--strengths", "nan"], ["--strengths 'nan'"]),
+        (["anomaly", "digits", "no/such/folder"], ["no/such/folder: no such source"]),
+        (["compress", "digits", "--steps", "-1"], ["a step of -1", "above 0"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(cli: "Command", home: Path, arguments: list[str], names: list[str]) -> None:
+    cli("latent", *arguments).refused(2, *names)
+    assert [*Path().iterdir()] == []
+
+
+def test_a_release_without_its_training_is_refused(cli: "Command", home: Path) -> None:
+    shutil.rmtree(home / "work")
+    cli("latent", "traverse", "digits").refused(1, "digits version 1: its checkpoint", "not on this machine", "produce it again")
+
+
+def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
+    changed = shutil.copytree(first.road.folder / "data" / "digits", tmp_path / "changed")
+    (record,) = (home / "work" / "digits").glob("*/run.json")
+    record.write_text(record.read_text().replace(str(first.road.folder / "data" / "digits"), str(changed)))
+    assert cli("latent", "traverse", "digits").code == 0
+    with (changed / "quarantine.jsonl").open("a") as file:
+        file.write("{}\n")
+    cli("latent", "traverse", "digits").refused(2, str(changed), "no longer holds version")
+
+
+@pytest.mark.parametrize("tool", [["interpolate"], ["traverse"], ["arithmetic", "--plus", "1", "--minus", "0"]])
+def test_integer_codes_are_refused_where_there_is_nothing_between_them(
+    cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch, tool: list[str]
+) -> None:
+    swap_model(monkeypatch, "vae", "vq", {"width": 16, "codes": 16, "latent": 4, "depth": 1, "prior_width": 16})
+    said = cli("latent", tool[0], "digits", *tool[1:]).refused(2, "vae/vq", "integers of a codebook", "genwright latent compress")
+    assert "\n" not in said
+
+
+def test_integer_codes_are_compressed_as_they_are(cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swap_model(monkeypatch, "vae", "vq", {"width": 16, "codes": 16, "latent": 4, "depth": 1, "prior_width": 16})
+    (point,) = cli("latent", "compress", "digits", "--limit", "60", "--json").json()["points"]
+    assert point["step"] is None
+    assert 0 < point["bits_per_dim"] < 16 * 4 / 64 + 0.1
+
+
+def test_a_model_without_codes_is_refused(cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swap_model(monkeypatch, "gan", "dcgan", {"width": 16, "latent": 4})
+    cli("latent", "compress", "digits").refused(2, "gan/dcgan has no latent space")
+    assert cli("latent", "interpolate", "digits", "--seeds", "0,1").code == 0
+
+
+def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, config: dict[str, Any]) -> None:
+    """Another, untrained family in place of the produced one, on its data."""
+    import dataclasses
+
+    from components.families import find
+    from flows import opened
+
+    real = opened.open_model
+
+    def swapped(reference: str, place: Any) -> Any:
+        model = real(reference, place)
+        return dataclasses.replace(model, family=find(family, variant).build(config, model.family.spec).eval())
+
+    monkeypatch.setattr(opened, "open_model", swapped)
