@@ -16,6 +16,7 @@ from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.noise import NoiseInput
 from components.core.protocols import Images
+from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec
 
@@ -112,6 +113,10 @@ class Family(nn.Module, ABC):
         """The parameters that each loss trains. One group for most families; a GAN has two."""
         return {"model": list(self.parameters())}
 
+    def compilable(self) -> list[nn.Module]:
+        """The modules that torch.compile may take in training: called by the losses, and differentiated no more than once."""
+        return list(self.children())
+
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of `lr_peak`."""
         return dict.fromkeys(self.parameter_groups(), 1.0)
@@ -122,10 +127,8 @@ class Family(nn.Module, ABC):
 
     def noise(self, n: int, rng: torch.Generator) -> tuple[Tensor, ...]:
         """Noise for n items, drawn on the generator's device."""
-        kinds = {"normal": torch.randn, "uniform": torch.rand}
-        return tuple(
-            kinds[noise.distribution](n, *noise.shape, generator=rng, device=rng.device) for noise in self.noise_inputs()
-        )
+        kinds = {"normal": normal, "uniform": uniform}
+        return tuple(kinds[noise.distribution]((n, *noise.shape), rng) for noise in self.noise_inputs())
 
     @abstractmethod
     def sampler(self, *, steps: int | None = None) -> nn.Module:
@@ -135,6 +138,6 @@ class Family(nn.Module, ABC):
         """
 
 
-def to_data_units(images: Images) -> Tensor:
-    """uint8 [N, H, W, C] to float32 x_NCHW in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+def to_data_units(images: Images | Tensor) -> Tensor:
+    """uint8 [N, H, W, C] to float32 x_NCHW in [-1, 1], on the device of the images."""
+    return torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()

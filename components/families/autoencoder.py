@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
+from components.core.processes import sum_over_processes
+from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 
@@ -65,11 +67,11 @@ class CodeDensity(nn.Module):
         if labels_B is None:
             labels_B = torch.zeros(len(z_BZ), dtype=torch.int64, device=z_BZ.device)
         member_KB = F.one_hot(labels_B, len(self.count_K)).T.to(z_BZ.dtype)
-        n_K = member_KB.sum(1)
+        n_K = sum_over_processes(member_KB.sum(1))
         share_KB = member_KB / n_K.clamp(min=1)[:, None]
-        b_KZ = (share_KB[:, :, None] * z_BZ).sum(1)
+        b_KZ = sum_over_processes((share_KB[:, :, None] * z_BZ).sum(1))
         apart_KBZ = z_BZ - b_KZ[:, None]
-        spread_KZZ = (share_KB[:, :, None] * apart_KBZ).mT @ apart_KBZ
+        spread_KZZ = sum_over_processes((share_KB[:, :, None] * apart_KBZ).mT @ apart_KBZ)
         self.count_K.lerp_(n_K, 1 - self.decay)
         a_K = torch.where(n_K > 0, (1 - self.decay) * n_K / self.count_K, 0)
         moved_KZ, a_K11 = b_KZ - self.mean_KZ, a_K[:, None, None]
@@ -202,8 +204,8 @@ class DenoisingAutoencoder(Autoencoder):
     config: DenoisingConfig
 
     def _corrupt(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        noisy = x_BCHW + self.config.noise * torch.randn(x_BCHW.shape, generator=rng, device=x_BCHW.device)
-        masked_B1HW = torch.rand(x_BCHW[:, :1].shape, generator=rng, device=x_BCHW.device) < self.config.masked
+        noisy = x_BCHW + self.config.noise * normal(x_BCHW.shape, rng)
+        masked_B1HW = uniform(x_BCHW[:, :1].shape, rng) < self.config.masked
         return noisy.masked_fill(masked_B1HW, -1.0)
 
     @torch.no_grad()

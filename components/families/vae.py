@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
+from components.core.processes import mean_over_processes
+from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 
@@ -84,7 +86,7 @@ class GaussianVAE(Family):
         mu_BZ, logvar_BZ = self.posterior(x_BCHW, labels_B)
         weights = []
         for _ in range(draws):
-            eps_BZ = torch.randn(mu_BZ.shape, generator=rng, device=mu_BZ.device)
+            eps_BZ = normal(mu_BZ.shape, rng)
             z_BZ = mu_BZ + (0.5 * logvar_BZ).exp() * eps_BZ
             log_ratio_B = 0.5 * (logvar_BZ + eps_BZ**2 - z_BZ**2).sum(1)  # log p(z) - log q(z|x)
             weights.append(self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec))) + log_ratio_B)
@@ -126,7 +128,7 @@ class GaussianVAE(Family):
     def _terms(self, x_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """log p(x|z)_B for one draw of z, and KL(q || p)_B."""
         mu_BZ, logvar_BZ = self.posterior(x_BCHW, labels_B)
-        eps_BZ = torch.randn(mu_BZ.shape, generator=rng, device=mu_BZ.device)
+        eps_BZ = normal(mu_BZ.shape, rng)
         z_BZ = mu_BZ + (0.5 * logvar_BZ).exp() * eps_BZ
         kl_B = 0.5 * (mu_BZ**2 + logvar_BZ.exp() - 1 - logvar_BZ).sum(1)
         return self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec))), kl_B
@@ -183,4 +185,5 @@ class BetaVAE(GaussianVAE):
     def _price(self, kl: Tensor, progress: float) -> Tensor:
         if self.config.capacity is None:
             return super()._price(kl, progress)
-        return self.config.beta * (kl - self.config.capacity * min(1.0, progress / self.config.capacity_share)).abs()
+        capacity = self.config.capacity * min(1.0, progress / self.config.capacity_share)
+        return self.config.beta * (mean_over_processes(kl) - capacity).abs()

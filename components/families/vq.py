@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.family import FamilyConfig
+from components.core.processes import processes, rows_over_processes, sum_over_processes
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
 
@@ -85,8 +86,8 @@ class Quantiser(nn.Module):
         self._revive(flat_ND, rng)
         codes_Bhw = self.nearest(z_BDhw)
         codes_N = codes_Bhw.flatten()
-        n_K = torch.zeros_like(self.count_K).index_add_(0, codes_N, torch.ones_like(flat_ND[:, 0]))
-        z_KD = torch.zeros_like(self.sum_KD).index_add_(0, codes_N, flat_ND)
+        n_K = sum_over_processes(torch.zeros_like(self.count_K).index_add_(0, codes_N, torch.ones_like(flat_ND[:, 0])))
+        z_KD = sum_over_processes(torch.zeros_like(self.sum_KD).index_add_(0, codes_N, flat_ND))
         self.count_K.lerp_(n_K, 1 - self.decay)
         self.sum_KD.lerp_(z_KD, 1 - self.decay)
         used_K1 = self.count_K[:, None] > 0
@@ -101,10 +102,11 @@ class Quantiser(nn.Module):
 
     def _revive(self, flat_ND: Tensor, rng: torch.Generator) -> None:
         """Place entries used less than `dead_below` of the average on random rows, with the weight of an average one."""
-        share = len(flat_ND) / len(self.count_K)
-        chosen_K = torch.randint(len(flat_ND), self.count_K.shape, generator=rng, device=flat_ND.device)
+        rows = processes() * len(flat_ND)
+        share = rows / len(self.count_K)
+        chosen_K = torch.randint(rows, self.count_K.shape, generator=rng, device=flat_ND.device)
         dead_K = self.count_K < self.dead_below * share
-        self.codebook_KD.copy_(torch.where(dead_K[:, None], flat_ND[chosen_K], self.codebook_KD))
+        self.codebook_KD.copy_(torch.where(dead_K[:, None], rows_over_processes(flat_ND, chosen_K), self.codebook_KD))
         self.sum_KD.copy_(torch.where(dead_K[:, None], share * self.codebook_KD, self.sum_KD))
         self.count_K.masked_fill_(dead_K, share)
 

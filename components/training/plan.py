@@ -24,6 +24,12 @@ class TrainPlan(Record):
     run_id: str
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: one, or all where that is faster now")
+    # Neither pays on a CPU with small images (benchmarks/training.py); on a GPU they wait for a measurement.
+    channels_last: bool = Field(default=False, description="weights and images with channels innermost in memory")
+    compiled: bool = Field(default=False, description="torch.compile, which takes a C++ compiler and minutes on a CPU")
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="what a step of this process may take; what is free by default"
+    )
     seed: int = Field(default=0, ge=0)
     seconds: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, gt=0)

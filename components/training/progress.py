@@ -15,8 +15,8 @@ from components.training.plan import TrainPlan
 class Progress:
     """Reports on standard error, so that standard output stays for answers."""
 
-    def __init__(self, plan: TrainPlan) -> None:
-        self.console = Console(stderr=True)
+    def __init__(self, plan: TrainPlan, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
         self.name = f"{plan.family}/{plan.variant}"
         columns = (
             TextColumn("training {task.description}"),
@@ -25,7 +25,7 @@ class Progress:
             TextColumn("{task.fields[note]}"),
         )
         self.bar = Bar(
-            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=not sys.stderr.isatty()
+            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=quiet or not sys.stderr.isatty()
         )
         self.task = self.bar.add_task(self.name, total=1.0, note="")
 

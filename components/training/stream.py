@@ -1,32 +1,97 @@
-"""Batches in a seeded order that depends on the step alone, so a resumed run sees what an uninterrupted one sees."""
+"""Batches in a seeded order that depends on the step alone, so a resumed run sees what an uninterrupted one sees.
+
+Images travel as bytes and become floats where they are used; on a GPU a split that fits stays there for the whole run.
+
+N items, B batch (of this process), G batch (of all processes), C channels, H height, W width.
+"""
+
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.core.errors import DataError
 from components.core.family import to_data_units
+from components.core.processes import processes, rank
 from components.core.protocols import ImageSplit
+
+KEPT_BYTES = 1 << 30  # the largest split that stays on a GPU
 
 
 class BatchStream:
-    """Endless epochs over a split; each epoch is a permutation drawn from (seed, epoch). The last, partial batch is dropped."""
+    """Endless epochs over a split; each epoch is a permutation drawn from (seed, epoch). The last, partial batch is dropped.
 
-    def __init__(self, split: ImageSplit, *, batch_size: int, seed: int) -> None:
-        self.split = split
-        self.batch_size = min(batch_size, len(split))
+    Of a batch for several processes each gets an equal part. Raises DataError when there are fewer items than processes.
+    """
+
+    def __init__(self, split: ImageSplit, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        self.whole = min(batch_size, len(split)) // processes() * processes()
+        if not self.whole:
+            items = min(batch_size, len(split))
+            raise DataError(f"batches of {items} items for {processes()} processes", allowed="an item for each", do="use fewer")
+        self.batch_size = self.whole // processes()
+        self.items = len(split)
         self.seed = seed
+        self._source = _source(split, torch.device(device))
         self._epoch = -1
-        self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self._batches_PG: npt.NDArray[np.int64] = np.empty((0, 0), np.int64)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """The batch of a step: x_BCHW in [-1, 1] and labels_B."""
-        per_epoch = len(self.split) // self.batch_size
-        epoch, place = divmod(step, per_epoch)
+        """The batch of a step on the device: x_BCHW in [-1, 1] and labels_B."""
+        epoch, place = divmod(step, self.items // self.whole)
         if epoch != self._epoch:
-            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.split))
+            self._batches_PG = self._shuffled(epoch)
             self._epoch = epoch
-        # Sorted within the batch: neighbours on disk are read together.
-        chosen = np.sort(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+        own = slice(rank() * self.batch_size, (rank() + 1) * self.batch_size)
+        images_BHWC, labels_B = self._source.take(self._batches_PG[place, own])
+        return to_data_units(images_BHWC), labels_B
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The items of each batch of an epoch, sorted within it: neighbours on disk are read together."""
+        order_N = np.random.default_rng((self.seed, epoch)).permutation(self.items)
+        batches = self.items // self.whole
+        return np.sort(order_N[: batches * self.whole].reshape(batches, self.whole), axis=1)
+
+
+class _Source(Protocol):
+    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """images_BHWC, uint8, and labels_B, on the device."""
+        ...
+
+
+class _OnDisk:
+    """Reads each batch and sends it, from pinned memory where that lets the copy overlap with the work before it."""
+
+    def __init__(self, split: ImageSplit, device: torch.device) -> None:
+        self.split, self.device = split, device
+
+    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         labels = self.split.labels
-        return to_data_units(self.split.take(chosen)), None if labels is None else torch.from_numpy(labels[chosen])
+        images_BHWC = _sent(self.split.take(chosen_B), self.device)
+        return images_BHWC, None if labels is None else _sent(labels[chosen_B], self.device)
+
+
+class _OnDevice:
+    """Holds the whole split where the model is."""
+
+    def __init__(self, split: ImageSplit, device: torch.device) -> None:
+        self.images_NHWC = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
+        self.labels_N = None if split.labels is None else torch.from_numpy(split.labels).to(device)
+
+    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        index_B = _sent(chosen_B, self.images_NHWC.device)
+        return self.images_NHWC[index_B], None if self.labels_N is None else self.labels_N[index_B]
+
+
+def _source(split: ImageSplit, device: torch.device) -> _Source:
+    if device.type == "cpu":
+        return _OnDisk(split, device)
+    size_bytes = len(split) * split.take(np.zeros(1, np.int64)).nbytes
+    return _OnDevice(split, device) if size_bytes <= KEPT_BYTES else _OnDisk(split, device)
+
+
+def _sent(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

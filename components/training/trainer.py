@@ -1,9 +1,8 @@
 """The one trainer, for every family, on Lightning Fabric: precision and devices are Fabric's, the loop is here to be read.
 
-A step: take the batch of this step, compute one loss for each parameter group that learns in it, take each group's gradient
-of its own loss, then step their optimizers and move the average. Everything a step depends on is in the saved state, so a
-killed run goes on where its last save was and, on CPU and with a budget in steps, ends with the same bits as one that was
-never killed.
+A step: take the batch of this step and let the family learn from it (learner.py). Everything a step depends on is in the saved
+state, so a killed run goes on where its last save was and, on CPU and with a budget in steps, ends with the same bits as one
+that was never killed. Of several processes (core/processes.py) the first one decides, reads the clock, speaks and writes.
 
 B batch, C channels, H height, W width.
 """
@@ -11,26 +10,28 @@ B batch, C channels, H height, W width.
 import hashlib
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
+from components.core.processes import from_first, most, processes, rank
 from components.core.protocols import ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.core.threads import choose_threads
-from components.training.average import Average
 from components.training.diagnostics import complaints
+from components.training.learner import Learner
+from components.training.memory import parts_that_fit
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
-from components.training.state import load_state, load_weights, restore_rng, rng_state, save_checkpoint, save_state
+from components.training.state import load_state, load_weights, save_checkpoint, save_state
 from components.training.stream import BatchStream
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
 
 class Trainer:
-    """One run of one family. Call `run` once.
+    """One run of one family. Call `run` once, in each process that takes part.
 
-    Raises TrainingFailed when the loss is not finite, and when `stop` was called: the state is saved first, so the same plan
-    goes on later.
+    Raises TrainingFailed when the loss is not finite, when not one item fits into memory, and when `stop` was called: the state
+    is saved first, so the same plan goes on later.
     """
 
     def __init__(self, family: Family, plan: TrainPlan, *, split: ImageSplit, quality: QualitySignal, tracker: Tracker) -> None:
@@ -53,26 +54,17 @@ class Trainer:
         self.quality = quality
         self.tracker = tracker
         self.folder = Path(plan.folder)
-        self.fabric = _fabric(plan)
-        self.device = self.fabric.device
-        torch.manual_seed(plan.seed)
-        self.rng = torch.Generator(self.device).manual_seed(plan.seed)
-        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed)
-        self.family = family.to(self.device).train()
-        self.average = Average(self.family, decay=family.config.ema_decay)
-        self.groups = self.family.parameter_groups()
-        optimizers = [
-            torch.optim.AdamW(parameters, lr=1.0, betas=family.config.betas, weight_decay=family.config.weight_decay, fused=True)
-            for parameters in self.groups.values()
-        ]
-        self.wrapped, *wrapped = self.fabric.setup(self.family, *optimizers)
-        self.wrapped.mark_forward_method("losses")
-        self.optimizers = dict(zip(self.groups, wrapped, strict=True))
+        fabric = fabric_of(plan)
+        self.device = fabric.device
+        self.learner = Learner(family, plan, fabric)
+        self.family, self.average = self.learner.family, self.learner.average
+        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=self.device)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
         self.best: Checkpoint | None = None
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
+        self._saved_s = 0.0
         self.batch: Batch | None = None  # the last one; None in a run that goes on at its end
         self._stop_because: str | None = None
 
@@ -85,38 +77,31 @@ class Trainer:
         if self.finished_path.exists():  # a run that ended before whoever asked for it heard so
             return Checkpoint.read(self.finished_path)
         self._resume()
-        saved_s = self.budget.spent_s
-        with Progress(self.plan) as progress:
+        self._fit_into_memory()
+        self._saved_s = self.budget.spent_s
+        with Progress(self.plan, quiet=rank() > 0) as progress:
             logged = _Means()
             while self.read < len(READINGS):
-                done = self.budget.progress(self.step)
+                done = from_first(lambda: self.budget.progress(self.step))
                 if done < 1:
                     losses, rate = self._train_step(done)
                     logged.add(losses)
                     self.step += 1
-                reading = self.budget.progress(self.step) >= READINGS[self.read]
-                stopping = self._stop_because  # looked at once: the signal may come at any moment
-                saving = stopping is not None or self.budget.spent_s - saved_s > self.plan.state_every_s
-                if logged.due() or reading or saving:  # what is not finite is never read or saved
+                now = from_first(lambda: self._look(logged))
+                if now.logging or now.reading or now.saving:  # what is not finite is never read or saved
                     self._log(logged.take(), rate=rate if done < 1 else 0.0)
-                    progress.show(self.budget.progress(self.step), step=self.step, losses=logged.last)
-                if reading or saving:
+                    progress.show(now.done, step=self.step, losses=logged.last)
+                if now.reading or now.saving:
                     self._check_weights()
-                if reading:
-                    self._read_quality(progress)
+                if now.reading:
+                    self._read_quality(progress, done=now.done)
                 if self.read == len(READINGS):
                     break
-                if saving:
+                if now.saving:
                     self._save()
-                    saved_s = self.budget.spent_s
-                if stopping is not None:
-                    raise TrainingFailed(f"training was stopped at step {self.step}: {stopping}", do="run it again to go on")
-        assert self.best is not None
-        end = {"steps_total": self.step, "train_s": self.budget.spent_s, "stopped_by": self._stopped_by}
-        best = self.best.model_copy(update=end)
-        best.write(self.finished_path)
-        self.state_path.unlink(missing_ok=True)
-        return best
+                if now.stopping is not None:
+                    raise TrainingFailed(f"training was stopped at step {self.step}: {now.stopping}", do="run it again to go on")
+        return from_first(self._finish)
 
     @property
     def state_path(self) -> Path:
@@ -127,34 +112,21 @@ class Trainer:
         return self.folder / "finished.json"
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
-        """One update of every group. Gradients of all groups are taken before any group moves."""
-        self.batch = batch = self._batch(done)
-        config = self.family.config
-        rate = self.rate_scale * learning_rate(config, step=self.step, progress=done)
-        losses: dict[str, Tensor] = self.wrapped.losses(batch, self.rng)
-        last = list(losses)[-1]
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
-        for group, loss in losses.items():
-            self.fabric.backward(loss, inputs=self.groups[group], retain_graph=group != last)
-        for group in losses:
-            if config.clip_norm is not None:
-                clip_grad_norm_(self.groups[group], config.clip_norm)
-            for parameters in self.optimizers[group].param_groups:
-                parameters["lr"] = rate * self.family.rates()[group]
-            self.optimizers[group].step()
-        self.average.update(self.family, step=self.step)
-        return {group: loss.detach() for group, loss in losses.items()}, rate
+        """Learn from the batch of this step; the losses, and the rate."""
+        self.batch = self._batch(done)
+        rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=done)
+        return self.learner.step(self.batch, rate=rate), rate
 
     def _batch(self, done: float) -> Batch:
         """The batch of this step, on the device."""
         images_BCHW, labels_B = self.stream(self.step)
-        return Batch(
-            images_BCHW.to(self.device, non_blocking=True),
-            None if labels_B is None else labels_B.to(self.device, non_blocking=True),
-            progress=done,
-            step=self.step,
-        )
+        return Batch(images_BCHW, labels_B, progress=done, step=self.step)
+
+    def _look(self, logged: "_Means") -> "_Now":
+        """What is due after a step."""
+        done, stopping = self.budget.progress(self.step), self._stop_because  # looked at once: the signal may come at any moment
+        saving = stopping is not None or self.budget.spent_s - self._saved_s > self.plan.state_every_s
+        return _Now(done, logging=logged.due(), reading=done >= READINGS[self.read], saving=saving, stopping=stopping)
 
     def _log(self, losses: dict[str, float], *, rate: float) -> None:
         for group, loss in losses.items():
@@ -163,15 +135,26 @@ class Trainer:
                     f"the loss of {group} is {loss} at step {self.step}",
                     do=f"lower override.config.lr_peak (now {self.family.config.lr_peak}) or choose a stabler family",
                 )
-        if losses:
+        if losses and rank() == 0:
             spent = {"train/lr": rate, "train/seconds": self.budget.spent_s}
             self.tracker.metrics({f"train/loss_{group}": loss for group, loss in losses.items()} | spent, step=self.step)
 
-    def _read_quality(self, progress: Progress) -> None:
-        """Read the signal on fixed noise, log a grid, and keep the average's weights when they are the best so far."""
-        done = self.budget.progress(self.step)
+    def _read_quality(self, progress: Progress, *, done: float) -> None:
+        """Read the signal, and keep the average's weights when they are the best so far."""
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
+        reading = from_first(lambda: self._reading(progress, done=done))
+        better = self.best is None or reading.distance < self.best.quality
+        progress.reading(reading, step=self.step, best=better)
+        if not math.isfinite(reading.distance):
+            raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
+        if better:
+            self.best = from_first(lambda: self._keep(reading.distance))
+        if reading.collapse:
+            self._act_on_collapse(reading, progress, kept=better)
+
+    def _reading(self, progress: Progress, *, done: float) -> Reading:
+        """The signal on fixed noise, told to the tracker with a grid."""
         sampler = TorchSampler(
             self.average.family, steps=self.plan.signal_steps, device=self.device.type, subject=f"torch:step-{self.step}"
         )
@@ -184,14 +167,7 @@ class Trainer:
         told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
-        better = self.best is None or reading.distance < self.best.quality
-        progress.reading(reading, step=self.step, best=better)
-        if not math.isfinite(reading.distance):
-            raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
-        if better:
-            self.best = self._keep(reading.distance)
-        if reading.collapse:
-            self._act_on_collapse(reading, progress, kept=better)
+        return reading
 
     @torch.no_grad()
     def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
@@ -211,19 +187,11 @@ class Trainer:
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
         if wanted == "rollback" and self.best is not None and not kept:
-            self._roll_back(self.best)
+            self.learner.start_again_from(load_weights(self.best))
+            self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.best.step}, at half the rate")
         else:
             progress.collapsed(reading, step=self.step, then="going on")
-
-    def _roll_back(self, best: Checkpoint) -> None:
-        """The best weights again, with fresh optimizers and half the learning rate."""
-        weights = load_weights(best)
-        self.family.load_state_dict(weights)
-        self.average.family.load_state_dict(weights)
-        for optimizer in self.optimizers.values():
-            optimizer.optimizer.state.clear()
-        self.rate_scale /= 2
 
     def _check_weights(self) -> None:
         """A loss is that of the weights before its step; this looks at those after it."""
@@ -254,15 +222,21 @@ class Trainer:
         }
         return save_checkpoint(self.folder / "best", self.average.family.state_dict(), record)
 
+    def _finish(self) -> Checkpoint:
+        """The best checkpoint, written down as what this run ended with."""
+        assert self.best is not None
+        end = {"steps_total": self.step, "train_s": self.budget.spent_s, "stopped_by": self._stopped_by}
+        best = self.best.model_copy(update=end)
+        best.write(self.finished_path)
+        self.state_path.unlink(missing_ok=True)
+        return best
+
     def _save(self) -> None:
-        state = {
-            "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
-            "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
-            "rng": rng_state(self.rng),
-            "run": {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest}
-            | {"rate_scale": self.rate_scale},
-        }
-        save_state(self.state_path, state)
+        if rank() == 0:
+            run = {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest}
+            run |= {"rate_scale": self.rate_scale, "micro_batches": self.learner.parts}
+            save_state(self.state_path, {**self.learner.state(), "run": run})
+        self._saved_s = self.budget.spent_s
 
     @property
     def _plan_digest(self) -> str:
@@ -282,18 +256,33 @@ class Trainer:
             run = state["run"]
             if run["plan"] != self._plan_digest:
                 raise RunError(f"{self.folder}: its saved training state is of another family, config, dataset or seed", do=again)
-            self.family.load_state_dict(state["model"]["weights"])
-            self.average.family.load_state_dict(state["model"]["average"])
-            for group, optimizer in self.optimizers.items():
-                # A group that has not learnt yet has no state, and nothing is what is read back of it.
-                optimizer.load_state_dict({"state": {}, **state["optimizers"][group]})
-            restore_rng(self.rng, state["rng"])
+            self.learner.load_state(state)
             self.step, self.read, self.rate_scale = run["step"], run["read"], run["rate_scale"]
+            self.learner.parts = run["micro_batches"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(f"{self.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
         self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=run["spent_s"])
         best = self.folder / "best" / "checkpoint.json"
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
+
+    def _fit_into_memory(self) -> None:
+        """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
+        limit = None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
+        fit = parts_that_fit(self.family, self.learner.fabric, items=self.stream.batch_size, limit_bytes=limit)
+        self.learner.parts = max(self.learner.parts, most(fit))
+        if rank() == 0:
+            self.tracker.metrics({"train/micro_batches": self.learner.parts}, step=self.step)
+
+
+@dataclass(frozen=True)
+class _Now:
+    """What is due after a step, as the first process sees it."""
+
+    done: float
+    logging: bool
+    reading: bool
+    saving: bool
+    stopping: str | None
 
 
 class _Means:
@@ -319,11 +308,13 @@ class _Means:
         return means
 
 
-def _fabric(plan: TrainPlan) -> "Fabric":
+def fabric_of(plan: TrainPlan) -> "Fabric":
+    """The device and precision of a plan; also sets how many threads this process computes with."""
     from lightning.fabric import Fabric
 
-    torch.set_num_threads(plan.threads or choose_threads())
-    return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=1, precision=PRECISION[plan.device])
+    torch.set_num_threads(plan.threads or choose_threads(shared_by=processes()))
+    devices = [rank()] if plan.device == "cuda" else 1
+    return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=devices, precision=PRECISION[plan.device])
 
 
 def build(plan: TrainPlan) -> Family:

@@ -284,20 +284,20 @@ def test_strength_follows_how_sure_the_discriminator_is() -> None:
     module = adaptive(images=1000.0)
     sure, unsure = torch.ones(10), torch.cat([torch.ones(7), -torch.ones(3)])  # E[sign] = 1 and 0.4, the target is 0.6
     track = []
-    for step in range(120):
-        module.observe(sure, step=step)
+    for _ in range(120):
+        module.observe(sure)
         track.append(float(module.strength))
     assert track[:9] == pytest.approx([0, 0, 0, 0.04, 0.04, 0.04, 0.04, 0.08, 0.08])
     assert track[-1] == 1.0
-    for step in range(120):
-        module.observe(unsure, step=step)
+    for _ in range(120):
+        module.observe(unsure)
         track.append(float(module.strength))
     assert track[120 + 3] == pytest.approx(0.96)
     assert track[-1] == 0.0
     assert all(0 <= strength <= 1 for strength in track)
     capped = adaptive(limit=0.5)
-    for step in range(400):
-        capped.observe(sure, step=step)
+    for _ in range(400):
+        capped.observe(sure)
     assert float(capped.strength) == 0.5
 
 

@@ -1,6 +1,7 @@
 """Run by conftest.Forks: imports torch and Lightning once, then trains each plan of standard input in a fork.
 
-Answers one line of JSON a plan: exit code, the checkpoint, digests of the images behind each reading, how often each event was.
+Answers one line of JSON a plan: exit code, the checkpoint, digests of the images behind each reading, how often each event was,
+the losses that were logged. A plan may be trained by several processes; what is answered is the first one's.
 """
 
 import contextlib
@@ -9,9 +10,10 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning.fabric  # noqa: F401 - loaded here, once
 import numpy as np
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from components.core.errors import GenwrightError
+from components.core.processes import joined
 from components.core.protocols import Images
 from components.core.records import Reading
 from components.families import cards, find
@@ -43,11 +46,17 @@ class Digits:
         return IMAGES[indices]
 
 
-class Silent:
+class Quiet:
     run_id = "run-1"
 
+    def __init__(self) -> None:
+        self.losses: list[dict[str, float]] = []
+
     def params(self, values: Any) -> None: ...
-    def metrics(self, values: Any, *, step: int) -> None: ...
+    def metrics(self, values: Any, *, step: int) -> None:
+        losses = {name: value for name, value in values.items() if name.startswith("train/loss_")}
+        self.losses += [losses] if losses else []
+
     def image(self, name: str, image: Images, *, step: int) -> None: ...
     def artifact(self, path: Path, folder: str = "") -> None: ...
 
@@ -69,28 +78,40 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     # Files appear by a rename: just before it is where a kill finds them half there.
     sys.addaudithook(lambda name, _: event("rename") if name == "os.rename" else None)
     plan = TrainPlan.model_validate(job["plan"])
-    trainer = Trainer(build(plan), plan, split=Digits(event), quality=quality, tracker=Silent())
+    tracker = Quiet()
+    trainer = Trainer(build(plan), plan, split=Digits(event), quality=quality, tracker=tracker)
     signal.signal(signal.SIGTERM, lambda *_: trainer.stop("SIGTERM"))
     checkpoint = trainer.run()
-    return {"checkpoint": checkpoint.model_dump(mode="json"), "readings": readings, "seen": seen}
+    told = {"checkpoint": checkpoint.model_dump(mode="json"), "readings": readings, "seen": seen}
+    return told | {"losses": tracker.losses}
 
 
 def fork(job: dict[str, Any]) -> dict[str, Any]:
+    """One process, or as many as the job asks for: what the first one says, and the exit codes of all where there are several."""
+    with tempfile.TemporaryDirectory() as folder:
+        pids, pipes = zip(*(start(job, number, Path(folder) / "meeting") for number in range(job["of"])), strict=True)
+        said = [pipe.read() for pipe in pipes]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    every = {"exits": codes} if len(codes) > 1 else {}
+    return {"exit": codes[0], **every, **json.loads(said[0] or "{}")}
+
+
+def start(job: dict[str, Any], number: int, meeting: Path) -> tuple[int, IO[str]]:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         with contextlib.redirect_stdout(sys.stderr):
             code = 0
             try:
-                told = train(job)
+                with joined(number, job["of"], meeting=meeting) if job["of"] > 1 else contextlib.nullcontext():
+                    told = train(job)
             except GenwrightError as error:
                 told, code = {"error": str(error)}, error.exit_code
-            os.write(writer, json.dumps(told).encode())
+            with os.fdopen(writer, "w") as pipe:
+                pipe.write(json.dumps(told))
         os._exit(code)
     os.close(writer)
-    with os.fdopen(reader) as pipe:
-        said = pipe.read()
-    return {"exit": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), **json.loads(said or "{}")}
+    return pid, os.fdopen(reader)
 
 
 def main() -> None:

@@ -52,8 +52,8 @@ def test_a_rollback_takes_the_best_weights_and_half_the_rate(run: Any, tracker: 
     seen: dict[int, dict[str, torch.Tensor]] = {}
     read = trainer._read_quality
 
-    def spy(progress: Any) -> None:
-        read(progress)
+    def spy(progress: Any, **how: Any) -> None:
+        read(progress, **how)
         seen[trainer.step] = {name: value.clone() for name, value in trainer.family.state_dict().items()}
         if trainer.step == 2:
             seen[0] = restore(trainer.best).state_dict()

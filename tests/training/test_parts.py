@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from components.core.errors import StorageError
 from components.core.family import FamilyConfig
-from components.training import schedule
+from components.training import schedule, stream
 from components.training.average import Average
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
@@ -67,6 +67,14 @@ def test_images_and_labels_belong_together(make_split: Any) -> None:
     images_BCHW, labels_B = BatchStream(numbered(make_split, 24), batch_size=6, seed=0)(9)
     assert torch.equal(((images_BCHW[:, 0, 0, 0] + 1) * 127.5).round().long(), labels_B)
     assert BatchStream(numbered(make_split, 24, labels=False), batch_size=6, seed=0)(0)[1] is None
+
+
+def test_a_split_held_on_the_device_gives_the_same_batches(make_split: Any) -> None:
+    split = numbered(make_split, 24)
+    chosen = np.array([3, 7, 20])
+    held, read = (source(split, torch.device("cpu")).take(chosen) for source in (stream._OnDevice, stream._OnDisk))
+    assert all(torch.equal(one, other) for one, other in zip(held, read, strict=True))
+    assert held[0].dtype == torch.uint8
 
 
 def test_data_units() -> None:

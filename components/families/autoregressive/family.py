@@ -48,6 +48,13 @@ class PixelFamily(Family):
         """log p(x) in nats, exact: the mass of an image of 8-bit values."""
         return self.model.log_prob(to_levels(x_BCHW, LEVELS), self._labels(labels_B)).flatten(1).sum(1)
 
+    def compilable(self) -> list[nn.Module]:
+        """The layers of the model, which is itself asked for `log_prob` and never called."""
+        layers: list[nn.Module] = []
+        for part in self.model.children():
+            layers += part if isinstance(part, nn.ModuleList) else [part]
+        return layers
+
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return (NoiseInput(name="uniform", shape=self.spec.shape, distribution="uniform"),)
 

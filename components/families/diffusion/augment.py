@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from components.core.family import FamilyConfig
+from components.core.randomness import uniform
 
 PLANES = 4  # flipped left to right, flipped upside down, shifted down, shifted right
 
@@ -35,7 +36,7 @@ def augmented(x_BCHW: Tensor, config: AugmentConfig, rng: torch.Generator) -> tu
     if not config.augment:
         return x_BCHW, None
     (n, _, h, w), device = x_BCHW.shape, x_BCHW.device
-    uniform_P2B = torch.rand(PLANES, 2, n, generator=rng, device=device)
+    uniform_P2B = uniform((PLANES, 2, n), rng, items=2)
     chosen_PB, amount_PB = uniform_P2B[:, 0] < config.augment, uniform_P2B[:, 1]
     flips_2B = (chosen_PB[:2] & config.flips).long()
     shifts_2B = ((amount_PB[2:] * (2 * config.shift + 1)).floor() - config.shift).long() * chosen_PB[2:]

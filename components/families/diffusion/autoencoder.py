@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from components.core.processes import mean_over_processes
+from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
 
@@ -52,7 +54,7 @@ class Autoencoder(nn.Module):
     def draw(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A code z_BZhw of the posterior, and KL(q || N(0, I)) of each of its values."""
         mu, logvar = self.encode(x_BCHW)
-        z_BZhw = mu + (0.5 * logvar).exp() * torch.randn(mu.shape, generator=rng, device=mu.device)
+        z_BZhw = mu + (0.5 * logvar).exp() * normal(mu.shape, rng)
         return z_BZhw, 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
     def loss(self, x_BCHW: Tensor, rng: torch.Generator, *, kl_weight: float) -> Tensor:
@@ -68,8 +70,8 @@ class Autoencoder(nn.Module):
         """Move the moments: a plain mean over all batches so far, or over about the last `window` of them."""
         z_BZhw = z_BZhw.float()
         self.batches.add_(1).clamp_(max=window)
-        self.mean_Z.lerp_(z_BZhw.mean((0, 2, 3)), 1 / self.batches)
-        self.square_Z.lerp_(z_BZhw.square().mean((0, 2, 3)), 1 / self.batches)
+        self.mean_Z.lerp_(mean_over_processes(z_BZhw.mean((0, 2, 3))), 1 / self.batches)
+        self.square_Z.lerp_(mean_over_processes(z_BZhw.square().mean((0, 2, 3))), 1 / self.batches)
 
     @property
     def scale(self) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
+from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
@@ -89,8 +90,8 @@ class Cascade(Family):
         """{"base": of the small images, "detail": of the images, given small ones with noise}, both in every step."""
         x_BCHW = batch.images_BCHW
         low_BChw = self.downsample(x_BCHW)
-        s_B = torch.rand(len(x_BCHW), generator=rng, device=x_BCHW.device) * self.config.condition_noise_max
-        noise_BChw = torch.randn(low_BChw.shape, generator=rng, device=x_BCHW.device)
+        s_B = uniform(x_BCHW.shape[:1], rng) * self.config.condition_noise_max
+        noise_BChw = normal(low_BChw.shape, rng)
         planes = self.conditioning(low_BChw, s_B, noise_BChw)
         return {
             "base": self.base.loss(low_BChw, batch.labels_B, rng),

@@ -25,6 +25,7 @@ from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.family import Batch
 from components.core.noise import NoiseInput
+from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.edm import EDM, EDMConfig
 from components.families.diffusion.latent import Latent, LatentConfig, LatentSampler
@@ -86,10 +87,10 @@ def consistency_loss(
     denoiser: Denoiser, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, config: ConsistencyConfig, stage: int
 ) -> Tensor:
     """Eq. 12 at stage a, a scalar."""
-    t_B = (config.t_mean + config.t_std * torch.randn(len(y_BCHW), generator=rng, device=y_BCHW.device)).exp()
+    t_B = (config.t_mean + config.t_std * normal(y_BCHW.shape[:1], rng)).exp()
     t_B = t_B.clamp(config.sigma_min, config.sigma_max)
     r_B = nearer(t_B, config, stage=stage)
-    noise_BCHW = torch.randn(y_BCHW.shape, generator=rng, device=y_BCHW.device)
+    noise_BCHW = normal(y_BCHW.shape, rng)
     with torch.no_grad():  # f(y; 0) = y, whatever the network says: ln 0 must not reach it
         at_r = denoiser(y_BCHW + _wide(r_B) * noise_BCHW, r_B.clamp(min=config.sigma_min), labels_B)
         target_BCHW = torch.where(_wide(r_B) > 0, at_r, y_BCHW)

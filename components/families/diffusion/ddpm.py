@@ -24,6 +24,7 @@ from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
+from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.augment import AugmentConfig, augmentation_planes, augmented
 from components.families.diffusion.network import DiffusionConfig, Network, guided
@@ -94,8 +95,8 @@ class StepDenoiser(Network):
 
     def loss(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, planes_BPHW: Tensor | None) -> Tensor:
         """The mean squared error of the prediction at a uniformly drawn step, weighted as the table above says."""
-        t_B = torch.randint(len(self.alpha_T), (len(x0_BCHW),), generator=rng, device=x0_BCHW.device)
-        eps_BCHW = torch.randn(x0_BCHW.shape, generator=rng, device=x0_BCHW.device)
+        t_B = integers(0, len(self.alpha_T), x0_BCHW.shape[:1], rng)
+        eps_BCHW = normal(x0_BCHW.shape, rng)
         alpha, sigma = self.shares(t_B)
         x_BCHW = alpha * x0_BCHW + sigma * eps_BCHW
         out_BCHW = self.network(x_BCHW, t_B.to(x_BCHW.dtype), self.training_labels(labels_B, rng), planes_BPHW)

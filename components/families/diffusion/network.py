@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.family import FamilyConfig
+from components.core.randomness import uniform
 from components.core.records import DataSpec
 
 
@@ -91,7 +92,7 @@ class Network(nn.Module):
         """The labels to train on: none without classes; with guidance a share of them hidden (algorithm 1)."""
         if not self.classes or labels_B is None or not self.guided:
             return labels_B if self.classes else None
-        hidden_B = torch.rand(labels_B.shape, generator=rng, device=labels_B.device) < self.label_dropout
+        hidden_B = uniform(labels_B.shape, rng) < self.label_dropout
         return torch.where(hidden_B, self.classes, labels_B)
 
 

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.network import DiffusionConfig, Network
 from components.families.diffusion.sampling import Point
@@ -53,9 +54,9 @@ class Denoiser(Network):
 
     def loss(self, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, planes_BPHW: Tensor | None = None) -> Tensor:
         """The weighted denoising error: lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
-        normal_B = torch.randn(len(y_BCHW), generator=rng, device=y_BCHW.device)
+        normal_B = normal(y_BCHW.shape[:1], rng)
         sigma_B = (self.p_mean + self.p_std * normal_B).exp()
-        noise_BCHW = torch.randn(y_BCHW.shape, generator=rng, device=y_BCHW.device)
+        noise_BCHW = normal(y_BCHW.shape, rng)
         noisy_BCHW = y_BCHW + sigma_B.view(-1, 1, 1, 1) * noise_BCHW
         denoised_BCHW = self(noisy_BCHW, sigma_B, self.training_labels(labels_B, rng), planes_BPHW)
         weight_B = (sigma_B**2 + self.sigma_data**2) / (sigma_B * self.sigma_data) ** 2

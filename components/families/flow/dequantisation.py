@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.flow.layers import Chain, CheckerboardCoupling
 from components.families.flow.networks import Residual, convolutions
@@ -26,7 +27,7 @@ class Uniform(nn.Module):
 
     def forward(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """u_BCHW and log q(u|x)_B = 0."""
-        return torch.rand(x_BCHW.shape, generator=rng, device=x_BCHW.device), x_BCHW.new_zeros(len(x_BCHW))
+        return uniform(x_BCHW.shape, rng), x_BCHW.new_zeros(len(x_BCHW))
 
 
 class Variational(nn.Module):
@@ -43,7 +44,7 @@ class Variational(nn.Module):
 
     def forward(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """u_BCHW and log q(u|x)_B."""
-        eps_BCHW = torch.randn(x_BCHW.shape, generator=rng, device=x_BCHW.device)
+        eps_BCHW = normal(x_BCHW.shape, rng)
         log_q_B = (-0.5 * eps_BCHW**2 - 0.5 * math.log(2 * math.pi) - math.log(NEARLY_UNIFORM)).flatten(1).sum(1)
         a_BCHW, log_det_B = self.couplings(NEARLY_UNIFORM * eps_BCHW, self.features(x_BCHW))
         log_slope_B = (F.logsigmoid(a_BCHW) + F.logsigmoid(-a_BCHW)).flatten(1).sum(1)

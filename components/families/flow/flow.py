@@ -91,6 +91,10 @@ class Flow(Family):
         self.register_buffer("fitted", torch.tensor(False))
         self._known_fitted = False
 
+    def compilable(self) -> list[nn.Module]:
+        """The flow; the dequantisation draws random numbers."""
+        return [self.flow]
+
     @abstractmethod
     def steps(self, own_CHW: Tensor, squeezed: bool, last: bool) -> Sequence[Bijection]:
         """The layers of one scale before or after its squeeze; none after it: no squeeze."""

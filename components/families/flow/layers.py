@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.core.processes import mean_over_processes
+
 Network = Callable[[int, int], nn.Module]  # channels in, channels out -> an image network of the same sides, zero at first
 
 
@@ -90,9 +92,9 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def fit(self, x_BCHW: Tensor) -> Tensor:
         count_C = (len(x_BCHW) * self.count_C11.flatten()).clamp(min=1)
-        mean_C = _over_processes(x_BCHW.sum((0, 2, 3)) / count_C).view(-1, 1, 1)
+        mean_C = mean_over_processes(x_BCHW.sum((0, 2, 3)) / count_C).view(-1, 1, 1)
         centred_BCHW = (x_BCHW - mean_C) * self.own_CHW
-        variance_C = _over_processes(centred_BCHW.square().sum((0, 2, 3)) / count_C).view(-1, 1, 1)
+        variance_C = mean_over_processes(centred_BCHW.square().sum((0, 2, 3)) / count_C).view(-1, 1, 1)
         self.shift_C11.copy_(-mean_C)
         self.log_scale_C11.copy_(-0.5 * (variance_C + 1e-6).log())
         return super().fit(x_BCHW)
@@ -119,8 +121,8 @@ class PlaceNorm(Bijection):
 
     @torch.no_grad()
     def fit(self, x_BCHW: Tensor) -> Tensor:
-        mean_CHW = _over_processes(x_BCHW.mean(0))
-        variance_CHW = _over_processes((x_BCHW - mean_CHW).square().mean(0))
+        mean_CHW = mean_over_processes(x_BCHW.mean(0))
+        variance_CHW = mean_over_processes((x_BCHW - mean_CHW).square().mean(0))
         least = self.FLOOR**2 * variance_CHW.mean() + 1e-6
         self.shift_CHW.copy_(-mean_CHW)
         self.log_scale_CHW.copy_(-0.5 * torch.maximum(variance_CHW, least).log())
@@ -281,11 +283,3 @@ def _exactly(compute: Callable[[], Tensor], like: Tensor) -> Tensor:
         return compute()
     with torch.autocast(like.device.type, enabled=False):
         return compute()
-
-
-def _over_processes(mean: Tensor) -> Tensor:
-    """The mean over all processes of a distributed run, which hold batches of one size."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(mean)
-        mean /= torch.distributed.get_world_size()
-    return mean

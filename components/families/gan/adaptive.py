@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from components.core.processes import mean_over_processes, processes
+from components.core.randomness import normal, uniform
 from components.families.gan.augmentation import cutout, shift
 
 Transformation = Literal["flip", "rotate", "shift", "brightness", "contrast", "cutout"]
@@ -27,6 +29,7 @@ class AdaptiveAugment(nn.Module):
 
     strength: Tensor
     signs: Tensor
+    batches: Tensor
 
     def __init__(self, transformations: tuple[Transformation, ...], *, target: float, images: float, limit: float) -> None:
         super().__init__()
@@ -34,31 +37,35 @@ class AdaptiveAugment(nn.Module):
         self.target, self.images, self.limit = target, images, limit
         self.register_buffer("strength", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # the mean signs of the batches since the last update, summed
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         for transform in self.chosen:
-            applied_B111 = _uniform(x_BCHW, rng) < self.strength
+            applied_B111 = uniform(_each(x_BCHW), rng) < self.strength
             x_BCHW = torch.where(applied_B111, transform(x_BCHW, rng), x_BCHW)
         return x_BCHW
 
     @torch.no_grad()
-    def observe(self, scores_B: Tensor, *, step: int) -> None:
-        """Take note of D's scores of the real images of this step, and after every fourth step move p."""
-        self.signs += scores_B.sign().mean()
-        if step % BATCHES == BATCHES - 1:
-            direction = torch.sign(self.signs / BATCHES - self.target)
-            self.strength.add_(direction * (BATCHES * len(scores_B) / self.images)).clamp_(0, self.limit)
-            self.signs.zero_()
+    def observe(self, scores_B: Tensor) -> None:
+        """Take note of D's scores of a batch of real images, and after every fourth move p."""
+        self.signs += mean_over_processes(scores_B.sign().mean())
+        self.batches += 1
+        full = self.batches == BATCHES
+        images = BATCHES * processes() * len(scores_B)
+        direction = torch.sign(self.signs / BATCHES - self.target)
+        self.strength.add_(full * direction * (images / self.images)).clamp_(0, self.limit)
+        self.signs.masked_fill_(full, 0)
+        self.batches.masked_fill_(full, 0)
 
 
 def flip(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
     """Left to right, or not."""
-    return torch.where(_uniform(x_BCHW, rng) < 0.5, x_BCHW.flip(3), x_BCHW)
+    return torch.where(uniform(_each(x_BCHW), rng) < 0.5, x_BCHW.flip(3), x_BCHW)
 
 
 def rotate(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
     """By a multiple of 90 degrees; of 180 where the image is not square."""
-    turns_B111 = (_uniform(x_BCHW, rng) * 4).floor()
+    turns_B111 = (uniform(_each(x_BCHW), rng) * 4).floor()
     square = x_BCHW.shape[2] == x_BCHW.shape[3]
     turned_BCHW = x_BCHW
     for turns in (1, 2, 3):
@@ -69,12 +76,12 @@ def rotate(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
 
 def brighten(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
     """Add N(0, 0.2^2) to a whole image."""
-    return x_BCHW + BRIGHTNESS * _normal(x_BCHW, rng)
+    return x_BCHW + BRIGHTNESS * normal(_each(x_BCHW), rng)
 
 
 def stretch(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
     """Multiply a whole image by 2^N(0, 0.5^2)."""
-    return x_BCHW * torch.exp2(CONTRAST * _normal(x_BCHW, rng))
+    return x_BCHW * torch.exp2(CONTRAST * normal(_each(x_BCHW), rng))
 
 
 TRANSFORMATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
@@ -87,9 +94,6 @@ TRANSFORMATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 }
 
 
-def _uniform(like_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.rand(len(like_BCHW), 1, 1, 1, generator=rng, device=like_BCHW.device)
-
-
-def _normal(like_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.randn(len(like_BCHW), 1, 1, 1, generator=rng, device=like_BCHW.device)
+def _each(x_BCHW: Tensor) -> tuple[int, ...]:
+    """The shape of one number an image."""
+    return (len(x_BCHW), 1, 1, 1)

@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
+from components.core.processes import mean_over_processes
 from components.families.gan.augmentation import colour, cutout, shift
 
 
@@ -85,6 +86,11 @@ class Adversarial(Family):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}
 
+    def compilable(self) -> list[nn.Module]:
+        """G, and D where no gradient of its own gradient is taken: torch.compile cannot differentiate twice."""
+        once = type(self).penalty is Adversarial.penalty and not self.config.unroll
+        return [self.generator, self.discriminator] if once else [self.generator]
+
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of lr_peak."""
         return {"generator": 1.0, "discriminator": self.config.discriminator_rate}
@@ -122,7 +128,10 @@ class Adversarial(Family):
             loss = self.discriminator_loss(real_B, fake_B)
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
             rate = self.config.unroll_rate
-            weights = {name: weight - rate * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+            weights = {
+                name: weight - rate * mean_over_processes(slope)
+                for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+            }
             real_B, fake_B = (
                 functional_call(self.discriminator, weights, (x_BCHW, scored.labels_B))
                 for x_BCHW in (scored.real_BCHW, scored.fake_BCHW)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.core.randomness import integers, uniform
+
 
 def shift(x_BCHW: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Move each image by whole pixels, up to this share of its shorter side, the edge repeated."""
@@ -16,7 +18,7 @@ def shift(x_BCHW: Tensor, share: float, rng: torch.Generator) -> Tensor:
         return x_BCHW
     b, _, h, w = x_BCHW.shape
     padded = F.pad(x_BCHW, (pixels,) * 4, mode="replicate")
-    offset_2B = torch.randint(0, 2 * pixels + 1, (2, b), generator=rng, device=x_BCHW.device)
+    offset_2B = integers(0, 2 * pixels + 1, (2, b), rng, items=1)
     rows_BH = offset_2B[0, :, None] + torch.arange(h, device=x_BCHW.device)
     columns_BW = offset_2B[1, :, None] + torch.arange(w, device=x_BCHW.device)
     batch_B11 = torch.arange(b, device=x_BCHW.device)[:, None, None]
@@ -27,7 +29,7 @@ def colour(x_BCHW: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Change brightness by up to 0.5, saturation by 0 to 2 and contrast by 0.5 to 1.5, as in the paper, at strength 1."""
     if not strength:
         return x_BCHW
-    amount_3B111 = strength * torch.rand(3, len(x_BCHW), 1, 1, 1, generator=rng, device=x_BCHW.device).sub(0.5)
+    amount_3B111 = strength * uniform((3, len(x_BCHW), 1, 1, 1), rng, items=1).sub(0.5)
     brightness, saturation, contrast = amount_3B111.unbind()
     x_BCHW = x_BCHW + brightness
     grey_B1HW = x_BCHW.mean(1, keepdim=True)
@@ -43,8 +45,7 @@ def cutout(x_BCHW: Tensor, share: float, rng: torch.Generator) -> Tensor:
     if not (high and wide):
         return x_BCHW
     top_B11, left_B11 = (
-        torch.randint(-(size // 2), side - (size - 1) // 2, (len(x_BCHW), 1, 1), generator=rng, device=x_BCHW.device)
-        for size, side in ((high, h), (wide, w))
+        integers(-(size // 2), side - (size - 1) // 2, (len(x_BCHW), 1, 1), rng) for size, side in ((high, h), (wide, w))
     )
     rows_H1, columns_W = torch.arange(h, device=x_BCHW.device)[:, None], torch.arange(w, device=x_BCHW.device)
     inside_BHW = (rows_H1 >= top_B11) & (rows_H1 < top_B11 + high) & (columns_W >= left_B11) & (columns_W < left_B11 + wide)

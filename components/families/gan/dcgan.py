@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
-from components.families.gan.layers import BatchDeviation, ClassNoise, narrowed, pyramid
+from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
 
 
 class DCGANConfig(AdversarialConfig):
@@ -59,7 +59,7 @@ class Generator(nn.Module):
         layers: list[nn.Module] = []
         for level in reversed(range(1, len(sizes))):
             last = level == 1
-            layers += [nn.BatchNorm2d(widths[level]), nn.ReLU()]
+            layers += [BatchNorm(widths[level]), nn.ReLU()]
             layers += [Up(widths[level], spec.channels if last else widths[level - 1], sizes[level - 1], bias=last)]
         self.body = nn.Sequential(*layers, nn.Tanh())
         self.apply(_initialise)
@@ -82,7 +82,7 @@ class Discriminator(nn.Module):
             # An odd side gets one more row or column, so that half of it is rounded up as G's levels are.
             layers += [nn.ZeroPad2d((0, size[1] % 2, 0, size[0] % 2))]
             layers += [nn.Conv2d(spec.channels if first else widths[level], widths[level + 1], 4, 2, padding=1, bias=first)]
-            layers += [nn.LeakyReLU(0.2)] if first else [nn.BatchNorm2d(widths[level + 1]), nn.LeakyReLU(0.2)]
+            layers += [nn.LeakyReLU(0.2)] if first else [BatchNorm(widths[level + 1]), nn.LeakyReLU(0.2)]
             assert following == ((size[0] + 1) // 2, (size[1] + 1) // 2)
         self.body = nn.Sequential(*layers, *([BatchDeviation()] if config.batch_deviation else []), nn.Flatten())
         features = (widths[-1] + config.batch_deviation) * math.prod(sizes[-1])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.core.processes import mean_over_processes, processes
 from components.core.records import DataSpec
 from components.families.blocks import halvings
 
@@ -26,7 +27,8 @@ def pyramid(width: int, spec: DataSpec, *, smallest: int = 4) -> tuple[list[tupl
 
 def batch_deviation(h_BCHW: Tensor) -> Tensor:
     """The standard deviation over the batch, averaged to one plane B1HW (Karras et al. 2018, arXiv:1710.10196, section 3)."""
-    deviation = torch.sqrt(h_BCHW.var(0, unbiased=False) + 1e-8).mean()
+    centred_BCHW = h_BCHW - mean_over_processes(h_BCHW.mean(0))
+    deviation = torch.sqrt(mean_over_processes(centred_BCHW.square().mean(0)) + 1e-8).mean()
     return deviation.expand(len(h_BCHW), 1, *h_BCHW.shape[2:])
 
 
@@ -49,12 +51,36 @@ class ClassNoise(nn.Module):
         return z_BZ if self.embed is None else torch.cat([z_BZ, self.embed(condition_B)], dim=1)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation (Ioffe & Szegedy 2015, arXiv:1502.03167) over the batch of all processes, twice differentiable."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if not self.training or processes() == 1:
+            return super().forward(x_BCHW)
+        mean_C = mean_over_processes(x_BCHW.mean((0, 2, 3)))
+        centred_BCHW = x_BCHW - mean_C[:, None, None]
+        variance_C = mean_over_processes(centred_BCHW.square().mean((0, 2, 3)))
+        self._follow(mean_C.detach(), variance_C.detach(), n=processes() * x_BCHW.numel() // x_BCHW.shape[1])
+        normed_BCHW = centred_BCHW * (variance_C + self.eps).rsqrt()[:, None, None]
+        return normed_BCHW * self.weight[:, None, None] + self.bias[:, None, None] if self.affine else normed_BCHW
+
+    def _follow(self, mean_C: Tensor, variance_C: Tensor, *, n: int) -> None:
+        """Move the running moments; the variance is the one without bias."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean_C, self.momentum)
+        self.running_var.lerp_(variance_C * n / (n - 1), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
 class ConditionalNorm(nn.Module):
     """Batch normalisation whose gain and bias depend on the class; without classes, plain batch normalisation."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=classes == 0)
+        self.norm = BatchNorm(channels, affine=classes == 0)
         self.gain = nn.Embedding(classes, channels) if classes else None
         self.bias = nn.Embedding(classes, channels) if classes else None
         if self.gain is not None and self.bias is not None:

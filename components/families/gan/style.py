@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch
 from components.core.noise import NoiseInput
+from components.core.processes import mean_over_processes
+from components.core.randomness import integers, normal, uniform
 from components.core.records import DataSpec
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
@@ -110,7 +112,7 @@ class StyleGAN2(Adversarial):
     def penalty(self, scored: Scored, rng: torch.Generator) -> Tensor | None:
         """R1, in every 16th step (Mescheder et al. 2018, arXiv:1801.04406). It also tells the augmentation how D fares."""
         if self.training:
-            self.adaptive.observe(scored.real_B, step=scored.step)
+            self.adaptive.observe(scored.real_B)
         if not self.config.r1 or scored.step % R1_INTERVAL:
             return None
         return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
@@ -135,9 +137,9 @@ class StyleGAN2(Adversarial):
             generator.observe(w_BZ, labels_B)
         if not self.config.style_mixing:
             return generator.render(w_BZ, noise_BN)
-        other_BZ = generator.mapping(torch.randn(z_BZ.shape, generator=rng, device=rng.device), labels_B)
-        mixed_B1 = torch.rand(n, 1, generator=rng, device=rng.device) < self.config.style_mixing
-        from_B1 = torch.randint(1, max(generator.layers, 2), (n, 1), generator=rng, device=rng.device)
+        other_BZ = generator.mapping(normal(z_BZ.shape, rng), labels_B)
+        mixed_B1 = uniform((n, 1), rng) < self.config.style_mixing
+        from_B1 = integers(1, max(generator.layers, 2), (n, 1), rng)
         other_BL1 = (mixed_B1 & (torch.arange(generator.layers, device=rng.device) >= from_B1))[:, :, None]
         x_BCHW: Tensor = generator.synthesis(torch.where(other_BL1, other_BZ[:, None], w_BZ[:, None]), noise_BN)
         return x_BCHW
@@ -146,6 +148,10 @@ class StyleGAN2(Adversarial):
         """What D sees of images: the fixed augmentation, then the adaptive one."""
         seen_BCHW: Tensor = self.adaptive(super().augment(x_BCHW, rng), rng)
         return seen_BCHW
+
+    def compilable(self) -> list[nn.Module]:
+        """The halves of G, which the losses call, unless the path-length penalty differentiates them twice."""
+        return [] if self.config.path_length else [self.generator.mapping, self.generator.synthesis]
 
     def rates(self) -> dict[str, float]:
         """With a lazy penalty every k steps, k / (k + 1) of the rate (2020, appendix B)."""
@@ -170,13 +176,13 @@ class StyleGAN2(Adversarial):
         w_BZ = self.generator.mapping(z_BZ, labels_B)
         length_B = path_length(self.generator.render(w_BZ, noise_BN), w_BZ, rng)
         if self.training:
-            self.path_mean.lerp_(length_B.detach().mean(), MEAN_RATE)
+            self.path_mean.lerp_(mean_over_processes(length_B.detach().mean()), MEAN_RATE)
         return (length_B - self.path_mean).square().mean()
 
 
 def path_length(x_BCHW: Tensor, w_BZ: Tensor, rng: torch.Generator) -> Tensor:
     """|J_w^T y|_B for images x of styles w and y ~ N(0, I), itself differentiable."""
-    y_BCHW = torch.randn(x_BCHW.shape, generator=rng, device=x_BCHW.device)
+    y_BCHW = normal(x_BCHW.shape, rng)
     (slope_BZ,) = torch.autograd.grad((x_BCHW * y_BCHW).sum(), w_BZ, create_graph=True)
     return (slope_BZ.float().square().sum(1) + 1e-12).sqrt()
 

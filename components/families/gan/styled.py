@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.core.processes import sum_over_processes
 from components.core.records import DataSpec
 from components.families.gan.layers import BatchDeviation, pyramid
 
@@ -175,8 +176,8 @@ class Generator(nn.Module):
         """Move the mean of each class that is in the batch."""
         classes_B = torch.zeros(len(w_BZ), dtype=torch.int64, device=w_BZ.device) if condition_B is None else condition_B
         member_KB = F.one_hot(classes_B, len(self.mean_KZ)).T.to(self.mean_KZ.dtype)
-        count_K1 = member_KB.sum(1, keepdim=True)
-        seen_KZ = member_KB @ w_BZ.to(self.mean_KZ.dtype) / count_K1.clamp(min=1)
+        count_K1 = sum_over_processes(member_KB.sum(1, keepdim=True))
+        seen_KZ = sum_over_processes(member_KB @ w_BZ.to(self.mean_KZ.dtype)) / count_K1.clamp(min=1)
         self.mean_KZ += MEAN_RATE * (count_K1 > 0) * (seen_KZ - self.mean_KZ)
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
+from components.core.randomness import uniform
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
 from components.families.gan.layers import narrowed
@@ -70,6 +71,6 @@ class WGANGP(Adversarial):
     def penalty(self, scored: Scored, rng: torch.Generator) -> Tensor:
         """lambda E[(|| grad D(x^) || - 1)^2] at a random point between each real image and a generated one."""
         real_BCHW, fake_BCHW = scored.real_BCHW.detach(), scored.fake_BCHW.detach()
-        share_B111 = torch.rand(len(real_BCHW), 1, 1, 1, generator=rng, device=real_BCHW.device)
+        share_B111 = uniform((len(real_BCHW), 1, 1, 1), rng)
         between_BCHW = (fake_BCHW + share_B111 * (real_BCHW - fake_BCHW)).requires_grad_()
         return self.config.penalty_weight * one_centred(self.discriminator(between_BCHW, scored.labels_B), between_BCHW)

@@ -1,0 +1,119 @@
+"""One step of learning: the loss of each parameter group, its gradient, and the update.
+
+Each group moves by the gradient of its own loss; all gradients are taken before any group moves. A batch may be taken in parts
+(see memory.py) and be one process's share of a larger one (see core/processes.py): the gradient is that of the whole.
+
+B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from components.core.family import Batch, Family
+from components.core.processes import average_gradients, mean_over_processes, processes, rank
+from components.core.randomness import ShareGenerator
+from components.training.average import Average
+from components.training.plan import TrainPlan
+from components.training.state import restore_rng, rng_state
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class Learner:
+    """A family that learns, the average that trails it, its optimizers and its random numbers."""
+
+    def __init__(self, family: Family, plan: TrainPlan, fabric: "Fabric") -> None:
+        self.fabric = fabric
+        self.seed = plan.seed
+        self.layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+        torch.manual_seed(plan.seed)
+        self.rng = ShareGenerator(fabric.device)
+        self.rng.manual_seed(plan.seed)
+        self.parts = 1
+        self.family = family.to(fabric.device).to(memory_format=self.layout).train()  # type: ignore[call-overload]
+        self.average = Average(self.family, decay=family.config.ema_decay)
+        self.groups = self.family.parameter_groups()
+        optimizers = [
+            torch.optim.AdamW(parameters, lr=1.0, betas=family.config.betas, weight_decay=family.config.weight_decay, fused=True)
+            for parameters in self.groups.values()
+        ]
+        for module in self.family.compilable() if plan.compiled else ():
+            module.compile()
+        self.wrapped, *wrapped = fabric.setup(self.family, *optimizers)
+        self.wrapped.mark_forward_method("losses")
+        self.optimizers = dict(zip(self.groups, wrapped, strict=True))
+
+    def step(self, batch: Batch, *, rate: float) -> dict[str, Tensor]:
+        """Update every group that learns in this step, at `rate` times its own; the losses, of the whole batch."""
+        if processes() > 1:  # dropout: other numbers in each process, and in a resumed run the same
+            torch.manual_seed(((self.seed << 32) + batch.step * processes() + rank()) % 2**63)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        losses = self._gradients(batch)
+        for group in losses:
+            parameters = self.groups[group]
+            average_gradients(parameters)
+            if self.family.config.clip_norm is not None:
+                clip_grad_norm_(parameters, self.family.config.clip_norm)
+            for options in self.optimizers[group].param_groups:
+                options["lr"] = rate * self.family.rates()[group]
+            self.optimizers[group].step()
+        self.average.update(self.family, step=batch.step)
+        return {group: mean_over_processes(loss) for group, loss in losses.items()}
+
+    def start_again_from(self, weights: dict[str, Tensor]) -> None:
+        """Take these weights, and forget what the optimizers know."""
+        self.family.load_state_dict(weights)
+        self.average.family.load_state_dict(weights)
+        for optimizer in self.optimizers.values():
+            optimizer.optimizer.state.clear()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, as nested dicts."""
+        return {
+            "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
+            "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
+            "rng": rng_state(self.rng),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse. Raises KeyError, ValueError or RuntimeError when it is not of this family."""
+        self.family.load_state_dict(state["model"]["weights"])
+        self.average.family.load_state_dict(state["model"]["average"])
+        for group, optimizer in self.optimizers.items():
+            # A group that has not learnt yet has no state, and nothing is what is read back of it.
+            optimizer.load_state_dict({"state": {}, **state["optimizers"][group]})
+            for parameter, known in optimizer.optimizer.state.items():  # the fused update wants one order in memory
+                moments = {name: value for name, value in known.items() if value.shape == parameter.shape}
+                known.update({name: torch.empty_like(parameter).copy_(value) for name, value in moments.items()})
+        restore_rng(self.rng, state["rng"])
+
+    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Sum up the gradients of the losses of all parts, each by its share of the items; and the losses likewise."""
+        before = self.rng.get_state()
+        total: dict[str, Tensor] = {}
+        for part, share in self._shares(batch):
+            self.rng.set_state(before)
+            losses: dict[str, Tensor] = self.wrapped.losses(part, self.rng)
+            last = [*losses][-1]
+            for group, loss in losses.items():
+                self.fabric.backward(loss * share, inputs=self.groups[group], retain_graph=group != last)
+                total[group] = total.get(group, 0) + loss.detach() * share
+        return total
+
+    def _shares(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
+        """The parts of a batch and their shares of it; the generator is told which items of the whole they are."""
+        items = len(batch.images_BCHW)
+        alone = self.parts == processes() == 1
+        self.rng.start, self.rng.whole = rank() * items, 0 if alone else processes() * items
+        images = batch.images_BCHW.contiguous(memory_format=self.layout).tensor_split(self.parts)
+        labels = [None] * len(images) if batch.labels_B is None else batch.labels_B.tensor_split(self.parts)
+        for images_BCHW, labels_B in zip(images, labels, strict=True):
+            yield replace(batch, images_BCHW=images_BCHW, labels_B=labels_B), len(images_BCHW) / items
+            self.rng.start += len(images_BCHW)

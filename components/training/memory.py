@@ -1,0 +1,140 @@
+"""How much of a batch a step can take at once. What does not fit is taken in parts whose gradients are summed up: the batch that
+the family learns from stays the same.
+
+On a GPU a step is tried at full size. On a CPU a failed trial would be the end of the process, so what two small ones keep for
+their backward pass is weighed, and scaled up.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from components.core.errors import TrainingFailed
+from components.core.family import Batch, Family
+from components.core.processes import by_itself, processes
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+SAMPLES = (2, 4)  # items of the small trials
+KEPT_SHARE = 0.5  # of the memory of a step on the CPU; measured: 0.58 to 0.85
+FREE_SHARE = 0.8  # of what is free may be taken
+MOMENTS = (0.0, 1.0)  # of a training in stages, the first and the last
+CONTAINER = Path("/sys/fs/cgroup")
+CGROUPS = (  # limit, use, and in what file how much of it could be given back
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+)
+
+
+def parts_that_fit(family: Family, fabric: "Fabric", *, items: int, limit_bytes: int | None) -> int:
+    """Into how many parts to cut a batch of `items` so that a step fits: 1, 2, 4, and so on.
+
+    The family stays as it is. `limit_bytes`: None for what is free now. Raises TrainingFailed when not even one item fits.
+    """
+    trial = Trial(copy.deepcopy(family).train(), fabric)
+    on_gpu = fabric.device.type == "cuda"
+    limit = limit_bytes or (torch.cuda.mem_get_info(fabric.device)[1] if on_gpu else int(FREE_SHARE * free_bytes()))
+    fits = trial.fits if on_gpu else _scaled(trial)
+    parts = 1
+    while not fits(-(-items // parts), limit):
+        if parts >= items:
+            raise TrainingFailed(
+                f"a training step on one item takes more memory than the {limit / 1e9:.3g} GB there are",
+                do="free some, or choose a smaller network in override.config",
+            )
+        parts *= 2
+    return min(parts, items)
+
+
+@dataclass
+class Trial:
+    """Steps of a copy of a family, on blank images, that leave nothing behind."""
+
+    family: Family
+    fabric: "Fabric"
+
+    def losses(self, items: int, *, progress: float) -> dict[str, Tensor]:
+        device, spec = self.fabric.device, self.family.spec
+        batch = Batch(
+            torch.zeros(items, *spec.shape, device=device),
+            torch.zeros(items, dtype=torch.int64, device=device),
+            progress=progress,
+        )
+        generators = [device] if device.type == "cuda" else []
+        with by_itself(), torch.random.fork_rng(devices=generators), self.fabric.autocast():
+            return self.family.losses(batch, torch.Generator(device).manual_seed(0))
+
+    def kept_bytes(self, items: int) -> int:
+        """What autograd holds of the losses of so many items, the weights aside; the most of all moments."""
+        weights = {tensor.untyped_storage().data_ptr() for tensor in self.family.state_dict(keep_vars=True).values()}
+        most = 0
+        for progress in MOMENTS:
+            with _watched() as kept:
+                self.losses(items, progress=progress)
+            most = max(most, sum(size for where, size in kept.items() if where not in weights))
+        return most
+
+    def fits(self, items: int, limit_bytes: int) -> bool:
+        """Whether whole steps of so many items stay within the GPU and the limit, Adam's two moments counted in."""
+        device = self.fabric.device
+        torch.cuda.reset_peak_memory_stats(device)
+        try:
+            moments = [torch.empty_like(parameter) for parameter in self.family.parameters()]  # the copy is as large as the other
+            for progress in MOMENTS:
+                self._backward(self.losses(items, progress=progress))
+            del moments
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            self.family.zero_grad()
+            torch.cuda.empty_cache()
+        return torch.cuda.max_memory_allocated(device) <= limit_bytes
+
+    def _backward(self, losses: dict[str, Tensor]) -> None:
+        groups = self.family.parameter_groups()
+        for group, loss in losses.items():
+            self.fabric.backward(loss, inputs=groups[group], retain_graph=group != [*losses][-1])
+
+
+def free_bytes() -> int:
+    """What the machine, and the container where there is one, still have for this process."""
+    import psutil
+
+    free: int = psutil.virtual_memory().available
+    for limit, used, stat in CGROUPS:
+        found = [CONTAINER / name for name in (limit, used, stat)]
+        if all(path.exists() for path in found) and (most := found[0].read_text().strip()).isdigit():
+            pairs = (line.split() for line in found[2].read_text().splitlines())
+            given_back = sum(int(size) for name, size in pairs if name in ("inactive_file", "total_inactive_file"))
+            free = min(free, int(most) - int(found[1].read_text()) + given_back)
+    return free // processes()
+
+
+def _scaled(trial: Trial) -> Callable[[int, int], bool]:
+    """`fits` of two small trials: gradients and Adam's two moments, and what the backward pass needs, a line through the two."""
+    few, more = (trial.kept_bytes(items) for items in SAMPLES)
+    each = (more - few) / (SAMPLES[1] - SAMPLES[0])
+    fixed = 3 * sum(parameter.nbytes for parameter in trial.family.parameters()) + max(0, few - SAMPLES[0] * each)
+    return lambda items, limit_bytes: fixed + each * items / KEPT_SHARE <= limit_bytes
+
+
+@contextmanager
+def _watched() -> Iterator[dict[int, int]]:
+    """Storages that autograd keeps in this block, and their sizes."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept

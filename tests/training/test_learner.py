@@ -1,0 +1,201 @@
+"""One step: in parts or whole, in another order in memory, compiled, and without waiting for the device."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from components.core.errors import TrainingFailed
+from components.core.family import Batch, to_data_units
+from components.core.records import Reading
+from components.families import cards
+from components.training import memory
+from components.training.learner import Learner
+from components.training.state import load_state, save_state
+from components.training.trainer import Trainer, build
+
+MEMBERS = sorted("/".join(key) for key in cards())
+WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
+
+
+@pytest.fixture
+def make_learner(make_plan: Any) -> Callable[..., Learner]:
+    from lightning.fabric import Fabric
+
+    torch.set_num_threads(1)
+
+    def make(family: str, **more: Any) -> Learner:
+        plan = make_plan(family, **more)
+        return Learner(build(plan), plan, Fabric(accelerator="cpu", devices=1))
+
+    return make
+
+
+@pytest.fixture
+def batch(digits: Any) -> Batch:
+    return Batch(to_data_units(digits.images[:11]), torch.from_numpy(digits.labels[:11]), progress=1.0)
+
+
+def gradients(learner: Learner) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in learner.family.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("family", "parts"),
+    [("vae/gaussian", 11), ("diffusion/edm", 2), ("diffusion/ddpm", 3), ("autoregressive/pixelcnn", 2), ("gan/r3gan", 3)],
+)
+def test_parts_of_a_batch_add_up_to_its_gradient(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int
+) -> None:
+    """Of every family without statistics over the batch: each item meets the noise that it meets in the whole."""
+    config = {"clip_norm": None, **({"dropout": 0.0} if family in {"vae/gaussian", "autoregressive/pixelcnn"} else {})}
+    whole, cut = (make_learner(family, config=config) for _ in range(2))
+    cut.parts = parts
+    losses, sums = (learner.step(batch, rate=0.0) for learner in (whole, cut))
+    torch.testing.assert_close(sums, losses)
+    expected = gradients(whole)
+    assert len(expected) > 3
+    scale = max(float(gradient.abs().max()) for gradient in expected.values())
+    torch.testing.assert_close(gradients(cut), expected, atol=1e-5 * scale, rtol=1e-4)
+    assert torch.equal(whole.rng.get_state(), cut.rng.get_state())
+
+
+@pytest.mark.parametrize("family", MEMBERS)
+def test_a_step_does_not_wait_for_the_device(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first steps nothing asks a tensor for its value. On a GPU `one_hot` does not look at the labels."""
+
+    class Refuse(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = func.overloadpacket.__name__
+            masks = name == "index" and any(index is not None and index.dtype is torch.bool for index in args[1])
+            assert name not in WAITS
+            assert not masks
+            return func(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(F, "one_hot", lambda labels, k: (labels[..., None] == torch.arange(k)).long())
+    learner = make_learner(family, conditional="class" in cards()[*family.split("/")][0].conditioning)
+    for _ in range(2):
+        learner.step(batch, rate=1e-3)
+    for progress in (0.0, 1.0):
+        with Refuse():
+            learner.step(replace(batch, progress=progress), rate=1e-3)
+
+
+def test_channels_last_learns_the_same_and_resumes_with_the_same_bits(
+    make_learner: Callable[..., Learner], batch: Batch, tmp_path: Path
+) -> None:
+    plain, last, again = (make_learner("diffusion/edm", channels_last=flag) for flag in (False, True, True))
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in last.family.parameters() if p.dim() == 4)
+    for _ in range(2):
+        losses = plain.step(batch, rate=1e-3), last.step(batch, rate=1e-3)
+        torch.testing.assert_close(losses[1], losses[0])
+    save_state(tmp_path / "state", last.state())
+    again.load_state(load_state(tmp_path / "state"))
+    for learner in (last, again):
+        learner.step(batch, rate=1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(last.family.parameters(), again.family.parameters(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["vae/gaussian", "diffusion/edm", "gan/r3gan", "gan/sngan", "gan/style", "flow/glow"])
+def test_compiled_learns_the_same(make_learner: Callable[..., Learner], batch: Batch, family: str) -> None:
+    config = {"dropout": 0.0} if family == "vae/gaussian" else {}
+    plain, compiled = (make_learner(family, compiled=flag, config=config) for flag in (False, True))
+    for _ in range(2):
+        losses = plain.step(batch, rate=1e-3), compiled.step(batch, rate=1e-3)
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def make_trainer(make_plan: Any, digits: Any, tracker: Any) -> Callable[..., Trainer]:
+    def make(family: str = "diffusion/edm", **more: Any) -> Trainer:
+        plan = make_plan(family, **more)
+        return Trainer(build(plan), plan, split=digits, quality=lambda _: Reading(distance=1.0), tracker=tracker)
+
+    return make
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_parts(make_trainer: Callable[..., Trainer], tracker: Any) -> None:
+    make_trainer(folder="roomy").run()
+    (_, whole), *_ = tracker.series("train/micro_batches").items()
+    losses = tracker.series("train/loss_model")
+    tracker.logged.clear()
+    tight = make_trainer(folder="tight")
+    tight.plan = tight.plan.model_copy(update={"memory_gb": needed(tight, 4) / 1e9})
+    tight.run()
+    assert (whole, tracker.series("train/micro_batches")) == (1, {0: 4})
+    assert tracker.series("train/loss_model") == pytest.approx(losses, rel=1e-3)
+
+
+def needed(trainer: Trainer, items: int) -> float:
+    """The least limit, in bytes, in which so many items fit."""
+    fits = memory._scaled(memory.Trial(trainer.family, trainer.learner.fabric))
+    low, high = 0, 1 << 40
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(items, middle) else (middle, high)
+    return high
+
+
+def test_what_never_fits_is_refused_in_one_line(make_trainer: Callable[..., Trainer]) -> None:
+    with pytest.raises(TrainingFailed, match=r"a training step on one item takes more memory than the 1e-06 GB there are; free"):
+        make_trainer(memory_gb=1e-6).run()
+
+
+def test_a_run_that_goes_on_keeps_its_parts(make_trainer: Callable[..., Trainer], tracker: Any) -> None:
+    first = make_trainer()
+    first.learner.parts = 2
+    first.stop("to look at")
+    with pytest.raises(TrainingFailed):
+        first.run()
+    make_trainer().run()
+    assert tracker.series("train/micro_batches") == {0: 2, 1: 2}
+
+
+def test_a_trial_leaves_the_family_and_the_generators_as_they_were(make_learner: Callable[..., Learner]) -> None:
+    learner = make_learner("flow/glow")
+    weights = {name: value.clone() for name, value in learner.family.state_dict().items()}
+    states = torch.get_rng_state(), learner.rng.get_state()
+    assert memory.parts_that_fit(learner.family, learner.fabric, items=16, limit_bytes=None) == 1
+    assert all(torch.equal(value, weights[name]) for name, value in learner.family.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert torch.equal(learner.rng.get_state(), states[1])
+
+
+def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says when it is; no GPU is needed to say it."""
+    for name in ("reset_peak_memory_stats", "empty_cache", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: 0)
+    learner = make_learner("vae/gaussian")
+    trial = memory.Trial(learner.family, learner.fabric)
+    losses = trial.losses
+
+    def full(items: int, *, progress: float) -> dict[str, Tensor]:
+        if items > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(items, progress=progress)
+
+    monkeypatch.setattr(trial, "losses", full)
+    assert [trial.fits(items, 1) for items in (8, 4)] == [False, True]
+    assert all(parameter.grad is None for parameter in learner.family.parameters())
+
+
+def test_a_container_has_what_its_limit_leaves(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (
+        ("memory.max", "1000000"),
+        ("memory.current", "700000"),
+        ("memory.stat", "anon 5\ninactive_file 200000\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    assert memory.free_bytes() == 500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes() > 1_000_000
