@@ -3,10 +3,10 @@
     loss = |x - D(E(x'))|^2 / var(x) + (w / 2) |E(x)|^2,   x' = x, or x corrupted
 
 An autoencoder has no prior. It is sampled by ex-post density estimation (Ghosh et al. 2020, arXiv:1903.12436, section 4): a
-Gaussian fitted to the codes of the data, one for each class where there are classes. The penalty on the codes is that paper's
-too (section 3): it keeps them where a Gaussian can describe them.
+mixture of Gaussians fitted to the codes of the data, one for each class where there are classes. The penalty on the codes is
+that paper's too (section 3): it keeps them where Gaussians can describe them.
 
-B batch, C channels, H height, W width, Z latent size, K classes (1 without).
+B batch, C channels, H height, W width, Z latent size, K classes (1 without), M components of each, R = K M.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
-from components.core.processes import sum_over_processes
+from components.core.processes import mean_over_processes, rank, sum_over_processes
 from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
@@ -30,35 +30,41 @@ class AutoencoderConfig(PyramidConfig):
     batch_size: int = 64
     latent: int = Field(default=32, ge=2)
     code_weight: float = Field(default=1e-2, ge=0, description="of the penalty on the mean square of the codes (w)")
+    components: int = Field(default=10, ge=1, description="Gaussians of the codes, of each class (M); 1 where there are classes")
     moments_decay: float = Field(default=0.99, ge=0, lt=1, description="of the running moments of the codes")
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """A small code for small images: the fewer its numbers, the better a Gaussian describes it."""
-        return {"latent": 6} if max(spec.height, spec.width) <= 16 else {}
+        """A small code for small images: the fewer its numbers, the better Gaussians describe it."""
+        small = {"latent": 6} if max(spec.height, spec.width) <= 16 else {}
+        return small | ({"components": 1} if spec.conditional else {})
 
 
 class CodeDensity(nn.Module):
-    """A Gaussian for each class, N(mean_KZ, covariance_KZZ): the moments of all codes seen, older ones weighing less.
+    """A mixture of M Gaussians for each class, N(mean_RZ, covariance_RZZ) with R = K M: the moments of all codes seen, older ones
+    weighing less, each code shared out over its class's components as they explain it (stepwise EM, Cappe & Moulines 2009,
+    arXiv:0712.4273).
 
     With weights g^age and n codes of mean b and covariance S_b in a batch, the moments of old and new together are
 
         N <- g N + (1 - g) n,   a = (1 - g) n / N,   mean <- mean + a (b - mean)
         S <- (1 - a) S + a S_b + a (1 - a) (b - mean)(b - mean)^T
 
-    which is exact from the first batch on (Chan et al. 1983, The American Statistician 37).
+    which is exact from the first batch on where M is 1 (Chan et al. 1983, The American Statistician 37). Several components
+    begin at codes of the first batch that lie far apart.
     """
 
-    count_K: Tensor
-    mean_KZ: Tensor
-    covariance_KZZ: Tensor
+    count_R: Tensor
+    mean_RZ: Tensor
+    covariance_RZZ: Tensor
 
-    def __init__(self, *, classes: int, size: int, decay: float) -> None:
+    def __init__(self, *, classes: int, size: int, decay: float, components: int = 1) -> None:
         super().__init__()
-        self.decay = decay
-        self.register_buffer("count_K", torch.zeros(classes))
-        self.register_buffer("mean_KZ", torch.zeros(classes, size))
-        self.register_buffer("covariance_KZZ", torch.eye(size).repeat(classes, 1, 1))
+        self.classes, self.components, self.decay = classes, components, decay
+        rows = classes * components
+        self.register_buffer("count_R", torch.zeros(rows))
+        self.register_buffer("mean_RZ", torch.zeros(rows, size))
+        self.register_buffer("covariance_RZZ", torch.eye(size).repeat(rows, 1, 1))
 
     @torch.no_grad()
     def measure(self, z_BZ: Tensor, labels_B: Tensor | None) -> None:
@@ -66,54 +72,103 @@ class CodeDensity(nn.Module):
         z_BZ = z_BZ.float()
         if labels_B is None:
             labels_B = torch.zeros(len(z_BZ), dtype=torch.int64, device=z_BZ.device)
-        member_KB = F.one_hot(labels_B, len(self.count_K)).T.to(z_BZ.dtype)
+        member_RB = F.one_hot(labels_B, self.classes).T.to(z_BZ.dtype)
+        if self.components > 1:
+            self._begin(z_BZ, member_RB)
+            share_KMB = self._log_joint(z_BZ).unflatten(0, (self.classes, self.components)).softmax(1)
+            member_RB = (member_RB[:, None] * share_KMB).flatten(0, 1)
+        n_R = sum_over_processes(member_RB.sum(1))
+        share_RB = member_RB / n_R.clamp(min=1e-6)[:, None]
+        b_RZ = sum_over_processes((share_RB[:, :, None] * z_BZ).sum(1))
+        apart_RBZ = z_BZ - b_RZ[:, None]
+        spread_RZZ = sum_over_processes((share_RB[:, :, None] * apart_RBZ).mT @ apart_RBZ)
+        self.count_R.lerp_(n_R, 1 - self.decay)
+        a_R = torch.where(n_R > 1e-6, (1 - self.decay) * n_R / self.count_R, 0)
+        moved_RZ, a_R11 = b_RZ - self.mean_RZ, a_R[:, None, None]
+        self.covariance_RZZ.lerp_(spread_RZZ, a_R11).add_(a_R11 * (1 - a_R11) * moved_RZ[:, :, None] * moved_RZ[:, None])
+        self.mean_RZ.add_(a_R[:, None] * moved_RZ)
+
+    def _begin(self, z_BZ: Tensor, member_KB: Tensor) -> None:
+        """Classes seen for the first time: components on their first codes, each with an equal part of a batch behind it."""
         n_K = sum_over_processes(member_KB.sum(1))
-        share_KB = member_KB / n_K.clamp(min=1)[:, None]
-        b_KZ = sum_over_processes((share_KB[:, :, None] * z_BZ).sum(1))
-        apart_KBZ = z_BZ - b_KZ[:, None]
-        spread_KZZ = sum_over_processes((share_KB[:, :, None] * apart_KBZ).mT @ apart_KBZ)
-        self.count_K.lerp_(n_K, 1 - self.decay)
-        a_K = torch.where(n_K > 0, (1 - self.decay) * n_K / self.count_K, 0)
-        moved_KZ, a_K11 = b_KZ - self.mean_KZ, a_K[:, None, None]
-        self.covariance_KZZ.lerp_(spread_KZZ, a_K11).add_(a_K11 * (1 - a_K11) * moved_KZ[:, :, None] * moved_KZ[:, None])
-        self.mean_KZ.add_(a_K[:, None] * moved_KZ)
+        new_K = (self.count_R.view(self.classes, -1).sum(1) == 0) & (n_K > 0)
+        new_R1 = new_K.repeat_interleave(self.components)[:, None]
+        start_RZ = sum_over_processes(self._apart(z_BZ, member_KB) * float(rank() == 0))
+        mean_Z = mean_over_processes(z_BZ.mean(0))
+        spread_ZZ = mean_over_processes((z_BZ - mean_Z).T @ (z_BZ - mean_Z) / len(z_BZ))
+        self.mean_RZ.copy_(torch.where(new_R1, start_RZ, self.mean_RZ))
+        self.covariance_RZZ.copy_(torch.where(new_R1[:, :, None], spread_ZZ / self.components, self.covariance_RZZ))
+        part_R = (n_K / self.components).repeat_interleave(self.components)
+        self.count_R.copy_(torch.where(new_R1[:, 0], part_R, self.count_R))
+
+    def _apart(self, z_BZ: Tensor, member_KB: Tensor) -> Tensor:
+        """[R, Z]: of each class a first code, then again and again the one that is farthest from those taken."""
+        distance_BB = torch.cdist(z_BZ, z_BZ)
+        taken_K = member_KB.argmax(1)
+        taken, nearest_KB = [taken_K], distance_BB[taken_K]
+        for _ in range(self.components - 1):
+            taken_K = (nearest_KB * member_KB).argmax(1)
+            taken.append(taken_K)
+            nearest_KB = torch.minimum(nearest_KB, distance_BB[taken_K])
+        return z_BZ[torch.stack(taken, dim=1).flatten()]
+
+    def _log_joint(self, z_BZ: Tensor) -> Tensor:
+        """log p(m, z | class) of each component, [R, B], up to a constant."""
+        factor_RZZ = self.factor()
+        apart_RZB = (z_BZ - self.mean_RZ[:, None]).mT
+        white_RZB = torch.linalg.solve_triangular(factor_RZZ, apart_RZB, upper=False)
+        log_volume_R = factor_RZZ.diagonal(dim1=1, dim2=2).log().sum(1)
+        return (self.count_R.clamp(min=1e-6).log() - log_volume_R)[:, None] - 0.5 * white_RZB.square().sum(1)
+
+    def shares(self) -> Tensor:
+        """The weight of each component in its class, [K, M]."""
+        count_KM = self.count_R.view(self.classes, self.components) + 1e-12
+        return count_KM / count_KM.sum(1, keepdim=True)
 
     def factor(self) -> Tensor:
-        """L_KZZ with L L^T the covariances, which a ten-thousandth of their mean variance keeps off singular."""
-        covariance_KZZ = self.covariance_KZZ.double()
-        variance_K = covariance_KZZ.diagonal(dim1=1, dim2=2).mean(1)
-        floor_KZZ = torch.diag_embed((1e-4 * variance_K + 1e-12)[:, None].expand(self.mean_KZ.shape))
-        factor_KZZ: Tensor = torch.linalg.cholesky(covariance_KZZ + floor_KZZ)
-        return factor_KZZ.float()
+        """L_RZZ with L L^T the covariances, which a ten-thousandth of their mean variance keeps off singular."""
+        covariance_RZZ = self.covariance_RZZ.double()
+        variance_R = covariance_RZZ.diagonal(dim1=1, dim2=2).mean(1)
+        floor_RZZ = torch.diag_embed((1e-4 * variance_R + 1e-12)[:, None].expand(self.mean_RZ.shape))
+        factor_RZZ: Tensor = torch.linalg.cholesky(covariance_RZZ + floor_RZZ)
+        return factor_RZZ.float()
 
 
 class Sampler(nn.Module):
-    """noise_BZ (and class_B) -> D(mean + L noise) in [-1, 1]. L is taken once, here: a graph has no factorisations."""
+    """noise_BZ, pick_B1 in [0, 1) (and class_B) -> D(mean + L noise) in [-1, 1], of the component that the number picks.
 
-    factor_KZZ: Tensor
+    L is taken once, here: a graph has no factorisations.
+    """
+
+    factor_RZZ: Tensor
+    cdf_KM: Tensor
 
     def __init__(self, family: "Autoencoder") -> None:
         super().__init__()
         self.decoder = family.decoder
         self.spec = family.spec
         self.density = family.density
-        self.register_buffer("factor_KZZ", family.density.factor(), persistent=False)
+        self.register_buffer("factor_RZZ", family.density.factor(), persistent=False)
+        self.register_buffer("cdf_KM", family.density.shares().cumsum(1), persistent=False)
 
-    def forward(self, noise_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
-        index_B = torch.zeros_like(noise_BZ[:, 0], dtype=torch.int64) if condition_B is None else condition_B
-        factor_BZZ, mean_BZ = self.factor_KZZ.index_select(0, index_B), self.density.mean_KZ.index_select(0, index_B)
+    def forward(self, noise_BZ: Tensor, pick_B1: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        class_B = torch.zeros_like(noise_BZ[:, 0], dtype=torch.int64) if condition_B is None else condition_B
+        components = self.density.components
+        picked_B = (self.cdf_KM.index_select(0, class_B) <= pick_B1).sum(1).clamp(max=components - 1)
+        row_B = class_B * components + picked_B
+        factor_BZZ, mean_BZ = self.factor_RZZ.index_select(0, row_B), self.density.mean_RZ.index_select(0, row_B)
         z_BZ = mean_BZ + (factor_BZZ @ noise_BZ[:, :, None]).squeeze(2)
         x_BCHW: Tensor = self.decoder(with_class(z_BZ, condition_B, self.spec))
         return x_BCHW.clamp(-1, 1)
 
 
 class Autoencoder(Family):
-    """Compression, reconstruction and anomaly scores; the sharpest reconstructions, samples only as good as its Gaussian."""
+    """Compression, reconstruction and anomaly scores; the sharpest reconstructions, samples only as good as its Gaussians."""
 
     card = Card(
         family="autoencoder",
         variant="plain",
-        title="Autoencoder with a Gaussian fitted to its codes",
+        title="Autoencoder with Gaussians fitted to its codes",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",
@@ -131,7 +186,7 @@ class Autoencoder(Family):
         self.encoder = Encoder(config, spec, outputs=config.latent)
         self.decoder = Decoder(config, spec)
         classes = len(spec.classes) if spec.conditional else 1
-        self.density = CodeDensity(classes=classes, size=config.latent, decay=config.moments_decay)
+        self.density = CodeDensity(classes=classes, size=config.latent, decay=config.moments_decay, components=config.components)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the squared error as a share of the data's variance, and the penalty}; training also measures the codes."""
@@ -159,7 +214,10 @@ class Autoencoder(Family):
         return (back_BCHW - x_BCHW).square().flatten(1).mean(1)
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
-        return (NoiseInput(name="noise", shape=(self.config.latent,)),)
+        return (
+            NoiseInput(name="noise", shape=(self.config.latent,)),
+            NoiseInput(name="pick", shape=(1,), distribution="uniform"),
+        )
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         del steps  # one pass
@@ -190,7 +248,7 @@ class DenoisingAutoencoder(Autoencoder):
     card = Card(
         family="autoencoder",
         variant="denoising",
-        title="Denoising autoencoder with a Gaussian fitted to its codes",
+        title="Denoising autoencoder with Gaussians fitted to its codes",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",

@@ -39,10 +39,10 @@ def test_the_running_moments_are_those_of_all_codes_seen(decay: float) -> None:
         density.measure(z_BZ, of_B)
     for kind in range(3):
         mean_Z, covariance_ZZ = weighted_moments(codes, labels, kind, decay=decay)
-        torch.testing.assert_close(density.mean_KZ[kind].double(), mean_Z, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(density.covariance_KZZ[kind].double(), covariance_ZZ, atol=1e-3, rtol=1e-3)
-    assert torch.equal(density.mean_KZ[3], torch.zeros(3))
-    assert torch.equal(density.covariance_KZZ[3], torch.eye(3))
+        torch.testing.assert_close(density.mean_RZ[kind].double(), mean_Z, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(density.covariance_RZZ[kind].double(), covariance_ZZ, atol=1e-3, rtol=1e-3)
+    assert torch.equal(density.mean_RZ[3], torch.zeros(3))
+    assert torch.equal(density.covariance_RZZ[3], torch.eye(3))
 
 
 def test_codes_in_one_plane_have_a_factor() -> None:
@@ -51,7 +51,7 @@ def test_codes_in_one_plane_have_a_factor() -> None:
     assert torch.isfinite(density.factor()).all()
     density.measure(normal(6, 1) * torch.tensor([1.0, 2.0, -1.0]), None)
     factor_ZZ = density.factor()[0]
-    torch.testing.assert_close(factor_ZZ @ factor_ZZ.T, density.covariance_KZZ[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(factor_ZZ @ factor_ZZ.T, density.covariance_RZZ[0], atol=1e-3, rtol=1e-3)
 
 
 class Shown(nn.Module):
@@ -63,7 +63,7 @@ class Shown(nn.Module):
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_sampled_codes_have_the_measured_moments(make_case: Any, conditional: bool) -> None:
-    family = make_case("autoencoder", "plain", conditional=conditional).build()
+    family = make_case("autoencoder", "plain", conditional=conditional).build(components=1)
     kinds = 3 if conditional else 1
     labels_B = torch.arange(300) % kinds
     z_BZ = normal(300, 4) @ normal(4, 4, seed=1) * (1 + labels_B[:, None]) + 3 * labels_B[:, None]
@@ -71,25 +71,54 @@ def test_sampled_codes_have_the_measured_moments(make_case: Any, conditional: bo
     family.decoder = Shown()
     for kind in range(kinds):
         condition = (torch.full((20_000,), kind),) if conditional else ()
-        drawn_BZ = family.sampler()(normal(20_000, 4, seed=2), *condition).flatten(1)[:, :4] * 1000
+        drawn_BZ = family.sampler()(normal(20_000, 4, seed=2), torch.rand(20_000, 1), *condition).flatten(1)[:, :4] * 1000
         scale = float(drawn_BZ.std())
-        torch.testing.assert_close(drawn_BZ.mean(0), family.density.mean_KZ[kind], atol=0.05 * scale, rtol=0)
-        torch.testing.assert_close(drawn_BZ.T.cov(), family.density.covariance_KZZ[kind], atol=0.05 * scale**2, rtol=0)
+        torch.testing.assert_close(drawn_BZ.mean(0), family.density.mean_RZ[kind], atol=0.05 * scale, rtol=0)
+        torch.testing.assert_close(drawn_BZ.T.cov(), family.density.covariance_RZZ[kind], atol=0.05 * scale**2, rtol=0)
+
+
+def test_a_mixture_finds_its_clusters_and_their_shares() -> None:
+    """Three clusters of 60, 30 and 10 % in each of two classes, those of the second class elsewhere."""
+    density = CodeDensity(classes=2, size=2, decay=0.98, components=3)
+    centres_R2 = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0], [20.0, 20.0], [26.0, 20.0], [20.0, 26.0]])
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        labels_B = torch.randint(2, (100,), generator=rng)
+        of_B = 3 * labels_B + torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), 100, replacement=True, generator=rng)
+        density.measure(centres_R2[of_B] + 0.5 * torch.randn(100, 2, generator=rng), labels_B)
+    near_RR = torch.cdist(centres_R2, density.mean_RZ)
+    found_R = near_RR.argmin(1)
+    assert float(near_RR.min(1).values.max()) < 0.2
+    assert sorted(found_R.tolist()) == [*range(6)]
+    assert [row // 3 for row in found_R.tolist()] == [0, 0, 0, 1, 1, 1]
+    shares_R = density.shares().flatten()[found_R]
+    torch.testing.assert_close(shares_R, torch.tensor([0.6, 0.3, 0.1] * 2), atol=0.06, rtol=0)
+    deviations_RZ = density.covariance_RZZ.diagonal(dim1=1, dim2=2).sqrt()
+    torch.testing.assert_close(deviations_RZ, torch.full((6, 2), 0.5), atol=0.12, rtol=0)
+
+
+def test_the_sampler_picks_components_by_their_shares(make_case: Any) -> None:
+    family = make_case("autoencoder", "plain").build(components=2)
+    family.density.count_R.copy_(torch.tensor([3.0, 1.0]))
+    family.density.mean_RZ[1] = 100.0
+    family.decoder = Shown()
+    drawn_B = family.sampler()(normal(4000, 4), torch.rand(4000, 1, generator=torch.Generator().manual_seed(1)))[:, 0, 0, 0]
+    assert float((drawn_B > 0.05).float().mean()) == pytest.approx(0.25, abs=0.03)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("conditional", [False, True])
 def test_training_measures_the_codes_of_clean_images(make_case: Any, variant: str, conditional: bool) -> None:
     case = make_case("autoencoder", variant, conditional=conditional)
-    family = case.build().train()
+    family = case.build(components=1).train()
     batch = case.batch(24)
     family.losses(batch, torch.Generator().manual_seed(0))
     with torch.no_grad():
         z_BZ = family.encode(batch.images_BCHW, batch.labels_B)
     for kind in range(3 if conditional else 1):
         own = z_BZ if batch.labels_B is None else z_BZ[batch.labels_B == kind]
-        torch.testing.assert_close(family.density.mean_KZ[kind], own.mean(0), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(family.density.covariance_KZZ[kind], own.T.cov(correction=0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(family.density.mean_RZ[kind], own.mean(0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(family.density.covariance_RZZ[kind], own.T.cov(correction=0), atol=1e-5, rtol=1e-4)
     before = {name: value.clone() for name, value in family.state_dict().items()}
     family.eval().losses(case.batch(24, seed=1), torch.Generator().manual_seed(0))
     assert all(torch.equal(value, before[name]) for name, value in family.state_dict().items())
