@@ -33,7 +33,8 @@ class AutoencoderConfig(PyramidConfig):
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """A small code for small images: the fewer its numbers, the better a Gaussian describes it."""
-        return {"latent": 6} if max(spec.height, spec.width) <= 16 else {}
+        most = super().defaults(spec)["latent"]
+        return {"latent": min(6, most) if max(spec.height, spec.width) <= 16 else most}
 
 
 class CodeDensity(nn.Module):

@@ -19,8 +19,13 @@ def narrowed(spec: DataSpec, **recipe: float) -> dict[str, Any]:
 
 
 def pyramid(width: int, spec: DataSpec, *, smallest: int = 4) -> tuple[list[tuple[int, int]], list[int]]:
-    """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`."""
+    """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`.
+
+    There are two levels at least, of whatever small images: a single one would leave hardly a network.
+    """
     sizes = halvings(spec.height, spec.width, smallest=smallest)
+    if len(sizes) == 1:
+        sizes.append(((spec.height + 1) // 2, (spec.width + 1) // 2))
     return sizes, [width * min(2**level, 4) for level in range(len(sizes))]
 
 
