@@ -24,6 +24,8 @@ from components.core.family import FamilyConfig
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
 
+REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
+
 
 class VQConfig(FamilyConfig):
     """What an autoencoder with a codebook needs; the config of a family that has one inherits it."""
@@ -100,13 +102,18 @@ class Quantiser(nn.Module):
         return perplexity
 
     def _revive(self, flat_ND: Tensor, rng: torch.Generator) -> None:
-        """Place entries used less than `dead_below` of the average on random rows, with the weight of an average one."""
+        """Place entries used less than `dead_below` of the average on random rows, with a weight barely above that.
+
+        One that nothing chooses is so moved again within some 20 batches, and one that is chosen soon follows its cluster. With
+        the weight of an average one it would be left behind for 230 while the encoder moves on, as it does from its first step.
+        """
         share = len(flat_ND) / len(self.count_K)
         chosen_K = torch.randint(len(flat_ND), self.count_K.shape, generator=rng, device=flat_ND.device)
         dead_K = self.count_K < self.dead_below * share
         self.codebook_KD.copy_(torch.where(dead_K[:, None], flat_ND[chosen_K], self.codebook_KD))
-        self.sum_KD.copy_(torch.where(dead_K[:, None], share * self.codebook_KD, self.sum_KD))
-        self.count_K.masked_fill_(dead_K, share)
+        weight = REVIVED * self.dead_below * share
+        self.sum_KD.copy_(torch.where(dead_K[:, None], weight * self.codebook_KD, self.sum_KD))
+        self.count_K.masked_fill_(dead_K, weight)
 
 
 class VQAutoencoder(nn.Module):
