@@ -8,7 +8,7 @@ export PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench clean lock help
+.PHONY: setup demo test test-slow check bench bench-toys clean lock help
 
 setup: ## make .venv from the locks (PYTHON=python3.12 to name another Python)
 	@infra/setup.sh
@@ -31,6 +31,9 @@ check: setup ## format, lint, types, import rules
 
 bench: setup ## measure the README's numbers into benchmarks/results
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+
+bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
+	@$(BIN)/python benchmarks/toys.py
 
 lock: setup ## write the locks from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py

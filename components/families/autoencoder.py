@@ -36,8 +36,9 @@ class AutoencoderConfig(PyramidConfig):
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """A small code for small images: the fewer its numbers, the better Gaussians describe it."""
-        small = {"latent": 6} if max(spec.height, spec.width) <= 16 else {}
-        return small | ({"components": 1} if spec.conditional else {})
+        most = super().defaults(spec)["latent"]
+        latent = min(6, most) if max(spec.height, spec.width) <= 16 else most
+        return {"latent": latent} | ({"components": 1} if spec.conditional else {})
 
 
 class CodeDensity(nn.Module):

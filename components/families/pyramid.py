@@ -5,6 +5,7 @@ B batch, C channels, H height, W width, Z latent size, K classes; classes enter 
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -25,6 +26,11 @@ class PyramidConfig(FamilyConfig):
     latent: int = Field(default=6, ge=2)
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """A code of no more numbers than the image has values, and of two at least."""
+        return {"latent": max(2, min(cls.model_fields["latent"].default, math.prod(spec.shape)))}
 
 
 class Encoder(nn.Module):

@@ -25,6 +25,8 @@ from components.core.processes import processes, rows_over_processes, sum_over_p
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
 
+REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
+
 
 class VQConfig(FamilyConfig):
     """What an autoencoder with a codebook needs; the config of a family that has one inherits it."""
@@ -101,14 +103,19 @@ class Quantiser(nn.Module):
         return perplexity
 
     def _revive(self, flat_ND: Tensor, rng: torch.Generator) -> None:
-        """Place entries used less than `dead_below` of the average on random rows, with the weight of an average one."""
+        """Place entries used less than `dead_below` of the average on random rows, with a weight barely above that.
+
+        One that nothing chooses is so moved again within some 20 batches, and one that is chosen soon follows its cluster. With
+        the weight of an average one it would be left behind for 230 while the encoder moves on, as it does from its first step.
+        """
         rows = processes() * len(flat_ND)
         share = rows / len(self.count_K)
         chosen_K = torch.randint(rows, self.count_K.shape, generator=rng, device=flat_ND.device)
         dead_K = self.count_K < self.dead_below * share
         self.codebook_KD.copy_(torch.where(dead_K[:, None], rows_over_processes(flat_ND, chosen_K), self.codebook_KD))
-        self.sum_KD.copy_(torch.where(dead_K[:, None], share * self.codebook_KD, self.sum_KD))
-        self.count_K.masked_fill_(dead_K, share)
+        weight = REVIVED * self.dead_below * share
+        self.sum_KD.copy_(torch.where(dead_K[:, None], weight * self.codebook_KD, self.sum_KD))
+        self.count_K.masked_fill_(dead_K, weight)
 
 
 class VQAutoencoder(nn.Module):

@@ -28,6 +28,7 @@ from components.families.flow.networks import convolutions
 
 VARIANTS = ("realnvp", "glow")
 SIZES = ((4, 4, 1), (3, 5, 1), (2, 3, 3), (7, 5, 2))  # height, width, channels; padding at one side, at both, at two scales
+ONE_PLACE = ((1, 1, 2), (1, 1, 3))  # neither a chessboard nor a squeeze
 TINY = {"width": 8, "depth": 2}
 
 
@@ -155,7 +156,7 @@ def test_each_place_is_standard_in_the_first_batch_but_for_those_that_hardly_var
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, *ONE_PLACE])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_flow_has_an_inverse_and_a_jacobian(variant: str, size: tuple[int, int, int], conditional: bool) -> None:
     family = flow(variant, size, conditional=conditional)
@@ -178,18 +179,19 @@ def test_a_flow_has_an_inverse_and_a_jacobian(variant: str, size: tuple[int, int
         torch.testing.assert_close(log_density_B[index], log_normal + jacobian(encode, y.flatten()), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("alpha", [0.05, None])
+@pytest.mark.parametrize(("alpha", "size"), [(0.05, (1, 2, 1)), (None, (1, 2, 1)), (None, (1, 1, 2))])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_density_integrates_to_one(variant: str, alpha: float | None) -> None:
-    """Over all values of two pixels, by the midpoint rule on v = logit(alpha + (1 - 2 alpha) y), or on y itself."""
-    family = flow(variant, (1, 2, 1), alpha=alpha, depth=1)
+def test_the_density_integrates_to_one(variant: str, alpha: float | None, size: tuple[int, int, int]) -> None:
+    """Over all values of two pixels or channels, by the midpoint rule on v = logit(alpha + (1 - 2 alpha) y), or on y itself."""
+    depth = 1 if size[1] > 1 else 2  # so that each channel of one place moves
+    family = flow(variant, size, alpha=alpha, depth=depth)
     step = 0.1
     axis = torch.arange(-11.95, 12, step, dtype=torch.float64)
     y_axis, slope = axis, torch.ones_like(axis)
     if alpha is not None:
         y_axis = (torch.sigmoid(axis) - alpha) / (1 - 2 * alpha)
         slope = torch.sigmoid(axis) * torch.sigmoid(-axis) / (1 - 2 * alpha)
-    y_BCHW = torch.cartesian_prod(y_axis, y_axis).view(-1, 1, 1, 2)
+    y_BCHW = torch.cartesian_prod(y_axis, y_axis).view(-1, *family.spec.shape)
     with torch.no_grad():
         density = family.double().log_density(y_BCHW).exp()
     assert float((density * torch.outer(slope, slope).flatten()).sum()) * step**2 == pytest.approx(1, abs=1e-3)

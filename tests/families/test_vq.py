@@ -95,6 +95,16 @@ def test_dead_codes_revive_on_the_data() -> None:
     assert float(quantiser.perplexity()) > 3
 
 
+def test_no_code_is_left_behind_by_an_encoder_that_moves_on() -> None:
+    """As it does in its first steps: within 60 batches all codes are where the data went, at the decay of the defaults."""
+    quantiser = Quantiser(codes=8, size=2, decay=0.99)
+    quantiser.fit(clusters(10), generator())
+    for seed in range(60):
+        quantiser.fit(100 + clusters(10, seed=seed), generator(seed))
+    assert float(quantiser.codebook_KD.min()) > 90
+    assert float(quantiser.perplexity()) > 4
+
+
 def test_the_first_batch_places_all_codes_on_itself() -> None:
     quantiser = Quantiser(codes=8, size=2, decay=0.999)
     z_BDhw = clusters(10)

@@ -32,8 +32,8 @@ class PixelCNNppConfig(PixelConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """Three resolutions from side 24 on."""
-        return {"depth": 3 if min(spec.height, spec.width) >= 24 else 2}
+        """Three resolutions from side 24 on; a single pixel has one."""
+        return {"depth": 3 if min(spec.height, spec.width) >= 24 else 2 if max(spec.height, spec.width) > 1 else 1}
 
 
 class LogisticPixelCNN(GridModel):

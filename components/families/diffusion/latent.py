@@ -7,6 +7,7 @@ for (Karras et al. 2024, arXiv:2312.02696, app. B.4). The paper assumes one scal
 B batch, C channels, H height, W width, Z channels of the code, h and w its sides.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -34,10 +35,11 @@ class LatentConfig(PreconditionedConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """Codes are standardised, so EDM's own noise levels hold whatever the data's deviation."""
+        """Codes are standardised, so EDM's own noise levels hold whatever the data's deviation; no more channels than values."""
         side = max(spec.height, spec.width)
         network = super(PreconditionedConfig, cls).defaults(spec)
-        return network | {"halve": 1 if side <= 16 else 2 if side < 128 else 3}
+        most = min(cls.model_fields["latent"].default, math.prod(spec.shape))
+        return network | {"halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
 
 
 class LatentSampler(nn.Module):

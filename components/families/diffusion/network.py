@@ -37,8 +37,10 @@ class DiffusionConfig(FamilyConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """Small images, a narrow network."""
-        return {"width": 32, "lr_peak": 2e-3, "batch_size": 32} if max(spec.height, spec.width) <= 16 else {}
+        """Small images, a narrow network; a single pixel has nothing to halve and nowhere to look."""
+        side = max(spec.height, spec.width)
+        single = {"widths": (1,), "attention": False} if side == 1 else {}
+        return single | ({"width": 32, "lr_peak": 2e-3, "batch_size": 32} if side <= 16 else {})
 
 
 class Network(nn.Module):

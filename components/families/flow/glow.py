@@ -1,7 +1,8 @@
 """Glow (Kingma & Dhariwal 2018, arXiv:1807.03039): steps of activation normalisation, invertible 1x1 convolution and coupling.
 
 Each scale: a squeeze, `depth` steps (fig. 2), and half of the values leaves. The couplings alternate between the halves of the
-channels, so that places which padding keeps from the convolution move as well.
+channels, so that places which padding keeps from the convolution move as well. An image of a single place is not squeezed: the
+steps mix its own channels.
 
 Classes move the means and deviations of the latent Gaussian (as the paper's class-conditional prior).
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.flow.flow import Flow, FlowConfig
-from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, InvertibleConv
+from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, CheckerboardCoupling, InvertibleConv
 from components.families.flow.multiscale import scales_default
 from components.families.flow.networks import convolutions
 
@@ -53,11 +54,13 @@ class Glow(Flow):
     learned_prior = True
 
     def steps(self, own_CHW: Tensor, squeezed: bool, last: bool) -> Sequence[Bijection]:
-        if not squeezed:
+        one_place = self.spec.height == self.spec.width == 1
+        if squeezed == one_place:
             return ()
         make = partial(convolutions, width=self.config.width)
+        kind = CheckerboardCoupling if one_place else ChannelCoupling
         layers: list[Bijection] = []
         for number in range(self.config.depth):
-            coupling = ChannelCoupling(own_CHW, make, odd=bool(number % 2), bound=self.config.bound)
+            coupling = kind(own_CHW, make, odd=bool(number % 2), bound=self.config.bound)
             layers += [ActNorm(own_CHW), InvertibleConv(own_CHW), coupling]
         return layers

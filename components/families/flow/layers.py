@@ -211,24 +211,29 @@ class Coupling(Bijection):
 
 
 class CheckerboardCoupling(Coupling):
-    """Sees every other place as on a chessboard, and moves the rest; `odd` says which (arXiv:1605.08803, fig. 3)."""
+    """Sees every other place as on a chessboard, and moves the rest; `odd` says which (arXiv:1605.08803, fig. 3).
 
-    seen_1HW: Tensor
+    An image of a single place has no such board: there its channels take turns.
+    """
+
+    seen_CHW: Tensor
     moving_CHW: Tensor
 
     def __init__(self, own_CHW: Tensor, make: Network, *, odd: bool, bound: float, given: int = 0) -> None:
         channels, height, width = own_CHW.shape
         super().__init__(make(channels + given, 2 * channels), bound=bound)
-        board_1HW = (torch.arange(height)[:, None] + torch.arange(width) + odd)[None] % 2
-        self.register_buffer("seen_1HW", board_1HW.float(), persistent=False)
-        self.register_buffer("moving_CHW", (1 - board_1HW) * own_CHW, persistent=False)
+        places_1HW = (torch.arange(height)[:, None] + torch.arange(width))[None]
+        turns = torch.arange(channels).view(-1, 1, 1) if height == width == 1 else places_1HW
+        seen_CHW = ((turns + odd) % 2).float().expand(channels, height, width).contiguous()
+        self.register_buffer("seen_CHW", seen_CHW, persistent=False)
+        self.register_buffer("moving_CHW", (1 - seen_CHW) * own_CHW, persistent=False)
 
     def forward(self, x_BCHW: Tensor, given_BGHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        s, t = self.affine(x_BCHW * self.seen_1HW, given_BGHW, self.moving_CHW)
+        s, t = self.affine(x_BCHW * self.seen_CHW, given_BGHW, self.moving_CHW)
         return (x_BCHW + t) * s.exp(), s.sum((1, 2, 3))
 
     def inverse(self, y_BCHW: Tensor, given_BGHW: Tensor | None = None) -> Tensor:
-        s, t = self.affine(y_BCHW * self.seen_1HW, given_BGHW, self.moving_CHW)
+        s, t = self.affine(y_BCHW * self.seen_CHW, given_BGHW, self.moving_CHW)
         return y_BCHW * (-s).exp() - t
 
 

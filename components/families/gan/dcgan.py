@@ -131,8 +131,8 @@ class DCGAN(Adversarial):
 
 
 def _levels(config: DCGANConfig, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
-    """Down to four pixels as in the paper; small images to two, or a single layer would be all there is."""
-    return pyramid(config.width, spec, smallest=4 if min(spec.height, spec.width) > 16 else 2)
+    """Down to four pixels as in the paper; small images to two and over two halvings, or a single layer would be all there is."""
+    return pyramid(config.width, spec, smallest=4 if min(spec.height, spec.width) > 16 else 2, least=3)
 
 
 @torch.no_grad()

@@ -19,9 +19,14 @@ def narrowed(spec: DataSpec, **recipe: float) -> dict[str, Any]:
     return {"width": 16 if side <= 16 else 32, **recipe} if side <= 32 else {}
 
 
-def pyramid(width: int, spec: DataSpec, *, smallest: int = 4) -> tuple[list[tuple[int, int]], list[int]]:
-    """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`."""
+def pyramid(width: int, spec: DataSpec, *, smallest: int = 4, least: int = 2) -> tuple[list[tuple[int, int]], list[int]]:
+    """The sides of each level, from the image down, and their channels: doubled with each halving, up to four times `width`.
+
+    There are `least` levels of whatever small images: a single one would leave hardly a network. Half of a side of one is one.
+    """
     sizes = halvings(spec.height, spec.width, smallest=smallest)
+    while len(sizes) < least:
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes, [width * min(2**level, 4) for level in range(len(sizes))]
 
 

@@ -1,0 +1,174 @@
+"""What does each family make of a density that is known? Every variant on 2-D toys, with the same seconds of CPU.
+
+    .venv/bin/python benchmarks/toys.py [--seconds 20] [--only vae/gaussian flow/glow ...] [--toys ring spiral board]
+
+A point of the plane is an image of one pixel with two channels, so the classes that make images model it, with the defaults
+they have for its size. A row is one variant on one toy, trained in one thread. Rows stand in benchmarks/results/toys.jsonl as
+soon as they end, so an interrupted bench goes on where it was; `--again` repeats the rows asked for. It ends with
+benchmarks/results/toys.md and docs/pictures/toys.png. What is measured: benchmarks/planar/measures.py.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.planar.densities import TOYS
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "toys.jsonl"
+PICTURE = ROOT / "docs" / "pictures" / "toys.png"
+SHOWN = {  # metric -> heading and digits
+    "nats": ("-log p of samples", 2),
+    "near": ("near", 3),
+    "least_part": ("least part", 3),
+    "energy": ("energy", 1),
+    "bits_per_dim": ("bits/dim", 3),
+    "above_entropy": ("above entropy", 3),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant on one toy."""
+
+    model: str
+    toy: str
+    seconds: float
+    seed: int = 0
+
+
+def row_of(line: dict[str, Any]) -> Row:
+    return Row(**{name: line[name] for name in Row.__annotations__})
+
+
+def measured(row: Row) -> dict[str, Any]:
+    """Train and judge one row: what a line of the results holds."""
+    from benchmarks.planar.measures import measure, train
+    from benchmarks.planar.picture import pack
+
+    toy = TOYS[row.toy]
+    with tempfile.TemporaryDirectory() as folder:
+        family, checkpoint = train(row.model, toy, Path(folder), cpu_seconds=row.seconds, seed=row.seed)
+    images, metrics = measure(family, toy, seed=row.seed)
+    return {
+        "steps": checkpoint.steps_total,
+        "best_step": checkpoint.step,
+        "parameters": sum(parameter.numel() for parameter in family.parameters()),
+        "metrics": {name: metric.model_dump(mode="json") for name, metric in metrics.items()},
+        "counts": pack(images),
+    }
+
+
+def bench(rows: Sequence[Row]) -> None:
+    """One row after another; its line is written when it ends, a failure too."""
+    from components.core.errors import GenwrightError
+
+    for row in rows:
+        began = time.monotonic()
+        try:
+            told = measured(row)
+        except (GenwrightError, RuntimeError) as error:
+            told = {"failure": str(error).splitlines()[0]}
+        line = asdict(row) | told | {"wall_s": round(time.monotonic() - began, 1)} | _circumstances()
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{row.model} on {row.toy}: {told.get('failure') or ', '.join(_cells(line))}", flush=True)
+
+
+def read() -> list[dict[str, Any]]:
+    """The last line of each row."""
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    return list({row_of(line): line for line in lines}.values())
+
+
+def write_tables(lines: Sequence[dict[str, Any]]) -> None:
+    """toys.md: a table for each toy."""
+    text = [
+        f"# Every variant on toys of known density, {lines[-1]['seconds']:.0f} s of CPU in one thread each",
+        "",
+        f"{lines[-1]['machine']}, {lines[-1]['date']}. 4,000 samples a row, intervals of 95 % by the bootstrap,",
+        "one seed of training. [docs/toys.md](../../docs/toys.md) says what is seen.",
+        "",
+        "- -log p: nats under the true density, of samples; beside real ones (too high: between modes; too low: too narrow).",
+        "- near: the share within three deviations of a centre. Least part: the share of the rarest of eight equal parts.",
+        "- energy: energy distance to real points, in units of what real points get; 1 is the truth.",
+        "- above entropy: bits/dim of held-out points less those of the true masses, which no likelihood can be below.",
+    ]
+    for toy in TOYS.values():
+        text += ["", *_table(toy.name, [line for line in lines if line["toy"] == toy.name])]
+    RESULTS.with_suffix(".md").write_text("\n".join(text) + "\n")
+    print(f"wrote {RESULTS.with_suffix('.md')}")
+
+
+def _table(toy: str, lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    entropy = TOYS[toy].entropy_bits() / 2
+    real = next((line["metrics"]["nats_real"]["value"] for line in lines if "metrics" in line), float("nan"))
+    yield f"## {toy}: entropy {entropy:.3f} bits/dim, -log p of real points {real:.2f}"
+    yield ""
+    yield "| model | steps | " + " | ".join(heading for heading, _ in SHOWN.values()) + " |"
+    yield "|---" * (len(SHOWN) + 2) + "|"
+    for line in lines:
+        cells = _cells(line) if "metrics" in line else [line["failure"], *[""] * (len(SHOWN) - 1)]
+        yield f"| {line['model']} | {line.get('steps', '')} | {' | '.join(cells)} |"
+
+
+def _cells(line: dict[str, Any]) -> list[str]:
+    """Each metric with its interval, or nothing."""
+    found = [(line["metrics"].get(name), digits) for name, (_, digits) in SHOWN.items()]
+    return ["" if m is None else f"{m['value']:.{n}f} [{m['low']:.{n}f}, {m['high']:.{n}f}]" for m, n in found]
+
+
+def write_picture(lines: Sequence[dict[str, Any]], models: Sequence[str]) -> None:
+    from benchmarks.planar.picture import draw, unpack
+
+    shares = {(line["model"], line["toy"]): unpack(line["counts"]) for line in lines if "counts" in line}
+    draw(shares, models, list(TOYS.values()), PICTURE)
+    print(f"wrote {PICTURE}")
+
+
+def _circumstances() -> dict[str, Any]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "versions": {package: version(package) for package in ("genwright", "torch", "diffusers", "lightning")},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--toys", nargs="+", default=list(TOYS), choices=list(TOYS))
+    parser.add_argument("--again", action="store_true")
+    options = parser.parse_args()
+    from components.core.brief import FamilyName
+    from components.families import cards
+
+    order = get_args(FamilyName)
+    known = ["/".join(key) for key in sorted(cards(), key=lambda key: (order.index(key[0]), key[1]))]
+    if unknown := sorted(set(options.only) - set(known)):
+        parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(known)}")
+    wanted = [Row(model, toy, options.seconds) for toy in options.toys for model in options.only or known]
+    there = set() if options.again else {row_of(line) for line in read() if "metrics" in line}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    bench([row for row in wanted if row not in there])
+    lines = [line for line in read() if line["seconds"] == options.seconds and line["model"] in known]
+    lines.sort(key=lambda line: known.index(line["model"]))
+    write_tables(lines)
+    write_picture(lines, known)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The smallest image there is, one pixel of two channels, with the defaults that a variant has for it: all can make it.
+
+A side of one has no half, no chessboard and no neighbours, and batch or group normalisation sees one value a channel.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from components.core.family import Batch, Family
+from components.core.records import DataSpec
+from components.families import cards, find
+
+SPEC = DataSpec(channels=2, height=1, width=1)
+MOMENTS = ((0.0, 0), (1.0, 0), (1.0, 1))  # progress and step: both ends of a training in stages, and a step that is nobody's turn
+
+
+@pytest.fixture(params=sorted("/".join(key) for key in cards()))
+def family(request: pytest.FixtureRequest) -> Family:
+    torch.manual_seed(0)
+    return find(*request.param.split("/")).build({}, SPEC)
+
+
+def batch(n: int = 8) -> Batch:
+    return Batch(torch.randint(0, 256, (n, *SPEC.shape), generator=torch.Generator().manual_seed(0)) / 127.5 - 1)
+
+
+def test_every_variant_learns_and_draws_one_pixel(family: Family) -> None:
+    """Each group has a gradient from which it can learn, and other noise gives other points."""
+    for progress, step in MOMENTS:
+        losses = family.losses(replace(batch(), progress=progress, step=step), torch.Generator().manual_seed(0))
+        for name, loss in losses.items():
+            gradients = torch.autograd.grad(loss, family.parameter_groups()[name], retain_graph=True, allow_unused=True)
+            assert torch.isfinite(loss)
+            assert any(gradient is not None and bool(gradient.abs().max() > 0) for gradient in gradients), name
+    with torch.no_grad():
+        x_BCHW = family.eval().sampler(steps=2 if family.card.family == "diffusion" else None)(
+            *family.noise(64, torch.Generator().manual_seed(1))
+        )
+    assert x_BCHW.shape == (64, *SPEC.shape)
+    assert x_BCHW.abs().max() <= 1
+    assert float(x_BCHW.std(0).min()) > 0, "noise does not reach both channels"
+
+
+def test_a_code_has_no_more_numbers_than_the_image(family: Family) -> None:
+    if not family.card.latent:
+        return
+    model: Any = family.eval()
+    with torch.no_grad():
+        z = model.encode(batch().images_BCHW)
+        back_BCHW = model.decode(z)
+    assert z.shape[1:].numel() <= 2
+    assert back_BCHW.shape == (8, *SPEC.shape)
+
+
+@pytest.mark.parametrize("variant", ["realnvp", "glow"])
+def test_a_flow_couples_the_channels_of_one_pixel(variant: str) -> None:
+    """The latent of each value bends with the other: no affine map, which would be all that a chessboard of one place leaves."""
+    torch.manual_seed(0)
+    flow: Any = find("flow", variant).build({}, SPEC)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+
+        def latent(a: float, b: float) -> torch.Tensor:
+            return flow.eval().encode(torch.tensor([a, b]).view(1, 2, 1, 1))[0]
+
+        crossed = latent(0.6, 0.6) - latent(-0.6, 0.6) - latent(0.6, -0.6) + latent(-0.6, -0.6)
+    assert float(crossed.abs().max()) > 1e-3
