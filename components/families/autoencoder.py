@@ -119,7 +119,8 @@ class CodeDensity(nn.Module):
         apart_RZB = (z_BZ - self.mean_RZ[:, None]).mT
         white_RZB = torch.linalg.solve_triangular(factor_RZZ, apart_RZB, upper=False)
         log_volume_R = factor_RZZ.diagonal(dim1=1, dim2=2).log().sum(1)
-        return (self.count_R.clamp(min=1e-6).log() - log_volume_R)[:, None] - 0.5 * white_RZB.square().sum(1)
+        log_RB: Tensor = (self.count_R.clamp(min=1e-6).log() - log_volume_R)[:, None] - 0.5 * white_RZB.square().sum(1)
+        return log_RB
 
     def shares(self) -> Tensor:
         """The weight of each component in its class, [K, M]."""
