@@ -76,8 +76,9 @@ class Trainer:
         """Train to the end of the budget and return the best checkpoint."""
         if self.finished_path.exists():  # a run that ended before whoever asked for it heard so
             return Checkpoint.read(self.finished_path)
-        self._resume()
+        spent_s = self._resume()
         self._fit_into_memory()
+        self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=spent_s)  # the clock starts here
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             logged = _Means()
@@ -244,13 +245,13 @@ class Trainer:
         same = {"family", "variant", "config", "spec", "seed"}
         return f"{self.plan.dataset.md5}:{hashlib.sha256(self.plan.model_dump_json(include=same).encode()).hexdigest()}"
 
-    def _resume(self) -> None:
-        """Go on from the saved state, if there is one. Raises RunError when it is damaged or another run's."""
+    def _resume(self) -> float:
+        """Go on from the saved state, if there is one; the seconds it took. Raises RunError when it is damaged or another's."""
         for left in self.folder.rglob(".*.safetensors.*"):  # what a killed run was writing
             left.unlink(missing_ok=True)
         state = load_state(self.state_path)
         if state is None:
-            return
+            return 0.0
         again = f"delete {self.state_path} to train from the start"
         try:
             run = state["run"]
@@ -261,9 +262,9 @@ class Trainer:
             self.learner.parts = run["micro_batches"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError(f"{self.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
-        self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=run["spent_s"])
         best = self.folder / "best" / "checkpoint.json"
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
+        return float(run["spent_s"])
 
     def _fit_into_memory(self) -> None:
         """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
