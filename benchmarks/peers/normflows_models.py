@@ -19,6 +19,7 @@ LR_PEAK = 1e-3
 
 
 def glow(channels: int, height: int, width: int) -> Any:
+    assert height % 4 == width % 4 == 0, "its two halvings want sides that four divides"
     levels = 2
     flows, merges, bases = [], [], []
     for level in range(levels):
@@ -49,11 +50,9 @@ def main() -> None:
     task = Task()
     channels, height, width = task.shape
     dimensions = channels * height * width
-    padded = [-(-side // 4) * 4 for side in (height, width)]
     flat = task.model == "realnvp"
-    model = realnvp(dimensions) if flat else glow(channels, *padded)
+    model = realnvp(dimensions) if flat else glow(channels, height, width)
     model = model.to(task.device)
-    assert padded == [height, width], "Glow's two halvings want sides that four divides"
 
     def dequantised(x_BCHW: Tensor) -> Tensor:
         y = (x_BCHW * 255 + torch.rand_like(x_BCHW)) / 256 - 0.5
