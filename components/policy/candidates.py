@@ -116,7 +116,7 @@ def _from_card(card: Card, planned: VariantRow | None) -> VariantRow:
         steps=card.steps,
         source=("card",),
     )
-    from_card = ("modalities", "conditioning", "likelihood", "latent", "steps", "side_max")
+    from_card = ("modalities", "conditioning", "likelihood", "latent", "steps", "side_max", "distils")
     update = {name: getattr(card, name) for name in from_card} | {"appetite": card.data_appetite}
     if planned and "text" in planned.conditioning:  # captions come with a pretrained model, not with what is built here
         update["conditioning"] = tuple(dict.fromkeys((*card.conditioning, "text")))

@@ -76,6 +76,7 @@ class Chooser:
             reasons = (*reasons, reason)
         now["variant"] = variant
         now["many_step_fits"] = self._many_step_fits(family, variant, mode)
+        now["distilled"] = self.field.everything[family, variant].distils is not None
         if delivery is None:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))

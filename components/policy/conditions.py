@@ -82,7 +82,7 @@ NUMBERS = (
     "side_max",
 )
 FLAGS = (
-    "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
+    "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits", "distilled",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
 )  # fmt: skip
 OPEN = ("variant", "forced_to", "would_choose")  # free words

@@ -93,6 +93,7 @@ class VariantRow(Record):
     side_max: int | None = None
     wide: bool = False
     appetite: int = 0
+    distils: str | None = None
     source: Names
 
 

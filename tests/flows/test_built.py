@@ -41,3 +41,12 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
         deciding.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
     assert made
+
+
+@pytest.mark.parametrize("variant", ["ect", "latent-ect"])
+def test_a_variant_made_for_few_steps_is_delivered_in_few(variant: str, tmp_path: Path) -> None:
+    known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
+    brief = Brief.model_validate(known | {"override": {"family": "diffusion", "variant": variant}})
+    facts, decision = deciding.plan(brief, Place(Settings(home=tmp_path)))
+    assert (decision.variant, decision.delivery) == (variant, "few_step")
+    deciding.check_built(facts, decision)
