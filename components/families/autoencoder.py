@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
-from components.core.processes import mean_over_processes, rank, sum_over_processes
+from components.core.processes import mean_over_processes, processes, rows_over_processes, sum_over_processes
 from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
@@ -94,7 +94,8 @@ class CodeDensity(nn.Module):
         n_K = sum_over_processes(member_KB.sum(1))
         new_K = (self.count_R.view(self.classes, -1).sum(1) == 0) & (n_K > 0)
         new_R1 = new_K.repeat_interleave(self.components)[:, None]
-        start_RZ = sum_over_processes(self._apart(z_BZ, member_KB) * float(rank() == 0))
+        every = torch.arange(processes() * len(z_BZ), device=z_BZ.device)
+        start_RZ = self._apart(rows_over_processes(z_BZ, every), rows_over_processes(member_KB.T, every).T)
         mean_Z = mean_over_processes(z_BZ.mean(0))
         spread_ZZ = mean_over_processes((z_BZ - mean_Z).T @ (z_BZ - mean_Z) / len(z_BZ))
         self.mean_RZ.copy_(torch.where(new_R1, start_RZ, self.mean_RZ))

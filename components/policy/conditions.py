@@ -82,8 +82,9 @@ NUMBERS = (
     "side_max",
 )
 FLAGS = (
-    "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits", "distilled",
+    "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
+    "distilled",
 )  # fmt: skip
 OPEN = ("variant", "forced_to", "would_choose")  # free words
 ATTRIBUTES = (*WORDS, *NUMBERS, *FLAGS, *OPEN)
