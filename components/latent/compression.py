@@ -5,16 +5,19 @@
     rate = 8 bytes / (N C H W),   distortion = mean (x^ - x)^2,   PSNR = 10 log10(255^2 / distortion)
 
 (smoothing after MacKay & Peto 1995, 'A hierarchical Dirichlet language model'). A place that no training image took is told by an
-escape symbol and 32 bits, so every image can be compressed. The tables and the model are the codec's, not part of the bytes.
+escape symbol and 32 bits, so every image can be compressed. The entropy coder is a range coder (constriction), unit after unit.
+The tables and the model are the codec's, not part of the bytes; a checksum over both tells when they do not belong together.
 
 N images, U units of a code, K places of a unit; H, W, C of an image.
 """
 
 import math
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import constriction
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,17 +26,19 @@ from torch import Tensor
 from components.core.errors import DataError, InputError
 from components.core.protocols import Images
 from components.core.record import Record
-from components.latent.entropy import TOTAL, Decoder, Interval, cumulated, encode, interval, raw
 from components.latent.space import Items, Labels, LatentSpace
 
 PLACES_MAX = 4096
 SMOOTHING = 32.0  # A: the images that the histogram of all units counts as
 MAGIC = b"GWL1"
-HEADER = struct.Struct("<4sI")
+HEADER = struct.Struct("<4sII")  # magic, images, checksum
 LABELS = np.dtype("<u2")
+WORDS = np.dtype("<u4")  # of the range coder
 WIDE = 1 << 31  # an escaped place lies in [-WIDE, WIDE)
+HALF = 1 << 16  # and is written as two halves
 
 Places = npt.NDArray[np.int64]
+queue, chances = constriction.stream.queue, constriction.stream.model
 
 
 class Point(Record):
@@ -52,7 +57,7 @@ class Codec:
     """Images to bytes and back with one model at one step.
 
     mean_U is None for integer codes; `step` is in the codes' deviations, `width` in their own units; `low` is the first place
-    that the tables know, and each of them ends in the escape symbol.
+    that the tables know, and the last entry of each of them is the escape symbol's.
     """
 
     space: LatentSpace
@@ -61,7 +66,7 @@ class Codec:
     step: float
     width: float
     low: int
-    tables: tuple[list[int], ...]
+    tables_UK: npt.NDArray[np.float64]
 
     @classmethod
     def fit(cls, space: LatentSpace, z_NU: Tensor, *, step: float) -> "Codec":
@@ -75,54 +80,70 @@ class Codec:
         low, high = int(k_NU.min()), int(k_NU.max())
         if high - low >= PLACES_MAX:
             raise InputError(f"step {step:g} divides the codes into {high - low + 1:,} places", allowed=f"{PLACES_MAX:,}")
-        tables = tuple(cumulated(p_K) for p_K in _probabilities(k_NU - low, places=high - low + 1))
-        return cls(space, tuple(z_NU.shape[1:]), mean_U, step, width, low, tables)
+        tables_UK = _probabilities(k_NU - low, places=high - low + 1)
+        return cls(space, tuple(z_NU.shape[1:]), mean_U, step, width, low, tables_UK)
 
     def compress(self, items: Items) -> bytes:
         """All images as one stream: a header, their classes where the model is told them, and their codes."""
         k_NU = _places(self.space.encode(items), self.mean_U, self.width)
         labels = items.labels.astype(LABELS).tobytes() if self._told and items.labels is not None else b""
-        return HEADER.pack(MAGIC, len(items)) + labels + encode(self._intervals(k_NU))
+        body = labels + self._written(k_NU)
+        return HEADER.pack(MAGIC, len(items), self._checksum(body)) + body
 
     def decompress(self, data: bytes) -> Images:
         """The images of a stream, uint8 [N, H, W, C]. Raises DataError for bytes that this codec did not write."""
         if len(data) < HEADER.size or data[:4] != MAGIC:
             raise DataError("these bytes are no compressed images", allowed=f"a stream that begins with {MAGIC.decode()}")
-        n = HEADER.unpack_from(data)[1]
-        start = HEADER.size + (n * LABELS.itemsize if self._told else 0)
-        k_NU = self._read(Decoder(data[start:]), n)
-        labels = np.frombuffer(data[HEADER.size : start], LABELS).astype(np.int64) if self._told else None
-        return self._images(k_NU, labels)
+        (_, n, checksum), body = HEADER.unpack_from(data), data[HEADER.size :]
+        if self._checksum(body) != checksum:
+            raise DataError(
+                "these bytes are damaged, or another model, step or genwright wrote them", do="compress the images again"
+            )
+        start = n * LABELS.itemsize if self._told else 0
+        labels = np.frombuffer(body[:start], LABELS).astype(np.int64) if self._told else None
+        return self._images(self._read(body[start:], n), labels)
 
     def bits(self, items: Items) -> float:
         """The ideal length of the codes under the tables, in bits."""
-        k_NU = _places(self.space.encode(items), self.mean_U, self.width)
-        return sum(math.log2(TOTAL / frequency) for _, frequency in self._intervals(k_NU))
+        symbols_NU, outside_NU = self._symbols(_places(self.space.encode(items), self.mean_U, self.width))
+        chances_UN = np.take_along_axis(self.tables_UK, symbols_NU.T, axis=1)
+        return float(-np.log2(chances_UN).sum() + 32 * outside_NU.sum())
 
     @property
     def _told(self) -> bool:
         return self.space.family.spec.conditional
 
-    def _intervals(self, k_NU: Places) -> list[Interval]:
-        found: list[Interval] = []
-        for code in (k_NU - self.low).tolist():
-            for k, table in zip(code, self.tables, strict=True):
-                escape = len(table) - 2
-                if 0 <= k < escape:
-                    found.append(interval(k, table))
-                else:
-                    high, low = divmod(k + self.low + WIDE, TOTAL)
-                    found += [interval(escape, table), raw(high), raw(low)]
-        return found
+    def _checksum(self, body: bytes) -> int:
+        """Of the bytes and of what they mean: CRC-32."""
+        return zlib.crc32(body, zlib.crc32(struct.pack("<dq", self.width, self.low) + self.tables_UK.tobytes()))
 
-    def _read(self, decoder: Decoder, n: int) -> Places:
-        codes = [[self._place(decoder, table) for table in self.tables] for _ in range(n)]
-        decoder.end()
-        return np.array(codes, np.int64).reshape(n, len(self.tables))
+    def _symbols(self, k_NU: Places) -> tuple[Places, npt.NDArray[np.bool_]]:
+        """Each place's number in its table, and whether it is in none and that number the escape symbol's."""
+        escape = self.tables_UK.shape[1] - 1
+        symbols_NU = k_NU - self.low
+        outside_NU = (symbols_NU < 0) | (symbols_NU >= escape)
+        return np.where(outside_NU, escape, symbols_NU), outside_NU
 
-    def _place(self, decoder: Decoder, table: list[int]) -> int:
-        k = decoder.symbol(table)
-        return decoder.raw() * TOTAL + decoder.raw() - WIDE if k == len(table) - 2 else k + self.low
+    def _written(self, k_NU: Places) -> bytes:
+        encoder = queue.RangeEncoder()
+        symbols_NU, outside_NU = self._symbols(k_NU)
+        for unit, p_K in enumerate(self.tables_UK):
+            halves_2E = np.stack(np.divmod(k_NU[outside_NU[:, unit], unit] + WIDE, HALF))
+            encoder.encode(np.ascontiguousarray(symbols_NU[:, unit], np.int32), chances.Categorical(p_K, perfect=False))
+            encoder.encode(halves_2E.ravel().astype(np.int32), chances.Uniform(HALF))
+        words: npt.NDArray[np.uint32] = encoder.get_compressed()
+        return words.astype(WORDS).tobytes()
+
+    def _read(self, data: bytes, n: int) -> Places:
+        decoder = queue.RangeDecoder(np.frombuffer(data, WORDS).astype(np.uint32))
+        k_NU = np.empty((n, len(self.tables_UK)), np.int64)
+        for unit, p_K in enumerate(self.tables_UK):
+            symbols_N = decoder.decode(chances.Categorical(p_K, perfect=False), n)
+            outside_N = symbols_N == len(p_K) - 1
+            high_E, low_E = decoder.decode(chances.Uniform(HALF), 2 * int(outside_N.sum())).astype(np.int64).reshape(2, -1)
+            k_NU[:, unit] = symbols_N + self.low
+            k_NU[outside_N, unit] = high_E * HALF + low_E - WIDE
+        return k_NU
 
     def _images(self, k_NU: Places, labels: Labels | None) -> Images:
         k = torch.from_numpy(k_NU).view(-1, *self.shape)
