@@ -75,21 +75,26 @@ def between_seeds(
 ) -> tuple[Images, Interpolation]:
     """The way from one sample to another through the sampler's noise, uint8 [T, H, W, C].
 
-    What is told is of the first noise input. Raises InputError when the noise is not Gaussian.
+    Gaussian noise turns from one end to the other; uniform noise chooses (a component, a category), so it is that of the nearer
+    end. What is told is of the first Gaussian input. Raises InputError when there is none.
     """
     inputs = family.noise_inputs()
-    if any(noise.distribution != "normal" for noise in inputs):
+    gaussian = [noise.distribution == "normal" for noise in inputs]
+    if not any(gaussian):
         raise InputError(
             f"{family.card.family}/{family.card.variant} draws its samples with uniform noise, which chooses among integers",
             allowed="a model with Gaussian noise",
         )
     ends = [torch.from_numpy(drawn_2U) for drawn_2U in draw(inputs, seeds).values()]
     t_T = torch.linspace(0, 1, points)
-    arguments = [slerp(end_2U[0], end_2U[1], t_T).to(device) for end_2U in ends]
+    arguments = [
+        (slerp(end_2U[0], end_2U[1], t_T) if turns else end_2U[(t_T > 0.5).long()]).to(device)
+        for end_2U, turns in zip(ends, gaussian, strict=True)
+    ]
     if family.spec.conditional:
         arguments.append(torch.full((points,), label, device=device))
     sampler = family.to(device).sampler().eval().to(device)
-    return to_uint8(sampler(*arguments).float().cpu().numpy()), _told(ends[0])
+    return to_uint8(sampler(*arguments).float().cpu().numpy()), _told(ends[gaussian.index(True)])
 
 
 def framed(path: Images, ends: Items) -> Images:

@@ -79,7 +79,7 @@ def test_norms_that_differ_are_said() -> None:
     assert "differ" in Interpolation(angle_degrees=80, norms=(2.0, 2.5)).sentence
 
 
-@pytest.mark.parametrize("name", ["vae/gaussian", "diffusion/latent", "flow/glow", "gan/dcgan"])
+@pytest.mark.parametrize("name", ["autoencoder/plain", "vae/gaussian", "diffusion/latent", "flow/glow", "gan/dcgan"])
 @pytest.mark.parametrize("conditional", [False, True])
 def test_between_seeds_it_begins_and_ends_at_their_samples(build: Any, name: str, conditional: bool) -> None:
     family = build(name, conditional=conditional)
