@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from components.core.errors import BriefError
 from components.core.family import Batch
 from components.core.records import DataSpec
-from components.families.diffusion.consistency import ECT, LEVELS, ConsistencyConfig, FewSteps, consistency_loss, nearer
+from components.families.diffusion.consistency import ECT, LEVELS, ConsistencyConfig, consistency_loss, nearer
+from components.families.diffusion.sampling import Point, Sampler
 
 SPEC = DataSpec(channels=1, height=8, width=8, std=0.5)
 
@@ -59,18 +60,43 @@ def test_at_first_the_target_is_the_image() -> None:
     assert float(loss) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_later_the_target_is_the_models_own_nearer_point() -> None:
-    """Of a network that says zero everywhere nothing is left to learn."""
-    config = ConsistencyConfig()
-    y_BCHW = torch.randn(256, 1, 4, 4, generator=rng())
-    loss = consistency_loss(Nothing(), y_BCHW, None, rng(1), config=config, stage=8)  # type: ignore[arg-type]
-    assert float(loss) < 1e-3
+class Times(nn.Module):
+    """a x, at every noise level."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x_BCHW: Tensor, t_B: Tensor, condition_B: Tensor | None = None) -> Tensor:
+        return self.factor * x_BCHW
+
+
+@pytest.mark.parametrize("c", [0.0, 0.3])
+def test_later_the_target_is_the_models_own_nearer_point(c: float) -> None:
+    """Eq. 12 and its gradient for f = a x, where |f(y + t e) - sg f(y + r e)| = a (t - r) |e|, written out."""
+    config, a = ConsistencyConfig(c=c), 0.7
+    model, y_BCHW = Times(a), torch.randn(64, 1, 4, 4, generator=rng())
+    loss = consistency_loss(model, y_BCHW, None, rng(1), config=config, stage=2)  # type: ignore[arg-type]
+    loss.backward()
+    same = rng(1)
+    t_B = (config.t_mean + config.t_std * torch.randn(64, generator=same)).exp().clamp(config.sigma_min, config.sigma_max)
+    e_BV = torch.randn(y_BCHW.shape, generator=same).flatten(1)
+    r_B, y_BV = nearer(t_B, config, stage=2), y_BCHW.flatten(1)
+    assert 0 < int((r_B == 0).sum()) < 64  # of these the target is the image
+    noisy_BV = y_BV + t_B[:, None] * e_BV
+    target_BV = torch.where(r_B[:, None] > 0, a * (y_BV + r_B[:, None] * e_BV), y_BV)
+    gap_BV = a * noisy_BV - target_BV
+    huber_B = (gap_BV.square().sum(1) + c**2).sqrt()
+    assert float(loss) == pytest.approx(float(((huber_B - c) / (t_B - r_B)).mean()), rel=1e-4)
+    slope = ((gap_BV * noisy_BV).sum(1) / huber_B / (t_B - r_B)).mean()
+    assert float(model.factor.grad) == pytest.approx(float(slope), rel=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int) -> None:
     noise_BNCHW = torch.randn(20_000, steps, 1, 1, 1, generator=rng())
-    x_BCHW = FewSteps(Straight(0.5), LEVELS[:steps]).integrate(noise_BNCHW)
+    levels = [Point(time=level, alpha=1.0, sigma=level) for level in LEVELS[:steps]]
+    x_BCHW = Sampler(Straight(0.5), levels, solver="multistep").integrate(noise_BNCHW)
     assert float(x_BCHW.std()) == pytest.approx(0.5, rel=0.02)
     assert float(x_BCHW.mean()) == pytest.approx(0, abs=0.01)
 

@@ -8,13 +8,13 @@ With a = 0 the nearer point r is 0 for every t, and this is diffusion training; 
 point of a trajectory to its end. So one run does both: for `teacher_share` of the budget the loss is EDM's own, then a grows by
 one in each of `stages` equal parts of the rest. sg stops the gradient; both points share their noise e.
 
-    x_1 = f(t_1 z_1; t_1),  x_i = f(x_{i-1} + t_i z_i; t_i)                      (Song et al. 2023, arXiv:2303.01469, algorithm 1)
+Sampling is that of consistency models (Song et al. 2023, arXiv:2303.01469, algorithm 1): see `multistep` in sampling.py. Noise
+levels are in proportion to the data's deviation, which the papers take to be 0.5.
 
-t is in proportion to the data's deviation, which the paper takes to be 0.5. B batch, C channels, H height, W width, N steps.
+B batch, C channels, H height, W width.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,13 +23,14 @@ from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
-from components.core.family import Batch
+from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.edm import EDM, EDMConfig
 from components.families.diffusion.latent import Latent, LatentConfig, LatentSampler
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig
+from components.families.diffusion.sampling import Point, Sampler
 
 LEVELS = (80.0, 0.821, 0.29, 0.11)  # sigma of each step where the data's deviation is 0.5; the second is the paper's
 
@@ -63,26 +64,6 @@ class LatentECTConfig(ConsistencyConfig, LatentConfig):
     steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
 
 
-class FewSteps(nn.Module):
-    """noise_BNCHW (and class_B) -> x_BCHW: the multistep sampler, its noise an input."""
-
-    def __init__(self, denoiser: nn.Module, levels: Sequence[float]) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.levels = tuple(levels)
-
-    def forward(self, noise_BNCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
-        return self.integrate(noise_BNCHW, condition_B).clamp(-1, 1)
-
-    def integrate(self, noise_BNCHW: Tensor, condition_B: Tensor | None = None) -> Tensor:
-        """The same without the last clamp."""
-        x: Tensor = torch.zeros_like(noise_BNCHW[:, 0])
-        for step, level in enumerate(self.levels):
-            x = x + level * noise_BNCHW[:, step]
-            x = self.denoiser(x, torch.full_like(x[:, 0, 0, 0], level), condition_B)
-        return x
-
-
 def consistency_loss(
     denoiser: Denoiser, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, config: ConsistencyConfig, stage: int
 ) -> Tensor:
@@ -107,14 +88,14 @@ def nearer(t_B: Tensor, config: ConsistencyConfig, *, stage: int) -> Tensor:
     return t_B * (1 - n_B / config.q**stage).clamp(min=0)
 
 
-class _Tuned:
-    """What both variants share; a mixin before the teacher's class."""
+class _Tuned(Family):
+    """What both variants share, before the class of the teacher."""
 
     config: Any
     denoiser: Denoiser
 
     def __init__(self, config: Any, spec: DataSpec) -> None:
-        super().__init__(config, spec)  # type: ignore[call-arg]
+        super().__init__(config, spec)
         if config.guidance != 1:
             raise BriefError(f"override.config.guidance: {config.guidance} for a model of few steps", allowed="1: it has none")
 
@@ -124,8 +105,14 @@ class _Tuned:
         done = (progress - share) / (1 - share)
         return min(int(done * self.config.stages) + 1, self.config.stages) if done >= 0 else 0
 
-    def _levels(self) -> list[float]:
-        return [level * self.config.sigma_data / 0.5 for level in LEVELS[: self.config.steps]]
+    def _for_each_step(self, noise: tuple[NoiseInput, ...]) -> tuple[NoiseInput, ...]:
+        return tuple(NoiseInput(name=one.name, shape=(self.config.steps, *one.shape)) for one in noise)
+
+    def _few_steps(self) -> Sampler:
+        deviation = self.config.sigma_data / 0.5
+        sigmas = [deviation * level for level in LEVELS[: self.config.steps]]
+        levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
+        return Sampler(self.denoiser, levels, solver="multistep")
 
 
 class ECT(_Tuned, EDM):
@@ -156,11 +143,11 @@ class ECT(_Tuned, EDM):
         return {"model": consistency_loss(self.denoiser, images_BCHW, labels_B, rng, config=self.config, stage=stage)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
-        return (NoiseInput(name="noise", shape=(self.config.steps, *self.spec.shape)),)
+        return self._for_each_step(super().noise_inputs())
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         del steps  # as many as there are noises
-        return FewSteps(self.denoiser, self._levels())
+        return self._few_steps()
 
 
 class LatentECT(_Tuned, Latent):
@@ -191,11 +178,11 @@ class LatentECT(_Tuned, Latent):
         return {"prior": consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
-        return (NoiseInput(name="noise", shape=(self.config.steps, *self.autoencoder.shape)),)
+        return self._for_each_step(super().noise_inputs())
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         del steps  # as many as there are noises
-        return LatentSampler(FewSteps(self.denoiser, self._levels()), self.autoencoder, deviation=self.config.sigma_data)
+        return LatentSampler(self._few_steps(), self.autoencoder, deviation=self.config.sigma_data)
 
 
 def _wide(values_B: Tensor) -> Tensor:

@@ -43,9 +43,9 @@ class LatentConfig(PreconditionedConfig):
 
 
 class LatentSampler(nn.Module):
-    """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler (one with `integrate`), then the decoder."""
+    """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler, then the decoder."""
 
-    def __init__(self, codes: Any, autoencoder: Autoencoder, *, deviation: float) -> None:
+    def __init__(self, codes: Sampler, autoencoder: Autoencoder, *, deviation: float) -> None:
         super().__init__()
         self.codes = codes
         self.autoencoder = autoencoder

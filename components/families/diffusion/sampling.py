@@ -11,6 +11,7 @@ with D' the last evaluation and z_k fresh noise. From one point to the next, pri
     heun       Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn: the row of ddim, then one that corrects it
     dpm++      DPM-Solver++(2M), Lu et al. 2022, arXiv:2211.01095, algorithm 2; its first and last steps are of first order
     ancestral  Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7, between any two levels (the posterior q(x' | x, x0 = D))
+    multistep  Song et al. 2023, arXiv:2303.01469, algorithm 1: for a D that maps any level to the end of its trajectory
 
 B batch, C channels, H height, W width, K network evaluations, N noises an item.
 """
@@ -24,6 +25,9 @@ import torch
 from torch import Tensor, nn
 
 Solver = Literal["heun", "ddim", "dpm++", "ancestral"]
+AnySolver = Solver | Literal["multistep"]  # the last one only for models that were tuned for it
+FRESH = ("ancestral", "multistep")  # of these solvers each step has noise of its own
+UNROLLED = 4  # evaluations that an exported graph holds one after another; of more it holds a loop
 
 
 class Point(NamedTuple):
@@ -83,31 +87,36 @@ def ancestral(now: Point, following: Point) -> Row:
     return Row(now.time, kept, 0.0, following.alpha * added, 0.0, following.sigma * math.sqrt(added), 1.0)
 
 
-def table(points: Sequence[Point], solver: Solver) -> list[Row]:
+def multistep(now: Point, following: Point) -> Row:
+    """x' = alpha' D + sigma' z: nothing but the end of the trajectory is kept."""
+    return Row(now.time, 0.0, 0.0, following.alpha, 0.0, following.sigma, 1.0)
+
+
+def table(points: Sequence[Point], solver: AnySolver) -> list[Row]:
     """The rows that lead from the first of the points through all others to clean images."""
     path = [*points, CLEAN]
     if solver == "heun":
         return [row for now, following in pairwise(path) for row in heun(now, following)]
     if solver == "dpm++":
         return [dpm_plus_plus(*three) for three in zip([None, *path], path, path[1:], strict=False)]
-    one = {"ddim": ddim, "ancestral": ancestral}[solver]
+    one = {"ddim": ddim, "ancestral": ancestral, "multistep": multistep}[solver]
     return [one(now, following) for now, following in pairwise(path)]
 
 
 class Sampler(nn.Module):
-    """noise_BCHW (noise_BNCHW for ancestral sampling: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
+    """noise_BCHW (noise_BNCHW for the FRESH solvers: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
 
-    One evaluation an iteration keeps the exported loop at one copy of the network. `limit` bounds the denoised images.
+    One evaluation an iteration keeps an exported loop at one copy of the network. `limit` bounds the denoised images.
     """
 
     rows_K7: Tensor
 
-    def __init__(self, denoiser: nn.Module, points: Sequence[Point], *, solver: Solver, limit: float | None = None) -> None:
+    def __init__(self, denoiser: nn.Module, points: Sequence[Point], *, solver: AnySolver, limit: float | None = None) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.sigma_max = points[0].sigma
         self.limit = limit
-        self.ancestral = solver == "ancestral"
+        self.fresh = solver in FRESH
         self.register_buffer("rows_K7", torch.tensor(table(points, solver)), persistent=False)
 
     def forward(self, noise: Tensor, condition_B: Tensor | None = None) -> Tensor:
@@ -115,10 +124,10 @@ class Sampler(nn.Module):
 
     def integrate(self, noise: Tensor, *context: Tensor | None) -> Tensor:
         """The same without the last clamp; `context` is what the denoiser takes besides x_BCHW and time_B."""
-        x = (noise[:, 0] if self.ancestral else noise) * self.sigma_max
+        x = (noise[:, 0] if self.fresh else noise) * self.sigma_max
         # The first row predicts, so what base and D' start as does not matter; a loop may not carry one tensor twice.
         state = (x, torch.ones_like(x), torch.zeros_like(x))
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() and len(self.rows_K7) > UNROLLED:
             return self._loop(state, noise, context)
         for k in torch.arange(len(self.rows_K7), device=x.device):
             state = self._iterate(k, *state, noise, context)
@@ -133,7 +142,7 @@ class Sampler(nn.Module):
             denoised = denoised.clamp(-self.limit, self.limit)
         base = predicts * x + (1 - predicts) * base
         moved = a * x + b * base + c * denoised + d * last
-        if self.ancestral:  # the last step adds none: its n is 0
+        if self.fresh:  # the last step adds none: its n is 0
             moved = moved + n * noise.index_select(1, (k + 1).clamp(max=noise.shape[1] - 1).view(1)).squeeze(1)
         return moved, base, denoised
 
