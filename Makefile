@@ -8,7 +8,7 @@ export PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-toys clean lock help
+.PHONY: setup demo test test-slow check bench bench-families bench-toys bench-training clean lock help
 
 setup: ## make .venv from the locks (PYTHON=python3.12 to name another Python)
 	@infra/setup.sh
@@ -29,11 +29,17 @@ check: setup ## format, lint, types, import rules
 	@said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
 	@echo "check: format, lint, types and import rules are clean"
 
-bench: setup ## measure the README's numbers into benchmarks/results
-	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python "$$bench"; done
+bench: setup ## measure the README's numbers into benchmarks/results (ten minutes)
+	@$(BIN)/python benchmarks/digits.py
+
+bench-families: setup ## every variant and its peers on digits, a minute each, three seeds (two hours)
+	@$(BIN)/python benchmarks/families.py digits
 
 bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
 	@$(BIN)/python benchmarks/toys.py
+
+bench-training: setup ## what channels-last and torch.compile give in training (half an hour)
+	@$(BIN)/python benchmarks/training.py
 
 lock: setup ## write the locks from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py

@@ -8,16 +8,13 @@ of, beside that of held-out digits, the rarest class, FD-local, coverage and the
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.shared import RESULTS, ROOT, circumstances
+
 GENWRIGHT = ROOT / ".venv" / "bin" / "genwright"
 METRICS = (
     "confident_share",
@@ -58,13 +55,10 @@ def main() -> None:
     for name in sys.argv[1:] or ("digits", "digits-quality"):
         result = {
             **produce(name),
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
-            "python": platform.python_version(),
-            "versions": {package: version(package) for package in PACKAGES},
+            **circumstances(*PACKAGES),
             "command": f".venv/bin/python benchmarks/digits.py {name}",
         }
-        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        path = RESULTS / f"{name}.json"
         path.write_text(json.dumps(result, indent=2) + "\n")
         share = result["metrics"]["confident_share"]  # type: ignore[index]
         print(

@@ -14,22 +14,19 @@ A peer (benchmarks/peers) runs in an environment of its own that uv makes from t
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+from benchmarks.shared import RESULTS, ROOT, Untracked, circumstances
+
 PEERS = {  # the peer, its script, and the variant it is held against
     "diffusers/ddpm": ("diffusers_ddpm.py", "diffusion/ddpm"),
     "denoising-diffusion-pytorch/v": ("denoising_diffusion.py", "diffusion/ddpm"),
@@ -66,21 +63,7 @@ class Row:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (self.model, self.data, self.seed, self.seconds, self.device)
-
-
-class Untracked:
-    """A tracker that forgets."""
-
-    run_id = "bench"
-
-    def params(self, values: Mapping[str, object]) -> None: ...
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
-
-    def image(self, name: str, image: Any, *, step: int) -> None: ...
-
-    def artifact(self, path: Path, folder: str = "") -> None: ...
+        return (self.model, self.data, self.seed, self.seconds, self.threads, self.device)
 
 
 class Given:
@@ -187,7 +170,7 @@ def _run_peer(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         *_interpreter(row),
         *(str(folder / "data.npz"), str(out), "--model", row.model.split("/")[1]),
         *("--seconds", str(row.seconds), "--seed", str(row.seed)),
-        *("--samples", str(SAMPLES[row.data]), "--threads", str(row.threads or os.cpu_count())),
+        *("--samples", str(SAMPLES[row.data]), "--threads", str(row.threads or os.cpu_count()), "--device", row.device),
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=row.seconds * 3 + 1800)
     with np.load(out) as given:
@@ -213,7 +196,8 @@ def bench(rows: Sequence[Row], path: Path, *, jobs: int) -> None:
         command = [sys.executable, __file__, row.data, "--row", json.dumps(row.__dict__)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failure": _last_line(done.stderr)}
-        line = {**row.__dict__, **told, "wall_s": round(time.monotonic() - began, 1), **_circumstances(row.device)}
+        told["wall_s"] = round(time.monotonic() - began, 1)
+        line = row.__dict__ | told | circumstances(*PACKAGES, device=row.device)
         with path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         shown = told.get("failure") or ", ".join(
@@ -229,27 +213,15 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no word of why"])[-1][:300]
 
 
-def _circumstances(device: str) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
-        "hardware": _gpu_name() if device == "cuda" else platform.machine(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
-
-
-def _gpu_name() -> str:
-    import torch
-
-    return torch.cuda.get_device_name()
-
-
 def read(path: Path) -> list[dict[str, Any]]:
-    """The last line of each row that did not fail, or else its failure."""
+    """The last line of each row that did not fail, or else its last failure."""
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return list({Row(**{name: line[name] for name in Row.__annotations__}).key: line for line in lines}.values())
+    failures_first = sorted(lines, key=lambda line: "metrics" in line)
+    return list({row_of(line).key: line for line in failures_first}.values())
+
+
+def row_of(line: dict[str, Any]) -> Row:
+    return Row(**{name: line[name] for name in Row.__annotations__})
 
 
 def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -279,13 +251,15 @@ def _cell(values: Sequence[float], *, digits: int = 3) -> str:
     return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
 
-def write_table(path: Path, data: str) -> None:
-    lines = read(path)
-    seconds, device = lines[-1]["seconds"], lines[-1]["device"]
+def write_table(path: Path, data: str, *, seconds: float, threads: int) -> None:
+    """The rows of one budget and one number of threads."""
+    lines = [line for line in read(path) if (line["seconds"], line["threads"]) == (seconds, threads)]
+    device = lines[-1]["device"]
     text = [
         f"# Every variant on {data}, {seconds:.0f} seconds of training each",
         "",
-        f"{lines[-1]['machine'].split(',')[1].strip()}, {device} ({lines[-1]['hardware']}), {lines[-1]['date']}.",
+        f"{lines[-1]['machine'].split(', load')[0]}, {threads or 'all'} used, {device} ({lines[-1]['hardware']}), "
+        f"{lines[-1]['date']}.",
         f"Means of the seeds and half of their range. {SAMPLES[data]} samples a row from the torch sampler; one protocol",
         "for all rows. A likelihood that is a bound is counted as bits/dim too. Rows in full, with versions and intervals:",
         f"[{path.name}]({path.name}).",
@@ -325,9 +299,9 @@ def main() -> None:
     path = RESULTS / f"families-{options.data}{'-cuda' if options.device == 'cuda' else ''}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset_of(options.data)
-    there = set() if options.again else {Row(**{n: line[n] for n in Row.__annotations__}).key for line in read(path)}
+    there = set() if options.again else {row_of(line).key for line in read(path) if "metrics" in line}
     bench([row for row in wanted if row.key not in there], path, jobs=options.jobs)
-    write_table(path, options.data)
+    write_table(path, options.data, seconds=seconds, threads=threads)
 
 
 if __name__ == "__main__":

@@ -10,22 +10,17 @@ benchmarks/results/toys.md and docs/pictures/toys.png. What is measured: benchma
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.planar.densities import TOYS
+from benchmarks.shared import RESULTS, ROOT, circumstances
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "toys.jsonl"
+ROWS = RESULTS / "toys.jsonl"
 PICTURE = ROOT / "docs" / "pictures" / "toys.png"
 SHOWN = {  # metric -> heading and digits
     "nats": ("-log p of samples", 2),
@@ -79,15 +74,16 @@ def bench(rows: Sequence[Row]) -> None:
             told = measured(row)
         except (GenwrightError, RuntimeError) as error:
             told = {"failure": str(error).splitlines()[0]}
-        line = asdict(row) | told | {"wall_s": round(time.monotonic() - began, 1)} | _circumstances()
-        with RESULTS.open("a") as file:
+        told["wall_s"] = round(time.monotonic() - began, 1)
+        line = asdict(row) | told | circumstances("genwright", "torch", "diffusers", "lightning")
+        with ROWS.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{row.model} on {row.toy}: {told.get('failure') or ', '.join(_cells(line))}", flush=True)
 
 
 def read() -> list[dict[str, Any]]:
     """The last line of each row."""
-    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    lines = [json.loads(line) for line in ROWS.read_text().splitlines()] if ROWS.exists() else []
     return list({row_of(line): line for line in lines}.values())
 
 
@@ -96,8 +92,8 @@ def write_tables(lines: Sequence[dict[str, Any]]) -> None:
     text = [
         f"# Every variant on toys of known density, {lines[-1]['seconds']:.0f} s of CPU in one thread each",
         "",
-        f"{lines[-1]['machine']}, {lines[-1]['date']}. 4,000 samples a row, intervals of 95 % by the bootstrap,",
-        "one seed of training. [docs/toys.md](../../docs/toys.md) says what is seen.",
+        f"{lines[-1]['machine'].split(', load')[0]}, {lines[-1]['date']}. 4,000 samples a row, intervals of 95 % by the",
+        "bootstrap, one seed of training. [docs/toys.md](../../docs/toys.md) says what is seen.",
         "",
         "- -log p: nats under the true density, of samples; beside real ones (too high: between modes; too low: too narrow).",
         "- near: the share within three deviations of a centre. Least part: the share of the rarest of eight equal parts.",
@@ -106,8 +102,8 @@ def write_tables(lines: Sequence[dict[str, Any]]) -> None:
     ]
     for toy in TOYS.values():
         text += ["", *_table(toy.name, [line for line in lines if line["toy"] == toy.name])]
-    RESULTS.with_suffix(".md").write_text("\n".join(text) + "\n")
-    print(f"wrote {RESULTS.with_suffix('.md')}")
+    ROWS.with_suffix(".md").write_text("\n".join(text) + "\n")
+    print(f"wrote {ROWS.with_suffix('.md')}")
 
 
 def _table(toy: str, lines: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -136,16 +132,6 @@ def write_picture(lines: Sequence[dict[str, Any]], models: Sequence[str]) -> Non
     print(f"wrote {PICTURE}")
 
 
-def _circumstances() -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-        "versions": {package: version(package) for package in ("genwright", "torch", "diffusers", "lightning")},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -162,7 +148,7 @@ def main() -> None:
         parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(known)}")
     wanted = [Row(model, toy, options.seconds) for toy in options.toys for model in options.only or known]
     there = set() if options.again else {row_of(line) for line in read() if "metrics" in line}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     bench([row for row in wanted if row not in there])
     lines = [line for line in read() if line["seconds"] == options.seconds and line["model"] in known]
     lines.sort(key=lambda line: known.index(line["model"]))

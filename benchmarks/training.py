@@ -11,16 +11,14 @@ the second compiled setting finds part of its work done. With `--only` the rows 
 
 import argparse
 import json
-import os
-import platform
 import random
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks.shared import RESULTS, circumstances
 
 MODELS = ("diffusion/edm", "gan/r3gan", "gan/style", "flow/glow", "autoregressive/pixelcnn-pp", "vae/gaussian")
 SETTINGS = {
@@ -29,7 +27,6 @@ SETTINGS = {
     "compiled": {"compiled": True},
     "both": {"channels_last": True, "compiled": True},
 }
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def steps_of(model: str, *, side: int, device: str, threads: int, **setting: bool) -> Callable[[], None]:
@@ -132,7 +129,8 @@ def main() -> None:
         rows = measure(model, options.settings, **shape, rounds=options.rounds, seconds=options.seconds)
         for row in rows:
             print(model, "  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        keep(path, model, {"side": side, "rounds": options.rounds, "seconds": options.seconds, **place(options.device)}, rows)
+        how = {**shape, "rounds": options.rounds, "seconds": options.seconds}
+        keep(path, model, how | circumstances("torch", "lightning", "diffusers", device=options.device), rows)
     print(f"wrote {path}")
 
 
@@ -141,19 +139,6 @@ def keep(path: Path, model: str, how: dict[str, Any], rows: list[dict[str, Any]]
     known = json.loads(path.read_text()) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known | {model: {**how, "rows": rows}}, indent=2) + "\n")
-
-
-def place(device: str) -> dict[str, Any]:
-    """Where and when."""
-    import torch
-
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "hardware": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
-        "machine": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} used, load {os.getloadavg()[0]:.1f} at the end",
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in ("torch", "lightning", "diffusers")},
-    }
 
 
 if __name__ == "__main__":

@@ -65,13 +65,12 @@ def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
         return sampler
     sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
     began = time.monotonic()
-    one = BaseTrainerConfig(num_epochs=1, learning_rate=LR_PEAK, per_device_train_batch_size=128, no_cuda=task.device == "cpu")
-    sampler.fit(train_NCHW, training_config=one)  # the first epoch says how many fit in
+    recipe = {"learning_rate": LR_PEAK, "per_device_train_batch_size": 128, "no_cuda": task.device == "cpu"}
+    sampler.fit(train_NCHW, training_config=BaseTrainerConfig(num_epochs=1, **recipe))  # says how many epochs fit in
     epochs = int(seconds / (time.monotonic() - began)) - 1
     if epochs > 0:
-        more = BaseTrainerConfig(num_epochs=epochs, learning_rate=LR_PEAK, per_device_train_batch_size=128)
         sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
-        sampler.fit(train_NCHW, training_config=more)
+        sampler.fit(train_NCHW, training_config=BaseTrainerConfig(num_epochs=epochs, **recipe))
     return sampler
 
 

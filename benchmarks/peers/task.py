@@ -1,6 +1,6 @@
 """What a peer is given and what it gives back: images in a file, a clock, and a file for its samples. Needs numpy and torch.
 
-    python PEER.py DATA.npz OUT.npz --model NAME --seconds S --seed K --samples N --threads T
+    python PEER.py DATA.npz OUT.npz --model NAME --seconds S --seed K --samples N --threads T --device D
 
 DATA.npz holds `train` and `held_out`, uint8 [N, H, W, C]. OUT.npz gets `images` (uint8 [N, H, W, C]), `steps`, `batch_size`,
 `train_s`, `sample_s`, `parameters`, and `bits_per_dim` [M] where the model has a likelihood.
@@ -32,6 +32,7 @@ class Task:
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--samples", type=int, default=1000)
         parser.add_argument("--threads", type=int, default=1)
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         options = parser.parse_args()
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
@@ -42,7 +43,7 @@ class Task:
         self.samples: int = options.samples
         self.out: Path = options.out
         self.rng = torch.Generator().manual_seed(options.seed)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device: str = options.device
         self.steps = self.batch_size = 0
         self.train_s = 0.0
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.distance import cdist
-from scipy.special import ndtr
+from scipy.special import logsumexp, ndtr
 
 from components.core.protocols import Images
 from components.core.session import to_uint8
@@ -49,8 +49,7 @@ class Toy:
         """log p in nats, of each point."""
         normal = -2 * math.log(self.sigma) - math.log(2 * math.pi) - math.log(len(self.centres_M2))
         exponents_NM = self._squares(points_N2) / (-2 * self.sigma**2)
-        most_N = exponents_NM.max(1)
-        density_N: Floats = np.log(np.exp(exponents_NM - most_N[:, None]).sum(1)) + most_N + normal
+        density_N: Floats = logsumexp(exponents_NM, axis=1) + normal
         return density_N
 
     def masses(self) -> Floats:

@@ -16,6 +16,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 from benchmarks.planar.densities import Floats, Toy, to_points
+from benchmarks.shared import Untracked
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images
 from components.core.records import Checkpoint, Dataset, DataSpec, Metric, Reading
@@ -49,20 +50,6 @@ class Points:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Images:
         return self.images[indices]
-
-
-class Untracked:
-    """A tracker that forgets."""
-
-    run_id = "toy"
-
-    def params(self, values: Mapping[str, object]) -> None: ...
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
-
-    def image(self, name: str, image: Any, *, step: int) -> None: ...
-
-    def artifact(self, path: Path, folder: str = "") -> None: ...
 
 
 class CpuBudget(Budget):

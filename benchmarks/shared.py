@@ -1,0 +1,48 @@
+"""What the benches share: where and when something was measured, and a tracker that forgets."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+class Untracked:
+    """A core.protocols.Tracker that forgets."""
+
+    run_id = "bench"
+
+    def params(self, values: Mapping[str, object]) -> None: ...
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
+
+    def image(self, name: str, image: Any, *, step: int) -> None: ...
+
+    def artifact(self, path: Path, folder: str = "") -> None: ...
+
+
+def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:
+    """The day, the commit, the machine and the versions, for a line of results."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit,
+        "hardware": _gpu_name() if device == "cuda" else platform.machine(),
+        "machine": f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def _gpu_name() -> str:
+    import torch
+
+    return torch.cuda.get_device_name()
