@@ -62,6 +62,7 @@ class CodeDensity(nn.Module):
     def __init__(self, *, classes: int, size: int, decay: float, components: int = 1) -> None:
         super().__init__()
         self.classes, self.components, self.decay = classes, components, decay
+        self._known_begun = False
         rows = classes * components
         self.register_buffer("count_R", torch.zeros(rows))
         self.register_buffer("mean_RZ", torch.zeros(rows, size))
@@ -75,7 +76,8 @@ class CodeDensity(nn.Module):
             labels_B = torch.zeros(len(z_BZ), dtype=torch.int64, device=z_BZ.device)
         member_RB = F.one_hot(labels_B, self.classes).T.to(z_BZ.dtype)
         if self.components > 1:
-            self._begin(z_BZ, member_RB)
+            if not self._has_begun():
+                self._begin(z_BZ, member_RB)
             share_KMB = self._log_joint(z_BZ).unflatten(0, (self.classes, self.components)).softmax(1)
             member_RB = (member_RB[:, None] * share_KMB).flatten(0, 1)
         n_R = sum_over_processes(member_RB.sum(1))
@@ -88,6 +90,11 @@ class CodeDensity(nn.Module):
         moved_RZ, a_R11 = b_RZ - self.mean_RZ, a_R[:, None, None]
         self.covariance_RZZ.lerp_(spread_RZZ, a_R11).add_(a_R11 * (1 - a_R11) * moved_RZ[:, :, None] * moved_RZ[:, None])
         self.mean_RZ.add_(a_R[:, None] * moved_RZ)
+
+    def _has_begun(self) -> bool:
+        """Whether every class was seen; asks the device until the answer is yes."""
+        self._known_begun = self._known_begun or bool((self.count_R.view(self.classes, -1).sum(1) > 0).all())
+        return self._known_begun
 
     def _begin(self, z_BZ: Tensor, member_KB: Tensor) -> None:
         """Classes seen for the first time: components on their first codes, each with an equal part of a batch behind it."""
@@ -210,11 +217,6 @@ class Autoencoder(Family):
         """x_BCHW in [-1, 1]."""
         x_BCHW: Tensor = self.decoder(with_class(z_BZ, labels_B, self.spec))
         return x_BCHW.clamp(-1, 1)
-
-    def anomaly_score(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """score_B: the mean squared error of the reconstruction, 0 to 4; the higher, the less like the training data."""
-        back_BCHW = self.decode(self.encode(x_BCHW, labels_B), labels_B)
-        return (back_BCHW - x_BCHW).square().flatten(1).mean(1)
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return (
