@@ -20,6 +20,8 @@ from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec
 
+ACTIVE = 0.01  # a unit of a code carries information when its mean code varies by more over the data
+
 
 class FamilyConfig(Record):
     """Every default of a family. The fields here are the training recipe that the one trainer reads."""

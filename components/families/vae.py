@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.card import Card
-from components.core.family import Batch, Family
+from components.core.family import ACTIVE, Batch, Family
 from components.core.noise import NoiseInput
 from components.core.processes import mean_over_processes
 from components.core.randomness import normal
@@ -101,13 +101,13 @@ class GaussianVAE(Family):
         mu_BZ, logvar_BZ = self.encoder(with_planes(x_BCHW, labels_B, self.spec)).chunk(2, dim=1)
         return mu_BZ, logvar_BZ.clamp(-12, 4)
 
-    def active_units(self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, above: float = 0.01) -> int:
+    def active_units(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> int:
         """How many latents carry information: those with Var_x(E[z|x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519, section 4.2).
 
         From 0, where the posterior has collapsed onto the prior, to Z. x_BCHW: some dozens of images or more.
         """
         with torch.no_grad():
-            return int((self.encode(x_BCHW, labels_B).var(0) > above).sum())
+            return int((self.encode(x_BCHW, labels_B).var(0, unbiased=False) > ACTIVE).sum())
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """The units that carry information; 0 says that the posterior has collapsed."""

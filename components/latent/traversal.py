@@ -8,11 +8,11 @@ U units of a code, K of them shown, T places of each.
 
 import torch
 
+from components.core.family import ACTIVE
 from components.core.protocols import Images
 from components.core.record import Record
 from components.latent.space import Cloud, Items, LatentSpace
 
-ACTIVE = 0.01
 SIGMAS = 3.0
 
 
@@ -32,9 +32,7 @@ class Traversal(Record):
     sigmas: float
 
 
-def traverse(
-    space: LatentSpace, item: Items, around: Cloud, *, units: int, points: int, sigmas: float = SIGMAS
-) -> tuple[Images, Traversal]:
+def traverse(space: LatentSpace, item: Items, around: Cloud, *, units: int, points: int) -> tuple[Images, Traversal]:
     """One image seen through its most active units, uint8 [K * T, H, W, C], a unit a row.
 
     `item` holds that one image. Fewer than `units` rows when a code has no more.
@@ -43,7 +41,7 @@ def traverse(
     chosen_K = std_U.argsort(descending=True, stable=True)[:units]
     z_1U = space.encode(item)
     z_KTU = z_1U.flatten().repeat(len(chosen_K), points, 1)
-    t_T = torch.linspace(-sigmas, sigmas, points)
+    t_T = torch.linspace(-SIGMAS, SIGMAS, points)
     for row, unit in enumerate(chosen_K.tolist()):
         z_KTU[row, :, unit] = mean_U[unit] + t_T * std_U[unit]
     count = len(chosen_K) * points
@@ -51,4 +49,4 @@ def traverse(
     shown = tuple(Unit(unit=unit, std=float(std_U[unit])) for unit in chosen_K.tolist())
     active = int((std_U.square() > ACTIVE).sum())
     images = space.decode(z_KTU.view(count, *z_1U.shape[1:]), labels)
-    return images, Traversal(units=shown, units_active=active, units_total=len(std_U), sigmas=sigmas)
+    return images, Traversal(units=shown, units_active=active, units_total=len(std_U), sigmas=SIGMAS)

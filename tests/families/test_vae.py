@@ -128,5 +128,5 @@ def test_active_units_are_those_whose_means_vary_with_the_image(make_case: Any) 
     family.encoder.head.weight.data[[0, 3]] = 0  # collapsed: the same for every image, wherever it lies
     family.encoder.head.bias.data[0] = 7
     assert family.active_units(x_BCHW) == 3
-    mu_BZ = family.encode(x_BCHW).detach()
-    assert family.active_units(x_BCHW, above=float(mu_BZ.var(0).max()) * 1.01) == 0
+    family.encoder.head.weight.data[1] *= 1e-4  # it varies, by next to nothing
+    assert family.active_units(x_BCHW) == 2
