@@ -40,11 +40,12 @@ def test_only_a_collapse_is_complained_of(diagnosed: dict[str, float], said: lis
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_active_units_are_logged_at_each_reading(run: Any, tracker: Any, capsys: Any, conditional: bool) -> None:
-    run("vae/gaussian", conditional=conditional)
+def test_active_units_are_logged_at_each_reading(run: Any, tracker: Any, conditional: bool) -> None:
+    """With nearly no price on its code a VAE comes to use all four units."""
+    run("vae/gaussian", steps=18, conditional=conditional, config={"beta": 1e-6, "warmup_steps": 2})
     units = tracker.series("train/active_units")
     assert list(units) == list(tracker.series("train/quality"))
-    assert all(0 <= value <= 4 and value == int(value) for value in units.values())
+    assert [*units.values()][-1] == 4
 
 
 def test_a_posterior_that_has_collapsed_is_said(run: Any, tracker: Any, capsys: Any) -> None:
@@ -58,9 +59,13 @@ def test_the_use_of_a_codebook_is_logged(run: Any, tracker: Any, family: str) ->
     run(family)
     perplexity, share = (tracker.series(f"train/codebook_{name}") for name in ("perplexity", "share"))
     assert all(1 <= value <= 16 for value in perplexity.values())
+    assert len(set(perplexity.values())) > 1, "it follows the training"
     assert {step: value / 16 for step, value in perplexity.items()} == share
 
 
 def test_a_family_without_diagnostics_says_nothing(run: Any, tracker: Any, capsys: Any) -> None:
     run("autoencoder/plain")
     assert not [name for _, values in tracker.logged for name in values if "active" in name or "codebook" in name]
+    said = capsys.readouterr().err
+    assert "active" not in said
+    assert "codebook" not in said
