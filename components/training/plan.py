@@ -24,7 +24,7 @@ class TrainPlan(Record):
     run_id: str
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: one, or all where that is faster now")
-    # Off: no gain on a CPU with small images stands clear of its spread (benchmarks/results/training-cpu.json); none measured on a GPU.
+    # Off: on a CPU no gain stands clear of its spread (benchmarks/results/training-cpu.json), on a GPU none is measured.
     channels_last: bool = Field(default=False, description="weights and images with channels innermost in memory")
     compiled: bool = Field(default=False, description="torch.compile, which takes a C++ compiler and minutes on a CPU")
     memory_gb: float | None = Field(
