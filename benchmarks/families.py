@@ -25,7 +25,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shared import RESULTS, ROOT, Untracked, circumstances
+from benchmarks.shared import RESULTS, ROOT, circumstances
 
 PEERS = {  # the peer, its script, and the variant it is held against
     "diffusers/ddpm": ("diffusers_ddpm.py", "diffusion/ddpm"),
@@ -126,6 +126,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     from components.training.plan import TrainPlan
     from components.training.sampling import TorchSampler
     from components.training.trainer import Trainer, build, restore
+    from components.training.untracked import Untracked
 
     height, width, channels = dataset.shape
     family, variant = row.model.split("/")

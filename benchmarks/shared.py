@@ -1,9 +1,8 @@
-"""What the benches share: where and when something was measured, and a tracker that forgets."""
+"""What the benches share: where results lie, and where and when something was measured."""
 
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,20 +10,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-class Untracked:
-    """A core.protocols.Tracker that forgets."""
-
-    run_id = "bench"
-
-    def params(self, values: Mapping[str, object]) -> None: ...
-
-    def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
-
-    def image(self, name: str, image: Any, *, step: int) -> None: ...
-
-    def artifact(self, path: Path, folder: str = "") -> None: ...
 
 
 def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:

@@ -16,7 +16,6 @@ import torch
 from scipy.spatial.distance import cdist
 
 from benchmarks.planar.densities import Floats, Toy, to_points
-from benchmarks.shared import Untracked
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images
 from components.core.records import Checkpoint, Dataset, DataSpec, Metric, Reading
@@ -26,6 +25,7 @@ from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget
 from components.training.trainer import Trainer, build, restore
+from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000
 SIGNAL_ITEMS = 1000  # real points that the signal holds samples against
