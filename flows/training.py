@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
+from components.core.threads import usable_cores
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
@@ -26,16 +28,24 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
     extractor = extractor_folder(run.dataset, place)
     load_extractor(run.dataset, place)
     run_id = _tracked(run, place, folder)
-    order = Order(plan=_train_plan(run, place, folder, run_id), tracking_uri=settings.mlflow_uri, extractor=str(extractor))
-    order.write(folder / "order.json")
-    seconds = order.plan.seconds
+    plan = _train_plan(run, place, folder, run_id)
     try:
-        supervise(
-            "flows.worker",
-            [str(folder / "order.json"), str(os.getpid())],
-            folder=folder / "train",
-            limit_s=seconds * 1.5 + 600 if seconds else None,
-        )
+        with TemporaryDirectory(prefix="genwright-") as meeting:
+            order = Order(
+                plan=plan,
+                tracking_uri=settings.mlflow_uri,
+                extractor=str(extractor),
+                processes=_processes(run),
+                meeting=f"{meeting}/processes",
+            )
+            order.write(folder / "order.json")
+            supervise(
+                "flows.worker",
+                [str(folder / "order.json"), str(os.getpid())],
+                folder=folder / "train",
+                limit_s=plan.seconds * 1.5 + 600 if plan.seconds else None,
+                processes=order.processes,
+            )
     except BaseException:
         MlflowTracker(settings.mlflow_uri, run_id).finish("FAILED")
         raise
@@ -103,11 +113,19 @@ def _seconds(run: Run, place: Place) -> float:
     compute = run.brief.compute
     limits = [
         compute.minutes and compute.minutes * 60,
-        compute.gpu_hours and compute.gpu_hours * 3600 / compute.workers,
-        compute.usd and compute.usd / place.settings.usd_per_gpu_hour * 3600 / compute.workers,
+        compute.gpu_hours and compute.gpu_hours * 3600 / _processes(run),
+        compute.usd and compute.usd / place.settings.usd_per_gpu_hour * 3600 / _processes(run),
     ]
     given = [limit for limit in limits if limit]
     return min(given) if given else run.decision.estimate.training_s.value
+
+
+def _processes(run: Run) -> int:
+    """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
+    import torch
+
+    here = torch.cuda.device_count() if run.facts.device == "cuda" else usable_cores()
+    return max(1, min(run.brief.compute.workers, here))
 
 
 def extractor_folder(dataset: Dataset, place: Place) -> Path:

@@ -1,6 +1,7 @@
-"""The process that trains, `python -m flows.worker ORDER.json PARENT`: puts trainer, tracker and quality signal together.
+"""The process that trains, `python -m flows.worker ORDER.json PARENT NUMBER`: puts trainer, tracker and quality signal together.
 
-PARENT is the id of the process that waits for it: when that one is gone, the state is saved and the worker ends.
+PARENT is the id of the process that waits for it: when that one is gone, the state is saved and the worker ends. Of several
+processes of one training, NUMBER 0 leads: it alone tracks, reads quality and writes.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -19,18 +20,22 @@ from components.core.record import Record
 from components.training.plan import TrainPlan
 
 ORPHAN_CHECK_S = 0.5
+LEFT_S = 60.0  # from the end of the parent to that of a process that the first one has not ended
 WAIT_S = 60.0  # for an earlier worker of this training, which saves its state and ends when its parent is gone
 
 
 class Order(Record):
-    """What the worker is told: the plan, where to track it, and the extractor that reads quality."""
+    """What the worker is told: the plan, where to track it, the extractor that reads quality, and in how many processes it is
+    carried out, which meet at a file that does not exist yet."""
 
     plan: TrainPlan
     tracking_uri: str
     extractor: str
+    processes: int = 1
+    meeting: str = ""
 
 
-def run(order: Order, *, parent: int) -> None:
+def lead(order: Order, *, parent: int) -> None:
     """Train to the end of the plan. The checkpoint record is left in the plan's folder."""
     from components.data.shards import open_split
     from components.evaluation.extractor import Extractor
@@ -49,9 +54,30 @@ def run(order: Order, *, parent: int) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    _stop_when_orphaned(parent, trainer.stop)
+    _when_orphaned(parent, lambda: trainer.stop("the process that started it is gone"))
     with tracker:
         trainer.run()
+
+
+def follow(order: Order, *, parent: int) -> None:
+    """Take part in a training that another process leads, and that ends when it says so."""
+    from components.core.protocols import Images
+    from components.core.records import Reading
+    from components.data.shards import open_split
+    from components.training.trainer import Trainer, build
+    from components.training.untracked import Untracked
+
+    def unread(images: Images) -> Reading:
+        raise AssertionError(f"the first process reads quality, of {len(images)} images too")
+
+    def leave() -> None:
+        time.sleep(LEFT_S)
+        os._exit(1)
+
+    plan = order.plan
+    split = open_split(Path(plan.dataset.path), "train")
+    _when_orphaned(parent, leave)
+    Trainer(build(plan), plan, split=split, quality=unread, tracker=Untracked()).run()
 
 
 @contextmanager
@@ -67,22 +93,29 @@ def _alone(folder: Path) -> Iterator[None]:
         raise Conflict(f"{folder}: another process trains there", do="wait for it, then run the command again") from None
 
 
-def _stop_when_orphaned(parent: int, stop: Callable[[str], None]) -> None:
+def _together(order: Order, number: int) -> AbstractContextManager[None]:
+    from components.core.processes import joined
+
+    return joined(number, order.processes, meeting=Path(order.meeting)) if order.processes > 1 else nullcontext()
+
+
+def _when_orphaned(parent: int, then: Callable[[], None]) -> None:
     """SIGKILL of the parent tells us nothing; a changed parent does."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(ORPHAN_CHECK_S)
-        stop("the process that started it is gone")
+        then()
 
     threading.Thread(target=watch, name="orphan-watch", daemon=True).start()
 
 
 def main() -> None:
-    order = Order.read(Path(sys.argv[1]))
+    order, parent, number = Order.read(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    first = number == 0
     try:
-        with _alone(Path(order.plan.folder)):
-            run(order, parent=int(sys.argv[2]))
+        with _alone(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
+            (lead if first else follow)(order, parent=parent)
     except GenwrightError as error:
         write_whole(Path(order.plan.folder) / "why.txt", str(error).encode())
         sys.exit(error.exit_code)

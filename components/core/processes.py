@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
+from components.core.errors import TrainingFailed
+
 T = TypeVar("T")
 _BY_ITSELF = ContextVar("by_itself", default=False)
 
@@ -36,12 +38,16 @@ def rank() -> int:
 def joined(number: int, of: int, *, meeting: Path) -> Iterator[None]:
     """Take part as process `number` of `of`; `meeting` is a file that does not exist yet, where they find each other.
 
-    Tensors on the CPU travel by gloo, those on GPUs by NCCL.
+    Tensors on the CPU travel by gloo, those on GPUs by NCCL. Raises TrainingFailed when another of them has ended.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, init_method=f"file://{meeting.resolve()}", rank=number, world_size=of)
     try:
         yield
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            raise TrainingFailed("another process of this training has ended", do="run it again to go on") from error
+        raise
     finally:
         distributed.destroy_process_group()
 

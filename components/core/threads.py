@@ -9,13 +9,17 @@ REPEATS = 20
 GAIN = 1.15  # more threads must be this much faster, or one is taken: it disturbs nobody
 
 
+def usable_cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def choose_threads(*, shared_by: int = 1) -> int:
     """1 or all that this process may use, whichever runs a small convolution faster now. Takes a fraction of a second.
 
     `shared_by` processes take their equal shares.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    available = max(1, usable // shared_by)
+    available = max(1, usable_cores() // shared_by)
     if available == 1:
         return 1
     return available if _seconds(1) > GAIN * _seconds(available) else 1

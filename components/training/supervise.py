@@ -1,16 +1,19 @@
 """Training runs in a process of its own: a crash, an OOM kill or a time limit there ends here as one clear line."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from components.core.errors import TrainingFailed
 
+LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
@@ -18,31 +21,50 @@ WHY = "why.txt"  # the worker leaves its one-line reason here
 UNWANTED = {"OMP_WAIT_POLICY"}
 
 
-def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: float | None) -> None:
-    """Run `python -m MODULE ARGUMENTS` to its end; `folder` is where it may leave a `why.txt`.
+def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: float | None, processes: int = 1) -> None:
+    """Run `python -m MODULE ARGUMENTS NUMBER` in so many processes, numbered from 0, to their end; `folder` is where one may
+    leave a `why.txt`.
 
-    SIGINT and SIGTERM are passed on, and the worker then saves its state. Raises TrainingFailed when it does not exit with 0.
+    SIGINT and SIGTERM are passed on to the first, which then saves the state and ends the training in all. Raises TrainingFailed
+    when one does not exit with 0; the others are ended then.
     """
     why = folder / WHY
     why.unlink(missing_ok=True)
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
-    # A session of its own: Ctrl-C reaches the worker once, through us.
-    worker = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-    with _passing_signals_to(worker):
+    # A session of its own: Ctrl-C reaches a worker once, through us.
+    workers = [
+        subprocess.Popen([*command, str(number)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        for number in range(processes)
+    ]
+    with _passing_signals_to(workers[0]):
         try:
-            code = worker.wait(limit_s)
+            code = _outcome(workers, limit_s)
         except subprocess.TimeoutExpired:
-            _end(worker)
             raise TrainingFailed(
                 f"training took longer than its limit of {limit_s:.0f} s",
                 do="raise compute.minutes in the brief, or run it again to go on",
             ) from None
-        except BaseException:
-            _end(worker)
-            raise
+        finally:
+            _end(workers)
     if code:
-        raise TrainingFailed(why.read_text(encoding="utf-8").strip() if why.exists() else _reason(code))
+        said = code > 0 and why.exists()
+        raise TrainingFailed(why.read_text(encoding="utf-8").strip() if said else _reason(code))
+
+
+def _outcome(workers: "Sequence[subprocess.Popen[bytes]]", limit_s: float | None) -> int:
+    """0 once all have ended well; as soon as some have not, the code of one: of one that a signal ended, where there is one, as
+    the others fail with it. Raises TimeoutExpired after `limit_s`."""
+    until = math.inf if limit_s is None else time.monotonic() + limit_s
+    while True:
+        codes = [worker.poll() for worker in workers]
+        failed = sorted(code for code in codes if code)
+        if failed or None not in codes:
+            return failed[0] if failed else 0
+        if time.monotonic() > until:
+            raise subprocess.TimeoutExpired("training", limit_s or 0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            workers[codes.index(None)].wait(LOOK_S)
 
 
 def _reason(code: int) -> str:
@@ -54,13 +76,16 @@ def _reason(code: int) -> str:
     return f"training ended with exit code {code}; its output above says more"
 
 
-def _end(worker: "subprocess.Popen[bytes]") -> None:
-    worker.terminate()
-    try:
-        worker.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+def _end(workers: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Those that still run; none does where all went well."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
 
 
 @contextlib.contextmanager

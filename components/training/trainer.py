@@ -272,7 +272,8 @@ class Trainer:
         fit = parts_that_fit(self.family, self.learner.fabric, items=self.stream.batch_size, limit_bytes=limit)
         self.learner.parts = max(self.learner.parts, most(fit))
         if rank() == 0:
-            self.tracker.metrics({"train/micro_batches": self.learner.parts}, step=self.step)
+            shares = {"train/micro_batches": self.learner.parts, "train/processes": processes()}
+            self.tracker.metrics(shares, step=self.step)
 
 
 @dataclass(frozen=True)

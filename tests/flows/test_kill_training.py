@@ -31,12 +31,14 @@ class Started:
             command = [sys.executable, "-m", "flows.cli", "produce", str(brief)]
             self.process = subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=output, stderr=output)
 
-    def worker(self) -> psutil.Process:
-        """The worker, once there is one."""
+    def worker(self, number: int = 0) -> psutil.Process:
+        """The worker of this number, once there is one."""
         found: list[psutil.Process] = []
 
         def look() -> bool:
-            found[:] = [each for each in self._children() if "flows.worker" in each.cmdline()]
+            found[:] = [
+                each for each in self._children() if "flows.worker" in each.cmdline() and each.cmdline()[-1] == str(number)
+            ]
             return bool(found)
 
         self.until(look)
@@ -117,6 +119,30 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     seconds = [(each.step, each.value) for each in client.get_metric_history(run_id, "train/seconds")]
     assert sorted(seconds) == sorted(dict(seconds).items())  # every step once
     assert min(value for step, value in seconds if step > state["run"]["step"]) > state["run"]["spent_s"]
+
+
+def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, tmp_path: Path) -> None:
+    road = first.road.beside(tmp_path / "road")
+    brief = road.brief(compute={"minutes": 0.3, "device": "cpu", "workers": 2})
+    path, place = road.write(brief), road.place()
+    folder = stages.folder_of(stages.fetch(brief, place), place)
+
+    started = Started(road, path)
+    leader, other = started.worker(0), started.worker(1)
+    started.until((folder / "train" / "best" / "checkpoint.json").exists)
+    other.kill()
+    assert started.process.wait(120) == 1
+    assert started.said() == [
+        "genwright: training was killed (SIGKILL), most likely for memory; lower override.config.batch_size, "
+        "or run it again to go on"
+    ]
+    assert "Traceback" not in started.log.read_text()
+    wait_gone(leader)
+
+    trained = stages.train(stages.fetch(brief, place), place)
+    history = connect(place.settings.mlflow_uri).get_metric_history(trained.run_id, "train/processes")
+    assert {each.value for each in history} == {2.0}
+    assert trained.checkpoint.steps_total > 0
 
 
 def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -> None:

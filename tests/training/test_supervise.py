@@ -1,0 +1,69 @@
+"""Processes that are waited for: all end well, or the first that does not ends the others and is named."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from components.core.errors import TrainingFailed
+from components.training.supervise import supervise
+
+CASES = {
+    "well": "time.sleep(0.1 * number)",
+    "says": "number or write(); number or sys.exit(1); time.sleep(60)",
+    "silent": "sys.exit(3) if number else time.sleep(60)",
+    "killed": "os.kill(os.getpid(), signal.SIGKILL) if number else (time.sleep(0.5), write(), sys.exit(1))",
+    "slow": "time.sleep(60)",
+}
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that does one of CASES; its processes leave their ids."""
+    (tmp_path / "worker_of_test.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "folder, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])\n"
+        "(folder / f'{number}.pid').write_text(str(os.getpid()))\n"
+        "def write(): (folder / 'why.txt').write_text('the reason')\n"
+        "while len(list(folder.glob('*.pid'))) < 2: time.sleep(0.01)\n"
+        f"{CASES[request.param]}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "worker_of_test"
+
+
+def run(module: str, folder: Path, *, limit_s: float | None = None) -> None:
+    try:
+        supervise(module, [str(folder)], folder=folder, limit_s=limit_s, processes=2)
+    finally:
+        pids = [int(path.read_text()) for path in folder.glob("*.pid")]
+        assert len(pids) == 2
+        assert not any(psutil.pid_exists(pid) for pid in pids), "all have ended, and were waited for"
+
+
+@pytest.mark.parametrize("module", ["well"], indirect=True)
+def test_all_are_waited_for(module: str, tmp_path: Path) -> None:
+    run(module, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("says", "^the reason$"),
+        ("silent", "^training ended with exit code 3; its output above says more$"),
+        ("killed", r"^training was killed \(SIGKILL\), most likely for memory"),
+    ],
+    indirect=["module"],
+)
+def test_the_one_that_fails_is_named_and_the_others_are_ended(module: str, reason: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(TrainingFailed, match=reason):
+        run(module, tmp_path)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("module", ["slow"], indirect=True)
+def test_a_limit_ends_all(module: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match=r"training took longer than its limit of 1 s; raise compute\.minutes"):
+        run(module, tmp_path, limit_s=1.0)
