@@ -87,7 +87,7 @@ def test_later_the_target_is_the_models_own_nearer_point(c: float) -> None:
     target_BV = torch.where(r_B[:, None] > 0, a * (y_BV + r_B[:, None] * e_BV), y_BV)
     gap_BV = a * noisy_BV - target_BV
     huber_B = (gap_BV.square().sum(1) + c**2).sqrt()
-    assert float(loss) == pytest.approx(float(((huber_B - c) / (t_B - r_B)).mean()), rel=1e-4)
+    assert loss.item() == pytest.approx(float(((huber_B - c) / (t_B - r_B)).mean()), rel=1e-4)
     slope = ((gap_BV * noisy_BV).sum(1) / huber_B / (t_B - r_B)).mean()
     assert float(model.factor.grad) == pytest.approx(float(slope), rel=1e-4)
 

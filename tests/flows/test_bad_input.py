@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -346,6 +347,7 @@ def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
         subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
         (tmp_path / "brief.yaml").open("w"),  # returns when the command has opened it
     ):
+        time.sleep(0.5)  # for it to begin to read: a signal just before the system call is seen after it
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
