@@ -11,11 +11,21 @@ from flows import deciding
 from flows.place import Place
 from flows.settings import Settings
 
-GOALS = ("balanced", "quality", "speed", "stability", "latent", "likelihood", "diversity", "reconstruction")
+VAE_OR_DIFFUSION = {("vae", "one_pass"), ("diffusion", "many_step"), ("diffusion", "few_step")}
+MADE = {  # what each goal comes to, over all briefs of this test
+    "balanced": VAE_OR_DIFFUSION,
+    "quality": VAE_OR_DIFFUSION,
+    "speed": {("gan", "one_pass"), ("diffusion", "few_step")},
+    "stability": VAE_OR_DIFFUSION,
+    "latent": VAE_OR_DIFFUSION,
+    "likelihood": {("autoregressive", "many_step"), ("flow", "one_pass")},
+    "diversity": VAE_OR_DIFFUSION,
+    "reconstruction": {("autoencoder", "one_pass"), ("diffusion", "many_step"), ("diffusion", "few_step")},
+}
 SIDES = (8, 64, 96, 512)
 
 
-@pytest.mark.parametrize("goal", GOALS)
+@pytest.mark.parametrize("goal", MADE)
 def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_path: Path) -> None:
     place = Place(Settings(home=tmp_path))
     made = set()
@@ -33,14 +43,15 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
                 "serving": {} if latency_ms is None else {"latency_ms": latency_ms},
             }
         )
-        try:
-            facts, decision = deciding.plan(brief, place)
-        except BriefError:  # no model can do what is asked: refused by the policy, in one line
+        if (goal, side) == ("likelihood", 512):  # of so many pixels nothing here tells the likelihood
+            with pytest.raises(BriefError, match="nothing can do all the brief asks"):
+                deciding.plan(brief, place)
             continue
+        facts, decision = deciding.plan(brief, place)
         assert decision.mode == "scratch"
         deciding.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
-    assert made
+    assert made == MADE[goal]
 
 
 @pytest.mark.parametrize("variant", ["ect", "latent-ect"])
