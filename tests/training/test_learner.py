@@ -1,5 +1,8 @@
 """One step: in parts or whole, in another order in memory, compiled, and without waiting for the device."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -148,20 +151,19 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(make_trainer: Callable[...,
     losses = tracker.series("train/loss_model")
     tracker.logged.clear()
     tight = make_trainer(folder="tight")
-    tight.plan = tight.plan.model_copy(update={"memory_gb": needed(tight, 4) / 1e9})
+    needed = memory.step_bytes(memory.Trial(tight.family, tight.learner.fabric))
+    tight.plan = tight.plan.model_copy(update={"memory_gb": needed(4) / 1e9})
     tight.run()
     assert (whole, tracker.series("train/micro_batches")) == (1, {0: 4})
     assert tracker.series("train/loss_model") == pytest.approx(losses, rel=1e-3)
 
 
-def needed(trainer: Trainer, items: int) -> float:
-    """The least limit, in bytes, in which so many items fit."""
-    fits = memory._scaled(memory.Trial(trainer.family, trainer.learner.fabric))
-    low, high = 0, 1 << 40
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(items, middle) else (middle, high)
-    return high
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "items"), [("vae/gaussian", 64), ("diffusion/edm", 16), ("gan/r3gan", 32)])
+def test_a_step_takes_no_more_memory_than_is_expected_and_not_much_less(family: str, items: int) -> None:
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("peak.py")), family, str(items)]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert 0.4 < told["grew"] / told["expected"] < 1
 
 
 def test_what_never_fits_is_refused_in_one_line(make_trainer: Callable[..., Trainer]) -> None:

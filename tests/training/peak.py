@@ -1,0 +1,54 @@
+"""How much memory a step of many items really takes, beside what memory.step_bytes says: `peak.py FAMILY/VARIANT ITEMS`.
+
+Run in a process of its own, as a peak cannot be taken back. Prints both, in bytes, as JSON; steps of two items come first, so
+that weights, gradients, Adam's moments and libraries are there in both.
+"""
+
+import json
+import resource
+import sys
+
+import torch
+from lightning.fabric import Fabric
+
+from components.core.family import Batch
+from components.core.records import Dataset, DataSpec
+from components.training.learner import Learner
+from components.training.memory import Trial, step_bytes
+from components.training.plan import TrainPlan
+from components.training.trainer import build
+
+SIDE, FEW = 32, 2
+SPEC = DataSpec(channels=3, height=SIDE, width=SIDE)
+DATASET = Dataset(
+    name="noise", path="", repo=".", rev="", md5="", modality="image", shape=(SIDE, SIDE, 3), count=1, classes=(), splits={},
+    mean=(127.5,) * 3, std=(64.0,) * 3,
+)  # fmt: skip
+
+
+def main(name: str, items: int) -> None:
+    family, variant = name.split("/")
+    plan = TrainPlan.model_validate(
+        {
+            "family": family,
+            "variant": variant,
+            "spec": SPEC,
+            "dataset": DATASET,
+            "folder": "",
+            "run_id": "",
+            "threads": 1,
+            "steps": 1,
+        }
+    )
+    torch.set_num_threads(1)
+    learner = Learner(build(plan), plan, Fabric(accelerator="cpu", devices=1))
+    expected = step_bytes(Trial(learner.family, learner.fabric))
+    peaks = []
+    for step, n in enumerate((FEW, FEW, items, items)):
+        learner.step(Batch(torch.rand(n, *SPEC.shape) * 2 - 1, progress=1.0, step=step), rate=1e-4)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    print(json.dumps({"grew": peaks[-1] - peaks[1], "expected": expected(items) - expected(FEW)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
