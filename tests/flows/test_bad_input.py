@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -340,14 +339,17 @@ def test_ctrl_c_ends_a_server_quietly(first: "First", home: Path) -> None:
 
 
 def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
-    """The command waits for a named pipe as its brief."""
+    """The command waits for a named pipe as its brief.
+
+    A shell turns Ctrl-C off in its background, where these tests may run: so it is turned on first.
+    """
     os.mkfifo(tmp_path / "brief.yaml")
-    command = [sys.executable, "-m", "flows.cli", "plan", str(tmp_path / "brief.yaml")]
+    listens = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
+    command = [sys.executable, "-c", listens, "plan", str(tmp_path / "brief.yaml")]
     with (
         subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
         (tmp_path / "brief.yaml").open("w"),  # returns when the command has opened it
     ):
-        time.sleep(0.5)  # for it to begin to read: a signal just before the system call is seen after it
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
