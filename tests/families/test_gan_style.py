@@ -13,7 +13,17 @@ from torch.nn import functional as F
 from components.core.records import DataSpec
 from components.families.gan.adaptive import TRANSFORMATIONS, AdaptiveAugment
 from components.families.gan.style import PATH_INTERVAL, R1_INTERVAL, StyleGAN2, path_length, path_weight
-from components.families.gan.styled import Generator, Mapping, ModulatedConv2d, Sampler, Synthesis, activate, resize
+from components.families.gan.styled import (
+    Generator,
+    Mapping,
+    ModulatedConv2d,
+    Sampler,
+    Synthesis,
+    activate,
+    level_at,
+    reached,
+    resize,
+)
 
 EVERYTHING = tuple(TRANSFORMATIONS)
 
@@ -317,3 +327,58 @@ def test_the_strength_and_the_means_are_saved(make_case: Any) -> None:
     state = make_case("gan", "style", conditional=True).build().state_dict()
     assert {"adaptive.strength", "adaptive.signs", "path_mean", "generator.mean_KZ"} <= set(state)
     assert isinstance(make_case("gan", "style").build().generator, Generator)
+
+
+def test_the_level_rests_at_each_resolution_and_then_fades_in_the_next() -> None:
+    levels = [level_at(progress, growing=0.8, top=2) for progress in (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1)]
+    assert levels == pytest.approx([0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2])
+    assert level_at(0.0, growing=0.0, top=3) == 3
+    assert [reached(level) for level in (0.0, 0.25, 1.0)] == [(0, 1.0), (1, 0.25), (1, 1.0)]
+
+
+@pytest.fixture
+def grown(make_case: Any) -> StyleGAN2:
+    """4x4, 8x8 and 16x16."""
+    torch.manual_seed(1234)
+    family = make_case("gan", "style", side=16).build(growing=0.5).eval()
+    assert family.generator.synthesis.sizes[::2] == [(4, 4), (8, 8), (16, 16)]
+    return family
+
+
+def test_what_is_faded_in_begins_as_the_lower_resolution_and_ends_as_the_higher(grown: StyleGAN2) -> None:
+    """Of generated and of real images, and of D's scores; a little before and after a level there is no jump."""
+    noise, real_BCHW = grown.noise(3, rng()), normal(3, 1, 16, 16)
+
+    def at(level: float) -> tuple[Tensor, Tensor, Tensor]:
+        grown._work_at(level)
+        with torch.no_grad():
+            fake_BCHW, seen_BCHW = grown.generator(*noise), grown._grown(real_BCHW)
+            return fake_BCHW, seen_BCHW, grown.discriminator(seen_BCHW, None)
+
+    (low, low_real, _), (begun, begun_real, begun_score) = at(0.0), at(1e-6)
+    assert (low.shape[2:], low_real.shape[2:]) == ((4, 4), (4, 4))
+    torch.testing.assert_close(begun, resize(low, (8, 8)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(begun_real, resize(low_real, (8, 8)), atol=1e-4, rtol=0)
+    grown._work_at(0.0)
+    with torch.no_grad():
+        again = grown.discriminator(resize(begun_real, (4, 4)), None)
+    torch.testing.assert_close(begun_score, again, atol=1e-4, rtol=0)
+    for ours, theirs in zip(at(1.0 - 1e-6), at(1.0), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+
+
+def test_it_grows_with_the_budget_and_draws_full_images_at_any_time(grown: StyleGAN2, make_case: Any) -> None:
+    batch = make_case("gan", "style", side=16).batch(6)
+    for progress, side in ((0.0, 4), (0.2, 8), (1.0, 16)):
+        seen: list[Tensor] = []
+        hook = grown.discriminator.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
+        losses = grown.train().losses(replace(batch, progress=progress), rng())
+        hook.remove()
+        assert {tuple(x.shape[2:]) for x in seen} == {(side, side)}
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        with torch.no_grad():
+            small_BCHW = grown.eval().generator(*grown.noise(2, rng()))
+            x_BCHW = grown.sampler()(*grown.noise(2, rng()))
+        assert small_BCHW.shape == (2, 1, side, side)
+        assert torch.equal(x_BCHW, resize(small_BCHW, (16, 16)).clamp(-1, 1))
+    assert float(grown.level) == 2

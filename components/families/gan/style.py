@@ -4,13 +4,14 @@
     L_G = E[softplus(-D(G(z)))] + E (|J_w^T y| - a)^2,   y ~ N(0, I),   a the running mean of |J_w^T y|        (2020, eq. 4)
 
 Both penalties are lazy: in some steps only, and that much heavier (2020, section 3.1). All is trained at full resolution from the
-start: skip connections do what progressive growing did (2020, section 4). Small images go without path-length penalty and style
-mixing and with a shorter mapping network, as CIFAR-10 in arXiv:2006.06676, appendix.
+start, where skip connections do what progressive growing did (2020, section 4), unless `growing` asks for that. Small images go
+without path-length penalty and style mixing and with a shorter mapping network, as CIFAR-10 in arXiv:2006.06676, appendix.
 
 B batch, C channels, H height, W width, Z latent size, L layers.
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from components.core.records import DataSpec
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
 from components.families.gan.penalties import zero_centred
-from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler
+from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
 
 R1_INTERVAL, PATH_INTERVAL = 16, 8  # from one turn with a penalty to the next
 
@@ -50,6 +51,9 @@ class StyleGAN2Config(AdversarialConfig):
         default=1.0, ge=0, description="in units of the paper's weight for the resolution; 0 up to side 32"
     )
     style_mixing: float = Field(default=0.9, ge=0, le=1, description="probability of two styles in one image; 0 up to side 32")
+    growing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the budget in which the resolution grows from the lowest to the full one"
+    )
     truncation: float = Field(default=1.0, ge=0, le=1, description="psi, how far samples may be from the mean style")
     adaptive: tuple[Transformation, ...] = Field(
         default=("shift", "brightness", "contrast", "cutout"),
@@ -85,14 +89,16 @@ class StyleGAN2(Adversarial):
     Config = StyleGAN2Config
     config: StyleGAN2Config
     generator: Generator
+    discriminator: Discriminator
     path_mean: Tensor
+    level: Tensor  # that the last training step had
 
     def __init__(self, config: StyleGAN2Config, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.generator = Generator(
             spec, width=config.width, latent=config.latent, depth=config.depth, mapping_rate=config.mapping_rate
         )
-        self.discriminator = Discriminator(spec, width=config.width, deviation=config.batch_deviation)
+        self.discriminator = Discriminator(spec, width=config.width, deviation=config.batch_deviation, grows=config.growing > 0)
         self.adaptive = AdaptiveAugment(
             config.adaptive,
             target=config.adaptive_target,
@@ -100,6 +106,7 @@ class StyleGAN2(Adversarial):
             limit=config.adaptive_limit,
         )
         self.register_buffer("path_mean", torch.zeros(()))
+        self.register_buffer("level", torch.tensor(self.discriminator.level))
 
     def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
         """Not saturating."""
@@ -119,6 +126,12 @@ class StyleGAN2(Adversarial):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Those of both players; G's with the path-length penalty in every eighth of its turns."""
+        if self.config.growing:
+            level = level_at(batch.progress, growing=self.config.growing, top=len(self.discriminator.blocks))
+            self._work_at(level)
+            if self.training:
+                self.level.fill_(level)
+            batch = replace(batch, images_BCHW=self._grown(batch.images_BCHW))
         losses = super().losses(batch, rng)
         turn = batch.step // self.config.critic_steps
         if self.config.path_length and "generator" in losses and turn % PATH_INTERVAL == 0:
@@ -168,7 +181,19 @@ class StyleGAN2(Adversarial):
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         del steps  # one pass
+        self._work_at(float(self.level))
         return Sampler(self.generator, truncation=self.config.truncation)
+
+    def _work_at(self, level: float) -> None:
+        self.generator.synthesis.level = self.discriminator.level = level
+
+    def _grown(self, x_BCHW: Tensor) -> Tensor:
+        """Images as they are at the level: of its resolution, and while that is faded in, with less than its detail."""
+        (highest, share), sizes = reached(self.discriminator.level), self.generator.synthesis.sizes[::2]
+        seen_BCHW = resize(x_BCHW, sizes[highest])
+        if share == 1:
+            return seen_BCHW
+        return torch.lerp(resize(resize(x_BCHW, sizes[highest - 1]), sizes[highest]), seen_BCHW, share)
 
     def _path_penalty(self, n: int, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
         """E (|J_w^T y| - a)^2, and a moves."""

@@ -6,6 +6,9 @@
 The activations are scaled, not the weights v, which is the same and needs no convolution of its own for each item. Images of all
 resolutions are summed; D is residual (section 4.1). Resizing by two is bilinear: the papers' filter [1, 3, 3, 1].
 
+Both can grow (Karras et al. 2018, arXiv:1710.10196, section 2): at `level` n they work at resolution n, counted from the lowest,
+and between n - 1 and n the new one is faded in.
+
 B batch, C channels, H height, W width, Z latent size, L layers, K classes (1 without), N noise values.
 """
 
@@ -34,9 +37,26 @@ def normalise(x_BZ: Tensor) -> Tensor:
 
 def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinearly; of an image that shrinks, each value is a mean over all that it covers."""
+    if tuple(x_BCHW.shape[2:]) == size:
+        return x_BCHW
     if size[0] < x_BCHW.shape[2]:  # in single precision: torch has no bfloat16 for this on CPU
         return F.interpolate(x_BCHW.float(), size=size, mode="bilinear", antialias=True).to(x_BCHW.dtype)
     return F.interpolate(x_BCHW, size=size, mode="bilinear")
+
+
+def level_at(progress: float, *, growing: float, top: int) -> float:
+    """The level after a share of the budget: each resolution is trained for a while, then the next is faded in for as long, until
+    `growing` of the budget; `top` after that."""
+    if progress >= growing:
+        return float(top)
+    level, within = divmod(progress / growing * top, 1)
+    return level + max(0.0, 2 * within - 1)
+
+
+def reached(level: float) -> tuple[int, float]:
+    """The highest resolution of a level, from 0, and the share, over 0 to 1, with which it is in."""
+    highest = math.ceil(level)
+    return highest, 1 - (highest - level)
 
 
 class EqualLinear(nn.Module):
@@ -115,15 +135,18 @@ class StyledLayer(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """w_BLZ, noise_BN -> x_BCHW: one layer on a learned constant, then two for each resolution.
+    """w_BLZ, noise_BN -> x_BCHW: one layer on a learned constant, then two for each resolution, up to that of `level`.
 
     noise_BN is one value for each pixel of each layer, layer after layer; `sizes` are the sides of the layers.
     """
+
+    level: float
 
     def __init__(self, spec: DataSpec, *, width: int, latent: int) -> None:
         super().__init__()
         levels, widths = pyramid(width, spec)
         levels, widths = levels[::-1], widths[::-1]
+        self.level = float(len(levels) - 1)
         self.constant = nn.Parameter(torch.randn(1, widths[0], *levels[0]))
         self.sizes = levels[:1] + [size for size in levels[1:] for _ in range(2)]
         outputs = widths[:1] + [channels for channels in widths[1:] for _ in range(2)]
@@ -138,12 +161,16 @@ class Synthesis(nn.Module):
         h = self.constant.expand(w_BLZ.shape[0], -1, -1, -1)
         x_BCHW = self.bias_C.view(1, -1, 1, 1).expand(w_BLZ.shape[0], -1, *self.sizes[0])
         noises = noise_BN.split([height * width for height, width in self.sizes], dim=1)
+        highest, share = reached(self.level)
         for index, (layer, size, noise) in enumerate(zip(self.layers, self.sizes, noises, strict=True)):
             if index % 2 == 1:  # the first of a resolution
                 h, x_BCHW = resize(h, size), resize(x_BCHW, size)
             h = layer(h, w_BLZ[:, index], noise.unflatten(1, (1, *size)))
             if index % 2 == 0:  # the last
-                x_BCHW = x_BCHW + self.to_image[index // 2](h, w_BLZ[:, index])
+                detail = self.to_image[index // 2](h, w_BLZ[:, index])
+                x_BCHW = x_BCHW + (detail if index // 2 < highest else share * detail)
+                if index // 2 == highest:
+                    break
         return x_BCHW
 
 
@@ -182,7 +209,7 @@ class Generator(nn.Module):
 
 
 class Sampler(nn.Module):
-    """z_BZ, noise_BN (and class_B) -> x_BCHW in [-1, 1].
+    """z_BZ, noise_BN (and class_B) -> x_BCHW in [-1, 1], of full size at any level.
 
     Styles are drawn to their mean by psi, `truncation`: w <- mean + psi (w - mean) (Karras et al. 2019, appendix B).
     """
@@ -196,7 +223,7 @@ class Sampler(nn.Module):
         if self.truncation < 1:
             mean_BZ = self.generator.mean_KZ if condition_B is None else self.generator.mean_KZ[condition_B]
             w_BZ = mean_BZ + self.truncation * (w_BZ - mean_BZ)
-        return self.generator.render(w_BZ, noise_BN).clamp(-1, 1)
+        return resize(self.generator.render(w_BZ, noise_BN), self.generator.synthesis.sizes[-1]).clamp(-1, 1)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -216,14 +243,19 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x_BCHW (and class_B) -> score_B. Classes enter by projection (Miyato & Koyama 2018, arXiv:1802.05637)."""
+    """x_BCHW (and class_B) -> score_B. Classes enter by projection (Miyato & Koyama 2018, arXiv:1802.05637).
 
-    def __init__(self, spec: DataSpec, *, width: int, deviation: bool) -> None:
+    Images come at the resolution of `level`; only one that `grows` has a way in at each.
+    """
+
+    level: float
+
+    def __init__(self, spec: DataSpec, *, width: int, deviation: bool, grows: bool) -> None:
         super().__init__()
         sizes, widths = pyramid(width, spec)
-        last = widths[-1]
-        self.stem = EqualConv2d(spec.channels, widths[0], 1)
-        self.blocks = nn.Sequential(*map(DiscriminatorBlock, widths, widths[1:], sizes[1:]))
+        last, self.level, self.sizes = widths[-1], float(len(widths) - 1), sizes
+        self.stems = nn.ModuleList(EqualConv2d(spec.channels, channels, 1) for channels in (widths if grows else widths[:1]))
+        self.blocks = nn.ModuleList(map(DiscriminatorBlock, widths, widths[1:], sizes[1:]))
         self.deviation = BatchDeviation() if deviation else nn.Identity()
         self.mix = EqualConv2d(last + deviation, last, 3)
         self.dense = EqualLinear(last * math.prod(sizes[-1]), last)
@@ -231,9 +263,20 @@ class Discriminator(nn.Module):
         self.project = nn.Embedding(len(spec.classes), last) if spec.conditional else None
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-        h = self.deviation(self.blocks(activate(self.stem(x_BCHW))))
-        h_BC = activate(self.dense(activate(self.mix(h)).flatten(1)))
+        h_BC = activate(self.dense(activate(self.mix(self.deviation(self.features(x_BCHW)))).flatten(1)))
         score_B: Tensor = self.head(h_BC).squeeze(1)
         if self.project is not None:
             score_B = score_B + (self.project(labels_B) * h_BC).sum(1) / math.sqrt(h_BC.shape[1])
         return score_B
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """The lowest resolution's features, of an image of the level's."""
+        highest, share = reached(self.level)
+        start = len(self.blocks) - highest
+        h: Tensor = activate(self.stems[start](x_BCHW))
+        for index in range(start, len(self.blocks)):
+            h = self.blocks[index](h)
+            if index == start and share < 1:
+                below = activate(self.stems[start + 1](resize(x_BCHW, self.sizes[start + 1])))
+                h = torch.lerp(below, h, share)
+        return h
