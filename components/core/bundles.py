@@ -4,6 +4,7 @@ Whoever opens a bundle (delivery, the server) comes through `read_bundle`, so th
 """
 
 import hashlib
+import json
 import re
 import stat
 from pathlib import Path
@@ -29,7 +30,10 @@ def seal_bundle(folder: Path, bundle: Bundle) -> str:
 
 
 def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundle:
-    """The record in the bytes of a bundle.json. Raises BundleError unless they are its canonical form and hash to `sha256`."""
+    """The record in the bytes of a bundle.json. Raises BundleError unless they are canonical JSON and hash to `sha256`.
+
+    They need not be what this version would write: fields that came later take their defaults, and the address stays.
+    """
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise BundleError(f"{where}: its SHA-256 is {found}, expected {sha256}", do="fetch the bundle again")
@@ -37,7 +41,7 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundl
         bundle = Bundle.model_validate_json(data)
     except ValidationError as error:
         raise BundleError(f"{where}: not a bundle: {first_complaint(error)}") from error
-    if bundle.canonical() != data:
+    if json.dumps(json.loads(data), sort_keys=True, separators=(",", ":")).encode() != data:
         raise BundleError(f"{where}: not in canonical form (sorted keys, no spaces), so its address would not be unique")
     names = [file.name for file in bundle.files]
     if bad := next((name for name in names if name == BUNDLE_JSON or not FILE_NAME.fullmatch(name)), None):
@@ -45,6 +49,11 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundl
     if len(set(names)) < len(names) or MODEL_ONNX not in names:
         raise BundleError(f"{where}: it names the files {names}", allowed=f"each name once, {MODEL_ONNX} among them")
     return bundle
+
+
+def address_of(folder: Path) -> str:
+    """The address of a bundle that was read: the SHA-256 of its bundle.json."""
+    return sha256_of(folder / BUNDLE_JSON)
 
 
 def read_bundle(folder: Path, *, sha256: str | None = None) -> Bundle:

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from components.core.bundles import BUNDLE_JSON, SHA256, parse_bundle, read_bundle
+from components.core.bundles import BUNDLE_JSON, SHA256, address_of, parse_bundle, read_bundle
 from components.core.errors import BundleError, disk_error
 from components.core.files import write_whole
 from components.core.protocols import ObjectStore
@@ -19,17 +19,18 @@ def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
     Raises BundleError when the folder is not what its bundle.json says, or the store holds other bytes under that address.
     """
     bundle = read_bundle(folder)
-    prefix = f"bundles/{bundle.digest()}"
+    record, sha256 = (folder / BUNDLE_JSON).read_bytes(), address_of(folder)
+    prefix = f"bundles/{sha256}"
     for file in bundle.files:
         store.put_if_absent(f"{prefix}/{file.name}", folder / file.name)
     key = f"{prefix}/{BUNDLE_JSON}"
-    if not store.put_if_absent(key, bundle.canonical()):
+    if not store.put_if_absent(key, record):
         held = store.get(key)
-        if held is None or held[0] != bundle.canonical():
+        if held is None or held[0] != record:
             raise BundleError(
                 f"{store.uri}/{key}: the store holds other bytes under this address", do="remove them and put again"
             )
-    return StoredBundle(sha256=bundle.digest(), uri=f"{store.uri}/{prefix}", bundle=bundle)
+    return StoredBundle(sha256=sha256, uri=f"{store.uri}/{prefix}", bundle=bundle)
 
 
 def fetch_bundle(store: ObjectStore, sha256: str, to: Path) -> Path:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.core.bundles import MODEL_ONNX, read_bundle
+from components.core.bundles import MODEL_ONNX, address_of, read_bundle
+from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
 from components.core.noise import draw
 from components.core.records import Bundle
 from components.core.session import GraphSampler
-from components.serving.cpus import usable_cpus
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
 ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}  # ONNX Runtime's names, and the protocol's
@@ -60,7 +60,7 @@ class Engine:
         if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
-        return cls(bundle, bundle.digest(), sampler, stable_buckets(bundle, sampler))
+        return cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.core.bundles import BUNDLE_JSON, parse_bundle, seal_bundle
+from components.core.bundles import BUNDLE_JSON, address_of, parse_bundle, seal_bundle
 from components.core.errors import BundleError, StorageError
 from components.core.protocols import ObjectStore
 from components.delivery.bundles import fetch_bundle, put_bundle, read_bundle
@@ -139,6 +139,17 @@ TAMPERING: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "huge record": (lambda folder: (folder / BUNDLE_JSON).write_bytes(b" " * (5 << 20)), "larger than"),
 }
+
+
+def test_a_bundle_of_before_a_field_was_added_keeps_its_address(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    folder = make_bundle()
+    rewrite(lambda record: record["spec"].pop("std"))(folder)
+    sha256 = address_of(folder)
+    assert read_bundle(folder, sha256=sha256).spec.std == 0.5
+    store = open_store(str(tmp_path / "store"))
+    assert put_bundle(store, folder).sha256 == sha256
+    back = fetch_bundle(store, sha256, tmp_path / "cache")
+    assert (back / BUNDLE_JSON).read_bytes() == (folder / BUNDLE_JSON).read_bytes()
 
 
 @pytest.mark.parametrize(("tamper", "says"), TAMPERING.values(), ids=TAMPERING)
