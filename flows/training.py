@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from components.core.cpus import usable_cpus
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
-from components.core.threads import usable_cores
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
@@ -124,7 +124,7 @@ def _processes(run: Run) -> int:
     """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
     import torch
 
-    here = torch.cuda.device_count() if run.facts.device == "cuda" else usable_cores()
+    here = torch.cuda.device_count() if run.facts.device == "cuda" else usable_cpus()
     return max(1, min(run.brief.compute.workers, here))
 
 

@@ -30,7 +30,7 @@ from components.training.untracked import Untracked
 TRAIN_ITEMS = 50_000
 SIGNAL_ITEMS = 1000  # real points that the signal holds samples against
 SIGNAL_SAMPLES = 300
-SIGNAL_STEPS = 18  # with the trainer's 8 a diffusion that has learned the ring reads worse than one that has learned nothing
+SIGNAL_STEPS = 18
 WIDTHS = (0.05, 0.2, 0.8)  # of the signal's kernels, in data units
 SAMPLES = 4000
 PAIRED_ITEMS = 2000  # of them whose distances are all taken

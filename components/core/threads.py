@@ -1,17 +1,13 @@
 """How many CPU threads to train with: on a machine that others use more are slower, since each operation waits for the last."""
 
-import os
 import time
 
 import torch
 
+from components.core.cpus import usable_cpus
+
 REPEATS = 20
 GAIN = 1.15  # more threads must be this much faster, or one is taken: it disturbs nobody
-
-
-def usable_cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_threads(*, shared_by: int = 1) -> int:
@@ -19,7 +15,7 @@ def choose_threads(*, shared_by: int = 1) -> int:
 
     `shared_by` processes take their equal shares.
     """
-    available = max(1, usable_cores() // shared_by)
+    available = max(1, usable_cpus() // shared_by)
     if available == 1:
         return 1
     return available if _seconds(1) > GAIN * _seconds(available) else 1

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
-from components.serving.cpus import usable_cpus
 from components.serving.engine import Engine, probe, stable_buckets
 
 Build = Callable[..., Path]
