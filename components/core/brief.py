@@ -1,5 +1,6 @@
 """The Brief: the user's YAML as one frozen record. Secrets never stand in it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,17 +24,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class DataBrief(Record):
     """Where the data stands: a folder of a DVC repo at a revision. `items` and `side` may be declared to plan before fetching."""
 
-    path: str
-    repo: str = "."
+    path: str = Field(min_length=1)
+    repo: str = Field(default=".", min_length=1)
     rev: str = "HEAD"
     items: int | None = Field(default=None, gt=0)
     side: int | None = Field(default=None, gt=0, description="pixels of the longer edge of one image")
+
+    @field_validator("repo")
+    @classmethod
+    def _repo_holds_no_secret(cls, repo: str) -> str:
+        if re.match(r"[a-z+]+://[^/]*:[^/]*@", repo):
+            raise ValueError("an address with a password in it; allowed: one without, git asks its credential helper")
+        return repo
 
 
 class PretrainedBrief(Record):
     """A model to start from: models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder."""
 
-    model: str
+    model: str = Field(min_length=1)
     family: FamilyName
     in_domain: bool = False
 
@@ -67,7 +75,7 @@ class GatesBrief(Record):
     recall_min: Share | None = 0.05
     duplicates_max: Share | None = 0.05
     memorised_max: Share | None = 0.1
-    latency_p95_ms_max: Positive | None = Field(default=None, description="defaults to serving.latency_ms")
+    latency_p95_ms_max: Positive | Literal["serving"] | None = Field(default="serving", description="serving: serving.latency_ms")
 
 
 class OverrideBrief(Record):
@@ -124,10 +132,22 @@ class Brief(Record):
         return self
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_brief(text: str, *, where: str = "brief") -> Brief:
     """Turn YAML into a Brief. Raises BriefError with one line that names the field, what was given and what is allowed."""
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
@@ -137,7 +157,8 @@ def parse_brief(text: str, *, where: str = "brief") -> Brief:
             f"{where}: a mapping of keys is needed, a {type(document).__name__} given", do="start from briefs/digits.yaml"
         )
     try:
-        return Brief.model_validate(document)
+        # Through JSON, which has no tuples, so that all else can be strict: 'true' is no number and '200' is none either.
+        return Brief.model_validate_json(json.dumps(document, default=str), strict=True)
     except ValidationError as error:
         raise BriefError(f"{where}: {explain(error)}") from error
 
@@ -158,7 +179,7 @@ def explain(error: ValidationError) -> str:
     # A misspelt key also leaves its right name missing: the misspelling is what helps.
     first = next((each for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"), None)
     if first is None:
-        return first_complaint(error).removeprefix("the document: ")
+        return first_complaint(error).removeprefix("the document: ").replace("an object", "a mapping of keys")
     model: type[Record] = Brief
     for part in first["loc"][:-1]:
         model = _record_in(model.model_fields[str(part)].annotation)

@@ -49,9 +49,8 @@ def gate(
     _check_comparable(candidate, champion)
     verdicts = []
     for each in GATES:
-        threshold: float | None = getattr(gates, each.name)
-        if each.name == "latency_p95_ms_max" and threshold is None:
-            threshold = latency_ms
+        given: float | Literal["serving"] | None = getattr(gates, each.name)
+        threshold = latency_ms if given == "serving" else given
         if threshold is None or (each.metric == "fd_ratio" and champion is None):
             continue
         metric = candidate.metrics.get(each.metric)

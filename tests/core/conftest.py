@@ -83,6 +83,8 @@ def _values(kind: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
         return st.floats(**(FINITE | _range(bounds, float))) if bounds else st.floats(allow_nan=False)
     if kind is int:
         return st.integers(**_range(bounds, int)) if bounds else st.integers(-(2**60), 2**60)
+    if kind is str and bounds:
+        return st.text(min_size=max(getattr(bound, "min_length", 0) or 0 for bound in bounds), max_size=12)
     return {bool: st.booleans(), str: st.text(max_size=12), type(None): st.none(), Any: JSON}[kind]
 
 

@@ -88,6 +88,8 @@ def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
     assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=GatesBrief()).gates}
     assert gate(card(), champion=None, gates=GatesBrief(), latency_ms=5).verdict == "fail"
     assert gate(card(), champion=None, gates=GatesBrief(latency_p95_ms_max=50), latency_ms=5).verdict == "pass"
+    off = GatesBrief.model_validate_json(GatesBrief(latency_p95_ms_max=None).model_dump_json())
+    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=off, latency_ms=5).gates}
     bare = card().model_copy(update={"metrics": {k: m for k, m in card().metrics.items() if k != "latency_p95_ms"}})
     with pytest.raises(RunError, match="the scorecard has no latency_p95_ms"):
         gate(bare, champion=None, gates=GatesBrief(), latency_ms=5)
