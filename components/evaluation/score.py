@@ -99,7 +99,7 @@ def make_card(
     device: str,
 ) -> Scorecard:
     speed = yardstick.real.boot.mean(drawn.items_per_s, stream="throughput", better="higher")
-    measured = {**metrics, "throughput_per_s": speed.model_copy(update={"n": len(drawn.images)})}
+    measured = {**metrics, "throughput_per_s": speed}
     if timed is not None:
         measured["latency_p95_ms"] = latency_p95(timed, boot=yardstick.real.boot, classes=classes)
     return Scorecard(subject=drawn.subject, protocol=yardstick.protocol, metrics=measured, device=device)

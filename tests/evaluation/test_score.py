@@ -108,6 +108,9 @@ def test_the_same_artifact_and_protocol_give_the_same_card_and_chunks_change_not
 
 def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitted, extractor) -> None:
     card = scored(fitted(8, seed=3), timed=fitted(8, seed=3))
+    speed = card.metrics["throughput_per_s"]
+    assert speed.n == N // 50
+    assert speed.low < speed.value < speed.high, "as many timings as chunks"
     for name, metric in card.metrics.items():
         assert metric.low <= metric.value <= metric.high, name
         assert metric.n > 0, name
@@ -164,7 +167,7 @@ def test_a_sampler_that_gives_too_few_images_is_an_error(make_shelf, digits) -> 
         def __call__(self, seeds, labels=None):
             return super().__call__(seeds, labels)[1:]
 
-    with pytest.raises(RunError, match="100 samples asked, 99 given"):
+    with pytest.raises(RunError, match="50 samples asked, 49 given"):
         draw_samples(Short("torch:short", digits.test.images), seed=0, samples=100)
 
 
