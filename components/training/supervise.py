@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from components.core.errors import TrainingFailed
+from components.core.errors import InputError, TrainingFailed
 
 LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
@@ -26,7 +26,7 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
     leave a `why.txt`.
 
     SIGINT and SIGTERM are passed on to the first, which then saves the state and ends the training in all. Raises TrainingFailed
-    when one does not exit with 0; the others are ended then.
+    when one does not exit with 0, InputError when it says that the input is wrong; the others are ended then.
     """
     why = folder / WHY
     why.unlink(missing_ok=True)
@@ -49,7 +49,8 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
             _end(workers)
     if code:
         said = code > 0 and why.exists()
-        raise TrainingFailed(why.read_text(encoding="utf-8").strip() if said else _reason(code))
+        kind = InputError if code == InputError.exit_code else TrainingFailed
+        raise kind(why.read_text(encoding="utf-8").strip() if said else _reason(code))
 
 
 def _outcome(workers: "Sequence[subprocess.Popen[bytes]]", limit_s: float | None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.core.errors import TrainingFailed
+from components.core.errors import InputError, TrainingFailed
 from components.training.supervise import supervise
 
 CASES = {
@@ -15,6 +15,7 @@ CASES = {
     "silent": "sys.exit(3) if number else time.sleep(60)",
     "killed": "os.kill(os.getpid(), signal.SIGKILL) if number else (time.sleep(0.5), write(), sys.exit(1))",
     "slow": "time.sleep(60)",
+    "input": "write(); sys.exit(2)",
 }
 
 
@@ -61,6 +62,13 @@ def test_the_one_that_fails_is_named_and_the_others_are_ended(module: str, reaso
     with pytest.raises(TrainingFailed, match=reason):
         run(module, tmp_path)
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("module", ["input"], indirect=True)
+def test_wrong_input_stays_wrong_input(module: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the reason") as caught:
+        run(module, tmp_path)
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("module", ["slow"], indirect=True)
