@@ -91,6 +91,7 @@ class Decision(Record):
     warnings: tuple[PolicyWarning, ...]
     estimate: Estimate
     overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
+    config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
 
 
 class Dataset(Record):

@@ -69,16 +69,18 @@ def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: floa
         "forced_to": plan.words,
         "would_choose": own.words,
     }
+    notes = [(name, note) for name, note in tables.notes.items() if matches(note.when, now)]
     return Decision(
         family=plan.family,
         variant=plan.variant,
         mode=plan.mode,
         delivery=plan.delivery,
-        reasons=(*chooser.field.reasons, *plan.reasons, _tier(chooser), *_notes(chooser, now)),
+        reasons=(*chooser.field.reasons, *plan.reasons, _tier(chooser), *(chooser.reason(*note, now) for note in notes)),
         rejected=_rejected(chooser, plan, own, now),
         warnings=_warnings(tables, now),
         estimate=cost,
         overridden=overridden,
+        config={key: value for _, note in notes for key, value in note.config.items()},
     )
 
 
@@ -87,10 +89,6 @@ def _tier(chooser: Chooser) -> Reason:
     return Reason(
         rule=f"tier.{facts.tier}", text=f"{facts.tier} compute: {facts.tier_because}", source=tables.cite(tables.tiers.source)
     )
-
-
-def _notes(chooser: Chooser, now: dict[str, Value]) -> list[Reason]:
-    return [chooser.reason(name, rule, now) for name, rule in chooser.tables.notes.items() if matches(rule.when, now)]
 
 
 def _rejected(chooser: Chooser, plan: Plan, own: Plan, now: dict[str, Value]) -> tuple[Rejected, ...]:

@@ -56,10 +56,12 @@ def estimate(facts: Facts, costs: Costs, pick: Pick, *, usd_per_gpu_hour: float)
 
 
 def training_s(facts: Facts, costs: Costs, pick: Pick, *, usd_per_hour: float) -> Figure:
-    """Seconds of training; `minutes` of the brief decide when given, and a stated budget is an upper bound."""
+    """Seconds of training, which is how long it then trains: `minutes` of the brief where given, else what the choice asks for; a
+    stated budget is an upper bound of either."""
     if facts.minutes is not None:
-        return Figure(value=facts.minutes * 60, unit="s", basis=f"brief: compute.minutes: {facts.minutes:g}")
-    seconds, basis = _scratch_s(facts, costs, pick) if pick.mode == "scratch" else _tuning_s(facts, costs, pick.mode)
+        seconds, basis = facts.minutes * 60, f"brief: compute.minutes: {facts.minutes:g}"
+    else:
+        seconds, basis = _scratch_s(facts, costs, pick) if pick.mode == "scratch" else _tuning_s(facts, costs, pick.mode)
     limit = math.inf
     if facts.usd is not None:
         limit = facts.usd / usd_per_hour * 3600
@@ -69,7 +71,7 @@ def training_s(facts: Facts, costs: Costs, pick: Pick, *, usd_per_hour: float) -
         return Figure(
             value=_rounded(limit), unit="s", basis=f"brief: the budget ends it; {seconds / 3600:,.3g} h wanted ({basis})"
         )
-    return Figure(value=_rounded(seconds), unit="s", basis=basis)
+    return Figure(value=seconds if facts.minutes is not None else _rounded(seconds), unit="s", basis=basis)
 
 
 def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:

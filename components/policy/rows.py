@@ -44,6 +44,12 @@ class VariantRule(Rule):
     variant: str
 
 
+class Note(Rule):
+    """`config` is what the note asks of the family's Config."""
+
+    config: dict[str, float] = Field(default_factory=dict)
+
+
 class WarningRule(Rule):
     code: str | None = None  # the row's id by default
     fix: str

@@ -23,6 +23,7 @@ from components.policy.rows import (
     DeliveryRule,
     GoalRow,
     ModeRule,
+    Note,
     Prior,
     Rule,
     Tiers,
@@ -48,7 +49,7 @@ class Tables(Record):
     modes: dict[str, ModeRule]
     deliveries: dict[str, DeliveryRule]
     variant_rules: dict[str, VariantRule]
-    notes: dict[str, Rule]
+    notes: dict[str, Note]
     rejections: dict[FamilyName, dict[str, Rule]]
     warnings: dict[str, WarningRule]
     estimate: Costs
