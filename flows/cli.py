@@ -38,10 +38,14 @@ Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
     from components.core.brief import read_brief
+    from components.core.errors import NotBuilt
     from flows import deciding
     from flows.place import Place
 
-    facts, decision = deciding.plan(read_brief(brief), Place())
+    read = read_brief(brief)
+    facts, decision = deciding.plan(read, Place())
+    with suppress(NotBuilt):  # planned all the same
+        deciding.check_config(read, facts, decision)
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
@@ -116,9 +120,12 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     from components.data.versions import check_named
     from flows import deciding, stages, standing
 
-    read = read_brief(brief)
+    read, planned = read_brief(brief), None
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        deciding.check_built(*deciding.plan(read, place))
+        planned = deciding.plan(read, place)
+    if planned is not None:
+        deciding.check_built(*planned)
+        deciding.check_config(read, *planned)
     _ = place.settings.root
     check_named(read.data)
     if not (place.settings.root / "work" / read.name).exists():
@@ -295,14 +302,24 @@ def data_prepare(
     side: Annotated[int | None, typer.Option(help="resize and crop to this many pixels", min=2)] = None,
     seed: Annotated[int, typer.Option(help="of the split")] = 0,
     limit: Annotated[int | None, typer.Option(help="take only the first items", min=1)] = None,
+    quarantine_max: Annotated[
+        float | None, typer.Option(help="the share of unusable images that may be set aside; 0.01", min=0, max=1)
+    ] = None,
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
-    from components.data.prepare import prepare
+    from components.data.prepare import QUARANTINE_MAX, prepare
     from components.data.versions import track
 
     settings = Settings.load()
     manifest = prepare(
-        source, to, side=side, seed=seed, limit_items=limit, mirror=settings.data_mirror, cache=settings.root / "data"
+        source,
+        to,
+        side=side,
+        seed=seed,
+        limit_items=limit,
+        quarantine_max=QUARANTINE_MAX if quarantine_max is None else quarantine_max,
+        mirror=settings.data_mirror,
+        cache=settings.root / "data",
     )
     track(to)
     height, width, channels = manifest.shape

@@ -29,6 +29,21 @@ def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
     return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data"))
 
 
+def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
+    """Raises BriefError when override.config holds what the family does not know. Imports torch, where there is any config."""
+    if brief.override is None or not brief.override.config:
+        return
+    from components.core.records import DataSpec
+    from components.families import find, maker
+
+    side, channels = facts.side or 64, facts.channels or 3
+    classes = tuple(map(str, range(facts.classes)))
+    spec = DataSpec(
+        channels=channels, height=side, width=side, classes=classes, conditional=bool(classes) and facts.conditioning == "class"
+    )
+    find(decision.family, maker(decision.family, decision.variant, decision.delivery)).configure(brief.override.config, spec)
+
+
 def check_built(facts: Facts, decision: Decision) -> None:
     """Raises NotBuilt when nothing here can make what was decided."""
     from components.families import find_card, maker

@@ -35,8 +35,9 @@ class Run(Record):
 
     @property
     def key(self) -> str:
-        """A changed brief, data version or package version gives another key, and so trains again."""
-        parts = (self.brief.digest(), self.dataset.md5, self.genwright)
+        """A changed brief, data version, package version or choice of the policy gives another key, and so trains again."""
+        choice = self.decision.model_dump_json(include={"family", "variant", "mode", "delivery", "config"})
+        parts = (self.brief.digest(), self.dataset.md5, self.genwright, choice)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

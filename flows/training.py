@@ -28,7 +28,7 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
     extractor = extractor_folder(run.dataset, place)
     load_extractor(run.dataset, place)
     run_id = _tracked(run, place, folder)
-    plan = _train_plan(run, place, folder, run_id)
+    plan = _train_plan(run, folder, run_id)
     try:
         with TemporaryDirectory(prefix="genwright-") as meeting:
             order = Order(
@@ -77,7 +77,7 @@ def _tracked(run: Run, place: Place, folder: Path) -> str:
     return once(folder / "tracked.json", Tracked, start, holds=lambda known: run_exists(uri, known.run_id)).run_id
 
 
-def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
+def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
     from components.families import maker
     from components.training.plan import TrainPlan
 
@@ -89,7 +89,7 @@ def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
         family=decision.family,
         variant=maker(decision.family, decision.variant, decision.delivery),
         # sorted: the order in the YAML says nothing
-        config=one_step | (dict(sorted(brief.override.config.items())) if brief.override else {}),
+        config=one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {}),
         spec=DataSpec(
             channels=channels,
             height=height,
@@ -103,21 +103,15 @@ def _train_plan(run: Run, place: Place, folder: Path, run_id: str) -> Any:
         run_id=run_id,
         device=run.facts.device,
         seed=brief.seed,
-        seconds=_seconds(run, place),
+        seconds=_seconds(run),
         signal_images=128 if many else 256,
     )
 
 
-def _seconds(run: Run, place: Place) -> float:
-    """The wall clock that the budget buys: the least of minutes, GPU hours and dollars; without any, the policy's estimate."""
-    compute = run.brief.compute
-    limits = [
-        compute.minutes and compute.minutes * 60,
-        compute.gpu_hours and compute.gpu_hours * 3600 / _processes(run),
-        compute.usd and compute.usd / place.settings.usd_per_gpu_hour * 3600 / _processes(run),
-    ]
-    given = [limit for limit in limits if limit]
-    return min(given) if given else run.decision.estimate.training_s.value
+def _seconds(run: Run) -> float:
+    """The wall clock of the training: what the plan's estimate says, shared by the processes where minutes do not fix it."""
+    seconds = run.decision.estimate.training_s.value
+    return seconds if run.facts.minutes is not None else seconds / _processes(run)
 
 
 def _processes(run: Run) -> int:

@@ -93,8 +93,13 @@ class Family(nn.Module, ABC):
     @classmethod
     def build(cls, config: dict[str, Any], spec: DataSpec) -> "Family":
         """Make the model from plain values. Raises BriefError for an unknown or impossible value."""
+        return cls(cls.configure(config, spec), spec)
+
+    @classmethod
+    def configure(cls, config: dict[str, Any], spec: DataSpec) -> FamilyConfig:
+        """The whole recipe: defaults, those that depend on the data, and `config`. Raises BriefError as `build` does."""
         try:
-            return cls(cls.Config.model_validate(cls.Config.defaults(spec) | config), spec)
+            return cls.Config.model_validate(cls.Config.defaults(spec) | config)
         except ValidationError as error:
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error

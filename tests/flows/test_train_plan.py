@@ -1,0 +1,95 @@
+"""What is decided is what is trained: its seconds, its config, and a key of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.brief import Brief
+from components.core.errors import BriefError
+from components.core.records import Dataset
+from flows import deciding, training
+from flows.place import Place
+from flows.runs import Run
+from flows.settings import Settings
+
+
+def planned(tmp_path: Path, **changes: Any) -> Run:
+    known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 1797, "side": 32}}
+    brief = Brief.model_validate(known | changes)
+    facts, decision = deciding.plan(brief, Place(Settings(home=tmp_path)))
+    dataset = Dataset(
+        name="any", path="", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
+        splits={}, mean=(0.0,), std=(1.0,),
+    )  # fmt: skip
+    return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
+
+
+def train_plan(run: Run) -> Any:
+    return training._train_plan(run, Path("folder"), "run-1")
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        {"minutes": 3},
+        {"minutes": 600, "usd": 0.01},
+        {"usd": 500},
+        {"usd": 1},
+        {"gpu_hours": 0.1},
+        {},
+    ],
+)
+def test_it_trains_as_long_as_the_plan_says(tmp_path: Path, compute: dict[str, float]) -> None:
+    run = planned(tmp_path, compute={**compute, "device": "cpu"})
+    seconds = run.decision.estimate.training_s.value
+    assert train_plan(run).seconds == seconds
+    if "usd" in compute:
+        assert run.decision.estimate.cost_usd.value <= compute["usd"]
+
+
+def test_processes_share_what_the_choice_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "usable_cpus", lambda: 4)
+    for minutes, workers, share in ((None, 2, 2), (None, 64, 4), (3, 2, 1)):
+        compute = {"workers": workers, "device": "cpu"} | ({} if minutes is None else {"minutes": minutes})
+        run = planned(tmp_path, compute=compute)
+        assert train_plan(run).seconds == pytest.approx(run.decision.estimate.training_s.value / share)
+
+
+def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
+    big = {"usd": 20_000, "device": "cpu"}
+    run = planned(tmp_path, compute=big)
+    assert (run.decision.family, run.decision.config) == ("diffusion", {"augment": 0.12})
+    assert any("augment: 0.12" in reason.text for reason in run.decision.reasons)
+    assert train_plan(run).config["augment"] == 0.12
+    forced = planned(tmp_path, compute=big, override={"config": {"augment": 0.0}})
+    assert train_plan(forced).config["augment"] == 0.0
+    assert planned(tmp_path, compute={"usd": 500, "device": "cpu"}, goal="quality").decision.config == {}
+    large = planned(tmp_path, compute=big, data={"path": "nowhere", "items": 1797, "side": 256}).decision
+    assert (large.variant, large.config) == ("latent", {})
+
+
+def test_another_choice_is_another_run(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    for change in ({"family": "flow"}, {"config": {"augment": 0.5}}):
+        other = run.model_copy(update={"decision": run.decision.model_copy(update=change)})
+        assert other.key != run.key
+    cheaper = run.decision.model_copy(update={"reasons": ()})
+    assert run.model_copy(update={"decision": cheaper}).key == run.key
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"nonsense": 3}, r"override\.config\.nonsense: Extra inputs are not permitted.*allowed: .*width"),
+        ({"width": -16}, r"override\.config\.width: Input should be greater than or equal to 16"),
+        ({"width": "lots"}, r"override\.config\.width: Input should be a valid integer"),
+    ],
+)
+def test_a_config_that_the_family_does_not_know_is_refused_before_anything_is_made(
+    tmp_path: Path, config: dict[str, Any], says: str
+) -> None:
+    run = planned(tmp_path, override={"family": "diffusion", "variant": "edm", "config": config})
+    with pytest.raises(BriefError, match=says):
+        deciding.check_config(run.brief, run.facts, run.decision)
+    assert list(tmp_path.iterdir()) == []
