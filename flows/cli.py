@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said no or undecided, 130 interrupted.
 """
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator
@@ -358,6 +359,7 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
 
 def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
+    atexit.register(gc.freeze)  # the interpreter's last collection would walk through all of MLflow, and free nothing that stays
     try:
         code = app(standalone_mode=False)  # else typer draws a box around a usage error
     except GenwrightError as error:
