@@ -155,13 +155,14 @@ class Checkpoint(Record):
 class Reading(Record):
     """What samples on fixed noise say of a model while it trains.
 
-    Diversity, precision and coverage are shares of what as many real images get: 1 is no worse than the data itself.
+    Diversity, precision, coverage and classes are shares of what as many real images get: 1 is no worse than the data itself.
     """
 
     distance: float  # lower is better; comparable within one run
     diversity: float = 1.0
     precision: float = 1.0
     coverage: float = 1.0
+    classes: float = 1.0  # how many a classifier sees; 1 where the data has no labels
     collapse: str = ""  # why the samples count as collapsed, if they do
 
 

@@ -4,7 +4,11 @@ Collapse is told from poor quality by what as many real images get (a part of th
 
     diversity < 1/2                    the samples resemble each other more than images of this data do
     coverage < precision / 2           they look real, but lie near far fewer real images than as many real-looking images should
-                                       (asked only of samples with a precision of 0.3 or more)
+    classes < 3/4                      a classifier trained on the data's labels sees fewer of them than in as many real images
+                                       (the last two asked only of samples with a precision of 0.3 or more)
+
+Of many modes that differ little, in a space where images of one mode already lie far apart, nearest neighbours see few lost:
+there the labels tell, as the count of classes does for Stacked MNIST (Metz et al. 2017, arXiv:1611.02163, section 3.3).
 
 Precision and coverage are those of the scorecard (manifold.py), each over its real value. Noise has no precision, so it is not
 accused; a model of fewer modes than the data keeps its precision and loses coverage.
@@ -31,6 +35,8 @@ REFERENCE_ITEMS = 2000
 DIVERSITY_LEAST = 0.5
 PRECISION_LEAST = 0.3
 COVERAGE_LEAST = 0.5  # of the share that samples of this precision should reach
+CLASSES_LEAST = 0.75
+CLASSES_DRAWS = 32  # of real images, for the number of classes that as many show
 
 
 @dataclass(frozen=True)
@@ -50,50 +56,74 @@ class Shares:
 class FixedNoiseQuality:
     """Images to a Reading. Distances are comparable with each other for one number of images, and with no scorecard."""
 
-    def __init__(self, extractor: "Extractor", reference_features: npt.NDArray[np.floating]) -> None:
+    def __init__(self, extractor: "Extractor", reference: Images) -> None:
         self.extractor = extractor
-        self.features_MD = reference_features.astype(np.float64)
-        self.reference = Gaussian.of(reference_features)
-        self._real: tuple[Manifold, Shares] | None = None
+        features_MD = extractor.features(reference)
+        self.features_MD = features_MD.astype(np.float64)
+        self.classes_M = _classes(extractor, reference)
+        self.reference = Gaussian.of(features_MD)
+        self._real: dict[int, tuple[Manifold, Shares, float]] = {}  # by the number of images
 
     @classmethod
     def of(cls, extractor: "Extractor", split: ImageSplit, *, seed: int = 0) -> "FixedNoiseQuality":
         """The signal against at most 2,000 images of a split: best one that the scorecard does not use."""
-        return cls(extractor, extractor.features(choose(split, REFERENCE_ITEMS, seed=seed)))
+        return cls(extractor, choose(split, REFERENCE_ITEMS, seed=seed))
 
     def __call__(self, images: Images) -> Reading:
         features = self.extractor.features(images)
         if not np.isfinite(features).all():
             return Reading(distance=float("nan"))
-        manifold, real = self._real or self._measure(len(images))
+        if len(images) not in self._real:
+            self._real[len(images)] = self._measure(len(images))
+        manifold, real, real_classes = self._real[len(images)]
         ours = Shares.of(features.astype(np.float64), manifold)
         diversity, precision, coverage = (
             ours.diversity / max(real.diversity, 1e-12),
             ours.precision / max(real.precision, 1e-12),
             ours.coverage / max(real.coverage, 1e-12),
         )
+        seen = _classes(self.extractor, images)
+        classes = 1.0 if seen is None else len(np.unique(seen)) / real_classes
         return Reading(
             distance=frechet(self.reference, Gaussian.of(features)),
             diversity=diversity,
             precision=precision,
             coverage=coverage,
-            collapse=_collapse(diversity=diversity, precision=precision, coverage=coverage),
+            classes=classes,
+            collapse=_collapse(diversity=diversity, precision=precision, coverage=coverage, classes=classes),
         )
 
-    def _measure(self, n: int) -> tuple[Manifold, Shares]:
-        """The manifold of the reference without n of its images (a third of them at most), and what those get."""
+    def _measure(self, n: int) -> tuple[Manifold, Shares, float]:
+        """The manifold of the reference without n of its images (a third of them at most), what those get, and the mean
+        number of classes seen in n images."""
         held = min(n, len(self.features_MD) // 3)
         manifold = Manifold.of(self.features_MD[held:])
-        self._real = manifold, Shares.of(self.features_MD[:held], manifold)
-        return self._real
+        return manifold, Shares.of(self.features_MD[:held], manifold), self._classes_among(n)
+
+    def _classes_among(self, n: int) -> float:
+        if self.classes_M is None:
+            return 1.0
+        rng = np.random.default_rng(0)
+        draws = (rng.choice(self.classes_M, n, replace=n > len(self.classes_M)) for _ in range(CLASSES_DRAWS))
+        return float(np.mean([len(np.unique(draw)) for draw in draws]))
 
 
-def _collapse(*, diversity: float, precision: float, coverage: float) -> str:
+def _classes(extractor: "Extractor", images: Images) -> npt.NDArray[np.int64] | None:
+    """The class of each image as the extractor sees it, or None where it knows no classes."""
+    probabilities_NK = extractor.probabilities(images)
+    return None if probabilities_NK is None else probabilities_NK.argmax(axis=1)
+
+
+def _collapse(*, diversity: float, precision: float, coverage: float, classes: float) -> str:
     """Why such samples count as collapsed, or nothing."""
     if diversity < DIVERSITY_LEAST:
         return f"the samples are {diversity:.2f} times as diverse as the data"
-    if precision >= PRECISION_LEAST and coverage < COVERAGE_LEAST * precision:
+    if precision < PRECISION_LEAST:
+        return ""
+    if coverage < COVERAGE_LEAST * precision:
         return (
             f"the samples look real ({precision:.2f} of the data's precision) but cover {coverage:.2f} of what as much data does"
         )
+    if classes < CLASSES_LEAST:
+        return f"the samples look real but show {classes:.2f} of the classes that as much data does"
     return ""
