@@ -84,15 +84,17 @@ class Report:
 
 
 def produced_lines(produced: Produced) -> list[str]:
-    """Where everything is."""
+    """Where everything is, in rich's markup."""
+    from rich.markup import escape
+
     release = produced.release
     fate = "promoted: it reigns as champion" if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
     return [
-        *(f"[yellow]note[/]  {note}" for note in produced.notes),
+        *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
-        f"[bold]Bundle[/]  {produced.bundle.uri}",
-        f"[bold]Card[/]  {near(produced.page)}",
-        f"[bold]Samples[/]  {near(produced.samples)}",
+        f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
+        f"[bold]Card[/]  {escape(near(produced.page))}",
+        f"[bold]Samples[/]  {escape(near(produced.samples))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if produced.promoted else f'/{release.version}'}",
     ]
 
