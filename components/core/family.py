@@ -5,6 +5,7 @@ B batch, C channels, H height, W width. Data units: float32 in [-1, 1], NCHW.
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -115,6 +116,13 @@ class Family(nn.Module, ABC):
         `active_units` (of a latent vector) and `codebook_share` (perplexity over codes) are watched for collapse.
         """
         return {}
+
+    def calibrate(self, batches: Iterator[Batch]) -> None:
+        """Measure on training data what no gradient learns and drawing needs, for the weights as they are.
+
+        The trainer calls it on the average before each reading, with CALIBRATION_ITEMS items or all there are, without
+        gradients; what is measured is kept in buffers. Batches that are not asked for cost nothing.
+        """
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss trains. One group for most families; a GAN has two."""

@@ -38,21 +38,35 @@ class BatchStream:
         self._epoch = -1
         self._batches_PG: npt.NDArray[np.int64] = np.empty((0, 0), np.int64)
 
+    @property
+    def steps_an_epoch(self) -> int:
+        return self.items // self.whole
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of a step on the device: x_BCHW in [-1, 1] and labels_B."""
-        epoch, place = divmod(step, self.items // self.whole)
+        return self._read(self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size])
+
+    def of_all(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """The batch of all processes, in each that asks: x_GCHW and labels_G."""
+        return self._read(self._chosen(step))
+
+    def _chosen(self, step: int) -> npt.NDArray[np.int64]:
+        epoch, place = divmod(step, self.steps_an_epoch)
         if epoch != self._epoch:
             self._batches_PG = self._shuffled(epoch)
             self._epoch = epoch
-        own = slice(rank() * self.batch_size, (rank() + 1) * self.batch_size)
-        images_BHWC, labels_B = self._source.take(self._batches_PG[place, own])
+        chosen_G: npt.NDArray[np.int64] = self._batches_PG[place]
+        return chosen_G
+
+    def _read(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        images_BHWC, labels_B = self._source.take(chosen_B)
         return to_data_units(images_BHWC), labels_B
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         """The items of each batch of an epoch, sorted within it: neighbours on disk are read together."""
         order_N = np.random.default_rng((self.seed, epoch)).permutation(self.items)
-        batches = self.items // self.whole
-        return np.sort(order_N[: batches * self.whole].reshape(batches, self.whole), axis=1)
+        whole = order_N[: self.steps_an_epoch * self.whole].reshape(self.steps_an_epoch, self.whole)
+        return np.sort(whole, axis=1)
 
 
 class _Source(Protocol):

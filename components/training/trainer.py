@@ -8,6 +8,7 @@ B batch, C channels, H height, W width.
 """
 
 import hashlib
+import json
 import math
 import time
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the budget spent: when quality is read and a grid is logged
+CALIBRATION_ITEMS = 4096  # training items that a family may measure before it draws
 LOG_EVERY_S = 0.2
 PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
@@ -156,6 +158,7 @@ class Trainer:
 
     def _reading(self, progress: Progress, *, done: float) -> Reading:
         """The signal on fixed noise, told to the tracker with a grid."""
+        self._calibrate()
         sampler = TorchSampler(
             self.average.family, steps=self.plan.signal_steps, device=self.device.type, subject=f"torch:step-{self.step}"
         )
@@ -163,12 +166,18 @@ class Trainer:
         classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
         images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
         reading = self.quality(images)
-        shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage")}
+        shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
         diagnosed = self._diagnose(done, progress)
         told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
         return reading
+
+    @torch.no_grad()
+    def _calibrate(self) -> None:
+        """Let the average measure what it needs, on the first items of the first epoch."""
+        steps = min(self.stream.steps_an_epoch, -(-CALIBRATION_ITEMS // self.stream.whole))
+        self.average.family.calibrate(Batch(*self.stream.of_all(step), step=step) for step in range(steps))
 
     @torch.no_grad()
     def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
@@ -242,8 +251,8 @@ class Trainer:
     @property
     def _plan_digest(self) -> str:
         """What must be the same for a saved state to be gone on with; the budget, for one, may grow."""
-        same = {"family", "variant", "config", "spec", "seed"}
-        return f"{self.plan.dataset.md5}:{hashlib.sha256(self.plan.model_dump_json(include=same).encode()).hexdigest()}"
+        same = self.plan.model_dump(mode="json", include={"family", "variant", "config", "spec", "seed"})
+        return f"{self.plan.dataset.md5}:{hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()}"
 
     def _resume(self) -> float:
         """Go on from the saved state, if there is one; the seconds it took. Raises RunError when it is damaged or another's."""

@@ -107,7 +107,7 @@ class Forks:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def train(self, plan: TrainPlan, *, at: str = "", n: int = 0, signal: int = 9, of: int = 1) -> dict[str, Any]:
-        """Train in `of` processes; send `signal` before the n-th (from 1) event `at`: take, quality, rename. How it ended."""
+        """Train in `of` processes; send `signal` before the n-th (from 1) event `at`: step, quality, rename. How it ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         job = {"plan": plan.model_dump(mode="json"), "at": at, "n": n, "signal": signal, "of": of}

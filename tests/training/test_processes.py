@@ -31,18 +31,18 @@ def test_two_processes_learn_as_one(forks: Any, make_plan: Any, family: str) -> 
     assert len(one["losses"]) == len(two["losses"]) == 6
     for alone, shared in zip(one["losses"], two["losses"], strict=True):
         assert shared == pytest.approx(alone, rel=2e-4, abs=2e-5)
-    assert two["seen"]["take"] == 6
+    assert two["seen"]["step"] == 6
     assert two["seen"]["quality"] == one["seen"]["quality"]
     assert two["checkpoint"]["quality"] == pytest.approx(one["checkpoint"]["quality"], rel=0.02)
 
 
 def test_two_processes_that_were_stopped_go_on_to_the_same_end(forks: Any, make_plan: Any) -> None:
     whole, halves = (make_plan("gan/sngan", folder=name, state_every_s=3600.0) for name in ("whole", "halves"))
-    stopped = forks.train(halves, at="take", n=3, signal=int(signal.SIGTERM), of=2)
+    stopped = forks.train(halves, at="step", n=3, signal=int(signal.SIGTERM), of=2)
     assert stopped["exits"] == [1, 1], "both end, and with a reason"
     assert stopped["error"] == "training was stopped at step 3: SIGTERM; run it again to go on"
     rest = told(forks, halves, of=2)
-    assert rest["seen"]["take"] == 3
+    assert rest["seen"]["step"] == 3
     expected = told(forks, whole, of=2)
     assert rest["checkpoint"]["sha256"] == expected["checkpoint"]["sha256"]
     assert rest["readings"][-1] == expected["readings"][-1]

@@ -17,8 +17,8 @@ from components.training.state import load_weights
 MEMBERS = sorted("/".join(key) for key in cards())
 CLASSES = [pytest.param(name, "class" in cards()[*name.split("/")][0].conditioning, id=name) for name in MEMBERS]
 KILLS = [
-    pytest.param("take", 4, 3),
-    pytest.param("take", 1, 6, marks=pytest.mark.slow),
+    pytest.param("step", 4, 3),
+    pytest.param("step", 1, 6, marks=pytest.mark.slow),
     pytest.param("quality", 2, 5, marks=pytest.mark.slow),
 ]
 
@@ -63,7 +63,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert forks.train(plan, at=at, n=n)["exit"] == -signal.SIGKILL
     rest = forks.train(plan)
     assert same(rest, whole(plan))
-    assert rest["seen"]["take"] == left, "it goes on from its last save"
+    assert rest["seen"]["step"] == left, "it goes on from its last save"
 
 
 def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, make_plan: Any, tmp_path: Path) -> None:
@@ -88,21 +88,21 @@ def same_end(rest: dict[str, Any], expected: dict[str, Any]) -> bool:
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(forks: Any, whole: Any, make_plan: Any) -> None:
     plan = make_plan("gan/sngan")
     for _ in range(2):
-        assert forks.train(plan, at="take", n=3)["exit"] == -signal.SIGKILL
+        assert forks.train(plan, at="step", n=3)["exit"] == -signal.SIGKILL
     assert same(forks.train(plan), whole(plan))
 
 
 def test_sigterm_saves_and_the_next_run_goes_on(forks: Any, whole: Any, make_plan: Any) -> None:
     plan = make_plan("diffusion/edm", state_every_s=3600.0)
-    stopped = forks.train(plan, at="take", n=3, signal=int(signal.SIGTERM))
+    stopped = forks.train(plan, at="step", n=3, signal=int(signal.SIGTERM))
     assert stopped == {"exit": 1, "error": "training was stopped at step 3: SIGTERM; run it again to go on"}
     rest = forks.train(plan)
-    assert rest["seen"]["take"] == 3
+    assert rest["seen"]["step"] == 3
     assert same(rest, whole(plan))
 
 
 def test_sigterm_during_the_last_step_does_not_undo_the_run(forks: Any, make_plan: Any) -> None:
-    told = forks.train(make_plan(), at="take", n=6, signal=int(signal.SIGTERM))
+    told = forks.train(make_plan(), at="step", n=6, signal=int(signal.SIGTERM))
     assert told["exit"] == 0
     assert told["checkpoint"]["steps_total"] == 6
 
@@ -111,7 +111,7 @@ def test_a_finished_run_is_not_trained_again(forks: Any, make_plan: Any, tmp_pat
     plan = make_plan()
     first, second = forks.train(plan), forks.train(plan)
     assert second["checkpoint"] == first["checkpoint"]
-    assert "take" not in second["seen"]
+    assert "step" not in second["seen"]
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 

@@ -264,3 +264,22 @@ def test_gradients_are_clipped_where_the_config_says_so(make_plan: Any, make_tra
         return max(float((p.detach() - q).abs().max()) for p, q in zip(trainer.family.parameters(), before, strict=True))
 
     assert moved(1e-10) < 0.1 * moved(None)
+
+
+def test_the_average_is_calibrated_before_each_reading(
+    make_plan: Any, make_trainer: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On all training items where they are few, as it will draw, and without gradients."""
+    events: list[Any] = []
+
+    def calibrate(family: Family, batches: Iterator[Batch]) -> None:
+        items = sum(len(batch.images_BCHW) for batch in batches)
+        events.append((items, family.training, torch.is_grad_enabled(), next(family.parameters()).requires_grad))
+
+    def quality(images: Images) -> Reading:
+        events.append("reading")
+        return Reading(distance=images.mean())
+
+    monkeypatch.setattr("components.families.vae.GaussianVAE.calibrate", calibrate)
+    make_trainer(make_plan(steps=20), quality=quality).run()
+    assert events == [(96, False, False, False), "reading"] * 6
