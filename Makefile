@@ -32,8 +32,8 @@ check: setup ## format, lint, types, import rules
 bench: setup ## measure the README's numbers into benchmarks/results (ten minutes)
 	@$(BIN)/python benchmarks/digits.py
 
-bench-families: setup ## every variant and its peers on digits, a minute each, three seeds (two hours)
-	@$(BIN)/python benchmarks/families.py digits
+bench-families: setup ## the missing rows of every variant and its peers on digits, three seeds (ARGS=--again: all, an hour)
+	@$(BIN)/python benchmarks/families.py digits --jobs 2 $(ARGS)
 
 bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
 	@$(BIN)/python benchmarks/toys.py

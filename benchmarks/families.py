@@ -13,6 +13,7 @@ A peer (benchmarks/peers) runs in an environment of its own that uv makes from t
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -47,6 +48,8 @@ SHOWN = {  # metric -> heading; lower is better for all but the four shares
     "recall": "recall",
     "bits_per_dim": "bits/dim",
 }
+COMPARED = ("fd", "coverage", "confident_share", "bits_per_dim")
+LOWER = {"fd", "bits_per_dim"}
 PACKAGES = ("genwright", "torch", "diffusers", "lightning")
 
 
@@ -232,11 +235,36 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
     for model, grouped in groupby(sorted(lines, key=_order), key=lambda line: line["model"]):
         every = list(grouped)
         good = [line for line in every if "metrics" in line]
-        cells = [_cell([line["metrics"][name]["value"] for line in good if name in line["metrics"]]) for name in SHOWN]
+        cells = [_cell(_values(good, name)) for name in SHOWN]
         speed = _cell([1000 * line["sample_s"] / SAMPLES[line["data"]] for line in good], digits=2)
         rate = _cell([line["steps"] * line["batch_size"] / line["train_s"] for line in good], digits=0)
         against = PEERS[model][1] if model in PEERS else ""
         yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {len(good)} | {len(every) - len(good)} |"
+
+
+def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: each variant beside its peers. Ahead and behind say that the ranges of the seeds do not overlap."""
+    yield "| peer | our variant | " + " | ".join(f"our {SHOWN[name]}" for name in COMPARED) + " |"
+    yield "|---" * (len(COMPARED) + 2) + "|"
+    measured = {model: [*grouped] for model, grouped in groupby(sorted(lines, key=_order), key=lambda line: line["model"])}
+    for peer, (_, ours) in PEERS.items():
+        if peer in measured and ours in measured:
+            told = (_beside(_values(measured[ours], name), _values(measured[peer], name), name) for name in COMPARED)
+            yield f"| {peer} | {ours} | {' | '.join(told)} |"
+
+
+def _beside(ours: Sequence[float], theirs: Sequence[float], name: str) -> str:
+    if not ours or not theirs:
+        return ""
+    sign = 1 if name in LOWER else -1
+    ours, theirs = [sign * value for value in ours], [sign * value for value in theirs]
+    verdict = "ahead" if max(ours) < min(theirs) else "behind" if min(ours) > max(theirs) else "even"
+    return f"{verdict}: {_cell([sign * value for value in ours])} to {_cell([sign * value for value in theirs])}"
+
+
+def _values(lines: Sequence[dict[str, Any]], name: str) -> list[float]:
+    values = (line["metrics"][name]["value"] for line in lines if name in line.get("metrics", {}))
+    return [value for value in values if math.isfinite(value)]
 
 
 def _order(line: dict[str, Any]) -> tuple[object, ...]:
@@ -266,6 +294,13 @@ def write_table(path: Path, data: str, *, seconds: float, threads: int) -> None:
         f"[{path.name}]({path.name}).",
         "",
         *table(lines),
+        "",
+        "## Beside the peers",
+        "",
+        "Ahead or behind where the ranges of the seeds do not overlap, else even. A model that draws one image over and over is",
+        "one the classifier is sure of; it covers nothing.",
+        "",
+        *comparisons(lines),
     ]
     path.with_suffix(".md").write_text("\n".join(text) + "\n")
     print(f"wrote {path.with_suffix('.md')}")
