@@ -30,6 +30,16 @@ def test_held_out_images_read_as_the_data(signal, digits) -> None:
     assert reading.coverage == pytest.approx(1, abs=0.25)
 
 
+def test_a_split_in_the_order_of_its_classes_reads_the_same(extractor, digits, make_split) -> None:
+    """As folders give it: what is held out of the reference to be measured is of all classes."""
+    order = np.argsort(digits.train.labels, kind="stable")
+    reading = FixedNoiseQuality.of(extractor, make_split(digits.train.images[order], digits.train.labels[order]))(
+        digits.test.images[:N]
+    )
+    assert reading.collapse == ""
+    assert (reading.diversity, reading.precision, reading.coverage) == pytest.approx((1, 1, 1), abs=0.25)
+
+
 @pytest.mark.parametrize("classes", [(3,), (0, 1, 6), (2, 7)])
 def test_lost_classes_are_a_collapse_though_each_image_looks_real(signal, digits, classes) -> None:
     reading = signal(of_classes(digits, *classes))
