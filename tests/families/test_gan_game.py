@@ -106,3 +106,25 @@ def test_looking_ahead_leaves_the_critic_where_it_is(make_case: Any, variant: st
     assert not torch.equal(losses["generator"], ones["generator"])
     for name, own in family.parameter_groups().items():
         assert all(torch.isfinite(slope).all() for slope in torch.autograd.grad(losses[name], own, retain_graph=True))
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("variant", ["dcgan", "sngan", "wgan-gp"])
+def test_batch_normalisation_draws_with_the_moments_of_its_own_weights(make_case: Any, variant: str, conditional: bool) -> None:
+    """Standing statistics: what G makes in evaluation is what it would make of a large batch in training."""
+    case = make_case("gan", variant, conditional=conditional)
+    family = case.build().eval()
+    norms = [layer for layer in family.modules() if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None]
+    for norm in norms:
+        norm.running_mean.fill_(3.0)
+        norm.running_var.fill_(0.1)
+    with torch.no_grad():
+        family.calibrate(case.batch(60, seed=seed) for seed in range(99))
+        assert not any(layer.training for layer in family.modules())
+        assert {norm.momentum for norm in norms} == {0.1}
+        rng = torch.Generator().manual_seed(5)
+        inputs = (*family.noise(600, rng), *([case.labels(600)] if conditional else []))
+        drawn = family.sampler()(*inputs)
+        same_batch = family.generator.train()(*inputs)
+    assert norms
+    assert float((drawn - same_batch).abs().mean()) < 0.1 * float(same_batch.std())

@@ -7,7 +7,9 @@ B batch, C channels, H height, W width, Z latent size.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from pydantic import Field
@@ -16,8 +18,10 @@ from torch.func import functional_call
 
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.processes import mean_over_processes
+from components.core.processes import by_itself, mean_over_processes
 from components.families.gan.augmentation import colour, cutout, shift
+
+CALIBRATION_BATCHES = 16
 
 
 class AdversarialConfig(FamilyConfig):
@@ -82,6 +86,25 @@ class Adversarial(Family):
         penalty = self.penalty(scored, rng)
         last = {"discriminator": loss if penalty is None else loss + penalty}
         return {"generator": self._looked_ahead(scored)} | last if turn else last
+
+    def calibrate(self, batches: Iterator[Batch]) -> None:
+        """Standing statistics (Brock et al. 2019, arXiv:1809.11096, appendix C.1): the moments that G's batch normalisation draws
+        with are those of these weights over CALIBRATION_BATCHES batches, not the trained ones' last few."""
+        norms = [layer for layer in self.generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+            norm.train()
+        with by_itself():
+            for number, batch in enumerate(islice(batches, CALIBRATION_BATCHES)):
+                rng = torch.Generator(batch.images_BCHW.device).manual_seed(number)
+                self.generate(len(batch.images_BCHW), batch.labels_B if self.spec.conditional else None, rng)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}

@@ -5,10 +5,12 @@
 Every layer of D is divided by its largest singular value; sampling uses an average of G's weights (Yazici et al. 2019,
 arXiv:1806.04498). Classes enter G by conditional normalisation and D by projection (Miyato & Koyama 2018, arXiv:1802.05637).
 The rates of the two are those of Heusel et al. 2017 (arXiv:1706.08500): D learns faster. D sees the standard deviation over
-groups of a batch (Karras et al. 2018, arXiv:1710.10196, section 3), which makes a collapsed batch visible to it.
+the batch (Karras et al. 2018, arXiv:1710.10196, section 3), which makes a collapsed batch visible to it.
 
 B batch, C channels, H height, W width.
 """
+
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor
@@ -18,12 +20,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
+from components.families.gan.layers import narrowed
 from components.families.gan.residual import Discriminator, Generator
 
 
 class SNGANConfig(AdversarialConfig):
     discriminator_rate: float = Field(default=4.0, gt=0, description="how many times faster D learns than G")
     batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, a narrow network and a higher rate."""
+        return narrowed(spec, lr_peak=4e-4)
 
 
 class SNGAN(Adversarial):

@@ -30,6 +30,7 @@ from components.families.gan.adversarial import Adversarial, AdversarialConfig, 
 from components.families.gan.penalties import zero_centred
 from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
 
+R1_PER_PIXEL = 2e-4 / 64  # arXiv:2006.06676, appendix: 0.0002 pixels / batch
 R1_INTERVAL, PATH_INTERVAL = 16, 8  # from one turn with a penalty to the next
 
 
@@ -46,7 +47,9 @@ class StyleGAN2Config(AdversarialConfig):
     shift: float = Field(default=0.0, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
     depth: int = Field(default=8, ge=1, description="layers of the mapping network; 2 up to side 32")
     mapping_rate: float = Field(default=0.01, gt=0, description="how much slower the mapping network learns than the rest")
-    r1: float = Field(default=0.1, ge=0, description="gamma, the weight of the gradient penalty")
+    r1: float = Field(
+        default=0.1, ge=0, description="gamma, the weight of the gradient penalty; for large images as arXiv:2006.06676 scales it"
+    )
     path_length: float = Field(
         default=1.0, ge=0, description="in units of the paper's weight for the resolution; 0 up to side 32"
     )
@@ -67,7 +70,8 @@ class StyleGAN2Config(AdversarialConfig):
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         side = max(spec.height, spec.width)
         small = {"depth": 2, "path_length": 0.0, "style_mixing": 0.0} if side <= 32 else {}
-        return small | ({"width": 32} if side <= 16 else {})
+        r1 = max(cls.model_fields["r1"].default, R1_PER_PIXEL * spec.height * spec.width)
+        return small | ({"width": 32} if side <= 16 else {}) | {"r1": r1}
 
 
 class StyleGAN2(Adversarial):
