@@ -88,14 +88,14 @@ class Codec:
         k_NU = _places(self.space.encode(items), self.mean_U, self.width)
         labels = items.labels.astype(LABELS).tobytes() if self._told and items.labels is not None else b""
         body = labels + self._written(k_NU)
-        return HEADER.pack(MAGIC, len(items), self._checksum(body)) + body
+        return HEADER.pack(MAGIC, len(items), self._checksum(len(items), body)) + body
 
     def decompress(self, data: bytes) -> Images:
         """The images of a stream, uint8 [N, H, W, C]. Raises DataError for bytes that this codec did not write."""
         if len(data) < HEADER.size or data[:4] != MAGIC:
             raise DataError("these bytes are no compressed images", allowed=f"a stream that begins with {MAGIC.decode()}")
         (_, n, checksum), body = HEADER.unpack_from(data), data[HEADER.size :]
-        if self._checksum(body) != checksum:
+        if self._checksum(n, body) != checksum:
             raise DataError(
                 "these bytes are damaged, or another model, step or genwright wrote them", do="compress the images again"
             )
@@ -113,9 +113,9 @@ class Codec:
     def _told(self) -> bool:
         return self.space.family.spec.conditional
 
-    def _checksum(self, body: bytes) -> int:
-        """Of the bytes and of what they mean: CRC-32."""
-        return zlib.crc32(body, zlib.crc32(struct.pack("<dq", self.width, self.low) + self.tables_UK.tobytes()))
+    def _checksum(self, n: int, body: bytes) -> int:
+        """Of the number of images, their bytes and what these mean: CRC-32."""
+        return zlib.crc32(body, zlib.crc32(struct.pack("<dqq", self.width, self.low, n) + self.tables_UK.tobytes()))
 
     def _symbols(self, k_NU: Places) -> tuple[Places, npt.NDArray[np.bool_]]:
         """Each place's number in its table, and whether it is in none and that number the escape symbol's."""

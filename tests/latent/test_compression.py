@@ -97,7 +97,9 @@ def test_bytes_that_a_codec_did_not_write_are_refused(autoencoder: LatentSpace, 
     data = codec.compress(held_out)
     other = Codec.fit(autoencoder, codes, step=0.7)
     flipped = bytes([*data[:-9], data[-9] ^ 1, *data[-8:]])
-    for bad, reader in ((data[:-4], codec), (data[:-1], codec), (data + b"\0", codec), (flipped, codec), (data, other)):
+    more = bytes([*data[:4], data[4] ^ 1, *data[5:]])  # another number of images
+    damaged = (data[:-4], data[:-1], data + b"\0", flipped, more)
+    for bad, reader in (*((bad, codec) for bad in damaged), (data, other)):
         with pytest.raises(DataError, match="these bytes are damaged"):
             reader.decompress(bad)
     for bad in (b"", b"GWL", b"PNG1" + data[4:]):
