@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.families.vae import GaussianVAE
+
 VALUES = torch.arange(256.0) / 127.5 - 1  # every 8-bit value in data units
 
 
@@ -52,6 +54,55 @@ def test_the_bound_is_below_the_likelihood_and_nears_it(make_case: Any, train_a_
     assert one.mean() < eight.mean() <= many.mean() + spreads[2]
     assert float((log_px_B - many).abs().max()) < 0.2
     assert float((log_px_B - one).mean()) > 0.05, "a bound that is exact with one draw tests nothing"
+
+
+class Linear(GaussianVAE):
+    """x = W z + b + s e with orthogonal columns of W: log p(x) is a Gaussian's, and the posterior is one that q can be."""
+
+    deviation = 0.3
+
+    def _log_px(self, x_BCHW: Tensor, mean_BCHW: Tensor) -> Tensor:
+        return torch.distributions.Normal(mean_BCHW, self.deviation).log_prob(x_BCHW).flatten(1).sum(1)
+
+    def posterior(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean_BZ = (x_BCHW.flatten(1) - self.decoder.shift_D) @ self.decoder.weight_DZ / (self.length**2 + self.deviation**2)
+        logvar = math.log(self.deviation**2 / (self.length**2 + self.deviation**2))
+        return self.wrong * mean_BZ, torch.full_like(mean_BZ, logvar)
+
+    length, wrong = 1.5, 1.0
+
+
+class LinearDecoder(torch.nn.Module):
+    def __init__(self, length: float) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.weight_DZ = length * torch.linalg.qr(torch.randn(16, 3, generator=rng))[0]
+        self.shift_D = torch.randn(16, generator=rng)
+
+    def forward(self, z_BZ: Tensor) -> Tensor:
+        return (z_BZ @ self.weight_DZ.T + self.shift_D).view(-1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("wrong", [1.0, 0.7])
+def test_the_bound_of_a_linear_gaussian_model_reaches_its_likelihood(make_case: Any, wrong: float) -> None:
+    """E[ELBO] = log p(x) where q is the posterior, and log p(x) - KL(q || p(z|x)) where it is not."""
+    case = make_case("vae", "gaussian", side=4)
+    family = Linear(GaussianVAE.configure({**case.config, "latent": 3}, case.spec), case.spec)
+    family.decoder, family.wrong = LinearDecoder(family.length), wrong
+    x_BCHW = family.decoder(torch.randn(5, 3)) + family.deviation * torch.randn(5, 1, 4, 4)
+    weight_DZ = family.decoder.weight_DZ
+    covariance_DD = weight_DZ @ weight_DZ.T + family.deviation**2 * torch.eye(16)
+    log_px_B = torch.distributions.MultivariateNormal(family.decoder.shift_D, covariance_DD).log_prob(x_BCHW.flatten(1))
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        mean_BZ, logvar_BZ = family.posterior(x_BCHW)
+        terms = [family._terms(x_BCHW, None, rng) for _ in range(4000)]
+    bound_B = torch.stack([log_px - kl for log_px, kl in terms]).mean(0)
+    missed_B = 0.5 * ((1 - 1 / wrong) * mean_BZ).square().div(logvar_BZ.exp()).sum(1)
+    torch.testing.assert_close(bound_B, log_px_B - missed_B, atol=0.08, rtol=1e-3)
+    assert float(missed_B.mean()) > 0.3 or wrong == 1
+    one_B = family.log_prob(x_BCHW, draws=1) if wrong == 1 else log_px_B
+    torch.testing.assert_close(one_B, log_px_B, atol=1e-3, rtol=1e-4)  # every draw has the same weight
 
 
 def test_the_loss_is_the_bound_when_the_warm_up_is_over(make_case: Any) -> None:
