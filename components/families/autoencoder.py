@@ -25,6 +25,7 @@ from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 
+CODES, CODES_OF_CLASS = 4096, 256  # of the training images that the Gaussians are fitted to: in all, or of each class
 CODES_EACH = 4  # codes that a component needs, for each number of a code
 FLOOR = 1e-3  # added to the variances, as a share of the codes' own
 
@@ -34,13 +35,17 @@ class AutoencoderConfig(PyramidConfig):
     batch_size: int = 64
     latent: int = Field(default=32, ge=2)
     code_weight: float = Field(default=1e-2, ge=0, description="of the penalty on the mean square of the codes (w)")
-    components: int = Field(default=20, ge=1, description="Gaussians of the codes, of each class at most (M)")
+    components: int = Field(
+        default=20, ge=1, description="Gaussians of the codes, of each class at most (M); 20 / K with classes"
+    )
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         """A small code for small images: the fewer its numbers, the better Gaussians describe it."""
         most = super().defaults(spec)["latent"]
-        return {"latent": min(16, most) if max(spec.height, spec.width) <= 16 else most}
+        latent = min(16, most) if max(spec.height, spec.width) <= 16 else most
+        components = cls.model_fields["components"].default
+        return {"latent": latent, "components": max(1, components // len(spec.classes)) if spec.conditional else components}
 
 
 class CodeDensity(nn.Module):
@@ -60,30 +65,46 @@ class CodeDensity(nn.Module):
 
     @torch.no_grad()
     def fit(self, z_NZ: Tensor, labels_N: Tensor | None) -> None:
-        """The mixture of each class's codes: fewer components where codes are few, the standard normal where there are none."""
+        """The mixture of each class's codes. Few codes get one Gaussian, with the covariance that all classes have in common."""
+        z_NZ = z_NZ.double().cpu()
         of_N = torch.zeros(len(z_NZ), dtype=torch.int64) if labels_N is None else labels_N.cpu()
-        for kind in range(self.classes):
-            self._fit_class(kind, z_NZ.double().cpu()[of_N == kind])
-
-    def _fit_class(self, kind: int, z_NZ: Tensor) -> None:
-        """By expectation-maximisation from k-means, in units of the codes' deviation."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.mixture import GaussianMixture
-
-        items, size = z_NZ.shape
-        components = min(self.components, items // (CODES_EACH * size))
-        if items <= 1 or not bool((spread := z_NZ.var(0).mean().sqrt()) > 0):
+        known = [z_NZ[of_N == kind] for kind in range(self.classes)]
+        apart_NZ = torch.cat([own - own.mean(0) for own in known if len(own)])
+        common_ZZ = apart_NZ.T @ apart_NZ / len(apart_NZ)
+        variance = common_ZZ.diagonal().mean()
+        if not bool(variance > 0):  # one point, or numbers that are not finite
             return
-        rows = slice(kind * self.components, (kind + 1) * self.components)
-        with warnings.catch_warnings():  # a hundred rounds are enough
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            found = GaussianMixture(max(1, components), reg_covar=FLOOR, random_state=0).fit((z_NZ / spread).numpy())
-        shares, means = torch.from_numpy(found.weights_), spread * torch.from_numpy(found.means_)
-        factors = spread * torch.linalg.cholesky(torch.from_numpy(found.covariances_))
+        common_ZZ += FLOOR * variance * torch.eye(z_NZ.shape[1])
+        for kind, own in enumerate(known):
+            components = min(self.components, len(own) // (CODES_EACH * z_NZ.shape[1]))
+            if components > 1:
+                shares, means, factors = _mixture(own, components)
+            else:
+                mean_Z = own.mean(0) if len(own) else z_NZ.mean(0)
+                shares, means, factors = torch.ones(1), mean_Z[None], torch.linalg.cholesky(common_ZZ)[None]
+            self._take(kind, shares, means, factors)
+
+    def _take(self, kind: int, shares: Tensor, means: Tensor, factors: Tensor) -> None:
         unused = self.components - len(shares)
+        rows = slice(kind * self.components, (kind + 1) * self.components)
         self.share_KM[kind] = F.pad(shares, (0, unused))
         self.mean_RZ[rows] = F.pad(means, (0, 0, 0, unused)).to(self.mean_RZ)
         self.factor_RZZ[rows] = F.pad(factors, (0, 0, 0, 0, 0, unused)).to(self.factor_RZZ)
+
+
+def _mixture(z_NZ: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Shares, means and factors by expectation-maximisation from k-means, in units of the codes' deviation."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
+
+    spread = z_NZ.var(0).mean().sqrt().clamp(min=1e-12)
+    mixture = GaussianMixture(components, reg_covar=FLOOR, random_state=0)
+    with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred rounds are enough
+        found = mixture.fit((z_NZ / spread).numpy())
+    means, covariances = torch.from_numpy(found.means_), torch.from_numpy(found.covariances_)
+    return torch.from_numpy(found.weights_), spread * means, spread * torch.linalg.cholesky(covariances)
 
 
 class Sampler(nn.Module):
@@ -96,7 +117,8 @@ class Sampler(nn.Module):
         self.decoder = family.decoder
         self.spec = family.spec
         self.density = family.density
-        self.register_buffer("cdf_KM", family.density.share_KM.cumsum(1), persistent=False)
+        cdf_KM = family.density.share_KM.cumsum(1)
+        self.register_buffer("cdf_KM", cdf_KM / cdf_KM[:, -1:], persistent=False)  # 1 from the last component in use on
 
     def forward(self, noise_BZ: Tensor, pick_B1: Tensor, condition_B: Tensor | None = None) -> Tensor:
         class_B = torch.zeros_like(noise_BZ[:, 0], dtype=torch.int64) if condition_B is None else condition_B
@@ -145,7 +167,10 @@ class Autoencoder(Family):
 
     def calibrate(self, batches: Iterator[Batch]) -> None:
         """Fit the Gaussians to the codes of these images."""
-        seen = [(self.encode(batch.images_BCHW, batch.labels_B), batch.labels_B) for batch in batches]
+        wanted = max(CODES, CODES_OF_CLASS * self.density.classes)
+        seen: list[tuple[Tensor, Tensor | None]] = []
+        while sum(len(z_BZ) for z_BZ, _ in seen) < wanted and (batch := next(batches, None)) is not None:
+            seen.append((self.encode(batch.images_BCHW, batch.labels_B), batch.labels_B))
         labels = [labels_B for _, labels_B in seen if labels_B is not None] if self.spec.conditional else []
         self.density.fit(torch.cat([z_BZ for z_BZ, _ in seen]), torch.cat(labels) if labels else None)
 
