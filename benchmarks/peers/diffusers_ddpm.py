@@ -11,7 +11,6 @@ from task import Task, linear_decay
 from torch import Tensor
 from torch.nn import functional as F
 
-LR_PEAK = 1e-3
 STEPS = 50
 
 
@@ -19,6 +18,7 @@ def main() -> None:
     task = Task()
     channels, height, width = task.shape
     small = max(height, width) <= 16
+    lr_peak, batch = (2e-3, 32) if small else (1e-3, 64)  # as ours have it
     levels = (32, 64) if small else (32, 64, 64)
     multiple = 2 ** (len(levels) - 1)
     padded = [-(-side // multiple) * multiple for side in (height, width)]
@@ -33,17 +33,17 @@ def main() -> None:
         up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (len(levels) - 1),
     ).to(task.device)
     schedule = DDPMScheduler(num_train_timesteps=1000)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR_PEAK)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr_peak)
     ema = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     extra = (0, padded[1] - width, 0, padded[0] - height)
-    for x_BCHW, done in task.batches(128):
+    for x_BCHW, done in task.batches(batch):
         data = F.pad(2 * x_BCHW - 1, extra, value=-1.0)
         noise, t_B = torch.randn_like(data), torch.randint(1000, (len(data),), device=data.device)
         loss = F.mse_loss(model(schedule.add_noise(data, noise, t_B), t_B).sample, noise)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        linear_decay(optimizer, peak=LR_PEAK, done=done)
+        linear_decay(optimizer, peak=lr_peak, done=done)
         optimizer.step()
         ema.step(model.parameters())
     ema.copy_to(model.parameters())
