@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.core.errors import BriefError
 from components.core.records import DataSpec
 from components.families import find
 from components.families.autoregressive import gated, pixelcnn_pp, transformer
@@ -255,3 +256,9 @@ def test_the_loss_is_the_likelihood(variant: str, make_case: Any) -> None:
         loss = float(family.losses(case.batch(), torch.Generator())["model"])
         nats = float(family.log_prob(case.images(6)).mean())
     assert loss == pytest.approx(-nats / 64, rel=1e-5)
+
+
+@pytest.mark.parametrize(("variant", "more"), [("image-transformer", {"width": 32}), ("vq-transformer", {"prior_width": 32})])
+def test_heads_that_do_not_divide_the_width_are_refused(make_case: Any, variant: str, more: dict[str, int]) -> None:
+    with pytest.raises(BriefError, match=r"override.config.heads: 3 heads for a width of \d+; allowed: a divisor of the width"):
+        make_case("autoregressive", variant).build(heads=3, **more)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.core.errors import BriefError
 from components.families.autoregressive.grid import Grid, GridModel, Index, inverse_cdf
 
 
@@ -63,6 +64,8 @@ class GridTransformer(GridModel):
     """A softmax over K values for each token."""
 
     def __init__(self, grid: Grid, *, width: int, blocks: int, heads: int, dropout: float = 0.0) -> None:
+        if width % heads:
+            raise BriefError(f"override.config.heads: {heads} heads for a width of {width}", allowed="a divisor of the width")
         super().__init__(grid)
         self.heads = heads
         self.tokens = grid.channels * grid.height * grid.width
