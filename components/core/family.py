@@ -120,8 +120,8 @@ class Family(nn.Module, ABC):
     def calibrate(self, batches: Iterator[Batch]) -> None:
         """Measure on training data what no gradient learns and drawing needs, for the weights as they are.
 
-        The trainer calls it on the average before each reading, with CALIBRATION_ITEMS items or all there are, without
-        gradients; what is measured is kept in buffers. Batches that are not asked for cost nothing.
+        The trainer calls it on the average before each reading, without gradients, with the batches of one epoch; those that are
+        not asked for cost nothing. What is measured is kept in buffers.
         """
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -131,6 +131,10 @@ class Family(nn.Module, ABC):
     def compilable(self) -> list[nn.Module]:
         """The modules that torch.compile may take in training: called by the losses, and differentiated no more than once."""
         return list(self.children())
+
+    def stage_progress(self, progress: float) -> float:
+        """The share done, 0 to 1, of the stage that a run is in: the learning rate falls towards the end of each."""
+        return progress
 
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of `lr_peak`."""
@@ -151,6 +155,11 @@ class Family(nn.Module, ABC):
 
         It shares this model's weights. It is what is evaluated, exported and served. `steps` None means the card's.
         """
+
+
+def of_two_stages(progress: float, *, first: float) -> float:
+    """The share done of the stage at `progress` of a run whose first stage takes the share `first`."""
+    return progress / first if progress < first else (progress - first) / (1 - first)
 
 
 def to_data_units(images: Images | Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Budget:
 
 
 def learning_rate(config: FamilyConfig, *, step: int, progress: float) -> float:
-    """Linear warm-up over `warmup_steps`, flat, then linear to zero from `decay_from` of the run on."""
+    """Linear warm-up over `warmup_steps`, flat, then linear to zero from `decay_from` of the run, or of its stage, on."""
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     left = min(1.0, (1 - progress) / (1 - config.decay_from)) if config.decay_from < 1 else 1.0
     return config.lr_peak * warm * max(left, 1e-3)

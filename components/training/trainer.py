@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the budget spent: when quality is read and a grid is logged
-CALIBRATION_ITEMS = 4096  # training items that a family may measure before it draws
 LOG_EVERY_S = 0.2
 PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
@@ -117,7 +116,8 @@ class Trainer:
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """Learn from the batch of this step; the losses, and the rate."""
         self.batch = self._batch(done)
-        rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=done)
+        stage_done = self.family.stage_progress(done)
+        rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=stage_done)
         return self.learner.step(self.batch, rate=rate), rate
 
     def _batch(self, done: float) -> Batch:
@@ -159,10 +159,14 @@ class Trainer:
     def _reading(self, progress: Progress, *, done: float) -> Reading:
         """The signal on fixed noise, told to the tracker with a grid."""
         self._calibrate()
-        sampler = TorchSampler(
-            self.average.family, steps=self.plan.signal_steps, device=self.device.type, subject=f"torch:step-{self.step}"
-        )
         n = self.plan.signal_images
+        sampler = TorchSampler(
+            self.average.family,
+            steps=self.plan.signal_steps,
+            device=self.device.type,
+            subject=f"torch:step-{self.step}",
+            batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
+        )
         classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
         images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
         reading = self.quality(images)
@@ -175,9 +179,9 @@ class Trainer:
 
     @torch.no_grad()
     def _calibrate(self) -> None:
-        """Let the average measure what it needs, on the first items of the first epoch."""
-        steps = min(self.stream.steps_an_epoch, -(-CALIBRATION_ITEMS // self.stream.whole))
-        self.average.family.calibrate(Batch(*self.stream.of_all(step), step=step) for step in range(steps))
+        """Let the average measure what it needs, on the first epoch."""
+        steps = range(self.stream.steps_an_epoch)
+        self.average.family.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
 
     @torch.no_grad()
     def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:

@@ -56,6 +56,14 @@ def test_nothing_is_measured_outside_training_and_it_is_saved(make_case: Any) ->
     assert all(torch.equal(family.state_dict()[name], value) for name, value in before.items())
 
 
+@pytest.mark.parametrize("member", ["diffusion/latent", "diffusion/latent-ect", "vae/vq", "autoregressive/vq-transformer"])
+def test_each_stage_is_learnt_to_its_end(make_case: Any, member: str) -> None:
+    """The share done of each stage goes from 0 to 1, so that the rate of the first falls before the second begins."""
+    family = make_case(*member.split("/")).build(autoencoder_share=0.4)
+    told = [family.stage_progress(progress) for progress in (0.0, 0.2, 0.399999, 0.4, 0.7, 1.0)]
+    assert told == pytest.approx([0, 0.5, 1, 0, 0.5, 1], abs=1e-4)
+
+
 def test_the_autoencoder_learns_first_and_rests_while_the_prior_learns(make_case: Any) -> None:
     family = make_case("diffusion", "latent").build().train()
     share = family.config.autoencoder_share

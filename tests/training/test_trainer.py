@@ -69,7 +69,7 @@ def test_the_average_trails_the_weights(make_plan: Any, make_trainer: Made) -> N
 
 
 def test_the_average_copies_running_statistics(make_plan: Any, make_trainer: Made) -> None:
-    trainer = make_trainer(make_plan("gan/sngan"))
+    trainer = make_trainer(make_plan("vae/vq"))
     trainer.run()
     for own, trained in zip(trainer.average.family.buffers(), trainer.family.buffers(), strict=True):
         assert torch.equal(own, trained)

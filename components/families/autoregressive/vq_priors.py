@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
-from components.core.family import Batch, Family
+from components.core.family import Batch, Family, of_two_stages
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.autoregressive.gated import GatedPixelCNN
@@ -83,6 +83,9 @@ class VQPriorFamily(Family):
         """How much of the codebook is in use, by the moving counts of training."""
         perplexity = float(self.autoencoder.quantiser.perplexity())
         return {"codebook_perplexity": perplexity, "codebook_share": perplexity / self.autoencoder.codes}
+
+    def stage_progress(self, progress: float) -> float:
+        return of_two_stages(progress, first=self.config.autoencoder_share)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.prior.parameters())}

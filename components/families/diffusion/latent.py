@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
-from components.core.family import Batch, Family
+from components.core.family import Batch, Family, of_two_stages
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.diffusion.autoencoder import Autoencoder
@@ -96,6 +96,9 @@ class Latent(Family):
         if self.training:
             self.autoencoder.measure(z_BZhw)
         return self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
+
+    def stage_progress(self, progress: float) -> float:
+        return of_two_stages(progress, first=self.config.autoencoder_share)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}
