@@ -1,9 +1,11 @@
 """What commands share: the arguments that several take, and the one JSON document that they answer with."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output, and nothing else there")]
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
 

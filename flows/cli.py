@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import GenwrightError
-from flows.arguments import AsJson, Reference, print_json
+from flows.arguments import AsJson, BriefFile, Reference, print_json
+from flows.data import data_app
 from flows.latent import latent_app
 from flows.settings import Settings
 
@@ -26,11 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(latent_app, name="latent")
 
-BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
 Model = Annotated[str, typer.Argument(help="the registered model's name", metavar="MODEL")]
 Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
 
@@ -293,54 +292,6 @@ def serve(
         token=place.settings.token,
         threads=threads,
         device=device_for(device),  # type: ignore[arg-type]
-    )
-
-
-@data_app.command("prepare")
-def data_prepare(
-    source: Annotated[str, typer.Argument(help="uci-digits, mnist, cifar10, emoji, or a folder, zip, tar or npz of images")],
-    to: Annotated[Path, typer.Option(help="the folder to write")],
-    side: Annotated[int | None, typer.Option(help="resize and crop to this many pixels", min=2)] = None,
-    seed: Annotated[int, typer.Option(help="of the split")] = 0,
-    limit: Annotated[int | None, typer.Option(help="take only the first items", min=1)] = None,
-    quarantine_max: Annotated[
-        float | None, typer.Option(help="the share of unusable images that may be set aside; 0.01", min=0, max=1)
-    ] = None,
-) -> None:
-    """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
-    from components.data.prepare import QUARANTINE_MAX, prepare
-    from components.data.versions import track
-
-    settings = Settings.load()
-    manifest = prepare(
-        source,
-        to,
-        side=side,
-        seed=seed,
-        limit_items=limit,
-        quarantine_max=QUARANTINE_MAX if quarantine_max is None else quarantine_max,
-        mirror=settings.data_mirror,
-        cache=settings.root / "data",
-    )
-    track(to)
-    height, width, channels = manifest.shape
-    set_aside = manifest.quarantine.count
-    typer.echo(f"{to}: {manifest.count:,} items of {height}x{width}x{channels}, {set_aside} in quarantine; tracked by DVC")
-
-
-@data_app.command("show")
-def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
-    """Fetch the dataset of a brief and say which version it is."""
-    from components.core.brief import read_brief
-    from components.data.versions import fetch
-
-    settings = Settings.load()
-    dataset = fetch(read_brief(brief).data, cache=settings.root / "data", mirror=settings.data_mirror)
-    if as_json:
-        print_json(dataset.model_dump(mode="json"))
-        return
-    typer.echo(
-        f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}"
     )
 
 
