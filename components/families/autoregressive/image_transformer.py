@@ -1,5 +1,7 @@
 """A transformer over the values of an image, as ImageGPT (Chen et al. 2020, 'Generative pretraining from pixels')."""
 
+from typing import Any
+
 from pydantic import Field
 
 from components.core.card import Card
@@ -17,6 +19,13 @@ class ImageTransformerConfig(PixelConfig):
     blocks: int = Field(default=4, ge=1, description="transformer blocks")
     heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the width")
     dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @classmethod
+    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+        """Small images, small batches and a shallow network: a batch of few has many tokens, and steps count more."""
+        side = max(spec.height, spec.width)
+        shallow = {"blocks": 2, "lr_peak": 4e-3} if side <= 16 else {}
+        return shallow | ({"batch_size": 16} if side <= 32 else {})
 
 
 class ImageTransformer(PixelFamily):

@@ -27,15 +27,16 @@ class PixelCNNppConfig(PixelConfig):
     batch_size: int = 64
     width: int = Field(default=32, ge=8, description="features of each stream; 16 up to side 16; 160 in the paper")
     blocks: int = Field(default=2, ge=1, description="gated residual blocks at each resolution, on the way down and up; 5 there")
-    depth: int = Field(default=2, ge=1, le=4, description="resolutions; 3 in the paper, at side 32")
+    depth: int = Field(default=2, ge=1, le=4, description="resolutions; 3 in the paper, at side 32; 1 below side 12")
     components: int = Field(default=10, ge=1, description="logistics in a mixture (M); 5 in the paper")
 
     @classmethod
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """Three resolutions from side 24 on; a single pixel has one. Small images, a narrow network."""
-        side = max(spec.height, spec.width)
+        """The coarsest resolution has some 8 pixels a side, as in the paper. Small images, a narrow network."""
+        side, least = max(spec.height, spec.width), min(spec.height, spec.width)
         narrow = {"width": 16, "blocks": 1} if side <= 16 else {}
-        return narrow | {"depth": 3 if min(spec.height, spec.width) >= 24 else 2 if side > 1 else 1}
+        depth = 3 if least >= 24 else 2 if least >= 12 else 1
+        return narrow | {"depth": depth}
 
 
 class LogisticPixelCNN(GridModel):

@@ -70,8 +70,8 @@ class StyleGAN2Config(AdversarialConfig):
     def defaults(cls, spec: DataSpec) -> dict[str, Any]:
         side = max(spec.height, spec.width)
         small = {"depth": 2, "path_length": 0.0, "style_mixing": 0.0} if side <= 32 else {}
-        r1 = max(cls.model_fields["r1"].default, R1_PER_PIXEL * spec.height * spec.width)
-        return small | ({"width": 32} if side <= 16 else {}) | {"r1": r1}
+        tiny = {"width": 32, "batch_size": 32, "r1": 1.0} if side <= 16 else {}
+        return {"r1": max(cls.model_fields["r1"].default, R1_PER_PIXEL * spec.height * spec.width)} | small | tiny
 
 
 class StyleGAN2(Adversarial):
