@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
+from components.core.memory import free_bytes
 from components.core.processes import by_itself, processes
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ SAMPLES = (2, 4)  # items of the small trials
 KEPT_SHARE = 0.5  # of the memory of a step on the CPU; tests/training/peak.py measures about 0.7
 FREE_SHARE = 0.8  # of what is free may be taken
 MOMENTS = (0.0, 1.0)  # of a training in stages, the first and the last
-CONTAINER = Path("/sys/fs/cgroup")
-CGROUPS = (  # limit, use, and in what file how much of it could be given back
-    ("memory.max", "memory.current", "memory.stat"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
-)
 
 
 def parts_that_fit(family: Family, fabric: "Fabric", *, items: int, limit_bytes: int | None) -> int:
@@ -41,7 +36,7 @@ def parts_that_fit(family: Family, fabric: "Fabric", *, items: int, limit_bytes:
     """
     trial = Trial(copy.deepcopy(family).train(), fabric)
     on_gpu = fabric.device.type == "cuda"
-    limit = limit_bytes or (torch.cuda.mem_get_info(fabric.device)[1] if on_gpu else int(FREE_SHARE * free_bytes()))
+    limit = limit_bytes or (torch.cuda.mem_get_info(fabric.device)[1] if on_gpu else int(FREE_SHARE * free_bytes() / processes()))
     fits = trial.fits if on_gpu else _scaled(trial)
     parts = 1
     while not fits(-(-items // parts), limit):
@@ -102,20 +97,6 @@ class Trial:
         groups = self.family.parameter_groups()
         for group, loss in losses.items():
             self.fabric.backward(loss, inputs=groups[group], retain_graph=group != [*losses][-1])
-
-
-def free_bytes() -> int:
-    """What the machine, and the container where there is one, still have for this process."""
-    import psutil
-
-    free: int = psutil.virtual_memory().available
-    for limit, used, stat in CGROUPS:
-        found = [CONTAINER / name for name in (limit, used, stat)]
-        if all(path.exists() for path in found) and (most := found[0].read_text().strip()).isdigit():
-            pairs = (line.split() for line in found[2].read_text().splitlines())
-            given_back = sum(int(size) for name, size in pairs if name in ("inactive_file", "total_inactive_file"))
-            free = min(free, int(most) - int(found[1].read_text()) + given_back)
-    return free // processes()
 
 
 def step_bytes(trial: Trial) -> Callable[[int], float]:

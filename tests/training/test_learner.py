@@ -209,16 +209,3 @@ def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], mon
     monkeypatch.setattr(trial, "losses", full)
     assert [trial.fits(items, 1) for items in (8, 4)] == [False, True]
     assert all(parameter.grad is None for parameter in learner.family.parameters())
-
-
-def test_a_container_has_what_its_limit_leaves(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in (
-        ("memory.max", "1000000"),
-        ("memory.current", "700000"),
-        ("memory.stat", "anon 5\ninactive_file 200000\n"),
-    ):
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
-    assert memory.free_bytes() == 500_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_bytes() > 1_000_000
