@@ -7,7 +7,7 @@ behind stands in the run's folder and is found again when the stage is run again
 from pathlib import Path
 
 from components.core.brief import Brief
-from components.core.records import Bundle, FileDigest, Lineage, Release, StoredBundle
+from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
 from flows.deciding import check_built, check_config, decide
 from flows.memo import once, recall
 from flows.place import Place
@@ -119,11 +119,27 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
         ),
         scorecard=proof.scorecard,
         gates=proof.gates,
+        latent=family.card.latent,
     )
+    bundle = bundle.model_copy(update={"admission": admitted(run, exported, bundle)})
     seal_bundle(place_of_bundle, bundle)
     stored = put_bundle(place.store, place_of_bundle)
     stored.write(folder / "stored.json")
     return stored
+
+
+def admitted(run: Run, exported: Exported, bundle: Bundle) -> Admission:
+    """The verdict on the graph that is about to be sealed. Raises ExportError where it may not be served."""
+    from components.core.errors import ExportError
+    from components.core.records import AdmissionCheck
+    from components.export.admission import examine
+
+    worst = max(exported.parity.values())
+    parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by at most {worst:.1g} of 2")
+    verdict = examine(Path(exported.path), bundle, device=run.facts.device, also=(parity,))
+    if verdict.verdict == "fail":
+        raise ExportError(f"{bundle.family}/{bundle.variant}: its graph may not be served: {verdict.refusal}")
+    return verdict
 
 
 def register(run: Run, trained: Trained, stored: StoredBundle, proof: Proof, place: Place) -> Release:

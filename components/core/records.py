@@ -221,6 +221,28 @@ class GateReport(Record):
     champion: str | None  # bundle SHA-256 of the champion it was compared with
 
 
+class AdmissionCheck(Record):
+    """What one check of a graph saw."""
+
+    check: str
+    passed: bool
+    text: str
+
+
+class Admission(Record):
+    """Whether a graph may be served, after it was read, loaded and run on a device under limits."""
+
+    verdict: Literal["pass", "fail"]
+    device: Literal["cpu", "cuda"]
+    checks: tuple[AdmissionCheck, ...]  # the last one says no, where the verdict is fail
+    runtime: str  # the version of ONNX Runtime that ran it
+
+    @property
+    def refusal(self) -> str:
+        """The check that says no and what it saw; empty where the verdict is pass."""
+        return next((f"{check.check}: {check.text}" for check in self.checks if not check.passed), "")
+
+
 class FileDigest(Record):
     """One file of a bundle."""
 
@@ -259,6 +281,8 @@ class Bundle(Record):
     lineage: Lineage
     scorecard: Scorecard
     gates: GateReport
+    latent: bool = False  # whether its noise is a latent space: near noise, near images
+    admission: Admission | None = None  # None: sealed by a version that did not examine its graphs
 
 
 class StoredBundle(Record):

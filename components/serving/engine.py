@@ -5,7 +5,6 @@ size ("bucket") is compared bit for bit with the full batch, and only those that
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.bundles import MODEL_ONNX, address_of, read_bundle
+from components.core.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
 from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
-from components.core.noise import draw
 from components.core.records import Bundle
 from components.core.session import GraphSampler
-
-Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
-ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}  # ONNX Runtime's names, and the protocol's
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of the graph: its name, the protocol's name of its type, and the shape of one item."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +55,7 @@ class Engine:
 
     @property
     def output(self) -> TensorSpec:
-        return TensorSpec(self.bundle.output, "FP32", self.bundle.spec.shape)
+        return output_of(self.bundle)
 
     @property
     def noise_bytes(self) -> int:
@@ -84,26 +71,10 @@ class Engine:
         n = len(next(iter(feeds.values())))
         size = next(bucket for bucket in self.buckets if bucket >= n)
         padded = {name: np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)]) for name, rows in feeds.items()}
-        return self.sampler.run(padded if size > n else dict(feeds))[:n]
-
-
-def inputs_of(bundle: Bundle) -> tuple[TensorSpec, ...]:
-    """The graph's inputs as the bundle declares them: its noise, then its class index."""
-    noise = tuple(TensorSpec(noise.name, "FP32", noise.shape) for noise in bundle.noise)
-    return noise if bundle.condition is None else (*noise, TensorSpec(bundle.condition, "INT64", ()))
-
-
-def check_contract(bundle: Bundle, sampler: GraphSampler) -> None:
-    """Raise BundleError when the graph's inputs and outputs are not those that bundle.json declares."""
-    declared = {(spec.name, spec.datatype, len(spec.shape) + 1) for spec in inputs_of(bundle)}
-    found = {(node.name, ORT_TYPES.get(node.type, node.type), len(node.shape)) for node in sampler.session.get_inputs()}
-    if declared != found:
-        raise BundleError(f"{MODEL_ONNX}: its inputs are {sorted(found)}, bundle.json declares {sorted(declared)}")
-    outputs = {node.name: node.type for node in sampler.session.get_outputs()}
-    if outputs.get(bundle.output) != "tensor(float)":
-        raise BundleError(f"{MODEL_ONNX}: its outputs are {outputs}, bundle.json declares {bundle.output!r} of tensor(float)")
-    if bundle.condition is not None and not bundle.spec.classes:
-        raise BundleError(f"bundle.json: the condition {bundle.condition!r} without classes")
+        x_NCHW = self.sampler.run(padded if size > n else dict(feeds))
+        if x_NCHW.shape != (size, *self.bundle.spec.shape):
+            raise BundleError(f"{MODEL_ONNX}: made {list(x_NCHW.shape)} of {size} items")
+        return x_NCHW[:n]
 
 
 def stable_buckets(bundle: Bundle, sampler: GraphSampler) -> tuple[int, ...]:
@@ -114,10 +85,7 @@ def stable_buckets(bundle: Bundle, sampler: GraphSampler) -> tuple[int, ...]:
     full = bundle.max_batch
     feeds = probe(bundle)
     x_NCHW = sampler.run(feeds)
-    if x_NCHW.shape != (full, *bundle.spec.shape):
-        raise BundleError(f"{MODEL_ONNX}: makes {list(x_NCHW.shape)}, bundle.json declares {[full, *bundle.spec.shape]}")
-    if not np.isfinite(x_NCHW).all():
-        raise BundleError(f"{MODEL_ONNX}: makes values that are NaN or infinite")
+    check_images(x_NCHW, bundle)
     turned = sampler.run({name: np.roll(rows, 1, axis=0) for name, rows in feeds.items()})
     if not np.array_equal(turned, np.roll(x_NCHW, 1, axis=0)):
         return (1,)  # an item's place in the batch shows in its bytes: one at a time is all that can be promised
@@ -125,14 +93,6 @@ def stable_buckets(bundle: Bundle, sampler: GraphSampler) -> tuple[int, ...]:
     # The last items of the full batch become the first of a small one: neither size nor place may matter.
     same = [size for size in sizes if np.array_equal(sampler.run(_last(feeds, size)), x_NCHW[-size:])]
     return (*same, full)
-
-
-def probe(bundle: Bundle) -> dict[str, npt.NDArray[np.generic]]:
-    """Inputs for a full batch, always the same."""
-    feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(bundle.noise, range(bundle.max_batch)))
-    if bundle.condition is not None:
-        feeds[bundle.condition] = np.arange(bundle.max_batch, dtype=np.int64) % len(bundle.spec.classes)
-    return feeds
 
 
 def _last(feeds: Feeds, size: int) -> dict[str, npt.NDArray[np.generic]]:

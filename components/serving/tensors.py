@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
+from components.core.contract import TensorSpec
 from components.core.record import first_complaint
-from components.serving.engine import TensorSpec
 from components.serving.refusal import Refusal
 
 DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
@@ -53,7 +53,7 @@ class RequestParameters(Message):
 
 
 class InferRequest(Message):
-    id: str | None = None
+    id: str = ""
     parameters: RequestParameters = RequestParameters()
     inputs: tuple[InferInput, ...]
     outputs: tuple[InferOutput, ...] = ()
@@ -127,10 +127,14 @@ def from_binary(given: InferInput, spec: TensorSpec, data: bytes) -> Array:
 
 def from_json(given: InferInput, spec: TensorSpec) -> Array:
     """The tensor in the JSON `data`, flat or nested. Raises Refusal 400."""
+    if not isinstance(given.data, list):
+        raise Refusal(400, f"input {spec.name!r}: data must be a list of numbers")
     try:
         array = np.asarray(given.data)
     except ValueError:
         raise Refusal(400, f"input {spec.name!r}: data is ragged") from None
+    if spec.datatype == "INT64" and array.dtype.kind == "f" and np.array_equal(array, np.rint(array)):
+        array = array.astype(np.int64)  # 1.0 is a whole number in JSON
     kinds = "iu" if spec.datatype == "INT64" else "fiu"
     if array.dtype.kind not in kinds:
         raise Refusal(400, f"input {spec.name!r}: data must be a list of {'whole ' if spec.datatype == 'INT64' else ''}numbers")
@@ -154,6 +158,8 @@ def wants_binary(request: InferRequest, output: TensorSpec) -> bool:
     for asked in request.outputs:
         if asked.name != output.name:
             raise Refusal(400, f"output {asked.name!r} asked for; the model makes {output.name!r}")
+    if len(request.outputs) > 1:
+        raise Refusal(400, f"output {output.name!r} asked for {len(request.outputs)} times; once is enough")
     own = request.outputs[0].parameters.binary_data if request.outputs else None
     return request.parameters.binary_data_output if own is None else own
 

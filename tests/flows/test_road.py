@@ -57,6 +57,9 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
     assert bundle.lineage.checkpoint_sha256 == trained.checkpoint.sha256
     assert (bundle.lineage.run_id, bundle.lineage.brief_sha256) == (trained.run_id, run.brief.digest())
     assert (bundle.scorecard, bundle.gates) == (proof.scorecard, proof.gates)
+    assert bundle.latent
+    assert bundle.admission is not None
+    assert (bundle.admission.verdict, bundle.admission.checks[0].check) == ("pass", "parity")
 
 
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.core.contract import probe
 from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
-from components.serving.engine import Engine, probe, stable_buckets
+from components.serving.engine import Engine, stable_buckets
 
 Build = Callable[..., Path]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from components.serving.engine import TensorSpec
+from components.core.contract import TensorSpec
 from components.serving.tensors import decode, encode, parse_request
 
 REAL = TensorSpec("z", "FP32", (2, 3))

@@ -1,0 +1,182 @@
+"""The process in which a graph is read, loaded and run before anything trusts it: `python -m components.export.probe`.
+
+It takes a Question as JSON on standard input and answers with the checks as JSON on standard output. Its memory and its
+processor time are limited by the kernel, so a graph that asks for gigabytes, never ends or crashes the runtime does that here.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.contract import check_contract, check_images, probe
+from components.core.errors import BundleError
+from components.core.record import Record
+from components.core.records import AdmissionCheck, Bundle
+from components.core.session import GraphSampler
+from components.export.inspection import inspect
+from components.export.operators import HEAVY
+from components.export.refusal import Refused
+
+TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as for the parity with torch
+ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another
+SMALL = 8  # items that are run one by one as well
+ORDER = ("file", "load", "contract", "run", "determinism", "batch", "placement")
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "allocat")
+
+Images = npt.NDArray[np.float32]  # [N, C, H, W]
+
+
+class Question(Record):
+    """What to examine, and within which limits."""
+
+    graph: str
+    bundle: Bundle
+    device: Literal["cpu", "cuda"]
+    memory_mb: int  # beyond what the process holds once the runtime is loaded
+    seconds: int  # of processor time
+
+
+class Answer(Record):
+    """The checks in the order they were made; the last one says no, or none does."""
+
+    checks: tuple[AdmissionCheck, ...]
+    runtime: str
+
+
+def answer(question: Question) -> Answer:
+    """Make every check until one says no."""
+    import onnx  # noqa: F401 (before the limit: what the libraries themselves need is not the graph's)
+    import onnxruntime as ort
+
+    _limit(question)
+    checks: list[AdmissionCheck] = []  # as many as have passed, of ORDER
+    try:
+        _examine(question, checks)
+    except Refused as refused:
+        checks.append(refused.check)
+    except MemoryError:
+        checks.append(Refused("memory", _too_much(question)).check)
+    except BundleError as error:
+        text = str(error)
+        greedy = any(word in text.lower() for word in OUT_OF_MEMORY)
+        checks.append(Refused("memory", _too_much(question)).check if greedy else Refused(ORDER[len(checks)], text).check)
+    return Answer(checks=tuple(checks), runtime=ort.__version__)
+
+
+def _examine(question: Question, checks: list[AdmissionCheck]) -> None:
+    bundle = question.bundle
+
+    def passed(check: str, text: str) -> None:
+        checks.append(AdmissionCheck(check=check, passed=True, text=text))
+
+    passed("file", inspect(Path(question.graph)))
+    sampler = _loaded(question)
+    passed("load", f"within {question.memory_mb} MB")
+    check_contract(bundle, sampler)
+    passed("contract", "the inputs and outputs that bundle.json declares")
+    feeds = probe(bundle)
+    full_NCHW = sampler.run(feeds)
+    check_images(full_NCHW, bundle)
+    passed("run", f"{bundle.max_batch} images, all values finite, from {full_NCHW.min():.3f} to {full_NCHW.max():.3f}")
+    _check_deterministic(full_NCHW, sampler.run(feeds))
+    passed("determinism", "the same noise gave the same bytes")
+    items = [{name: rows[k : k + 1] for name, rows in feeds.items()} for k in range(min(SMALL, len(full_NCHW)))]
+    passed("batch", _alike(full_NCHW[: len(items)], np.concatenate([sampler.run(item) for item in items])))
+    with tempfile.TemporaryDirectory() as folder:
+        watched = _loaded(question, profile=Path(folder) / "profile")
+        watched.run(items[0])
+        passed("placement", _placed(Path(watched.session.end_profiling()), question.device))
+
+
+def _loaded(question: Question, *, profile: Path | None = None) -> GraphSampler:
+    bundle = question.bundle
+    sampler = GraphSampler(
+        Path(question.graph),
+        noise=bundle.noise,
+        condition=bundle.condition,
+        output=bundle.output,
+        device=question.device,
+        batch=bundle.max_batch,
+        threads=1,
+        profile=profile,
+    )
+    if question.device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
+        raise Refused("placement", "ONNX Runtime finds no CUDA device it can use")
+    return sampler
+
+
+def _placed(profile: Path, device: str) -> str:
+    """How many operators ran where. Raises Refused when one that does the work ran elsewhere than on the device."""
+    meant = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    ran = {
+        (event["name"], event["args"]["op_name"], event["args"]["provider"])
+        for event in json.loads(profile.read_text())
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    }
+    if strayed := sorted({op for _, op, provider in ran if provider != meant and op.removeprefix("Fused") in HEAVY}):
+        raise Refused("placement", f"{', '.join(strayed)} ran on another device than {device}")
+    here = sum(provider == meant for _, _, provider in ran)
+    return f"{here} of {len(ran)} operators ran on {device}, all that do the work among them"
+
+
+def _check_deterministic(first_NCHW: Images, second_NCHW: Images) -> None:
+    if not np.array_equal(first_NCHW, second_NCHW):
+        worst = float(np.abs(first_NCHW - second_NCHW).max())
+        raise Refused("determinism", f"the same noise gave images that differ by {worst:.2g}")
+
+
+def _alike(together_NCHW: Images, alone_NCHW: Images) -> str:
+    """What a batch of N makes of the items that were also run one by one. Raises Refused when it is something else."""
+    if together_NCHW.shape != alone_NCHW.shape:
+        raise Refused("batch", f"batches of one give {list(alone_NCHW.shape)}, one batch {list(together_NCHW.shape)}")
+    worst_N = np.abs(together_NCHW - alone_NCHW).reshape(len(alone_NCHW), -1).max(1)
+    elsewhere = int((worst_N > TOLERANCE).sum())
+    if elsewhere > max(1, ELSEWHERE * len(worst_N)):
+        raise Refused(
+            "batch",
+            f"{elsewhere} of {len(worst_N)} items differ by up to {worst_N.max():.2g} when run one by one, not in a batch",
+        )
+    same = "the same bytes" if worst_N.max() == 0 else f"at most {worst_N.max():.1g} apart"
+    return f"{len(worst_N)} items in one batch and one by one: {same}"
+
+
+def _limit(question: Question) -> None:
+    """From here on the kernel refuses what goes beyond; on a GPU only time is limited, since CUDA maps all memory at once.
+
+    Where memory runs out all the same, this process is the one to be ended, and it ends with the one that asks.
+    """
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CPU, (question.seconds, question.seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if question.device == "cpu":
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        held_bytes = int(status["VmData"].removesuffix(" kB")) * 1024
+        most = held_bytes + question.memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _too_much(question: Question) -> str:
+    return f"it asks for more than {question.memory_mb} MB"
+
+
+def main() -> None:
+    """Answer, on the standard output that this process was started with: what libraries print goes nowhere."""
+    out = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    question = Question.model_validate_json(sys.stdin.buffer.read())
+    os.write(out, answer(question).canonical())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""A corpus of hostile graphs: each is refused by the check that is meant to, and none takes the examiner with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from components.core.bundles import read_bundle
+from components.core.errors import BundleError
+from components.core.records import Admission, Bundle
+from components.export.admission import admit, examine
+from components.export.probe import ORDER
+
+Change = Callable[[onnx.ModelProto, Path], None]
+SMALL = {"memory_mb": 512, "seconds": 10}
+
+
+def array(name: str, value: Any, dtype: Any = np.float32) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(value, dtype), name)
+
+
+def weight(model: onnx.ModelProto, name: str) -> TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def instead_of_tanh(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    """The last node, which makes x of `wide`, gives way to these."""
+    del model.graph.node[-1]
+    model.graph.node.extend(nodes)
+
+
+def external(model: onnx.ModelProto, folder: Path) -> None:
+    (folder / "secret").write_bytes(weight(model, "W").raw_data)
+    tensor = weight(model, "W")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+
+
+def external_in_attribute(model: onnx.ModelProto, folder: Path) -> None:
+    tensor = array("hidden", np.zeros(4))
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=tensor))
+
+
+def foreign(model: onnx.ModelProto, folder: Path) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    instead_of_tanh(model, helper.make_node("Gelu", ["wide"], ["x"], domain="com.microsoft"))
+
+
+def undeclared_domain(model: onnx.ModelProto, folder: Path) -> None:
+    instead_of_tanh(model, helper.make_node("Gelu", ["wide"], ["x"], domain="com.evil"))
+
+
+def own_noise(model: onnx.ModelProto, folder: Path) -> None:
+    instead_of_tanh(model, helper.make_node("RandomNormalLike", ["wide"], ["x"]))
+
+
+def own_noise_in_a_branch(model: onnx.ModelProto, folder: Path) -> None:
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    branch = helper.make_graph([helper.make_node("RandomNormalLike", ["wide"], ["y"])], "branch", [], out)
+    model.graph.initializer.append(array("yes", True, np.bool_))
+    instead_of_tanh(model, helper.make_node("If", ["yes"], ["x"], then_branch=branch, else_branch=branch))
+
+
+def function(model: onnx.ModelProto, folder: Path) -> None:
+    body = [helper.make_node("Tanh", ["a"], ["b"])]
+    model.functions.append(helper.make_function("mine", "F", ["a"], ["b"], body, [helper.make_opsetid("", 21)]))
+
+
+def bomb(model: onnx.ModelProto, folder: Path) -> None:
+    """A few bytes that ask for 32 GB when the graph is loaded, as constant folding computes them."""
+    model.graph.initializer.append(array("huge", [2**33], np.int64))
+    nodes = [
+        helper.make_node("ConstantOfShape", ["huge"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["wide", "zero"], ["x"]),
+    ]
+    instead_of_tanh(model, *nodes)
+
+
+def endless(model: onnx.ModelProto, folder: Path) -> None:
+    """A loop of 2^62 turns."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Sin", ["h"], ["sin"])],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("h", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sin", TensorProto.FLOAT, None),
+        ],
+    )
+    model.graph.initializer.extend([array("turns", 2**62, np.int64), array("yes", True, np.bool_)])
+    instead_of_tanh(model, helper.make_node("Loop", ["turns", "yes", "wide"], ["x"], body=body))
+
+
+def nan_weights(model: onnx.ModelProto, folder: Path) -> None:
+    weight(model, "K").CopyFrom(array("K", np.full((1, 1, 3, 3), np.nan)))
+
+
+def overflow(model: onnx.ModelProto, folder: Path) -> None:
+    model.graph.initializer.append(array("big", 3e38))
+    instead_of_tanh(model, helper.make_node("Mul", ["wide", "big"], ["h"]), helper.make_node("Mul", ["h", "big"], ["x"]))
+
+
+def another_shape(model: onnx.ModelProto, folder: Path) -> None:
+    weight(model, "to").CopyFrom(array("to", [-1, 1, 4, 16], np.int64))
+
+
+def another_input(model: onnx.ModelProto, folder: Path) -> None:
+    model.graph.input[0].name = "noise"
+    model.graph.node[0].input[0] = "noise"
+
+
+def short_weights(model: onnx.ModelProto, folder: Path) -> None:
+    tensor = weight(model, "W")
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def mixed_batch(model: onnx.ModelProto, folder: Path) -> None:
+    """Items that see each other: the mean of the batch is taken off, as batch statistics left in training mode would."""
+    model.graph.initializer.append(array("over", [0], np.int64))
+    nodes = [
+        helper.make_node("ReduceMean", ["wide", "over"], ["mean"], keepdims=1),
+        helper.make_node("Sub", ["wide", "mean"], ["x"]),
+    ]
+    instead_of_tanh(model, *nodes)
+
+
+def fixed_batch(model: onnx.ModelProto, folder: Path) -> None:
+    weight(model, "to").CopyFrom(array("to", [16, 1, 8, 8], np.int64))
+
+
+def sparse(model: onnx.ModelProto, folder: Path) -> None:
+    values, indices = array("S", [1.0]), array("S_indices", [[0, 0]], np.int64)
+    values.external_data.add(key="location", value="/etc/passwd")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**20, 2**20]))
+
+
+def nothing(model: onnx.ModelProto, folder: Path) -> None:
+    del model.graph.node[:]
+
+
+HOSTILE: dict[str, tuple[Change, str, str]] = {
+    "external data": (external, "external-data", "'W' stand in another file"),
+    "external data in an attribute": (external_in_attribute, "external-data", "'hidden'"),
+    "an operator of another domain": (foreign, "operators", "com.microsoft"),
+    "a domain that is not declared": (undeclared_domain, "operators", "com.evil"),
+    "noise of its own": (own_noise, "operators", "RandomNormalLike"),
+    "noise of its own in a branch": (own_noise_in_a_branch, "operators", "RandomNormalLike"),
+    "sparse weights": (sparse, "operators", "sparse weights"),
+    "a function of its own": (function, "operators", "functions"),
+    "32 GB of zeros": (bomb, "memory", "more than 512 MB"),
+    "a loop without end": (endless, "time", "10 s of processor time"),
+    "NaN weights": (nan_weights, "finite", "'K' hold NaN"),
+    "values that overflow": (overflow, "run", "NaN or infinite"),
+    "images of another shape": (another_shape, "run", "bundle.json declares [16, 1, 8, 8]"),
+    "another input": (another_input, "contract", "its inputs are"),
+    "weights that are cut off": (short_weights, "format", "'W' do not fill their shape"),
+    "items that see each other": (mixed_batch, "batch", "when run one by one"),
+    "a fixed batch": (fixed_batch, "batch", "cannot run it"),
+    "no nodes": (nothing, "format", "without nodes"),
+}
+
+
+@pytest.fixture
+def examined(small_graph: Callable[..., onnx.ModelProto], plain: Bundle, tmp_path: Path) -> Callable[[Change], Admission]:
+    """The verdict on the small graph after a change, of the graph alone: what a file's digest says is another's business."""
+
+    def verdict(change: Change) -> Admission:
+        model = small_graph(classes=False)
+        change(model, tmp_path)
+        (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+        return examine(tmp_path / "model.onnx", plain, **SMALL)
+
+    return verdict
+
+
+@pytest.fixture(scope="module")
+def plain(build: Callable[..., Path]) -> Bundle:
+    return read_bundle(build())
+
+
+def test_a_sound_graph_passes_every_check(build: Callable[..., Path]) -> None:
+    folder = build(classes=True)
+    verdict = examine(folder / "model.onnx", read_bundle(folder))
+    assert verdict.verdict == "pass", verdict.refusal
+    assert [check.check for check in verdict.checks] == list(ORDER)
+    assert verdict.refusal == ""
+    admit(folder, read_bundle(folder))
+
+
+@pytest.mark.parametrize(("change", "check", "says"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_graph_is_refused(examined: Callable[[Change], Admission], change: Change, check: str, says: str) -> None:
+    verdict = examined(change)
+    assert verdict.verdict == "fail"
+    assert verdict.checks[-1].check == check, verdict.refusal
+    assert says in verdict.refusal
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flipped_bits_never_end_the_examiner(build: Callable[..., Path], plain: Bundle, tmp_path: Path, seed: int) -> None:
+    """A flipped weight may pass: the digest, not the examination, tells that one from the original."""
+    data = bytearray((build() / "model.onnx").read_bytes())
+    rng = np.random.default_rng(seed)
+    for at in rng.integers(0, len(data), 20):
+        data[at] ^= 1 << int(rng.integers(8))
+    (tmp_path / "model.onnx").write_bytes(bytes(data))
+    verdict = examine(tmp_path / "model.onnx", plain, **SMALL)
+    assert (verdict.verdict == "fail") == bool(verdict.refusal)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"not a graph"], ids=["nothing", "zeros", "words"])
+def test_bytes_that_are_no_graph_are_refused(plain: Bundle, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(data)
+    verdict = examine(tmp_path / "model.onnx", plain, **SMALL)
+    assert verdict.checks[-1].check in ("size", "format", "operators"), verdict.refusal
+
+
+def test_a_refused_bundle_is_told_in_one_line(build: Callable[..., Path]) -> None:
+    folder = build(scale=np.nan)
+    with pytest.raises(BundleError, match=r"is not admitted: finite: the weights 'V' hold NaN") as told:
+        admit(folder, read_bundle(folder))
+    assert "\n" not in str(told.value)
