@@ -64,6 +64,32 @@ def reconcile(model: str, place: Place) -> Outcome:
     return release_reconcile(place.registry, model, who=place.settings.who)
 
 
+def write_deployment(
+    reference: str, place: Place, *, form: str, to: Path, image: str = "genwright:latest", device: str = "cpu"
+) -> list[Path]:
+    """Write what another platform deploys a release from, as `form`: kserve, triton or container; what was written.
+
+    Raises InputError for another form.
+    """
+    from components.core.errors import InputError
+    from components.delivery.container import write_container
+    from components.delivery.kserve import write_kserve
+    from components.delivery.triton import write_triton
+
+    release = place.versions.resolve(reference)
+    folder, bundle = bundle_of(release, place)
+    sha256, version = release.bundle_sha256, release.version
+    if form == "triton":
+        return write_triton(folder, bundle, version=version, to=to)
+    if form == "kserve":
+        if not place.settings.store_uri.startswith("s3://"):
+            raise InputError(f"store {place.settings.store_uri}: no cluster can reach it", do="set GENWRIGHT_STORE to s3://...")
+        return write_kserve(bundle, sha256=sha256, version=version, store=place.settings.store_uri, image=image, to=to)
+    if form == "container":
+        return write_container(folder, bundle, sha256=sha256, version=version, to=to, device=device)
+    raise InputError(f"--write {form}", allowed="kserve, triton, container")
+
+
 def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel:
     """Publish the bundle of a release and point the channel at it, in this configuration's store or in another one."""
     from components.delivery.bundles import put_bundle

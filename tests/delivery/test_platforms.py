@@ -1,0 +1,85 @@
+"""What other platforms deploy a release from: read back by their own readers where there are any here."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+
+from components.core.bundles import address_of, read_bundle
+from components.delivery.container import requirements, write_container
+from components.delivery.kserve import write_kserve
+from components.delivery.triton import config_pbtxt, write_triton
+
+
+@pytest.fixture
+def folder(build: Callable[..., Path]) -> Path:
+    return build(classes=True)
+
+
+def test_a_triton_repository_holds_the_graph_and_its_contract(folder: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(folder)
+    config, graph = write_triton(folder, bundle, version=3, to=tmp_path)
+    assert (config, graph) == (tmp_path / "digits" / "config.pbtxt", tmp_path / "digits" / "3" / "model.onnx")
+    session = onnxruntime.InferenceSession(graph)
+    assert [node.name for node in session.get_inputs()] == ["z", "label"]
+    text = config.read_text()
+    assert '{ name: "z" data_type: TYPE_FP32 dims: [ 16 ] }' in text
+    assert '{ name: "label" data_type: TYPE_INT64 dims: [ 1 ] reshape: { shape: [ ] } }' in text
+    assert '{ name: "x" data_type: TYPE_FP32 dims: [ 1, 8, 8 ] }' in text
+
+
+def test_the_triton_config_is_one_that_its_own_client_parses(folder: Path) -> None:
+    config = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient[grpc] is not installed")
+    from google.protobuf import text_format
+
+    parsed = text_format.Parse(config_pbtxt(read_bundle(folder)), config.ModelConfig())
+    assert (parsed.name, parsed.max_batch_size) == ("digits", 16)
+
+
+def test_a_kserve_service_follows_the_channel_of_its_store(folder: Path, tmp_path: Path) -> None:
+    sha256 = address_of(folder)
+    (path,) = write_kserve(
+        read_bundle(folder), sha256=sha256, version=3, store="s3://models", image="registry/genwright:1", to=tmp_path
+    )
+    service = yaml.safe_load(path.read_text())
+    assert (service["kind"], service["metadata"]["name"]) == ("InferenceService", "digits")
+    assert service["metadata"]["annotations"]["genwright/bundle-sha256"] == sha256
+    (container,) = service["spec"]["predictor"]["containers"]
+    assert container["args"][:2] == ["serve", "digits"]
+    assert {"name": "GENWRIGHT_STORE", "value": "s3://models"} in container["env"]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
+
+
+def test_a_container_holds_all_that_its_server_imports(folder: Path, tmp_path: Path) -> None:
+    """Run as the image would, from the folder that is copied into it: the rest of genwright is out of sight."""
+    root = write_container(folder, read_bundle(folder), sha256=address_of(folder), version=3, to=tmp_path)[0].parent
+    code = (
+        "import sys; sys.path[:] = [path for path in sys.path if not path.endswith(sys.argv[1])];"
+        "from pathlib import Path; import components; assert Path(components.__file__).is_relative_to(Path.cwd());"
+        "import components.serving.__main__ as server; from components.serving.engine import Engine;"
+        "Engine.load(Path('bundle'));"
+        "from importlib.metadata import packages_distributions as of;"
+        "print(*sorted({name for module in [*sys.modules] for name in of().get(module.partition('.')[0], [])}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parents[2])], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    pinned = {line.partition("==")[0] for line in (root / "requirements.txt").read_text().splitlines()}
+    loaded = {name.lower().replace("_", "-") for name in done.stdout.split()}
+    optional = {"genwright", "onnxruntime-gpu", "setuptools", "pip", "sniffio"}  # anyio's, where it is there
+    assert loaded - pinned <= optional, "it imports what the image does not hold"
+    assert "COPY bundle bundle" in (root / "Dockerfile").read_text()
+
+
+def test_a_container_pins_all_that_is_needed_and_no_more() -> None:
+    pinned = dict(line.split("==") for line in requirements("cpu"))
+    assert pinned["numpy"] == np.__version__
+    assert {"onnxruntime", "starlette", "uvicorn", "pydantic-core", "anyio"} <= pinned.keys()
+    assert not {"torch", "mlflow", "prefect", "onnxruntime-gpu", "boto3"} & pinned.keys()
+    assert "onnxruntime-gpu" in dict(line.split("==") for line in requirements("cuda"))
