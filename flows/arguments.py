@@ -7,6 +7,7 @@ import typer
 
 BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output, and nothing else there")]
+References = Annotated[list[str], typer.Argument(help="one or more of NAME, NAME@alias or NAME/version", metavar="MODEL...")]
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
 
 

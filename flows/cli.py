@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import GenwrightError
-from flows.arguments import AsJson, BriefFile, Reference, print_json
+from flows.arguments import AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
 from flows.settings import Settings
@@ -250,12 +250,22 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
 def deploy(
     reference: Reference,
     store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
+    write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton or container")] = None,
+    to: Annotated[Path, typer.Option(help="the folder that --write writes into")] = Path("out/deploy"),
+    image: Annotated[str, typer.Option(help="the container image that --write kserve names")] = "genwright:latest",
     as_json: AsJson = False,
 ) -> None:
-    """Publish the bundle of a release and point its channel at it."""
+    """Publish the bundle of a release and point its channel at it; or write what another platform deploys it from."""
     from flows import moves
     from flows.place import Place
 
+    if write is not None:
+        written = moves.write_deployment(reference, Place(), form=write, to=to, image=image)
+        if as_json:
+            print_json({"written": [str(path) for path in written]})
+        else:
+            typer.echo("\n".join(f"wrote {path}" for path in written))
+        return
     channel = moves.deploy(reference, Place(), store=store)
     if as_json:
         print_json(channel.model_dump(mode="json"))
@@ -265,34 +275,30 @@ def deploy(
 
 @app.command()
 def serve(
-    reference: Reference,
+    references: References,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one", min=0, max=65535)] = 8000,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this machine allows", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    follow: Annotated[bool, typer.Option(help="take each new champion over while serving")] = True,
+    log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
 ) -> None:
-    """Serve a release: the Open Inference Protocol, and /v1/generate for people."""
+    """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""
     from components.core.errors import InputError
+
+    for option, given, allowed in (("device", device, ("auto", "cpu", "cuda")), ("log", log, ("text", "json"))):
+        if given not in allowed:
+            raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
+    from components.serving.log import Log
     from components.serving.server import serve as run_server
-    from flows import moves
     from flows.place import Place
+    from flows.serving import sources_of, tokens_of
     from flows.settings import device_for
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device}", allowed="auto, cpu, cuda")
     place = Place()
-    release = place.versions.resolve(reference)
-    folder, _ = moves.bundle_of(release, place)
-    run_server(
-        folder,
-        model=release.model,
-        version=str(release.version),
-        host=host,
-        port=port,
-        token=place.settings.token,
-        threads=threads,
-        device=device_for(device),  # type: ignore[arg-type]
-    )
+    on = device_for(device)  # type: ignore[arg-type]
+    sources = sources_of(references, place, device=on, threads=threads, follow=follow)
+    run_server(sources, host=host, port=port, tokens=tokens_of(place), log=Log(log))  # type: ignore[arg-type]
 
 
 def _print_outcome(outcome: Any, as_json: bool) -> None:

@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")
     actor: str | None = Field(default=None, description="who is written into the ledger; the login name by default")
     token: str | None = Field(default=None, description="what clients of `genwright serve` must send as a bearer token")
+    token_sha256: str | None = Field(
+        default=None, description="SHA-256 digests of further tokens, separated by commas: for those that are not to stand here"
+    )
     debug: bool = Field(default=False, description="show tracebacks")
 
     @classmethod

@@ -1,74 +1,129 @@
 """The ASGI application: which path is answered by what."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from components.core.errors import GenwrightError
-from components.serving.batcher import Batcher
 from components.serving.engine import Engine
+from components.serving.following import Follower, Named, Source
 from components.serving.gate import Gate
 from components.serving.generate import Generate
 from components.serving.limits import Limits
+from components.serving.log import Log
 from components.serving.metrics import Metrics
+from components.serving.openapi import document
+from components.serving.page import page
 from components.serving.protocol import Protocol
 from components.serving.refusal import Refusal, explain
-from components.serving.served import Served
+from components.serving.served import Models, Served
 
 
 class Service:
-    """One model behind HTTP. `app` is the ASGI application; `draining` turns readiness off before the server stops."""
+    """Models behind HTTP. `app` is the ASGI application; `draining` turns readiness off before the server stops.
 
-    def __init__(
-        self, engine: Engine, *, model: str, version: str, token: str | None = None, limits: Limits | None = None
-    ) -> None:
+    `tokens` are SHA-256 digests of those that are let in; without any, everybody is.
+    """
+
+    def __init__(self, *, tokens: Sequence[bytes] = (), limits: Limits | None = None, log: Log | None = None) -> None:
         self.metrics = Metrics()
+        self.log = log or Log()
+        self.limits = limits or Limits()
+        self.models = Models()
+        self.followers: list[Follower] = []
         self.draining = False
-        limits = limits or Limits()
-        batcher = Batcher(engine.run, max_batch=engine.max_batch, limits=limits, on_batch=self.metrics.batch_size.observe)
-        self.served = Served(model, version, engine, batcher, limits)
-        self.metrics.queue_length.set_function(lambda: self.served.batcher.queued)
-        self.metrics.model_info.labels(model, version, engine.sha256, engine.bundle.family).set(1)
+        self.tokens = bool(tokens)
         self.app = Starlette(
             routes=[
                 Route("/", self.index),
                 Route("/metrics", self.metrics_page),
-                Route("/v1/generate", Generate(self.current).__call__, methods=["POST"]),
-                *Protocol(self.current, lambda: not self.draining).routes(),
+                Route("/openapi.json", self.openapi),
+                Route("/v1/generate", Generate(self.models, self.limits).__call__, methods=["POST"]),
+                *Protocol(self.models, self.ready).routes(),
             ],
-            middleware=[Middleware(Gate, metrics=self.metrics, token=token)],
+            middleware=[Middleware(Gate, metrics=self.metrics, log=self.log, tokens=tuple(tokens))],
             exception_handlers=dict.fromkeys((Refusal, GenwrightError, ClientDisconnect, HTTPException, Exception), explain),
             lifespan=self.lifespan,
         )
 
-    def current(self) -> Served:
-        """The model being served. A request asks once and keeps the answer."""
-        return self.served
+    def add(self, source: Source) -> Served:
+        """Load what the source names now and serve it; follow it where it is to be followed. Raises GenwrightError."""
+        named = source.named()
+        served = self.put(source.model, named.version, source.load(named))
+        if source.follows:
+            put = partial(self.put, source.model)
+            every = {"look_s": self.limits.look_s, "retry_s": self.limits.retry_s}
+            self.followers.append(Follower(source, serving=named, put=put, metrics=self.metrics, log=self.log, **every))
+        return served
+
+    def put(self, model: str, version: str, engine: Engine) -> Served:
+        """Serve this engine as `model` from now on."""
+        served = Served(model, version, engine, self.limits, self.metrics.watch(model))
+        for before in self.models:
+            if before.model == model:
+                self.metrics.model_info.remove(model, before.version, before.engine.sha256, before.engine.bundle.family)
+        self.models.put(served)
+        self.metrics.queue_length.labels(model).set_function(lambda: self.models.get(model).batcher.queued)
+        self.metrics.model_info.labels(model, version, engine.sha256, engine.bundle.family).set(1)
+        return served
+
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return not self.draining and self.models.able()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        following = [asyncio.create_task(follower.follow()) for follower in self.followers]
         yield
-        self.served.batcher.close()
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        self.models.close()
 
-    async def index(self, _: Request) -> Response:
-        bundle = self.served.engine.bundle
+    async def index(self, request: Request) -> Response:
+        """The page for people, and for programs what is served here."""
+        headers = {"Vary": "Accept", "Cache-Control": "no-store"}
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(page(), headers=headers)
         body = {
-            "model": self.served.model,
-            "version": self.served.version,
-            "bundle_sha256": self.served.engine.sha256,
-            "family": f"{bundle.family}/{bundle.variant}",
-            "classes": bundle.spec.classes if bundle.condition else [],
-            "image": {"height": bundle.spec.height, "width": bundle.spec.width, "channels": bundle.spec.channels},
+            "models": [described(served) for served in self.models],
             "generate": {"POST": "/v1/generate", "example": {"count": 16, "seed": 0, "format": "grid"}},
-            "also": ["/v2", f"/v2/models/{self.served.model}", "/v2/health/ready", "/metrics"],
+            "also": ["/openapi.json", "/v2", "/v2/health/ready", "/metrics"],
         }
-        return JSONResponse(body, headers=self.served.headers())
+        return JSONResponse(body, headers=headers)
+
+    async def openapi(self, _: Request) -> Response:
+        return JSONResponse(document(self.models, self.limits, tokens=self.tokens))
 
     async def metrics_page(self, _: Request) -> Response:
         return Response(self.metrics.text(), media_type=self.metrics.content_type)
+
+
+def fixed(model: str, version: str, engine: Engine) -> Source:
+    """A source that always names this one."""
+    return Source(model, lambda: Named(version, engine.sha256), lambda _: engine, follows=False)
+
+
+def described(served: Served) -> dict[str, object]:
+    """What a person or a program wants to know of a model."""
+    bundle = served.engine.bundle
+    return {
+        "model": served.model,
+        "version": served.version,
+        "bundle_sha256": served.engine.sha256,
+        "family": f"{bundle.family}/{bundle.variant}",
+        "latent": bundle.latent,
+        "classes": bundle.spec.classes if bundle.condition else [],
+        "image": {"height": bundle.spec.height, "width": bundle.spec.width, "channels": bundle.spec.channels},
+        "scorecard": {name: metric.model_dump(mode="json") for name, metric in bundle.scorecard.metrics.items()},
+        "gates": bundle.gates.verdict,
+        "inputs": [{"name": spec.name, "shape": spec.shape} for spec in served.engine.inputs],
+    }

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from components.serving.engine import Feeds
+from components.core.contract import Feeds
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
@@ -31,6 +31,7 @@ class Job:
     count: int
     future: "asyncio.Future[Output]"
     loop: asyncio.AbstractEventLoop
+    since_s: float = field(default_factory=time.monotonic)
     taken: int = 0
     parts: list[Output] = field(default_factory=list)
 
@@ -49,15 +50,22 @@ class Job:
 
 
 class Batcher:
-    """Runs `run` on batches of at most `max_batch` items. `on_batch` is told the size of each."""
+    """Runs `run` on batches of at most `max_batch` items. `on_batch` is told the size of each and its seconds, `on_wait` the
+    seconds that a request stood in the queue."""
 
     def __init__(
-        self, run: Callable[[Feeds], Output], *, max_batch: int, limits: Limits, on_batch: Callable[[int], None] = lambda _: None
+        self,
+        run: Callable[[Feeds], Output],
+        *,
+        max_batch: int,
+        limits: Limits,
+        on_batch: Callable[[int, float], None] = lambda _n, _s: None,
+        on_wait: Callable[[float], None] = lambda _s: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._limits = limits
-        self._on_batch = on_batch
+        self._on_batch, self._on_wait = on_batch, on_wait
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -86,11 +94,20 @@ class Batcher:
             line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
             raise Refusal(503, line, Retry_After=self._retry_after()) from None
 
-    def close(self) -> None:
-        """Finish what is queued, then stop the thread."""
+    @property
+    def able(self) -> bool:
+        """Whether there is still somebody who runs the model."""
+        return self._thread.is_alive() and not self._closing
+
+    def end(self) -> None:
+        """Take nothing more, and end the thread when what is queued is done."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    def close(self) -> None:
+        """End, and wait for it."""
+        self.end()
         self._thread.join()
 
     def _enqueue(self, feeds: Feeds) -> Job:
@@ -120,8 +137,9 @@ class Batcher:
             except Exception as error:  # noqa: BLE001 (the request gets it; the thread must live)
                 self._fail(batch, error)
                 continue
-            self._item_s += 0.2 * ((time.monotonic() - began) / len(x_NCHW) - self._item_s)
-            self._on_batch(len(x_NCHW))
+            took_s = time.monotonic() - began
+            self._item_s += 0.2 * (took_s / len(x_NCHW) - self._item_s)
+            self._on_batch(len(x_NCHW), took_s)
             self._deliver(batch, x_NCHW)
 
     def _next_batch(self) -> list[tuple[Job, slice]]:
@@ -149,6 +167,8 @@ class Batcher:
                 continue
             at = slice(job.taken, min(job.count, job.taken + room))
             batch.append((job, at))
+            if not job.taken:
+                self._on_wait(time.monotonic() - job.since_s)
             room -= at.stop - at.start
             self.queued -= at.stop - at.start
             job.taken = at.stop

@@ -1,11 +1,13 @@
-"""What every request passes first: the token, and the clock of the metrics. Plain ASGI, so a reply is not copied."""
+"""What every request passes first: the token, its id, the clock of metrics and log. Plain ASGI: no reply is copied."""
 
 import hashlib
 import hmac
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from components.serving.log import Log, request_id_of
 from components.serving.metrics import Metrics
 from components.serving.refusal import Refusal
 
@@ -13,42 +15,57 @@ OPEN = ("/v2/health/live", "/v2/health/ready")  # a probe has no token
 
 
 class Gate:
-    """Wraps the application. The token is held as its SHA-256 only and compared in constant time."""
+    """Wraps the application. Tokens are held as their SHA-256 only and compared in constant time."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, log: Log, tokens: tuple[bytes, ...] = ()) -> None:
         self.app = app
         self.metrics = metrics
-        self.token_sha256 = hashlib.sha256(token.encode()).digest() if token is not None else None
+        self.log = log
+        self.tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
+        headers = dict(scope["headers"])
+        request_id = request_id_of(headers.get(b"x-request-id"))
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         self.metrics.under_way.inc()
         try:
-            if refusal := self.refusal(scope):
+            if refusal := None if is_page(scope, headers) else self.refusal(scope["path"], headers):
                 await refusal.response()(scope, receive, watched)
             else:
                 await self.app(scope, receive, watched)
         finally:
+            seconds = time.perf_counter() - began
             self.metrics.under_way.dec()
-            self.metrics.answered(scope["path"], status, time.perf_counter() - began)
+            self.metrics.answered(scope["path"], status, seconds)
+            if self.log.requests:
+                told = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds}
+                self.log.request(request_id=request_id, **told)
 
-    def refusal(self, scope: Scope) -> Refusal | None:
+    def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
         """401 without a token, 403 with a wrong one, None when the request may pass."""
-        if self.token_sha256 is None or scope["path"] in OPEN:
+        if not self.tokens or path in OPEN:
             return None
-        given = dict(scope["headers"]).get(b"authorization", b"")
+        given = headers.get(b"authorization", b"")
         if not given.lower().startswith(b"bearer "):
             return Refusal(401, "a token is needed; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
-        if hmac.compare_digest(hashlib.sha256(given[7:].strip()).digest(), self.token_sha256):
+        found = hashlib.sha256(given[7:].strip()).digest()
+        right = [hmac.compare_digest(found, token) for token in self.tokens]  # all of them, whichever is right
+        if any(right):
             return None
-        return Refusal(403, "the token is not the one this server was started with")
+        return Refusal(403, "the token is not one that this server was started with")
+
+
+def is_page(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser asks for the page, which holds nothing of the models: it is where a person types the token."""
+    return scope["path"] == "/" and scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")

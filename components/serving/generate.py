@@ -1,7 +1,8 @@
 """POST /v1/generate: images for people.
 
 The body is JSON, every key optional: `count` images, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, of the
-class `condition` (name or id, or a list with one an image), as `format` png | npy | grid. A reply is
+class `condition` (name or id, or a list with one an image), as `format` png | npy | grid, by `model` where several are served;
+with `toward` and `mix`, each on the way to another seed's image, by that share of it. A reply is
 
 format   content type
 png      image/png for one image; application/zip of PNGs for several, or application/json when Accept asks for it
@@ -14,7 +15,7 @@ Without a seed, one is drawn. Without a condition, a model with classes gives it
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -24,14 +25,16 @@ from pydantic import Field, StrictInt, StrictStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from components.core.contract import Feeds
 from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
 from components.core.session import to_uint8
 from components.serving import pictures
 from components.serving.body import read_body, unless_left, worked
-from components.serving.engine import Feeds
+from components.serving.limits import Limits
 from components.serving.refusal import Refusal
-from components.serving.served import Served
+from components.serving.served import Models, Served
+from components.serving.walk import walked
 
 RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
 Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
@@ -46,27 +49,36 @@ class GenerateRequest(Record):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     condition: Class | tuple[Class, ...] | None = None
     format: Literal["png", "npy", "grid"] = "png"
+    model: StrictStr | None = None
+    toward: Seed | None = None
+    mix: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
 
 
 class Generate:
-    """The handler. `current` gives the model being served."""
+    """The handler."""
 
-    def __init__(self, current: Callable[[], Served]) -> None:
-        self.current = current
+    def __init__(self, models: Models, limits: Limits) -> None:
+        self.models = models
+        self.limits = limits
 
     async def __call__(self, request: Request) -> Response:
-        served = self.current()
+        with self.models.arriving():
+            asked = parse(await read_body(request, self.limits))
+        with self.models.get(asked.model).held() as served:
+            return await self.answer(request, asked, served)
+
+    async def answer(self, request: Request, asked: GenerateRequest, served: Served) -> Response:
+        bundle = served.engine.bundle
         with served.batcher.arriving():
-            asked = parse(await read_body(request, served.limits))
             seeds = seeds_of(asked, served.limits.count)
-            labels = labels_of(
-                asked.condition, seeds, served.engine.bundle.spec.classes if served.engine.bundle.condition else ()
-            )
-            feeds = await worked(len(seeds) * served.engine.noise_bytes, feeds_of, served, seeds, labels)
+            labels = labels_of(asked.condition, seeds, bundle.spec.classes if bundle.condition else ())
+            make = partial(feeds_of, served, seeds, labels, walk_of(asked))
+            feeds = await worked(len(seeds) * served.engine.noise_bytes, make)
         x_NCHW = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
-        make = partial(rendered, form=asked.format, accept=accept, stem=served.model)
-        body, media_type = await worked(x_NCHW.nbytes, make, x_NCHW, seeds, labels)
+        show = partial(rendered, form=asked.format, accept=accept, stem=served.model)
+        with served.watch.encode.time():
+            body, media_type = await worked(x_NCHW.nbytes, show, x_NCHW, seeds, labels)
         headers = served.headers() | {"X-Seed": shown(seeds)}
         if labels is not None:
             headers["X-Class"] = ",".join(map(str, labels))
@@ -76,17 +88,25 @@ class Generate:
 def parse(body: bytes) -> GenerateRequest:
     """The request in the body; an empty body asks for the defaults. Raises Refusal: 400 not JSON, 422 not a request."""
     try:
-        document = json.loads(body or b"{}")
+        document = json.loads(body or b"{}", parse_float=number)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"the request is not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):
         raise Refusal(422, f"a {type(document).__name__} given; allowed: an object with the keys {keys()}")
     if unknown := sorted(document.keys() - GenerateRequest.model_fields.keys()):
-        raise Refusal(422, f"{unknown[0][:80]}: unknown key; allowed: {keys()}")
+        raise Refusal(422, f"{unknown[0][:80]!a}: unknown key; allowed: {keys()}")
+    if empty := sorted(name for name, value in document.items() if value is None):
+        raise Refusal(422, f"{empty[0]}: null given; leave it out for its default")
     try:
         return GenerateRequest.model_validate(document)
     except ValidationError as error:
         raise Refusal(422, first_complaint(error)) from None
+
+
+def number(text: str) -> float | int:
+    """1.0 is a whole number in JSON."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def keys() -> str:
@@ -108,8 +128,8 @@ def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
     if asked.seeds is not None:
         return list(asked.seeds)
     first = secrets.randbelow(RANDOM_LIMIT) if asked.seed is None else asked.seed
-    if first + count > SEED_LIMIT:
-        raise Refusal(422, f"seed: {first} + {count} images given; allowed: seeds below {SEED_LIMIT}")
+    if first > SEED_LIMIT - count_max:
+        raise Refusal(422, f"seed: {first} given; allowed: 0 to {SEED_LIMIT - count_max}, so that any count fits")
     return list(range(first, first + count))
 
 
@@ -136,10 +156,18 @@ def label_of(wanted: Class, classes: Sequence[str]) -> int:
     raise Refusal(422, f"condition: {str(wanted)[:80]!r} given; allowed: 0 to {len(classes) - 1}, or a name: {shown_classes}")
 
 
-def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None) -> Feeds:
-    """The graph's inputs for these seeds and classes."""
+def walk_of(asked: GenerateRequest) -> tuple[int, float] | None:
+    """Towards which seed, and how far; None where no walk is asked for. Raises Refusal 422 for half of a walk."""
+    if (asked.toward is None) != (asked.mix is None):
+        raise Refusal(422, "toward and mix go together: a seed, and the share of the way to it")
+    return None if asked.toward is None or asked.mix is None else (asked.toward, asked.mix)
+
+
+def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None, walk: tuple[int, float] | None = None) -> Feeds:
+    """The graph's inputs for these seeds and classes, moved along the walk where there is one."""
     bundle = served.engine.bundle
-    feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(bundle.noise, seeds))
+    noise = walked(bundle.noise, seeds, toward=walk[0], mix=walk[1]) if walk else draw(bundle.noise, seeds)
+    feeds: dict[str, npt.NDArray[np.generic]] = dict(noise)
     if bundle.condition is not None:
         feeds[bundle.condition] = np.array(labels, np.int64)
     return feeds

@@ -13,4 +13,6 @@ class Limits:
     body_s: float = 30.0  # to receive one request
     answer_s: float = 60.0  # from its place in the queue to its images
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
+    look_s: float = 2.0  # from one look at a channel to the next
+    retry_s: float = 60.0  # from a bundle that was refused to another try of it
     drain_s: float = 30.0  # for the requests under way when told to stop

@@ -1,6 +1,7 @@
 """Prometheus metrics of one server, in a registry of their own."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -8,8 +9,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ROUTES = re.compile(
-    r"/(|metrics|v1/generate|v2|v2/health/(live|ready)|v2/repository/index|v2/models/[^/]+(/versions/[^/]+)?(/\w+)?)"
+    r"/(|metrics|v1/generate|openapi.json|v2|v2/health/(live|ready)|v2/repository/index|v2/models/[^/]+(/versions/[^/]+)?(/\w+)?)"
 )
+
+
+STAGES = "Where a request spends its time: queue, waiting for the model; run, one batch in it; encode, making the reply"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The metrics of one model, looked up once."""
+
+    batch_size: Histogram
+    queue: Histogram
+    run: Histogram
+    encode: Histogram
+
+    def ran(self, count: int, seconds: float) -> None:
+        """One batch."""
+        self.batch_size.observe(count)
+        self.run.observe(seconds)
 
 
 class Metrics:
@@ -25,9 +44,20 @@ class Metrics:
             "request_seconds", "From a request's first byte to its reply", ("route",), buckets=SECONDS, **name
         )
         self.under_way = Gauge("requests_under_way", "HTTP requests being answered", **name)
-        self.batch_size = Histogram("batch_size", "Images in one run of the model", buckets=SIZES, **name)
-        self.queue_length = Gauge("queue_length", "Images waiting for the model", **name)
+        self.stages = Histogram("stage_seconds", STAGES, ("model", "stage"), buckets=SECONDS, **name)
+        self.batch_size = Histogram("batch_size", "Images in one run of the model", ("model",), buckets=SIZES, **name)
+        self.queue_length = Gauge("queue_length", "Images waiting for the model", ("model",), **name)
+        self.swaps = Counter("swaps", "Looks at a channel that ended in something, by outcome", ("model", "outcome"), **name)
         self.model_info = Gauge("model_info", "The bundle being served", ("model", "version", "bundle_sha256", "family"), **name)
+
+    def watch(self, model: str) -> "Watch":
+        """What the queue of a model tells."""
+        return Watch(
+            batch_size=self.batch_size.labels(model),
+            queue=self.stages.labels(model, "queue"),
+            run=self.stages.labels(model, "run"),
+            encode=self.stages.labels(model, "encode"),
+        )
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request."""

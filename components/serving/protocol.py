@@ -13,17 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from components.core.contract import Feeds, TensorSpec
 from components.serving.body import read_body, unless_left, worked
-from components.serving.engine import Feeds, TensorSpec
 from components.serving.refusal import Refusal
-from components.serving.served import Served
+from components.serving.served import Models, Served
 from components.serving.tensors import InferRequest, decode, encode, parse_request, wants_binary
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
 TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
-
-Current = Callable[[], Served]
 
 
 def package_version() -> str:
@@ -35,10 +33,10 @@ def package_version() -> str:
 
 
 class Protocol:
-    """The handlers. `current` gives the model being served, `ready` whether requests should be sent here."""
+    """The handlers. `ready` says whether requests should be sent here."""
 
-    def __init__(self, current: Current, ready: Callable[[], bool]) -> None:
-        self.current = current
+    def __init__(self, models: Models, ready: Callable[[], bool]) -> None:
+        self.models = models
         self.ready = ready
 
     def routes(self) -> list[Route]:
@@ -70,9 +68,9 @@ class Protocol:
         return JSONResponse({"name": served.model, "ready": ready}, 200 if ready else 503, served.headers())
 
     async def index(self, _: Request) -> Response:
-        served = self.current()
         state = "READY" if self.ready() else "UNAVAILABLE"
-        return JSONResponse([{"name": served.model, "version": served.version, "state": state, "reason": ""}])
+        index = [{"name": served.model, "version": served.version, "state": state, "reason": ""} for served in self.models]
+        return JSONResponse(index)
 
     async def metadata(self, request: Request) -> Response:
         served = self.named(request)
@@ -87,22 +85,25 @@ class Protocol:
         return JSONResponse(body | {"output": [tensor_config(served.engine.output)]}, headers=served.headers())
 
     async def infer(self, request: Request) -> Response:
-        served = self.named(request)
-        with served.batcher.arriving():
-            body = await read_body(request, served.limits)
-            header_length = request.headers.get("inference-header-content-length")
-            message, feeds = await worked(len(body), understood, served, body, header_length)
-        x = await unless_left(request, served.batcher.submit(feeds))
-        return await worked(x.nbytes, answer, served, message, x)
+        with self.named(request).held() as served:
+            with served.batcher.arriving():
+                body = await read_body(request, served.limits)
+                header_length = request.headers.get("inference-header-content-length")
+                message, feeds = await worked(len(body), understood, served, body, header_length)
+            x = await unless_left(request, served.batcher.submit(feeds))
+            if not np.isfinite(x).all():
+                raise Refusal(
+                    422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have"
+                )
+            with served.watch.encode.time():
+                return await worked(x.nbytes, answer, served, message, x)
 
     def named(self, request: Request) -> Served:
         """The model that the path names. Raises Refusal 404."""
-        served = self.current()
-        model, version = request.path_params["model"], request.path_params.get("version", served.version)
-        if model != served.model:
-            raise Refusal(404, f"model {model!r}; served here: {served.model!r}")
+        served = self.models.get(request.path_params["model"])
+        version = request.path_params.get("version", served.version)
         if version != served.version:
-            raise Refusal(404, f"version {version!r} of model {model!r}; served here: {served.version!r}")
+            raise Refusal(404, f"version {version[:80]!r} of model {served.model!r}; served here: {served.version!r}")
         return served
 
 
@@ -123,7 +124,7 @@ def answer(served: Served, message: InferRequest, x: Any) -> Response:
     """The reply to an infer request."""
     output = served.engine.output
     reply = {"model_name": served.model, "model_version": served.version}
-    if message.id is not None:
+    if message.id:
         reply["id"] = message.id
     body, headers = encode(reply, output, x, binary=wants_binary(message, output))
     return Response(body, headers=headers | served.headers())
@@ -134,5 +135,5 @@ def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
 
 
 def tensor_config(spec: TensorSpec) -> dict[str, Any]:
-    # The batch dimension is not listed; a tensor of one number an item is a vector of 1 in Triton's configuration.
+    # The batch dimension is not listed.
     return {"name": spec.name, "data_type": TRITON_TYPES[spec.datatype], "dims": list(spec.shape)}

@@ -1,22 +1,89 @@
-"""The model being served: what a request takes hold of once, so that all of its reply comes from one bundle."""
+"""The models being served: what a request takes hold of once, so that all of its reply comes from one bundle."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from components.serving.batcher import Batcher
 from components.serving.engine import Engine
 from components.serving.limits import Limits
+from components.serving.metrics import Watch
+from components.serving.refusal import Refusal
 
 
-@dataclass(frozen=True)
 class Served:
-    """One model version behind its queue."""
+    """One model version behind its queue. Once replaced, it ends when nobody holds it any more."""
 
-    model: str
-    version: str
-    engine: Engine
-    batcher: Batcher
-    limits: Limits
+    def __init__(self, model: str, version: str, engine: Engine, limits: Limits, watch: Watch) -> None:
+        self.model = model
+        self.version = version
+        self.engine = engine
+        self.limits = limits
+        self.watch = watch
+        self.batcher = Batcher(
+            engine.run, max_batch=engine.max_batch, limits=limits, on_batch=watch.ran, on_wait=watch.queue.observe
+        )
+        self._holders = 0
+        self._replaced = False
+
+    @contextmanager
+    def held(self) -> Iterator["Served"]:
+        """While a request is answered. On the event loop's thread only."""
+        self._holders += 1
+        try:
+            yield self
+        finally:
+            self._holders -= 1
+            self._end_if_done()
+
+    def replaced(self) -> None:
+        """No new request gets it; those that hold it are still answered."""
+        self._replaced = True
+        self._end_if_done()
 
     def headers(self) -> dict[str, str]:
         """Which bundle made a reply."""
         return {"X-Model": self.model, "X-Version": self.version, "X-Bundle-Sha256": self.engine.sha256}
+
+    def _end_if_done(self) -> None:
+        if self._replaced and not self._holders:
+            self.batcher.end()
+
+
+class Models:
+    """The models by name, each in the version that is served now."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, Served] = {}
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(tuple(self._served.values()))
+
+    def put(self, served: Served) -> None:
+        """Serve this from now on, in place of another version of the same model."""
+        before = self._served.get(served.model)
+        self._served[served.model] = served
+        if before is not None:
+            before.replaced()
+
+    def get(self, name: str | None = None) -> Served:
+        """The model of this name; without a name, the only one. Raises Refusal: 404 for another name, 422 where one is needed."""
+        if name is None:
+            if len(self._served) == 1:
+                return next(iter(self._served.values()))
+            raise Refusal(422, f"model: none given; served here: {', '.join(self._served)}")
+        if name not in self._served:
+            raise Refusal(404, f"model {name[:80]!r}; served here: {', '.join(map(repr, self._served))}")
+        return self._served[name]
+
+    def arriving(self) -> AbstractContextManager[None]:
+        """While a request is read that does not say yet which model it is for."""
+        return self.get().batcher.arriving() if len(self._served) == 1 else nullcontext()
+
+    def able(self) -> bool:
+        """Whether every model can answer."""
+        return all(served.batcher.able for served in self)
+
+    def close(self) -> None:
+        """Finish what is queued, then end."""
+        for served in self:
+            served.batcher.close()

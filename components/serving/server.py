@@ -6,43 +6,42 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import uvicorn
 
 from components.core.errors import ServingError
 from components.serving.app import Service
-from components.serving.engine import Engine
+from components.serving.following import Source
 from components.serving.limits import Limits
+from components.serving.log import Log
 
 BACKLOG = 2048
 
 
 def serve(
-    folder: Path,
+    sources: Sequence[Source],
     *,
-    model: str,
-    version: str,
     host: str = "127.0.0.1",
     port: int = 8000,
-    token: str | None = None,
-    threads: int = 0,
-    device: str = "cpu",
+    tokens: Sequence[bytes] = (),
     limits: Limits | None = None,
+    log: Log | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the bundle in `folder` until SIGTERM or SIGINT; then finish the requests under way and return.
+    """Serve what the sources name until SIGTERM or SIGINT; then finish the requests under way and return.
 
-    `port` 0 takes a free one. `announce` is given one line when requests are answered (default: standard error).
-    Raises ServingError when the address cannot be had, BundleError when the bundle is not what it says.
+    `port` 0 takes a free one. `tokens` are SHA-256 digests of those that are let in. `announce` is given the greeting when
+    requests are answered (default: standard error). Raises ServingError when the address cannot be had, BundleError when a
+    bundle is not what it says.
     """
-    limits = limits or Limits()
-    listener = listen(host, port)  # before the model is loaded: a busy port is told at once
+    limits, log = limits or Limits(), log or Log()
+    listener = listen(host, port)  # before the models are loaded: a busy port is told at once
     try:
-        engine = Engine.load(folder, threads=threads, device=device)
-        service = Service(engine, model=model, version=version, token=token, limits=limits)
+        service = Service(tokens=tokens, limits=limits, log=log)
+        for source in sources:
+            service.add(source)
         config = uvicorn.Config(
             service.app,
             log_level="warning",
@@ -52,7 +51,7 @@ def serve(
             lifespan="on",
             timeout_graceful_shutdown=int(limits.drain_s),
         )
-        lines = greeting(service, host=host, port=listener.getsockname()[1], token=token is not None)
+        lines = greeting(service, host=host, port=listener.getsockname()[1], token=bool(tokens))
         server = Server(config, service, lambda: (announce or to_stderr)(lines))
         asyncio.run(server.until_told(listener))
     finally:
@@ -77,6 +76,7 @@ class Server(uvicorn.Server):
     def drain(self) -> None:
         self.force_exit = self.should_exit
         self.service.draining = True
+        self.service.log.event("draining")
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -119,12 +119,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 def greeting(service: Service, *, host: str, port: int, token: bool) -> str:
     """What is served, where, and a command to try."""
-    served = service.served
-    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    served = [*service.models]
+    names = ", ".join(f"{each.model} v{each.version} (bundle {each.engine.sha256[:12]})" for each in served)
     header = " -H 'Authorization: Bearer TOKEN'" if token else ""
+    which = f'"model": "{served[0].model}", ' if len(served) > 1 else ""
     return (
-        f"serving {served.model} v{served.version} (bundle {served.engine.sha256[:12]}) on http://{shown}:{port}\n"
-        f'try: curl{header} -o {served.model}.png -d \'{{"count": 16, "format": "grid"}}\' http://{shown}:{port}/v1/generate'
+        f"serving {names} on {url}\n"
+        f'try: curl{header} -o {served[0].model}.png -d \'{{{which}"count": 16, "format": "grid"}}\' {url}/v1/generate'
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from components.core.brief import read_brief
-from components.core.records import Bundle, Channel, Dataset, Decision, LedgerEntry
+from components.core.records import Admission, Bundle, Channel, Dataset, Decision, LedgerEntry
 from components.families import cards
 
 if TYPE_CHECKING:
@@ -182,6 +182,36 @@ def test_a_release_is_deployed_into_another_store(cli: "Command", home: Path) ->
     assert Path(f"other/bundles/{channel.bundle_sha256}/model.onnx").is_file()
     assert Channel.model_validate(cli("deploy", "digits", "--store", "other", "--json").json()) == channel
     assert "channel digits names version 1" in cli("deploy", "digits", "--store", "other").out
+
+
+@pytest.mark.parametrize("form", ["triton", "container"])
+def test_a_release_is_written_for_another_platform(cli: "Command", home: Path, form: str) -> None:
+    said = cli("deploy", "digits", "--write", form, "--to", "out", "--json", GENWRIGHT_HOME=home).json()
+    assert said["written"]
+    assert all(Path(path).exists() for path in said["written"])
+
+
+def test_a_platform_that_is_not_known_is_refused(cli: "Command", home: Path) -> None:
+    cli("deploy", "digits", "--write", "helm", GENWRIGHT_HOME=home).refused(2, "helm", "kserve, triton, container")
+    cli("deploy", "digits", "--write", "kserve", GENWRIGHT_HOME=home).refused(2, "no cluster can reach it", "s3://")
+
+
+def test_a_champion_is_served_without_mlflow_once_its_graph_was_examined(first: "First", home: Path) -> None:
+    code = """
+import sys
+from flows.place import Place
+from flows.serving import source_of
+source = source_of("digits", Place(), device="cpu")
+engine = source.load(source.named())
+assert source.follows and engine.sha256 == source.named().bundle_sha256
+print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
+"""
+    assert not (home / "admitted").exists()
+    environment = first.road.variables(GENWRIGHT_HOME=str(home), PYTHONPATH=str(REPO))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    (note,) = (home / "admitted").glob("*/*-cpu.json")
+    assert Admission.read(note).verdict == "pass"
 
 
 def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path) -> None:

@@ -13,7 +13,7 @@ from components.core.bundles import read_bundle
 
 
 def test_a_token(plain: Path, start: Any) -> None:
-    with start(plain, token="open sesame") as server:
+    with start(plain, tokens=["another", "open sesame"]) as server:
         paths = ["/", "/metrics", "/v2", "/v2/models/digits"]
         for headers, status in [({}, 401), ({"Authorization": "Basic x"}, 401), ({"Authorization": "Bearer wrong"}, 403)]:
             replies = [server.client.get(path, headers=headers) for path in paths]
@@ -82,12 +82,12 @@ def test_a_client_that_leaves_frees_its_place(slow: Path, start: Any) -> None:
         body = b'{"count": 200}'
         with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-            while "genwright_queue_length 0.0" in server.client.get("/metrics").text:
+            while 'genwright_queue_length{model="digits"} 0.0' in server.client.get("/metrics").text:
                 pass
         assert server.generate(seed=1, count=2).status_code == 200
         text = server.client.get("/metrics").text
     assert 'genwright_requests_total{route="/v1/generate",status="499"} 1.0' in text
-    ran = float(re.search(r"genwright_batch_size_sum (\S+)", text)[1])
+    ran = float(re.search(r'genwright_batch_size_sum\{model="digits"\} (\S+)', text)[1])
     assert ran < 100  # most of the 200 were never made
 
 
@@ -106,9 +106,9 @@ def test_metrics(classy: Path, start: Any) -> None:
         'genwright_requests_total{route="model_metadata",status="200"} 1.0',
         'genwright_requests_total{route="other",status="404"} 1.0',
         'genwright_request_seconds_count{route="/v1/generate"} 2.0',
-        "genwright_batch_size_sum 20.0",
-        "genwright_batch_size_count 2.0",
-        "genwright_queue_length 0.0",
+        'genwright_batch_size_sum{model="digits"} 20.0',
+        'genwright_batch_size_count{model="digits"} 2.0',
+        'genwright_queue_length{model="digits"} 0.0',
         f'genwright_model_info{{bundle_sha256="{sha256}",family="vae",model="digits",version="3"}} 1.0',
     ]:
         assert re.search(f"^{re.escape(line)}$", reply.text, re.MULTILINE), line

@@ -100,10 +100,11 @@ def test_it_needs_no_torch(classy: Path) -> None:
 import sys
 from pathlib import Path
 from starlette.testclient import TestClient
-from components.serving.app import Service
+from components.serving.app import Service, fixed
 from components.serving.engine import Engine
 import components.serving.server
-service = Service(Engine.load(Path(sys.argv[1])), model="m", version="1")
+service = Service()
+service.add(fixed("m", "1", Engine.load(Path(sys.argv[1]))))
 with TestClient(service.app) as client:
     assert client.post("/v1/generate", json={"count": 2, "format": "grid"}).status_code == 200
 heavy = {"torch", "mlflow", "lightning", "diffusers", "onnx", "sklearn", "scipy", "prefect", "boto3", "matplotlib"}

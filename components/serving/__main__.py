@@ -1,0 +1,45 @@
+"""`python -m components.serving BUNDLE`: serve one bundle in a folder. Needs nothing that a registry or a store would."""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+from components.core.errors import GenwrightError
+from components.serving.app import fixed
+from components.serving.engine import Engine
+from components.serving.log import Log
+from components.serving.server import serve
+
+
+def digest(given: str) -> bytes:
+    """The 32 bytes of a SHA-256 in hexadecimal."""
+    if len(found := bytes.fromhex(given)) != hashlib.sha256().digest_size:
+        raise ValueError
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m components.serving", description="Serve one bundle.")
+    parser.add_argument("bundle", type=Path, help="the folder of a sealed bundle")
+    parser.add_argument("--model", help="its name; by default the one that the bundle has")
+    parser.add_argument("--version", default="1")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--token-sha256", action="append", default=[], type=digest, help="of a token that is let in")
+    parser.add_argument("--log", choices=("text", "json"), default="json")
+    given = parser.parse_args()
+    try:
+        engine = Engine.load(given.bundle, threads=given.threads, device=given.device)
+        source = fixed(given.model or engine.bundle.model, given.version, engine)
+        serve([source], host=given.host, port=given.port, tokens=given.token_sha256, log=Log(given.log))
+    except GenwrightError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What the server says of itself on standard error: lines for people, or JSON lines for a log collector.
+
+As JSON, every request is a line too, with its id: the one that its client sent in X-Request-Id, or one that was made up.
+"""
+
+import json
+import re
+import secrets
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+SENTENCES = {
+    "swapped": "{model}: version {version} (bundle {bundle_sha256:.12}) took over from version {before}",
+    "refused": "{model}: version {version} is refused, the one before serves on: {error}",
+    "unreachable": "{model}: cannot look for a new champion, trying again: {error}",
+}
+
+
+class Log:
+    """Writes events, and requests where they are wanted."""
+
+    def __init__(self, form: Literal["text", "json"] = "text", out: TextIO | None = None) -> None:
+        self.form = form
+        self.requests = form == "json"
+        self._out = out
+
+    def event(self, event: str, **what: Any) -> None:
+        """Something happened to the server."""
+        if self.form == "json":
+            self._line(json.dumps({"time": _now(), "event": event} | what))
+        elif event in SENTENCES:
+            self._line(" ".join(SENTENCES[event].format(**what).split()))
+
+    def request(self, *, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        told = {"request_id": request_id, "method": method, "path": path[:200], "status": status, "ms": round(1000 * seconds, 3)}
+        self._line(json.dumps({"time": _now(), "event": "request"} | told))
+
+    def _line(self, line: str) -> None:
+        out = self._out or sys.stderr
+        out.write(f"{line}\n")
+        out.flush()
+
+
+def request_id_of(given: bytes | None) -> str:
+    """The client's own id where it is a plain word, else a new one."""
+    return given.decode() if given and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,149 @@
+"""The OpenAPI 3.1 document of what is served now: every path, its bodies, and the statuses that each may answer.
+
+It is as narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of
+classes beside a list of seeds; several items in one infer request).
+"""
+
+from typing import Any
+
+from components.core.noise import SEED_LIMIT
+from components.serving.limits import Limits
+from components.serving.served import Models, Served
+
+WHY = {
+    400: "the body cannot be read",
+    401: "a token is needed",
+    403: "the token is not the right one",
+    404: "no such model or version",
+    408: "the body did not arrive in time",
+    413: "the body is too large",
+    415: "the body is compressed",
+    422: "the request asks for what cannot be",
+    429: "too many images are waiting; Retry-After says when to come back",
+    503: "the server is stopping, or no answer came in time",
+}
+ASKED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+JSON: dict[str, Any] = {"application/json": {}}
+GENERATED: dict[str, Any] = {"image/png": {}, "application/zip": {}, "application/x-npy": {}, "application/json": {}}
+INFERRED: dict[str, Any] = {"application/json": {}, "application/octet-stream": {}}
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+Schema = dict[str, Any]
+
+
+def document(models: Models, limits: Limits, *, tokens: bool) -> Schema:
+    """The document for these models; `tokens` says whether one is wanted."""
+    every = [*models]
+    paths: Schema = {
+        "/": {"get": answers("What is served, as JSON or as a page for people", content=JSON | {"text/html": {}})},
+        "/metrics": {"get": answers("Prometheus metrics", content={"text/plain": {}})},
+        "/openapi.json": {"get": answers("This document")},
+        "/v1/generate": {"post": asks("Images", generate_schema(every, limits), GENERATED, required=len(every) > 1)},
+        "/v2": {"get": answers("The server's name, version and extensions")},
+        "/v2/health/live": {"get": answers("Whether the process answers", refuses=()) | {"security": []}},
+        "/v2/health/ready": {"get": answers("Whether requests should be sent here", refuses=(503,)) | {"security": []}},
+        "/v2/repository/index": {"post": answers("The models, with their versions and states")},
+    }
+    for served in every:
+        for path in (f"/v2/models/{served.model}", f"/v2/models/{served.model}/versions/{served.version}"):
+            paths[path] = {"get": answers("Inputs and outputs", refuses=(401, 403, 404))}
+            paths[f"{path}/config"] = {"get": answers("The same, for Triton's clients", refuses=(401, 403, 404))}
+            paths[f"{path}/ready"] = {"get": answers("Whether it answers", refuses=(401, 403, 404, 503))}
+            paths[f"{path}/infer"] = {"post": asks("Noise in, images out", infer_schema(served), INFERRED, required=True)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "genwright", "version": "1", "description": f"Serves {', '.join(each.model for each in every)}."},
+        "paths": paths,
+        "components": {"schemas": {"Error": ERROR}, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}] if tokens else [],
+    }
+
+
+def answers(summary: str, *, content: Schema = JSON, refuses: tuple[int, ...] = (401, 403)) -> Schema:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": content}} | refusals(refuses)}
+
+
+def asks(summary: str, schema: Schema, content: Schema, *, required: bool) -> Schema:
+    body = {"required": required, "content": {"application/json": {"schema": schema}}}
+    return answers(summary, content=content, refuses=ASKED) | {"requestBody": body}
+
+
+def refusals(statuses: tuple[int, ...]) -> Schema:
+    """A reply that is not ready says so in a form of its own."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {str(status): {"description": WHY[status], "content": JSON if status == 503 else error} for status in statuses}
+
+
+def generate_schema(models: list[Served], limits: Limits) -> Schema:
+    """One alternative a model and a way to say how many: by count and first seed, by seeds, or by classes."""
+    return {"oneOf": [branch for served in models for branch in branches(served, limits, named=len(models) > 1)]}
+
+
+def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
+    bundle = served.engine.bundle
+    number: Schema = {"type": "integer", "minimum": 0, "maximum": SEED_LIMIT - 1}
+    first = number | {"maximum": SEED_LIMIT - limits.count}
+    many = {"type": "array", "minItems": 1, "maxItems": limits.count}
+    every: Schema = {
+        "format": {"enum": ["png", "npy", "grid"], "default": "png"},
+        "toward": number,
+        "mix": {"type": "number", "minimum": 0, "maximum": 1},
+        "model": {"const": served.model},
+    }
+    classes = [*range(len(bundle.spec.classes)), *bundle.spec.classes] if bundle.condition else []
+    one: Schema = {"condition": {"enum": classes, "description": "a class by id or name"}} if classes else {}
+    count = {"type": "integer", "minimum": 1, "maximum": limits.count, "default": 1}
+    found = [
+        _object(every | one | {"count": count, "seed": first}, named=named),
+        _object(every | one | {"seeds": many | {"items": number}}, "seeds", named=named),
+    ]
+    if classes:
+        listed = {"condition": many | {"items": {"enum": classes}, "description": "one class an image"}, "seed": first}
+        found.append(_object(every | listed, "condition", named=named))
+    return found
+
+
+def _object(properties: Schema, *required: str, named: bool) -> Schema:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [*required, *(["model"] if named else [])],
+        "properties": properties,
+        "dependentRequired": {"toward": ["mix"], "mix": ["toward"]},
+    }
+
+
+def infer_schema(served: Served) -> Schema:
+    """One item as flat JSON data; N items have N in place of the first 1, and data may be nested or binary."""
+    bundle = served.engine.bundle
+    low = {noise.name: 0 for noise in bundle.noise if noise.distribution == "uniform"}
+    tensors = []
+    for spec in served.engine.inputs:
+        numbers: Schema = {"type": "number", "minimum": low.get(spec.name, -10), "maximum": low.get(spec.name, 9) + 1}
+        if spec.name == bundle.condition:
+            numbers = {"type": "integer", "minimum": 0, "maximum": len(bundle.spec.classes) - 1}
+        size = 1
+        for side in spec.shape:
+            size *= side
+        tensors.append(
+            {
+                "type": "object",
+                "required": ["name", "shape", "datatype", "data"],
+                "properties": {
+                    "name": {"const": spec.name},
+                    "shape": {"const": [1, *spec.shape]},
+                    "datatype": {"const": spec.datatype},
+                    "data": {"type": "array", "items": numbers, "minItems": size, "maxItems": size},
+                },
+            }
+        )
+    output = {"type": "object", "required": ["name"], "properties": {"name": {"const": served.engine.output.name}}}
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "inputs": {"type": "array", "prefixItems": tensors, "minItems": len(tensors), "maxItems": len(tensors)},
+            "outputs": {"type": "array", "items": output, "maxItems": 1},
+        },
+    }

@@ -1,0 +1,85 @@
+"""Clients that others wrote, each in an environment of its own: Triton's HTTP client, perf-analyzer, Schemathesis, Chromium."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+pytestmark = pytest.mark.slow
+UV = str(Path(sys.executable).with_name("uv"))
+PERF_ANALYZER, SCHEMATHESIS = "perf-analyzer==2.60.0", "schemathesis==4.32.5"
+CLIENTS = Path(__file__).with_name("clients")
+
+
+def run(*command: str, timeout: float = 280, code: int = 0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == code, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def address(server: Any) -> str:
+    return str(server.url).removeprefix("http://")
+
+
+def test_tritons_client_gets_what_the_graph_makes(server: Any, plain: Path) -> None:
+    out = run(UV, "run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_http.py"), address(server), "digits")
+    said = json.loads(out.splitlines()[-1])
+    assert [said[what] for what in ("live", "ready", "model_ready")] == [True] * 3
+    assert (said["server"], said["versions"], said["max_batch_size"]) == ("genwright", ["3"], 256)
+    assert said["inputs"] == [{"name": "z", "datatype": "FP32", "shape": [-1, 16]}]
+    assert said["shape"] == [3, 1, 8, 8]
+    assert said["apart"] == 0
+    assert "'y'" in said["refused"]
+    z = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    assert hashlib.sha256(z.tobytes()).hexdigest() == said["noise"]
+    session = onnxruntime.InferenceSession(plain / "model.onnx")
+    x = session.run(["x"], {"z": np.concatenate([z, z[-1:]])})[0][:3]
+    assert hashlib.sha256(x.tobytes()).hexdigest() == said["sha256"]
+
+
+def test_perf_analyzer_measures_it(server: Any, tmp_path: Path) -> None:
+    libc = tuple(map(int, (os.confstr("CS_GNU_LIBC_VERSION") or "none 0").split()[1].split(".")))
+    if libc < (2, 38):
+        pytest.skip(f"perf-analyzer's wheels need glibc 2.38 or later; this machine has {'.'.join(map(str, libc))}")
+    table = tmp_path / "measured.csv"
+    run(
+        *(UV, "tool", "run", "--from", PERF_ANALYZER, "perf_analyzer"),
+        *("-m", "digits", "-u", address(server), "-i", "http", "--concurrency-range", "2"),
+        *("--measurement-interval", "1000", "--stability-percentage", "90", "-f", str(table)),
+    )
+    heading, values = table.read_text().splitlines()[:2]
+    row = dict(zip(heading.split(","), values.split(","), strict=False))
+    assert row["Concurrency"] == "2"
+    assert float(row["Inferences/Second"]) > 10
+
+
+@pytest.mark.parametrize("which", ["server", "class_server"])
+def test_schemathesis_finds_nothing(request: pytest.FixtureRequest, which: str) -> None:
+    server = request.getfixturevalue(which)
+    out = run(
+        *(UV, "tool", "run", "--from", SCHEMATHESIS, "schemathesis", "run", f"{server.url}/openapi.json"),
+        *("--checks", "all", "--max-examples", "50", "--seed", "1", "--no-color"),
+    )
+    assert re.search(r"No issues found", out), out[-3000:]
+
+
+def test_the_page_shows_images_in_a_browser(class_server: Any, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium here; install Debian's package chromium")
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    dom = run(*command, "--virtual-time-budget=20000", "--dump-dom", class_server.url)
+    assert dom.count('src="data:image/png;base64,') == 16
+    assert "zero, seed 0" in dom
+    assert '<option value="2">two</option>' in dom
+    assert "/v1/generate</pre>" in dom
+    assert re.search(r'id="error" role="alert"></div>', dom), "the page shows an error"
