@@ -22,6 +22,8 @@ CLIENTS = Path(__file__).with_name("clients")
 
 def run(*command: str, timeout: float = 280, code: int = 0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode and "Failed to fetch" in done.stderr:
+        pytest.skip("the package registry cannot be reached")
     assert done.returncode == code, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 
