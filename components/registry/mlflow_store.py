@@ -114,3 +114,9 @@ def _line(error: Exception, what: str) -> GenwrightError:
 def code_of(error: Any) -> str:
     """MLflow's code of the error that caused `error`, or ''."""
     return str(getattr(error.__cause__, "error_code", ""))
+
+
+def came_second(error: RegistryError) -> bool:
+    """Whether another process inserted the same row a moment before, as SQLite, PostgreSQL and MySQL say it."""
+    said = str(error.__cause__).lower()
+    return any(words in said for words in ("unique constraint failed", "duplicate key value", "duplicate entry"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.core.errors import RegistryError, UnknownModel
 from components.core.records import Release, StoredBundle
-from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
+from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 BUNDLE, URI = "bundle_sha256", "bundle_uri"
@@ -51,14 +51,21 @@ class Versions:
         return None if version is None else self.get(model, version)
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Point an alias at a version. Raises UnknownModel when there is no such version."""
-        try:
-            with self._translated():
-                self._client.set_registered_model_alias(model, alias, str(version))
-        except RegistryError as error:
-            if code_of(error) != MISSING:
-                raise
-            raise UnknownModel(f"{model}/{version}: no such version", allowed=self._what(model)) from error
+        """Point an alias at a version. Raises UnknownModel when there is no such version.
+
+        MLflow looks whether there is such an alias and then inserts one: of two that do so at once, one fails and tries again.
+        """
+        for last in (False, False, True):
+            try:
+                with self._translated():
+                    self._client.set_registered_model_alias(model, alias, str(version))
+            except RegistryError as error:
+                if code_of(error) == MISSING:
+                    raise UnknownModel(f"{model}/{version}: no such version", allowed=self._what(model)) from error
+                if last or not came_second(error):
+                    raise
+            else:
+                return
 
     def drop_alias(self, model: str, alias: str) -> None:
         """Remove an alias; nothing happens when there is none."""
@@ -131,8 +138,12 @@ class Versions:
         first, *others = self._holding(model, sha256)
         for other in others:
             if other not in self._aliases(model).values():
-                with self._translated():
-                    self._client.delete_model_version(model, str(other))
+                try:
+                    with self._translated():
+                        self._client.delete_model_version(model, str(other))
+                except RegistryError as error:
+                    if code_of(error) != MISSING:  # else another process has just deleted it
+                        raise
         return first
 
     def _release(self, version: Any, aliases: Mapping[str, int]) -> Release:

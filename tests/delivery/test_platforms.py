@@ -63,8 +63,8 @@ def test_a_container_holds_all_that_its_server_imports(folder: Path, tmp_path: P
         "from pathlib import Path; import components; assert Path(components.__file__).is_relative_to(Path.cwd());"
         "import components.serving.__main__ as server; from components.serving.engine import Engine;"
         "Engine.load(Path('bundle'));"
-        "from importlib.metadata import packages_distributions as of;"
-        "print(*sorted({name for module in [*sys.modules] for name in of().get(module.partition('.')[0], [])}))"
+        "from importlib.metadata import packages_distributions; of = packages_distributions();"
+        "print(*sorted({name for module in [*sys.modules] for name in of.get(module.partition('.')[0], [])}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(Path(__file__).parents[2])], cwd=root, capture_output=True, text=True, check=False
