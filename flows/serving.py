@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from components.core.errors import SettingsError, UnknownModel
+from components.core.errors import InputError, SettingsError, UnknownModel
 from components.core.records import Admission
 from components.serving.engine import Engine
 from components.serving.following import Named, Source
@@ -32,11 +32,11 @@ def source_of(reference: str, place: Place, *, device: Device, threads: int = 0,
 
 
 def sources_of(references: Sequence[str], place: Place, *, device: Device, threads: int = 0, follow: bool = True) -> list[Source]:
-    """One source a reference. Raises UnknownModel, also where two name the same model."""
+    """One source a reference. Raises UnknownModel, and InputError where two name the same model."""
     sources = [source_of(each, place, device=device, threads=threads, follow=follow) for each in references]
     names = [source.model for source in sources]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UnknownModel(f"{twice[0]}: given twice", do="serve one version of a model")
+        raise InputError(f"{twice[0]}: given twice", do="serve one version of a model")
     return sources
 
 
@@ -68,9 +68,9 @@ def admit(folder: Path, root: Path, *, device: Device) -> None:
     from flows.runs import package_version
 
     note = root / "admitted" / package_version() / f"{folder.name}-{device}.json"
-    bundle = read_bundle(folder, sha256=folder.name)
     if note.exists() and _holds(note, ort.__version__):
-        return
+        return  # whoever loads it verifies its bytes
+    bundle = read_bundle(folder, sha256=folder.name)
     from components.export.admission import admit as examine
 
     examine(folder, bundle, device=device).write(note)

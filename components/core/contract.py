@@ -13,6 +13,7 @@ from components.core.records import Bundle
 from components.core.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
+TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
 ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}  # ONNX Runtime's names, and the protocol's
 
 

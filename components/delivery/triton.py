@@ -7,11 +7,9 @@ import shutil
 from pathlib import Path
 
 from components.core.bundles import MODEL_ONNX
-from components.core.contract import TensorSpec, inputs_of, output_of
+from components.core.contract import TRITON_TYPES, TensorSpec, inputs_of, output_of
 from components.core.files import write_whole
 from components.core.records import Bundle
-
-TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
 
 
 def write_triton(folder: Path, bundle: Bundle, *, version: int, to: Path) -> list[Path]:
@@ -42,4 +40,4 @@ def tensor(spec: TensorSpec) -> str:
     """One input or output, without the dimension of the batch; one number an item is reshaped from a vector of one."""
     dims = ", ".join(map(str, spec.shape)) or "1"
     reshape = "" if spec.shape else " reshape: { shape: [ ] }"
-    return f'  {{ name: "{spec.name}" data_type: {TYPES[spec.datatype]} dims: [ {dims} ]{reshape} }}'
+    return f'  {{ name: "{spec.name}" data_type: {TRITON_TYPES[spec.datatype]} dims: [ {dims} ]{reshape} }}'

@@ -4,6 +4,7 @@ It is as narrow as the handlers: what fits a schema is answered, but for a few f
 classes beside a list of seeds; several items in one infer request).
 """
 
+import math
 from typing import Any
 
 from components.core.noise import SEED_LIMIT
@@ -122,9 +123,7 @@ def infer_schema(served: Served) -> Schema:
         numbers: Schema = {"type": "number", "minimum": low.get(spec.name, -10), "maximum": low.get(spec.name, 9) + 1}
         if spec.name == bundle.condition:
             numbers = {"type": "integer", "minimum": 0, "maximum": len(bundle.spec.classes) - 1}
-        size = 1
-        for side in spec.shape:
-            size *= side
+        size = math.prod(spec.shape)
         tensors.append(
             {
                 "type": "object",

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.core.contract import Feeds, TensorSpec
+from components.core.contract import TRITON_TYPES, Feeds, TensorSpec
 from components.serving.body import read_body, unless_left, worked
 from components.serving.refusal import Refusal
 from components.serving.served import Models, Served
@@ -21,7 +21,6 @@ from components.serving.tensors import InferRequest, decode, encode, parse_reque
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
-TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
 
 
 def package_version() -> str:
@@ -91,10 +90,6 @@ class Protocol:
                 header_length = request.headers.get("inference-header-content-length")
                 message, feeds = await worked(len(body), understood, served, body, header_length)
             x = await unless_left(request, served.batcher.submit(feeds))
-            if not np.isfinite(x).all():
-                raise Refusal(
-                    422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have"
-                )
             with served.watch.encode.time():
                 return await worked(x.nbytes, answer, served, message, x)
 
@@ -121,7 +116,9 @@ def understood(served: Served, body: bytes, header_length: str | None) -> tuple[
 
 
 def answer(served: Served, message: InferRequest, x: Any) -> Response:
-    """The reply to an infer request."""
+    """The reply to an infer request. Raises Refusal 422 when its noise makes no image."""
+    if not np.isfinite(x).all():
+        raise Refusal(422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have")
     output = served.engine.output
     reply = {"model_name": served.model, "model_version": served.version}
     if message.id:

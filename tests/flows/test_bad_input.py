@@ -319,6 +319,15 @@ def test_a_busy_port_is_named(cli: "Command", home: Path) -> None:
     cli("serve", "digits", "--host", "no.such.host.invalid", GENWRIGHT_HOME=home).refused(1, "no.such.host.invalid")
 
 
+def test_a_model_is_served_once(cli: "Command", home: Path) -> None:
+    cli("serve", "digits", "digits/1", GENWRIGHT_HOME=home).refused(2, "digits", "given twice")
+
+
+@pytest.mark.parametrize("digests", [",", "0123", "z" * 64])
+def test_digests_of_tokens_that_are_none_open_no_server(cli: "Command", home: Path, digests: str) -> None:
+    cli("serve", "digits", GENWRIGHT_HOME=home, GENWRIGHT_TOKEN_SHA256=digests).refused(2, "GENWRIGHT_TOKEN_SHA256", "64")
+
+
 def test_a_damaged_bundle_is_not_served(cli: "Command", home: Path) -> None:
     (graph,) = (home / "store" / "bundles").glob("*/model.onnx")
     graph.write_bytes(graph.read_bytes()[:-10])

@@ -1,5 +1,6 @@
 """The process: how it starts, refuses to start, and stops."""
 
+import hashlib
 import io
 import re
 import shutil
@@ -113,3 +114,20 @@ print(sorted(heavy & set(sys.modules)) + ours)
 """
     done = subprocess.run([sys.executable, "-c", code, str(classy)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_a_bundle_is_served_by_its_folder_alone(plain: Path) -> None:
+    """As a container does, behind a token that it knows the digest of."""
+    digest = hashlib.sha256(b"sesame").hexdigest()
+    command = [sys.executable, "-m", "components.serving", str(plain), "--port", "0", "--log", "text", "--token-sha256", digest]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            url = re.search(r"http://\S+", process.stderr.readline())
+            assert url
+            asked = {"url": f"{url[0]}/v1/generate", "json": {"seed": 1}, "trust_env": False, "timeout": 60}
+            assert httpx.post(**asked).status_code == 401
+            assert httpx.post(**asked, headers={"Authorization": "Bearer sesame"}).status_code == 200
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
