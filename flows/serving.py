@@ -91,9 +91,10 @@ def tokens_of(place: Place) -> tuple[bytes, ...]:
     settings = place.settings
     given = settings.token_sha256
     digests = [] if given is None else [word.strip().lower() for word in given.split(",")]
-    if bad := next((word for word in digests if not DIGEST.fullmatch(word)), None):
+    bad = next((word for word in digests if not DIGEST.fullmatch(word)), None)
+    if bad is not None:
         raise SettingsError(
-            f"GENWRIGHT_TOKEN_SHA256: {bad[:12]!r}... is no digest",
+            f"GENWRIGHT_TOKEN_SHA256: {bad[:12]!r} is no digest",
             allowed="64 hexadecimal digits each, separated by commas",
             do="printf %s TOKEN | sha256sum",
         )
