@@ -18,7 +18,7 @@ def main() -> None:
     task = Task()
     channels, height, width = task.shape
     small = max(height, width) <= 16
-    lr_peak, batch = (2e-3, 32) if small else (1e-3, 64)  # as ours have it
+    lr_peak, batch = (2e-3, 32) if small or task.device == "cpu" else (1e-3, 64)  # as ours have it
     levels = (32, 64) if small else (32, 64, 64)
     multiple = 2 ** (len(levels) - 1)
     padded = [-(-side // multiple) * multiple for side in (height, width)]

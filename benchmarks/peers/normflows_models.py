@@ -64,7 +64,7 @@ def main() -> None:
         return (nats_B + math.log(256)) / math.log(2)
 
     optimizer = torch.optim.Adamax(model.parameters(), lr=LR_PEAK, weight_decay=1e-5)
-    for x_BCHW, done in task.batches(128):
+    for x_BCHW, done in task.batches(64):
         loss = bits(x_BCHW).mean()
         optimizer.zero_grad()
         if bool(loss.isfinite()):

@@ -2,7 +2,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["torch==2.13.0", "pythae==0.1.2", "numpy", "setuptools"]
 # ///
-"""pythae: ae and vae, beta-vae, vq-vae, each with its own sampler; its MNIST convolutions at side 28, its default networks else.
+"""pythae: ae and vae, beta-vae, vq-vae, each with its own sampler and its default networks.
+
+Its convolutions for MNIST (17 million parameters) take 41 steps in four minutes of one thread; the default ones take thousands.
 
 A plain autoencoder is sampled by a Gaussian mixture over its codes, a VQ-VAE by pythae's own PixelCNN over its codes, which gets
 half of the time.
@@ -15,7 +17,6 @@ from typing import Any
 
 import torch
 from pythae.models import AE, VAE, VQVAE, AEConfig, BetaVAE, BetaVAEConfig, VAEConfig, VQVAEConfig
-from pythae.models.nn.benchmarks.mnist import convnets, resnets
 from pythae.samplers import (
     GaussianMixtureSampler,
     GaussianMixtureSamplerConfig,
@@ -29,6 +30,7 @@ from torch import Tensor
 
 LR_PEAK = 1e-3
 LATENT = 16
+BATCH = 64
 
 
 def build(name: str, shape: tuple[int, int, int]) -> Any:
@@ -41,17 +43,7 @@ def build(name: str, shape: tuple[int, int, int]) -> Any:
         "vq-vae": (VQVAE, VQVAEConfig(**common, num_embeddings=128)),
     }
     cls, config = kinds[name]
-    networks: dict[str, Any] = {}
-    if shape == (1, 28, 28):
-        if name == "vq-vae":
-            networks = {
-                "encoder": resnets.Encoder_ResNet_VQVAE_MNIST(config),
-                "decoder": resnets.Decoder_ResNet_VQVAE_MNIST(config),
-            }
-        else:
-            encoder = convnets.Encoder_Conv_AE_MNIST if name == "ae" else convnets.Encoder_Conv_VAE_MNIST
-            networks = {"encoder": encoder(config), "decoder": convnets.Decoder_Conv_AE_MNIST(config)}
-    return cls(config, **networks)
+    return cls(config)
 
 
 def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
@@ -65,7 +57,7 @@ def sampler_of(name: str, model: Any, task: Task, *, seconds: float) -> Any:
         return sampler
     sampler = PixelCNNSampler(model, PixelCNNSamplerConfig(n_layers=4))
     began = time.monotonic()
-    recipe = {"learning_rate": LR_PEAK, "per_device_train_batch_size": 128, "no_cuda": task.device == "cpu"}
+    recipe = {"learning_rate": LR_PEAK, "per_device_train_batch_size": BATCH, "no_cuda": task.device == "cpu"}
     sampler.fit(train_NCHW, training_config=BaseTrainerConfig(num_epochs=1, **recipe))  # says how many epochs fit in
     epochs = int(seconds / (time.monotonic() - began)) - 1
     if epochs > 0:
@@ -82,7 +74,7 @@ def main() -> None:
         task.seconds = total / 2
     model = build(task.model, task.shape).to(task.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR_PEAK)
-    for x_BCHW, done in task.batches(128):
+    for x_BCHW, done in task.batches(BATCH):
         loss = model({"data": x_BCHW}).loss
         optimizer.zero_grad()
         loss.backward()

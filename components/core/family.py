@@ -40,8 +40,8 @@ class FamilyConfig(Record):
     )
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        """The defaults that depend on the data; they come before those of the fields."""
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        """The defaults that depend on the data, before those of the fields; `light` ones take many steps on a CPU in minutes."""
         return {}
 
 
@@ -92,15 +92,15 @@ class Family(nn.Module, ABC):
             )
 
     @classmethod
-    def build(cls, config: dict[str, Any], spec: DataSpec) -> "Family":
+    def build(cls, config: dict[str, Any], spec: DataSpec, *, light: bool = False) -> "Family":
         """Make the model from plain values. Raises BriefError for an unknown or impossible value."""
-        return cls(cls.configure(config, spec), spec)
+        return cls(cls.configure(config, spec, light=light), spec)
 
     @classmethod
-    def configure(cls, config: dict[str, Any], spec: DataSpec) -> FamilyConfig:
-        """The whole recipe: defaults, those that depend on the data, and `config`. Raises BriefError as `build` does."""
+    def configure(cls, config: dict[str, Any], spec: DataSpec, *, light: bool = False) -> FamilyConfig:
+        """The whole recipe: defaults, those of `Config.defaults`, and `config`. Raises BriefError as `build` does."""
         try:
-            return cls.Config.model_validate(cls.Config.defaults(spec) | config)
+            return cls.Config.model_validate(cls.Config.defaults(spec, light=light) | config)
         except ValidationError as error:
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error

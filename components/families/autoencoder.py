@@ -40,12 +40,13 @@ class AutoencoderConfig(PyramidConfig):
     )
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """A small code for small images: the fewer its numbers, the better Gaussians describe it."""
-        most = super().defaults(spec)["latent"]
+        found = super().defaults(spec, light=light)
+        most = found["latent"]
         latent = min(16, most) if max(spec.height, spec.width) <= 16 else most
         components = cls.model_fields["components"].default
-        return {"latent": latent, "components": max(1, components // len(spec.classes)) if spec.conditional else components}
+        return found | {"latent": latent, "components": max(1, components // len(spec.classes)) if spec.conditional else components}
 
 
 class CodeDensity(nn.Module):

@@ -46,13 +46,13 @@ class VQConfig(FamilyConfig):
     dead_below: float = Field(default=0.1, gt=0, lt=1, description="a code used less than this share of the average is moved")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """A grid of 4x4 up to side 16, 8x8 to 64, 32x32 at 256; few images or small ones fill few codes."""
         side = max(spec.height, spec.width)
         return {
             "halvings": 1 if side <= 16 else 2 if side <= 64 else 3,
             "codes": 64 if side <= 16 else 128 if side <= 32 else 512,
-        }
+        } | ({"width": 32} if light and side > 16 else {})
 
 
 class Quantiser(nn.Module):

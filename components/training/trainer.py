@@ -337,7 +337,7 @@ def build(plan: TrainPlan) -> Family:
     from components.families import find
 
     torch.manual_seed(plan.seed)
-    return find(plan.family, plan.variant).build(plan.config, plan.spec)
+    return find(plan.family, plan.variant).build(plan.config, plan.spec, light=plan.device == "cpu")
 
 
 def restore(checkpoint: Checkpoint) -> Family:

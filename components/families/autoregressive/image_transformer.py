@@ -21,10 +21,10 @@ class ImageTransformerConfig(PixelConfig):
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, small batches and a shallow network: a batch of few has many tokens, and steps count more."""
         side = max(spec.height, spec.width)
-        shallow = {"blocks": 2, "lr_peak": 4e-3} if side <= 16 else {}
+        shallow = {"blocks": 2, "lr_peak": 4e-3} if light or side <= 16 else {}
         return shallow | ({"batch_size": 16} if side <= 32 else {})
 
 

@@ -18,10 +18,10 @@ class PixelCNNConfig(PixelConfig):
     kernel: Literal[3, 5, 7, 9, 11] = Field(default=7, description="side of the first layer's view; 5 up to side 16")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, small batches, as arXiv:1601.06759 has them, and a small network: steps count more than width."""
         side = max(spec.height, spec.width)
-        narrow = {"width": 32, "blocks": 4, "kernel": 5, "lr_peak": 4e-3} if side <= 16 else {}
+        narrow = {"width": 32, "blocks": 4, "kernel": 5, "lr_peak": 4e-3} if light or side <= 16 else {}
         return narrow | ({"batch_size": 16} if side <= 32 else {})
 
 

@@ -31,10 +31,10 @@ class PixelCNNppConfig(PixelConfig):
     components: int = Field(default=10, ge=1, description="logistics in a mixture (M); 5 in the paper")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The coarsest resolution has some 8 pixels a side, as in the paper. Small images, a narrow network."""
         side, least = max(spec.height, spec.width), min(spec.height, spec.width)
-        narrow = {"width": 16, "blocks": 1} if side <= 16 else {}
+        narrow = {"width": 16, "blocks": 1} if light or side <= 16 else {}
         depth = 3 if least >= 24 else 2 if least >= 12 else 1
         return narrow | {"depth": depth}
 

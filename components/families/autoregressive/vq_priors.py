@@ -31,10 +31,10 @@ class VQPriorConfig(VQConfig):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="in the prior")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Up to side 16 fewer codes and a smaller prior, that learns faster."""
         small = {"codes": 32, "prior_width": 48, "depth": 3, "lr_peak": 4e-3}
-        return super().defaults(spec) | (small if max(spec.height, spec.width) <= 16 else {})
+        return super().defaults(spec, light=light) | (small if max(spec.height, spec.width) <= 16 else {})
 
 
 class VQTransformerConfig(VQPriorConfig):

@@ -82,7 +82,7 @@ class Cascade(Family):
         super().__init__(config, spec)
         self.low = ((spec.height + 1) // 2, (spec.width + 1) // 2)
         small = spec.model_copy(update={"height": self.low[0], "width": self.low[1]})
-        self.base = Denoiser(config, small)
+        self.base = Denoiser(config.model_copy(update={"patch": 1}), small)
         self.detail = Denoiser(config, spec, planes=spec.channels + 1)
         self.conditioning = Conditioning((spec.height, spec.width))
 

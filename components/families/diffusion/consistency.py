@@ -49,8 +49,8 @@ class ConsistencyConfig(PreconditionedConfig):
     t_std: float = Field(default=2.0, gt=0)
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        found = super().defaults(spec)
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        found = super().defaults(spec, light=light)
         return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5)}
 
 

@@ -34,12 +34,13 @@ class LatentConfig(PreconditionedConfig):
     kl_weight: float = Field(default=1e-4, ge=0, description="of the mean KL of a code's value beside the mean squared error")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Codes are standardised, so EDM's own noise levels hold whatever the data's deviation; no more channels than values."""
         side = max(spec.height, spec.width)
-        network = super(PreconditionedConfig, cls).defaults(spec)
+        network = super(PreconditionedConfig, cls).defaults(spec, light=light)
         most = min(cls.model_fields["latent"].default, math.prod(spec.shape))
-        return network | {"halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
+        found = {"patch": 1, "halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
+        return network | found | ({"autoencoder_width": 16} if light and side > 16 else {})
 
 
 class LatentSampler(nn.Module):

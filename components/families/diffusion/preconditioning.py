@@ -30,9 +30,9 @@ class PreconditionedConfig(DiffusionConfig):
     solver: Literal["heun", "ddim", "dpm++"] = "heun"
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Noise levels in proportion to the data's deviation, which table 1 takes to be 0.5; small images, a narrow network."""
-        return super().defaults(spec) | {"sigma_data": spec.std, "p_mean": -1.2 + math.log(spec.std / 0.5)}
+        return super().defaults(spec, light=light) | {"sigma_data": spec.std, "p_mean": -1.2 + math.log(spec.std / 0.5)}
 
 
 class Denoiser(Network):

@@ -50,9 +50,9 @@ class FlowConfig(FamilyConfig):
     temperature: float = Field(default=1.0, gt=0, description="standard deviation that samples are drawn with")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The logit transform where values crowd at the extremes, as those of digits do; small images, narrow networks."""
-        narrow = {"width": 32} if max(spec.height, spec.width) <= 16 else {}
+        narrow = {"width": 32} if light or max(spec.height, spec.width) <= 16 else {}
         return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow
 
 

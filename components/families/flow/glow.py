@@ -28,9 +28,9 @@ class GlowConfig(FlowConfig):
     depth: int = Field(default=4, ge=1, description="steps at each scale; 32 in the paper's runs of days")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Scales as in table 3 of the paper: 3 at side 32, 4 at 64, 6 at 256."""
-        return super().defaults(spec) | {"scales": scales_default(spec, fewer=2)}
+        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=2)}
 
 
 class Glow(Flow):

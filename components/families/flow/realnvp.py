@@ -29,8 +29,8 @@ class RealNVPConfig(FlowConfig):
     blocks: int = Field(default=1, ge=1, description="residual blocks in each coupling's network; 2 to 8 in the paper")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
-        return super().defaults(spec) | {"scales": scales_default(spec, fewer=1)}
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)}
 
 
 class RealNVP(Flow):

@@ -29,9 +29,9 @@ class DCGANConfig(AdversarialConfig):
     batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch; not in the paper")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, lr_peak=4e-4)
+        return narrowed(spec, light=light, lr_peak=4e-4)
 
 
 class Up(nn.Module):

@@ -13,10 +13,10 @@ from components.core.records import DataSpec
 from components.families.blocks import halvings
 
 
-def narrowed(spec: DataSpec, **recipe: float) -> dict[str, Any]:
+def narrowed(spec: DataSpec, *, light: bool, **recipe: float) -> dict[str, Any]:
     """Defaults for small images: a width at which two cores take enough steps in minutes, and the recipe that suits it."""
     side = max(spec.height, spec.width)
-    return {"width": 16 if side <= 16 else 32, **recipe} if side <= 32 else {}
+    return {"width": 16 if light or side <= 16 else 32, **recipe} if light or side <= 32 else {}
 
 
 def pyramid(width: int, spec: DataSpec, *, smallest: int = 4, least: int = 2) -> tuple[list[tuple[int, int]], list[int]]:

@@ -39,9 +39,9 @@ class R3GANConfig(AdversarialConfig):
     gamma_end: float = Field(default=0.1, gt=0, le=1, description="share of gamma that is left at the end, by a cosine")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, lr_peak=1e-3, batch_size=32, gamma=5.0)
+        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32, gamma=5.0)
 
 
 class Block(nn.Module):

@@ -67,10 +67,10 @@ class StyleGAN2Config(AdversarialConfig):
     adaptive_limit: float = Field(default=0.8, ge=0, le=1, description="its largest strength; above 0.8 it may leak")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         side = max(spec.height, spec.width)
         small = {"depth": 2, "path_length": 0.0, "style_mixing": 0.0} if side <= 32 else {}
-        tiny = {"width": 32, "batch_size": 32, "r1": 1.0} if side <= 16 else {}
+        tiny = {"width": 32, "batch_size": 32, "r1": 1.0} if light or side <= 16 else {}
         return {"r1": max(cls.model_fields["r1"].default, R1_PER_PIXEL * spec.height * spec.width)} | small | tiny
 
 

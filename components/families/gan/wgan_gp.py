@@ -31,9 +31,9 @@ class WGANGPConfig(AdversarialConfig):
     penalty_weight: float = Field(default=10.0, gt=0, description="lambda")
 
     @classmethod
-    def defaults(cls, spec: DataSpec) -> dict[str, Any]:
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, lr_peak=1e-3, batch_size=32)
+        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32)
 
 
 class WGANGP(Adversarial):
