@@ -31,6 +31,7 @@ from benchmarks.shared import RESULTS, ROOT, circumstances
 PEERS = {  # the peer, its script, and the variant it is held against
     "diffusers/ddpm": ("diffusers_ddpm.py", "diffusion/ddpm"),
     "denoising-diffusion-pytorch/v": ("denoising_diffusion.py", "diffusion/ddpm"),
+    "denoising-diffusion-pytorch/edm": ("denoising_diffusion.py", "diffusion/edm"),
     "pythae/ae": ("pythae_models.py", "autoencoder/plain"),
     "pythae/vae": ("pythae_models.py", "vae/gaussian"),
     "pythae/beta-vae": ("pythae_models.py", "vae/beta"),

@@ -40,22 +40,25 @@ def interpolate(
     as_json: AsJson = False,
 ) -> None:
     """Walk on a sphere from one image to another."""
+    from functools import partial
+
     import numpy as np
 
-    from components.latent.interpolation import between_items, between_seeds, framed
+    from components.latent.interpolation import between_items, between_seeds, framed, gaussian, samples
     from components.latent.space import cloud, take
     from flows.latent_inputs import pairs, sample_class
 
     ends = pairs("--seeds", seeds) if seeds else pairs("--items", items)
     model = _opened(reference, out)
-    if seeds:
-        kind = sample_class(label, model)
+    kind = sample_class(label, model) if seeds else 0
+    if seeds and gaussian(model.family):
         walks = [between_seeds(model.family, two, points=points, label=kind, device=model.device) for two in ends]
         rows = [path for path, _ in walks]
     else:
-        space, z_NU = _space(model)
-        around = cloud(space, z_NU, tool="interpolation")
-        both = [take(model.held_out, two) for two in ends]
+        space, z_NU = _space(model, vectors=True)
+        around = cloud(z_NU)
+        drawn = partial(samples, model.family, label=kind, device=model.device)
+        both = [drawn(two) if seeds else take(model.held_out, two) for two in ends]
         walks = [between_items(space, two, around, points=points) for two in both]
         rows = [framed(path, two) for (path, _), two in zip(walks, both, strict=True)]
     _draw(np.concatenate(rows), len(rows[0]), out)
@@ -78,8 +81,8 @@ def traverse(
     from components.latent.traversal import traverse as move
 
     model = _opened(reference, out)
-    space, z_NU = _space(model)
-    around = cloud(space, z_NU, tool="traversal")
+    space, z_NU = _space(model, vectors=True)
+    around = cloud(z_NU)
     images, told = move(space, take(model.held_out, [item]), around, units=units, points=points)
     _draw(images, points, out)
     rows = ", ".join(f"unit {each.unit} (deviation {each.std:.2g})" for each in told.units)
@@ -107,8 +110,8 @@ def arithmetic(
     times = numbers("--strengths", strengths, float)
     chosen = numbers("--items", items, int) if items else None
     model = _opened(reference, out)
-    space, z_NU = _space(model)
-    around = cloud(space, z_NU, tool="arithmetic")
+    space, z_NU = _space(model, vectors=True)
+    around = cloud(z_NU)
     with_it = space.encode(training_group("--plus", plus, plus_items, model))
     without = space.encode(training_group("--minus", minus, minus_items, model))
     v_U, told = attribute(with_it, without, around)
@@ -205,11 +208,11 @@ def _opened(reference: str, *pictures: Path) -> "Opened":
     return open_model(reference, Place())
 
 
-def _space(model: "Opened") -> "tuple[LatentSpace, Tensor]":
+def _space(model: "Opened", *, vectors: bool = False) -> "tuple[LatentSpace, Tensor]":
     """The model's latent space, and the codes z_NU of its training images."""
     from components.latent.space import LatentSpace, spread_over
 
-    space = LatentSpace(model.family, device=model.device)
+    space = LatentSpace(model.family, device=model.device, vectors=vectors)
     return space, space.encode(spread_over(model.train, at_most=TRAIN_ITEMS))
 
 

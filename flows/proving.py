@@ -8,6 +8,7 @@ import numpy as np
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
+from components.core.progress import reported
 from components.core.records import Bundle, GateReport, Release, Scorecard
 from components.core.session import GraphSampler
 from components.data.joined import REFERENCE, held_out
@@ -71,11 +72,13 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Plac
         "reference_split": "+".join(REFERENCE),
         "device": run.facts.device,
     }
-    if rival is None:
-        alone = score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol)
-        return alone, None
-    pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=LOOKS[run.decision.delivery], **protocol)
-    return pair.candidate, pair.champion
+    with reported("proving") as progress:
+        protocol["progress"] = progress
+        if rival is None:
+            return score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol), None
+        looks = LOOKS[run.decision.delivery]
+        pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=looks, **protocol)
+        return pair.candidate, pair.champion
 
 
 def _draw(

@@ -4,7 +4,8 @@
 # [tool.uv]
 # override-dependencies = ["torchvision; sys_platform == 'never'", "pytorch-fid; sys_platform == 'never'"]
 # ///
-"""denoising-diffusion-pytorch: its Unet and GaussianDiffusion (v-prediction, as it advises for few steps), DDIM in 50 steps.
+"""denoising-diffusion-pytorch: its Unet in GaussianDiffusion (v-prediction, as it advises for few steps; DDIM in 50 steps), or in
+ElucidatedDiffusion (EDM: its own sampler in 18 steps of two evaluations).
 
 Its Trainer imports torchvision, of which there is no CPU build beside torch's; the two classes used here do not need it.
 """
@@ -27,14 +28,22 @@ def without_torchvision() -> None:
 def main() -> None:
     without_torchvision()
     from denoising_diffusion_pytorch.denoising_diffusion_pytorch import GaussianDiffusion, Unet
+    from denoising_diffusion_pytorch.elucidated_diffusion import ElucidatedDiffusion
     from ema_pytorch import EMA
 
     task = Task()
     channels, height, width = task.shape
     small = max(height, width) <= 16
     lr_peak, batch = (2e-3, 32) if small or task.device == "cpu" else (1e-3, 64)  # as ours have it
-    net = Unet(dim=32, dim_mults=(1, 2) if small else (1, 2, 2), channels=channels, flash_attn=False)
-    model = GaussianDiffusion(net, image_size=(height, width), timesteps=1000, sampling_timesteps=50, objective="pred_v")
+    edm = task.model == "edm"
+    sizes = {"dim": 32, "dim_mults": (1, 2) if small else (1, 2, 2), "channels": channels, "flash_attn": False}
+    net = Unet(**sizes, learned_sinusoidal_cond=edm)
+    if edm:
+        assert height == width, "it draws squares"
+        deviation = float((2 * task.units(task.train_NHWC[:5000]) - 1).std())
+        model = ElucidatedDiffusion(net, image_size=height, channels=channels, num_sample_steps=18, sigma_data=deviation)
+    else:
+        model = GaussianDiffusion(net, image_size=(height, width), timesteps=1000, sampling_timesteps=50, objective="pred_v")
     model = model.to(task.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr_peak, betas=(0.9, 0.99))
     ema = EMA(model, beta=0.995, update_every=10)

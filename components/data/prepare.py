@@ -13,9 +13,9 @@ from typing import IO
 
 from components.core.errors import DataError
 from components.core.files import write_whole
+from components.core.progress import Advance, bar
 from components.data.images import MAX_PIXELS, RESIZER, decode, refit
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Quarantine
-from components.data.progress import Advance, bar
 from components.data.sources.find import find_source
 from components.data.sources.item import Item, Pixels, Source, Survey, Unreadable
 from components.data.splits import SPLITS, Split, split_of

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.core.progress import Report
 from components.core.protocols import Images, ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.distances import ratio
-from components.evaluation.samples import Drawn, Progress, draw_samples
+from components.evaluation.samples import Drawn, draw_samples
 from components.evaluation.score import asked_classes, make_card, measure
 from components.evaluation.yardstick import RealSide, choose, make_yardstick
 
@@ -51,7 +52,7 @@ def score_pair(
     device: str = "cpu",
     resamples: int = 200,
     level: float = 0.95,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Pair:
     """Measure both and the ratio of their distances, with its own interval rather than two overlapping ones.
 

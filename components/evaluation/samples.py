@@ -5,13 +5,13 @@ training's fixed noise use, so that no sample picked during training is judged a
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import InputError, RunError
+from components.core.progress import Report
 from components.core.protocols import Images, ImageSampler
 from components.core.records import Metric
 from components.evaluation.bootstrap import Bootstrap, Floats, quantile_metric
@@ -21,8 +21,6 @@ SEEDS_EACH = 2**20
 CHUNK = 50  # samples timed together, and between two reports of progress
 TIMED = (20, 100)  # single items timed: at least and at most
 TIMED_S = 10.0  # seconds after which the least is enough
-
-Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def draw_samples(
     samples: int,
     classes: int | None = None,
     have: Drawn | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Drawn:
     """The samples of a protocol. `classes` is the number of classes of a conditional sampler, None of one without.
 

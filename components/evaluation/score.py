@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 from components.core.errors import DataError
+from components.core.progress import Report
 from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.distances import frechet_resampled, kid, ratio
 from components.evaluation.diversity import classifier_metrics, closeness, duplicates, memorised, pairwise_diversity
 from components.evaluation.manifold import Manifold, manifold_metrics
-from components.evaluation.samples import Drawn, Progress, draw_samples, latency_p95
+from components.evaluation.samples import Drawn, draw_samples, latency_p95
 from components.evaluation.yardstick import Yardstick, make_yardstick
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def score(
     device: str = "cpu",
     resamples: int = 200,
     level: float = 0.95,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Scorecard:
     """Measure one artifact.
 
@@ -61,7 +62,7 @@ def score_against(
     classes: int | None = None,
     timed: ImageSampler | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Scorecard:
     """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
     protocol = yardstick.protocol

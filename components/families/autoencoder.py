@@ -46,7 +46,10 @@ class AutoencoderConfig(PyramidConfig):
         most = found["latent"]
         latent = min(16, most) if max(spec.height, spec.width) <= 16 else most
         components = cls.model_fields["components"].default
-        return found | {"latent": latent, "components": max(1, components // len(spec.classes)) if spec.conditional else components}
+        return found | {
+            "latent": latent,
+            "components": max(1, components // len(spec.classes)) if spec.conditional else components,
+        }
 
 
 class CodeDensity(nn.Module):

@@ -142,7 +142,12 @@ class VQAutoencoder(nn.Module):
 
     def encode(self, x_BCHW: Tensor) -> Tensor:
         """codes_Bhw, int64 in [0, K)."""
-        return self.quantiser.nearest(self.encoder(x_BCHW))
+        return self.quantiser.nearest(self.embed(x_BCHW))
+
+    def embed(self, x_BCHW: Tensor) -> Tensor:
+        """The encoder's vectors z_BDhw, of which each will be replaced by the nearest entry of the codebook."""
+        z_BDhw: Tensor = self.encoder(x_BCHW)
+        return z_BDhw
 
     def decode(self, codes_Bhw: Tensor) -> Tensor:
         """x_BCHW in [-1, 1]."""

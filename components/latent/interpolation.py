@@ -11,6 +11,7 @@ T points on a path, U the shape of a code, H, W, C of an image.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -69,7 +70,17 @@ def between_items(space: LatentSpace, ends: Items, around: Cloud, *, points: int
     return space.decode(slerp(z_2U[0], z_2U[1], t_T) + around.mean_U, labels), _told(z_2U)
 
 
-@torch.no_grad()
+def gaussian(family: Family) -> bool:
+    """Whether a family's samples can be walked between through the noise itself."""
+    return any(noise.distribution == "normal" for noise in family.noise_inputs())
+
+
+def samples(family: Family, seeds: Sequence[int], *, label: int = 0, device: str = "cpu") -> Items:
+    """The samples of some seeds, for `between_items`: of families whose noise chooses among integers."""
+    images = _drawn(family, [torch.from_numpy(value) for value in draw(family.noise_inputs(), seeds).values()], label, device)
+    return Items(images, np.full(len(images), label) if family.spec.conditional else None)
+
+
 def between_seeds(
     family: Family, seeds: tuple[int, int], *, points: int, label: int = 0, device: str = "cpu"
 ) -> tuple[Images, Interpolation]:
@@ -79,8 +90,8 @@ def between_seeds(
     end. What is told is of the first Gaussian input. Raises InputError when there is none.
     """
     inputs = family.noise_inputs()
-    gaussian = [noise.distribution == "normal" for noise in inputs]
-    if not any(gaussian):
+    turning = [noise.distribution == "normal" for noise in inputs]
+    if not gaussian(family):
         raise InputError(
             f"{family.card.family}/{family.card.variant} draws its samples with uniform noise, which chooses among integers",
             allowed="a model with Gaussian noise",
@@ -88,18 +99,25 @@ def between_seeds(
     ends = [torch.from_numpy(drawn_2U) for drawn_2U in draw(inputs, seeds).values()]
     t_T = torch.linspace(0, 1, points)
     arguments = [
-        (slerp(end_2U[0], end_2U[1], t_T) if turns else end_2U[(t_T > 0.5).long()]).to(device)
-        for end_2U, turns in zip(ends, gaussian, strict=True)
+        slerp(end_2U[0], end_2U[1], t_T) if turns else end_2U[(t_T > 0.5).long()]
+        for end_2U, turns in zip(ends, turning, strict=True)
     ]
-    if family.spec.conditional:
-        arguments.append(torch.full((points,), label, device=device))
-    sampler = family.to(device).sampler().eval().to(device)
-    return to_uint8(sampler(*arguments).float().cpu().numpy()), _told(ends[gaussian.index(True)])
+    return _drawn(family, arguments, label, device), _told(ends[turning.index(True)])
 
 
 def framed(path: Images, ends: Items) -> Images:
     """A path between the two images it was drawn for."""
     return np.concatenate([ends.images[:1], path, ends.images[1:]])
+
+
+@torch.no_grad()
+def _drawn(family: Family, noise: list[Tensor], label: int, device: str) -> Images:
+    """The sampler's images of one class, uint8 [N, H, W, C]."""
+    arguments = [value.to(device) for value in noise]
+    if family.spec.conditional:
+        arguments.append(torch.full((len(noise[0]),), label, device=device))
+    sampler = family.to(device).sampler().eval().to(device)
+    return to_uint8(sampler(*arguments).float().cpu().numpy())
 
 
 def _told(z_2U: Tensor) -> Interpolation:

@@ -56,10 +56,13 @@ def spread_over(split: ImageSplit, *, at_most: int) -> Items:
 class LatentSpace:
     """Encodes and decodes with one trained family, in evaluation mode on `device`.
 
+    Of a model with a codebook the codes are integers, or, with `vectors`, what its encoder gives before the nearest entries are
+    taken: real numbers, to walk between and to add; decoding takes the nearest entries. Of any other model both are the same.
+
     Raises InputError when the family's card claims no latent space.
     """
 
-    def __init__(self, family: Family, *, device: str = "cpu") -> None:
+    def __init__(self, family: Family, *, device: str = "cpu", vectors: bool = False) -> None:
         self.name = f"{family.card.family}/{family.card.variant}"
         if not family.card.latent:
             raise InputError(
@@ -67,12 +70,14 @@ class LatentSpace:
             )
         self.family = family.eval().to(device)
         self.device = device
+        self.vectors = vectors and hasattr(family, "embed")
 
     @torch.no_grad()
     def encode(self, items: Items) -> Tensor:
         """The codes z_NU on the CPU, float32 or int64. Raises InputError when the model needs classes and there are none."""
         model: Any = self.family  # encode and decode are there because the card says so
-        return torch.cat([model.encode(x_BCHW, labels_B).cpu() for x_BCHW, labels_B in batches(self.family, items, self.device)])
+        encode = model.embed if self.vectors else model.encode
+        return torch.cat([encode(x_BCHW, labels_B).cpu() for x_BCHW, labels_B in batches(self.family, items, self.device)])
 
     @torch.no_grad()
     def decode(self, z_NU: Tensor, labels: Labels | None) -> Images:
@@ -82,7 +87,9 @@ class LatentSpace:
         parts = []
         for at in range(0, len(z_NU), BATCH):
             labels_B = None if labels_N is None else labels_N[at : at + BATCH]
-            parts.append(to_uint8(model.decode(z_NU[at : at + BATCH].to(self.device), labels_B).float().cpu().numpy()))
+            z_BU = z_NU[at : at + BATCH].to(self.device)
+            x_BCHW = model.decode(model.snap(z_BU) if self.vectors else z_BU, labels_B)
+            parts.append(to_uint8(x_BCHW.float().cpu().numpy()))
         return np.concatenate(parts)
 
     def rebuild(self, items: Items) -> Images:
@@ -99,14 +106,8 @@ class Cloud:
     std_U: Tensor
 
 
-def cloud(space: LatentSpace, z_NU: Tensor, *, tool: str) -> Cloud:
-    """Where real-valued codes lie. Raises InputError for integer ones, between which there is nothing."""
-    if not z_NU.is_floating_point():
-        raise InputError(
-            f"{tool}: the codes of {space.name} are integers of a codebook, between which there is nothing",
-            allowed="a model with real-valued codes",
-            do="genwright latent compress and anomaly work with this one",
-        )
+def cloud(z_NU: Tensor) -> Cloud:
+    """Where real-valued codes lie."""
     return Cloud(z_NU.mean(0), z_NU.std(0, unbiased=False))
 
 

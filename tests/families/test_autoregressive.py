@@ -11,7 +11,7 @@ from torch import Tensor
 
 from components.core.errors import BriefError
 from components.core.records import DataSpec
-from components.families import find
+from components.families import cards, find
 from components.families.autoregressive import gated, pixelcnn_pp, transformer
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel, inverse_cdf, to_data_units, to_levels
@@ -20,7 +20,9 @@ from components.families.autoregressive.pixelcnn_pp import LogisticPixelCNN, Pix
 from components.families.autoregressive.transformer import GridTransformer
 
 KINDS = ("gated", "gated-names", "logistic", "logistic-deep", "transformer")
-VARIANTS = ("pixelcnn", "pixelcnn-pp", "image-transformer")
+VARIANTS = tuple(
+    card.variant for card, _, _ in cards().values() if card.family == "autoregressive" and card.likelihood == "exact"
+)
 CLASSES = 3
 
 

@@ -76,9 +76,10 @@ def test_a_gradient_reaches_every_parameter(case: Any, train_a_little: Callable[
     for name, own in family.parameter_groups().items():
         gradients = torch.autograd.grad(losses[name], own, retain_graph=True, allow_unused=True)
         assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
-        moved = [bool(gradient.abs().max() > 0) for gradient in gradients]
-        # Not all: where both players' scores lie within the hinge, the pulls on the last bias cancel exactly.
-        assert sum(moved) >= 0.9 * len(moved)
+        still = [parameter for parameter, gradient in zip(own, gradients, strict=True) if not gradient.abs().max() > 0]
+        # But for biases: where both players' scores lie within the hinge, the pulls on the last one cancel exactly.
+        assert all(parameter.ndim == 1 for parameter in still)
+        assert len(still) <= 1
 
 
 def test_saved_weights_load_exactly(case: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from components.core.errors import BriefError
 from components.core.family import Batch
 from components.core.records import DataSpec
-from components.families import find
+from components.families import cards, find
 from components.families.flow.dequantisation import Variational
 from components.families.flow.layers import (
     ActNorm,
@@ -26,7 +26,7 @@ from components.families.flow.layers import (
 )
 from components.families.flow.networks import convolutions
 
-VARIANTS = ("realnvp", "glow")
+VARIANTS = tuple(variant for family, variant in cards() if family == "flow")
 SIZES = ((4, 4, 1), (3, 5, 1), (2, 3, 3), (7, 5, 2))  # height, width, channels; padding at one side, at both, at two scales
 ONE_PLACE = ((1, 1, 2), (1, 1, 3))  # neither a chessboard nor a squeeze
 TINY = {"width": 8, "depth": 2}

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from components.core.family import Batch
+from components.families import cards
 
-VARIANTS = ("vq-pixelcnn", "vq-transformer")
+VARIANTS = tuple(card.variant for card, _, _ in cards().values() if card.family == "autoregressive" and card.latent)
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:

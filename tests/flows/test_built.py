@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components.core.brief import Brief
-from components.core.errors import BriefError
+from components.core.errors import BriefError, NotBuilt
 from flows import deciding
 from flows.place import Place
 from flows.settings import Settings
@@ -52,6 +52,16 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
         deciding.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
     assert made == MADE[goal]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_captions_without_a_pretrained_model_end_in_a_clear_line(side: int, tmp_path: Path) -> None:
+    """The texts decide such a training, for budgets that nothing here is made for."""
+    known = {"name": "any", "modality": "image", "conditioning": "text", "data": {"path": "nowhere", "items": 500, "side": side}}
+    facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
+    assert decision.mode == "scratch"
+    with pytest.raises(NotBuilt, match=r"conditioning text for \S+ from scratch is not built yet; allowed: none, class"):
+        deciding.check_built(facts, decision)
 
 
 @pytest.mark.parametrize("variant", ["ect", "latent-ect"])

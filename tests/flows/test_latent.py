@@ -150,13 +150,17 @@ def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "
     cli("latent", "traverse", "digits").refused(2, str(changed), "no longer holds version")
 
 
-@pytest.mark.parametrize("tool", [["interpolate"], ["traverse"], ["arithmetic", "--plus", "1", "--minus", "0"]])
-def test_integer_codes_are_refused_where_there_is_nothing_between_them(
-    cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch, tool: list[str]
+@pytest.mark.parametrize(
+    "tool", [["interpolate"], ["interpolate", "--seeds", "0,1"], ["traverse"], ["arithmetic", "--plus", "1", "--minus", "0"]]
+)
+def test_a_codebook_is_walked_in_by_the_vectors_before_it(
+    cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tool: list[str]
 ) -> None:
     swap_model(monkeypatch, "vae", "vq", {"width": 16, "codes": 16, "latent": 4, "depth": 1, "prior_width": 16})
-    said = cli("latent", tool[0], "digits", *tool[1:]).refused(2, "vae/vq", "integers of a codebook", "genwright latent compress")
-    assert "\n" not in said
+    picture = tmp_path / "walk.png"
+    said = cli("latent", tool[0], "digits", *tool[1:], "--out", str(picture), "--json")
+    assert said.code == 0, said.err
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_integer_codes_are_compressed_as_they_are(cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_ends_in_one_line_with_the_origin_are_joined_straight(factor: float) -> 
 def test_the_circle_is_drawn_around_the_mean_of_the_codes(rotation: LatentSpace, train: Items, held_out: Items) -> None:
     """A rotation moves no angle and no length, so the path can be drawn in the images themselves."""
     ends = Items(held_out.images[:2])
-    around = cloud(rotation, rotation.encode(train), tool="interpolation")
+    around = cloud(rotation.encode(train))
     path, told = between_items(rotation, ends, around, points=5)
     mean = train.images.astype(np.float64).mean(0)
     a, b = torch.from_numpy(ends.images - mean)
@@ -98,5 +98,5 @@ def test_between_seeds_of_integer_codes_there_is_nothing(build: Any) -> None:
 def test_a_model_that_is_told_classes_is_told_that_of_the_nearer_end(build: Any, held_out: Items) -> None:
     space = LatentSpace(build("vae/gaussian", conditional=True))
     ends = Items(held_out.images[:2], np.array([4, 9]))
-    path, _ = between_items(space, ends, cloud(space, space.encode(held_out), tool="interpolation"), points=4)
+    path, _ = between_items(space, ends, cloud(space.encode(held_out)), points=4)
     assert np.array_equal(path[[0, -1]], space.rebuild(ends))

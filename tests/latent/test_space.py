@@ -44,19 +44,11 @@ def test_there_are_codes_of_every_kind(build: Any, held_out: Items) -> None:
 
 
 @pytest.mark.parametrize("conditional", [False, True])
-def test_every_family_is_worked_with_or_refused_for_its_codes(
-    build: Any, any_family: str, conditional: bool, train: Items, held_out: Items
-) -> None:
-    space = LatentSpace(build(any_family, conditional=conditional))
+def test_every_latent_space_is_walked_in(build: Any, any_family: str, conditional: bool, train: Items, held_out: Items) -> None:
+    space = LatentSpace(build(any_family, conditional=conditional), vectors=True)
     some = Items(held_out.images[:3], held_out.labels[:3])
     z_NU = space.encode(Items(train.images[:50], train.labels[:50]))
-    if z_NU.dtype == torch.int64:
-        with pytest.raises(InputError, match=f"traversal: the codes of {any_family} are integers of a codebook") as caught:
-            cloud(space, z_NU, tool="traversal")
-        assert caught.value.exit_code == 2
-        assert "\n" not in str(caught.value)
-        return
-    around = cloud(space, z_NU, tool="traversal")
+    around = cloud(z_NU)
     images, told = traverse(space, Items(some.images[:1], some.labels[:1]), around, units=2, points=3)
     assert images.shape == (6, 8, 8, 1)
     assert told.units[0].std >= told.units[1].std > 0
@@ -64,6 +56,13 @@ def test_every_family_is_worked_with_or_refused_for_its_codes(
     changed = add(space, some, v_U, strengths=[0.0, 1.0])
     assert np.array_equal(changed[::2], space.rebuild(some))
     assert not np.array_equal(changed[1::2], changed[::2])
+
+
+def test_vectors_of_a_codebook_lead_to_the_same_images_as_its_integers(build: Any, held_out: Items) -> None:
+    family = build("vae/vq")
+    vectors, integers = LatentSpace(family, vectors=True), LatentSpace(family)
+    assert vectors.encode(held_out).is_floating_point()
+    assert np.array_equal(vectors.rebuild(held_out), integers.rebuild(held_out))
 
 
 def test_a_model_without_a_latent_space_is_refused(build: Any) -> None:
@@ -87,7 +86,7 @@ def test_attributes_of_a_linear_model_are_differences_of_mean_images(
     rotation: LatentSpace, train: Items, held_out: Items
 ) -> None:
     zeros, ones = (Items(train.images[train.labels == kind]) for kind in (0, 1))
-    around = cloud(rotation, rotation.encode(train), tool="arithmetic")
+    around = cloud(rotation.encode(train))
     v_U, told = attribute(rotation.encode(ones), rotation.encode(zeros), around)
     some, strengths = Items(held_out.images[:5]), [-0.5, 0.0, 0.25, 1.0]
     changed = add(rotation, some, v_U, strengths=strengths)
@@ -104,7 +103,7 @@ def test_attributes_of_a_linear_model_are_differences_of_mean_images(
 
 def test_a_traversal_moves_one_unit_and_the_most_active_first(rotation: LatentSpace, train: Items, held_out: Items) -> None:
     z_NU = rotation.encode(train)
-    around, item = cloud(rotation, z_NU, tool="traversal"), Items(held_out.images[:1])
+    around, item = cloud(z_NU), Items(held_out.images[:1])
     images, told = traverse(rotation, item, around, units=3, points=5)
     assert [unit.unit for unit in told.units] == z_NU.var(0).argsort(descending=True)[:3].tolist()
     assert told.units_total == 64

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
+from components.core.progress import Advance
 from components.data.images import MAX_PIXELS
-from components.data.progress import Advance
 from components.data.sources.item import Item, Survey
 from components.data.sources.survey import numbers_first
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from components.data.progress import Advance
+from components.core.progress import Advance
 from components.data.sources.item import Item, Survey
 
 CLASSES = tuple("0123456789")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.core.progress import Advance
 from components.data.archives import Archive, RawFile, raw_files
-from components.data.progress import Advance
 from components.data.sources.item import Item, Survey
 from components.data.sources.tarred import Tars
 

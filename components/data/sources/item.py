@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
-from components.data.progress import Advance
+from components.core.progress import Advance
 from components.data.splits import Split
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]

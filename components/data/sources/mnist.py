@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from components.core.errors import DataError
+from components.core.progress import Advance
 from components.data.archives import Archive, RawFile, raw_files
-from components.data.progress import Advance
 from components.data.sources.item import Item, Pixels, Survey
 from components.data.splits import Split
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.core.errors import DataError
+from components.core.progress import Advance
 from components.data.images import header_of
-from components.data.progress import Advance
 from components.data.sources.item import Item, Survey, Unreadable
 
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
+from components.core.progress import Advance
 from components.data.images import SUFFIXES
-from components.data.progress import Advance
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
 from components.data.sources.survey import check_member, is_hidden, survey_encoded
 

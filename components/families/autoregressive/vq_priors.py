@@ -95,6 +95,15 @@ class VQPriorFamily(Family):
         del labels_B
         return self.autoencoder.encode(x_BCHW)
 
+    def embed(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
+        """The vectors z_BDhw that `snap` makes codes of: between them there are others, between integers there is nothing."""
+        del labels_B
+        return self.autoencoder.embed(x_BCHW)
+
+    def snap(self, z_BDhw: Tensor) -> Tensor:
+        """codes_Bhw, int64: the entries of the codebook nearest to the vectors."""
+        return self.autoencoder.quantiser.nearest(z_BDhw)
+
     def decode(self, codes_Bhw: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """x_BCHW in [-1, 1]."""
         del labels_B

@@ -30,7 +30,8 @@ class RealNVPConfig(FlowConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)}
+        few = {"depth": 2} if light and max(spec.height, spec.width) > 16 else {}
+        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)} | few
 
 
 class RealNVP(Flow):
