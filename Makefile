@@ -32,8 +32,9 @@ check: setup ## format, lint, types, import rules
 bench: setup ## measure the README's numbers into benchmarks/results (ten minutes)
 	@$(BIN)/python benchmarks/digits.py
 
-bench-families: setup ## the missing rows of every variant and its peers on digits, three seeds (ARGS=--again: all, an hour)
+bench-families: setup ## the missing rows of every variant and its peers on digits and MNIST (ARGS=--again: all, two and a half hours)
 	@$(BIN)/python benchmarks/families.py digits --jobs 2 $(ARGS)
+	@$(BIN)/python benchmarks/families.py mnist --jobs 2 --seeds 1 $(ARGS)
 
 bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
 	@$(BIN)/python benchmarks/toys.py

@@ -14,17 +14,24 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:
     """The day, the commit, the machine and the versions, for a line of results."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit,
+        "commit": _commit(),
         "hardware": _gpu_name() if device == "cuda" else platform.machine(),
         "machine": f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
         "python": platform.python_version(),
         "versions": {package: version(package) for package in packages},
     }
+
+
+def _commit() -> str:
+    """The commit, and whether anything but the results differs from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
 
 
 def _gpu_name() -> str:

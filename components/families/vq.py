@@ -47,12 +47,15 @@ class VQConfig(FamilyConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        """A grid of 4x4 up to side 16, 8x8 to 64, 32x32 at 256; few images or small ones fill few codes."""
+        """A grid of 4x4 up to side 16, 8x8 to 64, 32x32 at 256; few images or small ones fill few codes.
+
+        Of a light one the prior is short, and the codebook larger in its place: 4x4 codes up to side 32.
+        """
         side = max(spec.height, spec.width)
         return {
             "halvings": 1 if side <= 16 else 2 if side <= 64 else 3,
             "codes": 64 if side <= 16 else 128 if side <= 32 else 512,
-        } | ({"width": 32} if light and side > 16 else {})
+        } | ({"width": 16, "halvings": 3, "codes": 256} if light and 16 < side <= 64 else {})
 
 
 class Quantiser(nn.Module):

@@ -15,6 +15,7 @@ B batch, C channels, H height, W width.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,18 +65,31 @@ class LatentECTConfig(ConsistencyConfig, LatentConfig):
     steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
 
 
+Denoise = Callable[[Tensor, Tensor], Tensor]  # x_BCHW, t_B -> the clean image
+
+
 def consistency_loss(
-    denoiser: Denoiser, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, config: ConsistencyConfig, stage: int
+    denoiser: Denoiser,
+    y_BCHW: Tensor,
+    labels_B: Tensor | None,
+    rng: torch.Generator,
+    *,
+    config: ConsistencyConfig,
+    stage: int,
+    follow: Denoise | None = None,
 ) -> Tensor:
-    """Eq. 12 at stage a, a scalar."""
+    """Eq. 12 at stage a, a scalar. `follow`: the nearer point lies towards what it sees, not towards the data."""
     t_B = (config.t_mean + config.t_std * normal(y_BCHW.shape[:1], rng)).exp()
     t_B = t_B.clamp(config.sigma_min, config.sigma_max)
     r_B = nearer(t_B, config, stage=stage)
     noise_BCHW = normal(y_BCHW.shape, rng)
     with torch.no_grad():  # f(y; 0) = y, whatever the network says: ln 0 must not reach it
-        at_r = denoiser(y_BCHW + _wide(r_B) * noise_BCHW, r_B.clamp(min=config.sigma_min), labels_B)
-        target_BCHW = torch.where(_wide(r_B) > 0, at_r, y_BCHW)
-    ours_BCHW = denoiser(y_BCHW + _wide(t_B) * noise_BCHW, t_B, labels_B)
+        x_BCHW = y_BCHW + _wide(t_B) * noise_BCHW
+        clean_BCHW = y_BCHW if follow is None else follow(x_BCHW, t_B)
+        nearer_BCHW = clean_BCHW + _wide(r_B / t_B) * (x_BCHW - clean_BCHW)
+        at_r = denoiser(nearer_BCHW, r_B.clamp(min=config.sigma_min), labels_B)
+        target_BCHW = torch.where(_wide(r_B) > 0, at_r, clean_BCHW)
+    ours_BCHW = denoiser(x_BCHW, t_B, labels_B)
     square_B = (ours_BCHW - target_BCHW).square().flatten(1).sum(1)
     distance_B = (square_B + config.c**2 + 1e-12).sqrt() - config.c
     loss: Tensor = (distance_B / (t_B - r_B)).mean()
