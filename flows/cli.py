@@ -153,6 +153,58 @@ def retrain(brief: BriefFile) -> None:
 
 
 @app.command()
+def distil(
+    reference: Reference,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="p95 of one item on --device; the brief's by default", min=0.001)
+    ] = None,
+    device: Annotated[str, typer.Option(help="where it will be served: auto, cpu or cuda")] = "auto",
+    steps: Annotated[str | None, typer.Option(help="network evaluations to try, as 4,2,1")] = None,
+    widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1",
+    minutes: Annotated[float, typer.Option(help="for all trainings together", min=0.001)] = 30.0,
+    name: Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the cheapest student of a diffusion model that is fast enough and no worse, and release it."""
+    from components.core.errors import InputError
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}", allowed="auto, cpu, cuda")
+    from flows import distilling, embedded
+    from flows.latent_inputs import numbers
+    from flows.place import Place
+    from flows.settings import device_for
+
+    place = Place()
+    wish = distilling.wish_of(
+        reference,
+        place,
+        name=name,
+        steps=None if steps is None else numbers("--steps", steps, int),
+        widths=numbers("--widths", widths, float),
+        minutes=minutes,
+        latency_ms=latency_ms,
+        device=device_for(device),  # type: ignore[arg-type]
+    )
+    embedded.prepare(place.settings.root)
+    from flows.distil import distil as flow
+
+    curve, produced = flow(reference, wish, show=not as_json)
+    if as_json:
+        print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
+    else:
+        from flows.show import console, curve_table, near, produced_lines
+
+        out = console()
+        out.print()
+        out.print(curve_table(curve))
+        out.print(f"[bold]Curve[/]  {near(str(distilling.picture_of(wish.name, place)))}", soft_wrap=True)
+        for line in produced_lines(produced) if produced else ():
+            out.print(line, soft_wrap=True)
+    distilling.refuse_unless_one_passed(curve, wish.name)
+
+
+@app.command()
 def promote(
     reference: Reference,
     why: Why = "",
@@ -233,12 +285,17 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     from rich.markup import escape
 
     from components.policy.view import short
+    from flows.distilling import stale
     from flows.show import console, gate_table, scorecard_table
 
     out = console()
     lineage = bundle.lineage
     out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
     out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
+    if because := stale(bundle, place):
+        out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
+    if lineage.teacher:
+        out.print(f"learnt from bundle {lineage.teacher}")
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
     for reason in lineage.decision.reasons:
         out.print(f"  - {escape(reason.text)} [dim]({escape(short(reason.source))})[/]")

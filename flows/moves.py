@@ -43,7 +43,8 @@ def _check_proof(release: Release, bundle: Bundle, place: Place) -> None:
         return
     if bundle.gates.verdict != "pass":
         raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="see `genwright explain`, or add --force --why")
-    if (champion and champion.bundle_sha256) != bundle.gates.champion:
+    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)  # a student is proved beside its teacher
+    if beside != bundle.gates.champion:
         raise GateRefused(
             f"{name} was proved beside another champion than the one that reigns now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",

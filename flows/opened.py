@@ -48,12 +48,12 @@ def open_model(reference: str, place: Place) -> Opened:
 
     release = place.versions.resolve(reference)
     _, bundle = bundle_of(release, place)
-    run, trained = _training(release, bundle.lineage, place)
+    run, trained = training_of(release, bundle.lineage, place)
     _check_data(run.dataset, release)
     return Opened(release, restore(trained.checkpoint), run.dataset, device_for("auto"))
 
 
-def _training(release: Release, lineage: Lineage, place: Place) -> tuple[Run, Trained]:
+def training_of(release: Release, lineage: Lineage, place: Place) -> tuple[Run, Trained]:
     """The records of the run that the bundle came from."""
     for path in sorted((place.settings.root / "work" / release.model).glob("*/trained.json")):
         trained, run = recall(path, Trained), recall(path.with_name("run.json"), Run)

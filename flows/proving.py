@@ -14,6 +14,7 @@ from components.core.session import GraphSampler
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
+from components.evaluation.agreement import Agreement, agreement
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.gates import gate
 from components.evaluation.likelihood import model_metrics
@@ -22,7 +23,9 @@ from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import balanced_labels
 from components.evaluation.score import score
+from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.registry.tracking import MlflowTracker
+from components.training.sampling import TorchSampler
 from components.training.trainer import restore
 from flows.place import Place
 from flows.runs import Exported, Proof, Run, Trained
@@ -30,6 +33,7 @@ from flows.training import load_extractor
 
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
+AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
 BATCH = 50  # of every run while scoring
 
@@ -55,7 +59,8 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
     )
     report = report.model_copy(update={"champion": champion.bundle_sha256 if champion else None})
     page, picture = _draw(run, trained, candidate, card, other, report, folder / "proof")
-    proof = Proof(scorecard=card, champion=other, gates=report, page=str(page), samples=str(picture))
+    agreed = _agreement(run, family, candidate, place)
+    proof = Proof(scorecard=card, champion=other, gates=report, agreement=agreed, page=str(page), samples=str(picture))
     _log(proof, trained, place, folder)
     return proof
 
@@ -79,6 +84,21 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Plac
         looks = LOOKS[run.decision.delivery]
         pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=looks, **protocol)
         return pair.candidate, pair.champion
+
+
+def _agreement(run: Run, family: Family, candidate: Contender, place: Place) -> Agreement:
+    """The graph's samples and torch's, of the same seeds."""
+    n = AGREEING[run.decision.delivery]
+    seeds = [*range(n)]
+    labels = balanced_labels(0, n, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=BATCH)
+    return agreement(
+        candidate.sampler(seeds, labels),
+        torch_sampler(seeds, labels),
+        train=choose(open_split(run.dataset.path, "train"), n, seed=run.brief.seed),
+        reference=choose(held_out(run.dataset), REFERENCE_MAX, seed=run.brief.seed),
+        extractor=load_extractor(run.dataset, place),
+    )
 
 
 def _draw(

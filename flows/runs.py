@@ -3,7 +3,7 @@
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.brief import Brief
 from components.core.record import Record
@@ -19,25 +19,44 @@ from components.core.records import (
     Scorecard,
     StoredBundle,
 )
+from components.evaluation.agreement import Agreement
 
 if TYPE_CHECKING:
     from flows.place import Place
 
 
+class Student(Record):
+    """What a distilled model is: the release it learns from, with its checkpoint, and what it shall be."""
+
+    teacher: Release
+    checkpoint: Checkpoint
+    steps: int
+    width: int
+    seconds: float
+    device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
+
+    @property
+    def choice(self) -> str:
+        """What makes it another student."""
+        return f"{self.teacher.bundle_sha256} {self.steps} {self.width} {self.seconds:g}"
+
+
 class Run(Record):
-    """One production run: a brief at one data version, built by one version of genwright."""
+    """One production run: a brief at one data version, built by one version of genwright. A `student` has a teacher besides."""
 
     brief: Brief
     dataset: Dataset
     facts: Facts
     decision: Decision
     genwright: str
+    student: Student | None = None
 
     @property
     def key(self) -> str:
-        """A changed brief, data version, package version or choice of the policy gives another key, and so trains again."""
+        """A changed brief, data version, package version, choice of the policy or teacher gives another key, and trains again."""
         choice = self.decision.model_dump_json(include={"family", "variant", "mode", "delivery", "config"})
-        parts = (self.brief.digest(), self.dataset.md5, self.genwright, choice)
+        taught = () if self.student is None else (self.student.choice,)
+        parts = (self.brief.digest(), self.dataset.md5, self.genwright, choice, *taught)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -55,6 +74,7 @@ class Exported(Record):
     file: FileDigest
     condition: str | None
     output: str
+    output_type: Literal["FP32", "UINT8"] = "FP32"
     opset: int
     nodes: int
     parity: dict[int, float]
@@ -66,6 +86,7 @@ class Proof(Record):
     scorecard: Scorecard
     champion: Scorecard | None
     gates: GateReport
+    agreement: Agreement
     page: str
     samples: str
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from flows.distilling import Curve
+
 SHOWN = (
     "fd",
     "fd_ratio",
@@ -29,6 +31,7 @@ SHOWN = (
     "latency_p95_ms",
     "throughput_per_s",
 )
+JUDGED = {"latency_p95_ms": "p95 ms", "fd_ratio": "FD-local over the teacher's", "coverage": "coverage", "recall": "recall"}
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
 
@@ -76,6 +79,21 @@ class Report:
             self.console.print(scorecard_table(proof.scorecard))
             self.console.print(gate_table(proof.gates))
 
+    def student(self, run: Run, trained: Trained) -> None:
+        if self.console and run.student is not None:
+            student, best = run.student, trained.checkpoint
+            self.console.print(
+                f"[bold]Student[/]  {best.variant}, {student.steps} steps at width {student.width}: best of "
+                f"{best.steps_total:,} training steps in {best.train_s:.0f} s at step {best.step:,}"
+            )
+
+    def judged(self, proof: Proof) -> None:
+        if self.console:
+            metrics = proof.scorecard.metrics
+            told = ", ".join(f"{words} {_number(metrics[name].value)}" for name, words in JUDGED.items())
+            verdict = f"[{COLOURS[proof.gates.verdict]}]{proof.gates.verdict}[/]"
+            self.console.print(f"  gates {verdict}; {told}")
+
     def produced(self, produced: Produced) -> None:
         if self.console:
             self.console.print()
@@ -121,6 +139,44 @@ def scorecard_table(card: Scorecard) -> "Table":
     for name in SHOWN:
         if metric := card.metrics.get(name):
             table.add_row(WORDS[name][0], _number(metric.value), _interval(metric), f"{metric.n:,}")
+    return table
+
+
+def curve_table(curve: "Curve") -> "Table":
+    """Every student that was tried, the fastest first, and the teacher below."""
+    from rich.table import Table
+
+    name = f"{curve.teacher.model} version {curve.teacher.version}"
+    limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
+    table = Table(title=f"Students of {name} on {curve.device}{limit}", title_justify="left", title_style="bold")
+    for heading in (
+        "",
+        "steps",
+        "width",
+        "p95 ms",
+        "images/s",
+        "FD-local",
+        "over the teacher's",
+        "coverage",
+        "recall",
+        "MB",
+        "gates",
+    ):
+        table.add_column(heading, justify="left" if heading in ("", "gates") else "right")
+    order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
+    for at in order:
+        each = curve.tried[at]
+        numbers = (each.latency_p95_ms, each.throughput_per_s, each.fd, each.fd_ratio, each.coverage, each.recall)
+        table.add_row(
+            "→" if at == curve.chosen else "",
+            str(each.steps),
+            str(each.width),
+            *(_number(metric.value) for metric in numbers),
+            f"{each.size_mb:.1f}",
+            f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
+        )
+    teacher = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
+    table.add_row("", "teacher", "", *(_number(metric.value) for metric in teacher), "1", "", "", "", "")
     return table
 
 

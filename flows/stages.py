@@ -48,13 +48,14 @@ def export(run: Run, trained: Trained, place: Place) -> Exported:
 
         path = folder / "export" / "model.onnx"
         family = restore(trained.checkpoint)
-        graph = export_graph(family, path)
+        graph = export_graph(family, path, levels=run.brief.serving.output == "uint8")
         parity = check_parity(family, path, graph)
         return Exported(
             path=str(path),
             file=FileDigest(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),
             condition=graph.condition,
             output=graph.output,
+            output_type=graph.output_type,
             opset=graph.opset,
             nodes=graph.nodes,
             parity=parity.differences,
@@ -66,7 +67,7 @@ def export(run: Run, trained: Trained, place: Place) -> Exported:
 def prove(run: Run, trained: Trained, exported: Exported, place: Place) -> Proof:
     """Score the exported graph, beside the champion where there is one, and let the gates speak."""
     folder = folder_of(run, place)
-    champion = champion_of(run.brief.name, place)
+    champion = run.student.teacher if run.student else champion_of(run.brief.name, place)
 
     def holds(known: Proof) -> bool:
         stored = recall(folder / "stored.json", StoredBundle)
@@ -102,6 +103,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,
+        output_type=exported.output_type,
         opset=exported.opset,
         max_batch=run.brief.serving.batch,
         files=(
@@ -116,19 +118,20 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
             checkpoint_sha256=trained.checkpoint.sha256,
             decision=run.decision,
             genwright=run.genwright,
+            teacher=run.student.teacher.bundle_sha256 if run.student else None,
         ),
         scorecard=proof.scorecard,
         gates=proof.gates,
         latent=family.card.latent,
     )
-    bundle = bundle.model_copy(update={"admission": admitted(run, exported, bundle)})
+    bundle = bundle.model_copy(update={"admission": admitted(run, exported, proof, bundle)})
     seal_bundle(place_of_bundle, bundle)
     stored = put_bundle(place.store, place_of_bundle)
     stored.write(folder / "stored.json")
     return stored
 
 
-def admitted(run: Run, exported: Exported, bundle: Bundle) -> Admission:
+def admitted(run: Run, exported: Exported, proof: Proof, bundle: Bundle) -> Admission:
     """The verdict on the graph that is about to be sealed. Raises ExportError where it may not be served."""
     from components.core.errors import ExportError
     from components.core.records import AdmissionCheck
@@ -136,7 +139,8 @@ def admitted(run: Run, exported: Exported, bundle: Bundle) -> Admission:
 
     worst = max(exported.parity.values())
     parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by at most {worst:.1g} of 2")
-    verdict = examine(Path(exported.path), bundle, device=run.facts.device, also=(parity,))
+    metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
+    verdict = examine(Path(exported.path), bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":
         raise ExportError(f"{bundle.family}/{bundle.variant}: its graph may not be served: {verdict.refusal}")
     return verdict
@@ -146,13 +150,14 @@ def register(run: Run, trained: Trained, stored: StoredBundle, proof: Proof, pla
     """A registered version with the alias candidate: the same one when it is run again."""
     from components.registry.versions import CANDIDATE, CHAMPION
 
-    decision = run.decision
+    decision, student = run.decision, run.student
+    taught = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
     release = place.versions.register(
         run.brief.name,
         bundle=stored,
         run_id=trained.run_id,
         description=f"{decision.family}/{decision.variant} on {run.dataset.name} at {run.dataset.md5[:8]}",
-        tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant},
+        tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | taught,
     )
     if CHAMPION not in release.aliases:
         place.versions.set_alias(run.brief.name, CANDIDATE, release.version)

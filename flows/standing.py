@@ -23,7 +23,8 @@ def _proved_beside(known: Produced, releases: list[Release]) -> bool:
     """What was refused was measured beside the champion that reigns now; beside another one it is proved anew."""
     champion = next((each for each in releases if "champion" in each.aliases), None)
     reigns = champion is not None and champion.bundle_sha256 == known.bundle.sha256  # forced past its gates
-    return reigns or known.gates.champion == (champion and champion.bundle_sha256)
+    beside = known.bundle.bundle.lineage.teacher or (champion and champion.bundle_sha256)
+    return reigns or known.gates.champion == beside
 
 
 def refuse_unless_passed(produced: Produced) -> None:

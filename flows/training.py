@@ -12,6 +12,8 @@ from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
 
+SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
+
 
 class Tracked(Record):
     """The MLflow run of a training."""
@@ -81,15 +83,22 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
     from components.families import maker
     from components.training.plan import TrainPlan
 
-    brief, dataset, decision = run.brief, run.dataset, run.decision
+    brief, dataset, decision, student = run.brief, run.dataset, run.decision, run.student
     one_step = {"steps": 1} if decision.family == "diffusion" and decision.delivery == "one_pass" else {}
+    # sorted: the order in the YAML says nothing
+    config = one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {})
+    variant = maker(decision.family, decision.variant, decision.delivery)
+    if student is not None:
+        from components.training.distillation import recipe
+
+        variant, config = decision.variant, recipe(student.checkpoint, steps=student.steps, width=student.width)
     height, width, channels = dataset.shape
     many = decision.delivery == "many_step"
     return TrainPlan(
         family=decision.family,
-        variant=maker(decision.family, decision.variant, decision.delivery),
-        # sorted: the order in the YAML says nothing
-        config=one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {}),
+        variant=variant,
+        config=config,
+        teacher=student.checkpoint if student else None,
         spec=DataSpec(
             channels=channels,
             height=height,
@@ -101,15 +110,18 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         dataset=dataset,
         folder=str(folder / "train"),
         run_id=run_id,
-        device=run.facts.device,
+        device=student.device if student else run.facts.device,
         seed=brief.seed,
         seconds=_seconds(run),
         signal_images=128 if many else 256,
+        signal_steps=student.steps if student else SIGNAL_STEPS,
     )
 
 
 def _seconds(run: Run) -> float:
     """The wall clock of the training: what the plan's estimate says, shared by the processes where minutes do not fix it."""
+    if run.student is not None:
+        return run.student.seconds
     seconds = run.decision.estimate.training_s.value
     return seconds if run.facts.minutes is not None else seconds / _processes(run)
 

@@ -142,15 +142,28 @@ def small_graph() -> Callable[..., onnx.ModelProto]:
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Makes a sealed bundle; `changes` alter its record, the others its graph."""
 
-    def make(*, classes: bool = False, max_batch: int = MAX_BATCH, changes: dict[str, Any] | None = None, **shape: Any) -> Path:
+    def make(
+        *,
+        classes: bool = False,
+        max_batch: int = MAX_BATCH,
+        levels: bool = False,
+        changes: dict[str, Any] | None = None,
+        **shape: Any,
+    ) -> Path:
         folder = tmp_path_factory.mktemp("bundle")
-        onnx.save(graph(classes=classes, **shape), folder / "model.onnx")
+        model = graph(classes=classes, **shape)
+        if levels:
+            from components.export.graph import make_levels
+
+            make_levels(model.graph, "x")
+        onnx.save(model, folder / "model.onnx")
         file = {
             "name": "model.onnx",
             "sha256": sha256_of(folder / "model.onnx"),
             "size_bytes": (folder / "model.onnx").stat().st_size,
         }
-        document = record(classes=classes, max_batch=max_batch) | {"files": [file]} | (changes or {})
+        kind = {"output_type": "UINT8"} if levels else {}
+        document = record(classes=classes, max_batch=max_batch) | {"files": [file]} | kind | (changes or {})
         seal_bundle(folder, Bundle.model_validate(document))
         return folder
 

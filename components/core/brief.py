@@ -61,6 +61,9 @@ class ServingBrief(Record):
 
     latency_ms: Positive | None = None
     batch: int = Field(default=16, ge=1, le=1024)
+    output: Literal["float32", "uint8"] = Field(
+        default="float32", description="what the graph makes: [-1, 1], or the 256 levels, which are a quarter of the bytes"
+    )
 
 
 class GatesBrief(Record):

@@ -13,8 +13,12 @@ from components.core.records import Bundle
 from components.core.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
-TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64"}
-ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}  # ONNX Runtime's names, and the protocol's
+TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8"}
+ORT_TYPES = {
+    "tensor(float)": "FP32",
+    "tensor(int64)": "INT64",
+    "tensor(uint8)": "UINT8",
+}  # ONNX Runtime's names, and the protocol's
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def inputs_of(bundle: Bundle) -> tuple[TensorSpec, ...]:
 
 def output_of(bundle: Bundle) -> TensorSpec:
     """The image."""
-    return TensorSpec(bundle.output, "FP32", bundle.spec.shape)
+    return TensorSpec(bundle.output, bundle.output_type, bundle.spec.shape)
 
 
 def check_contract(bundle: Bundle, sampler: GraphSampler) -> None:
@@ -43,9 +47,11 @@ def check_contract(bundle: Bundle, sampler: GraphSampler) -> None:
     found = {(node.name, ORT_TYPES.get(node.type, node.type), len(node.shape)) for node in sampler.session.get_inputs()}
     if declared != found:
         raise BundleError(f"{MODEL_ONNX}: its inputs are {sorted(found)}, bundle.json declares {sorted(declared)}")
-    outputs = {node.name: node.type for node in sampler.session.get_outputs()}
-    if outputs.get(bundle.output) != "tensor(float)":
-        raise BundleError(f"{MODEL_ONNX}: its outputs are {outputs}, bundle.json declares {bundle.output!r} of tensor(float)")
+    outputs = {node.name: ORT_TYPES.get(node.type, node.type) for node in sampler.session.get_outputs()}
+    if outputs.get(bundle.output) != bundle.output_type:
+        raise BundleError(
+            f"{MODEL_ONNX}: its outputs are {outputs}, bundle.json declares {bundle.output!r} of {bundle.output_type}"
+        )
     if bundle.condition is not None and not bundle.spec.classes:
         raise BundleError(f"bundle.json: the condition {bundle.condition!r} without classes")
 

@@ -274,7 +274,8 @@ class Bundle(Record):
     spec: DataSpec
     noise: tuple[NoiseInput, ...]
     condition: str | None  # name of the class-index input (int64, shape [batch]), if the graph has one
-    output: str  # name of the image output: float32 [batch, C, H, W] in [-1, 1]
+    output: str  # name of the image output [batch, C, H, W]
+    output_type: Literal["FP32", "UINT8"] = "FP32"  # in [-1, 1], or the 256 levels
     opset: int
     max_batch: int
     files: tuple[FileDigest, ...]

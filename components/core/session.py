@@ -5,6 +5,7 @@ N items, C channels, H height, W width. Imports onnxruntime, and neither torch n
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,21 @@ from components.core.files import sha256_of
 from components.core.noise import NoiseInput, draw
 from components.core.protocols import Images
 
+LEVEL = 1.01 / 127.5  # one of the 256 levels in data units, and a little for rounding
 
-def to_uint8(x_NCHW: npt.NDArray[np.float32]) -> Images:
-    """Data units [-1, 1], NCHW, to uint8 [N, H, W, C], rounding half to even."""
+
+def to_units(x_NCHW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """What a graph makes in data units [-1, 1]: levels of 8 bits are brought there."""
+    if x_NCHW.dtype != np.uint8:
+        return x_NCHW.astype(np.float32, copy=False)
+    units: npt.NDArray[np.float32] = x_NCHW.astype(np.float32) / 127.5 - 1
+    return units
+
+
+def to_uint8(x_NCHW: npt.NDArray[Any]) -> Images:
+    """Data units [-1, 1], NCHW, to uint8 [N, H, W, C], rounding half to even; levels of 8 bits as they are."""
+    if x_NCHW.dtype == np.uint8:
+        return np.ascontiguousarray(x_NCHW.transpose(0, 2, 3, 1))
     scaled = np.clip(np.rint((x_NCHW + 1.0) * 127.5), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(scaled.transpose(0, 2, 3, 1))
 
@@ -64,10 +77,10 @@ class GraphSampler:
         self.output = output
         self.batch = batch
 
-    def run(self, feeds: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
-        """The raw graph: named inputs to x_NCHW in data units."""
+    def run(self, feeds: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+        """The raw graph: named inputs to x_NCHW, float32 in data units or levels of 8 bits, as it was exported."""
         try:
-            x_NCHW: npt.NDArray[np.float32] = self.session.run([self.output], feeds)[0]
+            x_NCHW: npt.NDArray[np.generic] = self.session.run([self.output], feeds)[0]
         except Exception as error:
             raise BundleError(f"{self.subject[:17]}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
         return x_NCHW

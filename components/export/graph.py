@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class Graph(Record):
     output: str
     opset: int
     nodes: int
+    output_type: Literal["FP32", "UINT8"] = "FP32"
 
 
 def example_inputs(family: Family, n: int, *, seed: int = 0) -> tuple[Tensor, ...]:
@@ -41,8 +43,11 @@ def example_inputs(family: Family, n: int, *, seed: int = 0) -> tuple[Tensor, ..
     return (*noise, torch.arange(n) % len(family.spec.classes))
 
 
-def export_graph(family: Family, path: Path, *, steps: int | None = None) -> Graph:
-    """Write the sampler of `family` (on CPU) to `path`, checked by onnx. Raises ExportError when it cannot be exported."""
+def export_graph(family: Family, path: Path, *, steps: int | None = None, levels: bool = False) -> Graph:
+    """Write the sampler of `family` (on CPU) to `path`, checked by onnx. Raises ExportError when it cannot be exported.
+
+    With `levels` the image comes in the 256 levels of 8 bits, as `to_uint8` makes them of data units.
+    """
     import onnx
 
     sampler = family.sampler(steps=steps).eval()
@@ -59,12 +64,21 @@ def export_graph(family: Family, path: Path, *, steps: int | None = None) -> Gra
         assert program is not None
         model = program.model_proto
         _strip(model.graph)
+        if levels:
+            make_levels(model.graph, OUTPUT)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(f"{family.card.family}/{family.card.variant} cannot be exported to ONNX: {first}") from error
     write_whole(path, model.SerializeToString())
-    return Graph(inputs=tuple(names), condition=condition, output=OUTPUT, opset=OPSET, nodes=_count(model.graph))
+    return Graph(
+        inputs=tuple(names),
+        condition=condition,
+        output=OUTPUT,
+        opset=OPSET,
+        nodes=_count(model.graph),
+        output_type="UINT8" if levels else "FP32",
+    )
 
 
 def _strip(graph: object) -> None:
@@ -78,6 +92,32 @@ def _strip(graph: object) -> None:
     for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):  # type: ignore[attr-defined]
         del value.metadata_props[:]
     del graph.metadata_props[:]  # type: ignore[attr-defined]
+
+
+def make_levels(graph: Any, output: str) -> None:
+    """Let a graph that makes `output` in data units make its levels: (x + 1) 127.5, rounded half to even, within 0 and 255."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    units = f"{output}_units"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for at, name in enumerate(names):
+                if name == output:
+                    names[at] = units
+    numbers = {"one": 1.0, "half_range": 127.5, "lowest": 0.0, "highest": 255.0}
+    graph.initializer.extend(numpy_helper.from_array(np.float32(value), f"levels_{name}") for name, value in numbers.items())
+    graph.node.extend(
+        (
+            helper.make_node("Add", [units, "levels_one"], ["levels_from_zero"]),
+            helper.make_node("Mul", ["levels_from_zero", "levels_half_range"], ["levels_scaled"]),
+            helper.make_node("Round", ["levels_scaled"], ["levels_rounded"]),
+            helper.make_node("Clip", ["levels_rounded", "levels_lowest", "levels_highest"], ["levels_clipped"]),
+            helper.make_node("Cast", ["levels_clipped"], [output], to=TensorProto.UINT8),
+        )
+    )
+    (made,) = (value for value in graph.output if value.name == output)
+    made.type.tensor_type.elem_type = TensorProto.UINT8
 
 
 def _count(graph: object) -> int:

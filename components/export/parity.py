@@ -8,7 +8,7 @@ import torch
 from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.record import Record
-from components.core.session import GraphSampler
+from components.core.session import LEVEL, GraphSampler, to_units
 from components.export.graph import Graph, example_inputs
 
 BATCHES = (1, 2, 7, 32)
@@ -38,22 +38,24 @@ def check_parity(family: Family, path: Path, graph: Graph, *, steps: int | None 
     sampler = family.sampler(steps=steps).eval()
     session = GraphSampler(path, noise=family.noise_inputs(), condition=graph.condition, output=graph.output)
     differences, flipped = {}, 0
+    allowed = TOLERANCE if graph.output_type == "FP32" else LEVEL
     for batch in BATCHES:
         inputs = example_inputs(family, batch, seed=batch)
         with torch.inference_mode():
             expected_NCHW = sampler(*inputs).numpy()
-        got_NCHW = session.run({name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
+        made_NCHW = session.run({name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
+        got_NCHW = to_units(made_NCHW)
         if got_NCHW.shape != expected_NCHW.shape:
             raise ExportError(f"{path.name}: batch {batch} gives {got_NCHW.shape}, torch gives {expected_NCHW.shape}")
         worst_N = np.abs(got_NCHW - expected_NCHW).max(axis=(1, 2, 3))
         if family.card.discrete:
-            same_N = worst_N <= TOLERANCE
+            same_N = worst_N <= allowed
             flipped += int((~same_N).sum())
             worst_N = worst_N[same_N]
         differences[batch] = float(worst_N.max(initial=0.0))
-    parity = Parity(differences=differences, tolerance=TOLERANCE, flipped=flipped / sum(BATCHES))
-    if not parity.worst <= TOLERANCE:
-        raise ExportError(f"{path.name}: differs from torch by {parity.worst:.2g}", allowed=f"{TOLERANCE:g} on a range of 2")
+    parity = Parity(differences=differences, tolerance=allowed, flipped=flipped / sum(BATCHES))
+    if not parity.worst <= allowed:
+        raise ExportError(f"{path.name}: differs from torch by {parity.worst:.2g}", allowed=f"{allowed:g} on a range of 2")
     if parity.flipped > FLIPPED:
         raise ExportError(
             f"{path.name}: {parity.flipped:.0%} of the items differ from torch's", allowed=f"{FLIPPED:.0%}, by rounding"

@@ -20,7 +20,7 @@ from components.core.contract import Feeds
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
-Output = npt.NDArray[np.float32]  # [N, C, H, W]
+Output = npt.NDArray[np.generic]  # [N, C, H, W]
 
 
 @dataclass(eq=False)

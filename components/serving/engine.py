@@ -66,7 +66,7 @@ class Engine:
     def max_batch(self) -> int:
         return self.buckets[-1]
 
-    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
+    def run(self, feeds: Feeds) -> npt.NDArray[np.generic]:
         """x_NCHW in data units [-1, 1] for at most `max_batch` items. Raises BundleError when the graph fails."""
         n = len(next(iter(feeds.values())))
         size = next(bucket for bucket in self.buckets if bucket >= n)

@@ -174,7 +174,7 @@ def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None,
 
 
 def rendered(
-    x_NCHW: npt.NDArray[np.float32], seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
+    x_NCHW: npt.NDArray[np.generic], seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
 ) -> tuple[bytes, str]:
     """The reply's body and content type."""
     images = to_uint8(x_NCHW)

@@ -17,7 +17,7 @@ from components.core.contract import TensorSpec
 from components.core.record import first_complaint
 from components.serving.refusal import Refusal
 
-DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "UINT8": np.dtype("u1")}
 Array = npt.NDArray[np.generic]
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from components.core.brief import FamilyName
 from components.core.record import Record
-from components.core.records import Dataset, DataSpec
+from components.core.records import Checkpoint, Dataset, DataSpec
 
 
 class TrainPlan(Record):
@@ -22,6 +22,7 @@ class TrainPlan(Record):
     dataset: Dataset
     folder: str
     run_id: str
+    teacher: Checkpoint | None = Field(default=None, description="whom to learn from; see components/training/distillation")
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: one, or all where that is faster now")
     # Off: on a CPU no gain stands clear of its spread (benchmarks/results/training-cpu.json), on a GPU none is measured.

@@ -333,8 +333,13 @@ def fabric_of(plan: TrainPlan) -> "Fabric":
 
 
 def build(plan: TrainPlan) -> Family:
-    """The family of a plan with its initial weights, which depend on the seed alone."""
+    """The family of a plan with its initial weights, which depend on the seed and the teacher alone."""
     from components.families import find
+
+    if plan.teacher is not None:
+        from components.training.distillation import student
+
+        return student(plan)
 
     torch.manual_seed(plan.seed)
     return find(plan.family, plan.variant).build(plan.config, plan.spec, light=plan.device == "cpu")

@@ -1,0 +1,199 @@
+"""What does a student in few steps cost against its own teacher? Trained, distilled, proved and timed on one machine.
+
+    .venv/bin/python benchmarks/distil.py [briefs/mnist.yaml] [--minutes 30] [--home FOLDER]
+
+Produces the brief and distils it with `genwright distil` (4, 2 and 1 steps), in a home that `--home` keeps, so that an
+interrupted bench goes on. The teacher then draws as people run it in diffusers: 50 steps of DDIM (for an EDM model the method of
+Euler in sigma, which is the same) in a pipeline of torch; the students from their ONNX graphs. Rounds alternate between all of
+them, and a ratio is one within a round. Quality: one scorecard for all, FD-local over that of the teacher, as the gates take it.
+
+Writes benchmarks/results/distil-NAME.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.shared import RESULTS, ROOT, circumstances
+
+GENWRIGHT = ROOT / ".venv" / "bin" / "genwright"
+STEPS = (4, 2, 1)
+DDIM_STEPS = 50
+BATCH = 50
+ROUNDS = 5
+SAMPLES = 2000
+PACKAGES = ("genwright", "torch", "diffusers", "onnxruntime-gpu")
+SHOWN = ("fd", "fd_ratio", "coverage", "recall", "confident_share")
+
+
+def pipeline_of(family: Any, *, steps: int) -> Any:
+    """The teacher as a diffusers pipeline: n and a seed in, images x_NCHW in [-1, 1] out."""
+    import torch
+    from diffusers import DDIMScheduler, DiffusionPipeline, EDMEulerScheduler
+
+    class Teacher(DiffusionPipeline):  # type: ignore[misc]
+        def __init__(self, scheduler: Any) -> None:
+            super().__init__()
+            self.register_modules(scheduler=scheduler)
+
+        @torch.no_grad()
+        def __call__(self, seeds: list[int]) -> Any:
+            noise = [torch.randn(family.spec.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            self.scheduler.set_timesteps(steps)
+            x = torch.stack(noise) * self.scheduler.init_noise_sigma
+            for t in self.scheduler.timesteps:
+                scaled = self.scheduler.scale_model_input(x, t)
+                out = family.denoiser.network(scaled, (t * time_scale).expand(len(x)), None, None)
+                x = self.scheduler.step(out, t, x).prev_sample
+            return x.clamp(-1, 1)
+
+    config = family.config
+    if family.card.variant == "edm":
+        time_scale = 250.0  # the scheduler's time is ln(sigma) / 4
+        scheduler: Any = EDMEulerScheduler(sigma_min=config.sigma_min, sigma_max=config.sigma_max, sigma_data=config.sigma_data)
+    else:
+        time_scale = 1.0
+        scheduler = DDIMScheduler(
+            num_train_timesteps=config.levels,
+            beta_schedule={"cosine": "squaredcos_cap_v2", "linear": "linear"}[config.schedule],
+            prediction_type={"v": "v_prediction", "epsilon": "epsilon", "x0": "sample"}[config.prediction],
+            timestep_spacing="trailing",
+            clip_sample=config.clip,
+        )
+    pipeline = Teacher(scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+class Drawn:
+    """The pipeline as a sampler: uint8 images of seeds."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline, self.subject = pipeline, "diffusers:teacher"
+
+    def __call__(self, seeds: Any, labels: Any = None) -> Any:
+        import numpy as np
+
+        from components.core.session import to_uint8
+
+        parts = [self.pipeline(list(seeds[at : at + BATCH])).numpy() for at in range(0, len(seeds), BATCH)]
+        return to_uint8(np.concatenate(parts))
+
+
+def genwright(home: Path, *words: str) -> Any:
+    """The command line in the bench's home; its JSON. A gate's refusal is an answer, too."""
+    done = subprocess.run(
+        [GENWRIGHT, *words, "--json"],
+        cwd=ROOT, env={**os.environ, "GENWRIGHT_HOME": str(home)}, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, 3):
+        raise SystemExit(f"genwright {' '.join(words)}: exit code {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def alternated(what: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Images a second of each, round by round, after one round that warms up."""
+    rates: dict[str, list[float]] = {name: [] for name in what}
+    for number in range(ROUNDS + 1):
+        for name, draw in what.items():
+            began = time.perf_counter()
+            images = 0
+            while time.perf_counter() - began < 2.0 or not images:
+                draw()
+                images += BATCH
+            if number:
+                rates[name].append(images / (time.perf_counter() - began))
+    return rates
+
+
+def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
+    from components.data.joined import held_out
+    from components.data.shards import open_split
+    from components.evaluation.pair import Contender, score_pair
+    from components.training.trainer import restore
+    from flows import distilling
+    from flows.place import Place
+    from flows.runs import Exported
+    from flows.settings import Settings
+    from flows.training import load_extractor
+
+    produced = genwright(home, "produce", brief)
+    model = produced["release"]["model"]
+    curve = genwright(home, "distil", model, "--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)))["curve"]
+    place = Place(Settings(home=home))
+    _, run, trained = distilling.teacher_of(f"{model}/{produced['release']['version']}", place)
+    teacher = Drawn(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
+    seeds = [*range(BATCH)]
+    draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}
+    cards: dict[str, Any] = {}
+    protocol: dict[str, Any] = {
+        "dataset": run.dataset,
+        "train": open_split(run.dataset.path, "train"),
+        "reference": held_out(run.dataset),
+        "extractor": load_extractor(run.dataset, place),
+        "samples": SAMPLES,
+        "reference_split": "validation+test",
+        "fd_ratio_max": None,
+    }
+    beside = Contender(teacher, conditional=False)
+    for each in curve["tried"]:
+        folder = place.settings.work(f"{model}-distilled", each["run_key"])
+        exported = Exported.read(folder / "exported.json")
+        graph = _graph(exported, folder)
+        draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
+        pair = score_pair(Contender(graph, conditional=False), beside, **protocol)
+        cards["teacher"] = {name: pair.champion.metrics[name].model_dump(mode="json") for name in SHOWN if name != "fd_ratio"}
+        cards[f"{each['steps']} steps"] = {name: pair.candidate.metrics[name].model_dump(mode="json") for name in SHOWN}
+    rates = alternated(draws)
+    return {
+        "brief": brief,
+        "teacher": {"train_s": trained.checkpoint.train_s, "steps": trained.checkpoint.steps_total, "sampler_steps": DDIM_STEPS},
+        "students": {
+            str(each["steps"]): {"train_s": each["train_s"], "latency": each["latency_p95_ms"]} for each in curve["tried"]
+        },
+        "images_per_s": rates,
+        "times_the_teacher": {
+            name: median(ours / theirs for ours, theirs in zip(rate, rates["teacher"], strict=True))
+            for name, rate in rates.items()
+        },
+        "metrics": cards,
+    }
+
+
+def _graph(exported: Any, folder: Path) -> Any:
+    """The student's graph at the batch that all are timed at."""
+    from components.core.session import GraphSampler
+    from components.training.trainer import restore
+    from flows.runs import Trained
+
+    family = restore(Trained.read(folder / "trained.json").checkpoint)
+    return GraphSampler(
+        Path(exported.path), noise=family.noise_inputs(), condition=exported.condition, output=exported.output, batch=BATCH
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("brief", nargs="?", default="briefs/mnist.yaml")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for all students together")
+    parser.add_argument("--home", type=Path, help="kept, and gone on from")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        told = measure(options.home or Path(folder), options.brief, minutes=options.minutes)
+    path = RESULTS / f"distil-{Path(options.brief).stem}.json"
+    path.write_text(json.dumps(told | circumstances(*PACKAGES), indent=2) + "\n")
+    for name, times in told["times_the_teacher"].items():
+        quality = ", ".join(f"{metric} {value['value']:.3f}" for metric, value in told["metrics"][name].items())
+        print(f"{name}: {times:.1f} x the teacher's images a second; {quality}")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

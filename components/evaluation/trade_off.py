@@ -1,0 +1,37 @@
+"""The picture of a trade-off: FD-local over latency, each with its interval, the teacher and the limit beside them."""
+
+import io
+from collections.abc import Mapping
+
+from components.core.records import Metric
+
+DPI = 110
+COLOURS = {"pass": "tab:green", "undecided": "tab:orange", "fail": "tab:red"}
+
+
+def trade_off_plot(
+    points: Mapping[str, tuple[Metric, Metric, str]], *, teacher: tuple[Metric, Metric], limit_ms: float | None, title: str
+) -> bytes:
+    """PNG bytes. `points`: label -> latency p95 in ms, FD-local, verdict; `teacher`: its latency and FD-local."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    shown = {label: (latency, fd, COLOURS[verdict]) for label, (latency, fd, verdict) in points.items()}
+    for label, (latency, fd, colour) in {**shown, "teacher": (*teacher, "tab:blue")}.items():
+        axes.errorbar(latency.value, fd.value, xerr=_reach(latency), yerr=_reach(fd), fmt="o", color=colour, capsize=3)
+        axes.annotate(label, (latency.value, fd.value), xytext=(6, 5), textcoords="offset points", fontsize=8)
+    if limit_ms is not None:
+        axes.axvline(limit_ms, linestyle=":", color="black", label=f"limit {limit_ms:g} ms")
+    for verdict, colour in COLOURS.items():
+        axes.plot([], [], "o", color=colour, label=f"gates: {verdict}")
+    axes.set(xscale="log", xlabel="p95 of one item, ms", ylabel="FD-local, lower is better", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _reach(metric: Metric) -> list[list[float]]:
+    return [[max(0.0, metric.value - metric.low)], [max(0.0, metric.high - metric.value)]]

@@ -1,0 +1,67 @@
+"""Students: fewer steps than their teacher takes, and perhaps a narrower network. A student is a model of a family like any
+other; only what it learns from differs.
+
+    teacher                     student                    method
+    diffusion/ddpm              diffusion/ddpm             progressive.py: half of the steps of what it is shown, 8 to 1
+    diffusion/edm, ect          diffusion/ect              consistency.py: one to four steps
+    diffusion/latent, -ect      diffusion/latent-ect       consistency.py, on the codes
+
+A teacher that draws with guidance teaches what it draws: the student has the guidance in one evaluation. A student of its
+teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import BriefError
+from components.training.plan import TrainPlan
+
+if TYPE_CHECKING:
+    from components.core.family import Family
+    from components.core.records import Checkpoint
+
+STUDENTS = {"ddpm": "ddpm", "edm": "ect", "ect": "ect", "latent": "latent-ect", "latent-ect": "latent-ect"}
+STEPS = {"ddpm": (8, 4, 2, 1), "ect": (4, 2, 1), "latent-ect": (4, 2, 1)}  # that a student can be asked for
+IMITATION = 0.4  # share of the budget of a narrower student
+RATE = 0.5  # of the teacher's peak
+
+
+def student_variant(teacher: "Checkpoint") -> str:
+    """The variant of its students. Raises BriefError where it can have none."""
+    if teacher.family != "diffusion" or teacher.variant not in STUDENTS:
+        raise BriefError(
+            f"{teacher.family}/{teacher.variant} cannot be distilled",
+            allowed=", ".join(f"diffusion/{variant}" for variant in STUDENTS),
+        )
+    return STUDENTS[teacher.variant]
+
+
+def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None) -> dict[str, Any]:
+    """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`."""
+    variant = student_variant(teacher)
+    if steps not in STEPS[variant]:
+        raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, STEPS[variant])))
+    own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "lr_peak": RATE * teacher.config["lr_peak"]}
+    narrower = width is not None and width != teacher.config["width"]
+    if narrower:
+        own |= {"width": width, "lr_peak": teacher.config["lr_peak"]}
+    if variant == "ddpm":
+        return teacher.config | own | {"solver": "ddim"}
+    return teacher.config | own | {"teacher_share": IMITATION if narrower else 0.0}
+
+
+def student(plan: TrainPlan) -> "Family":
+    """The student of a plan's teacher with its initial weights. Raises BriefError for a plan that does not fit the teacher."""
+    import torch
+
+    from components.training.distillation.consistency import ConsistencyStudent, LatentConsistencyStudent
+    from components.training.distillation.progressive import ProgressiveStudent
+    from components.training.trainer import restore
+
+    assert plan.teacher is not None
+    if plan.variant != student_variant(plan.teacher):
+        raise BriefError(f"variant: {plan.variant} given", allowed=f"{student_variant(plan.teacher)} of {plan.teacher.variant}")
+    kinds: dict[str, Any] = {"ddpm": ProgressiveStudent, "ect": ConsistencyStudent, "latent-ect": LatentConsistencyStudent}
+    cls = kinds[plan.variant]
+    torch.manual_seed(plan.seed)
+    made: Family = cls(cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher))
+    return made

@@ -1,0 +1,111 @@
+"""Progressive distillation (Salimans & Ho 2022, arXiv:2202.00512): a student does in one step what its teacher does in two.
+
+From x at level u two steps of DDIM by the teacher, over the level between, end in x'' at the student's next level v; the image
+of the student must be the one that leads there at once:
+
+    x~ = (x'' - (sigma_v / sigma_u) x) / (alpha_v - (sigma_v / sigma_u) alpha_u)                              (algorithm 2)
+    loss = max(1, alpha_u^2 / sigma_u^2) |x~ - D(x; u)|^2                                                        (eq. 4)
+
+A student of N steps is taught by a student of 2 N, or by the diffusion model itself, asked for as many; one with guidance teaches
+the guided image (Meng et al. 2023, arXiv:2210.03142, stage one, for one weight). The student samples by DDIM.
+
+B batch, C channels, H height, W width, N steps.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from components.core.errors import BriefError
+from components.core.family import Batch, of_two_stages
+from components.core.randomness import integers, normal
+from components.core.records import DataSpec
+from components.families.diffusion.ddpm import DDPM, DDPMConfig, forward_process, trailing
+from components.families.diffusion.sampling import CLEAN, Point
+from components.training.distillation import IMITATION
+from components.training.distillation.teaching import Teacher, begin_as
+
+Level = tuple[Tensor, Tensor, Tensor]  # time, alpha, sigma, each [B, 1, 1, 1]
+
+
+def lessons(process: list[Point], steps: int) -> list[tuple[Point, Point, Point]]:
+    """The levels of each step of a student of so many: where it begins, the teacher's level between, where it ends."""
+    ends = [*trailing(process, steps), CLEAN]
+    between = trailing(process, 2 * steps)[1::2]
+    return [(now, middle, following) for (now, following), middle in zip(pairwise(ends), between, strict=True)]
+
+
+class ProgressiveStudent(DDPM):
+    """DDPM of a few steps of DDIM, taught by `teacher`."""
+
+    lessons_N33: Tensor
+
+    def __init__(self, config: DDPMConfig, spec: DataSpec, *, teacher: DDPM) -> None:
+        super().__init__(config, spec)
+        if teacher.config.steps < 2 * config.steps:
+            raise BriefError(
+                f"steps: {config.steps} given, of a teacher of {teacher.config.steps}", allowed="half of the teacher's at most"
+            )
+        self.teacher = Teacher(teacher)
+        self.imitation = 0.0 if begin_as(self.denoiser, teacher.denoiser) else IMITATION
+        table = lessons(forward_process(config.schedule, config.levels), config.steps)
+        self.register_buffer("lessons_N33", torch.tensor(table), persistent=False)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"model": the error of the student's clean image beside the one it should see}."""
+        labels_B = batch.labels_B if self.spec.conditional else None
+        learn = self._imitate if batch.progress < self.imitation else self._halve
+        return {"model": learn(batch.images_BCHW, labels_B, rng)}
+
+    def stage_progress(self, progress: float) -> float:
+        return of_two_stages(progress, first=self.imitation) if self.imitation else progress
+
+    def _halve(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """Algorithm 2, at steps drawn evenly."""
+        k_B = integers(0, len(self.lessons_N33), x0_BCHW.shape[:1], rng)
+        now, middle, end = (_level(point_B3) for point_B3 in self.lessons_N33.index_select(0, k_B).unbind(1))
+        x_BCHW = now[1] * x0_BCHW + now[2] * normal(x0_BCHW.shape, rng)
+        return self._error(x_BCHW, now, labels_B, target(x_BCHW, now, middle, end, partial(self._shown, labels_B=labels_B)))
+
+    def _imitate(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """What the teacher sees at any level."""
+        t_B = integers(0, self.config.levels, x0_BCHW.shape[:1], rng)
+        alpha, sigma = self.denoiser.shares(t_B)
+        now = (t_B.to(x0_BCHW.dtype).view(-1, 1, 1, 1), alpha, sigma)
+        x_BCHW = alpha * x0_BCHW + sigma * normal(x0_BCHW.shape, rng)
+        return self._error(x_BCHW, now, labels_B, self._shown(x_BCHW, now, labels_B=labels_B))
+
+    def _shown(self, x_BCHW: Tensor, now: Level, *, labels_B: Tensor | None) -> Tensor:
+        """The clean image of the teacher, as its sampler would bound it."""
+        clean_BCHW = self.teacher.denoise(x_BCHW, now[0].flatten(), labels_B)
+        return clean_BCHW.clamp(-1, 1) if self.config.clip else clean_BCHW
+
+    def _error(self, x_BCHW: Tensor, now: Level, labels_B: Tensor | None, wanted_BCHW: Tensor) -> Tensor:
+        """Eq. 4."""
+        ours_BCHW = self.denoiser(x_BCHW, now[0].flatten(), labels_B)
+        weight = (now[1] / now[2]).square().clamp(min=1)
+        error: Tensor = (weight * (ours_BCHW - wanted_BCHW).square()).mean()
+        return error
+
+
+def target(x: Tensor, now: Level, middle: Level, end: Level, see: Callable[[Tensor, Level], Tensor]) -> Tensor:
+    """x~: the clean image by which one step from `now` leads where two of one who sees `see` end, over `middle`."""
+    halfway = move(x, see(x, now), now, middle)
+    there = move(halfway, see(halfway, middle), middle, end)
+    ratio = end[2] / now[2]
+    wanted: Tensor = (there - ratio * x) / (end[1] - ratio * now[1])
+    return wanted
+
+
+def move(x: Tensor, clean: Tensor, now: Level, following: Level) -> Tensor:
+    """A step of DDIM from one level to the next (Song et al. 2021, arXiv:2010.02502, eq. 12 with eta = 0)."""
+    ratio = following[2] / now[2]
+    return ratio * x + (following[1] - now[1] * ratio) * clean
+
+
+def _level(point_B3: Tensor) -> Level:
+    time, alpha, sigma = (part.view(-1, 1, 1, 1) for part in point_B3.unbind(1))
+    return time, alpha, sigma

@@ -1,0 +1,262 @@
+"""From a release to the cheapest student of it that is fast enough and no worse: every student tried, the curve, the one chosen.
+
+A student is a production like any other (flows/stages.py) whose run has a teacher, under a model name of its own: its versions
+are proved beside the teacher, followed by servers, promoted and rolled back. Unchanged inputs find what was trained before.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from components.core.errors import GateRefused, InputError
+from components.core.files import write_whole
+from components.core.record import Record
+from components.core.records import Bundle, Metric, Reason, Release
+from flows import stages
+from flows.opened import training_of
+from flows.place import Place
+from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
+
+SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
+
+
+class Tried(Record):
+    """One student: what it is, what it takes and how good it is beside its teacher."""
+
+    variant: str
+    steps: int
+    width: int
+    size_mb: float
+    train_s: float
+    latency_p95_ms: Metric
+    throughput_per_s: Metric
+    fd: Metric
+    fd_ratio: Metric
+    recall: Metric
+    coverage: Metric
+    verdict: str
+    refused_for: tuple[str, ...]
+    run_key: str
+
+
+class Curve(Record):
+    """All that was tried, and the place of the chosen one: the fastest that every gate passed; None where none did."""
+
+    teacher: Release
+    latency_ms: float | None
+    device: str
+    teacher_fd: Metric
+    teacher_latency_p95_ms: Metric
+    teacher_throughput_per_s: Metric
+    tried: tuple[Tried, ...]
+    chosen: int | None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for: `steps` and `widths` to try (widths as shares of the teacher's), and minutes for all trainings."""
+
+    name: str
+    steps: tuple[int, ...]
+    widths: tuple[float, ...]
+    minutes: float
+    latency_ms: float | None
+    device: Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One student at the end of its proof."""
+
+    run: Run
+    trained: Trained
+    exported: Exported
+    proof: Proof
+
+
+Students = Generator[tuple[Run, Trained | None], Trained, None]
+
+
+def wish_of(
+    reference: str,
+    place: Place,
+    *,
+    name: str | None,
+    steps: Sequence[int] | None,
+    widths: Sequence[float],
+    minutes: float,
+    latency_ms: float | None,
+    device: Literal["cpu", "cuda"],
+) -> Wish:
+    """The wish, its gaps filled from the teacher. Raises InputError for steps or widths that no student can have."""
+    from components.training.distillation import STEPS, student_variant
+
+    release, run, trained = teacher_of(reference, place)
+    allowed = STEPS[student_variant(trained.checkpoint)]
+    if unknown := sorted(set(steps or ()) - set(allowed)):
+        raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
+    if wrong := [share for share in widths if not 0 < share <= 1]:
+        raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
+    return Wish(
+        name=name or f"{release.model}-distilled",
+        steps=tuple(sorted(set(steps or allowed), reverse=True)),
+        widths=tuple(sorted(set(widths), reverse=True)),
+        minutes=minutes,
+        latency_ms=latency_ms or run.brief.serving.latency_ms,
+        device=device,
+    )
+
+
+def teacher_of(reference: str, place: Place) -> tuple[Release, Run, Trained]:
+    """The release to learn from, and the records of its training. Raises RunError when that is not on this machine."""
+    from flows.moves import bundle_of
+
+    release = place.versions.resolve(reference)
+    _, bundle = bundle_of(release, place)
+    run, trained = training_of(release, bundle.lineage, place)
+    return release, run, trained
+
+
+def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Students:
+    """Each student's run, the widest first and of each width the most steps first, with the training it shares with one before.
+
+    `send` what came of its training. Halving (of DDPM) is taught by the student before; consistency tuning is one training for
+    all numbers of steps.
+    """
+    from components.training.distillation import student_variant
+
+    variant = student_variant(trained.checkpoint)
+    halving = variant == "ddpm"
+    trainings = len(wish.widths) * (len(wish.steps) if halving else 1)
+    seconds = wish.minutes * 60 / trainings
+    for share in sorted(wish.widths, reverse=True):
+        width = _width(trained.checkpoint.config["width"], share)
+        teacher, shared = trained.checkpoint, None
+        for steps in sorted(wish.steps, reverse=True):
+            student = Student(
+                teacher=release, checkpoint=teacher, steps=steps, width=width, seconds=seconds, device=run.facts.device
+            )
+            own: Trained = yield _run(run, student, variant, wish), shared
+            if halving:
+                teacher = own.checkpoint
+            else:
+                shared = shared or own
+
+
+def curve_of(release: Release, finished: Sequence[Finished], wish: Wish) -> Curve:
+    """The whole trade-off."""
+    tried = tuple(_tried(each) for each in finished)
+    passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
+    teacher = finished[0].proof.champion
+    if teacher is None:
+        raise GateRefused(f"{release.model} version {release.version} makes images of another shape than its student")
+    return Curve(
+        teacher=release,
+        latency_ms=wish.latency_ms,
+        device=finished[0].run.facts.device,
+        teacher_fd=teacher.metrics["fd"],
+        teacher_latency_p95_ms=teacher.metrics["latency_p95_ms"],
+        teacher_throughput_per_s=teacher.metrics["throughput_per_s"],
+        tried=tried,
+        chosen=min(passed, key=lambda at: tried[at].latency_p95_ms.value) if passed else None,
+    )
+
+
+def picture_of(name: str, place: Place) -> Path:
+    """Where the picture of the last curve stands, its numbers beside it."""
+    return place.settings.root / "work" / name / "curve.png"
+
+
+def keep(curve: Curve, place: Place, name: str) -> None:
+    """Write the curve and its picture."""
+    from components.evaluation.trade_off import trade_off_plot
+
+    picture = picture_of(name, place)
+    curve.write(picture.with_suffix(".json"))
+    write_whole(
+        picture,
+        trade_off_plot(
+            {f"{each.steps} steps, width {each.width}": (each.latency_p95_ms, each.fd, each.verdict) for each in curve.tried},
+            teacher=(curve.teacher_latency_p95_ms, curve.teacher_fd),
+            limit_ms=curve.latency_ms,
+            title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
+        ),
+    )
+
+
+def refuse_unless_one_passed(curve: Curve, name: str) -> None:
+    """Raises GateRefused with what each student lacks."""
+    if curve.chosen is None:
+        said = "; ".join(f"{each.steps} steps at width {each.width}: {', '.join(each.refused_for)}" for each in curve.tried)
+        raise GateRefused(
+            f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
+            do="give it more --minutes, more --steps or a higher --latency-ms",
+        )
+
+
+def stale(bundle: Bundle, place: Place) -> str | None:
+    """Why a student is stale, in one line: its teacher is not the champion any more. None for what is not."""
+    from components.core.errors import RunError
+
+    if bundle.lineage.teacher is None:
+        return None
+    known = place.store.get(f"bundles/{bundle.lineage.teacher}/bundle.json")
+    if known is None:
+        return f"stale: its teacher's bundle {bundle.lineage.teacher[:12]} is gone from the store"
+    try:
+        model = Bundle.model_validate_json(known[0]).model
+    except ValueError as error:
+        raise RunError(f"bundle {bundle.lineage.teacher[:12]} cannot be read: {error}") from error
+    champion = stages.champion_of(model, place)
+    if champion is None or champion.bundle_sha256 == bundle.lineage.teacher:
+        return None
+    now = f"its teacher is no longer {model}'s champion, version {champion.version} is"
+    return f"stale: {now}; genwright distil {model} makes a new one"
+
+
+def _run(run: Run, student: Student, variant: str, wish: Wish) -> Run:
+    """The production of a student: its teacher's, but for the name, the limit, the variant and the delivery."""
+    serving = run.brief.serving.model_copy(update={"latency_ms": wish.latency_ms})
+    brief = run.brief.model_copy(update={"name": wish.name, "serving": serving, "override": None})
+    facts = run.facts.model_copy(update={"latency_ms": wish.latency_ms, "minutes": student.seconds / 60, "device": wish.device})
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {student.steps} steps"
+    decision = run.decision.model_copy(
+        update={
+            "variant": variant,
+            "delivery": "one_pass" if student.steps == 1 else "few_step",
+            "reasons": (Reason(rule="distil", text=text, source=(SOURCE,)), *run.decision.reasons),
+            "config": {},
+        }
+    )
+    return Run(brief=brief, dataset=run.dataset, facts=facts, decision=decision, genwright=package_version(), student=student)
+
+
+def share(shared: Trained, run: Run, place: Place) -> None:
+    """One training serves another number of steps: only the sampler differs."""
+    assert run.student is not None
+    folder = folder_of(run, place)
+    checkpoint = shared.checkpoint.model_copy(update={"config": shared.checkpoint.config | {"steps": run.student.steps}})
+    run.write(folder / "run.json")
+    shared.model_copy(update={"checkpoint": checkpoint}).write(folder / "trained.json")
+
+
+def _width(own: int, share: float) -> int:
+    """A share of the teacher's width, in whole multiples of 16."""
+    return max(16, round(own * share / 16) * 16)
+
+
+def _tried(each: Finished) -> Tried:
+    metrics, student = each.proof.scorecard.metrics, each.run.student
+    assert student is not None
+    return Tried(
+        variant=each.trained.checkpoint.variant,
+        steps=student.steps,
+        width=student.width,
+        size_mb=each.exported.file.size_bytes / 1e6,
+        train_s=each.trained.checkpoint.train_s,
+        verdict=each.proof.gates.verdict,
+        refused_for=tuple(gate.text for gate in each.proof.gates.gates if gate.verdict != "pass"),
+        run_key=each.run.key,
+        **{name: metrics[name] for name in ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "coverage")},
+    )

@@ -1,0 +1,65 @@
+"""A graph that makes the 256 levels makes those of the graph that makes data units, and a quarter of the bytes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from components.core.bundles import read_bundle
+from components.core.contract import check_contract
+from components.core.errors import BundleError
+from components.core.records import DataSpec
+from components.core.session import GraphSampler, to_uint8, to_units
+from components.export.admission import examine
+from components.export.graph import example_inputs, export_graph
+from components.export.parity import LEVEL, check_parity
+from components.families import find
+
+
+def test_levels_are_those_of_the_images(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    family = find("vae", "gaussian").build({"width": 16, "latent": 4}, DataSpec(channels=3, height=9, width=8)).eval()
+    made = {}
+    for levels in (False, True):
+        path = tmp_path / f"{levels}.onnx"
+        graph = export_graph(family, path, levels=levels)
+        (z,) = example_inputs(family, 5)
+        made[levels] = onnxruntime.InferenceSession(path).run(None, {"z": z.numpy() * 3})[0]
+    assert (made[True].dtype, graph.output_type) == (np.uint8, "UINT8")
+    assert made[True].nbytes * 4 == made[False].nbytes
+    assert np.array_equal(to_uint8(made[True]), to_uint8(made[False]))
+    assert len(np.unique(made[True])) > 20
+    parity = check_parity(family, path, graph)
+    assert parity.tolerance == LEVEL
+    assert 0 < parity.worst < LEVEL / 1.9, "the half of a level that rounding takes"
+
+
+def test_units_and_levels_are_each_others_inverse() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    assert np.array_equal(to_uint8(to_units(every)), every.transpose(0, 2, 3, 1))
+
+
+def test_a_bundle_says_which_of_both_its_graph_makes(build: Callable[..., Path]) -> None:
+    folder = build(levels=True)
+    bundle = read_bundle(folder)
+    sampler = GraphSampler(folder / "model.onnx", noise=bundle.noise, condition=None, output="x")
+    check_contract(bundle, sampler)
+    with pytest.raises(BundleError, match=r"its outputs are \{'x': 'UINT8'\}, bundle.json declares 'x' of FP32"):
+        check_contract(bundle.model_copy(update={"output_type": "FP32"}), sampler)
+
+
+def test_it_is_admitted_and_sampled_as_the_other(build: Callable[..., Path]) -> None:
+    plain, levels = build(), build(levels=True)
+    verdict = examine(levels / "model.onnx", read_bundle(levels))
+    assert verdict.verdict == "pass", verdict.refusal
+    ours, other = (_sampled(folder) for folder in (levels, plain))
+    assert np.array_equal(ours, other)
+
+
+def _sampled(folder: Path) -> Any:
+    bundle = read_bundle(folder)
+    return GraphSampler(folder / "model.onnx", noise=bundle.noise, condition=None, output=bundle.output)([1, 2, 3])
