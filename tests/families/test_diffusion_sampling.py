@@ -13,6 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.core.family import Batch
+from components.core.records import DataSpec
+from components.families import find
 from components.families.diffusion.ddpm import clean, forward_process, trailing
 from components.families.diffusion.preconditioning import PreconditionedConfig, points
 from components.families.diffusion.sampling import Point, Sampler, Solver, ancestral, table
@@ -156,6 +159,48 @@ def test_the_denoiser_of_the_mixture_gives_its_score(kind: str) -> None:
         (score,) = torch.autograd.grad(mixture.log_prob(x).sum(), x)
         denoised = Mixture(levels)(x.detach(), torch.tensor([point.time]))
         torch.testing.assert_close((point.alpha * denoised - x.detach()) / point.sigma**2, score, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["edm", "ddpm"])
+def test_a_trained_model_has_the_score_of_its_data_and_draws_it(variant: str) -> None:
+    """Images of one pixel, of the mixture's values, learnt by the variant's own loss: D against the exact one, and the samples."""
+    rng = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    family: Any = find("diffusion", variant).build({"width": 32}, DataSpec(channels=1, height=1, width=1, std=0.42))
+    x0_N111 = mixture_of(20_000, rng)
+    optimizer = torch.optim.Adam(family.parameters())
+    steps = 1500
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))
+        optimizer.zero_grad()
+        chosen = torch.randint(len(x0_N111), (128,), generator=rng)
+        family.losses(Batch(x0_N111[chosen], step=step), rng)["model"].backward()
+        optimizer.step()
+    family.eval()
+    levels = points(family.config, 12) if variant == "edm" else trailing(forward_process("cosine", 1000), 12)
+    exact, noise = Mixture(levels), torch.randn(4000, 1, 1, 1, generator=rng)
+    for point in levels:
+        if point.sigma > 10 * point.alpha:  # training hardly goes there, and the samples below show that it need not
+            continue
+        x = point.alpha * x0_N111[:4000] + point.sigma * noise
+        time_N = torch.full((len(x),), point.time)
+        with torch.no_grad():
+            error = family.denoiser(x, time_N) - exact(x, time_N)
+        assert float(error.square().mean().sqrt()) < 0.1 * 0.42, f"at alpha {point.alpha:.3g}, sigma {point.sigma:.3g}"
+    with torch.no_grad():
+        drawn = family.sampler(steps=40)(noise).flatten()
+    upper = drawn > 0
+    assert float(upper.float().mean()) == pytest.approx(WEIGHTS[1], abs=0.04)
+    for mode, mean in ((drawn[~upper], MEANS[0]), (drawn[upper], MEANS[1])):
+        assert float(mode.mean()) == pytest.approx(mean, abs=0.03)
+        assert float(mode.std()) == pytest.approx(S, rel=0.35)
+
+
+def mixture_of(n: int, rng: torch.Generator) -> Tensor:
+    """Draws of the mixture, images of one pixel."""
+    upper = torch.rand(n, 1, 1, 1, generator=rng) < WEIGHTS[1]
+    return torch.where(upper, MEANS[1], MEANS[0]) + S * torch.randn(n, 1, 1, 1, generator=rng)
 
 
 @pytest.mark.parametrize("kind", LEVELS)
