@@ -164,7 +164,7 @@ def test_the_denoiser_of_the_mixture_gives_its_score(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["edm", "ddpm"])
 def test_a_trained_model_has_the_score_of_its_data_and_draws_it(variant: str) -> None:
-    """Images of one pixel, of the mixture's values, learnt by the variant's own loss: D against the exact one, and the samples."""
+    """Images of one pixel, learnt by the loss of the variant: D against the exact one, and the samples."""
     rng = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     family: Any = find("diffusion", variant).build({"width": 32}, DataSpec(channels=1, height=1, width=1, std=0.42))
