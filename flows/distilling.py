@@ -18,6 +18,7 @@ from flows.opened import training_of
 from flows.place import Place
 from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
 
+READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 
 
@@ -119,7 +120,7 @@ def teacher_of(reference: str, place: Place) -> tuple[Release, Run, Trained]:
 
 
 def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Students:
-    """Each student's run, the widest first and of each width the most steps first, with the training it shares with one before.
+    """Each student's run, the widest first, with the training it shares with one before.
 
     `send` what came of its training. Halving (of DDPM) is taught by the student before; consistency tuning is one training for
     all numbers of steps.
@@ -133,7 +134,7 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
     for share in sorted(wish.widths, reverse=True):
         width = _width(trained.checkpoint.config["width"], share)
         teacher, shared = trained.checkpoint, None
-        for steps in sorted(wish.steps, reverse=True):
+        for steps in sorted(wish.steps, key=lambda steps: (not halving and steps != READ_AT, -steps)):
             student = Student(
                 teacher=release, checkpoint=teacher, steps=steps, width=width, seconds=seconds, device=run.facts.device
             )

@@ -9,12 +9,12 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.progress import reported
-from components.core.records import Bundle, GateReport, Release, Scorecard
+from components.core.records import Agreement, Bundle, GateReport, Release, Scorecard
 from components.core.session import GraphSampler
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
-from components.evaluation.agreement import Agreement, agreement
+from components.evaluation.agreement import agreement
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.gates import gate
 from components.evaluation.likelihood import model_metrics

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from components.core.brief import Brief
 from components.core.record import Record
 from components.core.records import (
+    Agreement,
     Bundle,
     Checkpoint,
     Dataset,
@@ -19,7 +20,6 @@ from components.core.records import (
     Scorecard,
     StoredBundle,
 )
-from components.evaluation.agreement import Agreement
 
 if TYPE_CHECKING:
     from flows.place import Place

@@ -221,6 +221,32 @@ class GateReport(Record):
     champion: str | None  # bundle SHA-256 of the champion it was compared with
 
 
+class Agreement(Record):
+    """Does the graph score as torch does? FD-local, precision and coverage of the images of both, on the same seeds.
+
+    `fd_real` is that of as many images of the training set.
+    """
+
+    images: int
+    fd: tuple[float, float]
+    fd_real: float
+    precision: tuple[float, float]
+    coverage: tuple[float, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are as near as rounding explains: FD-local within a twentieth, the shares within 0.03."""
+        apart = abs(self.fd[0] - self.fd[1]) <= 0.05 * max(self.fd[1], self.fd_real)
+        return apart and all(abs(ours - other) <= 0.03 for ours, other in (self.precision, self.coverage))
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        pairs = {"FD-local": self.fd, "precision": self.precision, "coverage": self.coverage}
+        told = ", ".join(f"{name} {ours:.4g} and {other:.4g}" for name, (ours, other) in pairs.items())
+        return f"{self.images} images of the graph and of torch: {told}"
+
+
 class AdmissionCheck(Record):
     """What one check of a graph saw."""
 

@@ -8,38 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.core.protocols import Images
-from components.core.record import Record
+from components.core.records import Agreement
 from components.evaluation.distances import Gaussian, frechet
 from components.evaluation.manifold import Manifold, inside
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
-
-FD_APART = 0.05  # of torch's FD-local, or of that of as many real images where torch's is below it
-SHARE_APART = 0.03  # of precision and of coverage
-
-
-class Agreement(Record):
-    """FD-local, precision and coverage of the graph's images and of torch's; `fd_real` of as many images of the training set."""
-
-    images: int
-    fd: tuple[float, float]
-    fd_real: float
-    precision: tuple[float, float]
-    coverage: tuple[float, float]
-
-    @property
-    def holds(self) -> bool:
-        """Whether they are as near as rounding explains."""
-        apart = abs(self.fd[0] - self.fd[1]) <= FD_APART * max(self.fd[1], self.fd_real)
-        return apart and all(abs(ours - other) <= SHARE_APART for ours, other in (self.precision, self.coverage))
-
-    @property
-    def text(self) -> str:
-        """For a person."""
-        pairs = {"FD-local": self.fd, "precision": self.precision, "coverage": self.coverage}
-        told = ", ".join(f"{name} {ours:.4g} and {other:.4g}" for name, (ours, other) in pairs.items())
-        return f"{self.images} images of the graph and of torch: {told}"
 
 
 def agreement(graph: Images, torch: Images, *, train: Images, reference: Images, extractor: "Extractor") -> Agreement:
