@@ -126,9 +126,10 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
 
     produced = genwright(home, "produce", brief)
     model = produced["release"]["model"]
-    curve = genwright(home, "distil", model, "--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)))["curve"]
+    teacher_name = f"{model}/{produced['release']['version']}"
+    curve = genwright(home, "distil", teacher_name, "--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)))["curve"]
     place = Place(Settings(home=home))
-    _, run, trained = distilling.teacher_of(f"{model}/{produced['release']['version']}", place)
+    _, run, trained = distilling.teacher_of(teacher_name, place)
     teacher = Drawn(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
     seeds = [*range(BATCH)]
     draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows import distilling
+from flows import distilling, standing
 from flows.distilling import Curve, Finished, Wish
 from flows.lease import lease
 from flows.place import Place
@@ -39,6 +39,8 @@ def distil(reference: str, wish: Wish, show: bool = False) -> tuple[Curve, Produ
         if curve.chosen is None:
             return curve, None
         best = finished[curve.chosen]
+        if (known := standing.standing(best.run, place)) is not None:
+            return curve, known
         stored = seal(best.run, best.trained, best.exported, best.proof)
         made = register(best.run, best.trained, stored, best.proof)
         produced: Produced = promote(best.run, best.trained, stored, made, best.proof)

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
+from components.core.brief import Brief
 from components.core.errors import GateRefused, InputError
 from components.core.files import write_whole
-from components.core.record import Record
-from components.core.records import Bundle, Metric, Reason, Release
+from components.core.record import Record, first_complaint
+from components.core.records import Bundle, Checkpoint, Metric, Reason, Release
 from flows import stages
-from flows.opened import training_of
+from flows.memo import recall
+from flows.opened import check_data, training_of
 from flows.place import Place
 from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
+from flows.settings import device_for
 
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
@@ -56,11 +61,11 @@ class Curve(Record):
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for: `steps` and `widths` to try (widths as shares of the teacher's), and minutes for all trainings."""
+    """What is asked for: `steps` and `widths` to try, and minutes for all trainings together."""
 
     name: str
     steps: tuple[int, ...]
-    widths: tuple[float, ...]
+    widths: tuple[int, ...]
     minutes: float
     latency_ms: float | None
     device: Literal["cpu", "cuda"]
@@ -90,19 +95,26 @@ def wish_of(
     latency_ms: float | None,
     device: Literal["cpu", "cuda"],
 ) -> Wish:
-    """The wish, its gaps filled from the teacher. Raises InputError for steps or widths that no student can have."""
+    """The wish, its gaps filled from the teacher. Raises InputError for a name, steps, widths or a device that cannot be."""
+    import torch
+
     from components.training.distillation import STEPS, student_variant
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
     release, run, trained = teacher_of(reference, place)
+    name = _checked(name or f"{release.model}-distilled", release, run)
     allowed = STEPS[student_variant(trained.checkpoint)]
+    if trained.checkpoint.variant == "ddpm":
+        allowed = tuple(count for count in allowed if 2 * count <= trained.checkpoint.config["steps"])
     if unknown := sorted(set(steps or ()) - set(allowed)):
         raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
     if wrong := [share for share in widths if not 0 < share <= 1]:
         raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
     return Wish(
-        name=name or f"{release.model}-distilled",
+        name=name,
         steps=tuple(sorted(set(steps or allowed), reverse=True)),
-        widths=tuple(sorted(set(widths), reverse=True)),
+        widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
         minutes=minutes,
         latency_ms=latency_ms or run.brief.serving.latency_ms,
         device=device,
@@ -116,33 +128,38 @@ def teacher_of(reference: str, place: Place) -> tuple[Release, Run, Trained]:
     release = place.versions.resolve(reference)
     _, bundle = bundle_of(release, place)
     run, trained = training_of(release, bundle.lineage, place)
+    check_data(run.dataset, release)
     return release, run, trained
 
 
 def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Students:
     """Each student's run, the widest first, with the training it shares with one before.
 
-    `send` what came of its training. Halving (of DDPM) is taught by the student before; consistency tuning is one training for
-    all numbers of steps.
+    `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
+    the teacher; consistency tuning is one training for all numbers of steps.
     """
-    from components.training.distillation import student_variant
+    from components.training.distillation import RATE, student_variant
 
-    variant = student_variant(trained.checkpoint)
+    variant, config = student_variant(trained.checkpoint), trained.checkpoint.config
     halving = variant == "ddpm"
     trainings = len(wish.widths) * (len(wish.steps) if halving else 1)
     seconds = wish.minutes * 60 / trainings
-    for share in sorted(wish.widths, reverse=True):
-        width = _width(trained.checkpoint.config["width"], share)
-        teacher, shared = trained.checkpoint, None
+    for width in wish.widths:
+        before: dict[int, Checkpoint] = {}
+        shared = None
         for steps in sorted(wish.steps, key=lambda steps: (not halving and steps != READ_AT, -steps)):
             student = Student(
-                teacher=release, checkpoint=teacher, steps=steps, width=width, seconds=seconds, device=run.facts.device
+                teacher=release,
+                checkpoint=before.get(2 * steps, trained.checkpoint),
+                steps=steps,
+                width=width,
+                lr_peak=config["lr_peak"] * (RATE if width == config["width"] else 1.0),
+                seconds=seconds,
+                device=device_for("auto"),
             )
             own: Trained = yield _run(run, student, variant, wish), shared
-            if halving:
-                teacher = own.checkpoint
-            else:
-                shared = shared or own
+            before[steps] = own.checkpoint
+            shared = None if halving else shared or own
 
 
 def curve_of(release: Release, finished: Sequence[Finished], wish: Wish) -> Curve:
@@ -178,8 +195,11 @@ def keep(curve: Curve, place: Place, name: str) -> None:
     write_whole(
         picture,
         trade_off_plot(
-            {f"{each.steps} steps, width {each.width}": (each.latency_p95_ms, each.fd, each.verdict) for each in curve.tried},
-            teacher=(curve.teacher_latency_p95_ms, curve.teacher_fd),
+            {
+                f"{each.steps} steps, width {each.width}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
+                for each in curve.tried
+            },
+            teacher=curve.teacher_latency_p95_ms,
             limit_ms=curve.latency_ms,
             title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
         ),
@@ -217,16 +237,17 @@ def stale(bundle: Bundle, place: Place) -> str | None:
 
 
 def _run(run: Run, student: Student, variant: str, wish: Wish) -> Run:
-    """The production of a student: its teacher's, but for the name, the limit, the variant and the delivery."""
-    serving = run.brief.serving.model_copy(update={"latency_ms": wish.latency_ms})
-    brief = run.brief.model_copy(update={"name": wish.name, "serving": serving, "override": None})
+    """The production of a student: its teacher's, but for the name, the variant and the delivery, and the limit among the facts,
+    so that another limit trains nothing anew."""
+    gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving"})
+    brief = run.brief.model_copy(update={"name": wish.name, "gates": gates, "override": None})
     facts = run.facts.model_copy(update={"latency_ms": wish.latency_ms, "minutes": student.seconds / 60, "device": wish.device})
     text = f"a student of {student.teacher.model} version {student.teacher.version} in {student.steps} steps"
     decision = run.decision.model_copy(
         update={
             "variant": variant,
             "delivery": "one_pass" if student.steps == 1 else "few_step",
-            "reasons": (Reason(rule="distil", text=text, source=(SOURCE,)), *run.decision.reasons),
+            "reasons": (Reason(rule="distil", text=text, source=SOURCE), *run.decision.reasons),
             "config": {},
         }
     )
@@ -237,9 +258,25 @@ def share(shared: Trained, run: Run, place: Place) -> None:
     """One training serves another number of steps: only the sampler differs."""
     assert run.student is not None
     folder = folder_of(run, place)
+    known = recall(folder / "trained.json", Trained)
+    if known is not None and known.checkpoint.sha256 == shared.checkpoint.sha256:
+        return
+    for stale_record in ("exported.json", "proof.json", "stored.json"):  # of other weights
+        (folder / stale_record).unlink(missing_ok=True)
     checkpoint = shared.checkpoint.model_copy(update={"config": shared.checkpoint.config | {"steps": run.student.steps}})
     run.write(folder / "run.json")
     shared.model_copy(update={"checkpoint": checkpoint}).write(folder / "trained.json")
+
+
+def _checked(name: str, release: Release, run: Run) -> str:
+    """A name that a model can have and that is not the teacher's. Raises InputError."""
+    if name == release.model:
+        raise InputError(f"--as {name}: that is its teacher's", do="leave --as out, or choose another name")
+    try:
+        Brief.model_validate(run.brief.model_dump(mode="json", exclude_unset=True) | {"name": name})
+    except ValidationError as error:
+        raise InputError(f"--as {name}: {first_complaint(error)}") from error
+    return name
 
 
 def _width(own: int, share: float) -> int:

@@ -54,13 +54,21 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
         card,
         champion=other,
         gates=run.brief.gates,
-        latency_ms=run.brief.serving.latency_ms,
+        latency_ms=run.facts.latency_ms,
         champion_bundle=champion.bundle_sha256 if champion and rival else None,
     )
     report = report.model_copy(update={"champion": champion.bundle_sha256 if champion else None})
     page, picture = _draw(run, trained, candidate, card, other, report, folder / "proof")
     agreed = _agreement(run, family, candidate, place)
-    proof = Proof(scorecard=card, champion=other, gates=report, agreement=agreed, page=str(page), samples=str(picture))
+    proof = Proof(
+        scorecard=card,
+        champion=other,
+        gates=report,
+        agreement=agreed,
+        latency_ms=run.facts.latency_ms,
+        page=str(page),
+        samples=str(picture),
+    )
     _log(proof, trained, place, folder)
     return proof
 

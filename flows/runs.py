@@ -32,13 +32,14 @@ class Student(Record):
     checkpoint: Checkpoint
     steps: int
     width: int
+    lr_peak: float
     seconds: float
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
 
     @property
     def choice(self) -> str:
         """What makes it another student."""
-        return f"{self.teacher.bundle_sha256} {self.steps} {self.width} {self.seconds:g}"
+        return f"{self.teacher.bundle_sha256} {self.checkpoint.sha256} {self.steps} {self.width} {self.seconds:g}"
 
 
 class Run(Record):
@@ -87,6 +88,7 @@ class Proof(Record):
     champion: Scorecard | None
     gates: GateReport
     agreement: Agreement
+    latency_ms: float | None  # the limit that the gates took
     page: str
     samples: str
 

@@ -72,6 +72,8 @@ def prove(run: Run, trained: Trained, exported: Exported, place: Place) -> Proof
     def holds(known: Proof) -> bool:
         stored = recall(folder / "stored.json", StoredBundle)
         reigns = champion is not None and stored is not None and champion.bundle_sha256 == stored.sha256
+        if (known.latency_ms, known.scorecard.device) != (run.facts.latency_ms, run.facts.device):
+            return False
         return Path(known.page).exists() and (reigns or known.gates.champion == (champion and champion.bundle_sha256))
 
     from flows.proving import prove_graph

@@ -91,7 +91,10 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
     if student is not None:
         from components.training.distillation import recipe
 
-        variant, config = decision.variant, recipe(student.checkpoint, steps=student.steps, width=student.width)
+        variant, config = (
+            decision.variant,
+            recipe(student.checkpoint, steps=student.steps, width=student.width, lr_peak=student.lr_peak),
+        )
     height, width, channels = dataset.shape
     many = decision.delivery == "many_step"
     return TrainPlan(
@@ -130,7 +133,8 @@ def _processes(run: Run) -> int:
     """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
     import torch
 
-    here = torch.cuda.device_count() if run.facts.device == "cuda" else usable_cpus()
+    device = run.student.device if run.student else run.facts.device
+    here = torch.cuda.device_count() if device == "cuda" else usable_cpus()
     return max(1, min(run.brief.compute.workers, here))
 
 

@@ -16,7 +16,7 @@ from components.core.records import DataSpec
 from components.core.session import GraphSampler, to_uint8, to_units
 from components.export.admission import examine
 from components.export.graph import example_inputs, export_graph
-from components.export.parity import LEVEL, check_parity
+from components.export.parity import HALF_LEVEL, TOLERANCE, check_parity
 from components.families import find
 
 
@@ -34,8 +34,8 @@ def test_levels_are_those_of_the_images(tmp_path: Path) -> None:
     assert np.array_equal(to_uint8(made[True]), to_uint8(made[False]))
     assert len(np.unique(made[True])) > 20
     parity = check_parity(family, path, graph)
-    assert parity.tolerance == LEVEL
-    assert 0 < parity.worst < LEVEL / 1.9, "the half of a level that rounding takes"
+    assert parity.tolerance == TOLERANCE + HALF_LEVEL
+    assert HALF_LEVEL / 2 < parity.worst < 1.01 * HALF_LEVEL
 
 
 def test_units_and_levels_are_each_others_inverse() -> None:

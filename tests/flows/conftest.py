@@ -190,6 +190,16 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
     return run
 
 
+@pytest.fixture
+def home(first: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> Path:
+    """A copy of the home that holds one produced champion, set as GENWRIGHT_HOME."""
+    shutil.copytree(first.road.home / "store", tmp_path / "home" / "store")
+    shutil.copy(first.road.home / "mlflow.db", tmp_path / "home" / "mlflow.db")
+    monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GENWRIGHT_ACTOR", "tester")
+    return tmp_path / "home"
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store with nothing in it; making one takes seconds, copying it does not."""

@@ -128,16 +128,6 @@ def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> 
     assert Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json()) == dataset
 
 
-@pytest.fixture
-def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "Command") -> Path:
-    """A copy of the home that holds one produced champion, set as GENWRIGHT_HOME."""
-    shutil.copytree(first.road.home / "store", tmp_path / "home" / "store")
-    shutil.copy(first.road.home / "mlflow.db", tmp_path / "home" / "mlflow.db")
-    monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GENWRIGHT_ACTOR", "tester")
-    return tmp_path / "home"
-
-
 def test_a_release_explains_itself(cli: "Command", home: Path, first: "First") -> None:
     bundle = Bundle.model_validate(cli("explain", "digits", "--json").json())
     assert bundle.model == "digits"

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from components.core.records import Checkpoint, DataSpec, Release
 from flows import distilling
+from flows.distilling import Wish
 from flows.moves import bundle_of
+from flows.runs import Trained
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Command
@@ -20,6 +23,58 @@ def test_what_is_no_diffusion_model_is_refused(cli: "Command", home: Path) -> No
     cli("distil", "digits").refused(2, "vae/gaussian cannot be distilled", "diffusion/ddpm")
     cli("distil", "digits", "--device", "tpu").refused(2, "--device tpu", "auto, cpu, cuda")
     cli("distil", "nothing").refused(2, "nothing")
+    cli("distil", "digits", "--device", "cuda").refused(2, "--device cuda", "no CUDA device", "cpu")
+
+
+def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
+    return Checkpoint(
+        path="nowhere", sha256=sha256, family="diffusion", variant=variant,
+        config={"width": 64, "lr_peak": 0.01, "steps": 50} | config, spec=DataSpec(channels=1, height=8, width=8), dataset_md5="d", run_id="r", step=1, steps_total=1, train_s=1.0,
+        quality=1.0, stopped_by="steps",
+    )  # fmt: skip
+
+
+def _told(variant: str, a_run: Any, steps: tuple[int, ...], widths: tuple[int, ...] = (64,)) -> list[tuple[Any, Any]]:
+    """Every student's run, and the training that it shares; each training's checkpoint is named by the number of steps."""
+    release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
+    wish = Wish(name="fast", steps=steps, widths=widths, minutes=6.0, latency_ms=20.0, device="cpu")
+    students = distilling.students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), wish)
+    told = [next(students)]
+    while True:
+        run = told[-1][0]
+        try:
+            told.append(
+                students.send(Trained(run_id="s", checkpoint=_checkpoint(run.decision.variant, f"of-{run.student.steps}")))
+            )
+        except StopIteration:
+            return told
+
+
+def test_halving_is_a_chain_in_which_each_is_taught_by_the_one_of_twice_its_steps(a_run: Any) -> None:
+    told = _told("ddpm", a_run, (8, 4, 1))
+    assert [(run.student.steps, run.student.checkpoint.sha256) for run, _ in told] == [(8, "a"), (4, "of-8"), (1, "a")]
+    assert [shared for _, shared in told] == [None] * 3
+    assert {run.student.seconds for run, _ in told} == {120.0}
+    assert {run.student.lr_peak for run, _ in told} == {0.005}, "the rate does not fall along the chain"
+
+
+def test_consistency_is_one_training_a_width_read_at_two_steps(a_run: Any) -> None:
+    told = _told("edm", a_run, (4, 2, 1), widths=(64, 32))
+    assert [run.student.steps for run, _ in told] == [2, 4, 1, 2, 4, 1]
+    assert [shared and shared.checkpoint.sha256 for _, shared in told] == [None, "of-2", "of-2"] * 2
+    assert {run.student.seconds for run, _ in told} == {180.0}
+    assert [run.student.lr_peak for run, _ in told] == [0.005] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
+
+
+def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_nothing(a_run: Any) -> None:
+    run = _told("edm", a_run, (1,))[0][0]
+    assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
+    assert (run.facts.latency_ms, run.brief.gates.latency_p95_ms_max) == (20.0, "serving")
+    assert run.decision.reasons[0].text == "a student of digits version 3 in 1 steps"
+    quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
+    assert quicker.key == run.key
+    other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})
+    assert run.model_copy(update={"student": other}).key != run.key
 
 
 @pytest.mark.slow

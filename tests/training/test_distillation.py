@@ -37,7 +37,7 @@ def taught(tmp_path: Path, make_plan: Any) -> Any:
         with torch.no_grad():
             for parameter in family.parameters():
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng(1)))
-        folder = tmp_path / f"teacher-{variant}-{conditional}"
+        folder = tmp_path / f"teacher-{variant}-{conditional}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         path = folder / "weights.safetensors"
         save_file({name: value.contiguous() for name, value in family.state_dict().items()}, path)
@@ -138,6 +138,13 @@ def test_a_narrower_student_imitates_first(make_plan: Any, taught: Any, variant:
         early, late = (made.losses(Batch(x, progress=at), rng())["model"] for at in (0.1, 0.9))
     assert float(early) == pytest.approx(0, abs=1e-9)
     assert float(late) > 1e-6
+
+
+def test_a_student_of_one_that_predicts_noise_predicts_v_and_imitates_first(make_plan: Any, taught: Any) -> None:
+    made: Any = _student(make_plan, taught("ddpm", prediction="epsilon"), steps=2)
+    assert (made.config.prediction, made.teacher.family.config.prediction) == ("v", "epsilon")
+    assert made.imitation > 0
+    assert _student(make_plan, taught("ddpm", prediction="x0", dropout=0.1), steps=2).imitation == 0  # type: ignore[attr-defined]
 
 
 def test_a_student_of_a_student_has_half_its_steps(make_plan: Any, taught: Any) -> None:

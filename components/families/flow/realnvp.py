@@ -27,10 +27,14 @@ from components.families.flow.networks import residual
 class RealNVPConfig(FlowConfig):
     depth: int = Field(default=3, ge=1, description="couplings of each kind at each scale; one more at the last")
     blocks: int = Field(default=1, ge=1, description="residual blocks in each coupling's network; 2 to 8 in the paper")
+    full: bool = Field(
+        default=True,
+        description="couplings at full resolution, before the first squeeze; not above side 16 on a CPU, for more steps",
+    )
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        few = {"depth": 2} if light and max(spec.height, spec.width) > 16 else {}
+        few = {"full": False} if light and max(spec.height, spec.width) > 16 else {}
         return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)} | few
 
 
@@ -58,6 +62,8 @@ class RealNVP(Flow):
         if squeezed and last:
             return ()
         config = self.config
+        if not (config.full or squeezed or last) and tuple(own_CHW.shape) == self.spec.shape:
+            return [ActNorm(own_CHW)]
         make = partial(residual, width=config.width, blocks=config.blocks)
         kind = ChannelCoupling if squeezed else CheckerboardCoupling
         layers: list[Bijection] = [ActNorm(own_CHW)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STUDENTS = {"ddpm": "ddpm", "edm": "ect", "ect": "ect", "latent": "latent-ect", "latent-ect": "latent-ect"}
 STEPS = {"ddpm": (8, 4, 2, 1), "ect": (4, 2, 1), "latent-ect": (4, 2, 1)}  # that a student can be asked for
 IMITATION = 0.4  # share of the budget of a narrower student
-RATE = 0.5  # of the teacher's peak
+RATE = 0.5  # of the diffusion model's peak, for a student that begins with its weights
 
 
 def student_variant(teacher: "Checkpoint") -> str:
@@ -35,17 +35,21 @@ def student_variant(teacher: "Checkpoint") -> str:
     return STUDENTS[teacher.variant]
 
 
-def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None) -> dict[str, Any]:
-    """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`."""
+def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
+    """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`.
+
+    Of a teacher that predicts noise it predicts v (arXiv:2202.00512, sec. 4: noise says nothing of the image at the first step).
+    """
     variant = student_variant(teacher)
     if steps not in STEPS[variant]:
         raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, STEPS[variant])))
-    own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "lr_peak": RATE * teacher.config["lr_peak"]}
-    narrower = width is not None and width != teacher.config["width"]
-    if narrower:
-        own |= {"width": width, "lr_peak": teacher.config["lr_peak"]}
+    width = width or teacher.config["width"]
+    narrower = width != teacher.config["width"]
+    own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "width": width}
+    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else RATE)
     if variant == "ddpm":
-        return teacher.config | own | {"solver": "ddim"}
+        prediction = {"prediction": "v"} if teacher.config["prediction"] == "epsilon" else {}
+        return teacher.config | own | {"solver": "ddim"} | prediction
     return teacher.config | own | {"teacher_share": IMITATION if narrower else 0.0}
 
 

@@ -50,7 +50,8 @@ class ProgressiveStudent(DDPM):
                 f"steps: {config.steps} given, of a teacher of {teacher.config.steps}", allowed="half of the teacher's at most"
             )
         self.teacher = Teacher(teacher)
-        self.imitation = 0.0 if begin_as(self.denoiser, teacher.denoiser) else IMITATION
+        alike = begin_as(self.denoiser, teacher.denoiser) and config.prediction == teacher.config.prediction
+        self.imitation = 0.0 if alike else IMITATION
         table = lessons(forward_process(config.schedule, config.levels), config.steps)
         self.register_buffer("lessons_N33", torch.tensor(table), persistent=False)
 
