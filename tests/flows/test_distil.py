@@ -28,10 +28,20 @@ def test_what_is_no_diffusion_model_is_refused(cli: "Command", home: Path) -> No
 
 def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
     return Checkpoint(
-        path="nowhere", sha256=sha256, family="diffusion", variant=variant,
-        config={"width": 64, "lr_peak": 0.01, "steps": 50} | config, spec=DataSpec(channels=1, height=8, width=8), dataset_md5="d", run_id="r", step=1, steps_total=1, train_s=1.0,
-        quality=1.0, stopped_by="steps",
-    )  # fmt: skip
+        path="nowhere",
+        sha256=sha256,
+        family="diffusion",
+        variant=variant,
+        config={"width": 64, "lr_peak": 0.01, "steps": 50} | config,
+        spec=DataSpec(channels=1, height=8, width=8),
+        dataset_md5="d",
+        run_id="r",
+        step=1,
+        steps_total=1,
+        train_s=1.0,
+        quality=1.0,
+        stopped_by="steps",
+    )
 
 
 def _told(variant: str, a_run: Any, steps: tuple[int, ...], widths: tuple[int, ...] = (64,)) -> list[tuple[Any, Any]]:
