@@ -104,7 +104,7 @@ def wish_of(
         raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
     release, run, trained = teacher_of(reference, place)
     name = _checked(name or f"{release.model}-distilled", release, run)
-    allowed = STEPS[student_variant(trained.checkpoint)]
+    allowed = STEPS[student_variant(trained.checkpoint.family, trained.checkpoint.variant)]
     if trained.checkpoint.variant == "ddpm":
         allowed = tuple(count for count in allowed if 2 * count <= trained.checkpoint.config["steps"])
     if unknown := sorted(set(steps or ()) - set(allowed)):
@@ -122,11 +122,16 @@ def wish_of(
 
 
 def teacher_of(reference: str, place: Place) -> tuple[Release, Run, Trained]:
-    """The release to learn from, and the records of its training. Raises RunError when that is not on this machine."""
+    """The release to learn from, and the records of its training.
+
+    Raises BriefError for one that has no students, and RunError when its training is not on this machine.
+    """
+    from components.training.distillation import student_variant
     from flows.moves import bundle_of
 
     release = place.versions.resolve(reference)
     _, bundle = bundle_of(release, place)
+    student_variant(bundle.family, bundle.variant)
     run, trained = training_of(release, bundle.lineage, place)
     check_data(run.dataset, release)
     return release, run, trained
@@ -140,7 +145,7 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
     """
     from components.training.distillation import RATE, student_variant
 
-    variant, config = student_variant(trained.checkpoint), trained.checkpoint.config
+    variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
     halving = variant == "ddpm"
     trainings = len(wish.widths) * (len(wish.steps) if halving else 1)
     seconds = wish.minutes * 60 / trainings

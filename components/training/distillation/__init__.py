@@ -25,14 +25,13 @@ IMITATION = 0.4  # share of the budget of a narrower student
 RATE = 0.5  # of the diffusion model's peak, for a student that begins with its weights
 
 
-def student_variant(teacher: "Checkpoint") -> str:
-    """The variant of its students. Raises BriefError where it can have none."""
-    if teacher.family != "diffusion" or teacher.variant not in STUDENTS:
+def student_variant(family: str, variant: str) -> str:
+    """The variant of the students of a teacher. Raises BriefError where it can have none."""
+    if family != "diffusion" or variant not in STUDENTS:
         raise BriefError(
-            f"{teacher.family}/{teacher.variant} cannot be distilled",
-            allowed=", ".join(f"diffusion/{variant}" for variant in STUDENTS),
+            f"{family}/{variant} cannot be distilled", allowed=", ".join(f"diffusion/{taught}" for taught in STUDENTS)
         )
-    return STUDENTS[teacher.variant]
+    return STUDENTS[variant]
 
 
 def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
 
     Of a teacher that predicts noise it predicts v (arXiv:2202.00512, sec. 4: noise says nothing of the image at the first step).
     """
-    variant = student_variant(teacher)
+    variant = student_variant(teacher.family, teacher.variant)
     if steps not in STEPS[variant]:
         raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, STEPS[variant])))
     width = width or teacher.config["width"]
@@ -62,8 +61,9 @@ def student(plan: TrainPlan) -> "Family":
     from components.training.trainer import restore
 
     assert plan.teacher is not None
-    if plan.variant != student_variant(plan.teacher):
-        raise BriefError(f"variant: {plan.variant} given", allowed=f"{student_variant(plan.teacher)} of {plan.teacher.variant}")
+    wanted = student_variant(plan.teacher.family, plan.teacher.variant)
+    if plan.variant != wanted:
+        raise BriefError(f"variant: {plan.variant} given", allowed=f"{wanted} of {plan.teacher.variant}")
     kinds: dict[str, Any] = {"ddpm": ProgressiveStudent, "ect": ConsistencyStudent, "latent-ect": LatentConsistencyStudent}
     cls = kinds[plan.variant]
     torch.manual_seed(plan.seed)
