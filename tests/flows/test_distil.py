@@ -88,6 +88,7 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # several productions, each with a server of Prefect's own
 @pytest.mark.parametrize("variant", ["ddpm", "edm"])
 def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any, variant: str, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
@@ -108,6 +109,8 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     assert bundle.lineage.teacher == bundle.gates.champion == teacher.bundle_sha256
     assert distilling.picture_of("many-distilled", place).read_bytes().startswith(b"\x89PNG")
     assert distilling.stale(bundle, place) is None
+    if variant == "ddpm":  # what follows asks nothing of how it learnt
+        return
     _again_trains_nothing(road, wish)
     newer = _produced(brief.model_copy(update={"seed": 1}), road)
     assert newer.bundle_sha256 != teacher.bundle_sha256
