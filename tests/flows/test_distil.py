@@ -112,10 +112,6 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     if variant == "ddpm":  # what follows asks nothing of how it learnt
         return
     _again_trains_nothing(road, wish)
-    newer = _produced(brief.model_copy(update={"seed": 1}), road)
-    assert newer.bundle_sha256 != teacher.bundle_sha256
-    assert f"version {newer.version} is; genwright distil many" in str(distilling.stale(bundle, place))
-    assert "stale: its teacher" in road.cli("explain", "many-distilled").stdout
 
 
 def _again_trains_nothing(road: Any, wish: tuple[str, ...]) -> None:
