@@ -1,6 +1,6 @@
 """The graphs that servers are measured on, each the bundle of a real production of digits.
 
-small: a DCGAN, about 2 ms a batch of 16 on two cores. computing: a diffusion model of two steps, some 40 ms.
+small: a DCGAN. computing: a diffusion model of two steps.
 """
 
 import json

@@ -14,11 +14,8 @@ from components.core.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
 TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8"}
-ORT_TYPES = {
-    "tensor(float)": "FP32",
-    "tensor(int64)": "INT64",
-    "tensor(uint8)": "UINT8",
-}  # ONNX Runtime's names, and the protocol's
+# ONNX Runtime's names, and the protocol's
+ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64", "tensor(uint8)": "UINT8"}
 
 
 @dataclass(frozen=True)

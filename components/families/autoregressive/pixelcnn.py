@@ -13,9 +13,9 @@ from components.families.autoregressive.gated import GatedPixelCNN
 class PixelCNNConfig(PixelConfig):
     lr_peak: float = 2e-3
     batch_size: int = 64
-    width: int = Field(default=64, ge=16, description="features of each stack (p); 32 up to side 16")
-    blocks: int = Field(default=6, ge=1, description="gated layers after the first; 4 up to side 16")
-    kernel: Literal[3, 5, 7, 9, 11] = Field(default=7, description="side of the first layer's view; 5 up to side 16")
+    width: int = Field(default=64, ge=16, description="features of each stack (p); 32 up to side 16 and on a CPU")
+    blocks: int = Field(default=6, ge=1, description="gated layers after the first; 4 up to side 16 and on a CPU")
+    kernel: Literal[3, 5, 7, 9, 11] = Field(default=7, description="side of the first layer's view; 5 up to side 16 and on a CPU")
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from components.families.autoregressive.streams import PointWalk, RowWalk, Strea
 class PixelCNNppConfig(PixelConfig):
     lr_peak: float = 2e-3
     batch_size: int = 64
-    width: int = Field(default=32, ge=8, description="features of each stream; 16 up to side 16; 160 in the paper")
+    width: int = Field(default=32, ge=8, description="features of each stream; 16 up to side 16 and on a CPU; 160 in the paper")
     blocks: int = Field(default=2, ge=1, description="gated residual blocks at each resolution, on the way down and up; 5 there")
     depth: int = Field(default=2, ge=1, le=4, description="resolutions; 3 in the paper, at side 32; 1 below side 12")
     components: int = Field(default=10, ge=1, description="logistics in a mixture (M); 5 in the paper")

@@ -26,7 +26,9 @@ class DiffusionConfig(FamilyConfig):
     weight_decay: float = 0.0
     warmup_steps: int = 100
     ema_decay: float = 0.998
-    width: int = Field(default=64, ge=16, multiple_of=16, description="channels at full resolution; 32 up to side 16")
+    width: int = Field(
+        default=64, ge=16, multiple_of=16, description="channels at full resolution; 32 up to side 16 and on a CPU"
+    )
     widths: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="multiples of `width`, one for each halving")
     patch: int = Field(
         default=1, ge=1, le=8, description="pixels a side that the network takes as one place; 2 above side 16 on a CPU"

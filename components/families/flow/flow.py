@@ -38,7 +38,7 @@ class FlowConfig(FamilyConfig):
     lr_peak: float = 3e-3
     batch_size: int = 64
     ema_decay: float = 0.998
-    width: int = Field(default=64, ge=8, description="channels of the networks in the couplings; 32 up to side 16")
+    width: int = Field(default=64, ge=8, description="channels of the networks in the couplings; 32 up to side 16 and on a CPU")
     scales: int = Field(default=2, ge=1, description="half of the values leaves after each; by default as the sides ask")
     alpha: float | None = Field(
         default=None, gt=0, lt=0.5, description="of the logit transform, null for none; by default as the spread of the data asks"

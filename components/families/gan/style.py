@@ -40,7 +40,7 @@ class StyleGAN2Config(AdversarialConfig):
     width: int = Field(
         default=64,
         ge=16,
-        description="channels at full resolution; up to four times more at lower ones; 32 up to side 16",
+        description="channels at full resolution; up to four times more at lower ones; 32 up to side 16 and on a CPU",
     )
     latent: int = Field(default=64, ge=32, description="size of z and of w; with few numbers styles tell classes apart late")
     batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch")

@@ -14,6 +14,7 @@ class Teacher:
     def __init__(self, family: Any) -> None:
         self.family = family.eval().requires_grad_(False)
         self._denoiser = guided(family.denoiser, family.config)
+        self._device = torch.device("cpu")
 
     @property
     def guides(self) -> bool:
@@ -23,7 +24,9 @@ class Teacher:
     @torch.no_grad()
     def denoise(self, x_BCHW: Tensor, time_B: Tensor, labels_B: Tensor | None) -> Tensor:
         """The clean image it sees, under its guidance where it has any."""
-        self._denoiser.to(x_BCHW.device)
+        if self._device != x_BCHW.device:  # once: moving walks through all modules
+            self._denoiser.to(x_BCHW.device)
+            self._device = x_BCHW.device
         clean_BCHW: Tensor = self._denoiser(x_BCHW, time_B) if labels_B is None else self._denoiser(x_BCHW, time_B, labels_B)
         return clean_BCHW
 
