@@ -17,6 +17,7 @@ from components.core.errors import GenwrightError
 from flows.arguments import AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
+from flows.release import release_app
 from flows.settings import Settings
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -29,9 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(latent_app, name="latent")
-
-Model = Annotated[str, typer.Argument(help="the registered model's name", metavar="MODEL")]
-Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
+app.add_typer(release_app)
 
 
 @app.command()
@@ -205,132 +204,6 @@ def distil(
 
 
 @app.command()
-def promote(
-    reference: Reference,
-    why: Why = "",
-    force: Annotated[bool, typer.Option(help="past the gates; say --why")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a candidate the champion, when its gates passed beside the one that reigns."""
-    from flows import moves
-    from flows.place import Place
-
-    if force and not why:
-        from components.core.errors import InputError
-
-        raise InputError("--force needs a reason for the ledger", do="add --why '...'")
-    _print_outcome(moves.promote(reference, Place(), why=why, force=force), as_json)
-
-
-@app.command()
-def rollback(
-    model: Model,
-    to: Annotated[int | None, typer.Option(help="the version to go back to")] = None,
-    why: Why = "",
-    as_json: AsJson = False,
-) -> None:
-    """Let the version before the champion reign again. No training, no bundle is lost."""
-    from flows import moves
-    from flows.place import Place
-
-    _print_outcome(moves.rollback(model, Place(), why=why, to=to), as_json)
-
-
-@app.command()
-def reconcile(model: Model, as_json: AsJson = False) -> None:
-    """Repair what a crash or a hand in the MLflow UI left different between registry, ledger and channel."""
-    from flows import moves
-    from flows.place import Place
-
-    _print_outcome(moves.reconcile(model, Place()), as_json)
-
-
-@app.command()
-def history(model: Model, as_json: AsJson = False) -> None:
-    """The ledger of a model: every promotion and rollback, who, when and why."""
-    from flows.place import Place
-
-    place = Place()
-    place.versions.releases(model)
-    entries = place.registry.ledger.entries(model)
-    if as_json:
-        print_json([entry.model_dump(mode="json") for entry in entries])
-        return
-    if not entries:
-        typer.echo(f"{model}: nothing was promoted yet")
-        return
-    from rich.table import Table
-
-    from flows.show import console
-
-    table = Table("#", "when", "what", "version", "bundle", "who", "why")
-    for entry in entries:
-        moved = f"{entry.from_version or '-'} → {entry.to_version}"
-        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
-    console().print(table)
-
-
-@app.command()
-def explain(reference: Reference, as_json: AsJson = False) -> None:
-    """Why a release is what it is: its decision, scorecard, gates and lineage."""
-    from flows import moves
-    from flows.place import Place
-
-    place = Place()
-    release = place.versions.resolve(reference)
-    _, bundle = moves.bundle_of(release, place)
-    if as_json:
-        print_json(bundle.model_dump(mode="json"))
-        return
-    from rich.markup import escape
-
-    from components.policy.view import short
-    from flows.distilling import stale
-    from flows.show import console, gate_table, scorecard_table
-
-    out = console()
-    lineage = bundle.lineage
-    out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
-    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
-    if because := stale(bundle, place):
-        out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
-    if lineage.teacher:
-        out.print(f"learnt from bundle {lineage.teacher}")
-    out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
-    for reason in lineage.decision.reasons:
-        out.print(f"  - {escape(reason.text)} [dim]({escape(short(reason.source))})[/]")
-    out.print(scorecard_table(bundle.scorecard))
-    out.print(gate_table(bundle.gates))
-
-
-@app.command()
-def deploy(
-    reference: Reference,
-    store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
-    write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton or container")] = None,
-    to: Annotated[Path, typer.Option(help="the folder that --write writes into")] = Path("out/deploy"),
-    image: Annotated[str, typer.Option(help="the container image that --write kserve names")] = "genwright:latest",
-    as_json: AsJson = False,
-) -> None:
-    """Publish the bundle of a release and point its channel at it; or write what another platform deploys it from."""
-    from flows import moves
-    from flows.place import Place
-
-    if write is not None:
-        written = moves.write_deployment(reference, Place(), form=write, to=to, image=image)
-        if as_json:
-            print_json({"written": [str(path) for path in written]})
-        else:
-            typer.echo("\n".join(f"wrote {path}" for path in written))
-        return
-    channel = moves.deploy(reference, Place(), store=store)
-    if as_json:
-        print_json(channel.model_dump(mode="json"))
-    else:
-        typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
-
-
-@app.command()
 def serve(
     references: References,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
@@ -356,19 +229,6 @@ def serve(
     on = device_for(device)  # type: ignore[arg-type]
     sources = sources_of(references, place, device=on, threads=threads, follow=follow)
     run_server(sources, host=host, port=port, tokens=tokens_of(place), log=Log(log))  # type: ignore[arg-type]
-
-
-def _print_outcome(outcome: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(outcome.model_dump(mode="json"))
-        return
-    for note in outcome.notes:
-        typer.echo(note)
-    if outcome.release is None:
-        typer.echo(f"{outcome.model}: no version reigns")
-    else:
-        done = "reigns now" if outcome.changed else "reigns already; nothing changed"
-        typer.echo(f"{outcome.model} version {outcome.release.version} {done}, bundle {outcome.release.bundle_sha256[:12]}")
 
 
 def main() -> None:
