@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from components.core.brief import Brief
+from components.core.records import Release
 from flows.place import Place
 from flows.settings import Settings
 
@@ -198,6 +199,25 @@ def home(first: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Com
     monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GENWRIGHT_ACTOR", "tester")
     return tmp_path / "home"
+
+
+@pytest.fixture
+def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
+    """Registers the champion's bundle with some of its record changed, under a model's name: the next version of it."""
+    from components.core.bundles import seal_bundle
+    from components.delivery.bundles import put_bundle
+    from flows import moves
+
+    def register(model: str, **changes: Any) -> Release:
+        place = Place(Settings(home=home))
+        folder, bundle = moves.bundle_of(place.versions.resolve("digits/1"), place)
+        copy = tmp_path / f"copy-of-{model}"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        seal_bundle(copy, bundle.model_copy(update={"model": model} | changes))
+        return place.versions.register(model, bundle=put_bundle(place.store, copy), run_id=bundle.lineage.run_id)
+
+    return register
 
 
 @pytest.fixture(scope="session")

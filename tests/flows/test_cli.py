@@ -1,11 +1,10 @@
 """The commands as people and programs use them: tables for the first, one JSON document for the second."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -204,19 +203,14 @@ print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
     assert Admission.read(note).verdict == "pass"
 
 
-def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path) -> None:
-    """The second version is the first one's bundle under another name for its maker, registered by hand."""
-    from components.core.bundles import seal_bundle
-    from components.delivery.bundles import put_bundle
+def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, registered_as: Any) -> None:
+    """The second version is the first one's bundle, said to have failed."""
     from flows import moves
     from flows.place import Place
 
     place = Place()
-    folder, bundle = moves.bundle_of(place.versions.resolve("digits"), place)
-    shutil.copytree(folder, "second")
-    refused = bundle.gates.model_copy(update={"verdict": "fail"})
-    seal_bundle(Path("second"), bundle.model_copy(update={"gates": refused}))
-    place.versions.register("digits", bundle=put_bundle(place.store, Path("second")), run_id=bundle.lineage.run_id)
+    _, bundle = moves.bundle_of(place.versions.resolve("digits"), place)
+    registered_as("digits", gates=bundle.gates.model_copy(update={"verdict": "fail"}))
     place.versions.set_alias("digits", "candidate", 2)
 
     cli("promote", "digits").refused(3, "digits version 2", "fail", "--force --why")

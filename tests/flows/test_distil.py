@@ -11,7 +11,9 @@ from components.core.records import Checkpoint, DataSpec, Release
 from flows import distilling
 from flows.distilling import Wish
 from flows.moves import bundle_of
+from flows.place import Place
 from flows.runs import Trained
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from tests.flows.conftest import Command
@@ -85,6 +87,25 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
     assert quicker.key == run.key
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})
     assert run.model_copy(update={"student": other}).key != run.key
+
+
+def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", home: Path, registered_as: Any) -> None:
+    place = Place(Settings(home=home))
+    champion = place.versions.resolve("digits")
+    lineage = bundle_of(champion, place)[1].lineage
+    registered_as("fast", lineage=lineage.model_copy(update={"teacher": champion.bundle_sha256}))
+    cli("promote", "fast/1", "--force", "--why", "a test")
+    told = cli("explain", "fast").out
+    assert f"learnt from bundle {champion.bundle_sha256}" in told
+    assert "stale" not in told
+
+    registered_as("digits", lineage=lineage.model_copy(update={"run_id": "another"}))
+    cli("promote", "digits/2", "--force", "--why", "a test")
+    told = cli("explain", "fast").out
+    assert "stale: its teacher is no longer digits's champion, version 2 is; genwright distil digits makes a new one" in told
+
+    cli("rollback", "digits")
+    assert "stale" not in cli("explain", "fast").out
 
 
 @pytest.mark.slow
