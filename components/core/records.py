@@ -149,6 +149,7 @@ class Checkpoint(Record):
     steps_total: int
     train_s: float
     quality: float  # the quality signal at the best step; lower is better
+    collapse: str = ""  # why its samples counted as collapsed, if they did and none of the run were better
     stopped_by: Literal["budget", "steps"]
 
 

@@ -147,12 +147,13 @@ class Trainer:
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
         reading = from_first(lambda: self._reading(progress, done=done))
-        better = self.best is None or reading.distance < self.best.quality
+        worth = (bool(reading.collapse), reading.distance)  # what has collapsed is worse than all that has not
+        better = self.best is None or worth < (bool(self.best.collapse), self.best.quality)
         progress.reading(reading, step=self.step, best=better)
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
         if better:
-            self.best = from_first(lambda: self._keep(reading.distance))
+            self.best = from_first(lambda: self._keep(reading))
         if reading.collapse:
             self._act_on_collapse(reading, progress, kept=better)
 
@@ -162,7 +163,7 @@ class Trainer:
         n = self.plan.signal_images
         sampler = TorchSampler(
             self.average.family,
-            steps=self.plan.signal_steps,
+            steps=min(self.plan.signal_steps, getattr(self.family.config, "steps", self.plan.signal_steps)),
             device=self.device.type,
             subject=f"torch:step-{self.step}",
             batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
@@ -219,7 +220,7 @@ class Trainer:
     def _stopped_by(self) -> str:
         return "steps" if self.plan.steps is not None and self.step >= self.plan.steps else "budget"
 
-    def _keep(self, quality: float) -> Checkpoint:
+    def _keep(self, reading: Reading) -> Checkpoint:
         plan = self.plan
         record = {
             "family": plan.family,
@@ -231,7 +232,8 @@ class Trainer:
             "step": self.step,
             "steps_total": self.step,
             "train_s": self.budget.spent_s,
-            "quality": quality,
+            "quality": reading.distance,
+            "collapse": reading.collapse,
             "stopped_by": self._stopped_by,
         }
         return save_checkpoint(self.folder / "best", self.average.family.state_dict(), record)

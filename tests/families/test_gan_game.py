@@ -50,7 +50,7 @@ def test_the_generator_learns_when_it_is_its_turn(make_case: Any, variant: str, 
         assert list(losses)[-1] == "discriminator"
 
 
-def test_wgan_gp_moves_the_critic_five_times_as_often_as_the_generator(make_case: Any, train_a_little: Any) -> None:
+def test_the_critic_of_wgan_gp_can_move_five_times_as_often_as_the_generator(make_case: Any, train_a_little: Any) -> None:
     case = make_case("gan", "wgan-gp")
     family = case.build(critic_steps=5)
     steps = [set(family.losses(replace(case.batch(4), step=step), torch.Generator())) for step in range(10)]
@@ -82,7 +82,8 @@ def test_a_critic_can_be_shown_the_spread_of_its_batch(make_case: Any, variant: 
 
 
 def test_the_generator_looks_one_step_ahead_by_hand(make_case: Any) -> None:
-    """With D(x) = a x, L_D = a (g - r) and L_G = -a' g where a' = a - h (g - r): dL_G/dg = -a + h (2 g - r)."""
+    """With D(x) = a x, L_D = a (g - r) + 10 (|a| - 1)^2 and L_G = -a' g where a' = a - h dL_D/da:
+    dL_G/dg = -a + h (2 g - r + 20 (a - 1))."""
     a, g, r, h = 0.7, 0.4, -0.2, 0.25
     case = make_case("gan", "wgan-gp")
     slopes = []
@@ -92,10 +93,21 @@ def test_the_generator_looks_one_step_ahead_by_hand(make_case: Any) -> None:
         batch = type(case.batch())(torch.full((3, 1, 8, 8), r))
         loss = family.losses(batch, torch.Generator().manual_seed(0))["generator"]
         slopes.append(float(torch.autograd.grad(loss, family.generator.value)[0]))
-    assert slopes == pytest.approx([-a, -a + h * (2 * g - r)])
+    assert slopes == pytest.approx([-a, -a + h * (2 * g - r + 20 * (a - 1))])
 
 
-@pytest.mark.parametrize("variant", ["dcgan", "sngan"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_generator_looks_ahead_past_every_penalty(make_case: Any, variant: str) -> None:
+    """What D is moved by when G looks ahead is what D learns by: after one step, the same weights."""
+    family = make_case("gan", variant).build(unroll=2, unroll_rate=0.01).train()
+    family.penalty = lambda scored, rng: 3.0 * scored.real_B.square().mean()  # one that all variants can have
+    batch = make_case("gan", variant).batch(4)
+    ahead = family.losses(batch, torch.Generator().manual_seed(0))["generator"]
+    family.penalty = lambda scored, rng: None
+    assert not torch.equal(ahead, family.losses(batch, torch.Generator().manual_seed(0))["generator"])
+
+
+@pytest.mark.parametrize("variant", ["dcgan", "sngan", "r3gan"])
 def test_looking_ahead_leaves_the_critic_where_it_is(make_case: Any, variant: str) -> None:
     case = make_case("gan", variant)
     family, plain = case.build(unroll=2), case.build()

@@ -73,6 +73,17 @@ def test_there_is_nothing_to_go_back_to_while_the_collapsed_are_the_best(run: An
     assert len(set(list(tracker.series("train/lr").values())[2:])) == 1
 
 
+def test_the_collapsed_are_never_better_than_what_was_healthy(run: Any, capsys: Any) -> None:
+    """A model that draws one good image may lie nearer by the signal than one that draws all poorly."""
+    trainer = run("rollback", [(0.5, ""), (0.4, BAD), (0.6, BAD), (0.7, ""), (0.8, ""), (0.9, "")])
+    checkpoint = trainer.run()
+    assert (checkpoint.step, checkpoint.quality, checkpoint.collapse) == (2, 0.5, "")
+    assert " ".join(capsys.readouterr().err.split()).count("back to step 2, at half the rate") == 2
+    healthy = run("warn", [(0.5, BAD), (0.4, BAD), (0.6, ""), (0.7, ""), (0.8, ""), (0.9, BAD)]).run()
+    assert (healthy.quality, healthy.collapse) == (0.6, "")
+    assert run("warn", [(0.5, BAD)] * 6).run().collapse == BAD
+
+
 def test_a_stop_says_why_and_what_to_do(run: Any) -> None:
     with pytest.raises(TrainingFailed, match=r"the samples of step 5 have collapsed: the samples are 0\.10 times") as caught:
         run("stop", SECOND_COLLAPSES).run()

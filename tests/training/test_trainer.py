@@ -57,6 +57,12 @@ def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer:
     assert not np.array_equal(seen[2], seen[5])
 
 
+@pytest.mark.parametrize("solver", ["ancestral", "ddim"])
+def test_a_reading_takes_no_more_steps_than_the_model_draws_with(make_plan: Any, make_trainer: Made, solver: str) -> None:
+    """Ancestral sampling has a noise image for each of its steps and no more."""
+    make_trainer(make_plan("diffusion/ddpm", steps=4, signal_steps=8, config={"solver": solver, "steps": 3})).run()
+
+
 def test_the_average_trails_the_weights(make_plan: Any, make_trainer: Made) -> None:
     trainer = make_trainer(make_plan(steps=12, config={"ema_decay": 0.9}))
     start = {name: value.clone() for name, value in trainer.average.family.state_dict().items()}

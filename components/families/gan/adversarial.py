@@ -8,7 +8,7 @@ B batch, C channels, H height, W width, Z latent size.
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -82,10 +82,8 @@ class Adversarial(Family):
         """Those of both players, or of D alone in a step that is not G's turn."""
         turn = batch.step % self.config.critic_steps == 0
         scored = self._score(batch, rng, learns=turn)
-        loss = self.discriminator_loss(scored.real_B, scored.fake_B)
-        penalty = self.penalty(scored, rng)
-        last = {"discriminator": loss if penalty is None else loss + penalty}
-        return {"generator": self._looked_ahead(scored)} | last if turn else last
+        last = {"discriminator": self._criticised(scored, rng)}
+        return {"generator": self._looked_ahead(scored, last["discriminator"], rng)} | last if turn else last
 
     def calibrate(self, batches: Iterator[Batch]) -> None:
         """Standing statistics (Brock et al. 2019, arXiv:1809.11096, appendix C.1): the moments that G's batch normalisation draws
@@ -143,23 +141,37 @@ class Adversarial(Family):
         real_B, fake_B = (self.discriminator(x_BCHW, labels_B) for x_BCHW in (real_BCHW, fake_BCHW))
         return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress, batch.step)
 
-    def _looked_ahead(self, scored: Scored) -> Tensor:
-        """G's loss against D as it would be after `unroll` steps of gradient descent, through which G's gradient passes."""
-        real_B, fake_B = scored.real_B, scored.fake_B
-        weights: dict[str, Tensor] = dict(self.discriminator.named_parameters()) if self.config.unroll else {}
+    def _criticised(self, scored: Scored, rng: torch.Generator) -> Tensor:
+        """All of D's loss: of its scores, and the penalty where there is one."""
+        loss = self.discriminator_loss(scored.real_B, scored.fake_B)
+        penalty = self.penalty(scored, rng)
+        return loss if penalty is None else loss + penalty
+
+    def _looked_ahead(self, scored: Scored, loss: Tensor, rng: torch.Generator) -> Tensor:
+        """G's loss against D as it would be after `unroll` steps of gradient descent by all of D's loss, which is `loss` now;
+        G's gradient passes through them."""
+        weights: dict[str, Tensor] = {f"family.discriminator.{name}": w for name, w in self.discriminator.named_parameters()}
         for _ in range(self.config.unroll):
-            loss = self.discriminator_loss(real_B, fake_B)
-            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-            rate = self.config.unroll_rate
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
             weights = {
-                name: weight - rate * mean_over_processes(slope)
+                name: weight if slope is None else weight - self.config.unroll_rate * mean_over_processes(slope)
                 for (name, weight), slope in zip(weights.items(), slopes, strict=True)
             }
-            real_B, fake_B = (
-                functional_call(self.discriminator, weights, (x_BCHW, scored.labels_B))
-                for x_BCHW in (scored.real_BCHW, scored.fake_BCHW)
-            )
-        return self.generator_loss(real_B, fake_B)
+            scored, loss = functional_call(_Again(self), weights, (scored, rng))
+        return self.generator_loss(scored.real_B, scored.fake_B)
+
+
+class _Again(nn.Module):
+    """The same images before a D of other weights: its scores, and its loss of them."""
+
+    def __init__(self, family: Adversarial) -> None:
+        super().__init__()
+        self.family = family
+
+    def forward(self, scored: Scored, rng: torch.Generator) -> tuple[Scored, Tensor]:
+        real_B, fake_B = (self.family.discriminator(x, scored.labels_B) for x in (scored.real_BCHW, scored.fake_BCHW))
+        scored = replace(scored, real_B=real_B, fake_B=fake_B)
+        return scored, self.family._criticised(scored, rng)
 
 
 def _watched(x_BCHW: Tensor) -> Tensor:

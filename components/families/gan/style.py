@@ -121,12 +121,17 @@ class StyleGAN2(Adversarial):
         return F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
 
     def penalty(self, scored: Scored, rng: torch.Generator) -> Tensor | None:
-        """R1, in every 16th step (Mescheder et al. 2018, arXiv:1801.04406). It also tells the augmentation how D fares."""
-        if self.training:
-            self.adaptive.observe(scored.real_B)
+        """R1, in every 16th step (Mescheder et al. 2018, arXiv:1801.04406)."""
         if not self.config.r1 or scored.step % R1_INTERVAL:
             return None
         return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
+
+    def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
+        """What D sees and says, of which the augmentation learns how D fares."""
+        scored = super()._score(batch, rng, learns=learns)
+        if self.training:
+            self.adaptive.observe(scored.real_B)
+        return scored
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Those of both players; G's with the path-length penalty in every eighth of its turns."""
