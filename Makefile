@@ -35,6 +35,8 @@ bench: setup ## measure the README's numbers into benchmarks/results (ten minute
 bench-families: setup ## the missing rows of every variant and its peers on digits and MNIST (ARGS=--again: all, two and a half hours)
 	@$(BIN)/python benchmarks/families.py digits --jobs 2 $(ARGS)
 	@$(BIN)/python benchmarks/families.py mnist --jobs 2 --seeds 1 $(ARGS)
+	@! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || for data in mnist cifar10; do \
+		$(BIN)/python benchmarks/families.py $$data --device cuda --seeds 1 $(ARGS) || exit 1; done
 
 bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
 	@$(BIN)/python benchmarks/toys.py

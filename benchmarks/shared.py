@@ -17,7 +17,7 @@ def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
-        "hardware": _gpu_name() if device == "cuda" else platform.machine(),
+        "hardware": _gpu_name() if device == "cuda" else _cpu_name(),
         "machine": f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
         "python": platform.python_version(),
         "versions": {package: version(package) for package in packages},
@@ -32,6 +32,13 @@ def _commit() -> str:
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
+def _cpu_name() -> str:
+    """As Linux names it, else the architecture."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _gpu_name() -> str:

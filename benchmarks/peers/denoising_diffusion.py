@@ -16,6 +16,7 @@ from types import ModuleType
 import torch
 from task import Task, linear_decay
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def without_torchvision() -> None:
@@ -36,7 +37,10 @@ def main() -> None:
     small = max(height, width) <= 16
     lr_peak, batch = (2e-3, 32) if small or task.device == "cpu" else (1e-3, 64)  # as ours have it
     edm = task.model == "edm"
-    sizes = {"dim": 32, "dim_mults": (1, 2) if small else (1, 2, 2), "channels": channels, "flash_attn": False}
+    patch = task.patch
+    assert height % patch == width % patch == 0, "the images fold into whole patches"
+    channels, height, width = channels * patch**2, height // patch, width // patch
+    sizes = {"dim": 32, "dim_mults": (1, 2) if small or patch > 1 else (1, 2, 2), "channels": channels, "flash_attn": False}
     net = Unet(**sizes, learned_sinusoidal_cond=edm)
     if edm:
         assert height == width, "it draws squares"
@@ -48,7 +52,7 @@ def main() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=lr_peak, betas=(0.9, 0.99))
     ema = EMA(model, beta=0.995, update_every=10)
     for x_BCHW, done in task.batches(batch):
-        loss = model(x_BCHW)
+        loss = model(F.pixel_unshuffle(x_BCHW, patch))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -58,8 +62,7 @@ def main() -> None:
     averaged = ema.ema_model.eval()
 
     def sample(n: int) -> Tensor:
-        drawn: Tensor = averaged.sample(batch_size=n)
-        return drawn
+        return F.pixel_shuffle(averaged.sample(batch_size=n), patch)
 
     task.finish(model, sample)
 

@@ -19,13 +19,14 @@ def main() -> None:
     channels, height, width = task.shape
     small = max(height, width) <= 16
     lr_peak, batch = (2e-3, 32) if small or task.device == "cpu" else (1e-3, 64)  # as ours have it
-    levels = (32, 64) if small else (32, 64, 64)
-    multiple = 2 ** (len(levels) - 1)
+    patch = task.patch
+    levels = (32, 64) if small or patch > 1 else (32, 64, 64)
+    multiple = patch * 2 ** (len(levels) - 1)
     padded = [-(-side // multiple) * multiple for side in (height, width)]
     model = UNet2DModel(
-        sample_size=(padded[0], padded[1]),
-        in_channels=channels,
-        out_channels=channels,
+        sample_size=(padded[0] // patch, padded[1] // patch),
+        in_channels=channels * patch**2,
+        out_channels=channels * patch**2,
         layers_per_block=2,
         block_out_channels=levels,
         norm_num_groups=8,
@@ -37,7 +38,7 @@ def main() -> None:
     ema = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     extra = (0, padded[1] - width, 0, padded[0] - height)
     for x_BCHW, done in task.batches(batch):
-        data = F.pad(2 * x_BCHW - 1, extra, value=-1.0)
+        data = F.pixel_unshuffle(F.pad(2 * x_BCHW - 1, extra, value=-1.0), patch)
         noise, t_B = torch.randn_like(data), torch.randint(1000, (len(data),), device=data.device)
         loss = F.mse_loss(model(schedule.add_noise(data, noise, t_B), t_B).sample, noise)
         optimizer.zero_grad()
@@ -51,10 +52,10 @@ def main() -> None:
     sampler.set_timesteps(STEPS)
 
     def sample(n: int) -> Tensor:
-        x = torch.randn(n, channels, *padded, device=task.device)
+        x = F.pixel_unshuffle(torch.randn(n, channels, *padded, device=task.device), patch)
         for t in sampler.timesteps:
             x = sampler.step(model(x, t).sample, t, x).prev_sample
-        return (x[:, :, :height, :width] + 1) / 2
+        return (F.pixel_shuffle(x, patch)[:, :, :height, :width] + 1) / 2
 
     task.finish(model.eval(), sample)
 

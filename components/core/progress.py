@@ -1,14 +1,37 @@
-"""Progress bars on standard error, shown on a terminal only."""
+"""Progress bars on standard error, shown on a terminal only; and a way for long work deep below to be counted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Advance = Callable[[int], None]
 Report = Callable[[str, int, int], None]  # what is counted, how many are done, of how many
+Listener = Callable[[int, int], None]  # how many are done, of how many
+T = TypeVar("T")
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Within, `listener` is told how far each `counted` work is."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def counted(items: Sequence[T]) -> Iterator[T]:
+    """The items, and a word after each to whoever listens."""
+    listener = _listener.get()
+    for done, item in enumerate(items, 1):
+        yield item
+        if listener is not None:
+            listener(done, len(items))
 
 
 @contextmanager

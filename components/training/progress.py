@@ -41,6 +41,10 @@ class Progress:
         note = f"step {step}  " + "  ".join(f"{group} {loss:.4g}" for group, loss in losses.items())
         self.bar.update(self.task, completed=done, note=note)
 
+    def drawing(self, done: int, of: int) -> None:
+        """How far the samples of a reading are, for models that draw row by row."""
+        self.bar.update(self.task, note=f"drawing samples: row {done} of {of}")
+
     def reading(self, reading: Reading, *, step: int, best: bool) -> None:
         """Say what the quality signal reads."""
         mark = "best so far" if best else "the best stays"

@@ -22,6 +22,7 @@ from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.processes import from_first, most, processes, rank
+from components.core.progress import listening
 from components.core.protocols import ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.core.threads import choose_threads
@@ -169,7 +170,8 @@ class Trainer:
             batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
         )
         classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
-        images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
+        with listening(progress.drawing):
+            images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
         reading = self.quality(images)
         shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
         diagnosed = self._diagnose(done, progress)

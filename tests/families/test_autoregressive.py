@@ -1,7 +1,9 @@
 """A product of conditionals is a distribution: it sees no future value, sums to one, and is what the sampler draws from."""
 
+import importlib
 import itertools
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 
 from components.core.errors import BriefError
+from components.core.progress import listening
 from components.core.records import DataSpec
-from components.families import cards, find
+from components.families import autoregressive, cards, find
 from components.families.autoregressive import gated, pixelcnn_pp, transformer
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel, inverse_cdf, to_data_units, to_levels
@@ -144,6 +147,23 @@ def test_log_prob_is_the_sum_of_the_samplers_conditionals(
     with torch.no_grad():
         at_once = model.log_prob(values, labels(4)).permute(0, 2, 3, 1).flatten(1).exp()
     torch.testing.assert_close(conditionals_when_drawing(model, values, monkeypatch), at_once, atol=1e-6, rtol=1e-3)
+
+
+def test_whoever_listens_is_told_of_each_row_that_is_drawn() -> None:
+    told: list[tuple[int, int]] = []
+    model = make("gated", height=3)
+    noise = torch.rand(grids(model, 2).shape)
+    with listening(lambda done, of: told.append((done, of))):
+        model.draw(noise, labels(2))
+    model.draw(noise, labels(2))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_every_walk_over_a_grid_is_among_those_that_are_held_to_these_laws() -> None:
+    """Found by their class, wherever they stand in the package."""
+    for module in pkgutil.iter_modules(autoregressive.__path__, f"{autoregressive.__name__}."):
+        importlib.import_module(module.name)
+    assert {type(make(kind)) for kind in KINDS} == set(GridModel.__subclasses__())
 
 
 def test_the_transformer_draws_with_its_cache_what_it_draws_without() -> None:

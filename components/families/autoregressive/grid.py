@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from components.core.progress import counted
+
 Index = int | Tensor  # a number, or in the graph a tensor of no dimensions
 
 
@@ -81,7 +83,7 @@ class GridModel(nn.Module, ABC):
 
     @torch.no_grad()
     def _walk(self, values_BCHW: Tensor, uniform_BCHW: Tensor, carried: tuple[Tensor, ...], labels_B: Tensor | None) -> Tensor:
-        for i in range(values_BCHW.shape[2]):
+        for i in counted(range(values_BCHW.shape[2])):
             carried, context, state = self.row(i, values_BCHW, carried, labels_B)
             for j in range(values_BCHW.shape[3]):
                 drawn_BC, state = self.pixel((i, j), values_BCHW, uniform_BCHW[:, :, i, j], context, state, labels_B)
