@@ -53,7 +53,8 @@ def serve(
         )
         lines = greeting(service, host=host, port=listener.getsockname()[1], token=bool(tokens))
         server = Server(config, service, lambda: (announce or to_stderr)(lines))
-        asyncio.run(server.until_told(listener))
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:  # uvloop where there is one
+            runner.run(server.until_told(listener))
     finally:
         listener.close()
 
