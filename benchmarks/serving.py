@@ -2,114 +2,73 @@
 
     .venv/bin/python benchmarks/serving.py [--rounds 5] [--seconds 4] [--only overhead peers ...]
 
-Every figure is a ratio or a difference within one run on one machine: rounds of the bare ONNX Runtime session, of the server and
-of its peers take turns, and medians are compared. The load comes from a process of its own (benchmarks/load.py); the graphs are
-those of benchmarks/graphs.py. A peer (benchmarks/peers/servers) runs in an environment of its own that uv makes from the lines at
-its top, serves the same graph with the same batch, and answers with the same bytes. Writes benchmarks/results/serving.json.
+All in one run on one machine: rounds of the bare ONNX Runtime session and of the server take turns, and so do those of the server
+and its peers; medians of ratios are told. The load comes from a process of its own (benchmarks/load.py); the graphs are those of
+benchmarks/graphs.py. A peer (benchmarks/peers/servers) runs in an environment of its own that uv makes from the lines at its top,
+serves the same graph with the same threads and the same largest batch, and its image must be the graph's. Each figure stands in
+benchmarks/results/serving.json as soon as it is taken, and what was to be reached beside what was.
 """
 
 import argparse
-import base64
+import io
 import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 
 from benchmarks.graphs import GENWRIGHT, GRAPHS, bundle_in, produced
+from benchmarks.servers import UV, answer, asked_of, greeted, infer_request, load, peer, script_of, server
 from benchmarks.shared import RESULTS, ROOT, circumstances
+from components.core.bundles import read_bundle
+from components.core.contract import probe
+from components.serving.engine import Engine
 
 PEERS = ("litserve", "bentoml", "triton")
 CLIENTS = 32
 SWAPS = 20
+SIZES = (1, 2, 4, 8, 16)  # of batch, among which the bare session's best is looked for
 BARE = """
 import json, sys, time
 from pathlib import Path
 from components.serving.engine import Engine
 from components.core.contract import probe
 engine = Engine.load(Path(sys.argv[1]))
+session, names = engine.sampler.session, [engine.bundle.output]
 feeds = {name: rows[: int(sys.argv[2])] for name, rows in probe(engine.bundle).items()}
-engine.run(feeds)
+session.run(names, feeds)
 until, seconds = time.perf_counter() + float(sys.argv[3]), []
 while (began := time.perf_counter()) < until:
-    engine.run(feeds)
+    session.run(names, feeds)
     seconds.append(time.perf_counter() - began)
 print(json.dumps(seconds))
 """
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that answers, and how long it took from its start."""
-
-    process: "subprocess.Popen[str]"
-    port: int
-    ready_s: float
-
-    @property
-    def rss_mb(self) -> float:
-        return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "components.serving", str(folder), "--model", "m", "--port", "0", "--log", "text"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        port = int(re.findall(r":(\d+)$", process.stderr.readline().strip())[0])
-        httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", trust_env=False).raise_for_status()
-        yield Server(process, port, time.perf_counter() - began)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
-def infer_request(folder: Path, count: int) -> dict[str, Any]:
-    """A binary infer request of so many images."""
-    from components.core.bundles import read_bundle
-    from components.core.contract import probe
-
-    bundle = read_bundle(folder)
-    feeds = {name: rows[:count] for name, rows in probe(bundle).items()}
-    types = {"float32": "FP32", "int64": "INT64"}
-    inputs = [
-        {"name": name, "shape": rows.shape, "datatype": types[str(rows.dtype)], "parameters": {"binary_data_size": rows.nbytes}}
-        for name, rows in feeds.items()
-    ]
-    outputs = [{"name": bundle.output, "parameters": {"binary_data": True}}]
-    head = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
-    body = head + b"".join(np.ascontiguousarray(rows).tobytes() for rows in feeds.values())
-    return {
-        "path": "/v2/models/m/infer",
-        "headers": {"Inference-Header-Content-Length": str(len(head))},
-        "body": base64.b64encode(body).decode(),
-    }
-
-
-def load(port: int, request: dict[str, Any], *, clients: int, seconds: float, rate: float | None = None) -> dict[str, Any]:
-    asked = request | {"host": "127.0.0.1", "port": port, "clients": clients, "seconds": seconds, "rate": rate}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load", json.dumps(asked)], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+TARGETS: dict[str, tuple[str, float]] = {  # kind.measure.figure -> how it compares with what
+    "small.overhead.overhead_ms": ("<=", 1.5),
+    "computing.overhead.overhead_ms": ("<=", 1.5),
+    "small.saturation.share": (">=", 0.95),
+    "computing.saturation.share": (">=", 0.95),
+    "small.saturation.p99_s": ("<=", 60.0),  # answer_s of components/serving/limits.py
+    "small.peers.times_the_best": (">=", 1.5),
+    "computing.peers.times_the_best": (">=", 1.0),
+    "small.start.ready_s": ("<=", 2.0),
+    "small.start.rss_beyond_model_mb": ("<=", 200.0),
+    "small.swaps.not_200": ("<=", 0),
+    "small.overload.neither_200_nor_429": ("<=", 0),
+    "small.overload.rss_growth_mb": ("<=", 20.0),
+    "small.bytes.differing": ("<=", 0),
+    "computing.bytes.differing": ("<=", 0),
+}
 
 
 def bare(folder: Path, count: int, seconds: float) -> list[float]:
@@ -137,12 +96,23 @@ def saturation(folder: Path, *, count: int, clients: int, rounds: int, seconds: 
     with server(folder) as running:
         load(running.port, request, clients=clients, seconds=1)
         for _ in range(rounds):
-            rates = {size: size / statistics.median(bare(folder, size, seconds / 3)) for size in (1, 4, 16)}
+            medians = {size: statistics.median(bare(folder, size, seconds / 4)) for size in SIZES}
+            best = max(SIZES, key=lambda size: size / medians[size])
             seen = load(running.port, request, clients=clients, seconds=seconds)
             rate = count * len(seen["seconds"]) / seen["wall_s"]
-            shares.append(rate / max(rates.values()))
-            found = {"images_per_s": rate, "bare_images_per_s": max(rates.values())}
+            shares.append(rate * medians[best] / best)
+            found = {
+                "images_per_s": rate,
+                "bare_images_per_s": best / medians[best],
+                "bare_best_batch": best,
+                "bare_ms_a_batch": 1000 * medians[best],
+                "p99_s": _p99(seen["seconds"]),
+            }
     return found | {"share": statistics.median(shares)}
+
+
+def _p99(seconds: list[float]) -> float | None:
+    return sorted(seconds)[int(0.99 * len(seconds))] if seconds else None
 
 
 def overload(folder: Path, *, seconds: float) -> dict[str, Any]:
@@ -155,12 +125,14 @@ def overload(folder: Path, *, seconds: float) -> dict[str, Any]:
         before = running.rss_mb
         seen = load(running.port, request, clients=400, seconds=seconds, rate=2 * capacity)
         after = running.rss_mb
-    answered = sorted(seen["seconds"])
     return {
         "capacity_per_s": capacity,
+        "offered_per_s": sum(seen["statuses"].values()) / seen["wall_s"],
         "statuses": seen["statuses"],
-        "answered_p99_s": answered[int(0.99 * len(answered))] if answered else None,
+        "neither_200_nor_429": sum(count for status, count in seen["statuses"].items() if status not in ("200", "429")),
+        "answered_p99_s": _p99(seen["seconds"]),
         "rss_mb": [before, after],
+        "rss_growth_mb": after - before,
     }
 
 
@@ -177,11 +149,17 @@ def start(folder: Path, *, rounds: int) -> dict[str, float]:
 
 def peers(folder: Path, *, rounds: int, seconds: float) -> dict[str, Any]:
     """Requests a second of one image each, from many clients at once: ours and every peer, in turns; and ours over the best."""
+    for name in PEERS:
+        subprocess.run([UV, "sync", "--quiet", "--script", str(script_of(name))], check=True)
     rates: dict[str, list[float]] = {"genwright": [], **{name: [] for name in PEERS}}
+    wanted = _one_image(folder)
     for _ in range(rounds):
         for name, found in rates.items():
             with server(folder) if name == "genwright" else peer(name, folder) as running:
                 request = asked_of(name, folder)
+                made = np.frombuffer(answer(running.port, request)[-wanted.nbytes :], wanted.dtype)
+                if not np.allclose(made, wanted, atol=1e-3):
+                    raise SystemExit(f"{name}: answers with another image than the graph's")
                 load(running.port, request, clients=CLIENTS, seconds=1)
                 seen = load(running.port, request, clients=CLIENTS, seconds=seconds)
                 if set(seen["statuses"]) != {"200"}:
@@ -192,60 +170,30 @@ def peers(folder: Path, *, rounds: int, seconds: float) -> dict[str, Any]:
     return {"requests_per_s": rates, "best_peer": best, "times_the_best": statistics.median(shares)}
 
 
-@contextmanager
-def peer(name: str, folder: Path) -> Iterator[Server]:
-    """A peer that answers, on a free port and the two after it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    script = ROOT / "benchmarks" / "peers" / "servers" / f"{name}_server.py"
-    command = [str(ROOT / ".venv" / "bin" / "uv"), "run", "--quiet", "--no-project", "--script", str(script)]
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, str(folder / "model.onnx"), "--port", str(port)],
-        cwd=script.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, text=True,
-    )  # fmt: skip
-    try:
-        request = asked_of(name, folder)
-        while not _answers(port, request):
-            if process.poll() is not None or time.perf_counter() - began > 120:
-                raise SystemExit(f"{name} does not answer")
-            time.sleep(0.2)
-        yield Server(process, port, time.perf_counter() - began)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def _one_image(folder: Path) -> Any:
+    """What the graph makes of the noise that all servers are sent."""
+    engine = Engine.load(folder)
+    return engine.run({name: rows[:1] for name, rows in probe(engine.bundle).items()}).ravel()
 
 
-def _answers(port: int, request: dict[str, Any]) -> bool:
-    try:
-        reply = httpx.post(
-            f"http://127.0.0.1:{port}{request['path']}",
-            content=base64.b64decode(request["body"]), headers=request["headers"], trust_env=False, timeout=10,
-        )  # fmt: skip
-    except httpx.HTTPError:
-        return False
-    return reply.status_code == 200
+def same_bytes(folder: Path) -> dict[str, int]:
+    """Images of 32 seeds asked for at once and one by one, before and after a restart: how many differ in any byte."""
+    seeds = [*range(32)]
+    found = []
+    for _ in range(2):
+        with server(folder) as running:
+            found.append(_generated(running.port, seeds))
+            found.append(b"".join(_generated(running.port, [seed]) for seed in seeds))
+    size = len(found[0]) // len(seeds)
+    images = [[each[at : at + size] for at in range(0, len(each), size)] for each in found]
+    return {"images": len(seeds), "differing": sum(len({*same}) > 1 for same in zip(*images, strict=True))}
 
 
-def asked_of(name: str, folder: Path) -> dict[str, Any]:
-    """One image, as the server takes it: the protocol's binary request, or base64 in JSON where it parses JSON itself."""
-    if name in ("genwright", "triton"):
-        return infer_request(folder, 1)
-    from components.core.bundles import read_bundle
-    from components.core.contract import probe
-
-    noise = np.concatenate([rows[:1].ravel() for rows in probe(read_bundle(folder)).values()]).astype("<f4")
-    body = json.dumps({"noise": base64.b64encode(noise.tobytes()).decode()}).encode()
-    return {
-        "path": {"litserve": "/predict", "bentoml": "/generate"}[name],
-        "headers": {"Content-Type": "application/json"},
-        "body": base64.b64encode(body).decode(),
-    }
+def _generated(port: int, seeds: list[int]) -> bytes:
+    """The pixels of these seeds."""
+    asked = {"seeds": seeds, "format": "npy"}
+    reply = httpx.post(f"http://127.0.0.1:{port}/v1/generate", json=asked, trust_env=False, timeout=60).raise_for_status()
+    return np.load(io.BytesIO(reply.content)).tobytes()  # type: ignore[no-any-return]
 
 
 def swaps(home: Path, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -256,9 +204,7 @@ def swaps(home: Path, first: dict[str, Any], second: dict[str, Any]) -> dict[str
     command = [str(GENWRIGHT), "serve", model, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stderr is not None
-        port = int(re.findall(r"http://[^:]+:(\d+)", process.stderr.readline())[0])
-        threading.Thread(target=process.stderr.read, daemon=True).start()
+        port = greeted(process)
         request = infer_request(bundle_in(home, first), 1)
         request["path"] = request["path"].replace("/m/", f"/{model}/")
         asked = request | {"host": "127.0.0.1", "port": port, "clients": 8, "seconds": 3600}
@@ -266,16 +212,22 @@ def swaps(home: Path, first: dict[str, Any], second: dict[str, Any]) -> dict[str
             [sys.executable, "-m", "benchmarks.load", json.dumps(asked)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         good = [first["bundle"]["sha256"], second["bundle"]["sha256"]]
-        for number in range(SWAPS):
-            sha256 = damaged if number % 2 else good[1 - number // 2 % 2]
-            before = _outcomes(port)
-            _name(home, model, sha256=sha256, version=number + 100)
-            until = time.monotonic() + 60
-            while _outcomes(port) == before and time.monotonic() < until:
-                time.sleep(0.1)
-        loading.send_signal(signal.SIGINT)
-        told = json.loads(loading.communicate()[0])
-        return {"swaps": SWAPS, "statuses": told["statuses"], "outcomes": _outcomes(port)}
+        try:
+            for number in range(SWAPS):
+                sha256 = damaged if number % 2 else good[number // 2 % 2]  # the second reigns at first
+                before = _outcomes(port)
+                _name(home, model, sha256=sha256, version=number + 100)
+                until = time.monotonic() + 60
+                while _outcomes(port) == before:
+                    if time.monotonic() > until:
+                        raise SystemExit(f"swap {number}: nothing came of it in a minute")
+                    time.sleep(0.1)
+            loading.send_signal(signal.SIGINT)
+            told = json.loads(loading.communicate(timeout=30)[0])
+        finally:
+            loading.kill()
+        failed = sum(count for status, count in told["statuses"].items() if status != "200")
+        return {"outcomes": _outcomes(port), "statuses": told["statuses"], "not_200": failed}
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -285,7 +237,7 @@ def _damaged(bundle: Path) -> str:
     """A bundle in the same store whose record is whole and whose graph is not; its address."""
     import shutil
 
-    from components.core.bundles import address_of, read_bundle
+    from components.core.bundles import address_of
 
     record = read_bundle(bundle)
     folder = bundle.with_name("damaged")
@@ -319,15 +271,28 @@ def _outcomes(port: int) -> dict[str, float]:
     return {outcome: float(count) for outcome, count in found}
 
 
+def reached(told: dict[str, Any]) -> dict[str, Any]:
+    """Each target whose figure was taken: the figure, what was to be reached, and whether it was."""
+    found = {}
+    for name, (how, limit) in TARGETS.items():
+        figure: Any = told
+        for part in name.split("."):
+            figure = figure.get(part) if isinstance(figure, dict) else None
+        if figure is not None:
+            found[name] = {"found": figure, "wanted": f"{how} {limit:g}", "reached": (figure <= limit) is (how == "<=")}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
-    parser.add_argument("--only", nargs="+", default=[], help="overhead saturation start peers overload swaps")
+    parser.add_argument("--only", nargs="+", default=[], help="overhead saturation start bytes peers overload swaps")
     options = parser.parse_args()
     rounds, seconds = options.rounds, options.seconds
     path = RESULTS / "serving.json"
     told: dict[str, Any] = json.loads(path.read_text()) if options.only and path.exists() else {}
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         made = {kind: produced(kind, home) for kind in GRAPHS}
@@ -337,6 +302,7 @@ def main() -> None:
                 "overhead": lambda folder=folder: overhead(folder, rounds=rounds, seconds=seconds),
                 "saturation": lambda folder=folder: saturation(folder, count=4, clients=16, rounds=rounds, seconds=seconds),
                 "start": lambda folder=folder: start(folder, rounds=rounds),
+                "bytes": lambda folder=folder: same_bytes(folder),
                 "peers": lambda folder=folder: peers(folder, rounds=rounds, seconds=seconds),
             }
             if kind == "small":
@@ -346,8 +312,11 @@ def main() -> None:
                 if not options.only or what in options.only:
                     told.setdefault(kind, {})[what] = measure()
                     print(kind, what, json.dumps(told[kind][what]), flush=True)
-    told |= circumstances("genwright", "onnxruntime-gpu", "starlette", "uvicorn")
-    path.write_text(json.dumps(told, indent=1) + "\n")
+                    told |= {"reached": reached(told), "wall_s": time.monotonic() - began}
+                    told |= circumstances("genwright", "onnxruntime-gpu", "starlette", "uvicorn", "uvloop", "httptools")
+                    path.write_text(json.dumps(told, indent=1) + "\n")
+    for name, each in told["reached"].items():
+        print(f"{'reached' if each['reached'] else 'MISSED '} {name}: {each['found']:.4g}, wanted {each['wanted']}")
     print(f"wrote {path}")
 
 

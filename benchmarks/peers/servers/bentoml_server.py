@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["bentoml==1.4.39", "onnxruntime==1.32.0", "numpy", "setuptools<81"]
+# dependencies = ["bentoml==1.4.39", "onnxruntime==1.31.1", "numpy", "setuptools<81"]
 # ///
 """BentoML: POST /generate with base64 noise in JSON; the image comes back as bytes.
 

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["litserve==0.2.19", "onnxruntime==1.32.0", "numpy"]
+# dependencies = ["litserve==0.2.19", "onnxruntime==1.31.1", "numpy"]
 # ///
 """LitServe: POST /predict with base64 noise in JSON, which it parses itself; the image comes back as bytes."""
 
