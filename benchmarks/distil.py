@@ -196,7 +196,7 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
         "4 steps: the low end of the ratio's interval": (cards["4 steps"]["fd_ratio"]["low"], "<=", 1.0),
     }
     return {
-        name: {"found": figure, "wanted": f"{how} {limit:g}", "reached": (figure <= limit) is (how == "<=")}
+        name: {"found": figure, "wanted": f"{how} {limit:g}", "reached": figure <= limit if how == "<=" else figure >= limit}
         for name, (figure, how, limit) in found.items()
     }
 

@@ -279,7 +279,11 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
         for part in name.split("."):
             figure = figure.get(part) if isinstance(figure, dict) else None
         if figure is not None:
-            found[name] = {"found": figure, "wanted": f"{how} {limit:g}", "reached": (figure <= limit) is (how == "<=")}
+            found[name] = {
+                "found": figure,
+                "wanted": f"{how} {limit:g}",
+                "reached": figure <= limit if how == "<=" else figure >= limit,
+            }
     return found
 
 

@@ -160,7 +160,9 @@ def distil(
     device: Annotated[str, typer.Option(help="where it will be served: auto, cpu or cuda")] = "auto",
     steps: Annotated[str | None, typer.Option(help="network evaluations to try, as 4,2,1")] = None,
     widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1",
+    precisions: Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")] = None,
     minutes: Annotated[float, typer.Option(help="for all trainings together", min=0.001)] = 30.0,
+    adversarial: Annotated[float, typer.Option(help="weight of a critic's word in the second half of training", min=0)] = 0.0,
     name: Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -181,7 +183,9 @@ def distil(
         name=name,
         steps=None if steps is None else numbers("--steps", steps, int),
         widths=numbers("--widths", widths, float),
+        precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
         minutes=minutes,
+        adversarial=adversarial,
         latency_ms=latency_ms,
         device=device_for(device),  # type: ignore[arg-type]
     )

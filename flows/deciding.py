@@ -1,7 +1,7 @@
 """From a brief to a decision, and whether anything here can make what was decided. Imports nothing heavy."""
 
 from components.core.brief import Brief, Delivery
-from components.core.errors import NotBuilt
+from components.core.errors import BriefError, NotBuilt
 from components.core.records import Dataset, Decision, Facts
 from flows.place import Place
 from flows.settings import device_for
@@ -30,7 +30,21 @@ def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
 
 
 def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
-    """Raises BriefError when override.config holds what the family does not know. Imports torch, where there is any config."""
+    """Raises BriefError when override.config holds what the family does not know, or the graph cannot have serving.precision.
+
+    Imports torch, where there is any config.
+    """
+    from components.families import find_card
+
+    wanted, name = brief.serving.precision, f"{decision.family}/{decision.variant}"
+    if wanted != "fp32" and find_card(decision.family, decision.variant).discrete:
+        raise BriefError(f"serving.precision: {wanted} given", allowed=f"fp32 for {name}, which draws from categories")
+    if wanted == "int8" and decision.delivery == "many_step":
+        raise BriefError(
+            "serving.precision: int8 given",
+            allowed=f"fp32, fp16 for {name} in many steps",
+            do="leave it out, and `genwright distil` the release to four steps or fewer",
+        )
     if brief.override is None or not brief.override.config:
         return
     from components.core.records import DataSpec

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from components.core.errors import ExportError
 from flows import distilling, standing
 from flows.distilling import Curve, Finished, Wish
 from flows.lease import lease
@@ -27,9 +28,15 @@ def distil(reference: str, wish: Wish, show: bool = False) -> tuple[Curve, Produ
                 distilling.share(shared, run, place)
             own = train(run)
             say.student(run, own)
-            exported = export(run, own)
-            finished.append(Finished(run, own, exported, prove(run, own, exported)))
-            say.judged(finished[-1].proof)
+            try:
+                exported = export(run, own)
+            except ExportError as error:
+                if run.brief.serving.precision == "fp32":
+                    raise
+                say.left_out(error)
+            else:
+                finished.append(Finished(run, own, exported, prove(run, own, exported)))
+                say.judged(finished[-1].proof)
             try:
                 run, shared = students.send(own)
             except StopIteration:

@@ -23,6 +23,8 @@ from flows.place import Place
 from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
 from flows.settings import device_for
 
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 
@@ -33,6 +35,7 @@ class Tried(Record):
     variant: str
     steps: int
     width: int
+    precision: str
     size_mb: float
     train_s: float
     latency_p95_ms: Metric
@@ -61,12 +64,14 @@ class Curve(Record):
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for: `steps` and `widths` to try, and minutes for all trainings together."""
+    """What is asked for: `steps`, `widths` and `precisions` to try, and minutes for all trainings together."""
 
     name: str
     steps: tuple[int, ...]
     widths: tuple[int, ...]
+    precisions: tuple[Precision, ...]
     minutes: float
+    adversarial: float
     latency_ms: float | None
     device: Literal["cpu", "cuda"]
 
@@ -91,7 +96,9 @@ def wish_of(
     name: str | None,
     steps: Sequence[int] | None,
     widths: Sequence[float],
+    precisions: Sequence[str] | None,
     minutes: float,
+    adversarial: float,
     latency_ms: float | None,
     device: Literal["cpu", "cuda"],
 ) -> Wish:
@@ -111,11 +118,16 @@ def wish_of(
         raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
     if wrong := [share for share in widths if not 0 < share <= 1]:
         raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
+    if odd := sorted(set(precisions or ()) - set(PRECISIONS)):
+        raise InputError(f"--precisions {odd[0]}", allowed=", ".join(PRECISIONS))
+    chosen: Sequence[str] = precisions or ("fp32", "fp16" if device == "cuda" else "int8")
     return Wish(
         name=name,
         steps=tuple(sorted(set(steps or allowed), reverse=True)),
         widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
+        precisions=tuple(each for each in PRECISIONS if each in chosen),
         minutes=minutes,
+        adversarial=adversarial,
         latency_ms=latency_ms or run.brief.serving.latency_ms,
         device=device,
     )
@@ -141,8 +153,9 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
     """Each student's run, the widest first, with the training it shares with one before.
 
     `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
-    the teacher; consistency tuning is one training for all numbers of steps.
+    the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
     """
+    from components.families.diffusion.sampling import UNROLLED
     from components.training.distillation import RATE, student_variant
 
     variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
@@ -155,20 +168,25 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
         for steps in sorted(wish.steps, key=lambda steps: (not halving and steps != READ_AT, -steps)):
             student = Student(
                 teacher=release,
-                checkpoint=before.get(2 * steps, trained.checkpoint),
+                checkpoint=before.get(2 * steps, trained.checkpoint) if halving else trained.checkpoint,
                 steps=steps,
                 width=width,
                 lr_peak=config["lr_peak"] * (RATE if width == config["width"] else 1.0),
                 seconds=seconds,
+                adversarial=wish.adversarial,
                 device=device_for("auto"),
             )
-            own: Trained = yield _run(run, student, variant, wish), shared
+            for precision in wish.precisions if steps <= UNROLLED else [each for each in wish.precisions if each != "int8"]:
+                own: Trained = yield _run(run, student, variant, wish, precision), shared
+                shared = shared or own
             before[steps] = own.checkpoint
-            shared = None if halving else shared or own
+            shared = None if halving else shared
 
 
 def curve_of(release: Release, finished: Sequence[Finished], wish: Wish) -> Curve:
     """The whole trade-off."""
+    if not finished:
+        raise GateRefused(f"{wish.name}: no graph of a student agrees with its model", do="add fp32 to --precisions")
     tried = tuple(_tried(each) for each in finished)
     passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
     teacher = finished[0].proof.champion
@@ -201,7 +219,7 @@ def keep(curve: Curve, place: Place, name: str) -> None:
         picture,
         trade_off_plot(
             {
-                f"{each.steps} steps, width {each.width}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
+                f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
                 for each in curve.tried
             },
             teacher=curve.teacher_latency_p95_ms,
@@ -214,7 +232,9 @@ def keep(curve: Curve, place: Place, name: str) -> None:
 def refuse_unless_one_passed(curve: Curve, name: str) -> None:
     """Raises GateRefused with what each student lacks."""
     if curve.chosen is None:
-        said = "; ".join(f"{each.steps} steps at width {each.width}: {', '.join(each.refused_for)}" for each in curve.tried)
+        said = "; ".join(
+            f"{each.steps} steps at width {each.width} in {each.precision}: {', '.join(each.refused_for)}" for each in curve.tried
+        )
         raise GateRefused(
             f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
             do="give it more --minutes, more --steps or a higher --latency-ms",
@@ -241,13 +261,14 @@ def stale(bundle: Bundle, place: Place) -> str | None:
     return f"stale: {now}; genwright distil {model} makes a new one"
 
 
-def _run(run: Run, student: Student, variant: str, wish: Wish) -> Run:
+def _run(run: Run, student: Student, variant: str, wish: Wish, precision: Precision) -> Run:
     """The production of a student: its teacher's, but for the name, the variant and the delivery, and the limit among the facts,
     so that another limit trains nothing anew."""
     gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving"})
-    brief = run.brief.model_copy(update={"name": wish.name, "gates": gates, "override": None})
+    serving = run.brief.serving.model_copy(update={"precision": precision})
+    brief = run.brief.model_copy(update={"name": wish.name, "gates": gates, "serving": serving, "override": None})
     facts = run.facts.model_copy(update={"latency_ms": wish.latency_ms, "minutes": student.seconds / 60, "device": wish.device})
-    text = f"a student of {student.teacher.model} version {student.teacher.version} in {student.steps} steps"
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {student.steps} steps, {precision}"
     decision = run.decision.model_copy(
         update={
             "variant": variant,
@@ -260,13 +281,13 @@ def _run(run: Run, student: Student, variant: str, wish: Wish) -> Run:
 
 
 def share(shared: Trained, run: Run, place: Place) -> None:
-    """One training serves another number of steps: only the sampler differs."""
+    """One training serves another number of steps, and another precision: only the graph differs."""
     assert run.student is not None
     folder = folder_of(run, place)
     known = recall(folder / "trained.json", Trained)
     if known is not None and known.checkpoint.sha256 == shared.checkpoint.sha256:
         return
-    for stale_record in ("exported.json", "proof.json", "stored.json"):  # of other weights
+    for stale_record in ("exported.json", "proof.json", "stored.json", "produced.json"):  # of other weights
         (folder / stale_record).unlink(missing_ok=True)
     checkpoint = shared.checkpoint.model_copy(update={"config": shared.checkpoint.config | {"steps": run.student.steps}})
     run.write(folder / "run.json")
@@ -296,10 +317,14 @@ def _tried(each: Finished) -> Tried:
         variant=each.trained.checkpoint.variant,
         steps=student.steps,
         width=student.width,
+        precision=each.exported.precision,
         size_mb=each.exported.file.size_bytes / 1e6,
         train_s=each.trained.checkpoint.train_s,
-        verdict=each.proof.gates.verdict,
-        refused_for=tuple(gate.text for gate in each.proof.gates.gates if gate.verdict != "pass"),
+        verdict=each.proof.gates.verdict if each.proof.agreement.holds else "fail",
+        refused_for=(
+            *(gate.text for gate in each.proof.gates.gates if gate.verdict != "pass"),
+            *(() if each.proof.agreement.holds else (each.proof.agreement.text,)),
+        ),
         run_key=each.run.key,
         **{name: metrics[name] for name in ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "coverage")},
     )

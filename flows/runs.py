@@ -34,12 +34,14 @@ class Student(Record):
     width: int
     lr_peak: float
     seconds: float
+    adversarial: float = 0.0  # the weight of a critic's word
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
 
     @property
     def choice(self) -> str:
         """What makes it another student."""
-        return f"{self.teacher.bundle_sha256} {self.checkpoint.sha256} {self.steps} {self.width} {self.seconds:g}"
+        own = f"{self.steps} {self.width} {self.seconds:g} {self.adversarial:g}"
+        return f"{self.teacher.bundle_sha256} {self.checkpoint.sha256} {own}"
 
 
 class Run(Record):
@@ -76,6 +78,7 @@ class Exported(Record):
     condition: str | None
     output: str
     output_type: Literal["FP32", "UINT8"] = "FP32"
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
     opset: int
     nodes: int
     parity: dict[int, float]

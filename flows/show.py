@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.core.errors import ExportError
 from components.core.records import GateReport, Metric, Scorecard
 from flows.runs import Exported, Produced, Proof, Run, Trained
 
@@ -67,10 +68,10 @@ class Report:
 
     def exported(self, exported: Exported) -> None:
         if self.console:
-            worst = max(exported.parity.values())
+            worst, how = max(exported.parity.values()), "largest" if exported.precision == "fp32" else "largest mean"
             self.console.print(
                 f"[bold]Export[/]  {exported.file.size_bytes / 1e6:.1f} MB, {exported.nodes} nodes, opset {exported.opset}; "
-                f"largest difference from torch {worst:.1e} at batch {', '.join(map(str, exported.parity))}"
+                f"{how} difference from torch {worst:.1e} at batch {', '.join(map(str, exported.parity))}"
             )
 
     def proved(self, proof: Proof) -> None:
@@ -93,6 +94,10 @@ class Report:
             told = ", ".join(f"{words} {_number(metrics[name].value)}" for name, words in JUDGED.items())
             verdict = f"[{COLOURS[proof.gates.verdict]}]{proof.gates.verdict}[/]"
             self.console.print(f"  gates {verdict}; {told}")
+
+    def left_out(self, error: ExportError) -> None:
+        if self.console:
+            self.console.print(f"  left out: {error}", highlight=False)
 
     def produced(self, produced: Produced) -> None:
         if self.console:
@@ -153,6 +158,7 @@ def curve_table(curve: "Curve") -> "Table":
         "",
         "steps",
         "width",
+        "precision",
         "p95 ms",
         "images/s",
         "FD-local",
@@ -171,6 +177,7 @@ def curve_table(curve: "Curve") -> "Table":
             "→" if at == curve.chosen else "",
             str(each.steps),
             str(each.width),
+            each.precision,
             *(_number(metric.value) for metric in numbers),
             f"{each.size_mb:.1f}",
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",

@@ -48,7 +48,8 @@ def export(run: Run, trained: Trained, place: Place) -> Exported:
 
         path = folder / "export" / "model.onnx"
         family = restore(trained.checkpoint)
-        graph = export_graph(family, path, levels=run.brief.serving.output == "uint8")
+        serving = run.brief.serving
+        graph = export_graph(family, path, levels=serving.output == "uint8", precision=serving.precision)
         parity = check_parity(family, path, graph)
         return Exported(
             path=str(path),
@@ -56,6 +57,7 @@ def export(run: Run, trained: Trained, place: Place) -> Exported:
             condition=graph.condition,
             output=graph.output,
             output_type=graph.output_type,
+            precision=graph.precision,
             opset=graph.opset,
             nodes=graph.nodes,
             parity=parity.differences,
@@ -106,6 +108,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
         condition=exported.condition,
         output=exported.output,
         output_type=exported.output_type,
+        precision=exported.precision,
         opset=exported.opset,
         max_batch=run.brief.serving.batch,
         files=(
@@ -139,8 +142,8 @@ def admitted(run: Run, exported: Exported, proof: Proof, bundle: Bundle) -> Admi
     from components.core.records import AdmissionCheck
     from components.export.admission import examine
 
-    worst = max(exported.parity.values())
-    parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by at most {worst:.1g} of 2")
+    worst, how = max(exported.parity.values()), "at most" if exported.precision == "fp32" else "on average at most"
+    parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by {how} {worst:.1g} of 2")
     metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
     verdict = examine(Path(exported.path), bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":

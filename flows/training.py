@@ -102,6 +102,7 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         variant=variant,
         config=config,
         teacher=student.checkpoint if student else None,
+        adversarial=student.adversarial if student else 0.0,
         spec=DataSpec(
             channels=channels,
             height=height,

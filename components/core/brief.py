@@ -64,6 +64,9 @@ class ServingBrief(Record):
     output: Literal["float32", "uint8"] = Field(
         default="float32", description="what the graph makes: [-1, 1], or the 256 levels, which are a quarter of the bytes"
     )
+    precision: Literal["fp32", "fp16", "int8"] = Field(
+        default="fp32", description="of the graph's products: fp16 is made for GPUs, int8 for CPUs and large networks"
+    )
 
 
 class GatesBrief(Record):

@@ -128,6 +128,10 @@ class Family(nn.Module, ABC):
         """The parameters that each loss trains. One group for most families; a GAN has two."""
         return {"model": list(self.parameters())}
 
+    def kept(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps: all that a model of this family is made of, and nothing that only its training needs."""
+        return self.state_dict()
+
     def compilable(self) -> list[nn.Module]:
         """The modules that torch.compile may take in training: called by the losses, and differentiated no more than once."""
         return list(self.children())

@@ -303,6 +303,7 @@ class Bundle(Record):
     condition: str | None  # name of the class-index input (int64, shape [batch]), if the graph has one
     output: str  # name of the image output [batch, C, H, W]
     output_type: Literal["FP32", "UINT8"] = "FP32"  # in [-1, 1], or the 256 levels
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of its products
     opset: int
     max_batch: int
     files: tuple[FileDigest, ...]

@@ -6,7 +6,7 @@ Opset 21 has GroupNormalization as one operator, about a third fewer nodes than 
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +17,17 @@ from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.record import Record
+from components.export.precision import Precision, halved, nodes, quantised
 
 OPSET = 21
 EXAMPLE_BATCH = 2  # with 1 the exporter would fix the batch at 1
+CALIBRATION_BATCH, CALIBRATION_BATCHES = 16, 8
 CONDITION = "condition"
 OUTPUT = "image"
 
 
 class Graph(Record):
-    """What the graph is called with."""
+    """What the graph is called with, and in what precision it works."""
 
     inputs: tuple[str, ...]
     condition: str | None
@@ -33,6 +35,7 @@ class Graph(Record):
     opset: int
     nodes: int
     output_type: Literal["FP32", "UINT8"] = "FP32"
+    precision: Precision = "fp32"
 
 
 def example_inputs(family: Family, n: int, *, seed: int = 0) -> tuple[Tensor, ...]:
@@ -43,10 +46,13 @@ def example_inputs(family: Family, n: int, *, seed: int = 0) -> tuple[Tensor, ..
     return (*noise, torch.arange(n) % len(family.spec.classes))
 
 
-def export_graph(family: Family, path: Path, *, steps: int | None = None, levels: bool = False) -> Graph:
+def export_graph(
+    family: Family, path: Path, *, steps: int | None = None, levels: bool = False, precision: Precision = "fp32"
+) -> Graph:
     """Write the sampler of `family` (on CPU) to `path`, checked by onnx. Raises ExportError when it cannot be exported.
 
-    With `levels` the image comes in the 256 levels of 8 bits, as `to_uint8` makes them of data units.
+    With `levels` the image comes in the 256 levels of 8 bits, as `to_uint8` makes them of data units. The inputs stay float32 in
+    every `precision`.
     """
     import onnx
 
@@ -64,6 +70,10 @@ def export_graph(family: Family, path: Path, *, steps: int | None = None, levels
         assert program is not None
         model = program.model_proto
         _strip(model.graph)
+        if precision == "fp16":
+            model = halved(model)
+        elif precision == "int8":
+            model = quantised(model, calibration_of(family, names))
         if levels:
             make_levels(model.graph, OUTPUT)
         onnx.checker.check_model(model, full_check=True)
@@ -76,9 +86,17 @@ def export_graph(family: Family, path: Path, *, steps: int | None = None, levels
         condition=condition,
         output=OUTPUT,
         opset=OPSET,
-        nodes=_count(model.graph),
+        nodes=sum(1 for _ in nodes(model.graph)),
         output_type="UINT8" if levels else "FP32",
+        precision=precision,
     )
+
+
+def calibration_of(family: Family, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Inputs by whose passing the ranges of eight-bit numbers are chosen."""
+    whole = example_inputs(family, CALIBRATION_BATCH * CALIBRATION_BATCHES)
+    parts = zip(*(values.split(CALIBRATION_BATCH) for values in whole), strict=True)
+    return [{name: value.numpy() for name, value in zip(names, inputs, strict=True)} for inputs in parts]
 
 
 def _strip(graph: object) -> None:
@@ -121,14 +139,6 @@ def make_levels(graph: Any, output: str) -> None:
     )
     (made,) = (value for value in graph.output if value.name == output)
     made.type.tensor_type.elem_type = TensorProto.UINT8
-
-
-def _count(graph: object) -> int:
-    """Nodes of a graph, those of its loop bodies included."""
-    total = 0
-    for node in graph.node:  # type: ignore[attr-defined]
-        total += 1 + sum(_count(attribute.g) for attribute in node.attribute if attribute.HasField("g"))
-    return total
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from components.core.family import FamilyConfig
 from components.core.records import DataSpec
-from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
+from components.families.blocks import ResidualBlock, Upsample, fold, folded, group_norm, halvings, unfold
 
 
 class PyramidConfig(FamilyConfig):
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
         super().__init__()
         sizes, widths = _levels(config, spec)
         planes = spec.channels + (len(spec.classes) if spec.conditional else 0)
-        layers: list[nn.Module] = [*_fold(config, spec), nn.Conv2d(planes * config.patch**2, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [*fold(spec, config.patch), nn.Conv2d(planes * config.patch**2, widths[0], 3, padding=1)]
         for level, (width, following) in enumerate(pairwise([*widths, widths[-1]])):
             layers += [ResidualBlock(width, width, dropout=config.dropout) for _ in range(config.blocks)]
             if level < len(sizes) - 1:
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
             if level:
                 layers.append(Upsample(widths[level], widths[level - 1], sizes[level - 1]))
         planes = spec.channels * config.patch**2
-        layers += [group_norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], planes, 3, padding=1), *_unfold(config, spec)]
+        layers += [group_norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], planes, 3, padding=1), *unfold(spec, config.patch)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -98,19 +98,8 @@ def with_planes(x_BCHW: Tensor, labels_B: Tensor | None, spec: DataSpec) -> Tens
     return torch.cat([x_BCHW, planes.expand(-1, -1, *x_BCHW.shape[2:])], dim=1)
 
 
-def _fold(config: PyramidConfig, spec: DataSpec) -> list[nn.Module]:
-    """x_BCHW -> squares of `patch` x `patch` pixels as channels, the sides filled up with zeros to whole squares."""
-    p = config.patch
-    return [nn.ZeroPad2d((0, -spec.width % p, 0, -spec.height % p)), nn.PixelUnshuffle(p)] if p > 1 else []
-
-
-def _unfold(config: PyramidConfig, spec: DataSpec) -> list[nn.Module]:
-    """The inverse of `_fold`."""
-    p = config.patch
-    return [nn.PixelShuffle(p), nn.ZeroPad2d((0, -(-spec.width % p), 0, -(-spec.height % p)))] if p > 1 else []
-
-
 def _levels(config: PyramidConfig, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
     """The sides of each level and their channels."""
-    sizes = halvings(-(-spec.height // config.patch), -(-spec.width // config.patch))
+    seen = folded(spec, config.patch)
+    sizes = halvings(seen.height, seen.width)
     return sizes, [config.width * min(2**level, 4) for level in range(len(sizes))]

@@ -69,8 +69,8 @@ class Learner:
 
     def start_again_from(self, weights: dict[str, Tensor]) -> None:
         """Take these weights, and forget what the optimizers know."""
-        self.family.load_state_dict(weights)
-        self.average.family.load_state_dict(weights)
+        for family in (self.family, self.average.family):
+            family.load_state_dict(family.state_dict() | weights)
         for optimizer in self.optimizers.values():
             optimizer.optimizer.state.clear()
 

@@ -23,6 +23,7 @@ class TrainPlan(Record):
     folder: str
     run_id: str
     teacher: Checkpoint | None = Field(default=None, description="whom to learn from; see components/training/distillation")
+    adversarial: float = Field(default=0.0, ge=0, description="weight of a critic's word on a student; 0: no critic")
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: one, or all where that is faster now")
     # Off: on a CPU no gain stands clear of its spread (benchmarks/results/training-cpu.json), on a GPU none is measured.

@@ -238,7 +238,7 @@ class Trainer:
             "collapse": reading.collapse,
             "stopped_by": self._stopped_by,
         }
-        return save_checkpoint(self.folder / "best", self.average.family.state_dict(), record)
+        return save_checkpoint(self.folder / "best", self.average.family.kept(), record)
 
     def _finish(self) -> Checkpoint:
         """The best checkpoint, written down as what this run ended with."""
@@ -259,7 +259,7 @@ class Trainer:
     @property
     def _plan_digest(self) -> str:
         """What must be the same for a saved state to be gone on with; the budget, for one, may grow."""
-        same = self.plan.model_dump(mode="json", include={"family", "variant", "config", "spec", "seed"})
+        same = self.plan.model_dump(mode="json", include={"family", "variant", "config", "spec", "seed", "adversarial"})
         return f"{self.plan.dataset.md5}:{hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()}"
 
     def _resume(self) -> float:

@@ -6,7 +6,7 @@ import torch
 from components.core.family import Batch
 from components.core.records import DataSpec
 from components.families import cards, find
-from components.families.pyramid import PyramidConfig, _fold, _unfold
+from components.families.blocks import fold, folded, unfold
 
 SIDES = ((28, 28), (17, 30))
 
@@ -44,8 +44,9 @@ def test_light_networks_are_no_larger(name: str) -> None:
 
 @pytest.mark.parametrize("size", [(28, 28), (17, 30), (3, 5)])
 def test_squares_of_pixels_are_unfolded_to_the_same_image(size: tuple[int, int]) -> None:
-    config = PyramidConfig(patch=4)
     x_BCHW = torch.rand(2, 1, *size)
-    folded = torch.nn.Sequential(*_fold(config, spec(*size)))(x_BCHW)
-    assert folded.shape == (2, 16, -(-size[0] // 4), -(-size[1] // 4))
-    assert torch.equal(torch.nn.Sequential(*_unfold(config, spec(*size)))(folded), x_BCHW)
+    squares_BCHW = torch.nn.Sequential(*fold(spec(*size), 4))(x_BCHW)
+    seen = folded(spec(*size), 4)
+    assert squares_BCHW.shape == (2, *seen.shape) == (2, 16, -(-size[0] // 4), -(-size[1] // 4))
+    assert torch.equal(torch.nn.Sequential(*unfold(spec(*size), 4))(squares_BCHW), x_BCHW)
+    assert (fold(seen, 1), unfold(seen, 1), folded(seen, 1)) == ([], [], seen)

@@ -9,7 +9,7 @@ import yaml
 
 from components.core.records import Checkpoint, DataSpec, Release
 from flows import distilling
-from flows.distilling import Wish
+from flows.distilling import Precision, Wish
 from flows.moves import bundle_of
 from flows.place import Place
 from flows.runs import Trained
@@ -46,10 +46,25 @@ def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
     )
 
 
-def _told(variant: str, a_run: Any, steps: tuple[int, ...], widths: tuple[int, ...] = (64,)) -> list[tuple[Any, Any]]:
+def _told(
+    variant: str,
+    a_run: Any,
+    steps: tuple[int, ...],
+    widths: tuple[int, ...] = (64,),
+    precisions: tuple[Precision, ...] = ("fp32",),
+) -> list[tuple[Any, Any]]:
     """Every student's run, and the training that it shares; each training's checkpoint is named by the number of steps."""
     release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
-    wish = Wish(name="fast", steps=steps, widths=widths, minutes=6.0, latency_ms=20.0, device="cpu")
+    wish = Wish(
+        name="fast",
+        steps=steps,
+        widths=widths,
+        precisions=precisions,
+        minutes=6.0,
+        adversarial=0.0,
+        latency_ms=20.0,
+        device="cpu",
+    )
     students = distilling.students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), wish)
     told = [next(students)]
     while True:
@@ -78,11 +93,23 @@ def test_consistency_is_one_training_a_width_read_at_two_steps(a_run: Any) -> No
     assert [run.student.lr_peak for run, _ in told] == [0.005] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
 
 
+@pytest.mark.parametrize(("variant", "taught_by"), [("ddpm", ["a", "a", "of-2", "of-2"]), ("edm", ["a"] * 4)])
+def test_another_precision_is_another_graph_of_the_same_training(a_run: Any, variant: str, taught_by: list[str]) -> None:
+    told = _told(variant, a_run, (2, 1), precisions=("fp32", "int8"))
+    assert [(run.student.steps, run.brief.serving.precision) for run, _ in told] == [
+        (2, "fp32"), (2, "int8"), (1, "fp32"), (1, "int8"),
+    ]  # fmt: skip
+    assert [run.student.checkpoint.sha256 for run, _ in told] == taught_by
+    own = None if variant == "ddpm" else "of-2"
+    assert [shared and shared.checkpoint.sha256 for _, shared in told] == [None, "of-2", own, own or "of-1"]
+    assert len({run.key for run, _ in told}) == 4
+
+
 def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_nothing(a_run: Any) -> None:
     run = _told("edm", a_run, (1,))[0][0]
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
     assert (run.facts.latency_ms, run.brief.gates.latency_p95_ms_max) == (20.0, "serving")
-    assert run.decision.reasons[0].text == "a student of digits version 3 in 1 steps"
+    assert run.decision.reasons[0].text == "a student of digits version 3 in 1 steps, fp32"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
     assert quicker.key == run.key
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})

@@ -1,5 +1,6 @@
 """A student begins as its teacher, learns what its teacher does in more steps, and is saved as a model of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,40 @@ def test_a_student_of_a_student_has_half_its_steps(make_plan: Any, taught: Any) 
     assert _student(make_plan, eight, steps=4).config.steps == 4  # type: ignore[attr-defined]
     with pytest.raises(BriefError, match="steps: 8 given, of a teacher of 8; allowed: half of the teacher's at most"):
         _student(make_plan, eight, steps=8)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("variant", TEACHERS)
+def test_a_critic_joins_in_the_second_half_and_is_not_kept(
+    make_plan: Any, taught: Any, digits: Any, tracker: Any, variant: str, conditional: bool
+) -> None:
+    plan = _plan(make_plan, taught(variant, conditional=conditional), steps=2, conditional=conditional, length=6)
+    plan = plan.model_copy(update={"adversarial": 0.1})
+    made = build(plan)
+    labels = torch.arange(4) % 10 if conditional else None
+    batch = Batch(torch.rand(4, 1, 8, 8, generator=rng()) * 2 - 1, labels, progress=0.4)
+    (group,) = made.losses(batch, rng())
+    late = replace(batch, progress=0.6)
+    losses = made.losses(late, rng())
+    assert [*losses] == [group, "critic"]
+    groups = made.parameter_groups()
+    assert {id(each) for each in groups["critic"]} == {id(each) for each in made.critic.parameters()}
+    assert not {id(each) for each in groups["critic"]} & {id(each) for each in groups[group]}
+    moved = torch.autograd.grad(losses[group], groups[group], retain_graph=True, allow_unused=True)
+    alone = torch.autograd.grad(plain_losses(made, late)[group], groups[group], allow_unused=True)
+    assert any(not torch.equal(a, b) for a, b in zip(moved, alone, strict=True) if a is not None and b is not None)
+    checkpoint = Trainer(made, plan, split=digits, quality=_quality, tracker=tracker).run()
+    assert "train/loss_critic" in {name for _, values in tracker.logged for name in values}
+    restored = restore(checkpoint)
+    assert not any(name.startswith("critic") for name in restored.state_dict())
+
+
+def plain_losses(made: Any, batch: Batch) -> dict[str, Tensor]:
+    """What it is taught, without the critic's word."""
+    weight, made.adversarial = made.adversarial, 0.0
+    losses: dict[str, Tensor] = made.losses(batch, rng())
+    made.adversarial = weight
+    return losses
 
 
 def test_what_cannot_be_taught_is_refused(make_plan: Any, taught: Any) -> None:

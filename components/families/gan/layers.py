@@ -6,11 +6,29 @@ B batch, C channels, H height, W width.
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.processes import mean_over_processes, processes
 from components.core.records import DataSpec
 from components.families.blocks import halvings
+from components.families.gan.adversarial import AdversarialConfig
+
+
+class PatchedConfig(AdversarialConfig):
+    """Of variants whose players may see squares of pixels."""
+
+    patch: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="pixels a side that G and D take as one place; 2 above side 16 on a CPU, for more steps",
+    )
+
+
+def patched(spec: DataSpec, *, light: bool) -> dict[str, Any]:
+    """Squares of two by two pixels where there is no GPU and the image has enough of them."""
+    return {"patch": 2} if light and max(spec.height, spec.width) > 16 else {}
 
 
 def narrowed(spec: DataSpec, *, light: bool, **recipe: float) -> dict[str, Any]:

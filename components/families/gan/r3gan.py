@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from components.core.card import Card
 from components.core.records import DataSpec
-from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
-from components.families.gan.layers import BatchDeviation, ClassNoise, narrowed, pyramid
+from components.families.blocks import fold, folded, unfold
+from components.families.gan.adversarial import Adversarial, Scored
+from components.families.gan.layers import BatchDeviation, ClassNoise, PatchedConfig, narrowed, patched, pyramid
 from components.families.gan.penalties import zero_centred
 
 SLOPE = 0.2  # of the leaky rectifiers
@@ -31,7 +32,7 @@ GROUP = 16  # channels of a group of the 3x3 convolutions
 EXPANSION = 2  # of the channels within a block
 
 
-class R3GANConfig(AdversarialConfig):
+class R3GANConfig(PatchedConfig):
     betas: tuple[float, float] = (0.0, 0.99)
     width: int = Field(default=64, ge=16, multiple_of=8, description="channels at full resolution; doubled with each halving")
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
@@ -41,7 +42,7 @@ class R3GANConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32, gamma=5.0)
+        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32, gamma=5.0) | patched(spec, light=light)
 
 
 class Block(nn.Module):
@@ -70,6 +71,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: R3GANConfig, spec: DataSpec) -> None:
         super().__init__()
+        whole, spec = spec, folded(spec, config.patch)
         sizes, widths = pyramid(config.width, spec)
         self.noise = ClassNoise(config.latent, len(spec.classes) if spec.conditional else 0)
         self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]))
@@ -80,7 +82,8 @@ class Generator(nn.Module):
             if level:
                 layers += [nn.Upsample(size=sizes[level - 1], mode="bilinear")]
                 layers += [_initialise(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False), gain=1.0)]
-        self.body = nn.Sequential(*layers, _initialise(nn.Conv2d(widths[0], spec.channels, 1), gain=1.0))
+        layers += [_initialise(nn.Conv2d(widths[0], spec.channels, 1), gain=1.0), *unfold(whole, config.patch)]
+        self.body = nn.Sequential(*layers)
 
     def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
         x_BCHW: Tensor = self.body(self.basis * self.stem(self.noise(z_BZ, condition_B))[:, :, None, None])
@@ -104,8 +107,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: R3GANConfig, spec: DataSpec) -> None:
         super().__init__()
+        layers: list[nn.Module] = fold(spec, config.patch)
+        spec = folded(spec, config.patch)
         sizes, widths = pyramid(config.width, spec)
-        layers: list[nn.Module] = [_initialise(nn.Conv2d(spec.channels, widths[0], 1), gain=1.0)]
+        layers += [_initialise(nn.Conv2d(spec.channels, widths[0], 1), gain=1.0)]
         for level in range(len(sizes)):
             layers += [Block(widths[level], depth=config.blocks * len(sizes)) for _ in range(config.blocks)]
             if level < len(sizes) - 1:

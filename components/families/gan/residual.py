@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.records import DataSpec
-from components.families.gan.adversarial import AdversarialConfig
-from components.families.gan.layers import BatchDeviation, ClassNoise, ConditionalNorm, pyramid
+from components.families.blocks import fold, folded, unfold
+from components.families.gan.layers import BatchDeviation, ClassNoise, ConditionalNorm, PatchedConfig, pyramid
 
 Limit = Callable[[nn.Module], nn.Module]  # done to every layer of D that has weights: spectral normalisation, or nothing
 
@@ -41,8 +41,10 @@ class GeneratorBlock(nn.Module):
 class Generator(nn.Module):
     """z_BZ (and class_B) -> x_BCHW in [-1, 1]. With `class_noise` the class enters beside the noise too."""
 
-    def __init__(self, config: AdversarialConfig, spec: DataSpec, *, class_noise: bool = False) -> None:
+    def __init__(self, config: PatchedConfig, spec: DataSpec, *, class_noise: bool = False) -> None:
         super().__init__()
+        self.unfold = nn.Sequential(*unfold(spec, config.patch))
+        spec = folded(spec, config.patch)
         classes = len(spec.classes) if spec.conditional else 0
         sizes, widths = pyramid(config.width, spec)
         self.start = (widths[-1], *sizes[-1])
@@ -59,7 +61,8 @@ class Generator(nn.Module):
         h = self.stem(self.noise(z_BZ, condition_B)).unflatten(1, self.start)
         for block in self.blocks:
             h = block(h, condition_B)
-        return torch.tanh(self.head(F.relu(self.norm(h, None))))
+        x_BCHW: Tensor = self.unfold(torch.tanh(self.head(F.relu(self.norm(h, None)))))
+        return x_BCHW
 
 
 class DiscriminatorBlock(nn.Module):
@@ -81,8 +84,10 @@ class DiscriminatorBlock(nn.Module):
 class Discriminator(nn.Module):
     """x_BCHW (and class_B) -> score_B."""
 
-    def __init__(self, config: AdversarialConfig, spec: DataSpec, *, limit: Limit) -> None:
+    def __init__(self, config: PatchedConfig, spec: DataSpec, *, limit: Limit) -> None:
         super().__init__()
+        self.fold = nn.Sequential(*fold(spec, config.patch))
+        spec = folded(spec, config.patch)
         sizes, widths = pyramid(config.width, spec)
         self.stem = limit(nn.Conv2d(spec.channels, widths[0], 3, padding=1))
         levels = len(sizes)
@@ -98,7 +103,7 @@ class Discriminator(nn.Module):
         self.project = limit(nn.Embedding(len(spec.classes), widths[-1])) if spec.conditional else None
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-        h = self.deviation(self.blocks(self.stem(x_BCHW)))
+        h = self.deviation(self.blocks(self.stem(self.fold(x_BCHW))))
         h = F.relu(self.mix(h)).sum((2, 3)) / math.sqrt(h.shape[2] * h.shape[3])
         score_B: Tensor = self.head(h).squeeze(1)
         if self.project is not None:

@@ -19,19 +19,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from components.core.card import Card
 from components.core.records import DataSpec
-from components.families.gan.adversarial import Adversarial, AdversarialConfig
-from components.families.gan.layers import narrowed
+from components.families.gan.adversarial import Adversarial
+from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.residual import Discriminator, Generator
 
 
-class SNGANConfig(AdversarialConfig):
+class SNGANConfig(PatchedConfig):
     discriminator_rate: float = Field(default=4.0, gt=0, description="how many times faster D learns than G")
     batch_deviation: bool = Field(default=True, description="D sees the standard deviation over the batch")
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=4e-4)
+        return narrowed(spec, light=light, lr_peak=4e-4) | patched(spec, light=light)
 
 
 class SNGAN(Adversarial):

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.randomness import uniform
 from components.core.records import DataSpec
-from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
-from components.families.gan.layers import narrowed
+from components.families.gan.adversarial import Adversarial, Scored
+from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.penalties import one_centred
 from components.families.gan.residual import Discriminator, Generator
 
 
-class WGANGPConfig(AdversarialConfig):
+class WGANGPConfig(PatchedConfig):
     discriminator_rate: float = Field(default=2.0, gt=0, description="how many times faster D learns than G")
     critic_steps: int = Field(default=2, ge=1, description="steps of D for one of G")
     penalty_weight: float = Field(default=10.0, gt=0, description="lambda")
@@ -33,7 +33,7 @@ class WGANGPConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32)
+        return narrowed(spec, light=light, lr_peak=1e-3, batch_size=32) | patched(spec, light=light)
 
 
 class WGANGP(Adversarial):

@@ -6,6 +6,8 @@ other; only what it learns from differs.
     diffusion/edm, ect          diffusion/ect              consistency.py: one to four steps
     diffusion/latent, -ect      diffusion/latent-ect       consistency.py, on the codes
 
+With `adversarial` a critic sharpens what the student draws (adversarial.py).
+
 A teacher that draws with guidance teaches what it draws: the student has the guidance in one evaluation. A student of its
 teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
 """
@@ -66,6 +68,12 @@ def student(plan: TrainPlan) -> "Family":
         raise BriefError(f"variant: {plan.variant} given", allowed=f"{wanted} of {plan.teacher.variant}")
     kinds: dict[str, Any] = {"ddpm": ProgressiveStudent, "ect": ConsistencyStudent, "latent-ect": LatentConsistencyStudent}
     cls = kinds[plan.variant]
+    if plan.adversarial:
+        from components.training.distillation.adversarial import SHARPENED
+
+        cls = SHARPENED[plan.variant]
     torch.manual_seed(plan.seed)
     made: Family = cls(cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher))
+    if plan.adversarial:
+        made.with_critic(weight=plan.adversarial)  # type: ignore[operator]
     return made
