@@ -1,13 +1,21 @@
 """What is read during training: collapse is told from poor quality."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from components.core.errors import TrainingFailed
+from components.core.records import DataSpec
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_images
+from components.training.plan import TrainPlan
+from components.training.trainer import Trainer, build
+from components.training.untracked import Untracked
 
 N = 200
+COLLAPSING = {"width": 16, "latent": 16, "lr_peak": 5e-3, "discriminator_rate": 0.02, "ema_decay": 0.9, "batch_deviation": False}
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +78,21 @@ def test_an_untrained_model_is_not_accused(signal, digits) -> None:
 def test_any_number_of_images_is_read(signal, digits, n) -> None:
     images = digits.train.images[np.arange(n) % len(digits.train.images)]
     assert np.isfinite(signal(images).distance) or n == 2
+
+
+def test_a_gan_whose_critic_hardly_learns_collapses_and_is_stopped(extractor, digits, tmp_path: Path) -> None:
+    """G finds the one image that pleases a critic that stands still; nothing here is faked but the choice of rates."""
+    plan = TrainPlan(
+        family="gan",
+        variant="dcgan",
+        config=COLLAPSING | {"on_collapse": "stop"},
+        spec=DataSpec(channels=1, height=8, width=8),
+        dataset=digits.dataset,
+        folder=str(tmp_path / "run"),
+        run_id="run",
+        steps=120,
+        threads=1,
+    )
+    quality = FixedNoiseQuality.of(extractor, digits.train)
+    with pytest.raises(TrainingFailed, match=r"the samples of step \d+ have collapsed: .* as diverse as the data"):
+        Trainer(build(plan), plan, split=digits.train, quality=quality, tracker=Untracked()).run()
