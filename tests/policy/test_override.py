@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.core.brief import OverrideBrief
+from components.core.brief import FamilyName, OverrideBrief
 from components.core.errors import BriefError
 from components.core.records import Decision
 
@@ -19,6 +19,21 @@ def test_the_policy_says_what_it_would_have_chosen(plan: Plan) -> None:
     assert "gan/sngan, scratch, one_pass" in warning.text
     assert decision.overridden in warning.text
     assert next(row for row in decision.rejected if row.family == "diffusion").rule == "override"
+
+
+@pytest.mark.parametrize(
+    ("family", "variant", "otherwise"), [("gan", "dcgan", "sngan"), ("autoregressive", "pixelcnn", "pixelcnn-pp")]
+)
+def test_minutes_of_a_cpu_go_to_what_makes_most_of_them(plan: Plan, family: FamilyName, variant: str, otherwise: str) -> None:
+    """As the bench has it; a GPU, larger images or more money have other rules."""
+    forced = OverrideBrief(family=family)
+    minutes = {"device": "cpu", "tier": "tiny", "side": 28}
+    decision = plan(override=forced, **minutes)
+    assert decision.variant == variant
+    assert "benchmarks/results" in next(reason.source for reason in decision.reasons if reason.rule.endswith("-cpu"))
+    for change in ({"device": "cuda"}, {"tier": "small"}):
+        assert plan(override=forced, **minutes | change).variant == otherwise
+    assert plan(override=forced, **minutes | {"side": 48}).variant != variant
 
 
 def test_forcing_what_is_chosen_anyway_is_no_override(plan: Plan) -> None:
