@@ -4,8 +4,8 @@
 
 Every layer of D is divided by its largest singular value; sampling uses an average of G's weights (Yazici et al. 2019,
 arXiv:1806.04498). Classes enter G by conditional normalisation and D by projection (Miyato & Koyama 2018, arXiv:1802.05637).
-D learns faster (Heusel et al. 2017, arXiv:1706.08500). D sees the standard deviation over
-the batch (Karras et al. 2018, arXiv:1710.10196, section 3), which makes a collapsed batch visible to it.
+D learns faster (Heusel et al. 2017, arXiv:1706.08500), and sees the standard deviation over the batch (Karras et al. 2018,
+arXiv:1710.10196, section 3), which makes a collapsed batch visible to it.
 
 B batch, C channels, H height, W width.
 """
@@ -30,7 +30,7 @@ class SNGANConfig(PatchedConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        """Small images, a narrow network and a higher rate; in minutes of a CPU a faster D outruns G, which then draws one image."""
+        """Small images, a narrow network and a higher rate. On a CPU both learn alike: a faster D outruns G there."""
         even = {"lr_peak": 1e-3, "batch_size": 32, "discriminator_rate": 1.0}
         recipe = even if light or max(spec.height, spec.width) <= 16 else {"lr_peak": 4e-4}
         return narrowed(spec, light=light, **recipe) | patched(spec, light=light)
