@@ -25,7 +25,7 @@ class Runner:
     def __init__(self) -> None:
         self.model = Model(Path(os.environ["BENCH_GRAPH"]), int(os.environ["BENCH_THREADS"]))
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=60_000)
     def run(self, noise: np.ndarray) -> np.ndarray:
         return self.model.run(noise)
 
