@@ -71,6 +71,17 @@ def test_the_file_is_valid_onnx_of_our_opset(exported: Any) -> None:
     assert not model.functions
 
 
+def test_group_norms_are_operators_with_kernels(export: Callable[..., Any]) -> None:
+    """In the graph, and in the loop over its steps; each scale and bias stands in the file once."""
+    made = export("diffusion/edm", True)
+    graph = onnx.load(made.path).graph
+    kinds = [node.op_type for node in nodes(graph)]
+    assert "GroupNormalization" not in kinds
+    norms = sum(isinstance(layer, nn.GroupNorm) for layer in made.family.modules())
+    assert kinds.count("InstanceNormalization") == norms * (1 if "Loop" in kinds else 5)
+    assert len(graph.initializer) == len({weight.name for weight in graph.initializer})
+
+
 def test_noise_is_an_input_and_the_batch_is_free(exported: Any) -> None:
     graph = onnx.load(exported.path).graph
     noise = exported.family.noise_inputs()
