@@ -144,11 +144,13 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     config = TINY[f"diffusion/{variant}"] | {"steps": 8}
     brief = road.brief(name="many", override={"family": "diffusion", "variant": variant, "config": config})
     teacher = _produced(brief, road)
-    wish = ("--minutes", "0.1", "--steps", "2,1", "--latency-ms", "5000")
+    precisions = ["fp32", "int8"] if variant == "ddpm" else ["fp32"]
+    wish = ("--minutes", "0.1", "--steps", "2,1", "--latency-ms", "5000", "--precisions", ",".join(precisions))
     ran = road.cli("distil", "many", *wish, "--json")
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
-    assert [each["steps"] for each in curve["tried"]] == [2, 1]
+    wanted = [(steps, precision) for steps in (2, 1) for precision in precisions]
+    assert [(each["steps"], each["precision"]) for each in curve["tried"]] == wanted
     assert curve["teacher"]["bundle_sha256"] == teacher.bundle_sha256
     passed = [each["latency_p95_ms"]["value"] for each in curve["tried"] if each["verdict"] == "pass"]
     assert curve["tried"][curve["chosen"]]["latency_p95_ms"]["value"] == min(passed)
