@@ -146,7 +146,7 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     teacher = _produced(brief, road)
     precisions = ["fp32", "int8"] if variant == "ddpm" else ["fp32"]
     wish = ("--minutes", "0.1", "--steps", "2,1", "--latency-ms", "5000", "--precisions", ",".join(precisions))
-    ran = road.cli("distil", "many", *wish, "--json")
+    ran = road.cli("distil", "many", *wish, "--json", timeout_s=600)
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
     wanted = [(steps, precision) for steps in (2, 1) for precision in precisions]
