@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.graphs import GENWRIGHT, GRAPHS, bundle_in, produced
 from benchmarks.servers import UV, answer, asked_of, greeted, infer_request, load, peer, script_of, server
-from benchmarks.shared import RESULTS, ROOT, circumstances
+from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 from components.core.bundles import read_bundle
 from components.core.contract import probe
 from components.serving.engine import Engine
@@ -279,18 +279,14 @@ def _outcomes(port: int) -> dict[str, float]:
 
 def reached(told: dict[str, Any]) -> dict[str, Any]:
     """Each target whose figure was taken: the figure, what was to be reached, and whether it was."""
-    found = {}
+    found: dict[str, tuple[float, str, float]] = {}
     for name, (how, limit) in TARGETS.items():
         figure: Any = told
         for part in name.split("."):
             figure = figure.get(part) if isinstance(figure, dict) else None
         if figure is not None:
-            found[name] = {
-                "found": figure,
-                "wanted": f"{how} {limit:g}",
-                "reached": figure <= limit if how == "<=" else figure >= limit,
-            }
-    return found
+            found[name] = (figure, how, limit)
+    return verdicts(found)
 
 
 def main() -> None:

@@ -24,6 +24,14 @@ def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def verdicts(found: dict[str, tuple[float, str, float]]) -> dict[str, dict[str, Any]]:
+    """Of each figure, with "<=" or ">=" and what it was to reach: whether it did."""
+    return {
+        name: {"found": figure, "wanted": f"{how} {limit:g}", "reached": figure <= limit if how == "<=" else figure >= limit}
+        for name, (figure, how, limit) in found.items()
+    }
+
+
 def _commit() -> str:
     """The commit, and whether anything but the results differs from it."""
 

@@ -7,11 +7,11 @@ are proved beside the teacher, followed by servers, promoted and rolled back. Un
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import ValidationError
 
-from components.core.brief import Brief
+from components.core.brief import Brief, Precision
 from components.core.errors import GateRefused, InputError
 from components.core.files import write_whole
 from components.core.record import Record, first_complaint
@@ -23,8 +23,7 @@ from flows.place import Place
 from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
 from flows.settings import device_for
 
-Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 

@@ -56,6 +56,9 @@ class ComputeBrief(Record):
     workers: int = Field(default=1, ge=1, le=1024)
 
 
+Precision = Literal["fp32", "fp16", "int8"]
+
+
 class ServingBrief(Record):
     """The limits of serving: p95 milliseconds for one item on the serving device, and the largest batch."""
 
@@ -64,7 +67,7 @@ class ServingBrief(Record):
     output: Literal["float32", "uint8"] = Field(
         default="float32", description="what the graph makes: [-1, 1], or the 256 levels, which are a quarter of the bytes"
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field(
+    precision: Precision = Field(
         default="fp32", description="of the graph's products: fp16 is made for GPUs, int8 for CPUs and large networks"
     )
 

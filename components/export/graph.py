@@ -13,12 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from components.core.brief import Precision
 from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.record import Record
 from components.export.norms import groups_as_instances
-from components.export.precision import Precision, halved, nodes, quantised
+from components.export.precision import halved, nodes, quantised
 
 OPSET = 21
 EXAMPLE_BATCH = 2  # with 1 the exporter would fix the batch at 1

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import ExportError
+from components.export.inspection import graphs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     Feeds = dict[str, npt.NDArray[np.generic]]
 
-Precision = Literal["fp32", "fp16", "int8"]
 # Lower precision is held to the mean difference of an image, in data units: what one rounding moves at an edge, more steps may
 # move on. What it does to the samples as a whole is for the metrics to say (components/evaluation/agreement.py).
 MEAN_TOLERANCE = {"fp16": 1 / 127.5, "int8": 8 / 127.5}
@@ -38,10 +38,7 @@ def halved(model: "onnx.ModelProto") -> "onnx.ModelProto":
     lowered = onnx.ModelProto()
     lowered.CopyFrom(model)
     _Halves(lowered.graph).lower(lowered.graph, depth=0)
-    used = {name for node in nodes(lowered.graph) for name in node.input}
-    kept = [weight for weight in lowered.graph.initializer if weight.name in used]
-    del lowered.graph.initializer[:]
-    lowered.graph.initializer.extend(kept)
+    drop_unused(lowered.graph)
     return lowered
 
 
@@ -157,8 +154,12 @@ def _root_logger_quiet() -> Iterator[None]:
 
 def nodes(graph: "onnx.GraphProto") -> Iterator[Any]:
     """All nodes, those of loop bodies included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from nodes(attribute.g)
+    return (node for inner in graphs(graph) for node in inner.node)
+
+
+def drop_unused(graph: "onnx.GraphProto") -> None:
+    """Leave out the weights that no node takes."""
+    used = {name for node in nodes(graph) for name in node.input}
+    kept = [weight for weight in graph.initializer if weight.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
