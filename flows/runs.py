@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from components.core.brief import Brief
+from components.core.brief import Brief, Precision
 from components.core.record import Record
 from components.core.records import (
     Agreement,
@@ -78,7 +78,7 @@ class Exported(Record):
     condition: str | None
     output: str
     output_type: Literal["FP32", "UINT8"] = "FP32"
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     opset: int
     nodes: int
     parity: dict[int, float]

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode, PretrainedBrief
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode, Precision, PretrainedBrief
 from components.core.noise import NoiseInput
 from components.core.record import Record
 
@@ -303,7 +303,7 @@ class Bundle(Record):
     condition: str | None  # name of the class-index input (int64, shape [batch]), if the graph has one
     output: str  # name of the image output [batch, C, H, W]
     output_type: Literal["FP32", "UINT8"] = "FP32"  # in [-1, 1], or the 256 levels
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"  # of its products
+    precision: Precision = "fp32"  # of its products
     opset: int
     max_batch: int
     files: tuple[FileDigest, ...]
