@@ -174,7 +174,7 @@ def test_a_trained_model_has_the_score_of_its_data_and_draws_it(variant: str) ->
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, 2 * (1 - step / steps))
         optimizer.zero_grad()
-        chosen = torch.randint(len(x0_N111), (128,), generator=rng)
+        chosen = torch.randint(len(x0_N111), (512,), generator=rng)
         family.losses(Batch(x0_N111[chosen], step=step), rng)["model"].backward()
         optimizer.step()
     family.eval()
