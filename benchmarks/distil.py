@@ -74,24 +74,13 @@ def pipeline_of(family: Any, *, steps: int) -> Any:
     return pipeline
 
 
-class Drawn:
-    """The pipeline as a sampler: uint8 images of seeds. What it drew to be scored is kept: every student is held beside it."""
+class Pipelined:
+    """The pipeline as a sampler: uint8 images of seeds."""
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline, self.subject = pipeline, "diffusers:teacher"
-        self.kept: dict[int, Any] = {}
 
     def __call__(self, seeds: Any, labels: Any = None) -> Any:
-        import numpy as np
-
-        missing = [seed for seed in seeds if seed not in self.kept]
-        for at in range(0, len(missing), BATCH):
-            part = missing[at : at + BATCH]
-            self.kept |= dict(zip(part, self.draw(part), strict=True))
-        return np.stack([self.kept[seed] for seed in seeds])
-
-    def draw(self, seeds: Any) -> Any:
-        """Always anew."""
         from components.core.session import to_uint8
 
         return to_uint8(self.pipeline(list(seeds)).numpy())
@@ -130,6 +119,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.data.joined import held_out
     from components.data.shards import open_split
     from components.evaluation.pair import Contender, score_pair
+    from components.evaluation.samples import Stock
     from components.training.trainer import restore
     from flows import distilling
     from flows.place import Place
@@ -146,9 +136,9 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     place = Place(Settings(home=home))
     _, run, trained = distilling.teacher_of(teacher_name, place)
     torch.set_num_threads(usable_cpus())
-    teacher = Drawn(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
+    teacher = Pipelined(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
     seeds = [*range(BATCH)]
-    draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher.draw(seeds)}
+    draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}
     cards: dict[str, Any] = {}
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
@@ -159,13 +149,13 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
         "reference_split": "validation+test",
         "fd_ratio_max": None,
     }
-    beside = Contender(teacher, conditional=False)
+    beside = Contender(teacher, stock=Stock())
     for each in curve["tried"]:
         folder = place.settings.work(f"{model}-distilled", each["run_key"])
         exported = Exported.read(folder / "exported.json")
         graph = _graph(exported, folder)
         draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
-        pair = score_pair(Contender(graph, conditional=False), beside, **protocol)
+        pair = score_pair(Contender(graph), beside, **protocol)
         cards["teacher"] = {name: pair.champion.metrics[name].model_dump(mode="json") for name in SHOWN if name != "fd_ratio"}
         cards[f"{each['steps']} steps"] = {name: pair.candidate.metrics[name].model_dump(mode="json") for name in SHOWN}
     rates = alternated(draws)

@@ -21,7 +21,7 @@ from components.evaluation.likelihood import model_metrics
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
-from components.evaluation.samples import balanced_labels
+from components.evaluation.samples import Stock, balanced_labels
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.registry.tracking import MlflowTracker
@@ -36,6 +36,7 @@ LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
 BATCH = 50  # of every run while scoring
+RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
 
 
 def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Release | None, place: Place, folder: Path) -> Proof:
@@ -170,6 +171,7 @@ def _rival(run: Run, champion: Release | None, place: Place) -> Contender | None
         open_graph(bundle, folder, batch=BATCH, device=device),
         conditional=bundle.spec.conditional,
         timed=open_graph(bundle, folder, batch=1, device=device),
+        stock=RIVALS,
     )
 
 

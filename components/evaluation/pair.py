@@ -8,7 +8,7 @@ from components.core.protocols import Images, ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.distances import ratio
-from components.evaluation.samples import Drawn, draw_samples
+from components.evaluation.samples import Drawn, Stock
 from components.evaluation.score import asked_classes, make_card, measure
 from components.evaluation.yardstick import RealSide, choose, make_yardstick
 
@@ -20,11 +20,15 @@ LOOKS = 3  # times the samples are looked at, doubled from one to the next
 
 @dataclass(frozen=True)
 class Contender:
-    """An artifact to be compared. `conditional`: it takes classes. `timed`: the same with batches of one, for its latency."""
+    """An artifact to be compared. `conditional`: it takes classes. `timed`: the same with batches of one, for its latency.
+
+    `stock` is given where several are measured beside it, so that its samples are drawn once.
+    """
 
     sampler: ImageSampler
     conditional: bool = False
     timed: ImageSampler | None = None
+    stock: Stock | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,13 @@ def score_pair(
     sides = (candidate, champion)
     classes = [asked_classes(dataset, side.conditional) for side in sides]
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
-    drawn: list[Drawn | None] = [None, None]
+    stocks = [side.stock or Stock() for side in sides]
     for look in range(looks):
         count = samples << look
         ours, theirs = (
-            draw_samples(side.sampler, seed=seed, samples=count, classes=asked, have=have, progress=progress)
-            for side, asked, have in zip(sides, classes, drawn, strict=True)
+            stock.draw(side.sampler, seed=seed, samples=count, classes=asked, progress=progress)
+            for side, asked, stock in zip(sides, classes, stocks, strict=True)
         )
-        drawn = [ours, theirs]
         fd_ratio = _ratio(ours, theirs, real, choose(train, count, seed=seed))
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break

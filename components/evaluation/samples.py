@@ -32,6 +32,11 @@ class Drawn:
     labels_N: npt.NDArray[np.int64] | None
     items_per_s: Floats  # one figure a chunk
 
+    def first(self, n: int) -> "Drawn":
+        """The first n of them."""
+        labels_N = None if self.labels_N is None else self.labels_N[:n]
+        return Drawn(self.subject, self.images[:n], labels_N, self.items_per_s)
+
 
 def sample_seeds(seed: int, n: int) -> list[int]:
     """The seeds of the n samples of a protocol with this seed. Raises InputError for more than 2^20 samples."""
@@ -75,6 +80,24 @@ def draw_samples(
         if progress is not None:
             progress("samples", at + len(chunk), samples)
     return Drawn(sampler.subject, np.concatenate(images), labels_N, np.array(speeds))
+
+
+class Stock:
+    """The samples of an artifact beside which several are measured: drawn once, and continued where more are wanted."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int, int | None], Drawn] = {}
+
+    def draw(
+        self, sampler: ImageSampler, *, seed: int, samples: int, classes: int | None = None, progress: Report | None = None
+    ) -> Drawn:
+        """Those of `draw_samples`; speeds are of all that were drawn. Holds what was drawn last, and nothing before it."""
+        key = (sampler.subject, seed, classes)
+        have = self._kept.get(key)
+        if have is None or len(have.images) < samples:
+            have = draw_samples(sampler, seed=seed, samples=samples, classes=classes, have=have, progress=progress)
+            self._kept = {key: have}
+        return have.first(samples)
 
 
 def latency_p95(sampler: ImageSampler, *, boot: Bootstrap, classes: int | None = None) -> Metric:

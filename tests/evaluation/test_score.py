@@ -8,7 +8,7 @@ import pytest
 from components.core.brief import GatesBrief
 from components.core.errors import DataError, InputError, RunError
 from components.evaluation.gates import gate
-from components.evaluation.samples import SEEDS_FROM, balanced_labels, draw_samples, sample_seeds
+from components.evaluation.samples import SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
 from components.evaluation.score import deterministic, score
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_images
@@ -160,6 +160,24 @@ def test_drawing_on_equals_drawing_at_once(fitted) -> None:
     assert (
         draw_samples(sampler, seed=0, samples=700, have=half).images == draw_samples(sampler, seed=0, samples=700).images
     ).all()
+
+
+def test_a_stock_draws_what_it_lacks_and_no_more(fitted) -> None:
+    sampler, asked = fitted(4, seed=5), []
+
+    def counted(seeds, labels=None):
+        asked.extend(seeds)
+        return sampler(seeds, labels)
+
+    counted.subject = sampler.subject
+    stock = Stock()
+    few, many, again = (stock.draw(counted, seed=0, samples=n) for n in (200, 300, 200))
+    assert asked == sample_seeds(0, 300)
+    assert (many.images == draw_samples(sampler, seed=0, samples=300).images).all()
+    assert (few.images == many.images[:200]).all()
+    assert (again.images == few.images).all()
+    stock.draw(counted, seed=1, samples=50)
+    assert asked[300:] == sample_seeds(1, 50)
 
 
 def test_a_sampler_that_gives_too_few_images_is_an_error(make_shelf, digits) -> None:
