@@ -5,14 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Router
 
-from components.core.errors import GenwrightError
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
 from components.serving.gate import Gate
@@ -23,7 +19,7 @@ from components.serving.metrics import Metrics
 from components.serving.openapi import document
 from components.serving.page import page
 from components.serving.protocol import Protocol
-from components.serving.refusal import Refusal, explain
+from components.serving.routes import route
 from components.serving.served import Models, Served
 
 
@@ -41,18 +37,15 @@ class Service:
         self.followers: list[Follower] = []
         self.draining = False
         self.tokens = bool(tokens)
-        self.app = Starlette(
-            routes=[
-                Route("/", self.index),
-                Route("/metrics", self.metrics_page),
-                Route("/openapi.json", self.openapi),
-                Route("/v1/generate", Generate(self.models, self.limits).__call__, methods=["POST"]),
-                *Protocol(self.models, self.ready).routes(),
-            ],
-            middleware=[Middleware(Gate, metrics=self.metrics, log=self.log, tokens=tuple(tokens))],
-            exception_handlers=dict.fromkeys((Refusal, GenwrightError, ClientDisconnect, HTTPException, Exception), explain),
-            lifespan=self.lifespan,
-        )
+        routes = [  # those that are asked most come first
+            *Protocol(self.models, self.ready).routes(),
+            route("/v1/generate", Generate(self.models, self.limits), "POST"),
+            route("/", self.index),
+            route("/metrics", self.metrics_page),
+            route("/openapi.json", self.openapi),
+        ]
+        router = Router(routes, lifespan=self.lifespan)
+        self.app = Gate(router, metrics=self.metrics, log=self.log, tokens=tuple(tokens))
 
     def add(self, source: Source) -> Served:
         """Load what the source names now and serve it; follow it where it is to be followed. Raises GenwrightError."""
@@ -80,7 +73,7 @@ class Service:
         return not self.draining and self.models.able()
 
     @asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _: object) -> AsyncIterator[None]:
         following = [asyncio.create_task(follower.follow()) for follower in self.followers]
         yield
         for task in following:

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -34,19 +34,6 @@ class Job:
     since_s: float = field(default_factory=time.monotonic)
     taken: int = 0
     parts: list[Output] = field(default_factory=list)
-
-    def settle(self, result: Output | Exception) -> None:
-        """Hand the result to the event loop, unless nobody waits any more."""
-
-        def hand_over() -> None:
-            if self.future.done():
-                return
-            if isinstance(result, Exception):
-                self.future.set_exception(result)
-            else:
-                self.future.set_result(result)
-
-        self.loop.call_soon_threadsafe(hand_over)
 
 
 class Batcher:
@@ -185,14 +172,30 @@ class Batcher:
             for job, _ in batch:
                 if job in self._jobs:
                     self._drop(job)
-        for job, _ in batch:
-            job.settle(error)
+        settle([(job, error) for job, _ in batch])
 
     def _deliver(self, batch: list[tuple[Job, slice]], x_NCHW: Output) -> None:
-        start = 0
+        start, done = 0, []
         for job, at in batch:
             size = at.stop - at.start
             job.parts.append(x_NCHW[start : start + size])
             start += size
             if at.stop == job.count:
-                job.settle(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))
+                done.append((job, job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts)))
+        settle(done)
+
+
+def settle(results: Sequence[tuple[Job, Output | Exception]]) -> None:
+    """Hand results to the event loops that wait for them, each loop woken once."""
+    for loop in {job.loop for job, _ in results}:
+        loop.call_soon_threadsafe(_hand_over, [(job.future, result) for job, result in results if job.loop is loop])
+
+
+def _hand_over(results: Sequence[tuple["asyncio.Future[Output]", Output | Exception]]) -> None:
+    for future, result in results:
+        if future.done():  # nobody waits any more
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -6,6 +6,7 @@ size ("bucket") is compared bit for bit with the full batch, and only those that
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,11 @@ class Engine:
         check_contract(bundle, sampler)
         return cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return inputs_of(self.bundle)
 
-    @property
+    @cached_property
     def output(self) -> TensorSpec:
         return output_of(self.bundle)
 

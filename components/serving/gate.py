@@ -1,4 +1,7 @@
-"""What every request passes first: the token, its id, the clock of metrics and log. Plain ASGI: no reply is copied."""
+"""What every request passes: the token, its id, the clock of metrics and log, and the answer to what its handler raised.
+
+Plain ASGI: no reply is copied.
+"""
 
 import hashlib
 import hmac
@@ -9,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.serving.log import Log, request_id_of
 from components.serving.metrics import Metrics
-from components.serving.refusal import Refusal
+from components.serving.refusal import FORESEEN, Refusal, explain
 
 OPEN = ("/v2/health/live", "/v2/health/ready")  # a probe has no token
 
@@ -27,43 +30,48 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status, started = time.perf_counter(), 500, False
+        scope["app"] = self.app  # a router that knows an application raises for a path it lacks, where it would answer itself
         headers = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        self.metrics.under_way.inc()
+        self.metrics.under_way += 1
         try:
-            if refusal := None if is_page(scope, headers) else self.refusal(scope["path"], headers):
-                await refusal.response()(scope, receive, watched)
-            else:
-                await self.app(scope, receive, watched)
+            if not is_page(scope, headers):
+                self.admit(scope["path"], headers)
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            if started:
+                raise
+            await explain(error)(scope, receive, watched)
+            if not isinstance(error, FORESEEN):
+                raise
         finally:
             seconds = time.perf_counter() - began
-            self.metrics.under_way.dec()
+            self.metrics.under_way -= 1
             self.metrics.answered(scope["path"], status, seconds)
             if self.log.requests:
                 told = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": seconds}
                 self.log.request(request_id=request_id, **told)
 
-    def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
-        """401 without a token, 403 with a wrong one, None when the request may pass."""
+    def admit(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Let the request pass. Raises Refusal: 401 without a token, 403 with a wrong one."""
         if not self.tokens or path in OPEN:
-            return None
+            return
         given = headers.get(b"authorization", b"")
         if not given.lower().startswith(b"bearer "):
-            return Refusal(401, "a token is needed; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
+            raise Refusal(401, "a token is needed; send the header 'Authorization: Bearer TOKEN'", WWW_Authenticate="Bearer")
         found = hashlib.sha256(given[7:].strip()).digest()
         right = [hmac.compare_digest(found, token) for token in self.tokens]  # all of them, whichever is right
-        if any(right):
-            return None
-        return Refusal(403, "the token is not one that this server was started with")
+        if not any(right):
+            raise Refusal(403, "the token is not one that this server was started with")
 
 
 def is_page(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:

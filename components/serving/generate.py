@@ -79,7 +79,7 @@ class Generate:
         show = partial(rendered, form=asked.format, accept=accept, stem=served.model)
         with served.watch.encode.time():
             body, media_type = await worked(x_NCHW.nbytes, show, x_NCHW, seeds, labels)
-        headers = served.headers() | {"X-Seed": shown(seeds)}
+        headers = {**served.headers(), "X-Seed": shown(seeds)}
         if labels is not None:
             headers["X-Class"] = ",".join(map(str, labels))
         return Response(body, headers=headers, media_type=media_type)

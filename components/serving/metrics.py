@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -43,7 +44,9 @@ class Metrics:
         self.seconds = Histogram(
             "request_seconds", "From a request's first byte to its reply", ("route",), buckets=SECONDS, **name
         )
-        self.under_way = Gauge("requests_under_way", "HTTP requests being answered", **name)
+        self.under_way = 0  # only the event loop writes it
+        Gauge("requests_under_way", "HTTP requests being answered", **name).set_function(lambda: self.under_way)
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.stages = Histogram("stage_seconds", STAGES, ("model", "stage"), buckets=SECONDS, **name)
         self.batch_size = Histogram("batch_size", "Images in one run of the model", ("model",), buckets=SIZES, **name)
         self.queue_length = Gauge("queue_length", "Images waiting for the model", ("model",), **name)
@@ -62,14 +65,19 @@ class Metrics:
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count one request."""
         route = route_of(path)
-        self.requests.labels(route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        counted = self._answers.get((route, status))
+        if counted is None:  # labels are looked up once
+            counted = self._answers[route, status] = self.requests.labels(route, str(status)), self.seconds.labels(route)
+        requests, spent = counted
+        requests.inc()
+        spent.observe(seconds)
 
     def text(self) -> bytes:
         """The page that Prometheus reads."""
         return generate_latest(self.registry)
 
 
+@lru_cache(maxsize=256)
 def route_of(path: str) -> str:
     """A bounded label: the operation, without the names that stand in the path."""
     match = ROUTES.fullmatch(path)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from components.core.contract import TRITON_TYPES, Feeds, TensorSpec
 from components.serving.body import read_body, unless_left, worked
 from components.serving.refusal import Refusal
+from components.serving.routes import route
 from components.serving.served import Models, Served
 from components.serving.tensors import InferRequest, decode, encode, parse_request, wants_binary
 
@@ -41,14 +42,14 @@ class Protocol:
     def routes(self) -> list[Route]:
         model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         return [
-            Route("/v2", self.server_metadata),
-            Route("/v2/health/live", self.server_live),
-            Route("/v2/health/ready", self.server_ready),
-            Route("/v2/repository/index", self.index, methods=["POST"]),
-            *(Route(path, self.metadata) for path in (model, version)),
-            *(Route(f"{path}/ready", self.model_ready) for path in (model, version)),
-            *(Route(f"{path}/config", self.config) for path in (model, version)),
-            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, version)),
+            *(route(f"{path}/infer", self.infer, "POST") for path in (model, version)),
+            route("/v2/health/live", self.server_live),
+            route("/v2/health/ready", self.server_ready),
+            *(route(f"{path}/ready", self.model_ready) for path in (model, version)),
+            *(route(path, self.metadata) for path in (model, version)),
+            *(route(f"{path}/config", self.config) for path in (model, version)),
+            route("/v2", self.server_metadata),
+            route("/v2/repository/index", self.index, "POST"),
         ]
 
     async def server_metadata(self, _: Request) -> Response:
@@ -124,7 +125,7 @@ def answer(served: Served, message: InferRequest, x: Any) -> Response:
     if message.id:
         reply["id"] = message.id
     body, headers = encode(reply, output, x, binary=wants_binary(message, output))
-    return Response(body, headers=headers | served.headers())
+    return Response(body, headers={**headers, **served.headers()})
 
 
 def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from components.core.errors import GenwrightError
@@ -21,7 +22,10 @@ class Refusal(Exception):
         return JSONResponse({"error": self.line}, self.status, self.headers)
 
 
-def explain(_: Request, error: Exception) -> Response:
+FORESEEN = (Refusal, ClientDisconnect, GenwrightError, HTTPException)  # anything else is a defect, whose traceback is logged
+
+
+def explain(error: Exception) -> Response:
     """The reply to whatever a handler raised: always {"error": one line}, never a traceback."""
     if isinstance(error, Refusal):
         return error.response()

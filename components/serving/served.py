@@ -1,6 +1,6 @@
 """The models being served: what a request takes hold of once, so that all of its reply comes from one bundle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from components.serving.batcher import Batcher
@@ -22,6 +22,7 @@ class Served:
         self.batcher = Batcher(
             engine.run, max_batch=engine.max_batch, limits=limits, on_batch=watch.ran, on_wait=watch.queue.observe
         )
+        self._headers = {"X-Model": model, "X-Version": version, "X-Bundle-Sha256": engine.sha256}
         self._holders = 0
         self._replaced = False
 
@@ -40,9 +41,9 @@ class Served:
         self._replaced = True
         self._end_if_done()
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Mapping[str, str]:
         """Which bundle made a reply."""
-        return {"X-Model": self.model, "X-Version": self.version, "X-Bundle-Sha256": self.engine.sha256}
+        return self._headers
 
     def _end_if_done(self) -> None:
         if self._replaced and not self._holders:
