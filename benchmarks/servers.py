@@ -15,10 +15,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -98,14 +99,24 @@ def load(port: int, request: dict[str, Any], *, clients: int, seconds: float, ra
     return found
 
 
+class Unanswered(Exception):
+    """A peer that does not answer, and why."""
+
+
+def interpreter_of(name: str, pythons: Mapping[str, str]) -> list[str]:
+    """Words for uv. (Triton's Python backend brings a libpython, which not every interpreter's library agrees with.)"""
+    return ["--python", pythons[name]] if name in pythons else []
+
+
 @contextmanager
-def peer(name: str, folder: Path) -> Iterator[Server]:
-    """A peer that answers, on a free port and the two after it."""
+def peer(name: str, folder: Path, pythons: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
+    """A peer that answers, on a free port and the two after it. Raises Unanswered."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     script = script_of(name)
-    command = [UV, "run", "--quiet", "--no-project", "--script", str(script), str(folder / "model.onnx"), "--port", str(port)]
+    command = [UV, "run", "--quiet", "--no-project", *interpreter_of(name, pythons), "--script", str(script)]
+    command += [str(folder / "model.onnx"), "--port", str(port)]
     command += ["--threads", str(usable_cpus()), "--batch", str(read_bundle(folder).max_batch)]
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
@@ -117,7 +128,7 @@ def peer(name: str, folder: Path) -> Iterator[Server]:
             while not answer(port, request):
                 if process.poll() is not None or time.perf_counter() - began > 120:
                     said.seek(0)
-                    raise SystemExit(f"{name} does not answer: {said.read()[-500:]}")
+                    raise Unanswered(f"{name} does not answer: {said.read()[-500:]}")
                 time.sleep(0.2)
             yield Server(process, port, time.perf_counter() - began)
         finally:

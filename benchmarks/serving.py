@@ -28,7 +28,19 @@ import httpx
 import numpy as np
 
 from benchmarks.graphs import GENWRIGHT, GRAPHS, bundle_in, produced
-from benchmarks.servers import UV, answer, asked_of, greeted, infer_request, load, peer, script_of, server
+from benchmarks.servers import (
+    UV,
+    Unanswered,
+    answer,
+    asked_of,
+    greeted,
+    infer_request,
+    interpreter_of,
+    load,
+    peer,
+    script_of,
+    server,
+)
 from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 from components.core.bundles import read_bundle
 from components.core.contract import probe
@@ -130,6 +142,7 @@ def overload(folder: Path, *, seconds: float) -> dict[str, Any]:
         "offered_per_s": sum(seen["statuses"].values()) / seen["wall_s"],
         "statuses": seen["statuses"],
         "neither_200_nor_429": sum(count for status, count in seen["statuses"].items() if status not in ("200", "429")),
+        "generator_behind_s": seen["behind_s"],
         "answered_p99_s": _p99(seen["seconds"]),
         "rss_mb": [before, after],
         "rss_growth_mb": after - before,
@@ -147,33 +160,53 @@ def start(folder: Path, *, rounds: int) -> dict[str, float]:
     return {"ready_s": statistics.median(ready), "rss_beyond_model_mb": statistics.median(beyond)}
 
 
-def peers(folder: Path, *, rounds: int, seconds: float) -> dict[str, Any]:
+def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str]) -> dict[str, Any]:
     """Requests a second of one image each, from many clients at once: ours and every peer, in turns; and ours over the best.
 
-    Only replies with an image count; what else a server answers with stands beside. Raises SystemExit where one of ours has none.
+    Only replies with an image count; what else a server answers with stands beside. A peer that cannot be had, or fails a round,
+    is left out with the reason. Raises SystemExit where one of ours has no image.
     """
+    left_out: dict[str, str] = {}
     for name in PEERS:
-        subprocess.run([UV, "sync", "--quiet", "--script", str(script_of(name))], check=True)
+        command = [UV, "sync", "--quiet", *interpreter_of(name, pythons), "--script", str(script_of(name))]
+        if (done := subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)).returncode:
+            left_out[name] = done.stderr[-500:]
     rates: dict[str, list[float]] = {"genwright": [], **{name: [] for name in PEERS}}
     statuses: dict[str, dict[str, int]] = {name: {} for name in rates}
     wanted = _one_image(folder)
     for _ in range(rounds):
         for name, found in rates.items():
-            with server(folder) if name == "genwright" else peer(name, folder) as running:
-                request = asked_of(name, folder)
-                made = np.frombuffer(answer(running.port, request)[-wanted.nbytes :], wanted.dtype)
-                if made.shape != wanted.shape or not np.allclose(made, wanted, atol=1e-3):
-                    raise SystemExit(f"{name}: answers with another image than the graph's")
-                load(running.port, request, clients=CLIENTS, seconds=1)
-                seen = load(running.port, request, clients=CLIENTS, seconds=seconds)
-                for status, count in seen["statuses"].items():
-                    statuses[name][status] = statuses[name].get(status, 0) + count
-                if name == "genwright" and [*seen["statuses"]] != ["200"]:
-                    raise SystemExit(f"{name}: answered with {seen['statuses']}")
-                found.append(len(seen["seconds"]) / seen["wall_s"])
-    best = max(PEERS, key=lambda name: statistics.median(rates[name]))
-    shares = [ours / theirs for ours, theirs in zip(rates["genwright"], rates[best], strict=True)]
-    return {"requests_per_s": rates, "statuses": statuses, "best_peer": best, "times_the_best": statistics.median(shares)}
+            if name in left_out:
+                continue
+            try:
+                with server(folder) if name == "genwright" else peer(name, folder, pythons) as running:
+                    seen = _asked(running.port, asked_of(name, folder), wanted, seconds)
+            except Unanswered as error:
+                if name == "genwright":
+                    raise SystemExit(str(error)) from None
+                left_out[name] = str(error)
+                continue
+            for status, count in seen["statuses"].items():
+                statuses[name][status] = statuses[name].get(status, 0) + count
+            if name == "genwright" and [*seen["statuses"]] != ["200"]:
+                raise SystemExit(f"{name}: answered with {seen['statuses']}")
+            found.append(len(seen["seconds"]) / seen["wall_s"])
+    compared = {name: rate for name, rate in rates.items() if name in PEERS and name not in left_out}
+    told: dict[str, Any] = {"requests_per_s": rates, "statuses": statuses, "left_out": left_out}
+    if not compared:
+        return told
+    best = max(compared, key=lambda name: statistics.median(compared[name]))
+    shares = [ours / theirs for ours, theirs in zip(rates["genwright"], compared[best], strict=True)]
+    return told | {"best_peer": best, "times_the_best": statistics.median(shares)}
+
+
+def _asked(port: int, request: dict[str, Any], wanted: Any, seconds: float) -> dict[str, Any]:
+    """The load on a server that answers with the image that is wanted. Raises Unanswered."""
+    made = np.frombuffer(answer(port, request)[-wanted.nbytes :], wanted.dtype)
+    if made.shape != wanted.shape or not np.allclose(made, wanted, atol=1e-3):
+        raise Unanswered(f"port {port}: answers with another image than the graph's")
+    load(port, request, clients=CLIENTS, seconds=1)
+    return load(port, request, clients=CLIENTS, seconds=seconds)
 
 
 def _one_image(folder: Path) -> Any:
@@ -294,8 +327,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--only", nargs="+", default=[], help="overhead saturation start bytes peers overload swaps")
+    parser.add_argument(
+        "--python", nargs="+", default=[], help="of a peer, where uv's does not suit it: triton=/usr/bin/python3.11"
+    )
     options = parser.parse_args()
-    rounds, seconds = options.rounds, options.seconds
+    rounds, seconds, pythons = options.rounds, options.seconds, dict(each.split("=", 1) for each in options.python)
     path = RESULTS / "serving.json"
     told: dict[str, Any] = json.loads(path.read_text()) if options.only and path.exists() else {}
     began = time.monotonic()
@@ -313,7 +349,7 @@ def main() -> None:
             if kind == "small":
                 measures["overload"] = lambda folder=folder: overload(folder, seconds=60)
                 measures["swaps"] = lambda: swaps(home, made["small"], produced("small", home, seed=1))
-            measures["peers"] = lambda folder=folder: peers(folder, rounds=rounds, seconds=seconds)
+            measures["peers"] = lambda folder=folder: peers(folder, rounds=rounds, seconds=seconds, pythons=pythons)
             for what, measure in measures.items():
                 if not options.only or what in options.only:
                     told.setdefault(kind, {})[what] = measure()
