@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -20,9 +21,9 @@ PERF_ANALYZER, SCHEMATHESIS = "perf-analyzer==2.60.0", "schemathesis==4.32.5"
 CLIENTS = Path(__file__).with_name("clients")
 
 
-def run(*command: str, timeout: float = 280, code: int = 0) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    if done.returncode and "Failed to fetch" in done.stderr:
+def run(*command: str, timeout: float = 280, code: int = 0, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd)
+    if done.returncode and re.search(r"Failed to fetch|Unable to locate package", done.stderr):
         pytest.skip("the package registry cannot be reached")
     assert done.returncode == code, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
@@ -49,12 +50,9 @@ def test_tritons_client_gets_what_the_graph_makes(server: Any, plain: Path) -> N
 
 
 def test_perf_analyzer_measures_it(server: Any, tmp_path: Path) -> None:
-    libc = tuple(map(int, (os.confstr("CS_GNU_LIBC_VERSION") or "none 0").split()[1].split(".")))
-    if libc < (2, 38):
-        pytest.skip(f"perf-analyzer's wheels need glibc 2.38 or later; this machine has {'.'.join(map(str, libc))}")
     table = tmp_path / "measured.csv"
     run(
-        *(UV, "tool", "run", "--from", PERF_ANALYZER, "perf_analyzer"),
+        *perf_analyzer(tmp_path),
         *("-m", "digits", "-u", address(server), "-i", "http", "--concurrency-range", "2"),
         *("--measurement-interval", "1000", "--stability-percentage", "90", "-f", str(table)),
     )
@@ -62,6 +60,38 @@ def test_perf_analyzer_measures_it(server: Any, tmp_path: Path) -> None:
     row = dict(zip(heading.split(","), values.split(","), strict=False))
     assert row["Concurrency"] == "2"
     assert float(row["Inferences/Second"]) > 10
+
+
+def perf_analyzer(folder: Path) -> list[str]:
+    """The words that start it. Its wheels need glibc 2.38: on an older Debian, the next one's is laid out in the folder."""
+    packages = folder / "packages"
+    wheel = ("--no-deps", "--target", str(packages), "--python-platform", f"{platform.machine()}-manylinux_2_40")
+    run(UV, "pip", "install", "--quiet", "--python", sys.executable, *wheel, PERF_ANALYZER)
+    program = str(packages / "perf_analyzer" / "bin" / "perf_analyzer")
+    libc = tuple(map(int, (os.confstr("CS_GNU_LIBC_VERSION") or "none 0").split()[1].split(".")))
+    if libc >= (2, 38):
+        return [program]
+    keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+    if shutil.which("apt-get") is None or not keyring.exists():
+        pytest.skip(f"perf-analyzer's wheels need glibc 2.38 or later; this machine has {'.'.join(map(str, libc))}")
+    sources, lists, cache = folder / "sources.list", folder / "lists", folder / "cache"
+    sources.write_text(f"deb [signed-by={keyring}] http://deb.debian.org/debian trixie main\n")
+    for each in (lists, cache):
+        (each / "partial").mkdir(parents=True)
+    settings = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State::lists": lists,
+        "Dir::Cache": cache,
+        "APT::Sandbox::User": "root",
+    }
+    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items())]
+    run(*apt, "update")
+    run(*apt, "download", "libc6", "libstdc++6", "libgcc-s1", "libssl3t64", "zlib1g", "libzstd1", cwd=folder)
+    for package in folder.glob("*.deb"):
+        run("dpkg-deb", "-x", str(package), str(folder / "root"))
+    (loader,) = (folder / "root" / "usr" / "lib").glob("*-linux-gnu/ld-linux-*.so.*")
+    return [str(loader), "--library-path", str(loader.parent), program]
 
 
 @pytest.mark.parametrize("which", ["server", "class_server"])
