@@ -45,5 +45,13 @@ def first_complaint(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
-    shown = "" if first["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (given: {given!r})"
+    shown = "" if first["type"] in ("missing", "value_error") or isinstance(given, dict) else f" (given: {shortened(given)})"
     return f"{where}: {message}{shown}"
+
+
+def shortened(given: object, *, most: int = 200) -> str:
+    """What was given as Python writes it, cut where it is long."""
+    if isinstance(given, str | bytes | list | tuple):
+        given = given[:most]  # before it is written out
+    text = repr(given)
+    return text if len(text) <= most else f"{text[:most]}..."

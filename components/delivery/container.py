@@ -12,7 +12,7 @@ from components.core.bundles import BUNDLE_JSON
 from components.core.files import write_whole
 from components.core.records import Bundle
 
-NEEDED = ("numpy", "pillow", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn")
+NEEDED = ("numpy", "pillow", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn", "uvloop", "httptools")
 RUNTIME = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu"}
 SOURCES = ("core", "serving")  # of components: what the server imports
 

@@ -11,6 +11,7 @@ from components.core.files import write_whole
 from components.core.records import Bundle
 
 PORT = 8080
+GRACE_S = 75  # from SIGTERM: the notice and the drain of components/serving/limits.py, and some
 EVERYWHERE = "0.0.0.0"  # noqa: S104 (in a pod of its own)
 HOME = "/tmp/genwright"  # noqa: S108 (of a container of its own)
 
@@ -55,5 +56,5 @@ def inference_service(bundle: Bundle, *, sha256: str, version: int, store: str, 
                 "prometheus.io/path": "/metrics",
             },
         },
-        "spec": {"predictor": {"minReplicas": 1, "terminationGracePeriodSeconds": 40, "containers": [container]}},
+        "spec": {"predictor": {"minReplicas": 1, "terminationGracePeriodSeconds": GRACE_S, "containers": [container]}},
     }

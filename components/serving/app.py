@@ -1,6 +1,7 @@
 """The ASGI application: which path is answered by what."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Router
 
+from components.core.errors import ServingError
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
 from components.serving.gate import Gate
@@ -21,6 +23,8 @@ from components.serving.page import page
 from components.serving.protocol import Protocol
 from components.serving.routes import route
 from components.serving.served import Models, Served
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class Service:
@@ -44,7 +48,7 @@ class Service:
             route("/metrics", self.metrics_page),
             route("/openapi.json", self.openapi),
         ]
-        router = Router(routes, lifespan=self.lifespan)
+        router = Router(routes, redirect_slashes=False, lifespan=self.lifespan)
         self.app = Gate(router, metrics=self.metrics, log=self.log, tokens=tuple(tokens))
 
     def add(self, source: Source) -> Served:
@@ -58,7 +62,10 @@ class Service:
         return served
 
     def put(self, model: str, version: str, engine: Engine) -> Served:
-        """Serve this engine as `model` from now on."""
+        """Serve this engine as `model` from now on. Raises ServingError for names that are no part of an address or a header."""
+        for what, name in (("model", model), ("version", version)):
+            if not NAME.fullmatch(name):
+                raise ServingError(f"{what} {name[:80]!a}", allowed="letters, digits, '.', '-' and '_', at most 100 of them")
         served = Served(model, version, engine, self.limits, self.metrics.watch(model))
         for before in self.models:
             if before.model == model:
@@ -68,9 +75,9 @@ class Service:
         self.metrics.model_info.labels(model, version, engine.sha256, engine.bundle.family).set(1)
         return served
 
-    def ready(self) -> bool:
-        """Whether requests should be sent here."""
-        return not self.draining and self.models.able()
+    def ready(self, served: Served | None = None) -> bool:
+        """Whether requests should be sent here: for this model, or for all of them."""
+        return not self.draining and (self.models.able() if served is None else served.batcher.able)
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:

@@ -58,6 +58,7 @@ class Batcher:
         self._closing = False
         self._arriving = 0
         self._item_s = 0.01  # a running mean of the seconds one item takes
+        self._running_since_s: float | None = None
         self.queued = 0  # items
         self._thread = threading.Thread(target=self._work, name="genwright-model", daemon=True)
         self._thread.start()
@@ -78,13 +79,19 @@ class Batcher:
             async with asyncio.timeout(self._limits.answer_s):
                 return await job.future
         except TimeoutError:
+            self._withdraw(job)
             line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
             raise Refusal(503, line, Retry_After=self._retry_after()) from None
+        except asyncio.CancelledError:  # its client has left
+            self._withdraw(job)
+            raise
 
     @property
     def able(self) -> bool:
-        """Whether there is still somebody who runs the model."""
-        return self._thread.is_alive() and not self._closing
+        """Whether there is still somebody who runs the model, and has not been at one batch for longer than anybody waits."""
+        since_s = self._running_since_s
+        stuck = since_s is not None and time.monotonic() - since_s > self._limits.answer_s
+        return self._thread.is_alive() and not self._closing and not stuck
 
     def end(self) -> None:
         """Take nothing more, and end the thread when what is queued is done."""
@@ -103,8 +110,9 @@ class Batcher:
         with self._changed:
             if self._closing:
                 raise Refusal(503, "the server is stopping; try again later", Retry_After="1")
-            if self._jobs and self.queued + count > self._limits.queued:
-                line = f"{self.queued} images are waiting, at most {self._limits.queued} may; try again later"
+            room = min(self._limits.queued, self._limits.answer_s / self._item_s)  # more would not be answered in time
+            if self._jobs and self.queued + count > room:
+                line = f"{self.queued} images are waiting, at most {int(room)} may; try again later"
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)
@@ -117,17 +125,20 @@ class Batcher:
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            began = time.monotonic()
+            self._running_since_s = time.monotonic()
             try:
-                feeds = {name: np.concatenate([job.feeds[name][at] for job, at in batch]) for name in batch[0][0].feeds}
-                x_NCHW = self._run(feeds)
+                self._run_batch(batch, began_s=self._running_since_s)
             except Exception as error:  # noqa: BLE001 (the request gets it; the thread must live)
                 self._fail(batch, error)
-                continue
-            took_s = time.monotonic() - began
-            self._item_s += 0.2 * (took_s / len(x_NCHW) - self._item_s)
-            self._on_batch(len(x_NCHW), took_s)
-            self._deliver(batch, x_NCHW)
+            self._running_since_s = None
+
+    def _run_batch(self, batch: list[tuple[Job, slice]], *, began_s: float) -> None:
+        feeds = {name: np.concatenate([job.feeds[name][at] for job, at in batch]) for name in batch[0][0].feeds}
+        x_NCHW = self._run(feeds)
+        took_s = time.monotonic() - began_s
+        self._item_s += 0.2 * (took_s / len(x_NCHW) - self._item_s)
+        self._on_batch(len(x_NCHW), took_s)
+        self._deliver(batch, x_NCHW)
 
     def _next_batch(self) -> list[tuple[Job, slice]]:
         """Wait for work and take up to `max_batch` items, first come first served; nothing when closed and done."""
@@ -149,9 +160,6 @@ class Batcher:
         room = self._max_batch
         while room and self._jobs:
             job = self._jobs[0]
-            if job.future.done():  # its client has left, or its time was up
-                self._drop(job)
-                continue
             at = slice(job.taken, min(job.count, job.taken + room))
             batch.append((job, at))
             if not job.taken:
@@ -163,15 +171,16 @@ class Batcher:
                 self._jobs.popleft()
         return batch
 
-    def _drop(self, job: Job) -> None:
-        self._jobs.remove(job)
-        self.queued -= job.count - job.taken
+    def _withdraw(self, *jobs: Job) -> None:
+        """Give the places of these in the queue free, where they still stand there."""
+        with self._changed:
+            for job in jobs:
+                if job in self._jobs:
+                    self._jobs.remove(job)
+                    self.queued -= job.count - job.taken
 
     def _fail(self, batch: list[tuple[Job, slice]], error: Exception) -> None:
-        with self._changed:
-            for job, _ in batch:
-                if job in self._jobs:
-                    self._drop(job)
+        self._withdraw(*(job for job, _ in batch))
         settle([(job, error) for job, _ in batch])
 
     def _deliver(self, batch: list[tuple[Job, slice]], x_NCHW: Output) -> None:

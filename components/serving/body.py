@@ -23,8 +23,8 @@ async def worked(size_bytes: int, work: Callable[..., Result], *arguments: Any) 
     return work(*arguments)
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """The whole body. Raises Refusal: 413 too large, 408 too slow, 415 compressed."""
+async def read_body(request: Request, limits: Limits, *, most: int) -> bytes:
+    """The whole body, at most so many bytes. Raises Refusal: 413 too large, 408 too slow, 415 compressed."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise Refusal(415, f"Content-Encoding {encoding!r}; send the body uncompressed")
@@ -33,16 +33,14 @@ async def read_body(request: Request, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.body_s):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size <= limits.body_bytes:
+                if size <= most:
                     received.append(chunk)
                 elif size > DISCARD_FACTOR * limits.body_bytes:
                     break
     except TimeoutError:
         raise Refusal(408, f"the request did not arrive within {limits.body_s:g} s") from None
-    if size > limits.body_bytes:
-        raise Refusal(
-            413, f"the body has more than {limits.body_bytes} bytes; send fewer items in one request", Connection="close"
-        )
+    if size > most:
+        raise Refusal(413, f"the body has more than {most} bytes; send fewer items in one request", Connection="close")
     return b"".join(received)
 
 

@@ -32,7 +32,7 @@ class Gate:
             return
         began, status, started = time.perf_counter(), 500, False
         scope["app"] = self.app  # a router that knows an application raises for a path it lacks, where it would answer itself
-        headers = dict(scope["headers"])
+        headers = dict(reversed(scope["headers"]))  # of a name that is sent twice the first counts, as for the handlers
         request_id = request_id_of(headers.get(b"x-request-id"))
 
         async def watched(message: Message) -> None:
@@ -51,6 +51,8 @@ class Gate:
             if started:
                 raise
             await explain(error)(scope, receive, watched)
+            if status >= 500:
+                self.log.event("failed", request_id=request_id, path=scope["path"][:200], error=str(error) or repr(error))
             if not isinstance(error, FORESEEN):
                 raise
         finally:

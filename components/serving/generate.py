@@ -63,7 +63,7 @@ class Generate:
 
     async def __call__(self, request: Request) -> Response:
         with self.models.arriving():
-            asked = parse(await read_body(request, self.limits))
+            asked = parse(await read_body(request, self.limits, most=self.limits.asked_bytes))
         with self.models.get(asked.model).held() as served:
             return await self.answer(request, asked, served)
 
@@ -176,7 +176,10 @@ def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None,
 def rendered(
     x_NCHW: npt.NDArray[np.generic], seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
 ) -> tuple[bytes, str]:
-    """The reply's body and content type."""
+    """The reply's body and content type. Raises Refusal 500 where the model made no image."""
+    if not np.isfinite(x_NCHW).all():
+        wrong = [seed for seed, x_CHW in zip(seeds, x_NCHW, strict=True) if not np.isfinite(x_CHW).all()]
+        raise Refusal(500, f"the model makes values that are NaN or infinite of seed {wrong[0]}; ask for other seeds")
     images = to_uint8(x_NCHW)
     if form == "grid":
         return pictures.grid(images), "image/png"

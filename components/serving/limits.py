@@ -9,10 +9,12 @@ class Limits:
 
     count: int = 256  # of one request
     queued: int = 512  # waiting for the model, over all requests
-    body_bytes: int = 32 << 20
+    body_bytes: int = 32 << 20  # of an infer request, which holds noise
+    asked_bytes: int = 64 << 10  # of one for people, which holds words and seeds
     body_s: float = 30.0  # to receive one request
     answer_s: float = 60.0  # from its place in the queue to its images
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
     look_s: float = 2.0  # from one look at a channel to the next
     retry_s: float = 60.0  # from a bundle that was refused to another try of it
-    drain_s: float = 30.0  # for the requests under way when told to stop
+    notice_s: float = 1.0  # when told to stop: not ready, and still answering, so that balancers look elsewhere first
+    drain_s: float = 60.0  # then for the requests under way

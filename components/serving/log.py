@@ -4,9 +4,11 @@ As JSON, every request is a line too, with its id: the one that its client sent 
 """
 
 import json
+import logging
 import random
 import re
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
@@ -14,6 +16,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 SENTENCES = {
     "swapped": "{model}: version {version} (bundle {bundle_sha256:.12}) took over from version {before}",
     "refused": "{model}: version {version} is refused, the one before serves on: {error}",
+    "failed": "{path}: {error}",
+    "trouble": "{message} {traceback}",
     "unreachable": "{model}: cannot look for a new champion, trying again: {error}",
 }
 
@@ -31,7 +35,8 @@ class Log:
         if self.form == "json":
             self._line(json.dumps({"time": _now(), "event": event} | what))
         elif event in SENTENCES:
-            self._line(" ".join(SENTENCES[event].format(**what).split()))
+            told = SENTENCES[event].format(**what)
+            self._line(told.rstrip() if event == "trouble" else " ".join(told.split()))
 
     def request(self, *, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -42,6 +47,18 @@ class Log:
         out = self._out or sys.stderr
         out.write(f"{line}\n")
         out.flush()
+
+
+class Passed(logging.Handler):
+    """What a library logs, passed on: a traceback is part of its line."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = traceback.format_exception(*record.exc_info) if record.exc_info else []
+        self.log.event("trouble", message=record.getMessage(), traceback="".join(lines))
 
 
 def request_id_of(given: bytes | None) -> str:

@@ -33,9 +33,9 @@ def package_version() -> str:
 
 
 class Protocol:
-    """The handlers. `ready` says whether requests should be sent here."""
+    """The handlers. `ready` says whether requests should be sent here, for one model or for all of them."""
 
-    def __init__(self, models: Models, ready: Callable[[], bool]) -> None:
+    def __init__(self, models: Models, ready: Callable[[Served | None], bool]) -> None:
         self.models = models
         self.ready = ready
 
@@ -59,18 +59,19 @@ class Protocol:
         return JSONResponse({"live": True})
 
     async def server_ready(self, _: Request) -> Response:
-        ready = self.ready()
+        ready = self.ready(None)
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
         served = self.named(request)
-        ready = self.ready()
+        ready = self.ready(served)
         return JSONResponse({"name": served.model, "ready": ready}, 200 if ready else 503, served.headers())
 
     async def index(self, _: Request) -> Response:
-        state = "READY" if self.ready() else "UNAVAILABLE"
-        index = [{"name": served.model, "version": served.version, "state": state, "reason": ""} for served in self.models]
-        return JSONResponse(index)
+        states = [(served, "READY" if self.ready(served) else "UNAVAILABLE") for served in self.models]
+        return JSONResponse(
+            [{"name": each.model, "version": each.version, "state": state, "reason": ""} for each, state in states]
+        )
 
     async def metadata(self, request: Request) -> Response:
         served = self.named(request)
@@ -87,7 +88,7 @@ class Protocol:
     async def infer(self, request: Request) -> Response:
         with self.named(request).held() as served:
             with served.batcher.arriving():
-                body = await read_body(request, served.limits)
+                body = await read_body(request, served.limits, most=served.limits.body_bytes)
                 header_length = request.headers.get("inference-header-content-length")
                 message, feeds = await worked(len(body), understood, served, body, header_length)
             x = await unless_left(request, served.batcher.submit(feeds))

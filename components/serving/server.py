@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -16,9 +17,10 @@ from components.core.errors import ServingError
 from components.serving.app import Service
 from components.serving.following import Source
 from components.serving.limits import Limits
-from components.serving.log import Log
+from components.serving.log import Log, Passed
 
 BACKLOG = 2048
+KEEP_ALIVE_S = 75  # longer than balancers commonly keep a connection, so that they, not we, end it
 
 
 def serve(
@@ -45,6 +47,7 @@ def serve(
             service.add(source)
         config = uvicorn.Config(
             service.app,
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -52,7 +55,11 @@ def serve(
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=int(limits.drain_s),
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
+        logger = logging.getLogger("uvicorn.error")
+        logger.addHandler(Passed(log))
+        logger.propagate = False
         lines = greeting(service, host=host, port=listener.getsockname()[1], token=bool(tokens))
         server = Server(config, service, lambda: (announce or to_stderr)(lines))
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:  # uvloop where there is one
@@ -72,14 +79,20 @@ class Server(uvicorn.Server):
     async def until_told(self, listener: socket.socket) -> None:
         """Serve until a signal; a second one stops at once."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.drain)
+        loop.add_signal_handler(signal.SIGTERM, self.drain, self.service.limits.notice_s)
+        loop.add_signal_handler(signal.SIGINT, self.drain, 0)  # a person at the keyboard has no balancer to wait for
         await self.serve(sockets=[listener])
 
-    def drain(self) -> None:
-        self.force_exit = self.should_exit
+    def drain(self, notice_s: float) -> None:
+        """Not ready from now on; a notice later the door closes. Told again, stop at once."""
+        if self.service.draining:
+            self.should_exit = self.force_exit = True
+            return
         self.service.draining = True
         self.service.log.event("draining")
+        asyncio.get_running_loop().call_later(notice_s, self.close_door)
+
+    def close_door(self) -> None:
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

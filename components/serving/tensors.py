@@ -21,6 +21,7 @@ from components.serving.refusal import Refusal
 DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "UINT8": np.dtype("u1")}
 Array = npt.NDArray[np.generic]
 REMEMBERED_BYTES = 1024  # of JSON, at most
+MANY = 64  # inputs, outputs or dimensions: more than any model has
 _COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -36,7 +37,7 @@ class InputParameters(Message):
 
 class InferInput(Message):
     name: str
-    shape: tuple[Annotated[StrictInt, Field(ge=0)], ...]
+    shape: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(max_length=MANY)]
     datatype: str
     parameters: InputParameters = InputParameters()
     data: Any = None
@@ -58,8 +59,8 @@ class RequestParameters(Message):
 class InferRequest(Message):
     id: str = ""
     parameters: RequestParameters = RequestParameters()
-    inputs: tuple[InferInput, ...]
-    outputs: tuple[InferOutput, ...] = ()
+    inputs: Annotated[tuple[InferInput, ...], Field(max_length=MANY)]
+    outputs: Annotated[tuple[InferOutput, ...], Field(max_length=MANY)] = ()
 
 
 def parse_request(body: bytes, header_length: str | None) -> tuple[InferRequest, bytes]:
@@ -138,8 +139,10 @@ def from_binary(given: InferInput, spec: TensorSpec, data: bytes) -> Array:
 
 def from_json(given: InferInput, spec: TensorSpec) -> Array:
     """The tensor in the JSON `data`, flat or nested. Raises Refusal 400."""
-    if not isinstance(given.data, list):
-        raise Refusal(400, f"input {spec.name!r}: data must be a list of numbers")
+    kind = "whole numbers" if spec.datatype == "INT64" else "numbers"
+    # numpy would make room for the longest string in every place
+    if not isinstance(given.data, list) or not numbers(given.data, depth=len(given.shape)):
+        raise Refusal(400, f"input {spec.name!r}: data must be a list of {kind}")
     try:
         array = np.asarray(given.data)
     except ValueError:
@@ -148,13 +151,21 @@ def from_json(given: InferInput, spec: TensorSpec) -> Array:
         array = array.astype(np.int64)  # 1.0 is a whole number in JSON
     kinds = "iu" if spec.datatype == "INT64" else "fiu"
     if array.dtype.kind not in kinds:
-        raise Refusal(400, f"input {spec.name!r}: data must be a list of {'whole ' if spec.datatype == 'INT64' else ''}numbers")
+        raise Refusal(400, f"input {spec.name!r}: data must be a list of {kind}")
     if array.size != math.prod(given.shape):
         raise Refusal(
             400, f"input {spec.name!r}: {array.size} numbers given; shape {list(given.shape)} needs {math.prod(given.shape)}"
         )
     with np.errstate(over="ignore"):
         return finite(array.reshape(given.shape).astype(DTYPES[spec.datatype]), spec)
+
+
+def numbers(data: list[Any], *, depth: int) -> bool:
+    """Whether the list holds numbers alone, in at most so many levels of lists."""
+    kinds = set(map(type, data))
+    if kinds == {list}:
+        return depth > 1 and all(numbers(each, depth=depth - 1) for each in data)
+    return kinds <= {int, float}
 
 
 def finite(array: Array, spec: TensorSpec) -> Array:

@@ -111,7 +111,7 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
             client.close()
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)
             try:
                 process.communicate(timeout=30)
             except subprocess.TimeoutExpired:

@@ -61,12 +61,14 @@ def test_waiting_requests_share_batches_and_get_their_own_rows() -> None:
 def test_a_client_that_leaves_frees_its_place() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits(queued=3))
+        batcher = Batcher(model, max_batch=2, limits=Limits(queued=2))
         first = await held(batcher, model)
         gone = asyncio.create_task(batcher.submit(rows(1, 2)))
-        stays = asyncio.create_task(batcher.submit(rows(3)))
         await asyncio.sleep(0)
         gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert batcher.queued == 0  # at once, while the model still runs
+        stays = asyncio.create_task(batcher.submit(rows(3)))
         await asyncio.sleep(0)
         model.go.set()
         assert (await stays).ravel().tolist() == [6]
@@ -92,6 +94,41 @@ def test_a_full_queue_refuses_but_one_large_request_always_fits() -> None:
         assert (await large).ravel().tolist() == [2, 4, 6, 8, 10]
         await first
         batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_answered_in_time_is_refused_at_once() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=1, limits=Limits(queued=100, answer_s=0.1))  # at first an item counts as 10 ms
+        first = await held(batcher, model)
+        waiting = [asyncio.create_task(batcher.submit(rows(k))) for k in range(10)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="10 images are waiting, at most 10 may") as caught:
+            await batcher.submit(rows(11))
+        assert caught.value.status == 429
+        model.go.set()
+        await asyncio.gather(first, *waiting, return_exceptions=True)
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_model_that_hangs_is_not_able() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=1, limits=Limits(answer_s=0.1))
+        assert batcher.able
+        first = await held(batcher, model)
+        await asyncio.sleep(0.15)
+        assert not batcher.able
+        model.go.set()
+        await asyncio.gather(first, return_exceptions=True)
+        while not batcher.able:
+            await asyncio.sleep(0.01)
+        batcher.close()
+        assert not batcher.able
 
     asyncio.run(scenario())
 

@@ -29,7 +29,7 @@ def test_a_token(plain: Path, start: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/generate", "/v2/models/digits/infer"])
 def test_a_body_that_is_too_large_is_413(plain: Path, start: Any, path: str) -> None:
-    with start(plain, limits={"body_bytes": 1000}) as server:
+    with start(plain, limits={"body_bytes": 1000, "asked_bytes": 1000}) as server:
         for content in (b" " * 1001, iter([b" " * 600] * 3)):  # with and without Content-Length
             reply = server.client.post(path, content=content)
             assert reply.status_code == 413

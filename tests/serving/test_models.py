@@ -80,6 +80,8 @@ def test_a_browser_gets_the_page_without_a_token_and_nothing_else(plain: Path, s
         assert [server.client.get(path, headers=html).status_code for path in ("/metrics", "/v2", "/openapi.json")] == [401] * 3
         assert server.client.get("/").status_code == 401
         assert server.client.post("/", headers=html).status_code == 401
+        twice = [("Accept", "application/json"), ("Accept", "text/html")]
+        assert server.client.get("/", headers=twice).status_code == 401  # of a name sent twice one alone must count
 
 
 def test_null_is_refused_in_one_line(server: Any) -> None:

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from components.core.bundles import read_bundle
 from components.serving.server import listen
@@ -81,12 +83,28 @@ def test_sigterm_finishes_what_is_under_way(slow: Path, start: Any) -> None:
             client.start()
         while "genwright_requests_under_way 3.0" not in server.client.get("/metrics").text:  # the two, and this one
             pass
-        assert server.stop() == (0, "")
+        server.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 10
+        while (ready := server.client.get("/v2/health/ready")).status_code == 200 and time.monotonic() < until:
+            pass
+        assert (ready.status_code, ready.json()) == (503, {"ready": False})  # a probe hears it before the door is closed
+        assert server.client.get("/v2/health/live").status_code == 200
+        assert server.process.communicate(timeout=60)[1] == ""
+        assert server.process.returncode == 0
         for client in clients:
             client.join()
     assert [reply.status_code for reply in replies] == [200, 200]
     assert all(reply.headers["x-seed"] == "5..10" for reply in replies)
     assert all(np.array_equal(np.load(io.BytesIO(reply.content))[0], first) for reply in replies)
+
+
+@pytest.mark.parametrize("option", ["--model", "--version"])
+@pytest.mark.parametrize("name", ["a/b", "模型", "x\r\nSet-Cookie: y"])
+def test_a_name_that_is_no_part_of_an_address_is_refused(plain: Path, option: str, name: str) -> None:
+    command = [sys.executable, "-m", "components.serving", str(plain), "--port", "0", option, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "allowed: letters, digits" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 def test_sigint_ends_quietly(plain: Path, start: Any) -> None:
