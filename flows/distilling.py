@@ -170,7 +170,7 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
                 checkpoint=before.get(2 * steps, trained.checkpoint) if halving else trained.checkpoint,
                 steps=steps,
                 width=width,
-                lr_peak=config["lr_peak"] * (RATE if width == config["width"] else 1.0),
+                lr_peak=config["lr_peak"] * (RATE[variant] if width == config["width"] else 1.0),
                 seconds=seconds,
                 adversarial=wish.adversarial,
                 device=device_for("auto"),

@@ -95,10 +95,22 @@ def test_later_the_target_is_the_models_own_nearer_point(c: float) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int) -> None:
     noise_BNCHW = torch.randn(20_000, steps, 1, 1, 1, generator=rng())
-    levels = [Point(time=level, alpha=1.0, sigma=level) for level in LEVELS[:steps]]
+    levels = [Point(time=level, alpha=1.0, sigma=level) for level in LEVELS[steps]]
     x_BCHW = Sampler(Straight(0.5), levels, solver="multistep").integrate(noise_BNCHW)
     assert float(x_BCHW.std()) == pytest.approx(0.5, rel=0.02)
     assert float(x_BCHW.mean()) == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+@pytest.mark.parametrize("std", [0.2, 0.62, 3.0])
+def test_it_draws_where_it_was_trained(steps: int, std: float) -> None:
+    family = ECT.build({"steps": steps}, SPEC.model_copy(update={"std": std}))
+    sampler = family.sampler()
+    sigmas = [float(time) for time in sampler.rows_K7[:, 0]]
+    assert len(sigmas) == steps
+    assert sigmas == sorted(sigmas, reverse=True)
+    assert sampler.sigma_max == pytest.approx(sigmas[0])
+    assert sigmas[0] <= family.config.sigma_max
 
 
 def test_the_stages_follow_the_budget() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STUDENTS = {"ddpm": "ddpm", "edm": "ect", "ect": "ect", "latent": "latent-ect", "latent-ect": "latent-ect"}
 STEPS = {"ddpm": (8, 4, 2, 1), "ect": (4, 2, 1), "latent-ect": (4, 2, 1)}  # that a student can be asked for
 IMITATION = 0.4  # share of the budget of a narrower student
-RATE = 0.5  # of the diffusion model's peak, for a student that begins with its weights
+RATE = {"ddpm": 0.5, "ect": 0.2, "latent-ect": 0.2}  # of the teacher's peak, for a student that begins with its weights
 
 
 def student_variant(family: str, variant: str) -> str:
@@ -47,7 +47,7 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
     width = width or teacher.config["width"]
     narrower = width != teacher.config["width"]
     own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "width": width}
-    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else RATE)
+    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else RATE[variant])
     if variant == "ddpm":
         prediction = {"prediction": "v"} if teacher.config["prediction"] == "epsilon" else {}
         return teacher.config | own | {"solver": "ddim"} | prediction
