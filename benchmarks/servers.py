@@ -7,6 +7,7 @@ the lines at its top.
 import base64
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ import httpx
 import numpy as np
 import psutil
 
+from benchmarks.graphs import GENWRIGHT
 from benchmarks.shared import ROOT
 from components.core.bundles import read_bundle
 from components.core.contract import probe
@@ -47,11 +49,20 @@ class Server:
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
 
+def server(folder: Path) -> AbstractContextManager[Server]:
+    """A bundle in a folder, as the model m."""
+    return _started([sys.executable, "-m", "components.serving", str(folder), "--model", "m", "--port", "0", "--log", "text"], {})
+
+
+def champion(home: Path, model: str) -> AbstractContextManager[Server]:
+    """As people start it: the champion of a model is fetched, examined and followed."""
+    return _started([str(GENWRIGHT), "serve", model, "--port", "0"], {"GENWRIGHT_HOME": str(home)})
+
+
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
+def _started(command: list[str], environment: dict[str, str]) -> Iterator[Server]:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "components.serving", str(folder), "--model", "m", "--port", "0", "--log", "text"]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
     try:
         port = greeted(process)
         httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", trust_env=False).raise_for_status()

@@ -90,7 +90,7 @@ def test_consistency_is_one_training_a_width_read_at_two_steps(a_run: Any) -> No
     assert [run.student.steps for run, _ in told] == [2, 4, 1, 2, 4, 1]
     assert [shared and shared.checkpoint.sha256 for _, shared in told] == [None, "of-2", "of-2"] * 2
     assert {run.student.seconds for run, _ in told} == {180.0}
-    assert [run.student.lr_peak for run, _ in told] == [0.005] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
+    assert [run.student.lr_peak for run, _ in told] == [0.002] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
 
 
 @pytest.mark.parametrize(("variant", "taught_by"), [("ddpm", ["a", "a", "of-2", "of-2"]), ("edm", ["a"] * 4)])
