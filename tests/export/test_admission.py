@@ -1,17 +1,28 @@
 """A corpus of hostile graphs: each is refused by the check that is meant to, and none takes the examiner with it."""
 
-from collections.abc import Callable
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from components.core.bundles import read_bundle
+from components.core.bundles import address_of, read_bundle, seal_bundle
 from components.core.errors import BundleError
-from components.core.records import Admission, Bundle
+from components.core.records import Admission, Bundle, Channel
+from components.delivery.channel import ChannelStore
+from components.delivery.store import open_store
 from components.export.admission import admit, examine
 from components.export.probe import ORDER
 
@@ -204,6 +215,86 @@ def test_a_hostile_graph_is_refused(examined: Callable[[Change], Admission], cha
     assert verdict.verdict == "fail"
     assert verdict.checks[-1].check == check, verdict.refusal
     assert says in verdict.refusal
+
+
+def sealed(folder: Path, data: bytes) -> Path:
+    """The bundle in the folder with another graph, under digests that are right."""
+    (folder / "model.onnx").write_bytes(data)
+    bundle = Bundle.read(folder / "bundle.json")
+    (file,) = bundle.files
+    own = file.model_copy(update={"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)})
+    seal_bundle(folder, bundle.model_copy(update={"files": (own,)}))
+    return folder
+
+
+def damaged(build: Callable[..., Path]) -> Iterator[tuple[str, Path]]:
+    """Bundles whose files are not what their records say."""
+    for what, change in {
+        "flipped": lambda data: bytes([*data[:-9], data[-9] ^ 1, *data[-8:]]),
+        "cut off": lambda data: data[: len(data) // 2],
+        "longer": lambda data: data + b"\0",
+    }.items():
+        folder = build()
+        (folder / "model.onnx").write_bytes(change((folder / "model.onnx").read_bytes()))
+        yield what, folder
+    folder = build()
+    (folder / "model.onnx").unlink()
+    yield "missing", folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_server_that_follows_refuses_the_whole_corpus_and_serves_on(
+    build: Callable[..., Path], small_graph: Callable[..., onnx.ModelProto], tmp_path: Path
+) -> None:
+    store, channels = tmp_path / "store" / "bundles", ChannelStore(open_store(str(tmp_path / "store")))
+    names = iter(range(1, 1000))
+
+    def crowned(folder: Path) -> None:
+        """Lay the bundle into the store, and let the channel name it."""
+        address, number = address_of(folder), next(names)
+        if not (store / address).exists():
+            shutil.copytree(folder, store / address)
+        known = channels.read("digits")
+        named = Channel(model="digits", version=number, bundle_sha256=address, sequence=number)
+        channels.swap(named, expected=known and known[1])
+
+    crowned(build())
+    command = [str(Path(sys.executable).with_name("genwright")), "serve", "digits", "--port", "0", "--log", "json"]
+    environment = os.environ | {"GENWRIGHT_HOME": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = next(found[0] for line in process.stderr if (found := re.search(r"http://[^\s\"]+", line)))
+
+            def drawn() -> bytes:
+                asked = {"seed": 5, "count": 3, "format": "npy"}
+                return httpx.post(f"{address}/v1/generate", json=asked, timeout=60, trust_env=False).raise_for_status().content
+
+            first = drawn()
+            events = (json.loads(line) for line in process.stderr if line.startswith("{"))
+            said = (event for event in events if event["event"] in ("refused", "swapped"))
+            for what, (change, check, says) in HOSTILE.items():
+                folder, model = build(), small_graph(classes=False)
+                change(model, folder)
+                crowned(sealed(folder, model.SerializeToString()))
+                told = next(said)
+                assert (told["event"], f"{check}: " in told["error"], says in told["error"]) == ("refused", True, True), (
+                    what,
+                    told,
+                )
+                assert drawn() == first, what
+            for what, folder in damaged(build):
+                crowned(folder)
+                told = next(said)
+                assert (told["event"], "model.onnx" in told["error"]) == ("refused", True), (what, told)
+                assert drawn() == first, what
+            crowned(build(scale=2.0))
+            assert next(said)["event"] == "swapped"
+            assert drawn() != first
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
