@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -169,8 +168,8 @@ HOSTILE: dict[str, tuple[Change, str, str]] = {
     "noise of its own in a branch": (own_noise_in_a_branch, "operators", "RandomNormalLike"),
     "sparse weights": (sparse, "operators", "sparse weights"),
     "a function of its own": (function, "operators", "functions"),
-    "32 GB of zeros": (bomb, "memory", "more than 512 MB"),
-    "a loop without end": (endless, "time", "10 s of processor time"),
+    "32 GB of zeros": (bomb, "memory", "it asks for more than"),
+    "a loop without end": (endless, "time", "s of processor time"),
     "NaN weights": (nan_weights, "finite", "'K' hold NaN"),
     "values that overflow": (overflow, "run", "NaN or infinite"),
     "images of another shape": (another_shape, "run", "bundle.json declares [16, 1, 8, 8]"),
@@ -227,19 +226,25 @@ def sealed(folder: Path, data: bytes) -> Path:
     return folder
 
 
-def damaged(build: Callable[..., Path]) -> Iterator[tuple[str, Path]]:
-    """Bundles whose files are not what their records say."""
-    for what, change in {
-        "flipped": lambda data: bytes([*data[:-9], data[-9] ^ 1, *data[-8:]]),
-        "cut off": lambda data: data[: len(data) // 2],
-        "longer": lambda data: data + b"\0",
-    }.items():
-        folder = build()
+def damaged(build: Callable[..., Path]) -> Iterator[tuple[str, Path, str]]:
+    """Bundles whose files are not what their records say, and what a server says of them.
+
+    Each is of a graph of its own: a store knows a bundle by its digest.
+    """
+    for scale, (what, change) in enumerate(
+        {
+            "flipped": lambda data: bytes([*data[:-9], data[-9] ^ 1, *data[-8:]]),
+            "cut off": lambda data: data[: len(data) // 2],
+            "longer": lambda data: data + b"\0",
+        }.items(),
+        start=3,
+    ):
+        folder = build(scale=float(scale))
         (folder / "model.onnx").write_bytes(change((folder / "model.onnx").read_bytes()))
-        yield what, folder
-    folder = build()
+        yield what, folder, "refused"
+    folder = build(scale=6.0)
     (folder / "model.onnx").unlink()
-    yield "missing", folder
+    yield "missing", folder, "unreachable"  # the store's fault: it is asked again at the next look
 
 
 @pytest.mark.slow
@@ -273,28 +278,31 @@ def test_a_server_that_follows_refuses_the_whole_corpus_and_serves_on(
 
             first = drawn()
             events = (json.loads(line) for line in process.stderr if line.startswith("{"))
-            said = (event for event in events if event["event"] in ("refused", "swapped"))
+            said = (event for event in events if event["event"] in ("refused", "swapped", "unreachable"))
             for what, (change, check, says) in HOSTILE.items():
-                folder, model = build(), small_graph(classes=False)
-                change(model, folder)
-                crowned(sealed(folder, model.SerializeToString()))
+                if check == "time":  # a server lets it run for ten minutes; it is ended alike after ten seconds, above
+                    continue
+                model = small_graph(classes=False)
+                change(model, tmp_path)
+                crowned(sealed(build(), model.SerializeToString()))
                 told = next(said)
-                assert (told["event"], f"{check}: " in told["error"], says in told["error"]) == ("refused", True, True), (
-                    what,
-                    told,
-                )
+                assert told["event"] == "refused", (what, told)
+                assert f"{check}: " in told["error"], (what, told["error"])
+                assert says in told["error"], (what, told["error"])
                 assert drawn() == first, what
-            for what, folder in damaged(build):
+            for what, folder, event in damaged(build):
                 crowned(folder)
                 told = next(said)
-                assert (told["event"], "model.onnx" in told["error"]) == ("refused", True), (what, told)
+                assert told["event"] == event, (what, told)
+                assert "model.onnx" in told["error"], (what, told["error"])
                 assert drawn() == first, what
             crowned(build(scale=2.0))
-            assert next(said)["event"] == "swapped"
+            assert next(told["event"] for told in said if told["event"] != "unreachable") == "swapped"
             assert drawn() != first
+            process.terminate()
+            assert process.wait(60) == 0
         finally:
-            process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+            process.kill()  # also ends the wait for a line that does not come: pytest's own timeout raises here
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -306,7 +314,12 @@ def test_flipped_bits_never_end_the_examiner(build: Callable[..., Path], plain: 
         data[at] ^= 1 << int(rng.integers(8))
     (tmp_path / "model.onnx").write_bytes(bytes(data))
     verdict = examine(tmp_path / "model.onnx", plain, **SMALL)
-    assert (verdict.verdict == "fail") == bool(verdict.refusal)
+    reached = [check.check for check in verdict.checks]
+    if verdict.verdict == "pass":
+        assert reached == list(ORDER)
+    else:
+        assert reached[:-1] == list(ORDER)[: len(reached) - 1], "every check before the refusal was made, in their order"
+        assert verdict.refusal.startswith(f"{reached[-1]}: ")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"not a graph"], ids=["nothing", "zeros", "words"])
