@@ -24,7 +24,9 @@ from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, packag
 from flows.settings import device_for
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+LOST = 0.1  # recall and coverage that a student may lose against its teacher: a tenth of the data
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
+MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 
 
@@ -42,7 +44,9 @@ class Tried(Record):
     fd: Metric
     fd_ratio: Metric
     recall: Metric
+    recall_lost: Metric
     coverage: Metric
+    coverage_lost: Metric
     verdict: str
     refused_for: tuple[str, ...]
     run_key: str
@@ -57,6 +61,8 @@ class Curve(Record):
     teacher_fd: Metric
     teacher_latency_p95_ms: Metric
     teacher_throughput_per_s: Metric
+    teacher_recall: Metric
+    teacher_coverage: Metric
     tried: tuple[Tried, ...]
     chosen: int | None
 
@@ -198,6 +204,8 @@ def curve_of(release: Release, finished: Sequence[Finished], wish: Wish) -> Curv
         teacher_fd=teacher.metrics["fd"],
         teacher_latency_p95_ms=teacher.metrics["latency_p95_ms"],
         teacher_throughput_per_s=teacher.metrics["throughput_per_s"],
+        teacher_recall=teacher.metrics["recall"],
+        teacher_coverage=teacher.metrics["coverage"],
         tried=tried,
         chosen=min(passed, key=lambda at: tried[at].latency_p95_ms.value) if passed else None,
     )
@@ -262,8 +270,10 @@ def stale(bundle: Bundle, place: Place) -> str | None:
 
 def _run(run: Run, student: Student, variant: str, wish: Wish, precision: Precision) -> Run:
     """The production of a student: its teacher's, but for the name, the variant and the delivery, and the limit among the facts,
-    so that another limit trains nothing anew."""
-    gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving"})
+    so that another limit trains nothing anew. Its gates hold it to its teacher's recall and coverage too, unless the brief says
+    how far."""
+    own = {name: LOST for name in ("recall_lost_max", "coverage_lost_max") if getattr(run.brief.gates, name) is None}
+    gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving", **own})
     serving = run.brief.serving.model_copy(update={"precision": precision})
     brief = run.brief.model_copy(update={"name": wish.name, "gates": gates, "serving": serving, "override": None})
     facts = run.facts.model_copy(update={"latency_ms": wish.latency_ms, "minutes": student.seconds / 60, "device": wish.device})
@@ -325,5 +335,5 @@ def _tried(each: Finished) -> Tried:
             *(() if each.proof.agreement.holds else (each.proof.agreement.text,)),
         ),
         run_key=each.run.key,
-        **{name: metrics[name] for name in ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "coverage")},
+        **{name: metrics[name] for name in MEASURED},
     )

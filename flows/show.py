@@ -22,6 +22,8 @@ SHOWN = (
     "precision",
     "recall",
     "coverage",
+    "recall_lost",
+    "coverage_lost",
     "duplicates",
     "memorised",
     "confident_share",
@@ -183,7 +185,8 @@ def curve_table(curve: "Curve") -> "Table":
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
         )
     teacher = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
-    table.add_row("", "teacher", "", *(_number(metric.value) for metric in teacher), "1", "", "", "", "")
+    coverage, recall = _number(curve.teacher_coverage.value), _number(curve.teacher_recall.value)
+    table.add_row("", "teacher", "", "", *(_number(metric.value) for metric in teacher), "1", coverage, recall, "", "")
     return table
 
 

@@ -82,6 +82,10 @@ class GatesBrief(Record):
     fd_noise_ratio_max: Share | None = Field(default=0.5, description="FD-local of the candidate over that of noise")
     coverage_min: Share | None = 0.3
     recall_min: Share | None = 0.05
+    coverage_lost_max: Share | None = Field(
+        default=None, description="coverage of the champion less the candidate's; students: 0.1"
+    )
+    recall_lost_max: Share | None = Field(default=None, description="recall of the champion less the candidate's; students: 0.1")
     duplicates_max: Share | None = 0.05
     memorised_max: Share | None = 0.1
     latency_p95_ms_max: Positive | Literal["serving"] | None = Field(default="serving", description="serving: serving.latency_ms")

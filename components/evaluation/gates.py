@@ -20,13 +20,16 @@ class Gate:
     metric: str
     limit: Literal["max", "min"]
     words: str
+    relative: bool = False  # to a champion: without one there is nothing to judge
 
 
 GATES = (
-    Gate("fd_ratio_max", "fd_ratio", "max", "FD-local over the champion's"),
+    Gate("fd_ratio_max", "fd_ratio", "max", "FD-local over the champion's", relative=True),
     Gate("fd_noise_ratio_max", "fd_noise_ratio", "max", "FD-local over that of noise"),
     Gate("coverage_min", "coverage", "min", "share of real images with a sample near them"),
     Gate("recall_min", "recall", "min", "share of real images within the samples' manifold"),
+    Gate("coverage_lost_max", "coverage_lost", "max", "coverage lost since the champion", relative=True),
+    Gate("recall_lost_max", "recall_lost", "max", "recall lost since the champion", relative=True),
     Gate("duplicates_max", "duplicates", "max", "share of samples with a twin"),
     Gate("memorised_max", "memorised", "max", "share of samples copied from the training set"),
     Gate("latency_p95_ms_max", "latency_p95_ms", "max", "p95 milliseconds for one item"),
@@ -51,7 +54,7 @@ def gate(
     for each in GATES:
         given: float | Literal["serving"] | None = getattr(gates, each.name)
         threshold = latency_ms if given == "serving" else given
-        if threshold is None or (each.metric == "fd_ratio" and champion is None):
+        if threshold is None or (each.relative and champion is None):
             continue
         metric = candidate.metrics.get(each.metric)
         if metric is None:

@@ -43,8 +43,35 @@ def inside(features_ND: Floats, real: Manifold) -> tuple[float, float]:
     return precise / len(features_ND), float((closest2 <= real.radius2_coverage_N).mean())
 
 
-def manifold_metrics(generated: Manifold, real: Manifold, boot: Bootstrap) -> dict[str, Metric]:
-    """precision, recall, density and coverage, each with its interval.
+@dataclass(frozen=True)
+class Hits:
+    """What was found item by item. N generated, M real; two artifacts beside the same M can be compared item by item."""
+
+    precise_N: npt.NDArray[np.bool_]
+    inside_N: Floats  # real balls (k = 5) that an item lies in
+    recalled_M: npt.NDArray[np.bool_]
+    covered_M: npt.NDArray[np.bool_]
+
+    def metrics(self, boot: Bootstrap) -> dict[str, Metric]:
+        """precision, recall, density and coverage, each with its interval."""
+        return {
+            "precision": boot.share(self.precise_N, stream="generated", better="higher"),
+            "recall": boot.share(self.recalled_M, stream="reference", better="higher"),
+            "density": boot.mean(self.inside_N / COVERAGE_K, stream="generated", better="higher"),
+            "coverage": boot.share(self.covered_M, stream="reference", better="higher"),
+        }
+
+    def lost(self, before: "Hits", boot: Bootstrap) -> dict[str, Metric]:
+        """recall_lost and coverage_lost: the share of real items that `before` reached less the share that these do."""
+        pairs = {"recall_lost": (before.recalled_M, self.recalled_M), "coverage_lost": (before.covered_M, self.covered_M)}
+        return {
+            name: boot.mean(was.astype(np.float64) - now, stream="reference", better="lower")
+            for name, (was, now) in pairs.items()
+        }
+
+
+def hits(generated: Manifold, real: Manifold) -> Hits:
+    """Which items lie in whose balls.
 
     Give as many generated as real items: coverage and recall rise with the number of samples, whatever their quality.
     """
@@ -59,9 +86,4 @@ def manifold_metrics(generated: Manifold, real: Manifold, boot: Bootstrap) -> di
         inside[rows] = (squares <= real.radius2_coverage_N).sum(axis=1)
         recalled |= (squares <= generated.radius2_precision_N[rows, None]).any(axis=0)
         closest2 = np.minimum(closest2, squares.min(axis=0))
-    return {
-        "precision": boot.share(precise, stream="generated", better="higher"),
-        "recall": boot.share(recalled, stream="reference", better="higher"),
-        "density": boot.mean(inside / COVERAGE_K, stream="generated", better="higher"),
-        "coverage": boot.share(closest2 <= real.radius2_coverage_N, stream="reference", better="higher"),
-    }
+    return Hits(precise, inside, recalled, closest2 <= real.radius2_coverage_N)

@@ -26,6 +26,8 @@ WORDS = {
     "recall": ("Recall", "real images within the samples' manifold"),
     "density": ("Density", "real neighbourhoods a sample lies in; 1 for the data itself"),
     "coverage": ("Coverage", "real images with a sample near them"),
+    "coverage_lost": ("Coverage lost", "the champion's less this one's, on the same real images"),
+    "recall_lost": ("Recall lost", "the champion's less this one's, on the same real images"),
     "diversity": ("Diversity", "mean distance between samples over that between real images; 1 is as diverse"),
     "duplicates": ("Duplicates", "samples with a twin among the samples"),
     "memorised": ("Memorised", "samples as close to a training image as 1 % of held-out images are"),

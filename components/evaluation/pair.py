@@ -33,7 +33,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two scorecards of one protocol. The candidate's holds fd_ratio too."""
+    """Two scorecards of one protocol. The candidate's holds fd_ratio, recall_lost and coverage_lost too."""
 
     candidate: Scorecard
     champion: Scorecard
@@ -88,7 +88,8 @@ def score_pair(
         resamples=resamples,
         level=level,
     )
-    metrics, metrics_champion = measure(ours, yardstick) | {"fd_ratio": fd_ratio}, measure(theirs, yardstick)
+    (metrics, reached), (metrics_champion, reached_champion) = measure(ours, yardstick), measure(theirs, yardstick)
+    metrics |= {"fd_ratio": fd_ratio, **reached.lost(reached_champion, yardstick.real.boot)}
     return Pair(
         candidate=make_card(ours, yardstick, metrics, classes=classes[0], timed=candidate.timed, device=device),
         champion=make_card(theirs, yardstick, metrics_champion, classes=classes[1], timed=champion.timed, device=device),

@@ -8,7 +8,7 @@ from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.distances import frechet_resampled, kid, ratio
 from components.evaluation.diversity import classifier_metrics, closeness, duplicates, memorised, pairwise_diversity
-from components.evaluation.manifold import Manifold, manifold_metrics
+from components.evaluation.manifold import Hits, Manifold, hits
 from components.evaluation.samples import Drawn, draw_samples, latency_p95
 from components.evaluation.yardstick import Yardstick, make_yardstick
 
@@ -67,27 +67,28 @@ def score_against(
     """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
     protocol = yardstick.protocol
     drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, classes=classes, progress=progress)
-    return make_card(drawn, yardstick, measure(drawn, yardstick), classes=classes, timed=timed, device=device)
+    return make_card(drawn, yardstick, measure(drawn, yardstick)[0], classes=classes, timed=timed, device=device)
 
 
-def measure(drawn: Drawn, yardstick: Yardstick) -> dict[str, Metric]:
-    """All metrics of these images."""
+def measure(drawn: Drawn, yardstick: Yardstick) -> tuple[dict[str, Metric], Hits]:
+    """All metrics of these images, and which images of the real manifold they reach."""
     real, boot, n = yardstick.real, yardstick.real.boot, len(drawn.images)
     features = real.extractor.features(drawn.images)
     probabilities = real.extractor.probabilities(drawn.images)
     fd = frechet_resampled(features, real.features_MD, boot, real=real.gaussian)
+    reached = hits(Manifold.of(features[: len(yardstick.manifold.points_ND)]), yardstick.manifold)
     metrics = {
         "fd": boot.metric(float(fd[0]), fd[1:], n=n, better="lower", least=0),
         "fd_noise_ratio": ratio(fd, yardstick.fd_noise, boot, n=n),
         "kid": kid(features, real.features_MD, boot),
-        **manifold_metrics(Manifold.of(features[: len(yardstick.manifold.points_ND)]), yardstick.manifold, boot),
+        **reached.metrics(boot),
         "diversity": pairwise_diversity(features, real.features_MD, boot),
         "duplicates": duplicates(drawn.images[: yardstick.duplicate_items], bound=yardstick.duplicate_bound, boot=boot),
         "memorised": memorised(closeness(drawn.images, yardstick.train), bound=yardstick.copy_bound, boot=boot),
     }
     if probabilities is not None:
         metrics |= classifier_metrics(probabilities, boot, labels_N=drawn.labels_N)
-    return metrics | yardstick.metrics
+    return metrics | yardstick.metrics, reached
 
 
 def make_card(

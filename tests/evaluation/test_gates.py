@@ -44,6 +44,17 @@ def verdict_of(report, name: str) -> str:
 
 
 @pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [((0.05, 0.01, 0.09), "pass"), ((0.08, 0.04, 0.12), "undecided"), ((0.3, 0.2, 0.4), "fail"), ((-0.3, -0.4, -0.2), "pass")],
+)
+def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, verdict) -> None:
+    gates = GatesBrief(coverage_lost_max=0.1)
+    report = gate(card(fd_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=card(), gates=gates)
+    assert verdict_of(report, "coverage_lost_max") == verdict
+    assert "coverage_lost_max" not in {each.gate for each in gate(card(), champion=None, gates=gates).gates}
+
+
+@pytest.mark.parametrize(
     ("metric", "interval", "verdict"),
     [
         ("duplicates", (0.01, 0.0, 0.05), "pass"),
