@@ -65,8 +65,10 @@ def _asked(question: Question) -> Answer:
 
 def _why(code: int, question: Question) -> tuple[str, str]:
     """What ended a process that gave no answer."""
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "time", f"it took more than {question.seconds} s of processor time, or was killed"
+    if code == -signal.SIGXCPU:
+        return "time", f"it took more than {question.seconds} s of processor time"
+    if code == -signal.SIGKILL:
+        return "memory", "its process was killed, as the system does with the one that asks for most when memory runs out"
     if code < 0:
         return "crash", f"ONNX Runtime was ended by {signal.Signals(-code).name}"
     return "crash", f"the examination ended with exit code {code}"

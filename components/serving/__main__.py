@@ -5,7 +5,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from components.core.errors import GenwrightError
+from components.core.errors import BundleError, GenwrightError
 from components.serving.app import fixed
 from components.serving.engine import Engine
 from components.serving.log import Log
@@ -33,6 +33,9 @@ def main() -> int:
     given = parser.parse_args()
     try:
         engine = Engine.load(given.bundle, threads=given.threads, device=given.device)
+        sealed = engine.bundle.admission
+        if sealed is not None and sealed.verdict == "fail":
+            raise BundleError(f"{given.bundle}: is not admitted: {sealed.refusal}", do="serve another one")
         source = fixed(given.model or engine.bundle.model, given.version, engine)
         serve([source], host=given.host, port=given.port, tokens=given.token_sha256, log=Log(given.log))
     except GenwrightError as error:

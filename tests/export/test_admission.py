@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -214,6 +217,21 @@ def test_a_hostile_graph_is_refused(examined: Callable[[Change], Admission], cha
     assert verdict.verdict == "fail"
     assert verdict.checks[-1].check == check, verdict.refusal
     assert says in verdict.refusal
+
+
+def test_a_killed_examination_is_told_apart_from_a_long_one(
+    small_graph: Callable[..., onnx.ModelProto], plain: Bundle, tmp_path: Path
+) -> None:
+    model = small_graph(classes=False)
+    endless(model, tmp_path)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with ThreadPoolExecutor() as pool:
+        verdict = pool.submit(examine, tmp_path / "model.onnx", plain, memory_mb=512, seconds=60)
+        while not (children := psutil.Process().children()):
+            time.sleep(0.05)
+        for child in children:
+            child.kill()
+        assert verdict.result(60).refusal.startswith("memory: its process was killed")
 
 
 def sealed(folder: Path, data: bytes) -> Path:

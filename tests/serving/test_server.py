@@ -107,6 +107,15 @@ def test_a_name_that_is_no_part_of_an_address_is_refused(plain: Path, option: st
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+def test_a_bundle_that_was_not_admitted_is_refused(build: Any) -> None:
+    check = {"check": "finite", "passed": False, "text": "the weights 'K' hold NaN"}
+    verdict = {"verdict": "fail", "device": "cpu", "checks": [check], "runtime": "1.23.2"}
+    command = [sys.executable, "-m", "components.serving", str(build(changes={"admission": verdict})), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "is not admitted: finite: the weights 'K' hold NaN" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
 def test_sigint_ends_quietly(plain: Path, start: Any) -> None:
     with start(plain) as server:
         server.process.send_signal(signal.SIGINT)
