@@ -69,6 +69,11 @@ def check_built(facts: Facts, decision: Decision) -> None:
             allowed="scratch",
             do="force it with override: {mode: scratch}",
         )
+    if not card.exports:
+        raise NotBuilt(
+            f"{decision.family}/{decision.variant} cannot be released: its card says that it has no ONNX graph",
+            do="force another family or variant with override",
+        )
     if facts.conditioning not in card.conditioning:
         raise NotBuilt(
             f"conditioning {facts.conditioning} for {decision.family}/{decision.variant} from scratch is not built yet",

@@ -19,7 +19,7 @@ class Card(Record):
     steps: int  # network evaluations a sample, by default
     side_max: int  # pixels; the largest image it is meant for
     data_appetite: int  # items below which it tends to fail or to memorise
-    exports: bool = True
+    exports: bool = True  # False: it has no ONNX graph, and is not produced for a release
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
     references: tuple[str, ...]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from components import families
 from components.core.brief import Brief
 from components.core.errors import BriefError, NotBuilt
 from flows import deciding
@@ -61,6 +62,15 @@ def test_captions_without_a_pretrained_model_end_in_a_clear_line(side: int, tmp_
     facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
     assert decision.mode == "scratch"
     with pytest.raises(NotBuilt, match=r"conditioning text for \S+ from scratch is not built yet; allowed: none, class"):
+        deciding.check_built(facts, decision)
+
+
+def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
+    facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
+    card = families.find_card(decision.family, families.maker(decision.family, decision.variant, decision.delivery))
+    monkeypatch.setattr(families, "find_card", lambda *_: card.model_copy(update={"exports": False}))
+    with pytest.raises(NotBuilt, match="has no ONNX graph; force another family"):
         deciding.check_built(facts, decision)
 
 
