@@ -19,7 +19,7 @@ from flows.place import Place
 from flows.settings import Settings
 
 LENIENT = {
-    "fd_ratio_max": 1000.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
+    "fd_ratio_max": 1000.0, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
     "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
 }  # fmt: skip
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}
