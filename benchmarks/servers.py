@@ -120,15 +120,16 @@ def interpreter_of(name: str, pythons: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def peer(name: str, folder: Path, pythons: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
-    """A peer that answers, on a free port and the two after it. Raises Unanswered."""
+def peer(name: str, folder: Path, pythons: Mapping[str, str] = MappingProxyType({}), *, workers: int = 1) -> Iterator[Server]:
+    """A peer that answers, on a free port and the two after it, its workers sharing the cores. Raises Unanswered."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     script = script_of(name)
     command = [UV, "run", "--quiet", "--no-project", *interpreter_of(name, pythons), "--script", str(script)]
     command += [str(folder / "model.onnx"), "--port", str(port)]
-    command += ["--threads", str(usable_cpus()), "--batch", str(read_bundle(folder).max_batch)]
+    command += ["--workers", str(workers), "--threads", str(usable_cpus() // workers)]
+    command += ["--batch", str(read_bundle(folder).max_batch)]
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(

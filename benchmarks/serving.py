@@ -2,11 +2,12 @@
 
     .venv/bin/python benchmarks/serving.py [--rounds 5] [--seconds 4] [--only overhead peers ...]
 
-All in one run on one machine: rounds of the bare ONNX Runtime session and of the server take turns, and so do those of the server
-and its peers; medians of ratios are told. The load comes from a process of its own (benchmarks/load.py); the graphs are those of
-benchmarks/graphs.py. A peer (benchmarks/peers/servers) runs in an environment of its own that uv makes from the lines at its top,
-serves the same graph with the same threads and the same largest batch, and its image must be the graph's. Each figure stands in
-benchmarks/results/serving.json as soon as it is taken, and what was to be reached beside what was.
+All in one run on one machine: rounds of the bare ONNX Runtime session, with its own defaults on all cores, and of the server take
+turns, and so do those of the server and its peers; medians of ratios are told. The load comes from a process of its own
+(benchmarks/load.py); the graphs are those of benchmarks/graphs.py. A peer (benchmarks/peers/servers) runs in an environment of
+its own that uv makes from the lines at its top, serves the same graph with the same largest batch, and must give its image.
+It has all cores, once as one worker and once as a worker a core; the arrangement that is faster in the first round is taken.
+Each figure stands in benchmarks/results/serving.json as soon as it is taken, and what was to be reached beside what was.
 """
 
 import argparse
@@ -44,6 +45,7 @@ from benchmarks.servers import (
 from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 from components.core.bundles import read_bundle
 from components.core.contract import probe
+from components.core.cpus import usable_cpus
 from components.serving.engine import Engine
 
 PEERS = ("litserve", "bentoml", "triton")
@@ -58,8 +60,9 @@ from pathlib import Path
 import numpy as np
 from components.serving.engine import Engine
 from components.core.contract import probe
+import onnxruntime as ort
 engine = Engine.load(Path(sys.argv[1]))
-session, names = engine.sampler.session, [engine.bundle.output]
+session, names = ort.InferenceSession(engine.sampler.path, providers=["CPUExecutionProvider"]), [engine.bundle.output]
 feeds = {name: np.resize(rows, (int(sys.argv[2]), *rows.shape[1:])) for name, rows in probe(engine.bundle).items()}
 session.run(names, feeds)
 until, seconds = time.perf_counter() + float(sys.argv[3]), []
@@ -190,31 +193,43 @@ def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str])
         command = [UV, "sync", "--quiet", *interpreter_of(name, pythons), "--script", str(script_of(name))]
         if (done := subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)).returncode:
             left_out[name] = done.stderr[-500:]
-    rates: dict[str, list[float]] = {"genwright": [], **{name: [] for name in PEERS}}
-    statuses: dict[str, dict[str, int]] = {name: {} for name in rates}
+    arranged = [("genwright", 1), *((name, workers) for name in PEERS for workers in sorted({1, usable_cpus()}))]
+    rates: dict[tuple[str, int], list[float]] = {each: [] for each in arranged if each[0] not in left_out}
+    statuses: dict[str, dict[str, int]] = {}
     wanted = _one_image(folder)
-    for _ in range(rounds):
-        for name, found in rates.items():
-            if name in left_out:
-                continue
+    for number in range(rounds):
+        for name, workers in [*rates]:
             try:
-                with server(folder) if name == "genwright" else peer(name, folder, pythons) as running:
+                with server(folder) if name == "genwright" else peer(name, folder, pythons, workers=workers) as running:
                     seen = _asked(running.port, asked_of(name, folder), wanted, seconds)
             except Unanswered as error:
                 if name == "genwright":
                     raise SystemExit(str(error)) from None
                 left_out[name] = str(error)
+                rates = {each: found for each, found in rates.items() if each[0] != name}
                 continue
-            for status, count in seen["statuses"].items():
-                statuses[name][status] = statuses[name].get(status, 0) + count
             if name == "genwright" and [*seen["statuses"]] != ["200"]:
                 raise SystemExit(f"{name}: answered with {seen['statuses']}")
-            found.append(len(seen["seconds"]) / seen["wall_s"])
-    told: dict[str, Any] = {"requests_per_s": rates, "statuses": statuses, "left_out": left_out}
+            told_of = statuses.setdefault(name, {})
+            told_of |= {status: told_of.get(status, 0) + count for status, count in seen["statuses"].items()}
+            rates[name, workers].append(len(seen["seconds"]) / seen["wall_s"])
+        if number == 0:
+            first = {each: found[0] for each, found in rates.items()}
+            rates = {
+                each: rates[each] for each in rates if first[each] == max(first[like] for like in first if like[0] == each[0])
+            }
+    told: dict[str, Any] = {
+        "requests_per_s": {name: found for (name, _), found in rates.items()},
+        "workers": {each[0]: each[1] for each in rates},
+        "first_round": {f"{name}, workers: {workers}": rate for (name, workers), rate in first.items()},
+        "statuses": statuses,
+        "left_out": left_out,
+    }
     if left_out:
         return told  # the best of some is not the best of all
-    best = max(PEERS, key=lambda name: statistics.median(rates[name]))
-    shares = [ours / theirs for ours, theirs in zip(rates["genwright"], rates[best], strict=True)]
+    taken = told["requests_per_s"]
+    best = max(PEERS, key=lambda name: statistics.median(taken[name]))
+    shares = [ours / theirs for ours, theirs in zip(taken["genwright"], taken[best], strict=True)]
     return told | {"best_peer": best, "times_the_best": statistics.median(shares)}
 
 

@@ -35,7 +35,7 @@ SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a sco
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
-BATCH = 50  # of every run while scoring
+BATCH = 16  # of every run while scoring
 RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
 
 
@@ -147,7 +147,7 @@ def _draw(
 
 
 def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> GraphSampler:
-    return GraphSampler(
+    sampler = GraphSampler(
         Path(exported.path),
         noise=family.noise_inputs(),
         condition=exported.condition,
@@ -155,6 +155,7 @@ def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> Gr
         batch=batch,
         device=device,
     )
+    return _as_served(sampler)
 
 
 def _rival(run: Run, champion: Release | None, place: Place) -> Contender | None:
@@ -188,6 +189,14 @@ def _log(proof: Proof, trained: Trained, place: Place, folder: Path) -> None:
 
 def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
     """The graph of a bundle as a sampler."""
-    return GraphSampler(
+    sampler = GraphSampler(
         folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=batch, device=device
     )
+    return _as_served(sampler)
+
+
+def _as_served(sampler: GraphSampler) -> GraphSampler:
+    """One whose items are timed one by one takes the threads that a server gives a lone request."""
+    if sampler.batch == 1:
+        sampler.widen()
+    return sampler

@@ -18,7 +18,7 @@ from components.evaluation.bootstrap import Bootstrap, Floats, quantile_metric
 
 SEEDS_FROM = 2**40
 SEEDS_EACH = 2**20
-CHUNK = 50  # samples timed together, and between two reports of progress
+CHUNK = 64  # samples timed together, and between two reports of progress
 TIMED = (20, 100)  # single items timed: at least and at most
 TIMED_S = 10.0  # seconds after which the least is enough
 

@@ -1,7 +1,9 @@
-"""Requests that arrive together run together: a bounded queue before one worker thread, which runs the model off the event loop.
+"""Requests that arrive together run together: a bounded queue before worker threads ("lanes"), which run the model off the loop.
 
-While the model runs, requests gather, and the next batch takes them all up to the largest size. Only when a request is known to
-be arriving does an unfilled batch wait for it, and then for `linger_s` at most, so a lone client waits for nobody.
+While a lane is busy, requests gather, and the next batch takes them all up to the largest size. Another lane joins in for as much
+work as is worth a thread beside the event loop (WORTH_S); what is less is sooner done when the loop has a core to itself. Only
+when a request is known to be arriving does an unfilled batch wait for it, and then for `linger_s` at most, so a lone client waits
+for nobody.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,15 @@ from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
 Output = npt.NDArray[np.generic]  # [N, C, H, W]
+WORTH_S = 0.004  # of work, for a lane to run beside another
+
+
+class Run(Protocol):
+    """The model."""
+
+    def __call__(self, feeds: Feeds, *, alone: bool) -> Output:
+        """The output for these items; `alone`: they are fewer than there are lanes, and nothing else runs."""
+        ...
 
 
 @dataclass(eq=False)
@@ -33,19 +45,21 @@ class Job:
     loop: asyncio.AbstractEventLoop
     since_s: float = field(default_factory=time.monotonic)
     taken: int = 0
-    parts: list[Output] = field(default_factory=list)
+    made: int = 0
+    parts: dict[int, Output] = field(default_factory=dict)  # by the place of their first item
 
 
 class Batcher:
-    """Runs `run` on batches of at most `max_batch` items. `on_batch` is told the size of each and its seconds, `on_wait` the
-    seconds that a request stood in the queue."""
+    """Runs `run` on batches of at most `max_batch` items, up to `lanes` of them at once. `on_batch` is told the size of each and
+    its seconds, `on_wait` the seconds that a request stood in the queue."""
 
     def __init__(
         self,
-        run: Callable[[Feeds], Output],
+        run: Run,
         *,
         max_batch: int,
         limits: Limits,
+        lanes: int = 1,
         on_batch: Callable[[int, float], None] = lambda _n, _s: None,
         on_wait: Callable[[float], None] = lambda _s: None,
     ) -> None:
@@ -57,11 +71,16 @@ class Batcher:
         self._changed = threading.Condition()
         self._closing = False
         self._arriving = 0
-        self._item_s = 0.01  # a running mean of the seconds one item takes
-        self._running_since_s: float | None = None
+        self._item_s = 0.01  # a running mean of the seconds that one item takes a lane
+        self._busy: dict[int, float] = {}  # lanes that run the model, and since when
+        self._lingering = 0  # lanes that wait for what is arriving
         self.queued = 0  # items
-        self._thread = threading.Thread(target=self._work, name="genwright-model", daemon=True)
-        self._thread.start()
+        self._lanes = [
+            threading.Thread(target=self._work, args=(lane,), name=f"genwright-model-{lane}", daemon=True)
+            for lane in range(lanes)
+        ]
+        for thread in self._lanes:
+            thread.start()
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -88,21 +107,21 @@ class Batcher:
 
     @property
     def able(self) -> bool:
-        """Whether there is still somebody who runs the model, and has not been at one batch for longer than anybody waits."""
-        since_s = self._running_since_s
-        stuck = since_s is not None and time.monotonic() - since_s > self._limits.answer_s
-        return self._thread.is_alive() and not self._closing and not stuck
+        """Whether every lane still runs the model, and none has been at one batch for longer than anybody waits."""
+        stuck = any(time.monotonic() - since_s > self._limits.answer_s for since_s in [*self._busy.values()])
+        return all(thread.is_alive() for thread in self._lanes) and not self._closing and not stuck
 
     def end(self) -> None:
-        """Take nothing more, and end the thread when what is queued is done."""
+        """Take nothing more, and end the threads when what is queued is done."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End, and wait for it."""
         self.end()
-        self._thread.join()
+        for thread in self._lanes:
+            thread.join()
 
     def _enqueue(self, feeds: Feeds) -> Job:
         count = len(next(iter(feeds.values())))
@@ -110,54 +129,65 @@ class Batcher:
         with self._changed:
             if self._closing:
                 raise Refusal(503, "the server is stopping; try again later", Retry_After="1")
-            room = min(self._limits.queued, self._limits.answer_s / self._item_s)  # more would not be answered in time
+            in_time = self._limits.answer_s * len(self._lanes) / self._item_s  # more would be answered too late
+            room = min(self._limits.queued, in_time)
             if self._jobs and self.queued + count > room:
                 line = f"{self.queued} images are waiting, at most {int(room)} may; try again later"
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)
             self.queued += count
-            self._changed.notify()
+            if self._lingering:
+                self._changed.notify_all()
+            elif self._worth():
+                self._changed.notify()
         return job
 
     def _retry_after(self) -> str:
-        return str(max(1, math.ceil(self.queued * self._item_s)))
+        return str(max(1, math.ceil(self.queued * self._item_s / len(self._lanes))))
 
-    def _work(self) -> None:
-        while batch := self._next_batch():
-            self._running_since_s = time.monotonic()
+    def _work(self, lane: int) -> None:
+        while batch := self._next_batch(lane):
             try:
-                self._run_batch(batch, began_s=self._running_since_s)
+                self._run_batch(batch, lane)
             except Exception as error:  # noqa: BLE001 (the request gets it; the thread must live)
                 self._fail(batch, error)
-            self._running_since_s = None
 
-    def _run_batch(self, batch: list[tuple[Job, slice]], *, began_s: float) -> None:
+    def _run_batch(self, batch: list[tuple[Job, slice]], lane: int) -> None:
+        began_s, alone = self._busy[lane], len(self._busy) == 1
         feeds = {name: np.concatenate([job.feeds[name][at] for job, at in batch]) for name in batch[0][0].feeds}
-        x_NCHW = self._run(feeds)
+        few = sum(at.stop - at.start for _, at in batch) < len(self._lanes)
+        x_NCHW = self._run(feeds, alone=alone and few)
         took_s = time.monotonic() - began_s
         self._item_s += 0.2 * (took_s / len(x_NCHW) - self._item_s)
         self._on_batch(len(x_NCHW), took_s)
         self._deliver(batch, x_NCHW)
 
-    def _next_batch(self) -> list[tuple[Job, slice]]:
+    def _next_batch(self, lane: int) -> list[tuple[Job, slice]]:
         """Wait for work and take up to `max_batch` items, first come first served; nothing when closed and done."""
         with self._changed:
+            self._busy.pop(lane, None)
             while True:
-                self._changed.wait_for(lambda: self._jobs or self._closing)
+                self._changed.wait_for(lambda: self._closing or (self._jobs and self._worth()))
                 self._linger()
                 batch = self._take()
+                if batch:
+                    self._busy[lane] = time.monotonic()
+                    if self._jobs and self._worth():
+                        self._changed.notify()  # the next lane
                 if batch or (self._closing and not self._jobs):
                     return batch
 
     def _linger(self) -> None:
         until = time.monotonic() + self._limits.linger_s
+        self._lingering += 1
         while self._arriving > 0 and self.queued < self._max_batch and (left := until - time.monotonic()) > 0:
             self._changed.wait(left)
+        self._lingering -= 1
 
     def _take(self) -> list[tuple[Job, slice]]:
         batch = []
-        room = self._max_batch
+        room = min(self._max_batch, self._share())
         while room and self._jobs:
             job = self._jobs[0]
             at = slice(job.taken, min(job.count, job.taken + room))
@@ -170,6 +200,15 @@ class Batcher:
             if job.taken == job.count:
                 self._jobs.popleft()
         return batch
+
+    def _worth(self) -> bool:
+        """Whether a lane should take of what waits."""
+        return not self._busy or self.queued * self._item_s > WORTH_S
+
+    def _share(self) -> int:
+        """What a free lane takes, a power of two, which needs no padding; those that are free with it take the rest."""
+        free = len(self._lanes) - len(self._busy)
+        return 1 << (max(1, math.ceil(max(self.queued / free, WORTH_S / self._item_s))) - 1).bit_length()
 
     def _withdraw(self, *jobs: Job) -> None:
         """Give the places of these in the queue free, where they still stand there."""
@@ -185,13 +224,20 @@ class Batcher:
 
     def _deliver(self, batch: list[tuple[Job, slice]], x_NCHW: Output) -> None:
         start, done = 0, []
-        for job, at in batch:
-            size = at.stop - at.start
-            job.parts.append(x_NCHW[start : start + size])
-            start += size
-            if at.stop == job.count:
-                done.append((job, job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts)))
-        settle(done)
+        with self._changed:  # parts of one job may be made in two lanes
+            for job, at in batch:
+                size = at.stop - at.start
+                job.parts[at.start] = x_NCHW[start : start + size]
+                job.made += size
+                start += size
+                if job.made == job.count:
+                    done.append(job)
+        settle([(job, _joined(job)) for job in done])
+
+
+def _joined(job: Job) -> Output:
+    parts = [job.parts[at] for at in sorted(job.parts)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def settle(results: Sequence[tuple[Job, Output | Exception]]) -> None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from components.core.bundles import MODEL_ONNX, address_of, read_bundle
 from components.core.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
-from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
 from components.core.records import Bundle
 from components.core.session import GraphSampler
@@ -22,7 +21,7 @@ from components.core.session import GraphSampler
 
 @dataclass(frozen=True)
 class Engine:
-    """A loaded bundle. `run` may be called from one thread at a time."""
+    """A loaded bundle. `run` may be called from `lanes` threads at once."""
 
     bundle: Bundle
     sha256: str
@@ -43,12 +42,14 @@ class Engine:
             output=bundle.output,
             device=device,
             batch=bundle.max_batch,
-            threads=threads or usable_cpus(),
+            threads=threads,
         )
         if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
-        return cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
+        engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
+        sampler.widen()
+        return engine
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -67,12 +68,20 @@ class Engine:
     def max_batch(self) -> int:
         return self.buckets[-1]
 
-    def run(self, feeds: Feeds) -> npt.NDArray[np.generic]:
-        """x_NCHW in data units [-1, 1] for at most `max_batch` items. Raises BundleError when the graph fails."""
+    @property
+    def lanes(self) -> int:
+        """How many runs go on side by side at best."""
+        return self.sampler.lanes
+
+    def run(self, feeds: Feeds, *, alone: bool = False) -> npt.NDArray[np.generic]:
+        """x_NCHW in data units [-1, 1] for at most `max_batch` items. `alone`: fewer items than `lanes`, and nothing else runs.
+
+        Raises BundleError when the graph fails.
+        """
         n = len(next(iter(feeds.values())))
         size = next(bucket for bucket in self.buckets if bucket >= n)
         padded = {name: np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)]) for name, rows in feeds.items()}
-        x_NCHW = self.sampler.run(padded if size > n else dict(feeds))
+        x_NCHW = self.sampler.run(padded if size > n else dict(feeds), alone=alone and size < self.lanes)
         if x_NCHW.shape != (size, *self.bundle.spec.shape):
             raise BundleError(f"{MODEL_ONNX}: made {list(x_NCHW.shape)} of {size} items")
         return x_NCHW[:n]

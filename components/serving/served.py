@@ -20,7 +20,12 @@ class Served:
         self.limits = limits
         self.watch = watch
         self.batcher = Batcher(
-            engine.run, max_batch=engine.max_batch, limits=limits, on_batch=watch.ran, on_wait=watch.queue.observe
+            engine.run,
+            lanes=engine.lanes,
+            max_batch=engine.max_batch,
+            limits=limits,
+            on_batch=watch.ran,
+            on_wait=watch.queue.observe,
         )
         self._headers = {"X-Model": model, "X-Version": version, "X-Bundle-Sha256": engine.sha256}
         self._holders = 0

@@ -20,7 +20,7 @@ Z = NoiseInput(name="z", shape=(1, 2, 2))
 def sampler(tmp_path: Path) -> Callable[..., GraphSampler]:
     """Samplers of the graph x = tanh(z) or, with classes, x = tanh(z + y)."""
 
-    def made(*, classes: bool = False, batch: int = 4) -> GraphSampler:
+    def made(*, classes: bool = False, batch: int = 4, threads: int = 1) -> GraphSampler:
         z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 1, 2, 2])
         y = helper.make_tensor_value_info("y", TensorProto.INT64, ["n"])
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 2, 2])
@@ -37,7 +37,7 @@ def sampler(tmp_path: Path) -> Callable[..., GraphSampler]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
         path = tmp_path / f"{classes}.onnx"
         onnx.save(model, path)
-        return GraphSampler(path, noise=[Z], condition="y" if classes else None, output="x", batch=batch, threads=1)
+        return GraphSampler(path, noise=[Z], condition="y" if classes else None, output="x", batch=batch, threads=threads)
 
     return made
 
@@ -62,6 +62,27 @@ def test_labels_reach_their_images(sampler: Callable[..., GraphSampler]) -> None
     assert np.array_equal(together, to_uint8(np.tanh(shifted)))
     assert np.array_equal(together[4:], one([8], [1]))
     assert np.array_equal(one([7]), one([7], [0]))
+
+
+def test_several_runs_at_once_give_the_bytes_of_one_after_another(sampler: Callable[..., GraphSampler]) -> None:
+    one, two = sampler(batch=3), sampler(batch=3, threads=2)
+    assert (one.lanes, two.lanes) == (1, 2)
+    seeds = [*range(50)]
+    assert np.array_equal(one(seeds), two(seeds))
+    two.widen()
+    assert np.array_equal(one(seeds), two(seeds))
+    assert np.array_equal(one([7]), two([7]))
+
+
+def test_all_threads_take_a_lone_run_only_where_they_are_faster(
+    sampler: Callable[..., GraphSampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for gain, widened in ((1e9, False), (0.0, True)):
+        monkeypatch.setattr("components.core.session.GAIN", gain)
+        two = sampler(batch=1, threads=2)
+        two.widen()
+        assert (two.wide is not None) is widened
+        assert np.array_equal(two([7]), sampler(batch=1)([7]))
 
 
 def test_rounding_to_uint8() -> None:

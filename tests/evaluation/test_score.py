@@ -8,7 +8,7 @@ import pytest
 from components.core.brief import GatesBrief
 from components.core.errors import DataError, InputError, RunError
 from components.evaluation.gates import gate
-from components.evaluation.samples import SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
+from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
 from components.evaluation.score import deterministic, score
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_images
@@ -109,7 +109,7 @@ def test_the_same_artifact_and_protocol_give_the_same_card_and_chunks_change_not
 def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitted, extractor) -> None:
     card = scored(fitted(8, seed=3), timed=fitted(8, seed=3))
     speed = card.metrics["throughput_per_s"]
-    assert speed.n == N // 50
+    assert speed.n == N // CHUNK
     assert speed.low < speed.value < speed.high, "as many timings as chunks"
     for name, metric in card.metrics.items():
         assert metric.low <= metric.value <= metric.high, name
@@ -185,7 +185,7 @@ def test_a_sampler_that_gives_too_few_images_is_an_error(make_shelf, digits) -> 
         def __call__(self, seeds, labels=None):
             return super().__call__(seeds, labels)[1:]
 
-    with pytest.raises(RunError, match="50 samples asked, 49 given"):
+    with pytest.raises(RunError, match=f"{CHUNK} samples asked, {CHUNK - 1} given"):
         draw_samples(Short("torch:short", digits.test.images), seed=0, samples=100)
 
 

@@ -17,11 +17,13 @@ class Model:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.alone: list[bool] = []
         self.begun, self.go = threading.Event(), threading.Event()
         self.broken = False
 
-    def __call__(self, feeds: Any) -> Any:
+    def __call__(self, feeds: Any, *, alone: bool) -> Any:
         self.sizes.append(len(feeds["z"]))
+        self.alone.append(alone)
         self.begun.set()
         assert self.go.wait(60)
         if self.broken:
@@ -166,6 +168,86 @@ def test_closing_finishes_what_is_queued_and_refuses_the_rest() -> None:
         await first
         with pytest.raises(Refusal, match="the server is stopping"):
             await batcher.submit(rows(2))
+
+    asyncio.run(scenario())
+
+
+def test_lanes_that_are_free_share_what_waits_and_the_parts_come_back_in_order() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        first = await held(batcher, model)
+        second = asyncio.create_task(batcher.submit(rows(1)))  # at first an item counts as 10 ms, which is worth a lane
+        while len(model.sizes) < 2:
+            await asyncio.sleep(0.01)  # the other lane takes it, though the first has not ended
+        values = list(range(2, 15))
+        others = [asyncio.create_task(batcher.submit(rows(*part))) for part in (values[:10], values[10:])]
+        while batcher.queued < len(values):
+            await asyncio.sleep(0)
+        model.go.set()
+        results = [(await each).ravel().tolist() for each in [first, second, *others]]
+        assert results == [[0], [2], [2 * value for value in values[:10]], [2 * value for value in values[10:]]]
+        assert sum(model.sizes) == 2 + len(values)
+        assert max(model.sizes) <= 8
+        assert model.alone[:2] == [True, False]  # the second ran beside the first
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_free_lanes_share_one_large_request() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        large = asyncio.create_task(batcher.submit(rows(*range(6))))
+        while len(model.sizes) < 2:
+            await asyncio.sleep(0.01)
+        assert model.sizes == [4, 2]  # powers of two need no padding
+        model.go.set()
+        assert (await large).ravel().tolist() == [0, 2, 4, 6, 8, 10]
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_is_not_worth_a_lane_waits_for_the_one_that_runs() -> None:
+    async def scenario() -> None:
+        model = Model()
+        model.go.set()
+        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        for _ in range(100):
+            await batcher.submit(rows(0))  # it learns that an item takes next to nothing
+        model.go.clear()
+        model.begun.clear()
+        first = await held(batcher, model)
+        ran = len(model.sizes)
+        waiting = asyncio.create_task(batcher.submit(rows(1, 2)))
+        await asyncio.sleep(0.05)
+        assert len(model.sizes) == ran
+        model.go.set()
+        assert (await waiting).ravel().tolist() == [2, 4]
+        await first
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_part_that_breaks_in_one_lane_fails_the_request_once() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=2, limits=Limits(), lanes=2)
+        model.broken = True
+        large = asyncio.create_task(batcher.submit(rows(1, 2, 3, 4)))
+        while len(model.sizes) < 2:
+            await asyncio.sleep(0.01)
+        model.go.set()
+        with pytest.raises(RuntimeError, match="it broke"):
+            await large
+        model.broken = False
+        assert (await batcher.submit(rows(7))).ravel().tolist() == [14]
+        assert batcher.queued == 0
+        batcher.close()
+        assert not batcher.able
 
     asyncio.run(scenario())
 

@@ -16,11 +16,12 @@ import bentoml
 import numpy as np
 from task import Model, Task
 
-OPTIONS = ("GRAPH", "PORT", "THREADS", "BATCH", "WAIT_MS")
+OPTIONS = ("GRAPH", "PORT", "WORKERS", "THREADS", "BATCH", "WAIT_MS")
 BATCH = int(os.environ.get("BENCH_BATCH", "16"))
+WORKERS = int(os.environ.get("BENCH_WORKERS", "1"))
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60, "concurrency": 512}, logging={"access": {"enabled": False}})
+@bentoml.service(workers=WORKERS, traffic={"timeout": 60, "concurrency": 512}, logging={"access": {"enabled": False}})
 class Runner:
     def __init__(self) -> None:
         self.model = Model(Path(os.environ["BENCH_GRAPH"]), int(os.environ["BENCH_THREADS"]))
@@ -43,7 +44,7 @@ class Generator:
 
 def main() -> None:
     task = Task()
-    values = (str(task.graph), task.port, task.threads, task.batch, task.wait_ms)
+    values = (str(task.graph), task.port, task.workers, task.threads, task.batch, task.wait_ms)
     os.environ |= {f"BENCH_{name}": str(value) for name, value in zip(OPTIONS, values, strict=True)}
     os.execvp(
         "bentoml", ["bentoml", "serve", f"{Path(__file__).stem}:Generator", "--port", str(task.port), "--host", "127.0.0.1"]

@@ -39,6 +39,6 @@ class Generator(litserve.LitAPI):
 
 if __name__ == "__main__":
     task = Task()
-    litserve.LitServer(Generator(task), accelerator="cpu", workers_per_device=1, fast_queue=True).run(
+    litserve.LitServer(Generator(task), accelerator="cpu", workers_per_device=task.workers, fast_queue=True).run(
         port=task.port, host="127.0.0.1", log_level="error", generate_client_file=False
     )

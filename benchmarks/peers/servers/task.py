@@ -1,7 +1,8 @@
 """What a server is given: a graph, its inputs and a port. Needs numpy and onnxruntime.
 
-    python SERVER.py MODEL.onnx --port P --threads T --batch B --wait-ms W
+    python SERVER.py MODEL.onnx --port P --workers N --threads T --batch B --wait-ms W
 
+N workers run the graph side by side, each with T threads.
 A request asks for one image: the noise in, float32 images out, each as plain bytes where the server can.
 """
 
@@ -20,12 +21,14 @@ class Task:
         parser = argparse.ArgumentParser()
         parser.add_argument("graph", type=Path)
         parser.add_argument("--port", type=int, required=True)
+        parser.add_argument("--workers", type=int, default=1)
         parser.add_argument("--threads", type=int, default=0)
         parser.add_argument("--batch", type=int, default=16)
         parser.add_argument("--wait-ms", type=float, default=1.0)
         options = parser.parse_args()
         self.graph: Path = options.graph
         self.port: int = options.port
+        self.workers: int = options.workers
         self.threads: int = options.threads
         self.batch: int = options.batch
         self.wait_ms: float = options.wait_ms
