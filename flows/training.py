@@ -12,6 +12,7 @@ from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
 
+PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
 
 
@@ -96,7 +97,6 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
             recipe(student.checkpoint, steps=student.steps, width=student.width, lr_peak=student.lr_peak),
         )
     height, width, channels = dataset.shape
-    many = decision.delivery == "many_step"
     return TrainPlan(
         family=decision.family,
         variant=variant,
@@ -117,9 +117,16 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         device=student.device if student else run.facts.device,
         seed=brief.seed,
         seconds=_seconds(run),
-        signal_images=128 if many else 256,
+        signal_images=_signal_images(run),
         signal_steps=student.steps if student else SIGNAL_STEPS,
     )
+
+
+def _signal_images(run: Run) -> int:
+    """What a reading of the training draws; more where samples are cheap, minutes are many, and one reading is like the next."""
+    if run.student is not None and run.student.seconds >= PATIENT_S:
+        return 1024
+    return 128 if run.decision.delivery == "many_step" else 256
 
 
 def _seconds(run: Run) -> float:

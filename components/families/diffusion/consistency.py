@@ -35,7 +35,7 @@ from components.families.diffusion.sampling import Point, Sampler
 
 # Sigma of each step, by the number of steps, where the data's deviation is 0.5. The papers begin at 80, which short trainings
 # hardly see: one draw in a hundred lies beyond 40 (docs/decisions/0006-students.md has what either costs).
-LEVELS = {1: (24.0,), 2: (24.0, 1.8), 3: (24.0, 2.5, 0.8), 4: (24.0, 4.0, 1.2, 0.4)}
+LEVELS = {1: (24.0,), 2: (40.0, 1.8), 3: (24.0, 2.5, 0.8), 4: (24.0, 4.0, 1.2, 0.4)}
 
 
 class ConsistencyConfig(PreconditionedConfig):
