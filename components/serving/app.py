@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Router
 
 from components.core.errors import ServingError
+from components.serving.accept import prefers
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
 from components.serving.gate import Gate
@@ -91,7 +92,7 @@ class Service:
     async def index(self, request: Request) -> Response:
         """The page for people, and for programs what is served here."""
         headers = {"Vary": "Accept", "Cache-Control": "no-store"}
-        if "text/html" in request.headers.get("accept", ""):
+        if prefers(request.headers.get("accept", ""), "text/html", over="application/json"):
             return HTMLResponse(page(), headers=headers)
         body = {
             "models": [described(served) for served in self.models],

@@ -73,6 +73,8 @@ class Batcher:
         self._arriving = 0
         self._item_s = 0.01  # a running mean of the seconds that one item takes a lane
         self._busy: dict[int, float] = {}  # lanes that run the model, and since when
+        self._unanswered: dict[Job, None] = {}  # in order; only the event loop writes it, and the alarm
+        self._alarm: asyncio.TimerHandle | None = None
         self._lingering = 0  # lanes that wait for what is arriving
         self.queued = 0  # items
         self._lanes = [
@@ -94,16 +96,28 @@ class Batcher:
     async def submit(self, feeds: Feeds) -> Output:
         """The model's output for these items. Raises Refusal: 429 when the queue is full, 503 when closing or too slow."""
         job = self._enqueue(feeds)
+        self._unanswered[job] = None
+        if self._alarm is None:
+            self._alarm = job.loop.call_later(self._limits.answer_s, self._expire)
         try:
-            async with asyncio.timeout(self._limits.answer_s):
-                return await job.future
-        except TimeoutError:
-            self._withdraw(job)
-            line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
-            raise Refusal(503, line, Retry_After=self._retry_after()) from None
+            return await job.future
         except asyncio.CancelledError:  # its client has left
             self._withdraw(job)
             raise
+        finally:
+            del self._unanswered[job]
+
+    def _expire(self) -> None:
+        """Refuse what has waited for too long. One timer is enough: who came first is due first."""
+        self._alarm = None
+        line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
+        for job in [*self._unanswered]:
+            if (left_s := job.since_s + self._limits.answer_s - time.monotonic()) > 0:
+                self._alarm = job.loop.call_later(left_s, self._expire)
+                return
+            self._withdraw(job)
+            if not job.future.done():
+                job.future.set_exception(Refusal(503, line, Retry_After=self._retry_after()))
 
     @property
     def able(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from components.serving.accept import prefers
 from components.serving.log import Log, request_id_of
 from components.serving.metrics import Metrics
 from components.serving.refusal import FORESEEN, Refusal, explain
@@ -78,4 +79,5 @@ class Gate:
 
 def is_page(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a browser asks for the page, which holds nothing of the models: it is where a person types the token."""
-    return scope["path"] == "/" and scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")
+    asked = scope["path"] == "/" and scope["method"] == "GET"
+    return asked and prefers(headers.get(b"accept", b"").decode("latin-1"), "text/html", over="application/json")

@@ -5,7 +5,7 @@ class `condition` (name or id, or a list with one an image), as `format` png | n
 with `toward` and `mix`, each on the way to another seed's image, by that share of it. A reply is
 
 format   content type
-png      image/png for one image; application/zip of PNGs for several, or application/json when Accept asks for it
+png      image/png for one image; application/zip of PNGs for several; application/json where Accept prefers it
 grid     image/png: one picture of all, small images magnified
 npy      application/x-npy: uint8 [N, H, W, C]
 
@@ -30,6 +30,7 @@ from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
 from components.core.session import to_uint8
 from components.serving import pictures
+from components.serving.accept import prefers
 from components.serving.body import read_body, unless_left, worked
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
@@ -185,7 +186,7 @@ def rendered(
         return pictures.grid(images), "image/png"
     if form == "npy":
         return pictures.npy(images), "application/x-npy"
-    if "application/json" in accept:
+    if prefers(accept, "application/json", over="image/png" if len(images) == 1 else "application/zip"):
         return pictures.as_json(images, seeds, labels), "application/json"
     if len(images) == 1:
         return pictures.png(images[0]), "image/png"

@@ -12,6 +12,9 @@ class Limits:
     body_bytes: int = 32 << 20  # of an infer request, which holds noise
     asked_bytes: int = 64 << 10  # of one for people, which holds words and seeds
     body_s: float = 30.0  # to receive one request
+    head_bytes: int = 32 << 10  # of its first line and headers
+    head_s: float = 10.0  # to receive those, from the connection's opening or the head's first byte
+    connections: int = 4096  # open at once; no more than there are file descriptors for
     answer_s: float = 60.0  # from its place in the queue to its images
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
     look_s: float = 2.0  # from one look at a channel to the next

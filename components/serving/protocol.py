@@ -18,7 +18,7 @@ from components.serving.body import read_body, unless_left, worked
 from components.serving.refusal import Refusal
 from components.serving.routes import route
 from components.serving.served import Models, Served
-from components.serving.tensors import InferRequest, decode, encode, parse_request, wants_binary
+from components.serving.tensors import InferRequest, Reply, all_finite, decode, encode, parse_request, wants_binary
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
@@ -119,12 +119,10 @@ def understood(served: Served, body: bytes, header_length: str | None) -> tuple[
 
 def answer(served: Served, message: InferRequest, x: Any) -> Response:
     """The reply to an infer request. Raises Refusal 422 when its noise makes no image."""
-    if not np.isfinite(x).all():
+    if not all_finite(x):
         raise Refusal(422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have")
     output = served.engine.output
-    reply = {"model_name": served.model, "model_version": served.version}
-    if message.id:
-        reply["id"] = message.id
+    reply = Reply(served.model, served.version, message.id)
     body, headers = encode(reply, output, x, binary=wants_binary(message, output))
     return Response(body, headers={**headers, **served.headers()})
 

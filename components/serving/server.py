@@ -10,16 +10,20 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import uvicorn
 
 from components.core.errors import ServingError
 from components.serving.app import Service
+from components.serving.connection import Connection
 from components.serving.following import Source
 from components.serving.limits import Limits
 from components.serving.log import Log, Passed
 
 BACKLOG = 2048
+OTHER_FILES = 64
 KEEP_ALIVE_S = 75  # longer than balancers commonly keep a connection, so that they, not we, end it
 
 
@@ -47,6 +51,7 @@ def serve(
             service.add(source)
         config = uvicorn.Config(
             service.app,
+            http=partial(Connection, limits=replace(limits, connections=min(limits.connections, connections_left()))),  # type: ignore[arg-type]
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -105,6 +110,15 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # uvicorn would end the process by the signal it caught
+
+
+def connections_left() -> int:
+    """How many connections this process has file descriptors for, beside those for files, channels and logs."""
+    if os.name != "posix":
+        return 512
+    import resource
+
+    return max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Tokens, sizes, full queues, deadlines; and what the metrics say of them."""
 
+import http.client
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,63 @@ def test_a_body_that_never_ends_is_408(plain: Path, start: Any) -> None:
         with socket.create_connection((host, int(port)), timeout=60) as slow:
             slow.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
             assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def status_of(client: socket.socket) -> int:
+    """The status of the next reply, read to its end."""
+    reply = http.client.HTTPResponse(client)
+    reply.begin()
+    reply.read()
+    return reply.status
+
+
+def test_a_head_that_never_ends_is_408(plain: Path, start: Any) -> None:
+    with start(plain, limits={"head_s": 0.2}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for sent in (b"", b"GET /v2 HTTP/1.1\r\nHost: x\r\n"):
+            with socket.create_connection((host, int(port)), timeout=60) as slow:
+                slow.sendall(sent)
+                assert status_of(slow) == 408
+                assert slow.recv(1000) == b""
+        with socket.create_connection((host, int(port)), timeout=60) as kept:  # the second on a kept connection
+            kept.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert status_of(kept) == 200
+            kept.sendall(b"GET /v2 HT")
+            assert status_of(kept) == 408
+        assert server.client.get("/v2").status_code == 200
+
+
+def test_a_head_that_is_too_large_is_431(plain: Path, start: Any) -> None:
+    with start(plain, limits={"head_bytes": 5000}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for endless in (b"GET /" + b"a" * 6000, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 1000):
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                client.sendall(endless)
+                assert status_of(client) == 431
+        assert server.client.get("/v2", headers={"x": "y" * 4000}).status_code == 200
+
+
+def test_connections_beyond_the_most_are_503(plain: Path, start: Any) -> None:
+    with start(plain, limits={"connections": 3}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        open_ones = [socket.create_connection((host, int(port)), timeout=60) for _ in range(3)]
+        with socket.create_connection((host, int(port)), timeout=60) as beyond:
+            assert status_of(beyond) == 503
+        for each in open_ones:
+            each.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert status_of(each) == 200
+            each.close()
+        while server.client.get("/v2/health/live").status_code != 200:  # a place is free when the server has seen them leave
+            pass
+
+
+def test_headers_behind_the_body_count_for_nothing(plain: Path, start: Any) -> None:
+    with start(plain, tokens=["open sesame"]) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer open sesame\r\n\r\n")
+            assert status_of(client) == 401
 
 
 def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> None:

@@ -4,16 +4,36 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from components.core.contract import TensorSpec
-from components.serving.tensors import decode, encode, parse_request
+from components.serving.tensors import FEW, Reply, all_finite, decode, encode, parse_request
 
 REAL = TensorSpec("z", "FP32", (2, 3))
 WHOLE = TensorSpec("label", "INT64", ())
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@pytest.mark.parametrize("size", [1, 5, FEW, FEW + 1])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_found_among_large_ones(size: int, bad: float) -> None:
+    large = np.full((size,), 3e38, np.float32)  # whose squares are beyond FP32
+    assert all_finite(large)
+    large[size // 2] = bad
+    assert not all_finite(large)
+    assert all_finite(np.full((size,), 255, np.uint8))
+
+
+def test_the_id_of_a_request_comes_back() -> None:
+    for request_id in ("", "a", "b" * 5000):
+        body, headers = encode(Reply("m", "7", request_id), REAL, np.zeros((1, 2, 3), np.float32), binary=True)
+        told = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
+        assert told.get("id", "") == request_id
+        assert (told["model_name"], told["model_version"]) == ("m", "7")
+        assert told["outputs"][0]["parameters"] == {"binary_data_size": 24}
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -23,7 +43,7 @@ def test_there_and_back(data: st.DataObject, n: int, binary: bool) -> None:
     wholes = data.draw(st_numpy.arrays(np.int64, (n,)))
     headers, bodies = [], []
     for spec, array in ((REAL, reals), (WHOLE, wholes)):
-        body, described = encode({}, spec, array, binary=binary)
+        body, described = encode(Reply("m", "1"), spec, array, binary=binary)
         at = int(described.get("Inference-Header-Content-Length", len(body)))
         headers += json.loads(body[:at])["outputs"]
         bodies.append(body[at:])
