@@ -46,7 +46,7 @@ limits = Limits(**options.pop("limits", {}))
 tokens = [hashlib.sha256(token.encode()).digest() for token in options.pop("tokens", [])]
 log = Log(options.pop("log", "text"))
 def load(folder):
-    return Engine.load(Path(folder), threads=1)
+    return Engine.load(Path(folder), threads=2)
 def read(channel):
     try:
         version, folder = Path(channel).read_text().split()
