@@ -1,6 +1,7 @@
 """A student begins as its teacher, learns what its teacher does in more steps, and is saved as a model of its own."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,26 +57,34 @@ def level(point: Point, n: int) -> Level:
     return time, alpha, sigma
 
 
+@pytest.mark.parametrize("each", [2, 3, 8])
 @pytest.mark.parametrize("steps", [8, 2, 1])
-def test_one_step_of_the_target_leads_where_two_of_the_teacher_end(steps: int) -> None:
+def test_one_step_of_the_target_leads_where_those_of_the_teacher_end(steps: int, each: int) -> None:
     x = torch.randn(5, 1, 2, 2, generator=rng(), dtype=torch.float64)
 
     def see(x_BCHW: Tensor, now: Level) -> Tensor:
         return torch.tanh(x_BCHW + now[0] / 1000)
 
-    for three in lessons(forward_process("cosine", 1000), steps):
-        now, middle, end = (level(point, 5) for point in three)
-        halfway = move(x, see(x, now), now, middle)
-        there = move(halfway, see(halfway, middle), middle, end)
-        torch.testing.assert_close(move(x, target(x, now, middle, end, see), now, end), there)
+    for points in lessons(forward_process("cosine", 1000), steps, each=each):
+        assert len(points) == each + 1
+        levels, there = [level(point, 5) for point in points], x
+        for here, following in pairwise(levels):
+            there = move(there, see(there, here), here, following)
+        torch.testing.assert_close(move(x, target(x, levels, see), levels[0], levels[-1]), there)
+
+
+def test_a_teacher_of_many_steps_shows_a_student_of_one_what_it_does_in_sixteen(make_plan: Any, taught: Any) -> None:
+    for own, steps, shown in ((50, 1, 16), (50, 4, 4), (50, 8, 2), (8, 4, 2), (8, 1, 8), (2, 1, 2)):
+        made: Any = _student(make_plan, taught("ddpm", steps=own), steps=steps)
+        assert made.lessons_NP3.shape == (steps, shown + 1, 3)
 
 
 def test_of_one_image_the_target_is_that_image() -> None:
     image = torch.randn(1, 1, 2, 2, generator=rng(), dtype=torch.float64)
     for three in lessons(forward_process("linear", 1000), 4):
-        now, middle, end = (level(point, 1) for point in three)
-        x = now[1] * image + now[2] * torch.randn(image.shape, generator=rng(1), dtype=torch.float64)
-        torch.testing.assert_close(target(x, now, middle, end, lambda x, now: image), image)
+        levels = [level(point, 1) for point in three]
+        x = levels[0][1] * image + levels[0][2] * torch.randn(image.shape, generator=rng(1), dtype=torch.float64)
+        torch.testing.assert_close(target(x, levels, lambda x, now: image), image)
 
 
 def test_the_last_lesson_ends_in_clean_images_and_lessons_follow_each_other() -> None:

@@ -1,18 +1,19 @@
 """Progressive distillation (Salimans & Ho 2022, arXiv:2202.00512): a student does in one step what its teacher does in two.
 
 From x at level u two steps of DDIM by the teacher, over the level between, end in x'' at the student's next level v; the image
-of the student must be the one that leads there at once:
+of the student must be the one that leads there at once. A teacher of more than twice the student's steps takes more of them, as
+many as make PATIENT from noise to image: in two large steps it would show what it cannot do itself.
 
     x~ = (x'' - (sigma_v / sigma_u) x) / (alpha_v - (sigma_v / sigma_u) alpha_u)                              (algorithm 2)
     loss = max(1, alpha_u^2 / sigma_u^2) |x~ - D(x; u)|^2                                                        (eq. 4)
 
-A student of N steps is taught by a student of 2 N, or by the diffusion model itself, asked for as many; one with guidance teaches
+A student of N steps is taught by a student of 2 N, or by the diffusion model itself; one with guidance teaches
 the guided image (Meng et al. 2023, arXiv:2210.03142, stage one, for one weight). The student samples by DDIM.
 
 B batch, C channels, H height, W width, N steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -28,20 +29,20 @@ from components.families.diffusion.sampling import CLEAN, Point
 from components.training.distillation import IMITATION
 from components.training.distillation.teaching import Teacher, begin_as
 
+PATIENT = 16  # steps of DDIM, by which a teacher of many shows what it can
 Level = tuple[Tensor, Tensor, Tensor]  # time, alpha, sigma, each [B, 1, 1, 1]
 
 
-def lessons(process: list[Point], steps: int) -> list[tuple[Point, Point, Point]]:
-    """The levels of each step of a student of so many: where it begins, the teacher's level between, where it ends."""
-    ends = [*trailing(process, steps), CLEAN]
-    between = trailing(process, 2 * steps)[1::2]
-    return [(now, middle, following) for (now, following), middle in zip(pairwise(ends), between, strict=True)]
+def lessons(process: list[Point], steps: int, *, each: int = 2) -> list[list[Point]]:
+    """The levels of each step of a student of so many: where it begins, those of the teacher's `each` steps, where it ends."""
+    points = [*trailing(process, each * steps), CLEAN]
+    return [points[at : at + each + 1] for at in range(0, each * steps, each)]
 
 
 class ProgressiveStudent(DDPM):
     """DDPM of a few steps of DDIM, taught by `teacher`."""
 
-    lessons_N33: Tensor
+    lessons_NP3: Tensor  # for each of its N steps P levels of the teacher: time, alpha, sigma
 
     def __init__(self, config: DDPMConfig, spec: DataSpec, *, teacher: DDPM) -> None:
         super().__init__(config, spec)
@@ -52,8 +53,9 @@ class ProgressiveStudent(DDPM):
         self.teacher = Teacher(teacher)
         alike = begin_as(self.denoiser, teacher.denoiser) and config.prediction == teacher.config.prediction
         self.imitation = 0.0 if alike else IMITATION
-        table = lessons(forward_process(config.schedule, config.levels), config.steps)
-        self.register_buffer("lessons_N33", torch.tensor(table), persistent=False)
+        each = max(2, min(teacher.config.steps, PATIENT) // config.steps)
+        table = lessons(forward_process(config.schedule, config.levels), config.steps, each=each)
+        self.register_buffer("lessons_NP3", torch.tensor(table), persistent=False)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the student's clean image beside the one it should see}."""
@@ -66,10 +68,11 @@ class ProgressiveStudent(DDPM):
 
     def _halve(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
         """Algorithm 2, at steps drawn evenly."""
-        k_B = integers(0, len(self.lessons_N33), x0_BCHW.shape[:1], rng)
-        now, middle, end = (_level(point_B3) for point_B3 in self.lessons_N33.index_select(0, k_B).unbind(1))
+        k_B = integers(0, len(self.lessons_NP3), x0_BCHW.shape[:1], rng)
+        levels = [_level(point_B3) for point_B3 in self.lessons_NP3.index_select(0, k_B).unbind(1)]
+        now = levels[0]
         x_BCHW = now[1] * x0_BCHW + now[2] * normal(x0_BCHW.shape, rng)
-        return self._error(x_BCHW, now, labels_B, target(x_BCHW, now, middle, end, partial(self._shown, labels_B=labels_B)))
+        return self._error(x_BCHW, now, labels_B, target(x_BCHW, levels, partial(self._shown, labels_B=labels_B)))
 
     def _imitate(self, x0_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
         """What the teacher sees at any level."""
@@ -92,10 +95,12 @@ class ProgressiveStudent(DDPM):
         return error
 
 
-def target(x: Tensor, now: Level, middle: Level, end: Level, see: Callable[[Tensor, Level], Tensor]) -> Tensor:
-    """x~: the clean image by which one step from `now` leads where two of one who sees `see` end, over `middle`."""
-    halfway = move(x, see(x, now), now, middle)
-    there = move(halfway, see(halfway, middle), middle, end)
+def target(x: Tensor, levels: Sequence[Level], see: Callable[[Tensor, Level], Tensor]) -> Tensor:
+    """x~: the clean image by which one step from the first level to the last leads where those of one who sees `see` end, over
+    all of them."""
+    now, end, there = levels[0], levels[-1], x
+    for here, following in pairwise(levels):
+        there = move(there, see(there, here), here, following)
     ratio = end[2] / now[2]
     wanted: Tensor = (there - ratio * x) / (end[1] - ratio * now[1])
     return wanted
