@@ -70,7 +70,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Releas
         page=str(page),
         samples=str(picture),
     )
-    _log(proof, trained, place, folder)
+    _log(proof, run, trained, place, folder)
     return proof
 
 
@@ -176,15 +176,17 @@ def _rival(run: Run, champion: Release | None, place: Place) -> Contender | None
     )
 
 
-def _log(proof: Proof, trained: Trained, place: Place, folder: Path) -> None:
+def _log(proof: Proof, run: Run, trained: Trained, place: Place, folder: Path) -> None:
+    """Students of one training share its MLflow run, each under a name of its own."""
+    name = f"proof-{run.student.steps}-steps-{run.brief.serving.precision}" if run.student else "proof"
     tracker = MlflowTracker(place.settings.mlflow_uri, trained.run_id)
     tracker.metrics(
-        {f"proof/{name}": metric.value for name, metric in proof.scorecard.metrics.items()}, step=trained.checkpoint.step
+        {f"{name}/{what}": metric.value for what, metric in proof.scorecard.metrics.items()}, step=trained.checkpoint.step
     )
     tracker.flush()
     proof.scorecard.write(folder / "proof" / "scorecard.json")
     proof.gates.write(folder / "proof" / "gates.json")
-    tracker.artifact(folder / "proof", "proof")
+    tracker.artifact(folder / "proof", name)
 
 
 def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
