@@ -6,7 +6,7 @@ All in one run on one machine: rounds of the bare ONNX Runtime session, with its
 turns, and so do those of the server and its peers; medians of ratios are told. The load comes from a process of its own
 (benchmarks/load.py); the graphs are those of benchmarks/graphs.py. A peer (benchmarks/peers/servers) runs in an environment of
 its own that uv makes from the lines at its top, serves the same graph with the same largest batch, and must give its image.
-It has all cores, once as one worker and once as a worker a core; the arrangement that is faster in the first round is taken.
+It has all cores, once as one worker and once as a worker a core, and the better of the two counts.
 Each figure stands in benchmarks/results/serving.json as soon as it is taken, and what was to be reached beside what was.
 """
 
@@ -71,6 +71,24 @@ while (began := time.perf_counter()) < until:
     seconds.append(time.perf_counter() - began)
 print(json.dumps(seconds))
 """
+LANES = """
+import json, sys, threading, time
+from pathlib import Path
+import numpy as np
+from components.core.contract import probe
+from components.serving.engine import Engine
+engine, size, until = Engine.load(Path(sys.argv[1])), int(sys.argv[2]), time.perf_counter() + float(sys.argv[3])
+feeds = {name: np.resize(rows, (size, *rows.shape[1:])) for name, rows in probe(engine.bundle).items()}
+counts, began = [0] * engine.lanes, time.perf_counter()
+def run(lane):
+    while time.perf_counter() < until:
+        engine.sampler.run(feeds)
+        counts[lane] += 1
+threads = [threading.Thread(target=run, args=(lane,)) for lane in range(engine.lanes)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([(time.perf_counter() - began) / sum(counts)]))
+"""
 TARGETS: dict[str, tuple[str, float]] = {  # kind.measure.figure -> how it compares with what
     "small.overhead.overhead_ms": ("<=", 1.5),
     "computing.overhead.overhead_ms": ("<=", 1.5),
@@ -95,10 +113,11 @@ TARGETS: dict[str, tuple[str, float]] = {  # kind.measure.figure -> how it compa
 }
 
 
-def bare(folder: Path, count: int, seconds: float) -> list[float]:
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(folder), str(count), str(seconds)], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+def bare(folder: Path, count: int, seconds: float, *, script: str = BARE) -> list[float]:
+    """Seconds a batch of so many images, without a server: of one call after another with ONNX Runtime's defaults (BARE), or of
+    as many at once as the server has lanes (LANES, their mean)."""
+    words = [sys.executable, "-c", script, str(folder), str(count), str(seconds)]
+    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True)
     return [float(each) for each in json.loads(done.stdout)]
 
 
@@ -115,7 +134,8 @@ def overhead(folder: Path, *, rounds: int, seconds: float) -> dict[str, float]:
 
 
 def saturation(folder: Path, *, clients: int, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Images a second at full load, as a share of the bare session's at its best size of batch: medians of the rounds.
+    """Images a second at full load, as a share of the bare session's at its best size of batch, and of what the server's lanes
+    make without a server: medians of the rounds.
 
     By the images that one request asks for. The clients have no cores of their own, so what they take is lost to the graph.
     """
@@ -125,6 +145,8 @@ def saturation(folder: Path, *, clients: int, rounds: int, seconds: float) -> di
         for _ in range(rounds):
             medians = {size: statistics.median(bare(folder, size, seconds / 4)) for size in SIZES}
             best = max(SIZES, key=lambda size: size / medians[size])
+            largest = read_bundle(folder).max_batch
+            lanes = largest / bare(folder, largest, seconds / 2, script=LANES)[0]
             for count, told in zip(COUNTS, found.values(), strict=True):
                 seen = load(running.port, infer_request(folder, count), clients=clients, seconds=seconds)
                 rate = count * len(seen["seconds"]) / seen["wall_s"]
@@ -136,6 +158,7 @@ def saturation(folder: Path, *, clients: int, rounds: int, seconds: float) -> di
                         "bare_ms_a_batch": 1000 * medians[best],
                         "p99_s": _p99(seen["seconds"]),
                         "share": rate * medians[best] / best,
+                        "share_of_lanes": rate / lanes,
                     }
                 )
     return {count: {name: statistics.median(each[name] for each in told) for name in told[0]} for count, told in found.items()}
@@ -194,11 +217,13 @@ def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str])
         if (done := subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)).returncode:
             left_out[name] = done.stderr[-500:]
     arranged = [("genwright", 1), *((name, workers) for name in PEERS for workers in sorted({1, usable_cpus()}))]
-    rates: dict[tuple[str, int], list[float]] = {each: [] for each in arranged if each[0] not in left_out}
+    found: dict[tuple[str, int], list[float]] = {each: [] for each in arranged if each[0] not in left_out}
     statuses: dict[str, dict[str, int]] = {}
     wanted = _one_image(folder)
-    for number in range(rounds):
-        for name, workers in [*rates]:
+    for _ in range(rounds):
+        for name, workers in [*found]:
+            if name in left_out:
+                continue
             try:
                 with server(folder) if name == "genwright" else peer(name, folder, pythons, workers=workers) as running:
                     seen = _asked(running.port, asked_of(name, folder), wanted, seconds)
@@ -206,31 +231,22 @@ def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str])
                 if name == "genwright":
                     raise SystemExit(str(error)) from None
                 left_out[name] = str(error)
-                rates = {each: found for each, found in rates.items() if each[0] != name}
                 continue
             if name == "genwright" and [*seen["statuses"]] != ["200"]:
                 raise SystemExit(f"{name}: answered with {seen['statuses']}")
-            told_of = statuses.setdefault(name, {})
-            told_of |= {status: told_of.get(status, 0) + count for status, count in seen["statuses"].items()}
-            rates[name, workers].append(len(seen["seconds"]) / seen["wall_s"])
-        if number == 0:
-            first = {each: found[0] for each, found in rates.items()}
-            rates = {
-                each: rates[each] for each in rates if first[each] == max(first[like] for like in first if like[0] == each[0])
-            }
+            statuses[f"{name}, workers: {workers}"] = seen["statuses"]
+            found[name, workers].append(len(seen["seconds"]) / seen["wall_s"])
     told: dict[str, Any] = {
-        "requests_per_s": {name: found for (name, _), found in rates.items()},
-        "workers": {each[0]: each[1] for each in rates},
-        "first_round": {f"{name}, workers: {workers}": rate for (name, workers), rate in first.items()},
-        "statuses": statuses,
+        "requests_per_s": {f"{name}, workers: {workers}": rates for (name, workers), rates in found.items()},
+        "statuses_of_the_last_round": statuses,
         "left_out": left_out,
     }
     if left_out:
         return told  # the best of some is not the best of all
-    taken = told["requests_per_s"]
-    best = max(PEERS, key=lambda name: statistics.median(taken[name]))
-    shares = [ours / theirs for ours, theirs in zip(taken["genwright"], taken[best], strict=True)]
-    return told | {"best_peer": best, "times_the_best": statistics.median(shares)}
+    theirs = {each: rates for each, rates in found.items() if each[0] in PEERS}
+    best = max(theirs, key=lambda each: statistics.median(theirs[each]))
+    shares = [ours / their for ours, their in zip(found["genwright", 1], theirs[best], strict=True)]
+    return told | {"best_peer": best[0], "best_workers": best[1], "times_the_best": statistics.median(shares)}
 
 
 def _asked(port: int, request: dict[str, Any], wanted: Any, seconds: float) -> dict[str, Any]:

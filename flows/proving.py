@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from components.core.cpus import usable_cpus
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
@@ -21,7 +22,7 @@ from components.evaluation.likelihood import model_metrics
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
-from components.evaluation.samples import Stock, balanced_labels
+from components.evaluation.samples import CHUNK, Stock, balanced_labels
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.registry.tracking import MlflowTracker
@@ -35,15 +36,19 @@ SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a sco
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
-BATCH = 16  # of every run while scoring
 RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
+
+
+def batch_of(device: str) -> int:
+    """Of every run while scoring: on a CPU, such that all cores have a part of what is timed together."""
+    return CHUNK if device == "cuda" else max(1, min(16, CHUNK // usable_cpus()))
 
 
 def prove_graph(run: Run, trained: Trained, exported: Exported, champion: Release | None, place: Place, folder: Path) -> Proof:
     """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
     device, family = run.facts.device, restore(trained.checkpoint)
     candidate = Contender(
-        _graph(family, exported, batch=BATCH, device=device),
+        _graph(family, exported, batch=batch_of(device), device=device),
         conditional=family.spec.conditional,
         timed=_graph(family, exported, batch=1, device=device),
     )
@@ -100,7 +105,7 @@ def _agreement(run: Run, family: Family, candidate: Contender, place: Place) -> 
     n = AGREEING[run.decision.delivery]
     seeds = [*range(n)]
     labels = balanced_labels(0, n, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
-    torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=BATCH)
+    torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=CHUNK)
     return agreement(
         candidate.sampler(seeds, labels),
         torch_sampler(seeds, labels),
@@ -169,7 +174,7 @@ def _rival(run: Run, champion: Release | None, place: Place) -> Contender | None
         return None
     device = run.facts.device
     return Contender(
-        open_graph(bundle, folder, batch=BATCH, device=device),
+        open_graph(bundle, folder, batch=batch_of(device), device=device),
         conditional=bundle.spec.conditional,
         timed=open_graph(bundle, folder, batch=1, device=device),
         stock=RIVALS,

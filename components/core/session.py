@@ -1,6 +1,6 @@
 """An exported graph as a sampler: seeds in, images out. Used to prove a bundle and to serve it, so both see the same bytes.
 
-On a CPU one run takes one thread, and several go on at once: on two cores that made 1.5 to 2 times the images a second of one
+On a CPU one run takes one thread, and several go on at once: on two cores that made 1.4 to 2.1 times the images a second of one
 run on both, whose threads wait for each other after every operator (docs/decisions/0007-serving.md).
 
 N items, C channels, H height, W width. Imports onnxruntime, and neither torch nor a family.
@@ -80,13 +80,13 @@ class GraphSampler:
         self.output = output
         self.batch = batch
 
-    def widen(self) -> None:
-        """Let a run that is `alone` take all threads, where that is faster and gives the same bytes: its operators are
-        large. Takes a fraction of a second, and the memory of a second session where it is kept."""
-        if self.lanes == 1 or self.wide is not None:
+    def widen(self, sizes: Sequence[int] = (1,)) -> None:
+        """Let a run that is `alone` take all threads, where that is faster and gives the same bytes at these sizes of batch: of
+        graphs whose operators are large. Takes the memory of a second session where it is kept."""
+        if self.lanes == 1 or self.wide is not None or not sizes:
             return
         wide = opened(self.path, threads=self.threads)
-        few = [self._feeds([*range(size)], None, size) for size in range(1, self.lanes)]
+        few = [self._feeds([*range(size)], None, size) for size in sizes]
         if all(np.array_equal(self.run(feeds), self._run(wide, feeds)) for feeds in few):
             spent_s: dict[bool, list[float]] = {False: [], True: []}
             until = time.perf_counter() + WEIGHED_S
@@ -101,7 +101,7 @@ class GraphSampler:
     def run(self, feeds: dict[str, npt.NDArray[np.generic]], *, alone: bool = False) -> npt.NDArray[np.generic]:
         """The raw graph: named inputs to x_NCHW, float32 in data units or levels of 8 bits, as it was exported.
 
-        `alone`: fewer items than `lanes`, and nothing else runs.
+        `alone`: nothing else runs, and this is one of the sizes that `widen` was told.
         """
         return self._run(self.wide if alone and self.wide is not None else self.session, feeds)
 
@@ -115,7 +115,7 @@ class GraphSampler:
     def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
         """One image a seed, uint8 [N, H, W, C]; image k depends on seeds[k] and labels[k] alone."""
         starts = range(0, len(seeds), self.batch)
-        alone = len(starts) == 1 and len(seeds) < self.lanes
+        alone = len(starts) == 1 and self.batch == 1
 
         def chunk(at: int) -> Images:
             own = seeds[at : at + self.batch]

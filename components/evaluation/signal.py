@@ -77,7 +77,7 @@ class FixedNoiseQuality:
         if len(images) not in self._real:
             self._real[len(images)] = self._measure(len(images))
         manifold, real, real_classes = self._real[len(images)]
-        ours = Shares.of(features.astype(np.float64), manifold)
+        ours = Shares.of(features[: self._held(len(images))].astype(np.float64), manifold)  # of as many as the real ones
         diversity, precision, coverage = (
             ours.diversity / max(real.diversity, 1e-12),
             ours.precision / max(real.precision, 1e-12),
@@ -97,9 +97,12 @@ class FixedNoiseQuality:
     def _measure(self, n: int) -> tuple[Manifold, Shares, float]:
         """The manifold of the reference without n of its images (a third of them at most), what those get, and the mean
         number of classes seen in n images."""
-        held = min(n, len(self.features_MD) // 3)
+        held = self._held(n)
         manifold = Manifold.of(self.features_MD[held:])
         return manifold, Shares.of(self.features_MD[:held], manifold), self._classes_among(n)
+
+    def _held(self, n: int) -> int:
+        return min(n, len(self.features_MD) // 3)
 
     def _classes_among(self, n: int) -> float:
         if self.classes_M is None:

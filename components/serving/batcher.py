@@ -72,7 +72,7 @@ class Batcher:
         self._closing = False
         self._arriving = 0
         self._item_s = 0.01  # a running mean of the seconds that one item takes a lane
-        self._busy: dict[int, float] = {}  # lanes that run the model, and since when
+        self._busy: dict[int, tuple[float, int]] = {}  # lanes that run the model: since when, and on how many items
         self._unanswered: dict[Job, None] = {}  # in order; only the event loop writes it, and the alarm
         self._alarm: asyncio.TimerHandle | None = None
         self._lingering = 0  # lanes that wait for what is arriving
@@ -106,6 +106,7 @@ class Batcher:
             raise
         finally:
             del self._unanswered[job]
+            self._let_go()
 
     def _expire(self) -> None:
         """Refuse what has waited for too long. One timer is enough: who came first is due first."""
@@ -119,10 +120,16 @@ class Batcher:
             if not job.future.done():
                 job.future.set_exception(Refusal(503, line, Retry_After=self._retry_after()))
 
+    def _let_go(self) -> None:
+        """Nothing of one that has ended stays behind for its alarm."""
+        if self._closing and not self._unanswered and self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     @property
     def able(self) -> bool:
         """Whether every lane still runs the model, and none has been at one batch for longer than anybody waits."""
-        stuck = any(time.monotonic() - since_s > self._limits.answer_s for since_s in [*self._busy.values()])
+        stuck = any(time.monotonic() - since_s > self._limits.answer_s for since_s, _ in [*self._busy.values()])
         return all(thread.is_alive() for thread in self._lanes) and not self._closing and not stuck
 
     def end(self) -> None:
@@ -130,6 +137,7 @@ class Batcher:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        self._let_go()
 
     def close(self) -> None:
         """End, and wait for it."""
@@ -166,12 +174,12 @@ class Batcher:
                 self._run_batch(batch, lane)
             except Exception as error:  # noqa: BLE001 (the request gets it; the thread must live)
                 self._fail(batch, error)
+            del batch  # while it waits for the next, a lane holds nothing of the last
 
     def _run_batch(self, batch: list[tuple[Job, slice]], lane: int) -> None:
-        began_s, alone = self._busy[lane], len(self._busy) == 1
+        (began_s, count), alone = self._busy[lane], len(self._busy) == 1
         feeds = {name: np.concatenate([job.feeds[name][at] for job, at in batch]) for name in batch[0][0].feeds}
-        few = sum(at.stop - at.start for _, at in batch) < len(self._lanes)
-        x_NCHW = self._run(feeds, alone=alone and few)
+        x_NCHW = self._run(feeds, alone=alone and count < len(self._lanes))
         took_s = time.monotonic() - began_s
         self._item_s += 0.2 * (took_s / len(x_NCHW) - self._item_s)
         self._on_batch(len(x_NCHW), took_s)
@@ -186,7 +194,7 @@ class Batcher:
                 self._linger()
                 batch = self._take()
                 if batch:
-                    self._busy[lane] = time.monotonic()
+                    self._busy[lane] = time.monotonic(), sum(at.stop - at.start for _, at in batch)
                     if self._jobs and self._worth():
                         self._changed.notify()  # the next lane
                 if batch or (self._closing and not self._jobs):
@@ -216,11 +224,14 @@ class Batcher:
         return batch
 
     def _worth(self) -> bool:
-        """Whether a lane should take of what waits."""
-        return not self._busy or self.queued * self._item_s > WORTH_S
+        """Whether a free lane should take of what waits: when it is much, or no lane will soon be free as it was thought."""
+        if not self._busy or self.queued * self._item_s > WORTH_S:
+            return True
+        now = time.monotonic()
+        return all(abs(since_s + count * self._item_s - now) > WORTH_S for since_s, count in self._busy.values())
 
     def _share(self) -> int:
-        """What a free lane takes, a power of two, which needs no padding; those that are free with it take the rest."""
+        """What a free lane takes, a power of two as most sizes of batch are; those that are free with it take the rest."""
         free = len(self._lanes) - len(self._busy)
         return 1 << (max(1, math.ceil(max(self.queued / free, WORTH_S / self._item_s))) - 1).bit_length()
 

@@ -1,37 +1,53 @@
 """One connection: uvicorn's, which also bounds what it would otherwise wait for without end, or keep without bound.
 
-A request's head may have so many bytes and take so many seconds, and there may be so many connections (limits.py). What goes
-beyond is answered with {"error": one line} and closed.
+What of a request is no body (its first line, headers, trailers) may have so many bytes; a head, and what is left of a body whose
+reply has gone, may take so many seconds; and there may be so many connections (limits.py). What goes beyond is answered with
+{"error": one line} and closed.
 """
 
 import json
 from asyncio import TimerHandle
 from asyncio import Transport as AsyncTransport
+from enum import Enum, auto
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from components.serving.limits import Limits
 
-WHOLE = "genwright.whole"  # in the scope of a request that had arrived to its end before anybody was told of it
+WHOLE = "genwright.whole"  # in the scope of a request that has arrived to its end: most have before anybody is told of them
+
+
+class Awaited(Enum):
+    """What the next bytes belong to."""
+
+    HEAD = auto()
+    BODY = auto()
+    NOTHING = auto()  # the request is there; another may come
+
+
+class Bad(Exception):
+    """Raised in a callback of the parser: this is not answered by the application."""
 
 
 class Connection(HttpToolsProtocol):
-    """The protocol of one client. `head` is what there is of a request until its body begins."""
+    """The protocol of one client."""
 
     def __init__(self, *arguments: Any, limits: Limits, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.limits = limits
-        self.in_head = True
-        self.head_bytes = 0
+        self.awaited = Awaited.HEAD
+        self.head_bytes = 0  # of this head
+        self.pending_bytes = 0  # since a request last got on
         self.late: TimerHandle | None = None
+        self.refusal = (400, "this is not HTTP")
 
     def connection_made(self, transport: AsyncTransport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
             self.turn_away(503, f"{self.limits.connections} connections are open, and no more may be; try again later")
         else:
-            self.late = self.loop.call_later(self.limits.head_s, self.too_late)
+            self.expect(self.limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.in_time()
@@ -40,49 +56,95 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        self.head_bytes += len(data)
+        self.pending_bytes += len(data)
         super().data_received(data)
-        if not self.in_head:
-            self.head_bytes = 0
+        if self.transport.is_closing():
+            return
+        head_bytes = self.head_bytes if self.awaited is Awaited.HEAD else 0
+        if max(self.pending_bytes, head_bytes) > self.limits.head_bytes:
+            self.turn_away(431, f"more than {self.limits.head_bytes} bytes of headers; send fewer")
+        elif self.awaited is Awaited.HEAD:
+            self.expect(self.limits.head_s)
+        elif self.awaited is Awaited.BODY and self.cycle.response_complete:
+            self.expect(self.limits.body_s)
+        else:
             self.in_time()
-        elif self.head_bytes > self.limits.head_bytes:
-            self.turn_away(431, f"the request's head has more than {self.limits.head_bytes} bytes; send fewer headers")
-        elif self.late is None:
-            self.late = self.loop.call_later(self.limits.head_s, self.too_late)
+            if self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None:
+                # what came was no request, and has ended the clock that runs between two
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_message_begin(self) -> None:
-        self.in_head = True
+        self.awaited, self.head_bytes, self.pending_bytes = Awaited.HEAD, 0, 0
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        self.head_bytes += len(url)
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_head:  # not those behind the body, which say nothing here
+        if self.awaited is Awaited.HEAD:  # not those behind the body, which say nothing here
+            self.head_bytes += len(name) + len(value) + 4
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self.in_head = False
+        if self.head_bytes > self.limits.head_bytes:
+            self.refusal = (431, f"more than {self.limits.head_bytes} bytes of headers; send fewer")
+            raise Bad
+        if self.parser.should_upgrade() and any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            # the parser would take the body for what follows the upgrade
+            self.refusal = (400, "a request with a body asks for another protocol; send it without the header Upgrade")
+            raise Bad
+        self.awaited, self.pending_bytes = Awaited.BODY, 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self.pending_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self.awaited, self.pending_bytes = Awaited.NOTHING, 0
         self.scope[WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
+    def expect(self, seconds: float) -> None:
+        """Close unless what is awaited comes by then; a clock that runs is not set back."""
+        if self.late is None:
+            self.late = self.loop.call_later(seconds, self.too_late)
+
     def in_time(self) -> None:
-        """What was waited for is there."""
+        """It has come."""
         if self.late is not None:
             self.late.cancel()
             self.late = None
 
     def too_late(self) -> None:
-        """It is not."""
+        """It has not."""
         self.late = None
-        self.turn_away(408, f"the request's head did not arrive within {self.limits.head_s:g} s")
+        self.turn_away(408, "the request did not arrive in time")
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.end_soon()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser gives up."""
+        del msg
+        self.turn_away(*self.refusal)
 
     def turn_away(self, status: int, line: str) -> None:
-        """Say why, where no reply is under way on this connection, and close it."""
+        """Say why and close; a reply that is under way is the last."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            return
+        if self.awaited is not Awaited.BODY:  # else its reply has gone
             body = json.dumps({"error": line}).encode()
             head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
+        self.end_soon()
+
+    def end_soon(self) -> None:
+        """A client that does not read what it was sent would keep a closing connection open."""
+        self.loop.call_later(self.limits.head_s, self.transport.abort)

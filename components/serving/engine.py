@@ -48,7 +48,7 @@ class Engine:
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
         engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
-        sampler.widen()
+        sampler.widen([size for size in engine.buckets if size < sampler.lanes])
         return engine
 
     @cached_property

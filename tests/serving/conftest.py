@@ -33,14 +33,14 @@ def slow(build: Callable[..., Path]) -> Path:
 
 
 RUN = """
-import hashlib, json, sys
+import hashlib, json, os, sys
 from pathlib import Path
 from components.core.errors import GenwrightError, StorageError
 from components.serving.engine import Engine
 from components.serving.following import Named, Source
 from components.serving.limits import Limits
 from components.serving.log import Log
-from components.serving.server import serve
+from components.serving import server
 options = json.loads(sys.argv[2])
 limits = Limits(**options.pop("limits", {}))
 tokens = [hashlib.sha256(token.encode()).digest() for token in options.pop("tokens", [])]
@@ -59,7 +59,8 @@ else:
     models = options.pop("models", {}) | {"digits": sys.argv[1]}
     sources = [Source(name, lambda: Named("3", ""), lambda _, at=at: load(at), follows=False) for name, at in models.items()]
 try:
-    serve(sources, **{"port": 0} | options, tokens=tokens, log=log, limits=limits)
+    server.KEEP_ALIVE_S = int(os.environ.get("GENWRIGHT_TEST_KEEP_ALIVE_S", server.KEEP_ALIVE_S))
+    server.serve(sources, **{"port": 0} | options, tokens=tokens, log=log, limits=limits)
 except GenwrightError as error:
     sys.stderr.write(f"{error}\\n")
     sys.exit(error.exit_code)

@@ -1,5 +1,6 @@
 """Tokens, sizes, full queues, deadlines; and what the metrics say of them."""
 
+import contextlib
 import http.client
 import re
 import socket
@@ -78,7 +79,8 @@ def test_a_head_that_never_ends_is_408(plain: Path, start: Any) -> None:
 def test_a_head_that_is_too_large_is_431(plain: Path, start: Any) -> None:
     with start(plain, limits={"head_bytes": 5000}) as server:
         host, port = server.url.removeprefix("http://").split(":")
-        for endless in (b"GET /" + b"a" * 6000, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 1000):
+        whole = b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 1000 + b"\r\n"
+        for endless in (b"GET /" + b"a" * 6000, whole[:-2], whole):
             with socket.create_connection((host, int(port)), timeout=60) as client:
                 client.sendall(endless)
                 assert status_of(client) == 431
@@ -106,6 +108,55 @@ def test_headers_behind_the_body_count_for_nothing(plain: Path, start: Any) -> N
         with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer open sesame\r\n\r\n")
             assert status_of(client) == 401
+
+
+def test_headers_behind_the_body_end_somewhere(plain: Path, start: Any) -> None:
+    with start(plain, limits={"head_bytes": 5000, "body_s": 0.3}, tokens=["open sesame"]) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for trailer in (b"x: " + b"a" * 3000, b"x: y\r\n" * 500, b""):  # too many bytes, or too late
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                client.sendall(head)
+                assert status_of(client) == 401  # before the body has come
+                client.sendall(b"0\r\n" + trailer)
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(trailer)
+                    assert client.recv(1000) == b""
+
+
+def test_a_kept_connection_that_says_nothing_more_ends(plain: Path, start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENWRIGHT_TEST_KEEP_ALIVE_S", "1")
+    with start(plain) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for more in (b"", b"\r\n"):
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert status_of(client) == 200
+                client.sendall(more)  # it is no request
+                assert client.recv(1000) == b""
+
+
+def test_half_a_head_behind_a_request_does_not_cost_its_reply(slow: Path, start: Any) -> None:
+    with start(slow, limits={"head_s": 0.1}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        body = b'{"count": 3}'
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            client.sendall(head + body + b"GET /v2 HT")
+            assert status_of(client) == 200
+            assert client.recv(1000) == b""
+
+
+def test_another_protocol_is_not_spoken(plain: Path, start: Any) -> None:
+    with start(plain) as server:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "h2c"}
+        assert server.client.get("/v2", headers=upgrade).status_code == 200
+        reply = server.client.post("/v1/generate", content=b"{}", headers=upgrade)
+        assert (reply.status_code, "without the header Upgrade" in reply.json()["error"]) == (400, True)
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(b"nonsense\r\n\r\n")
+            assert status_of(client) == 400
 
 
 def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> None:
