@@ -70,7 +70,7 @@ class Batcher:
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._arriving = 0
+        self._arrivals: dict[object, float] = {}  # requests that are being read, and since when
         self._item_s = 0.01  # a running mean of the seconds that one item takes a lane
         self._busy: dict[int, tuple[float, int]] = {}  # lanes that run the model: since when, and on how many items
         self._unanswered: dict[Job, None] = {}  # in order; only the event loop writes it, and the alarm
@@ -87,11 +87,12 @@ class Batcher:
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """While a request is read and parsed: a batch may wait a moment for it."""
-        self._arriving += 1  # only the event loop writes it
+        arrival = object()
+        self._arrivals[arrival] = time.monotonic()  # only the event loop writes it
         try:
             yield
         finally:
-            self._arriving -= 1
+            del self._arrivals[arrival]
 
     async def submit(self, feeds: Feeds) -> Output:
         """The model's output for these items. Raises Refusal: 429 when the queue is full, 503 when closing or too slow."""
@@ -140,10 +141,11 @@ class Batcher:
         self._let_go()
 
     def close(self) -> None:
-        """End, and wait for it."""
+        """End, and wait for it: no longer than a client would for an answer, since a run may hang."""
         self.end()
+        until = time.monotonic() + self._limits.answer_s
         for thread in self._lanes:
-            thread.join()
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _enqueue(self, feeds: Feeds) -> Job:
         count = len(next(iter(feeds.values())))
@@ -201,9 +203,12 @@ class Batcher:
                     return batch
 
     def _linger(self) -> None:
-        until = time.monotonic() + self._limits.linger_s
+        """Wait for what has just begun to arrive; nobody waits for one that takes its time."""
         self._lingering += 1
-        while self._arriving > 0 and self.queued < self._max_batch and (left := until - time.monotonic()) > 0:
+        while self.queued < self._max_batch:
+            newest = max([*self._arrivals.values()], default=0.0)
+            if (left := newest + self._limits.linger_s - time.monotonic()) <= 0:
+                break
             self._changed.wait(left)
         self._lingering -= 1
 

@@ -1,8 +1,8 @@
 """One connection: uvicorn's, which also bounds what it would otherwise wait for without end, or keep without bound.
 
 What of a request is no body (its first line, headers, trailers) may have so many bytes; a head, and what is left of a body whose
-reply has gone, may take so many seconds; and there may be so many connections (limits.py). What goes beyond is answered with
-{"error": one line} and closed.
+reply has gone, may take so many seconds; so long may a client not read on; and there may be so many connections (limits.py). What
+goes beyond is answered with {"error": one line}, where no reply is under way, and closed.
 """
 
 import json
@@ -40,6 +40,9 @@ class Connection(HttpToolsProtocol):
         self.head_bytes = 0  # of this head
         self.pending_bytes = 0  # since a request last got on
         self.late: TimerHandle | None = None
+        self.reading: TimerHandle | None = None
+        self.unread_bytes = 0  # of replies, when it was last looked
+        self.deaf = False  # after a reply that is under way, the connection closes
         self.refusal = (400, "this is not HTTP")
 
     def connection_made(self, transport: AsyncTransport) -> None:  # type: ignore[override]
@@ -51,10 +54,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.in_time()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.deaf or self.transport.is_closing():
             return
         self.pending_bytes += len(data)
         super().data_received(data)
@@ -94,14 +98,15 @@ class Connection(HttpToolsProtocol):
             # the parser would take the body for what follows the upgrade
             self.refusal = (400, "a request with a body asks for another protocol; send it without the header Upgrade")
             raise Bad
+        super().on_headers_complete()  # which raises for a target that it cannot read
         self.awaited, self.pending_bytes = Awaited.BODY, 0
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self.pending_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self.in_time()
         self.awaited, self.pending_bytes = Awaited.NOTHING, 0
         self.scope[WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
@@ -120,11 +125,29 @@ class Connection(HttpToolsProtocol):
     def too_late(self) -> None:
         """It has not."""
         self.late = None
-        self.turn_away(408, "the request did not arrive in time")
+        if self.flow.read_paused:  # it was not let in
+            self.expect(self.limits.head_s)
+        else:
+            self.turn_away(408, "the request did not arrive in time")
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.end_if_unread()
 
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        self.end_soon()
+        self.end_if_unread()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.look_again()
+
+    def resume_writing(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            self.reading = None
+        if self.flow is not None:
+            super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls when the parser gives up."""
@@ -136,15 +159,29 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+            self.cycle.keep_alive, self.deaf = False, True
             return
         if self.awaited is not Awaited.BODY:  # else its reply has gone
             body = json.dumps({"error": line}).encode()
             head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
-        self.end_soon()
+        self.end_if_unread()
 
-    def end_soon(self) -> None:
+    def end_if_unread(self) -> None:
         """A client that does not read what it was sent would keep a closing connection open."""
-        self.loop.call_later(self.limits.head_s, self.transport.abort)
+        if self.transport.is_closing():
+            self.look_again()
+
+    def look_again(self) -> None:
+        """See after a while whether the client has read on."""
+        if self.reading is None:
+            self.unread_bytes = self.transport.get_write_buffer_size()
+            self.reading = self.loop.call_later(self.limits.head_s, self.look)
+
+    def look(self) -> None:
+        self.reading = None
+        if 0 < self.transport.get_write_buffer_size() < self.unread_bytes:
+            self.look_again()
+        else:
+            self.transport.abort()

@@ -2,13 +2,16 @@
 
 import contextlib
 import http.client
+import json
 import re
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from components.core.bundles import read_bundle
@@ -157,6 +160,51 @@ def test_another_protocol_is_not_spoken(plain: Path, start: Any) -> None:
         with socket.create_connection((host, int(port)), timeout=60) as client:
             client.sendall(b"nonsense\r\n\r\n")
             assert status_of(client) == 400
+        for target in (b"CONNECT x:443", b"GET http://x"):
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                client.sendall(target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert status_of(client) in (400, 404)
+
+
+def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path, start: Any) -> None:
+    n = 10_000  # whose numbers as JSON are more than the kernel's buffers hold
+    with start(plain, limits={"head_s": 0.5, "count": n, "queued": n}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        noise = {"name": "z", "shape": [n, 16], "datatype": "FP32", "parameters": {"binary_data_size": n * 64}}
+        words, z = json.dumps({"inputs": [noise]}).encode(), np.random.default_rng(0).normal(size=(n, 16)).astype("<f4")
+        head = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n" % (
+            len(words) + n * 64
+        )
+        head += b"Inference-Header-Content-Length: %d\r\n\r\n" % len(words)
+        for patient in (False, True):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # so that most of the reply waits in the server
+                client.settimeout(60)
+                client.connect((host, int(port)))
+                client.sendall(head + words + z.tobytes())
+                received, pause_s = b"", 0.01 if patient else 4.0
+                with contextlib.suppress(ConnectionError):
+                    while part := client.recv(64 << 10):
+                        received += part
+                        time.sleep(pause_s)
+                        pause_s = min(pause_s, 0.01)
+            assert received.startswith(b"HTTP/1.1 200")
+            told = int(re.search(rb"content-length: (\d+)", received)[1])
+            assert told > 8 << 20
+            assert (len(received) > told) is patient, (len(received), told)
+
+
+def test_half_a_head_that_goes_on_behind_a_request_is_not_kept(slow: Path, start: Any) -> None:
+    with start(slow, limits={"head_bytes": 5000}) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        body = b'{"count": 3}'
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            client.sendall(head + body)
+            client.sendall(b"GET /" + b"a" * 100_000)
+            assert status_of(client) == 200
+            with contextlib.suppress(ConnectionError):
+                assert client.recv(1000) == b""
 
 
 def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> None:
