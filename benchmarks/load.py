@@ -11,6 +11,7 @@ earlier.
 import asyncio
 import base64
 import json
+import os
 import signal
 import sys
 import time
@@ -168,7 +169,8 @@ def main() -> None:
     uvloop.run(load.run())
     seen = load.seen
     told = {"wall_s": time.perf_counter() - began, "behind_s": seen.behind_s, "statuses": seen.statuses, "seconds": seen.seconds}
-    print(json.dumps(told))
+    os.set_blocking(sys.stdout.fileno(), True)  # a pipe that is not takes only a part of long lines
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
