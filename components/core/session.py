@@ -1,7 +1,7 @@
 """An exported graph as a sampler: seeds in, images out. Used to prove a bundle and to serve it, so both see the same bytes.
 
-On a CPU one run takes one thread, and several go on at once: on two cores that made 1.4 to 2.1 times the images a second of one
-run on both, whose threads wait for each other after every operator (docs/decisions/0007-serving.md).
+On a CPU one run takes one thread, and several go on at once, since threads that share a run wait for each other after every
+operator (docs/decisions/0007-serving.md has what that costs).
 
 N items, C channels, H height, W width. Imports onnxruntime, and neither torch nor a family.
 """

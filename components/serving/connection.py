@@ -177,7 +177,7 @@ class Connection(HttpToolsProtocol):
         """See after a while whether the client has read on."""
         if self.reading is None:
             self.unread_bytes = self.transport.get_write_buffer_size()
-            self.reading = self.loop.call_later(self.limits.head_s, self.look)
+            self.reading = self.loop.call_later(self.limits.body_s, self.look)
 
     def look(self) -> None:
         self.reading = None

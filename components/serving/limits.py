@@ -14,6 +14,7 @@ class Limits:
     body_s: float = 30.0  # to receive one request
     head_bytes: int = 32 << 10  # of its first line and headers
     head_s: float = 10.0  # to receive those, from the connection's opening or the head's first byte
+    keep_alive_s: int = 75  # between two requests: longer than balancers commonly keep a connection, so that they, not we, end it
     connections: int = 4096  # open at once; no more than there are file descriptors for
     answer_s: float = 60.0  # from its place in the queue to its images
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving

@@ -24,7 +24,6 @@ from components.serving.log import Log, Passed
 
 BACKLOG = 2048
 OTHER_FILES = 64
-KEEP_ALIVE_S = 75  # longer than balancers commonly keep a connection, so that they, not we, end it
 
 
 def serve(
@@ -60,7 +59,7 @@ def serve(
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=int(limits.drain_s),
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=limits.keep_alive_s,
         )
         logger = logging.getLogger("uvicorn.error")
         logger.addHandler(Passed(log))

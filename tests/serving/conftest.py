@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,14 +34,14 @@ def slow(build: Callable[..., Path]) -> Path:
 
 
 RUN = """
-import hashlib, json, os, sys
+import hashlib, json, sys
 from pathlib import Path
 from components.core.errors import GenwrightError, StorageError
 from components.serving.engine import Engine
 from components.serving.following import Named, Source
 from components.serving.limits import Limits
 from components.serving.log import Log
-from components.serving import server
+from components.serving.server import serve
 options = json.loads(sys.argv[2])
 limits = Limits(**options.pop("limits", {}))
 tokens = [hashlib.sha256(token.encode()).digest() for token in options.pop("tokens", [])]
@@ -59,8 +60,7 @@ else:
     models = options.pop("models", {}) | {"digits": sys.argv[1]}
     sources = [Source(name, lambda: Named("3", ""), lambda _, at=at: load(at), follows=False) for name, at in models.items()]
 try:
-    server.KEEP_ALIVE_S = int(os.environ.get("GENWRIGHT_TEST_KEEP_ALIVE_S", server.KEEP_ALIVE_S))
-    server.serve(sources, **{"port": 0} | options, tokens=tokens, log=log, limits=limits)
+    serve(sources, **{"port": 0} | options, tokens=tokens, log=log, limits=limits)
 except GenwrightError as error:
     sys.stderr.write(f"{error}\\n")
     sys.exit(error.exit_code)
@@ -87,6 +87,11 @@ class Running:
         if not self.clients:
             self.clients.append(httpx.Client(base_url=self.url, timeout=60, trust_env=False))
         return self.clients[0]
+
+    def connect(self) -> socket.socket:
+        """A connection on which a test says what no client would."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=60)
 
     def generate(self, **body: Any) -> httpx.Response:
         return self.client.post("/v1/generate", json=body)

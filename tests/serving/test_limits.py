@@ -48,11 +48,12 @@ def test_a_compressed_body_is_415(server: Any) -> None:
 
 
 def test_a_body_that_never_ends_is_408(plain: Path, start: Any) -> None:
-    with start(plain, limits={"body_s": 0.2}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as slow:
-            slow.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+    with start(plain, limits={"body_s": 0.2}) as server, server.connect() as slow:
+        slow.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+THREE = b'POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"count": 3}'
 
 
 def status_of(client: socket.socket) -> int:
@@ -65,13 +66,12 @@ def status_of(client: socket.socket) -> int:
 
 def test_a_head_that_never_ends_is_408(plain: Path, start: Any) -> None:
     with start(plain, limits={"head_s": 0.2}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         for sent in (b"", b"GET /v2 HTTP/1.1\r\nHost: x\r\n"):
-            with socket.create_connection((host, int(port)), timeout=60) as slow:
+            with server.connect() as slow:
                 slow.sendall(sent)
                 assert status_of(slow) == 408
                 assert slow.recv(1000) == b""
-        with socket.create_connection((host, int(port)), timeout=60) as kept:  # the second on a kept connection
+        with server.connect() as kept:  # the second on a kept connection
             kept.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
             assert status_of(kept) == 200
             kept.sendall(b"GET /v2 HT")
@@ -81,10 +81,9 @@ def test_a_head_that_never_ends_is_408(plain: Path, start: Any) -> None:
 
 def test_a_head_that_is_too_large_is_431(plain: Path, start: Any) -> None:
     with start(plain, limits={"head_bytes": 5000}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         whole = b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 1000 + b"\r\n"
         for endless in (b"GET /" + b"a" * 6000, whole[:-2], whole):
-            with socket.create_connection((host, int(port)), timeout=60) as client:
+            with server.connect() as client:
                 client.sendall(endless)
                 assert status_of(client) == 431
         assert server.client.get("/v2", headers={"x": "y" * 4000}).status_code == 200
@@ -92,9 +91,8 @@ def test_a_head_that_is_too_large_is_431(plain: Path, start: Any) -> None:
 
 def test_connections_beyond_the_most_are_503(plain: Path, start: Any) -> None:
     with start(plain, limits={"connections": 3}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        open_ones = [socket.create_connection((host, int(port)), timeout=60) for _ in range(3)]
-        with socket.create_connection((host, int(port)), timeout=60) as beyond:
+        open_ones = [server.connect() for _ in range(3)]
+        with server.connect() as beyond:
             assert status_of(beyond) == 503
         for each in open_ones:
             each.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -106,19 +104,17 @@ def test_connections_beyond_the_most_are_503(plain: Path, start: Any) -> None:
 
 def test_headers_behind_the_body_count_for_nothing(plain: Path, start: Any) -> None:
     with start(plain, tokens=["open sesame"]) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        with socket.create_connection((host, int(port)), timeout=60) as client:
+        with server.connect() as client:
             client.sendall(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer open sesame\r\n\r\n")
             assert status_of(client) == 401
 
 
 def test_headers_behind_the_body_end_somewhere(plain: Path, start: Any) -> None:
     with start(plain, limits={"head_bytes": 5000, "body_s": 0.3}, tokens=["open sesame"]) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         for trailer in (b"x: " + b"a" * 3000, b"x: y\r\n" * 500, b""):  # too many bytes, or too late
-            with socket.create_connection((host, int(port)), timeout=60) as client:
+            with server.connect() as client:
                 client.sendall(head)
                 assert status_of(client) == 401  # before the body has come
                 client.sendall(b"0\r\n" + trailer)
@@ -127,12 +123,10 @@ def test_headers_behind_the_body_end_somewhere(plain: Path, start: Any) -> None:
                     assert client.recv(1000) == b""
 
 
-def test_a_kept_connection_that_says_nothing_more_ends(plain: Path, start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GENWRIGHT_TEST_KEEP_ALIVE_S", "1")
-    with start(plain) as server:
-        host, port = server.url.removeprefix("http://").split(":")
+def test_a_kept_connection_that_says_nothing_more_ends(plain: Path, start: Any) -> None:
+    with start(plain, limits={"keep_alive_s": 1}) as server:
         for more in (b"", b"\r\n"):
-            with socket.create_connection((host, int(port)), timeout=60) as client:
+            with server.connect() as client:
                 client.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert status_of(client) == 200
                 client.sendall(more)  # it is no request
@@ -140,14 +134,10 @@ def test_a_kept_connection_that_says_nothing_more_ends(plain: Path, start: Any, 
 
 
 def test_half_a_head_behind_a_request_does_not_cost_its_reply(slow: Path, start: Any) -> None:
-    with start(slow, limits={"head_s": 0.1}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        body = b'{"count": 3}'
-        with socket.create_connection((host, int(port)), timeout=60) as client:
-            head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-            client.sendall(head + body + b"GET /v2 HT")
-            assert status_of(client) == 200
-            assert client.recv(1000) == b""
+    with start(slow, limits={"head_s": 0.1}) as server, server.connect() as client:
+        client.sendall(THREE + b"GET /v2 HT")
+        assert status_of(client) == 200
+        assert client.recv(1000) == b""
 
 
 def test_another_protocol_is_not_spoken(plain: Path, start: Any) -> None:
@@ -156,19 +146,18 @@ def test_another_protocol_is_not_spoken(plain: Path, start: Any) -> None:
         assert server.client.get("/v2", headers=upgrade).status_code == 200
         reply = server.client.post("/v1/generate", content=b"{}", headers=upgrade)
         assert (reply.status_code, "without the header Upgrade" in reply.json()["error"]) == (400, True)
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as client:
+        with server.connect() as client:
             client.sendall(b"nonsense\r\n\r\n")
             assert status_of(client) == 400
         for target in (b"CONNECT x:443", b"GET http://x"):
-            with socket.create_connection((host, int(port)), timeout=60) as client:
+            with server.connect() as client:
                 client.sendall(target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert status_of(client) in (400, 404)
 
 
 def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path, start: Any) -> None:
     n = 10_000  # whose numbers as JSON are more than the kernel's buffers hold
-    with start(plain, limits={"head_s": 0.5, "count": n, "queued": n}) as server:
+    with start(plain, limits={"body_s": 2.0, "count": n, "queued": n}) as server:
         host, port = server.url.removeprefix("http://").split(":")
         noise = {"name": "z", "shape": [n, 16], "datatype": "FP32", "parameters": {"binary_data_size": n * 64}}
         words, z = json.dumps({"inputs": [noise]}).encode(), np.random.default_rng(0).normal(size=(n, 16)).astype("<f4")
@@ -182,7 +171,7 @@ def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path
                 client.settimeout(60)
                 client.connect((host, int(port)))
                 client.sendall(head + words + z.tobytes())
-                received, pause_s = b"", 0.01 if patient else 4.0
+                received, pause_s = b"", 0.01 if patient else 6.0
                 with contextlib.suppress(ConnectionError):
                     while part := client.recv(64 << 10):
                         received += part
@@ -195,16 +184,12 @@ def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path
 
 
 def test_half_a_head_that_goes_on_behind_a_request_is_not_kept(slow: Path, start: Any) -> None:
-    with start(slow, limits={"head_bytes": 5000}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        body = b'{"count": 3}'
-        with socket.create_connection((host, int(port)), timeout=60) as client:
-            head = b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-            client.sendall(head + body)
-            client.sendall(b"GET /" + b"a" * 100_000)
-            assert status_of(client) == 200
-            with contextlib.suppress(ConnectionError):
-                assert client.recv(1000) == b""
+    with start(slow, limits={"head_bytes": 5000}) as server, server.connect() as client:
+        client.sendall(THREE)
+        client.sendall(b"GET /" + b"a" * 100_000)
+        assert status_of(client) == 200
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(1000) == b""
 
 
 def test_a_full_queue_is_429_and_the_server_recovers(slow: Path, start: Any) -> None:
@@ -235,9 +220,8 @@ def test_an_answer_that_takes_too_long_is_503(slow: Path, start: Any) -> None:
 
 def test_a_client_that_leaves_frees_its_place(slow: Path, start: Any) -> None:
     with start(slow, limits={"queued": 250}) as server:
-        host, port = server.url.removeprefix("http://").split(":")
         body = b'{"count": 200}'
-        with socket.create_connection((host, int(port)), timeout=60) as client:
+        with server.connect() as client:
             client.sendall(b"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
             while 'genwright_queue_length{model="digits"} 0.0' in server.client.get("/metrics").text:
                 pass
@@ -269,4 +253,4 @@ def test_metrics(classy: Path, start: Any) -> None:
     ]:
         assert re.search(f"^{re.escape(line)}$", reply.text, re.MULTILINE), line
     batches = re.search(r'^genwright_batch_size_count\{model="digits"\} (\S+)$', reply.text, re.MULTILINE)
-    assert float(batches[1]) >= 2  # twenty images, of which a batch has sixteen
+    assert batches[1] in ("2.0", "3.0", "4.0")  # sixteen, and four that free lanes halve
