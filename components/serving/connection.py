@@ -9,9 +9,9 @@ import json
 from asyncio import TimerHandle
 from asyncio import Transport as AsyncTransport
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from components.serving.limits import Limits
 
@@ -28,6 +28,32 @@ class Awaited(Enum):
 
 class Bad(Exception):
     """Raised in a callback of the parser: this is not answered by the application."""
+
+
+class Joined:
+    """What one reply is written to: its head waits for the first of its body, since two writes wake the client twice."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self.cycle = cycle
+        self.transport = cycle.transport
+        self.head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self.head:
+            self.transport.writelines((self.head, data))
+            self.head = b""
+        elif self.head is None and self.cycle.response_started:  # what comes before is "100 Continue"
+            self.head = data
+        else:
+            self.transport.write(data)
+
+    def close(self) -> None:
+        if self.head:
+            self.transport.write(self.head)
+        self.transport.close()
+
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
 
 
 class Connection(HttpToolsProtocol):
@@ -99,6 +125,8 @@ class Connection(HttpToolsProtocol):
             self.refusal = (400, "a request with a body asks for another protocol; send it without the header Upgrade")
             raise Bad
         super().on_headers_complete()  # which raises for a target that it cannot read
+        if self.scope["method"] != "HEAD":
+            self.cycle.transport = cast(AsyncTransport, Joined(self.cycle))
         self.awaited, self.pending_bytes = Awaited.BODY, 0
 
     def on_body(self, body: bytes) -> None:
