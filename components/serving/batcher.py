@@ -11,8 +11,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -47,6 +47,19 @@ class Job:
     taken: int = 0
     made: int = 0
     parts: dict[int, Output] = field(default_factory=dict)  # by the place of their first item
+
+
+class _Arrival:
+    """Stands among the arrivals while it is entered. Only the event loop writes them."""
+
+    def __init__(self, arrivals: dict[object, float]) -> None:
+        self._arrivals = arrivals
+
+    def __enter__(self) -> None:
+        self._arrivals[self] = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        del self._arrivals[self]
 
 
 class Batcher:
@@ -84,15 +97,9 @@ class Batcher:
         for thread in self._lanes:
             thread.start()
 
-    @contextmanager
-    def arriving(self) -> Iterator[None]:
+    def arriving(self) -> AbstractContextManager[None]:
         """While a request is read and parsed: a batch may wait a moment for it."""
-        arrival = object()
-        self._arrivals[arrival] = time.monotonic()  # only the event loop writes it
-        try:
-            yield
-        finally:
-            del self._arrivals[arrival]
+        return _Arrival(self._arrivals)
 
     async def submit(self, feeds: Feeds) -> Output:
         """The model's output for these items. Raises Refusal: 429 when the queue is full, 503 when closing or too slow."""

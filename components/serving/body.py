@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from components.serving.connection import WHOLE
+from components.serving.connection import PRESENCE, WHOLE, Presence
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
@@ -15,7 +15,6 @@ Result = TypeVar("Result")
 
 DISCARD_FACTOR = 4  # so much of an oversized body is read and thrown away: a client that is still sending can then read the reply
 SMALL_BYTES = 64 << 10  # below this, changing threads costs more than the work
-WATCHED_S = 0.05
 
 
 async def worked(size_bytes: int, work: Callable[..., Result], *arguments: Any) -> Result:
@@ -51,46 +50,20 @@ async def read_body(request: Request, limits: Limits, *, most: int) -> bytes:
 
 
 async def unless_left(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled when the client goes away. Raises ClientDisconnect.
-
-    To be called when the body has been read: what `receive` then gives is the client's leaving. It is watched for from WATCHED_S
-    on: most work is done by then, and a watch would cost it a task of its own.
-    """
-    watch = _Watch(request)
-    handle = asyncio.get_running_loop().call_later(WATCHED_S, watch.begin)
+    """The result of `work`, which is cancelled when the client goes away. Raises ClientDisconnect."""
+    presence: Presence = request.scope.get(PRESENCE) or Presence()  # behind another server nobody tells
+    task = asyncio.current_task()
+    assert task is not None
+    presence.works.add(task)
     try:
+        if presence.left:
+            work.close()
+            raise ClientDisconnect
         return await work
     except asyncio.CancelledError:
-        if not watch.left:
+        if not presence.left:
             raise
-        watch.task.uncancel()
+        task.uncancel()
         raise ClientDisconnect from None
     finally:
-        handle.cancel()
-        watch.end()
-
-
-class _Watch:
-    """Cancels the task that made it when the client goes away."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        task = asyncio.current_task()
-        assert task is not None
-        self.task: asyncio.Task[Any] = task
-        self.leaving: asyncio.Future[Any] | None = None
-        self.left = self.ended = False
-
-    def begin(self) -> None:
-        self.leaving = asyncio.ensure_future(self.request.receive())
-        self.leaving.add_done_callback(self._gone)
-
-    def end(self) -> None:
-        self.ended = True
-        if self.leaving is not None:
-            self.leaving.cancel()
-
-    def _gone(self, _: "asyncio.Future[Any]") -> None:
-        if not self.ended:
-            self.left = True
-            self.task.cancel()
+        presence.works.discard(task)

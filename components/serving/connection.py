@@ -6,16 +6,20 @@ goes beyond is answered with {"error": one line}, where no reply is under way, a
 """
 
 import json
-from asyncio import TimerHandle
+from asyncio import Task, TimerHandle
 from asyncio import Transport as AsyncTransport
+from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, cast
+from typing import Any
 
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from components.serving.limits import Limits
 
 WHOLE = "genwright.whole"  # in the scope of a request that has arrived to its end: most have before anybody is told of them
+CLOSE = (b"connection", b"close")
+PRESENCE = "genwright.presence"  # in the scope of a request: its client's
 
 
 class Awaited(Enum):
@@ -30,30 +34,56 @@ class Bad(Exception):
     """Raised in a callback of the parser: this is not answered by the application."""
 
 
-class Joined:
-    """What one reply is written to: its head waits for the first of its body, since two writes wake the client twice."""
+class Presence:
+    """Whether a client is still there; the work that is done for it alone ends when it leaves."""
+
+    def __init__(self) -> None:
+        self.left = False
+        self.works: set[Task[Any]] = set()
+
+    def leave(self) -> None:
+        self.left = True
+        for work in self.works:
+            work.cancel()
+
+
+class Send:
+    """The ASGI `send` of one request, whose reply is one message with its head and one with its whole body. They are written
+    together: two writes would wake the client twice."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self.cycle = cycle
-        self.transport = cycle.transport
-        self.head: bytes | None = None
+        self.head = b""
 
-    def write(self, data: bytes) -> None:
-        if self.head:
-            self.transport.writelines((self.head, data))
-            self.head = b""
-        elif self.head is None and self.cycle.response_started:  # what comes before is "100 Continue"
-            self.head = data
+    async def __call__(self, message: Message) -> None:
+        cycle = self.cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self.head = self.head_of(message["status"], [*cycle.default_headers, *message["headers"]])
+            cycle.response_started, cycle.waiting_for_100_continue = True, False
         else:
-            self.transport.write(data)
+            body = b"" if cycle.scope["method"] == "HEAD" else message["body"]
+            cycle.transport.writelines((self.head, body))
+            cycle.response_complete = True
+            cycle.message_event.set()
+            if not cycle.keep_alive:
+                cycle.transport.close()
+            cycle.on_response()
 
-    def close(self) -> None:
-        if self.head:
-            self.transport.write(self.head)
-        self.transport.close()
-
-    def is_closing(self) -> bool:
-        return self.transport.is_closing()
+    def head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The first line and the headers. Raises ValueError where one of them holds a line break."""
+        if CLOSE in headers:
+            self.cycle.keep_alive = False
+        elif not self.cycle.keep_alive:
+            headers = [*headers, CLOSE]
+        lines = [STATUS_LINE[status][:-2], *[b"%b: %b" % header for header in headers]]
+        head = b"\r\n".join((*lines, b"", b""))
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+            raise ValueError("a header of the reply holds a line break")
+        return head
 
 
 class Connection(HttpToolsProtocol):
@@ -68,6 +98,7 @@ class Connection(HttpToolsProtocol):
         self.late: TimerHandle | None = None
         self.reading: TimerHandle | None = None
         self.unread_bytes = 0  # of replies, when it was last looked
+        self.presence = Presence()
         self.deaf = False  # after a reply that is under way, the connection closes
         self.refusal = (400, "this is not HTTP")
 
@@ -79,6 +110,7 @@ class Connection(HttpToolsProtocol):
             self.expect(self.limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.presence.leave()
         self.in_time()
         self.resume_writing()
         super().connection_lost(exc)
@@ -125,8 +157,8 @@ class Connection(HttpToolsProtocol):
             self.refusal = (400, "a request with a body asks for another protocol; send it without the header Upgrade")
             raise Bad
         super().on_headers_complete()  # which raises for a target that it cannot read
-        if self.scope["method"] != "HEAD":
-            self.cycle.transport = cast(AsyncTransport, Joined(self.cycle))
+        self.scope[PRESENCE] = self.presence  # type: ignore[literal-required]
+        self.cycle.send = Send(self.cycle)  # type: ignore[assignment, method-assign]
         self.awaited, self.pending_bytes = Awaited.BODY, 0
 
     def on_body(self, body: bytes) -> None:

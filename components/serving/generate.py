@@ -65,7 +65,7 @@ class Generate:
     async def __call__(self, request: Request) -> Response:
         with self.models.arriving():
             asked = parse(await read_body(request, self.limits, most=self.limits.asked_bytes))
-        with self.models.get(asked.model).held() as served:
+        with self.models.get(asked.model) as served:
             return await self.answer(request, asked, served)
 
     async def answer(self, request: Request, asked: GenerateRequest, served: Served) -> Response:

@@ -86,7 +86,7 @@ class Protocol:
         return JSONResponse(body | {"output": [tensor_config(served.engine.output)]}, headers=served.headers())
 
     async def infer(self, request: Request) -> Response:
-        with self.named(request).held() as served:
+        with self.named(request) as served:
             with served.batcher.arriving():
                 body = await read_body(request, served.limits, most=served.limits.body_bytes)
                 header_length = request.headers.get("inference-header-content-length")

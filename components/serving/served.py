@@ -1,7 +1,8 @@
 """The models being served: what a request takes hold of once, so that all of its reply comes from one bundle."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 from components.serving.batcher import Batcher
 from components.serving.engine import Engine
@@ -31,15 +32,14 @@ class Served:
         self._holders = 0
         self._replaced = False
 
-    @contextmanager
-    def held(self) -> Iterator["Served"]:
-        """While a request is answered. On the event loop's thread only."""
+    def __enter__(self) -> Self:
+        """Hold it while a request is answered. On the event loop's thread only."""
         self._holders += 1
-        try:
-            yield self
-        finally:
-            self._holders -= 1
-            self._end_if_done()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._holders -= 1
+        self._end_if_done()
 
     def replaced(self) -> None:
         """No new request gets it; those that hold it are still answered."""
