@@ -11,7 +11,6 @@ earlier.
 import asyncio
 import base64
 import json
-import os
 import signal
 import sys
 import time
@@ -169,8 +168,8 @@ def main() -> None:
     uvloop.run(load.run())
     seen = load.seen
     told = {"wall_s": time.perf_counter() - began, "behind_s": seen.behind_s, "statuses": seen.statuses, "seconds": seen.seconds}
-    os.set_blocking(sys.stdout.fileno(), True)  # a pipe that is not takes only a part of long lines
-    print(json.dumps(told), flush=True)
+    with open(sys.stdout.fileno(), "w", closefd=False) as out:  # PYTHONUNBUFFERED has print lose what a pipe refuses
+        out.write(f"{json.dumps(told)}\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import asyncio
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -25,6 +26,7 @@ from components.serving.refusal import Refusal
 
 Output = npt.NDArray[np.generic]  # [N, C, H, W]
 WORTH_S = 0.004  # of work, for a lane to run beside another
+FULL = 0.75  # of a size of batch: with fewer items the next smaller one makes more of them a second
 
 
 class Run(Protocol):
@@ -63,21 +65,22 @@ class _Arrival:
 
 
 class Batcher:
-    """Runs `run` on batches of at most `max_batch` items, up to `lanes` of them at once. `on_batch` is told the size of each and
-    its seconds, `on_wait` the seconds that a request stood in the queue."""
+    """Runs `run` on batches, up to `lanes` of them at once. It is as quick for as many items as the next of its `sizes`, which
+    ascend to the largest batch. `on_batch` is told the items of each and its seconds, `on_wait` the seconds that a request stood
+    in the queue."""
 
     def __init__(
         self,
         run: Run,
         *,
-        max_batch: int,
+        sizes: Sequence[int],
         limits: Limits,
         lanes: int = 1,
         on_batch: Callable[[int, float], None] = lambda _n, _s: None,
         on_wait: Callable[[float], None] = lambda _s: None,
     ) -> None:
         self._run = run
-        self._max_batch = max_batch
+        self._sizes = tuple(sizes)
         self._limits = limits
         self._on_batch, self._on_wait = on_batch, on_wait
         self._jobs: deque[Job] = deque()
@@ -90,6 +93,7 @@ class Batcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._lingering = 0  # lanes that wait for what is arriving
         self.queued = 0  # items
+        self._waking = False
         self._lanes = [
             threading.Thread(target=self._work, args=(lane,), name=f"genwright-model-{lane}", daemon=True)
             for lane in range(lanes)
@@ -168,11 +172,19 @@ class Batcher:
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)
             self.queued += count
+        if not self._waking:
+            self._waking = True
+            loop.call_soon(self._wake)
+        return job
+
+    def _wake(self) -> None:
+        """Once for all requests of one turn of the event loop, so that they run together."""
+        self._waking = False
+        with self._changed:
             if self._lingering:
                 self._changed.notify_all()
-            elif self._worth():
+            elif self._jobs and self._worth():
                 self._changed.notify()
-        return job
 
     def _retry_after(self) -> str:
         return str(max(1, math.ceil(self.queued * self._item_s / len(self._lanes))))
@@ -195,7 +207,7 @@ class Batcher:
         self._deliver(batch, x_NCHW)
 
     def _next_batch(self, lane: int) -> list[tuple[Job, slice]]:
-        """Wait for work and take up to `max_batch` items, first come first served; nothing when closed and done."""
+        """Wait for work and take up to the largest batch, first come first served; nothing when closed and done."""
         with self._changed:
             self._busy.pop(lane, None)
             while True:
@@ -212,7 +224,7 @@ class Batcher:
     def _linger(self) -> None:
         """Wait for what has just begun to arrive; nobody waits for one that takes its time."""
         self._lingering += 1
-        while self.queued < self._max_batch:
+        while self.queued < self._sizes[-1]:
             newest = max([*self._arrivals.values()], default=0.0)
             if (left := newest + self._limits.linger_s - time.monotonic()) <= 0:
                 break
@@ -221,7 +233,7 @@ class Batcher:
 
     def _take(self) -> list[tuple[Job, slice]]:
         batch = []
-        room = min(self._max_batch, self._share())
+        room = self._room()
         while room and self._jobs:
             job = self._jobs[0]
             at = slice(job.taken, min(job.count, job.taken + room))
@@ -242,10 +254,13 @@ class Batcher:
         now = time.monotonic()
         return all(abs(since_s + count * self._item_s - now) > WORTH_S for since_s, count in self._busy.values())
 
-    def _share(self) -> int:
-        """What a free lane takes, a power of two as most sizes of batch are; those that are free with it take the rest."""
-        free = len(self._lanes) - len(self._busy)
-        return 1 << (max(1, math.ceil(max(self.queued / free, WORTH_S / self._item_s))) - 1).bit_length()
+    def _room(self) -> int:
+        """How many items a free lane takes: its share with those that are free with it, but no less than is worth a lane; and no
+        more than one size of batch where the next would for the most part be idle."""
+        share = max(self.queued / (len(self._lanes) - len(self._busy)), WORTH_S / self._item_s)
+        count = min(math.ceil(share), self.queued, self._sizes[-1])
+        at = bisect_left(self._sizes, count)
+        return self._sizes[at - 1] if at and count < FULL * self._sizes[at] else self._sizes[at]
 
     def _withdraw(self, *jobs: Job) -> None:
         """Give the places of these in the queue free, where they still stand there."""

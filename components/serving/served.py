@@ -23,7 +23,7 @@ class Served:
         self.batcher = Batcher(
             engine.run,
             lanes=engine.lanes,
-            max_batch=engine.max_batch,
+            sizes=engine.buckets,
             limits=limits,
             on_batch=watch.ran,
             on_wait=watch.queue.observe,

@@ -45,7 +45,7 @@ async def held(batcher: Batcher, model: Model) -> "asyncio.Task[Any]":
 def test_waiting_requests_share_batches_and_get_their_own_rows() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=4, limits=Limits())
+        batcher = Batcher(model, sizes=[1, 2, 4], limits=Limits())
         first = await held(batcher, model)
         others = [asyncio.create_task(batcher.submit(rows(*values))) for values in ([1, 2], [3], [4, 5, 6, 7, 8, 9], [10])]
         while batcher.queued < 10:
@@ -63,7 +63,7 @@ def test_waiting_requests_share_batches_and_get_their_own_rows() -> None:
 def test_a_client_that_leaves_frees_its_place() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits(queued=2))
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits(queued=2))
         first = await held(batcher, model)
         gone = asyncio.create_task(batcher.submit(rows(1, 2)))
         await asyncio.sleep(0)
@@ -85,7 +85,7 @@ def test_a_client_that_leaves_frees_its_place() -> None:
 def test_a_full_queue_refuses_but_one_large_request_always_fits() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits(queued=3))
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits(queued=3))
         first = await held(batcher, model)
         large = asyncio.create_task(batcher.submit(rows(1, 2, 3, 4, 5)))
         await asyncio.sleep(0)
@@ -103,7 +103,7 @@ def test_a_full_queue_refuses_but_one_large_request_always_fits() -> None:
 def test_what_could_not_be_answered_in_time_is_refused_at_once() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=1, limits=Limits(queued=100, answer_s=0.1))  # at first an item counts as 10 ms
+        batcher = Batcher(model, sizes=[1], limits=Limits(queued=100, answer_s=0.1))  # at first an item counts as 10 ms
         first = await held(batcher, model)
         waiting = [asyncio.create_task(batcher.submit(rows(k))) for k in range(10)]
         await asyncio.sleep(0)
@@ -120,7 +120,7 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once() -> None:
 def test_a_model_that_hangs_is_not_able() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=1, limits=Limits(answer_s=0.1))
+        batcher = Batcher(model, sizes=[1], limits=Limits(answer_s=0.1))
         assert batcher.able
         first = await held(batcher, model)
         await asyncio.sleep(0.15)
@@ -138,7 +138,7 @@ def test_a_model_that_hangs_is_not_able() -> None:
 def test_a_broken_batch_fails_its_requests_alone() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits())
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits())
         first = await held(batcher, model)
         large = asyncio.create_task(batcher.submit(rows(1, 2, 3)))
         await asyncio.sleep(0)
@@ -158,7 +158,7 @@ def test_a_broken_batch_fails_its_requests_alone() -> None:
 def test_closing_finishes_what_is_queued_and_refuses_the_rest() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits())
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits())
         first = await held(batcher, model)
         queued = asyncio.create_task(batcher.submit(rows(1)))
         await asyncio.sleep(0)
@@ -175,7 +175,7 @@ def test_closing_finishes_what_is_queued_and_refuses_the_rest() -> None:
 def test_lanes_that_are_free_share_what_waits_and_the_parts_come_back_in_order() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        batcher = Batcher(model, sizes=[1, 2, 4, 8], limits=Limits(), lanes=2)
         first = await held(batcher, model)
         second = asyncio.create_task(batcher.submit(rows(1)))  # at first an item counts as 10 ms, which is worth a lane
         while len(model.sizes) < 2:
@@ -198,7 +198,7 @@ def test_lanes_that_are_free_share_what_waits_and_the_parts_come_back_in_order()
 def test_free_lanes_share_one_large_request() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        batcher = Batcher(model, sizes=[1, 2, 4, 8], limits=Limits(), lanes=2)
         large = asyncio.create_task(batcher.submit(rows(*range(6))))
         while len(model.sizes) < 2:
             await asyncio.sleep(0.01)
@@ -210,11 +210,43 @@ def test_free_lanes_share_one_large_request() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3]), (5, [4, 1]), (6, [6]), (11, [8, 3])])
+def test_a_size_of_batch_that_would_be_mostly_idle_is_not_taken(waiting: int, sizes: list[int]) -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, sizes=[1, 2, 4, 8], limits=Limits())
+        first = await held(batcher, model)
+        others = [asyncio.create_task(batcher.submit(rows(value))) for value in range(waiting)]
+        while batcher.queued < waiting:
+            await asyncio.sleep(0)
+        model.go.set()
+        assert [(await each).item() for each in others] == [2 * value for value in range(waiting)]
+        assert model.sizes == [1, *sizes]
+        await first
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_arrives_in_one_turn_of_the_loop_runs_together() -> None:
+    async def scenario() -> None:
+        model = Model()
+        model.go.set()
+        batcher = Batcher(model, sizes=[1, 2, 4], limits=Limits())
+        for _ in range(50):
+            model.sizes.clear()
+            await asyncio.gather(*(batcher.submit(rows(value)) for value in range(4)))
+            assert model.sizes == [4]
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
 def test_work_that_is_not_worth_a_lane_waits_for_the_one_that_runs() -> None:
     async def scenario() -> None:
         model = Model()
         model.go.set()
-        batcher = Batcher(model, max_batch=8, limits=Limits(), lanes=2)
+        batcher = Batcher(model, sizes=[1, 2, 4, 8], limits=Limits(), lanes=2)
         for _ in range(100):
             await batcher.submit(rows(0))  # it learns that an item takes next to nothing
         model.go.clear()
@@ -235,7 +267,7 @@ def test_work_that_is_not_worth_a_lane_waits_for_the_one_that_runs() -> None:
 def test_a_part_that_breaks_in_one_lane_fails_the_request_once() -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, max_batch=2, limits=Limits(), lanes=2)
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits(), lanes=2)
         model.broken = True
         large = asyncio.create_task(batcher.submit(rows(1, 2, 3, 4)))
         while len(model.sizes) < 2:
@@ -256,7 +288,7 @@ def test_a_batch_waits_for_a_request_that_is_arriving() -> None:
     async def scenario() -> None:
         model = Model()
         model.go.set()
-        batcher = Batcher(model, max_batch=2, limits=Limits(linger_s=60))
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits(linger_s=60))
         with batcher.arriving():
             early = asyncio.create_task(batcher.submit(rows(1)))
             await asyncio.sleep(0.05)
