@@ -48,6 +48,15 @@ class Server:
     def rss_mb(self) -> float:
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
+    def rest(self) -> None:
+        """Stop with all that it started, and take nothing of the machine while another is measured."""
+        for each in _family(self.process):
+            each.suspend()
+
+    def wake(self) -> None:
+        for each in reversed(_family(self.process)):
+            each.resume()
+
 
 def server(folder: Path) -> AbstractContextManager[Server]:
     """A bundle in a folder, as the model m."""
@@ -68,6 +77,7 @@ def _started(command: list[str], environment: dict[str, str]) -> Iterator[Server
         httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", trust_env=False).raise_for_status()
         yield Server(process, port, time.perf_counter() - began)
     finally:
+        process.send_signal(signal.SIGCONT)  # it may rest
         process.send_signal(signal.SIGTERM)
         process.wait()
 
@@ -85,7 +95,7 @@ def greeted(process: "subprocess.Popen[str]") -> int:
 def infer_request(folder: Path, count: int) -> dict[str, Any]:
     """A binary infer request of so many images."""
     bundle = read_bundle(folder)
-    feeds = {name: rows[:count] for name, rows in probe(bundle).items()}
+    feeds = {name: np.resize(rows, (count, *rows.shape[1:])) for name, rows in probe(bundle).items()}
     types = {"float32": "FP32", "int64": "INT64"}
     inputs = [
         {"name": name, "shape": rows.shape, "datatype": types[str(rows.dtype)], "parameters": {"binary_data_size": rows.nbytes}}
@@ -147,10 +157,17 @@ def peer(name: str, folder: Path, pythons: Mapping[str, str] = MappingProxyType(
             _end(process)
 
 
+def _family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """It and all that it started, those in sessions of their own included. Raises psutil.NoSuchProcess."""
+    return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+
+
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a peer with all that it started, those in sessions of their own included."""
+    """End a peer with all that it started."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        family = _family(process)
+        for each in family:
+            each.resume()
         process.terminate()
         for each in psutil.wait_procs(family, timeout=10)[1]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import numpy as np
 from benchmarks.graphs import GRAPHS, bundle_in, produced
 from benchmarks.servers import (
     UV,
+    Server,
     Unanswered,
     answer,
     asked_of,
@@ -47,13 +49,14 @@ from components.core.bundles import read_bundle
 from components.core.contract import probe
 from components.core.cpus import usable_cpus
 from components.serving.engine import Engine
+from components.serving.limits import Limits
 
 PEERS = ("litserve", "bentoml", "triton")
 PACKAGES = ("genwright", "onnxruntime-gpu", "starlette", "uvicorn", "uvloop", "httptools")
 CLIENTS = 32
 SWAPS = 20
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of batch, among which the bare session's best is looked for
-COUNTS = (1, 4, 16)  # images that one request asks for at saturation, up to a whole batch
+COUNTS = (1, 4, 16, 64)  # images that one request asks for at saturation, up to four batches
 BARE = """
 import json, sys, time
 from pathlib import Path
@@ -148,7 +151,8 @@ def saturation(folder: Path, *, clients: int, rounds: int, seconds: float) -> di
             largest = read_bundle(folder).max_batch
             lanes = largest / bare(folder, largest, seconds / 2, script=LANES)[0]
             for count, told in zip(COUNTS, found.values(), strict=True):
-                seen = load(running.port, infer_request(folder, count), clients=clients, seconds=seconds)
+                fit = min(clients, Limits.queued // count)  # in the queue
+                seen = load(running.port, infer_request(folder, count), clients=fit, seconds=seconds)
                 rate = count * len(seen["seconds"]) / seen["wall_s"]
                 told.append(
                     {
@@ -208,8 +212,9 @@ def start(home: Path, model: str, folder: Path, *, rounds: int) -> dict[str, flo
 def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str]) -> dict[str, Any]:
     """Requests a second of one image each, from many clients at once: ours and every peer, in turns; and ours over the best.
 
-    Only replies with an image count; what else a server answers with stands beside. A peer that cannot be had, or fails a round,
-    is left out with the reason. Raises SystemExit where one of ours has no image.
+    All are started once; in a round each is loaded while the others are stopped (one of them is busy when it is idle), and every
+    second round goes the other way round. Only replies with an image count; what else a server answers with stands beside. A peer
+    that cannot be had, or has another image, is left out with the reason. Raises SystemExit where one of ours has no image.
     """
     left_out: dict[str, str] = {}
     for name in PEERS:
@@ -220,22 +225,30 @@ def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str])
     found: dict[tuple[str, int], list[float]] = {each: [] for each in arranged if each[0] not in left_out}
     statuses: dict[str, dict[str, int]] = {}
     wanted = _one_image(folder)
-    for _ in range(rounds):
-        for name, workers in [*found]:
-            if name in left_out:
-                continue
+    with ExitStack() as stack:
+        running: dict[tuple[str, int], Server] = {}
+        for name, workers in found:
             try:
-                with server(folder) if name == "genwright" else peer(name, folder, pythons, workers=workers) as running:
-                    seen = _asked(running.port, asked_of(name, folder), wanted, seconds)
+                started = server(folder) if name == "genwright" else peer(name, folder, pythons, workers=workers)
+                at = stack.enter_context(started)
+                _check_image(at.port, asked_of(name, folder), wanted)
+                at.rest()
+                running[name, workers] = at
             except Unanswered as error:
                 if name == "genwright":
                     raise SystemExit(str(error)) from None
                 left_out[name] = str(error)
-                continue
-            if name == "genwright" and [*seen["statuses"]] != ["200"]:
-                raise SystemExit(f"{name}: answered with {seen['statuses']}")
-            statuses[f"{name}, workers: {workers}"] = seen["statuses"]
-            found[name, workers].append(len(seen["seconds"]) / seen["wall_s"])
+        for turn in range(rounds):
+            for name, workers in [*running][:: 1 if turn % 2 else -1]:
+                at = running[name, workers]
+                at.wake()
+                load(at.port, asked_of(name, folder), clients=CLIENTS, seconds=0.5)
+                seen = load(at.port, asked_of(name, folder), clients=CLIENTS, seconds=seconds)
+                at.rest()
+                if name == "genwright" and [*seen["statuses"]] != ["200"]:
+                    raise SystemExit(f"{name}: answered with {seen['statuses']}")
+                statuses[f"{name}, workers: {workers}"] = seen["statuses"]
+                found[name, workers].append(len(seen["seconds"]) / seen["wall_s"])
     told: dict[str, Any] = {
         "requests_per_s": {f"{name}, workers: {workers}": rates for (name, workers), rates in found.items()},
         "statuses_of_the_last_round": statuses,
@@ -243,19 +256,17 @@ def peers(folder: Path, *, rounds: int, seconds: float, pythons: dict[str, str])
     }
     if left_out:
         return told  # the best of some is not the best of all
-    theirs = {each: rates for each, rates in found.items() if each[0] in PEERS}
+    theirs = {each: rates for each, rates in found.items() if each[0] in PEERS and rates}
     best = max(theirs, key=lambda each: statistics.median(theirs[each]))
     shares = [ours / their for ours, their in zip(found["genwright", 1], theirs[best], strict=True)]
     return told | {"best_peer": best[0], "best_workers": best[1], "times_the_best": statistics.median(shares)}
 
 
-def _asked(port: int, request: dict[str, Any], wanted: Any, seconds: float) -> dict[str, Any]:
-    """The load on a server that answers with the image that is wanted. Raises Unanswered."""
+def _check_image(port: int, request: dict[str, Any], wanted: Any) -> None:
+    """Raise Unanswered where a server answers with another image than the one that is wanted."""
     made = np.frombuffer(answer(port, request)[-wanted.nbytes :], wanted.dtype)
     if made.shape != wanted.shape or not np.allclose(made, wanted, atol=1e-3):
         raise Unanswered(f"port {port}: answers with another image than the graph's")
-    load(port, request, clients=CLIENTS, seconds=1)
-    return load(port, request, clients=CLIENTS, seconds=seconds)
 
 
 def _one_image(folder: Path) -> Any:
@@ -392,7 +403,7 @@ def main() -> None:
             if kind == "small":
                 measures["overload"] = lambda folder=folder: overload(folder, seconds=60)
                 measures["swaps"] = lambda: swaps(home, made["small"], produced("small", home, seed=1))
-            measures["peers"] = lambda folder=folder: peers(folder, rounds=rounds, seconds=seconds, pythons=pythons)
+            measures["peers"] = lambda folder=folder: peers(folder, rounds=3 * rounds, seconds=seconds / 2, pythons=pythons)
             for what, measure in measures.items():
                 if not options.only or what in options.only:
                     figures = measure()
