@@ -137,8 +137,8 @@ class GraphSampler:
 
 
 def opened(path: Path, *, threads: int, device: str = "cpu", profile: Path | None = None, spin: bool = False) -> Any:
-    """A session of ONNX Runtime, each of whose runs takes so many threads of the CPU; `spin`: they keep it between two operators of
-    a run. Raises BundleError when there is none."""
+    """A session of ONNX Runtime, each of whose runs takes so many threads of the CPU; `spin`: they keep it between two operators
+    of a run. Raises BundleError when there is none."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
