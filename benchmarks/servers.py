@@ -33,6 +33,7 @@ from components.core.bundles import read_bundle
 from components.core.contract import probe
 from components.core.cpus import usable_cpus
 
+REST_S = 0.5
 UV = str(ROOT / ".venv" / "bin" / "uv")
 
 
@@ -49,7 +50,9 @@ class Server:
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
     def rest(self) -> None:
-        """Stop with all that it started, and take nothing of the machine while another is measured."""
+        """Stop with all that it started, and take nothing of the machine while another is measured. What is still under way
+        ends before: by the clock, a run that is stopped would have taken until it wakes up, and servers learn from that."""
+        time.sleep(REST_S)
         for each in _family(self.process):
             each.suspend()
 
@@ -167,7 +170,8 @@ def _end(process: "subprocess.Popen[str]") -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         family = _family(process)
         for each in family:
-            each.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.resume()
         process.terminate()
         for each in psutil.wait_procs(family, timeout=10)[1]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -67,6 +67,7 @@ class GraphSampler:
         import onnxruntime as ort
 
         threads = threads or usable_cpus()
+        self.device = device
         self.lanes = 1 if device == "cuda" else threads
         self.threads = threads
         self.path = path

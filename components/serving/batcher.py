@@ -26,7 +26,7 @@ from components.serving.refusal import Refusal
 
 Output = npt.NDArray[np.generic]  # [N, C, H, W]
 WORTH_S = 0.004  # of work, for a lane to run beside another
-FULL = 0.75  # of a size of batch: with fewer items the next smaller one makes more of them a second
+FULL = 0.75  # of a size of batch: with fewer items, half the size makes more of them a second where time grows with the items
 
 
 class Run(Protocol):
@@ -66,8 +66,8 @@ class _Arrival:
 
 class Batcher:
     """Runs `run` on batches, up to `lanes` of them at once. It is as quick for as many items as the next of its `sizes`, which
-    ascend to the largest batch. `on_batch` is told the items of each and its seconds, `on_wait` the seconds that a request stood
-    in the queue."""
+    ascend to the largest batch; `full` is the share of a size from which on it is taken rather than its half. `on_batch` is told
+    the items of each and its seconds, `on_wait` the seconds that a request stood in the queue."""
 
     def __init__(
         self,
@@ -76,11 +76,12 @@ class Batcher:
         sizes: Sequence[int],
         limits: Limits,
         lanes: int = 1,
+        full: float = FULL,
         on_batch: Callable[[int, float], None] = lambda _n, _s: None,
         on_wait: Callable[[float], None] = lambda _s: None,
     ) -> None:
         self._run = run
-        self._sizes = tuple(sizes)
+        self._sizes, self._full = tuple(sizes), full
         self._limits = limits
         self._on_batch, self._on_wait = on_batch, on_wait
         self._jobs: deque[Job] = deque()
@@ -260,7 +261,8 @@ class Batcher:
         share = max(self.queued / (len(self._lanes) - len(self._busy)), WORTH_S / self._item_s)
         count = min(math.ceil(share), self.queued, self._sizes[-1])
         at = bisect_left(self._sizes, count)
-        return self._sizes[at - 1] if at and count < FULL * self._sizes[at] else self._sizes[at]
+        size, smaller = self._sizes[at], self._sizes[at - 1] if at else 0
+        return smaller if count < self._full * size and 2 * smaller >= size else size
 
     def _withdraw(self, *jobs: Job) -> None:
         """Give the places of these in the queue free, where they still stand there."""

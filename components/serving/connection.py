@@ -59,7 +59,7 @@ class Send:
         cycle = self.cycle
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
-        if cycle.disconnected:
+        if cycle.disconnected or cycle.transport.is_closing():
             return
         if message["type"] == "http.response.start":
             self.head = self.head_of(message["status"], [*cycle.default_headers, *message["headers"]])
@@ -72,6 +72,7 @@ class Send:
             if not cycle.keep_alive:
                 cycle.transport.close()
             cycle.on_response()
+            vars(cycle).pop("send", None)  # so that they go at once, not when the garbage is next collected
 
     def head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """The first line and the headers. Raises ValueError where one of them holds a line break."""
@@ -170,6 +171,8 @@ class Connection(HttpToolsProtocol):
         self.awaited, self.pending_bytes = Awaited.NOTHING, 0
         self.scope[WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
+        if not self.pipeline:  # reading stops behind a large body, and only who reads hears that the client has left
+            self.flow.resume_reading()
 
     def expect(self, seconds: float) -> None:
         """Close unless what is awaited comes by then; a clock that runs is not set back."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
-from components.serving.batcher import Batcher
+from components.serving.batcher import FULL, Batcher
 from components.serving.engine import Engine
 from components.serving.limits import Limits
 from components.serving.metrics import Watch
@@ -24,6 +24,7 @@ class Served:
             engine.run,
             lanes=engine.lanes,
             sizes=engine.buckets,
+            full=FULL if engine.sampler.device == "cpu" else 0.0,  # a GPU is about as quick with many as with few
             limits=limits,
             on_batch=watch.ran,
             on_wait=watch.queue.observe,

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from components.serving.batcher import Batcher
+from components.serving.batcher import FULL, Batcher
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
@@ -210,11 +211,20 @@ def test_free_lanes_share_one_large_request() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3]), (5, [4, 1]), (6, [6]), (11, [8, 3])])
-def test_a_size_of_batch_that_would_be_mostly_idle_is_not_taken(waiting: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("given", "full", "waiting", "sizes"),
+    [
+        *(([1, 2, 4, 8], FULL, waiting, sizes) for waiting, sizes in {3: [3], 5: [4, 1], 6: [6], 11: [8, 3]}.items()),
+        ([1, 2, 4, 8], 0.0, 5, [5]),
+        ([1, 8], FULL, 5, [5]),  # five runs take longer
+    ],
+)
+def test_a_size_of_batch_that_would_be_mostly_idle_is_not_taken(
+    given: list[int], full: float, waiting: int, sizes: list[int]
+) -> None:
     async def scenario() -> None:
         model = Model()
-        batcher = Batcher(model, sizes=[1, 2, 4, 8], limits=Limits())
+        batcher = Batcher(model, sizes=given, full=full, limits=Limits())
         first = await held(batcher, model)
         others = [asyncio.create_task(batcher.submit(rows(value))) for value in range(waiting)]
         while batcher.queued < waiting:
@@ -233,10 +243,14 @@ def test_what_arrives_in_one_turn_of_the_loop_runs_together() -> None:
         model = Model()
         model.go.set()
         batcher = Batcher(model, sizes=[1, 2, 4], limits=Limits())
-        for _ in range(50):
-            model.sizes.clear()
-            await asyncio.gather(*(batcher.submit(rows(value)) for value in range(4)))
-            assert model.sizes == [4]
+
+        async def one(value: float) -> Any:
+            time.sleep(0.005)  # a lane that had been woken would take what there is
+            return await batcher.submit(rows(value))
+
+        await asyncio.sleep(0.1)  # the lane waits
+        await asyncio.gather(*(one(value) for value in range(4)))
+        assert model.sizes == [4]
         batcher.close()
 
     asyncio.run(scenario())

@@ -39,8 +39,7 @@ class Model:
 
     def __init__(self, graph: Path, threads: int) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = threads  # spinning, by ONNX Runtime's default, where they are several
         self.session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.inputs = {node.name: tuple(node.shape[1:]) for node in self.session.get_inputs()}
         self.output = self.session.get_outputs()[0].name
