@@ -61,9 +61,10 @@ class Server:
             each.resume()
 
 
-def server(folder: Path) -> AbstractContextManager[Server]:
+def server(folder: Path, *options: str) -> AbstractContextManager[Server]:
     """A bundle in a folder, as the model m."""
-    return _started([sys.executable, "-m", "components.serving", str(folder), "--model", "m", "--port", "0", "--log", "text"], {})
+    command = [sys.executable, "-m", "components.serving", str(folder), "--model", "m", "--port", "0", "--log", "text", *options]
+    return _started(command, {})
 
 
 def champion(home: Path, model: str) -> AbstractContextManager[Server]:

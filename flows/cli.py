@@ -159,7 +159,7 @@ def distil(
     ] = None,
     device: Annotated[str, typer.Option(help="where it will be served: auto, cpu or cuda")] = "auto",
     steps: Annotated[str | None, typer.Option(help="network evaluations to try, as 4,2,1")] = None,
-    widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1",
+    widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1,0.5",
     precisions: Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")] = None,
     minutes: Annotated[float, typer.Option(help="for all trainings together", min=0.001)] = 30.0,
     adversarial: Annotated[float, typer.Option(help="weight of a critic's word in the second half of training", min=0)] = 0.0,
@@ -215,6 +215,8 @@ def serve(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this machine allows", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     follow: Annotated[bool, typer.Option(help="take each new champion over while serving")] = True,
+    deadline_s: Annotated[float, typer.Option(help="seconds from the queue to an answer, else 503", min=0.001)] = 60.0,
+    queue: Annotated[int, typer.Option(help="images of a model that may wait; more are answered with 429", min=1)] = 512,
     log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
 ) -> None:
     """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""
@@ -223,6 +225,7 @@ def serve(
     for option, given, allowed in (("device", device, ("auto", "cpu", "cuda")), ("log", log, ("text", "json"))):
         if given not in allowed:
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
+    from components.serving.limits import Limits
     from components.serving.log import Log
     from components.serving.server import serve as run_server
     from flows.place import Place
@@ -232,7 +235,8 @@ def serve(
     place = Place()
     on = device_for(device)  # type: ignore[arg-type]
     sources = sources_of(references, place, device=on, threads=threads, follow=follow)
-    run_server(sources, host=host, port=port, tokens=tokens_of(place), log=Log(log))  # type: ignore[arg-type]
+    limits = Limits(answer_s=deadline_s, queued=queue)
+    run_server(sources, host=host, port=port, tokens=tokens_of(place), limits=limits, log=Log(log))  # type: ignore[arg-type]
 
 
 def main() -> None:

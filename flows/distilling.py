@@ -107,7 +107,8 @@ def wish_of(
     latency_ms: float | None,
     device: Literal["cpu", "cuda"],
 ) -> Wish:
-    """The wish, its gaps filled from the teacher. Raises InputError for a name, steps, widths or a device that cannot be."""
+    """The wish, its gaps filled from the teacher. Raises InputError for a name, steps, widths, precisions or a device that cannot
+    be."""
     import torch
 
     from components.training.distillation import STEPS, student_variant
@@ -119,8 +120,6 @@ def wish_of(
     allowed = STEPS[student_variant(trained.checkpoint.family, trained.checkpoint.variant)]
     if trained.checkpoint.variant == "ddpm":
         allowed = tuple(count for count in allowed if 2 * count <= trained.checkpoint.config["steps"])
-    if unknown := sorted(set(steps or ()) - set(allowed)):
-        raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
     if wrong := [share for share in widths if not 0 < share <= 1]:
         raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
     if odd := sorted(set(precisions or ()) - set(PRECISIONS)):
@@ -128,7 +127,7 @@ def wish_of(
     chosen: Sequence[str] = precisions or ("fp32", "fp16" if device == "cuda" else "int8")
     return Wish(
         name=name,
-        steps=tuple(sorted(set(steps or allowed), reverse=True)),
+        steps=steps_of(steps, allowed, chosen),
         widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
         precisions=tuple(each for each in PRECISIONS if each in chosen),
         minutes=minutes,
@@ -136,6 +135,21 @@ def wish_of(
         latency_ms=latency_ms or run.brief.serving.latency_ms,
         device=device,
     )
+
+
+def steps_of(given: Sequence[int] | None, allowed: Sequence[int], precisions: Sequence[str]) -> tuple[int, ...]:
+    """The steps to try, most first: those that are given, or all that are allowed.
+
+    Raises InputError for others, and for more than int8 alone can be had for.
+    """
+    from components.families.diffusion.sampling import UNROLLED
+
+    if unknown := sorted(set(given or ()) - set(allowed)):
+        raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
+    most = UNROLLED if set(precisions) == {"int8"} else max(allowed)  # a longer sampler is a loop, whose products are not lowered
+    if long := sorted(count for count in given or () if count > most):
+        raise InputError(f"--steps {long[0]} in int8 alone", allowed=f"up to {most}", do="add fp32 to --precisions")
+    return tuple(sorted({count for count in given or allowed if count <= most}, reverse=True))
 
 
 def teacher_of(reference: str, place: Place) -> tuple[Release, Run, Trained]:
@@ -277,7 +291,8 @@ def _run(run: Run, student: Student, variant: str, wish: Wish, precision: Precis
     serving = run.brief.serving.model_copy(update={"precision": precision})
     brief = run.brief.model_copy(update={"name": wish.name, "gates": gates, "serving": serving, "override": None})
     facts = run.facts.model_copy(update={"latency_ms": wish.latency_ms, "minutes": student.seconds / 60, "device": wish.device})
-    text = f"a student of {student.teacher.model} version {student.teacher.version} in {student.steps} steps, {precision}"
+    steps = f"{student.steps} step{'s' * (student.steps > 1)}"
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}, {precision}"
     decision = run.decision.model_copy(
         update={
             "variant": variant,

@@ -65,9 +65,7 @@ def reconcile(model: str, place: Place) -> Outcome:
     return release_reconcile(place.registry, model, who=place.settings.who)
 
 
-def write_deployment(
-    reference: str, place: Place, *, form: str, to: Path, image: str = "genwright:latest", device: str = "cpu"
-) -> list[Path]:
+def write_deployment(reference: str, place: Place, *, form: str, to: Path, image: str = "genwright:latest") -> list[Path]:
     """Write what another platform deploys a release from, as `form`: kserve, triton or container; what was written.
 
     Raises InputError for another form.
@@ -87,18 +85,31 @@ def write_deployment(
             raise InputError(f"store {place.settings.store_uri}: no cluster can reach it", do="set GENWRIGHT_STORE to s3://...")
         return write_kserve(bundle, sha256=sha256, version=version, store=place.settings.store_uri, image=image, to=to)
     if form == "container":
-        return write_container(folder, bundle, sha256=sha256, version=version, to=to, device=device)
+        return write_container(folder, bundle, sha256=sha256, version=version, to=to)
     raise InputError(f"--write {form}", allowed="kserve, triton, container")
 
 
 def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel:
-    """Publish the bundle of a release and point the channel at it, in this configuration's store or in another one."""
+    """Publish the bundle of a release and point the channel at it, in this configuration's store or in another one.
+
+    Raises GateRefused for what is neither the champion nor, in another store, proved by its gates.
+    """
     from components.delivery.bundles import put_bundle
     from components.delivery.channel import ChannelStore
     from components.delivery.store import open_store
 
     release = place.versions.resolve(reference)
-    folder, _ = bundle_of(release, place)
+    folder, bundle = bundle_of(release, place)
+    champion = place.versions.by_alias(release.model, "champion")
+    if champion is None or champion.version != release.version:
+        name = f"{release.model} version {release.version}"
+        if store is None or store == place.settings.store_uri:
+            raise GateRefused(
+                f"{name} is not the champion, whom alone this store's channel names",
+                do=f"run `genwright promote {release.model}/{release.version}`",
+            )
+        if bundle.gates.verdict != "pass":
+            raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="promote it by --force first")
     target = open_store(store, s3_endpoint=place.settings.s3_endpoint) if store else place.store
     put_bundle(target, folder)
     channels = ChannelStore(target)

@@ -118,7 +118,7 @@ def deploy(
     store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
     write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton or container")] = None,
     to: Annotated[Path, typer.Option(help="the folder that --write writes into")] = Path("out/deploy"),
-    image: Annotated[str, typer.Option(help="the container image that --write kserve names")] = "genwright:latest",
+    image: Annotated[str, typer.Option(help="what --write kserve runs; infra/Dockerfile makes it")] = "genwright:latest",
     as_json: AsJson = False,
 ) -> None:
     """Publish the bundle of a release and point its channel at it; or write what another platform deploys it from."""

@@ -1,20 +1,18 @@
 """Where the models of a server come from: a champion by its channel, which is followed, or a version by the registry."""
 
-import hashlib
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from components.core.errors import InputError, SettingsError, UnknownModel
+from components.core.errors import InputError, UnknownModel
 from components.core.records import Admission
 from components.serving.engine import Engine
 from components.serving.following import Named, Source
+from components.serving.tokens import digests_of
 from flows.place import Place
 
 Device = Literal["cpu", "cuda"]
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def source_of(reference: str, place: Place, *, device: Device, threads: int = 0, follow: bool = True) -> Source:
@@ -88,15 +86,4 @@ def _holds(note: Path, runtime: str) -> bool:
 
 def tokens_of(place: Place) -> tuple[bytes, ...]:
     """The SHA-256 digests of the tokens that are let in. Raises SettingsError for one that is none."""
-    settings = place.settings
-    given = settings.token_sha256
-    digests = [] if given is None else [word.strip().lower() for word in given.split(",")]
-    bad = next((word for word in digests if not DIGEST.fullmatch(word)), None)
-    if bad is not None:
-        raise SettingsError(
-            f"GENWRIGHT_TOKEN_SHA256: {bad[:12]!r} is no digest",
-            allowed="64 hexadecimal digits each, separated by commas",
-            do="printf %s TOKEN | sha256sum",
-        )
-    plain = (hashlib.sha256(settings.token.encode()).digest(),) if settings.token is not None else ()
-    return (*plain, *(bytes.fromhex(word) for word in digests))
+    return digests_of(place.settings.token, place.settings.token_sha256)

@@ -5,6 +5,7 @@ Whoever opens a bundle (delivery, the server) comes through `read_bundle`, so th
 
 import hashlib
 import json
+import math
 import re
 import stat
 from pathlib import Path
@@ -19,6 +20,7 @@ from components.core.records import Bundle, FileDigest
 BUNDLE_JSON = "bundle.json"
 MODEL_ONNX = "model.onnx"
 JSON_LIMIT_BYTES = 4 << 20
+BATCH_LIMIT_BYTES = 1 << 30  # of one tensor
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -48,6 +50,10 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundl
         raise BundleError(f"{where}: file name {bad!r}", allowed="letters, digits, '.', '_' and '-', not bundle.json")
     if len(set(names)) < len(names) or MODEL_ONNX not in names:
         raise BundleError(f"{where}: it names the files {names}", allowed=f"each name once, {MODEL_ONNX} among them")
+    for name, shape in ((bundle.output, bundle.spec.shape), *((noise.name, noise.shape) for noise in bundle.noise)):
+        if 4 * bundle.max_batch * math.prod(shape) > BATCH_LIMIT_BYTES:
+            what = f"{where}: {bundle.max_batch} items of {name!r}, {list(shape)}"
+            raise BundleError(what, allowed=f"up to {BATCH_LIMIT_BYTES >> 20} MB a batch")
     return bundle
 
 

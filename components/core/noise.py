@@ -6,7 +6,9 @@ Philox4x64 (Salmon et al. 2011, 'Parallel random numbers: as easy as 1, 2, 3') k
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from components.core.record import Record
 
@@ -21,7 +23,7 @@ class NoiseInput(Record):
     """One noise input of a sampler: its name in the graph, the shape of one item, and its distribution."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
     distribution: Literal["normal", "uniform"] = "normal"
 
 

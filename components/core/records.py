@@ -122,9 +122,9 @@ class Dataset(Record):
 class DataSpec(Record):
     """What a family must know of the data: the shape of one item, its classes and spread. Data units: floats in [-1, 1], NCHW."""
 
-    channels: int
-    height: int
-    width: int
+    channels: int = Field(ge=1)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
     classes: tuple[str, ...] = ()
     conditional: bool = False
     std: float = Field(default=0.5, gt=0, description="standard deviation of all values; about 0.5 for natural images")
@@ -305,7 +305,7 @@ class Bundle(Record):
     output_type: Literal["FP32", "UINT8"] = "FP32"  # in [-1, 1], or the 256 levels
     precision: Precision = "fp32"  # of its products
     opset: int
-    max_batch: int
+    max_batch: int = Field(ge=1, le=1024)
     files: tuple[FileDigest, ...]
     lineage: Lineage
     scorecard: Scorecard

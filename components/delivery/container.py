@@ -13,7 +13,8 @@ from components.core.files import write_whole
 from components.core.records import Bundle
 
 NEEDED = ("numpy", "pillow", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn", "uvloop", "httptools")
-RUNTIME = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu"}
+RUNTIME = "onnxruntime"  # for a CPU, whichever is installed here
+RUNTIMES = (RUNTIME, "onnxruntime-gpu")
 SOURCES = ("core", "serving")  # of components: what the server imports
 
 DOCKERFILE = """\
@@ -35,7 +36,7 @@ ENTRYPOINT ["python", "-m", "components.serving", "bundle", "--model", "{model}"
 """
 
 
-def write_container(folder: Path, bundle: Bundle, *, sha256: str, version: int, to: Path, device: str = "cpu") -> list[Path]:
+def write_container(folder: Path, bundle: Bundle, *, sha256: str, version: int, to: Path) -> list[Path]:
     """Write a folder that `docker build` takes; what was written at its top."""
     root = to / f"{bundle.model}-container"
     shutil.rmtree(root, ignore_errors=True)
@@ -49,16 +50,16 @@ def write_container(folder: Path, bundle: Bundle, *, sha256: str, version: int, 
     shutil.copyfile(components / "__init__.py", root / "components" / "__init__.py")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # whose pins these are
     text = DOCKERFILE.format(model=bundle.model, version=version, sha256=sha256, python=python)
-    write_whole(root / "requirements.txt", "".join(f"{line}\n" for line in requirements(device)).encode())
+    write_whole(root / "requirements.txt", "".join(f"{line}\n" for line in requirements()).encode())
     write_whole(root / "Dockerfile", text.encode())
     return [root / name for name in ("Dockerfile", "requirements.txt", "bundle", "components")]
 
 
-def requirements(device: str) -> list[str]:
+def requirements() -> list[str]:
     """What the server needs, with all that it needs in turn, each at the version that is installed here."""
-    here = next(name for name in RUNTIME.values() if _installed(name))
+    here = next(name for name in RUNTIMES if _installed(name))
     pinned = {name: version(name) for name in _closure((*NEEDED, here)) if name != here}
-    return [f"{name}=={number}" for name, number in sorted((pinned | {RUNTIME[device]: version(here)}).items())]
+    return [f"{name}=={number}" for name, number in sorted((pinned | {RUNTIME: version(here)}).items())]
 
 
 def _closure(names: tuple[str, ...]) -> Iterator[str]:

@@ -25,7 +25,10 @@ def write_kserve(bundle: Bundle, *, sha256: str, version: int, store: str, image
 
 
 def inference_service(bundle: Bundle, *, sha256: str, version: int, store: str, image: str) -> dict[str, object]:
-    """The object. The store's keys come from the secret `genwright-store`, the clients' tokens from `genwright-token`."""
+    """The object. `image` runs the command line of genwright (infra/Dockerfile).
+
+    The store's keys come from the secret `genwright-store`, the clients' tokens from `genwright-token`.
+    """
     name = bundle.model.lower().replace("_", "-").replace(".", "-")
     container = {
         "name": "kserve-container",

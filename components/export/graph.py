@@ -118,7 +118,7 @@ def _strip(graph: object) -> None:
 def make_levels(graph: Any, output: str) -> None:
     """Let a graph that makes `output` in data units make its levels: (x + 1) 127.5, rounded half to even, within 0 and 255.
 
-    What is NaN in data units is some level here: admission sees finite noise only, and the server refuses any other.
+    What is NaN in data units is some level here: admission looks at those, and the server refuses noise that is not finite.
     """
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper

@@ -17,11 +17,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from components.core.contract import check_contract, check_images, probe
+from components.core.contract import Feeds, check_contract, check_images, probe
 from components.core.errors import BundleError
 from components.core.record import Record
 from components.core.records import AdmissionCheck, Bundle
-from components.core.session import LEVEL, GraphSampler, to_units
+from components.core.session import LEVEL, GraphSampler, opened, to_units
 from components.export.inspection import inspect
 from components.export.operators import HEAVY
 from components.export.precision import MEAN_TOLERANCE
@@ -31,6 +31,7 @@ TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as f
 ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another
 SMALL = 8  # items that are run one by one as well
 ORDER = ("file", "load", "contract", "run", "determinism", "batch", "placement")
+LEVELLING = ("Cast", "Clip", "Round", "Mul", "Add")  # from the last on: how graph.py makes levels of data units
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "allocat")
 
@@ -88,6 +89,8 @@ def _examine(question: Question, checks: list[AdmissionCheck]) -> None:
     feeds = probe(bundle)
     made_NCHW = sampler.run(feeds)
     check_images(made_NCHW, bundle)
+    if bundle.output_type == "UINT8":
+        _check_units(Path(question.graph), bundle, feeds)
     full_NCHW = to_units(made_NCHW)
     passed("run", f"{bundle.max_batch} images, all values finite, from {full_NCHW.min():.3f} to {full_NCHW.max():.3f}")
     _check_deterministic(full_NCHW, to_units(sampler.run(feeds)))
@@ -124,6 +127,26 @@ def _loaded(question: Question, *, profile: Path | None = None) -> GraphSampler:
     if question.device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
         raise Refused("placement", "ONNX Runtime finds no CUDA device it can use")
     return sampler
+
+
+def _check_units(graph: Path, bundle: Bundle, feeds: Feeds) -> None:
+    """Raise Refused where the values that a graph makes its levels of are not finite, which the levels do not show."""
+    import onnx
+
+    model = onnx.load(graph)
+    makes = {name: node for node in model.graph.node for name in node.output}
+    units = bundle.output
+    for operator in LEVELLING:
+        if (node := makes.get(units)) is None or node.op_type != operator:
+            raise Refused("contract", f"{units!r} is not made by {operator}, as levels of data units are")
+        units = node.input[0]
+    model.graph.output.append(onnx.ValueInfoProto(name=units))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        (made,) = opened(path, threads=1).run([units], dict(feeds))
+    if not np.isfinite(made).all():
+        raise Refused("run", f"makes values that are NaN or infinite, and levels of them ({units})")
 
 
 def _placed(profile: Path, device: str) -> str:

@@ -106,32 +106,42 @@ class Batcher:
         """While a request is read and parsed: a batch may wait a moment for it."""
         return _Arrival(self._arrivals)
 
-    async def submit(self, feeds: Feeds) -> Output:
-        """The model's output for these items. Raises Refusal: 429 when the queue is full, 503 when closing or too slow."""
+    async def submit(self, feeds: Feeds, *, within_s: float = 0.0) -> Output:
+        """The model's output for these items, where `within_s` is given sooner than the server's own limit would have it.
+
+        Raises Refusal: 429 when the queue is full, 503 when closing or too slow.
+        """
         job = self._enqueue(feeds)
         self._unanswered[job] = None
         if self._alarm is None:
             self._alarm = job.loop.call_later(self._limits.answer_s, self._expire)
+        own = job.loop.call_later(within_s, self._refuse, job, within_s) if 0 < within_s < self._limits.answer_s else None
         try:
             return await job.future
         except asyncio.CancelledError:  # its client has left
             self._withdraw(job)
             raise
         finally:
+            if own is not None:
+                own.cancel()
             del self._unanswered[job]
             self._let_go()
 
     def _expire(self) -> None:
         """Refuse what has waited for too long. One timer is enough: who came first is due first."""
         self._alarm = None
-        line = f"no answer within {self._limits.answer_s:g} s; try again later or ask for fewer images"
         for job in [*self._unanswered]:
             if (left_s := job.since_s + self._limits.answer_s - time.monotonic()) > 0:
                 self._alarm = job.loop.call_later(left_s, self._expire)
                 return
-            self._withdraw(job)
-            if not job.future.done():
-                job.future.set_exception(Refusal(503, line, Retry_After=self._retry_after()))
+            self._refuse(job, self._limits.answer_s)
+
+    def _refuse(self, job: Job, seconds: float) -> None:
+        """Nobody waits for it any longer."""
+        self._withdraw(job)
+        if not job.future.done():
+            line = f"no answer within {seconds:g} s; try again later or ask for fewer images"
+            job.future.set_exception(Refusal(503, line, Retry_After=self._retry_after()))
 
     def _let_go(self) -> None:
         """Nothing of one that has ended stays behind for its alarm."""
@@ -168,7 +178,7 @@ class Batcher:
             in_time = self._limits.answer_s * len(self._lanes) / self._item_s  # more would be answered too late
             room = min(self._limits.queued, in_time)
             if self._jobs and self.queued + count > room:
-                line = f"{self.queued} images are waiting, at most {int(room)} may; try again later"
+                line = f"{count} images asked for while {self.queued} are waiting, and at most {int(room)} may; try again later"
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)

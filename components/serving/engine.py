@@ -74,7 +74,8 @@ class Engine:
         return self.sampler.lanes
 
     def run(self, feeds: Feeds, *, alone: bool = False) -> npt.NDArray[np.generic]:
-        """x_NCHW in data units [-1, 1] for at most `max_batch` items. `alone`: fewer items than `lanes`, and nothing else runs.
+        """x_NCHW as the graph makes it, in data units [-1, 1] or in 256 levels, for at most `max_batch` items. `alone`: fewer
+        items than `lanes`, and nothing else runs.
 
         Raises BundleError when the graph fails.
         """

@@ -1,7 +1,7 @@
 """Follows a channel: a new champion is fetched, examined, loaded and warmed up, then takes over between two requests.
 
-A bundle that is refused is tried again a minute later only, unless the channel names another; the old one serves on. When the
-channel or the store cannot be reached, the old one serves on too, and the next look tries again.
+A bundle that is refused is tried again a minute later, then two, four and at last every hour, unless the channel names another;
+the old one serves on. When the channel or the store cannot be reached, the old one serves on too, and the next look tries again.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from components.serving.aside import aside
 from components.serving.engine import Engine
 from components.serving.log import Log
 from components.serving.metrics import Metrics
+
+REST_MAX_S = 3600.0  # between two tries of a bundle that is refused
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Follower:
         self.serving = serving
         self.refused: Named | None = None
         self._again_s = 0.0  # when a refused one is given another try: the disk may have been at fault
+        self._tries = 0  # of it, each of which may cost minutes
         self._put, self._metrics, self._log = put, metrics, log
         self._look_s, self._retry_s = look_s, retry_s
 
@@ -80,7 +83,9 @@ class Follower:
         except (StorageError, RegistryError):
             raise  # it is not the bundle's fault
         except Exception as error:  # noqa: BLE001 (whatever a bundle does to its loader)
-            self.refused, self._again_s = named, time.monotonic() + self._retry_s
+            self._tries = self._tries + 1 if named == self.refused else 1
+            rest_s = min(self._retry_s * 2 ** (self._tries - 1), max(self._retry_s, REST_MAX_S))
+            self.refused, self._again_s = named, time.monotonic() + rest_s
             self._told("refused", **told, error=said(error))
         else:
             self._put(named.version, engine)

@@ -21,9 +21,11 @@ WHY = {
     415: "the body is compressed",
     422: "the request asks for what cannot be",
     429: "too many images are waiting; Retry-After says when to come back",
+    431: "the headers are too large",
+    500: "the model made no image of this seed",
     503: "the server is stopping, or no answer came in time",
 }
-ASKED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
+ASKED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503)
 JSON: dict[str, Any] = {"application/json": {}}
 GENERATED: dict[str, Any] = {"image/png": {}, "application/zip": {}, "application/x-npy": {}, "application/json": {}}
 INFERRED: dict[str, Any] = {"application/json": {}, "application/octet-stream": {}}

@@ -20,6 +20,11 @@ TILE_PIXELS = 64  # a grid is to be looked at: smaller images are magnified to a
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a ZIP can hold
 
 
+def zoom_of(height: int, width: int) -> int:
+    """By how much a grid magnifies images of this size."""
+    return max(1, TILE_PIXELS // max(height, width))
+
+
 def png(image_HWC: Images) -> bytes:
     """One PNG of uint8 [H, W, C]."""
     buffer = io.BytesIO()
@@ -30,7 +35,7 @@ def png(image_HWC: Images) -> bytes:
 def grid(images: Images) -> bytes:
     """One PNG with all of uint8 [N, H, W, C], row by row, about as wide as high; small images are magnified."""
     n, height, width, channels = images.shape
-    zoom = max(1, TILE_PIXELS // max(height, width))
+    zoom = zoom_of(height, width)
     tiles = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     columns = math.ceil(math.sqrt(n))
     step_y, step_x = height * zoom + GAP_PIXELS, width * zoom + GAP_PIXELS

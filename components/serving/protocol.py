@@ -91,7 +91,7 @@ class Protocol:
                 body = await read_body(request, served.limits, most=served.limits.body_bytes)
                 header_length = request.headers.get("inference-header-content-length")
                 message, feeds = await worked(len(body), understood, served, body, header_length)
-            x = await unless_left(request, served.batcher.submit(feeds))
+            x = await unless_left(request, served.batcher.submit(feeds, within_s=message.parameters.timeout / 1e6))
             with served.watch.encode.time():
                 return await worked(x.nbytes, answer, served, message, x)
 

@@ -12,6 +12,7 @@ import pytest
 
 from components.core.bundles import BUNDLE_JSON, address_of, parse_bundle, seal_bundle
 from components.core.errors import BundleError, StorageError
+from components.core.noise import NoiseInput
 from components.core.protocols import ObjectStore
 from components.delivery.bundles import fetch_bundle, put_bundle, read_bundle
 from components.delivery.store import open_store
@@ -32,6 +33,26 @@ def test_there_and_back(store: ObjectStore, make_bundle: MakeBundle, tmp_path: P
     }
     assert put_bundle(store, folder) == stored
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [stored.sha256]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"max_batch": 0}, "max_batch: "),
+        ({"max_batch": 1025}, "max_batch: "),
+        (
+            {"noise": (NoiseInput(name="z", shape=(2**20,)),), "max_batch": 1024},
+            "1024 items of 'z', [1048576]; allowed: up to 1024 MB",
+        ),
+        ({"noise": (NoiseInput(name="z", shape=(4,)).model_copy(update={"shape": (0,)}),)}, "noise.0.shape.0: "),
+    ],
+)
+def test_a_bundle_of_sizes_that_cannot_be_is_refused(make_bundle: MakeBundle, changes: dict[str, Any], says: str) -> None:
+    folder = make_bundle()
+    seal_bundle(folder, read_bundle(folder).model_copy(update=changes))
+    with pytest.raises(BundleError) as refused:
+        read_bundle(folder)
+    assert says in str(refused.value)
 
 
 def test_an_intact_copy_is_reused_and_a_damaged_one_replaced(make_bundle: MakeBundle, tmp_path: Path) -> None:

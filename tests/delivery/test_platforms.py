@@ -1,19 +1,25 @@
 """What other platforms deploy a release from: read back by their own readers where there are any here."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnxruntime
 import pytest
 import yaml
+from typer.main import get_command
 
 from components.core.bundles import address_of, read_bundle
 from components.delivery.container import requirements, write_container
 from components.delivery.kserve import write_kserve
-from components.delivery.triton import config_pbtxt, write_triton
+from components.delivery.triton import write_triton
+from flows.cli import app
 
 
 @pytest.fixture
@@ -33,14 +39,6 @@ def test_a_triton_repository_holds_the_graph_and_its_contract(folder: Path, tmp_
     assert '{ name: "x" data_type: TYPE_FP32 dims: [ 1, 8, 8 ] }' in text
 
 
-def test_the_triton_config_is_one_that_its_own_client_parses(folder: Path) -> None:
-    config = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient[grpc] is not installed")
-    from google.protobuf import text_format
-
-    parsed = text_format.Parse(config_pbtxt(read_bundle(folder)), config.ModelConfig())
-    assert (parsed.name, parsed.max_batch_size) == ("digits", 16)
-
-
 def test_a_kserve_service_follows_the_channel_of_its_store(folder: Path, tmp_path: Path) -> None:
     sha256 = address_of(folder)
     (path,) = write_kserve(
@@ -50,7 +48,10 @@ def test_a_kserve_service_follows_the_channel_of_its_store(folder: Path, tmp_pat
     assert (service["kind"], service["metadata"]["name"]) == ("InferenceService", "digits")
     assert service["metadata"]["annotations"]["genwright/bundle-sha256"] == sha256
     (container,) = service["spec"]["predictor"]["containers"]
-    assert container["args"][:2] == ["serve", "digits"]
+    command, *arguments = container["args"]
+    assert command == "serve"
+    given = get_command(app).commands[command].make_context(command, arguments).params  # the image's entry point is genwright
+    assert (given["references"], given["host"], given["port"], given["log"]) == (["digits"], "0.0.0.0", 8080, "json")
     assert {"name": "GENWRIGHT_STORE", "value": "s3://models"} in container["env"]
     assert container["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
 
@@ -77,9 +78,26 @@ def test_a_container_holds_all_that_its_server_imports(folder: Path, tmp_path: P
     assert "COPY bundle bundle" in (root / "Dockerfile").read_text()
 
 
+def test_a_container_serves_those_who_have_its_token(folder: Path, tmp_path: Path) -> None:
+    root = write_container(folder, read_bundle(folder), sha256=address_of(folder), version=3, to=tmp_path)[0].parent
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", (root / "Dockerfile").read_text(), re.MULTILINE)
+    command = [sys.executable, *json.loads(entry)[1:], "--port", "0", "--log", "text", "--deadline-s", "30", "--queue", "64"]
+    environment = os.environ | {"GENWRIGHT_TOKEN": "sesame"}
+    with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            port = re.search(r"http://\S+:(\d+)", process.stderr.readline())
+            assert port
+            asked = {"url": f"http://127.0.0.1:{port[1]}/v2/models/digits", "trust_env": False, "timeout": 60}
+            assert httpx.get(**asked).status_code == 401
+            assert httpx.get(**asked, headers={"Authorization": "Bearer sesame"}).json()["versions"] == ["3"]
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
 def test_a_container_pins_all_that_is_needed_and_no_more() -> None:
-    pinned = dict(line.split("==") for line in requirements("cpu"))
+    pinned = dict(line.split("==") for line in requirements())
     assert pinned["numpy"] == np.__version__
     assert {"onnxruntime", "starlette", "uvicorn", "pydantic-core", "anyio"} <= pinned.keys()
     assert not {"torch", "mlflow", "prefect", "onnxruntime-gpu", "boto3"} & pinned.keys()
-    assert "onnxruntime-gpu" in dict(line.split("==") for line in requirements("cuda"))

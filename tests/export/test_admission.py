@@ -26,6 +26,7 @@ from components.core.records import Admission, Bundle, Channel
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.export.admission import admit, examine
+from components.export.graph import make_levels
 from components.export.probe import ORDER
 
 Change = Callable[[onnx.ModelProto, Path], None]
@@ -122,6 +123,15 @@ def nan_weights(model: onnx.ModelProto, folder: Path) -> None:
 def overflow(model: onnx.ModelProto, folder: Path) -> None:
     model.graph.initializer.append(array("big", 3e38))
     instead_of_tanh(model, helper.make_node("Mul", ["wide", "big"], ["h"]), helper.make_node("Mul", ["h", "big"], ["x"]))
+
+
+def overflow_into_levels(model: onnx.ModelProto, folder: Path) -> None:
+    overflow(model, folder)
+    make_levels(model.graph, "x")
+
+
+def levels(model: onnx.ModelProto, folder: Path) -> None:
+    make_levels(model.graph, "x")
 
 
 def another_shape(model: onnx.ModelProto, folder: Path) -> None:
@@ -337,6 +347,20 @@ def test_flipped_bits_never_end_the_examiner(build: Callable[..., Path], plain: 
     else:
         assert reached[:-1] == list(ORDER)[: len(reached) - 1], "every check before the refusal was made, in their order"
         assert verdict.refusal.startswith(f"{reached[-1]}: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [(levels, ""), (overflow_into_levels, "run: makes values that are NaN or infinite, and levels of them (x_units)")],
+)
+def test_levels_are_made_of_finite_values(
+    small_graph: Callable[..., onnx.ModelProto], plain: Bundle, tmp_path: Path, change: Change, refusal: str
+) -> None:
+    model = small_graph(classes=False)
+    change(model, tmp_path)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    told = examine(tmp_path / "model.onnx", plain.model_copy(update={"output_type": "UINT8"}), **SMALL)
+    assert told.refusal == refusal
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"not a graph"], ids=["nothing", "zeros", "words"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.core.brief import read_brief
-from components.core.records import Admission, Bundle, Channel, Dataset, Decision, LedgerEntry
+from components.core.records import Admission, Bundle, Channel, Dataset, Decision, GateReport, LedgerEntry
 from components.families import cards
 
 if TYPE_CHECKING:
@@ -171,6 +171,17 @@ def test_a_release_is_deployed_into_another_store(cli: "Command", home: Path) ->
     assert Path(f"other/bundles/{channel.bundle_sha256}/model.onnx").is_file()
     assert Channel.model_validate(cli("deploy", "digits", "--store", "other", "--json").json()) == channel
     assert "channel digits names version 1" in cli("deploy", "digits", "--store", "other").out
+
+
+def test_only_what_was_proved_is_deployed(cli: "Command", home: Path, registered_as: Any) -> None:
+    channel = home / "store" / "channels" / "digits.json"
+    before = channel.read_text()
+    registered_as("digits", gates=GateReport(verdict="fail", gates=(), champion=None))
+    cli("deploy", "digits/2").refused(3, "digits version 2 is not the champion", "genwright promote digits/2")
+    cli("deploy", "digits/2", "--store", "other").refused(3, "digits version 2: its gates say fail")
+    assert channel.read_text() == before
+    assert not Path("other").exists()
+    assert "names version 1" in cli("deploy", "digits").out
 
 
 @pytest.mark.parametrize("form", ["triton", "container"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from components.core.records import Checkpoint, DataSpec, Release
+from components.core.errors import GateRefused, InputError
+from components.core.records import Checkpoint, DataSpec, Metric, Release
 from flows import distilling
-from flows.distilling import Precision, Wish
+from flows.distilling import Curve, Precision, Tried, Wish
 from flows.moves import bundle_of
 from flows.place import Place
 from flows.runs import Trained
@@ -26,6 +27,32 @@ def test_what_is_no_diffusion_model_is_refused(cli: "Command", home: Path) -> No
     cli("distil", "digits", "--device", "tpu").refused(2, "--device tpu", "auto, cpu, cuda")
     cli("distil", "nothing").refused(2, "nothing")
     cli("distil", "digits", "--device", "cuda").refused(2, "--device cuda", "no CUDA device", "cpu")
+
+
+def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
+    assert distilling.steps_of(None, (8, 4, 2, 1), ("fp32", "int8")) == (8, 4, 2, 1)
+    assert distilling.steps_of(None, (8, 4, 2, 1), ("int8",)) == (4, 2, 1)
+    assert distilling.steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",)) == (8, 1)
+    with pytest.raises(InputError, match=r"--steps 3; allowed: 8, 4, 2, 1"):
+        distilling.steps_of([3], (8, 4, 2, 1), ("fp32",))
+    with pytest.raises(InputError, match=r"--steps 8 in int8 alone; allowed: up to 4; add fp32"):
+        distilling.steps_of([8, 2], (8, 4, 2, 1), ("int8",))
+
+
+def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks() -> None:
+    metric = Metric(value=1.0, low=0.9, high=1.1, n=100)
+    tried = Tried(
+        variant="ect", steps=2, width=64, precision="fp32", size_mb=1.0, train_s=1.0, verdict="fail",
+        refused_for=("FD-local 2.0 times the champion's",), run_key="k", **dict.fromkeys(distilling.MEASURED, metric),
+    )  # fmt: skip
+    curve = Curve(
+        teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
+        tried=(tried,), chosen=None,
+        **{f"teacher_{name}": metric for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
+    )  # fmt: skip
+    with pytest.raises(GateRefused, match=r"no student of digits version 3 .* 2 steps at width 64 in fp32: FD-local 2.0 times"):
+        distilling.refuse_unless_one_passed(curve, "fast")
+    distilling.refuse_unless_one_passed(curve.model_copy(update={"chosen": 0}), "fast")
 
 
 def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
@@ -109,7 +136,7 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
     run = _told("edm", a_run, (1,))[0][0]
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
     assert (run.facts.latency_ms, run.brief.gates.latency_p95_ms_max) == (20.0, "serving")
-    assert run.decision.reasons[0].text == "a student of digits version 3 in 1 steps, fp32"
+    assert run.decision.reasons[0].text == "a student of digits version 3 in 1 step, fp32"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
     assert quicker.key == run.key
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})
@@ -144,13 +171,14 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     config = TINY[f"diffusion/{variant}"] | {"steps": 8}
     brief = road.brief(name="many", override={"family": "diffusion", "variant": variant, "config": config})
     teacher = _produced(brief, road)
-    precisions = ["fp32", "int8"] if variant == "ddpm" else ["fp32"]
+    precisions, widths = (["fp32", "int8"], [32]) if variant == "ddpm" else (["fp32"], [32, 16])
     wish = ("--minutes", "0.1", "--steps", "2,1", "--latency-ms", "5000", "--precisions", ",".join(precisions))
+    wish += ("--widths", "1") if variant == "ddpm" else ()  # by default at half of it, too
     ran = road.cli("distil", "many", *wish, "--json", timeout_s=600)
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
-    wanted = [(steps, precision) for steps in (2, 1) for precision in precisions]
-    assert [(each["steps"], each["precision"]) for each in curve["tried"]] == wanted
+    wanted = [(width, steps, precision) for width in widths for steps in (2, 1) for precision in precisions]
+    assert [(each["width"], each["steps"], each["precision"]) for each in curve["tried"]] == wanted
     assert curve["teacher"]["bundle_sha256"] == teacher.bundle_sha256
     passed = [each["latency_p95_ms"]["value"] for each in curve["tried"] if each["verdict"] == "pass"]
     assert curve["tried"][curve["chosen"]]["latency_p95_ms"]["value"] == min(passed)

@@ -108,11 +108,29 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once() -> None:
         first = await held(batcher, model)
         waiting = [asyncio.create_task(batcher.submit(rows(k))) for k in range(10)]
         await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="10 images are waiting, at most 10 may") as caught:
+        with pytest.raises(Refusal, match="1 images asked for while 10 are waiting, and at most 10 may") as caught:
             await batcher.submit(rows(11))
         assert caught.value.status == 429
         model.go.set()
         await asyncio.gather(first, *waiting, return_exceptions=True)
+        batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_request_may_ask_to_be_answered_sooner() -> None:
+    async def scenario() -> None:
+        model = Model()
+        batcher = Batcher(model, sizes=[1, 2], limits=Limits())
+        first = await held(batcher, model)
+        patient = asyncio.create_task(batcher.submit(rows(1), within_s=1000.0))
+        with pytest.raises(Refusal, match=r"no answer within 0.05 s"):
+            await batcher.submit(rows(2), within_s=0.05)
+        assert batcher.queued == 1  # its place is free
+        model.go.set()
+        assert (await patient).item() == 2
+        await first
+        assert model.sizes == [1, 1]
         batcher.close()
 
     asyncio.run(scenario())

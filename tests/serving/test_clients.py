@@ -5,15 +5,20 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+
+from components.core.bundles import read_bundle, seal_bundle
+from components.delivery.triton import config_pbtxt
 
 pytestmark = pytest.mark.slow
 UV = str(Path(sys.executable).with_name("uv"))
@@ -49,6 +54,14 @@ def test_tritons_client_gets_what_the_graph_makes(server: Any, plain: Path) -> N
     assert hashlib.sha256(x.tobytes()).hexdigest() == said["sha256"]
 
 
+def test_triton_reads_the_config_that_is_written_for_it(classy: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.pbtxt").write_text(config_pbtxt(read_bundle(classy)))
+    script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_config.py"))
+    said = json.loads(run(UV, *script, str(tmp_path / "config.pbtxt")))
+    assert (said["name"], said["max_batch_size"], said["outputs"]) == ("digits", 16, ["x"])
+    assert said["inputs"] == {"z": ["TYPE_FP32", [16]], "label": ["TYPE_INT64", [1]]}
+
+
 def test_perf_analyzer_measures_it(server: Any, tmp_path: Path) -> None:
     table = tmp_path / "measured.csv"
     run(
@@ -74,24 +87,35 @@ def perf_analyzer(folder: Path) -> list[str]:
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     if shutil.which("apt-get") is None or not keyring.exists():
         pytest.skip(f"perf-analyzer's wheels need glibc 2.38 or later; this machine has {'.'.join(map(str, libc))}")
-    sources, lists, cache = folder / "sources.list", folder / "lists", folder / "cache"
+    sources = folder / "sources.list"
     sources.write_text(f"deb [signed-by={keyring}] http://deb.debian.org/debian trixie main\n")
-    for each in (lists, cache):
-        (each / "partial").mkdir(parents=True)
-    settings = {
-        "Dir::Etc::sourcelist": sources,
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State::lists": lists,
-        "Dir::Cache": cache,
+    apt = apt_in(folder, **{"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "/dev/null"})
+    run(*apt, "download", "libc6", "libstdc++6", "libgcc-s1", "libssl3t64", "zlib1g", "libzstd1", cwd=folder)
+    root = unpacked(folder.glob("*.deb"), folder / "root")
+    (loader,) = (root / "usr" / "lib").glob("*-linux-gnu/ld-linux-*.so.*")
+    return [str(loader), "--library-path", str(loader.parent), program]
+
+
+def apt_in(folder: Path, **settings: object) -> list[str]:
+    """apt-get with lists and a cache of its own, up to date."""
+    for each in ("lists", "cache/archives"):
+        (folder / each / "partial").mkdir(parents=True)
+    own = {
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "Debug::NoLocking": 1,
         "APT::Sandbox::User": "root",
     }
-    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in settings.items())]
+    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in (own | settings).items())]
     run(*apt, "update")
-    run(*apt, "download", "libc6", "libstdc++6", "libgcc-s1", "libssl3t64", "zlib1g", "libzstd1", cwd=folder)
-    for package in folder.glob("*.deb"):
-        run("dpkg-deb", "-x", str(package), str(folder / "root"))
-    (loader,) = (folder / "root" / "usr" / "lib").glob("*-linux-gnu/ld-linux-*.so.*")
-    return [str(loader), "--library-path", str(loader.parent), program]
+    return apt
+
+
+def unpacked(packages: Iterable[Path], root: Path) -> Path:
+    """What Debian's packages hold, in a folder."""
+    for package in packages:
+        run("dpkg-deb", "-x", str(package), str(root))
+    return root
 
 
 @pytest.mark.parametrize("which", ["server", "class_server"])
@@ -111,14 +135,46 @@ def searched(url: str, *more: str) -> str:
     return run(*program, "--checks", "all", "--max-examples", "50", "--seed", "1", "--no-color", *more)
 
 
-def test_the_page_shows_images_in_a_browser(class_server: Any, tmp_path: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium here; install Debian's package chromium")
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    dom = run(*command, "--virtual-time-budget=20000", "--dump-dom", class_server.url)
-    assert dom.count('src="data:image/png;base64,') == 16
-    assert "zero, seed 0" in dom
-    assert '<option value="2">two</option>' in dom
-    assert "/v1/generate</pre>" in dom
-    assert re.search(r'id="error" role="alert"></div>', dom), "the page shows an error"
+def chromium(folder: Path) -> str:
+    """A program that starts it: this machine's, or Debian's, laid out in the folder with what it needs."""
+    if found := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome"):
+        return found
+    if shutil.which("apt-get") is None:
+        pytest.skip("there is no Chromium here, and no apt-get to have it from")
+    run(*apt_in(folder), "--yes", "--no-install-recommends", "--download-only", "install", "chromium")
+    root = unpacked((folder / "cache" / "archives").glob("*.deb"), folder / "root")
+    (libraries,) = (root / "usr" / "lib").glob("*-linux-gnu")
+    program = folder / "chromium"
+    program.write_text(
+        f'#!/bin/sh\nexport LD_LIBRARY_PATH={libraries}:{libraries}/pulseaudio\nexec {root}/usr/lib/chromium/chromium "$@"\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.timeout(600)
+def test_somebody_uses_the_page_in_a_browser(classy: Path, build: Any, start: Any, tmp_path: Path) -> None:
+    folder = build(scale=2.0)
+    seal_bundle(folder, read_bundle(folder).model_copy(update={"model": "walks", "latent": True}))
+    with start(classy, models={"walks": str(folder)}, tokens=["sesame"]) as server:
+        script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "page.py"))
+        out = run(UV, *script, chromium(tmp_path), server.url, "sesame", str(tmp_path / "page.png"))
+        said = json.loads(out.splitlines()[-1])
+        command = shlex.split(said["copied"].replace("TOKEN", "sesame"))
+        asked = {"headers": dict([command[2].split(": ", 1)]), "content": command[command.index("-d") + 1]}
+        reply = server.client.post(command[-1], **asked)
+    assert said["refused"] == "a token is needed; send the header 'Authorization: Bearer TOKEN'"
+    assert said["heading"] == "digits"
+    assert said["at_first"] == [f"{('zero', 'one', 'two')[seed % 3]}, seed {seed}" for seed in range(16)]
+    assert said["of_a_class"] == ["two, seed 5", "two, seed 6", "two, seed 7"]
+    assert said["next"] == ["two, seed 8", "two, seed 9", "two, seed 10"]
+    assert said["of_another_model"] == ["seed 8", "seed 9", "seed 10"]
+    assert len(said["walk"]) == 3
+    assert len({*map(tuple, said["walk"])}) == 3, "no step of the walk changes the images"
+    assert said["walk"][-1][0] == said["walk"][-1][1], "at the end of the walk all are the image of that seed"
+    assert said["too_many"].startswith("count: 999 given")
+    assert said["errors"] == []
+    assert said["copied"] == said["shown"]
+    assert (command[0], reply.status_code, reply.headers["content-type"]) == ("curl", 200, "image/png")
+    assert reply.content.startswith(b"\x89PNG")
+    assert (tmp_path / "page.png").stat().st_size > 10_000

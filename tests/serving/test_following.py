@@ -1,5 +1,6 @@
 """A server that follows a channel: new champions take over under load, bad ones are refused, and no request fails."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -15,6 +17,12 @@ import numpy as np
 import pytest
 
 from components.core.bundles import address_of
+from components.core.errors import BundleError
+from components.serving import following
+from components.serving.engine import Engine
+from components.serving.following import Follower, Named, Source
+from components.serving.log import Log
+from components.serving.metrics import Metrics
 
 LOOK_S = 0.05
 LIMITS = {"look_s": LOOK_S}
@@ -141,3 +149,29 @@ def test_versions_of_the_protocol_follow(build: Callable[..., Path], channel: Ch
         assert server.client.get("/v2/models/digits").json()["versions"] == ["2"]
         assert server.client.get("/v2/models/digits/versions/1").status_code == 404
         assert server.client.post("/v2/repository/index").json()[0]["version"] == "2"
+
+
+def test_a_refused_bundle_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, tries = [0.0], []
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def load(named: Named) -> Engine:
+        tries.append(clock[0])
+        raise BundleError(f"version {named.version} is not admitted")
+
+    named = [Named("2", "b")]
+    source = Source("digits", lambda: named[0], load)
+    put = {"put": lambda *_: None, "metrics": Metrics(), "log": Log(), "look_s": 2.0, "retry_s": 60.0}
+    follower = Follower(source, serving=Named("1", "a"), **put)
+
+    async def look_until(end_s: float) -> None:
+        while clock[0] < end_s:
+            await follower.look()
+            clock[0] += 30
+
+    asyncio.run(look_until(12_000))
+    assert np.diff(tries).tolist() == [90, 150, 270, 510, 990, 1950, 3630, 3630]
+    named[0] = Named("3", "c")  # another one is tried at once, and soon again
+    tries.clear()
+    asyncio.run(look_until(clock[0] + 200))
+    assert np.diff(tries).tolist() == [90]

@@ -16,6 +16,8 @@ from PIL import Image
 
 from components.core.bundles import read_bundle
 from components.core.session import GraphSampler
+from components.serving.body import SMALL_BYTES
+from components.serving.generate import effort
 
 
 def array(reply: httpx.Response) -> np.ndarray[Any, Any]:
@@ -89,6 +91,21 @@ def test_grid(server: Any) -> None:
     assert sheet.shape == (2 * 66 - 2, 3 * 66 - 2)  # two rows of three tiles, each magnified eightfold
     tiles = [sheet[y : y + 64 : 8, x : x + 64 : 8] for y in (0, 66) for x in (0, 66, 132)][:5]
     assert np.array_equal(tiles, array(server.generate(seed=1, count=5, format="npy"))[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "aside"),
+    [
+        ((1, 1, 28, 28), "png", False),
+        ((16, 1, 28, 28), "png", True),
+        ((16, 1, 28, 28), "npy", False),
+        ((256, 3, 32, 32), "npy", True),
+        ((1, 1, 8, 8), "grid", True),  # magnified
+        ((1, 3, 64, 64), "png", True),
+    ],
+)
+def test_what_takes_long_to_encode_leaves_the_event_loop_to_others(shape: tuple[int, ...], form: str, aside: bool) -> None:
+    assert (effort(shape, form) > SMALL_BYTES) is aside
 
 
 def test_replies_say_what_made_them(server: Any, plain: Path) -> None:
