@@ -18,6 +18,7 @@ GRAPHS: dict[str, dict[str, Any]] = {
     "small": {"family": "gan", "variant": "dcgan", "config": {"width": 48}},
     "computing": {"family": "diffusion", "variant": "ect", "config": {"width": 64}},
 }
+BATCH = {"small": 64, "computing": 16}  # the largest: for a fast graph as many as the bare session is best with
 ANYTHING = {  # how good they are is not at stake
     "fd_ratio_max": None, "fd_noise_ratio_max": None, "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
     "memorised_max": 1.0,
@@ -33,6 +34,7 @@ def produced(kind: str, home: Path, *, seed: int = 0) -> dict[str, Any]:
         "compute": {"minutes": 0.1, "device": "cpu"},
         "gates": ANYTHING,
         "override": GRAPHS[kind],
+        "serving": {"batch": BATCH[kind]},
         "seed": seed,
     }
     path = home / f"{kind}-{seed}.yaml"

@@ -56,7 +56,7 @@ PACKAGES = ("genwright", "onnxruntime-gpu", "starlette", "uvicorn", "uvloop", "h
 CLIENTS = 32
 SWAPS = 20
 SIZES = (1, 2, 4, 8, 16, 32, 64)  # of batch, among which the bare session's best is looked for
-COUNTS = (1, 4, 16, 64)  # images that one request asks for at saturation, up to four batches
+COUNTS = (1, 4, 16, 64)  # images that one request asks for at saturation
 BARE = """
 import json, sys, time
 from pathlib import Path
@@ -389,22 +389,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--only", nargs="+", default=[], help="overhead saturation start bytes peers overload swaps")
+    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, default=[*GRAPHS])
     parser.add_argument(
         "--python", nargs="+", default=[], help="of a peer, where uv's does not suit it: triton=/usr/bin/python3.11"
     )
     options = parser.parse_args()
     rounds, seconds, pythons = options.rounds, options.seconds, dict(each.split("=", 1) for each in options.python)
     path = RESULTS / "serving.json"
-    told: dict[str, Any] = json.loads(path.read_text()) if options.only and path.exists() else {}
+    some = options.only or len(options.graphs) < len(GRAPHS)
+    told: dict[str, Any] = json.loads(path.read_text()) if some and path.exists() else {}
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        made = {kind: produced(kind, home) for kind in GRAPHS}
-        for kind in GRAPHS:
+        made = {kind: produced(kind, home) for kind in options.graphs}
+        for kind in options.graphs:
             folder = bundle_in(home, made[kind])
             measures: dict[str, Callable[[], Any]] = {
                 "overhead": lambda folder=folder: overhead(folder, rounds=rounds, seconds=seconds),
-                "saturation": lambda folder=folder: saturation(folder, clients=16, rounds=rounds, seconds=seconds),
+                "saturation": lambda folder=folder: saturation(folder, clients=64, rounds=rounds, seconds=seconds),
                 "start": lambda folder=folder, kind=kind: start(home, made[kind]["release"]["model"], folder, rounds=rounds),
                 "bytes": lambda folder=folder: same_bytes(folder),
             }

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said 
 
 import atexit
 import gc
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -225,6 +226,8 @@ def serve(
     for option, given, allowed in (("device", device, ("auto", "cpu", "cuda")), ("log", log, ("text", "json"))):
         if given not in allowed:
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
+    if not math.isfinite(deadline_s):
+        raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
     from components.serving.limits import Limits
     from components.serving.log import Log
     from components.serving.server import serve as run_server

@@ -144,6 +144,8 @@ def steps_of(given: Sequence[int] | None, allowed: Sequence[int], precisions: Se
     """
     from components.families.diffusion.sampling import UNROLLED
 
+    if not allowed:
+        raise InputError("a teacher of one step has nothing to teach in fewer", do="distil one of more steps")
     if unknown := sorted(set(given or ()) - set(allowed)):
         raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
     most = UNROLLED if set(precisions) == {"int8"} else max(allowed)  # a longer sampler is a loop, whose products are not lowered

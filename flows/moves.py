@@ -68,7 +68,7 @@ def reconcile(model: str, place: Place) -> Outcome:
 def write_deployment(reference: str, place: Place, *, form: str, to: Path, image: str = "genwright:latest") -> list[Path]:
     """Write what another platform deploys a release from, as `form`: kserve, triton or container; what was written.
 
-    Raises InputError for another form.
+    Raises InputError for another form, and GateRefused for what is neither the champion nor proved by its gates.
     """
     from components.core.errors import InputError
     from components.delivery.container import write_container
@@ -77,6 +77,7 @@ def write_deployment(reference: str, place: Place, *, form: str, to: Path, image
 
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
+    _check_proved(release, bundle, place)
     sha256, version = release.bundle_sha256, release.version
     if form == "triton":
         return write_triton(folder, bundle, version=version, to=to)
@@ -87,6 +88,17 @@ def write_deployment(reference: str, place: Place, *, form: str, to: Path, image
     if form == "container":
         return write_container(folder, bundle, sha256=sha256, version=version, to=to)
     raise InputError(f"--write {form}", allowed="kserve, triton, container")
+
+
+def _reigns(release: Release, place: Place) -> bool:
+    champion = place.versions.by_alias(release.model, "champion")
+    return champion is not None and champion.version == release.version
+
+
+def _check_proved(release: Release, bundle: Bundle, place: Place) -> None:
+    if bundle.gates.verdict != "pass" and not _reigns(release, place):
+        name = f"{release.model} version {release.version}"
+        raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="promote it by --force first")
 
 
 def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel:
@@ -100,17 +112,13 @@ def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel
 
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
-    champion = place.versions.by_alias(release.model, "champion")
-    if champion is None or champion.version != release.version:
-        name = f"{release.model} version {release.version}"
-        if store is None or store == place.settings.store_uri:
-            raise GateRefused(
-                f"{name} is not the champion, whom alone this store's channel names",
-                do=f"run `genwright promote {release.model}/{release.version}`",
-            )
-        if bundle.gates.verdict != "pass":
-            raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="promote it by --force first")
     target = open_store(store, s3_endpoint=place.settings.s3_endpoint) if store else place.store
+    if target.uri == place.store.uri and not _reigns(release, place):
+        raise GateRefused(
+            f"{release.model} version {release.version} is not the champion, whom alone this store's channel names",
+            do=f"run `genwright promote {release.model}/{release.version}`",
+        )
+    _check_proved(release, bundle, place)
     put_bundle(target, folder)
     channels = ChannelStore(target)
     current = channels.read(release.model)

@@ -20,7 +20,7 @@ from components.core.records import Bundle, FileDigest
 BUNDLE_JSON = "bundle.json"
 MODEL_ONNX = "model.onnx"
 JSON_LIMIT_BYTES = 4 << 20
-BATCH_LIMIT_BYTES = 1 << 30  # of one tensor
+BATCH_LIMIT_BYTES = 4 << 30  # of one tensor
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -53,7 +53,7 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundl
     for name, shape in ((bundle.output, bundle.spec.shape), *((noise.name, noise.shape) for noise in bundle.noise)):
         if 4 * bundle.max_batch * math.prod(shape) > BATCH_LIMIT_BYTES:
             what = f"{where}: {bundle.max_batch} items of {name!r}, {list(shape)}"
-            raise BundleError(what, allowed=f"up to {BATCH_LIMIT_BYTES >> 20} MB a batch")
+            raise BundleError(what, allowed=f"up to {BATCH_LIMIT_BYTES >> 30} GB a batch")
     return bundle
 
 

@@ -90,7 +90,7 @@ def _examine(question: Question, checks: list[AdmissionCheck]) -> None:
     made_NCHW = sampler.run(feeds)
     check_images(made_NCHW, bundle)
     if bundle.output_type == "UINT8":
-        _check_units(Path(question.graph), bundle, feeds)
+        _check_units(question, feeds)
     full_NCHW = to_units(made_NCHW)
     passed("run", f"{bundle.max_batch} images, all values finite, from {full_NCHW.min():.3f} to {full_NCHW.max():.3f}")
     _check_deterministic(full_NCHW, to_units(sampler.run(feeds)))
@@ -129,13 +129,13 @@ def _loaded(question: Question, *, profile: Path | None = None) -> GraphSampler:
     return sampler
 
 
-def _check_units(graph: Path, bundle: Bundle, feeds: Feeds) -> None:
+def _check_units(question: Question, feeds: Feeds) -> None:
     """Raise Refused where the values that a graph makes its levels of are not finite, which the levels do not show."""
     import onnx
 
-    model = onnx.load(graph)
+    model = onnx.load(question.graph)
     makes = {name: node for node in model.graph.node for name in node.output}
-    units = bundle.output
+    units = question.bundle.output
     for operator in LEVELLING:
         if (node := makes.get(units)) is None or node.op_type != operator:
             raise Refused("contract", f"{units!r} is not made by {operator}, as levels of data units are")
@@ -144,7 +144,7 @@ def _check_units(graph: Path, bundle: Bundle, feeds: Feeds) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
-        (made,) = opened(path, threads=1).run([units], dict(feeds))
+        (made,) = opened(path, threads=1, device=question.device).run([units], dict(feeds))
     if not np.isfinite(made).all():
         raise Refused("run", f"makes values that are NaN or infinite, and levels of them ({units})")
 

@@ -26,7 +26,7 @@ from components.serving.refusal import Refusal
 
 Output = npt.NDArray[np.generic]  # [N, C, H, W]
 WORTH_S = 0.004  # of work, for a lane to run beside another
-FULL = 0.75  # of a size of batch: with fewer items, half the size makes more of them a second where time grows with the items
+FULL = 0.75  # of a size of batch: with fewer items, the next smaller makes more a second where time grows with the items
 
 
 class Run(Protocol):
@@ -66,7 +66,7 @@ class _Arrival:
 
 class Batcher:
     """Runs `run` on batches, up to `lanes` of them at once. It is as quick for as many items as the next of its `sizes`, which
-    ascend to the largest batch; `full` is the share of a size from which on it is taken rather than its half. `on_batch` is told
+    ascend to the largest batch; `full` is the share of a size from which on it is taken rather than the one before. `on_batch` is told
     the items of each and its seconds, `on_wait` the seconds that a request stood in the queue."""
 
     def __init__(
@@ -151,8 +151,8 @@ class Batcher:
 
     @property
     def able(self) -> bool:
-        """Whether every lane still runs the model, and none has been at one batch for longer than anybody waits."""
-        stuck = any(time.monotonic() - since_s > self._limits.answer_s for since_s, _ in [*self._busy.values()])
+        """Whether every lane still runs the model, and none has been at one batch for so long that it may never end."""
+        stuck = any(time.monotonic() - since_s > self._limits.stuck_s for since_s, _ in [*self._busy.values()])
         return all(thread.is_alive() for thread in self._lanes) and not self._closing and not stuck
 
     def end(self) -> None:
@@ -178,7 +178,9 @@ class Batcher:
             in_time = self._limits.answer_s * len(self._lanes) / self._item_s  # more would be answered too late
             room = min(self._limits.queued, in_time)
             if self._jobs and self.queued + count > room:
-                line = f"{self.queued} images are waiting and {count} more asked for; at most {int(room)} may wait; try again later"
+                line = (
+                    f"{self.queued} images are waiting and {count} more asked for; at most {int(room)} may wait; try again later"
+                )
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)
@@ -271,8 +273,7 @@ class Batcher:
         share = max(self.queued / (len(self._lanes) - len(self._busy)), WORTH_S / self._item_s)
         count = min(math.ceil(share), self.queued, self._sizes[-1])
         at = bisect_left(self._sizes, count)
-        size, smaller = self._sizes[at], self._sizes[at - 1] if at else 0
-        return smaller if count < self._full * size and 2 * smaller >= size else size
+        return self._sizes[at - 1] if at and count < self._full * self._sizes[at] else self._sizes[at]
 
     def _withdraw(self, *jobs: Job) -> None:
         """Give the places of these in the queue free, where they still stand there."""

@@ -59,7 +59,9 @@ class Send:
         cycle = self.cycle
         if cycle.flow.write_paused and not cycle.disconnected:
             await cycle.flow.drain()
-        if cycle.disconnected or cycle.transport.is_closing():
+        if cycle.transport.is_closing():
+            cycle.disconnected = True
+        if cycle.disconnected:
             return
         if message["type"] == "http.response.start":
             self.head = self.head_of(message["status"], [*cycle.default_headers, *message["headers"]])

@@ -16,6 +16,7 @@ from components.serving.engine import Engine
 from components.serving.log import Log
 from components.serving.metrics import Metrics
 
+DOUBLINGS = 10  # at most, of the rest
 REST_MAX_S = 3600.0  # between two tries of a bundle that is refused
 
 
@@ -84,7 +85,7 @@ class Follower:
             raise  # it is not the bundle's fault
         except Exception as error:  # noqa: BLE001 (whatever a bundle does to its loader)
             self._tries = self._tries + 1 if named == self.refused else 1
-            rest_s = min(self._retry_s * 2 ** (self._tries - 1), max(self._retry_s, REST_MAX_S))
+            rest_s = min(self._retry_s * 2 ** min(self._tries - 1, DOUBLINGS), max(self._retry_s, REST_MAX_S))
             self.refused, self._again_s = named, time.monotonic() + rest_s
             self._told("refused", **told, error=said(error))
         else:

@@ -17,8 +17,9 @@ class Limits:
     keep_alive_s: int = 75  # between two requests: longer than balancers commonly keep a connection, so that they, not we, end it
     connections: int = 4096  # open at once; no more than there are file descriptors for
     answer_s: float = 60.0  # from its place in the queue to its images
+    stuck_s: float = 60.0  # of one run of the model, after which the server is not ready
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
     look_s: float = 2.0  # from one look at a channel to the next
     retry_s: float = 60.0  # from a bundle that was refused to another try of it
     notice_s: float = 1.0  # when told to stop: not ready, and still answering, so that balancers look elsewhere first
-    drain_s: float = 60.0  # then for the requests under way
+    drain_s: float = 60.0  # then for the requests under way, and no less than answer_s

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -58,7 +59,7 @@ def serve(
             proxy_headers=False,
             ws="none",
             lifespan="on",
-            timeout_graceful_shutdown=int(limits.drain_s),
+            timeout_graceful_shutdown=math.ceil(max(limits.drain_s, limits.answer_s)),
             timeout_keep_alive=limits.keep_alive_s,
         )
         logger = logging.getLogger("uvicorn.error")

@@ -55,7 +55,7 @@ class InferOutput(Message):
 
 class RequestParameters(Message):
     binary_data_output: StrictBool = False
-    timeout: Annotated[StrictInt, Field(ge=0)] = 0  # microseconds, as Triton's clients send it; 0: the server's own
+    timeout: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0  # microseconds, as Triton's clients send it; 0: the server's own
 
 
 class InferRequest(Message):

@@ -41,8 +41,8 @@ def test_there_and_back(store: ObjectStore, make_bundle: MakeBundle, tmp_path: P
         ({"max_batch": 0}, "max_batch: "),
         ({"max_batch": 1025}, "max_batch: "),
         (
-            {"noise": (NoiseInput(name="z", shape=(2**20,)),), "max_batch": 1024},
-            "1024 items of 'z', [1048576]; allowed: up to 1024 MB",
+            {"noise": (NoiseInput(name="z", shape=(2**21,)),), "max_batch": 1024},
+            "1024 items of 'z', [2097152]; allowed: up to 4 GB a batch",
         ),
         ({"noise": (NoiseInput(name="z", shape=(4,)).model_copy(update={"shape": (0,)}),)}, "noise.0.shape.0: "),
     ],

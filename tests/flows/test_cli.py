@@ -179,6 +179,8 @@ def test_only_what_was_proved_is_deployed(cli: "Command", home: Path, registered
     registered_as("digits", gates=GateReport(verdict="fail", gates=(), champion=None))
     cli("deploy", "digits/2").refused(3, "digits version 2 is not the champion", "genwright promote digits/2")
     cli("deploy", "digits/2", "--store", "other").refused(3, "digits version 2: its gates say fail")
+    cli("deploy", "digits/2", "--store", f"{home}/./store/").refused(3, "digits version 2 is not the champion")
+    cli("deploy", "digits/2", "--write", "triton", "--to", "other").refused(3, "digits version 2: its gates say fail")
     assert channel.read_text() == before
     assert not Path("other").exists()
     assert "names version 1" in cli("deploy", "digits").out

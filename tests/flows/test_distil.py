@@ -33,6 +33,8 @@ def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
     assert distilling.steps_of(None, (8, 4, 2, 1), ("fp32", "int8")) == (8, 4, 2, 1)
     assert distilling.steps_of(None, (8, 4, 2, 1), ("int8",)) == (4, 2, 1)
     assert distilling.steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",)) == (8, 1)
+    with pytest.raises(InputError, match="nothing to teach"):
+        distilling.steps_of(None, (), ("fp32",))
     with pytest.raises(InputError, match=r"--steps 3; allowed: 8, 4, 2, 1"):
         distilling.steps_of([3], (8, 4, 2, 1), ("fp32",))
     with pytest.raises(InputError, match=r"--steps 8 in int8 alone; allowed: up to 4; add fp32"):

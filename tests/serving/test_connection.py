@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,8 +65,8 @@ def test_a_connection_is_kept_where_that_was_asked_for(server: Any, version: str
         client.sendall(ASK.replace(b"1.1", version.encode()) + header + b"\r\n")
         head, _ = read(client.makefile("rb"))
         assert (b"\r\nconnection: close\r\n" in head) is not stays
-        client.settimeout(0.3)
         if stays:
+            client.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 client.recv(1)
         else:
@@ -102,6 +103,8 @@ def test_a_client_that_leaves_behind_a_large_body_is_noticed(slow: Path, start: 
         client.putheader("Content-Length", str(len(message) + rows.nbytes))
         client.putheader("Inference-Header-Content-Length", str(len(message)))
         client.endheaders()
+        assert client.sock is not None
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         time.sleep(0.2)  # until the body is awaited
         server.process.send_signal(signal.SIGSTOP)
         client.send(message + rows.tobytes())
