@@ -66,8 +66,8 @@ class _Arrival:
 
 class Batcher:
     """Runs `run` on batches, up to `lanes` of them at once. It is as quick for as many items as the next of its `sizes`, which
-    ascend to the largest batch; `full` is the share of a size from which on it is taken rather than the one before. `on_batch` is told
-    the items of each and its seconds, `on_wait` the seconds that a request stood in the queue."""
+    ascend to the largest batch; `full` is the share of a size from which on it is taken rather than the one before. `on_batch`
+    is told the items of each and its seconds, `on_wait` the seconds that a request stood in the queue."""
 
     def __init__(
         self,
@@ -178,9 +178,7 @@ class Batcher:
             in_time = self._limits.answer_s * len(self._lanes) / self._item_s  # more would be answered too late
             room = min(self._limits.queued, in_time)
             if self._jobs and self.queued + count > room:
-                line = (
-                    f"{self.queued} images are waiting and {count} more asked for; at most {int(room)} may wait; try again later"
-                )
+                line = f"{self.queued} images wait and {count} more are asked for; at most {int(room)} may wait; try again later"
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)
