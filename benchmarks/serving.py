@@ -182,7 +182,7 @@ def overload(folder: Path, *, seconds: float) -> dict[str, Any]:
     """Twice the capacity: which statuses, and how memory grows from the first tenth to the end."""
     request = infer_request(folder, 4)
     with server(folder) as running:
-        seen = load(running.port, request, clients=16, seconds=3)
+        seen = load(running.port, request, clients=Limits.queued // 4, seconds=5)
         capacity = len(seen["seconds"]) / seen["wall_s"]
         load(running.port, request, clients=400, seconds=seconds / 10, rate=2 * capacity)
         before = running.rss_mb
