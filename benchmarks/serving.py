@@ -93,6 +93,7 @@ threads = [threading.Thread(target=run, args=(lane,)) for lane in range(engine.l
 print(json.dumps([(time.perf_counter() - began) / sum(counts)]))
 """
 DEADLINE_S = 5.0  # of the server at saturation
+OVERLOAD = 16  # images a request, so that the load generator keeps up with twice the capacity
 TARGETS: dict[str, tuple[str, float]] = {  # kind.measure.figure -> how it compares with what
     "small.overhead.overhead_ms": ("<=", 1.5),
     "computing.overhead.overhead_ms": ("<=", 1.5),
@@ -180,9 +181,9 @@ def _p99(seconds: list[float]) -> float:
 
 def overload(folder: Path, *, seconds: float) -> dict[str, Any]:
     """Twice the capacity: which statuses, and how memory grows from the first tenth to the end."""
-    request = infer_request(folder, 4)
+    request = infer_request(folder, OVERLOAD)
     with server(folder) as running:
-        seen = load(running.port, request, clients=Limits.queued // 4, seconds=5)
+        seen = load(running.port, request, clients=Limits.queued // OVERLOAD, seconds=5)
         capacity = len(seen["seconds"]) / seen["wall_s"]
         load(running.port, request, clients=400, seconds=seconds / 10, rate=2 * capacity)
         before = running.rss_mb
