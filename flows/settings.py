@@ -1,4 +1,4 @@
-"""Settings come from GENWRIGHT_* variables; nothing else reads the environment."""
+"""Settings come from GENWRIGHT_* variables; nothing else reads those, but for the tokens of a container's entry point."""
 
 import errno
 import getpass

@@ -173,13 +173,22 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     config = TINY[f"diffusion/{variant}"] | {"steps": 8}
     brief = road.brief(name="many", override={"family": "diffusion", "variant": variant, "config": config})
     teacher = _produced(brief, road)
-    precisions, widths = (["fp32", "int8"], [32]) if variant == "ddpm" else (["fp32"], [32, 16])
-    wish = ("--minutes", "0.1", "--steps", "2,1", "--latency-ms", "5000", "--precisions", ",".join(precisions))
+    steps, precisions, widths = ([2, 1], ["fp32", "int8"], [32]) if variant == "ddpm" else ([2], ["fp32"], [32, 16])
+    wish = (
+        "--minutes",
+        "0.1",
+        "--steps",
+        ",".join(map(str, steps)),
+        "--latency-ms",
+        "5000",
+        "--precisions",
+        ",".join(precisions),
+    )
     wish += ("--widths", "1") if variant == "ddpm" else ()  # by default at half of it, too
     ran = road.cli("distil", "many", *wish, "--json", timeout_s=600)
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
-    wanted = [(width, steps, precision) for width in widths for steps in (2, 1) for precision in precisions]
+    wanted = [(width, count, precision) for width in widths for count in steps for precision in precisions]
     assert [(each["width"], each["steps"], each["precision"]) for each in curve["tried"]] == wanted
     assert curve["teacher"]["bundle_sha256"] == teacher.bundle_sha256
     passed = [each["latency_p95_ms"]["value"] for each in curve["tried"] if each["verdict"] == "pass"]

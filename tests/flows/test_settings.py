@@ -101,4 +101,5 @@ def test_nothing_else_reads_genwrights_variables() -> None:
     read = re.compile(r"(environ|getenv)\W.*GENWRIGHT_")
     sources = [path for part in ("components", "flows") for path in (REPO / part).rglob("*.py")]
     assert len(sources) > 50
-    assert [str(path) for path in sources if read.search(path.read_text(encoding="utf-8"))] == []
+    found = [path for path in sources if read.search(path.read_text(encoding="utf-8"))]
+    assert found == [REPO / "components" / "serving" / "__main__.py"], "a container's entry point, which has no settings"
