@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import GenwrightError
+from components.serving.limits import Limits
 from flows.arguments import AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
@@ -216,8 +217,10 @@ def serve(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this machine allows", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     follow: Annotated[bool, typer.Option(help="take each new champion over while serving")] = True,
-    deadline_s: Annotated[float, typer.Option(help="seconds from the queue to an answer, else 503", min=0.001)] = 60.0,
-    queue: Annotated[int, typer.Option(help="images of a model that may wait; more are answered with 429", min=1)] = 512,
+    deadline_s: Annotated[float, typer.Option(help="seconds from the queue to an answer, else 503", min=0.001)] = Limits.answer_s,
+    queue: Annotated[
+        int, typer.Option(help="images of a model that may wait; more are answered with 429", min=1)
+    ] = Limits.queued,
     log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
 ) -> None:
     """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""
@@ -228,7 +231,6 @@ def serve(
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
     if not math.isfinite(deadline_s):
         raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
-    from components.serving.limits import Limits
     from components.serving.log import Log
     from components.serving.server import serve as run_server
     from flows.place import Place

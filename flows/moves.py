@@ -24,7 +24,7 @@ def promote(reference: str, place: Place, *, why: str = "", force: bool = False)
     release = place.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
     _, bundle = bundle_of(release, place)
     if not force:
-        _check_proof(release, bundle, place)
+        _check_proof(release, bundle, place.versions.by_alias(release.model, "champion"))
     reason = why or ("forced past the gates" if force else "every gate passed")
     return release_promote(
         place.registry,
@@ -36,17 +36,26 @@ def promote(reference: str, place: Place, *, why: str = "", force: bool = False)
     )
 
 
-def _check_proof(release: Release, bundle: Bundle, place: Place) -> None:
-    name = f"{release.model} version {release.version}"
-    champion = place.versions.by_alias(release.model, "champion")
-    if champion and champion.version == release.version:
-        return
-    if bundle.gates.verdict != "pass":
-        raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="see `genwright explain`, or add --force --why")
-    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)  # a student is proved beside its teacher
-    if beside != bundle.gates.champion:
+def _reigns(release: Release, champion: Release | None) -> bool:
+    return champion is not None and champion.version == release.version
+
+
+def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> None:
+    """Raise GateRefused unless its gates passed, or it reigns all the same."""
+    if bundle.gates.verdict != "pass" and not _reigns(release, champion):
+        name = f"{release.model} version {release.version}"
         raise GateRefused(
-            f"{name} was proved beside another champion than the one that reigns now",
+            f"{name}: its gates say {bundle.gates.verdict}", do="see `genwright explain`, or promote with --force --why"
+        )
+
+
+def _check_proof(release: Release, bundle: Bundle, champion: Release | None) -> None:
+    """Raise GateRefused unless its gates passed beside the champion that reigns now, or it is that champion."""
+    _check_gates(release, bundle, champion)
+    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)  # a student is proved beside its teacher
+    if beside != bundle.gates.champion and not _reigns(release, champion):
+        raise GateRefused(
+            f"{release.model} version {release.version} was proved beside another champion than the one that reigns now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",
         )
 
@@ -77,7 +86,7 @@ def write_deployment(reference: str, place: Place, *, form: str, to: Path, image
 
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
-    _check_proved(release, bundle, place)
+    _check_gates(release, bundle, place.versions.by_alias(release.model, "champion"))
     sha256, version = release.bundle_sha256, release.version
     if form == "triton":
         return write_triton(folder, bundle, version=version, to=to)
@@ -88,17 +97,6 @@ def write_deployment(reference: str, place: Place, *, form: str, to: Path, image
     if form == "container":
         return write_container(folder, bundle, sha256=sha256, version=version, to=to)
     raise InputError(f"--write {form}", allowed="kserve, triton, container")
-
-
-def _reigns(release: Release, place: Place) -> bool:
-    champion = place.versions.by_alias(release.model, "champion")
-    return champion is not None and champion.version == release.version
-
-
-def _check_proved(release: Release, bundle: Bundle, place: Place) -> None:
-    if bundle.gates.verdict != "pass" and not _reigns(release, place):
-        name = f"{release.model} version {release.version}"
-        raise GateRefused(f"{name}: its gates say {bundle.gates.verdict}", do="promote it by --force first")
 
 
 def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel:
@@ -113,12 +111,13 @@ def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
     target = open_store(store, s3_endpoint=place.settings.s3_endpoint) if store else place.store
-    if target.uri == place.store.uri and not _reigns(release, place):
+    champion = place.versions.by_alias(release.model, "champion")
+    if target.uri == place.store.uri and not _reigns(release, champion):
         raise GateRefused(
             f"{release.model} version {release.version} is not the champion, whom alone this store's channel names",
             do=f"run `genwright promote {release.model}/{release.version}`",
         )
-    _check_proved(release, bundle, place)
+    _check_gates(release, bundle, champion)
     put_bundle(target, folder)
     channels = ChannelStore(target)
     current = channels.read(release.model)

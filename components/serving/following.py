@@ -16,7 +16,6 @@ from components.serving.engine import Engine
 from components.serving.log import Log
 from components.serving.metrics import Metrics
 
-DOUBLINGS = 10  # at most, of the rest
 REST_MAX_S = 3600.0  # between two tries of a bundle that is refused
 
 
@@ -56,7 +55,7 @@ class Follower:
         self.serving = serving
         self.refused: Named | None = None
         self._again_s = 0.0  # when a refused one is given another try: the disk may have been at fault
-        self._tries = 0  # of it, each of which may cost minutes
+        self._rest_s = 0.0  # before that try, which may cost minutes
         self._put, self._metrics, self._log = put, metrics, log
         self._look_s, self._retry_s = look_s, retry_s
 
@@ -84,9 +83,8 @@ class Follower:
         except (StorageError, RegistryError):
             raise  # it is not the bundle's fault
         except Exception as error:  # noqa: BLE001 (whatever a bundle does to its loader)
-            self._tries = self._tries + 1 if named == self.refused else 1
-            rest_s = min(self._retry_s * 2 ** min(self._tries - 1, DOUBLINGS), max(self._retry_s, REST_MAX_S))
-            self.refused, self._again_s = named, time.monotonic() + rest_s
+            self._rest_s = min(2 * self._rest_s, REST_MAX_S) if named == self.refused else self._retry_s
+            self.refused, self._again_s = named, time.monotonic() + self._rest_s
             self._told("refused", **told, error=said(error))
         else:
             self._put(named.version, engine)

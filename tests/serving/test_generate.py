@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from components.core.bundles import read_bundle
 from components.core.session import GraphSampler
-from components.serving.body import SMALL_BYTES
-from components.serving.generate import effort
+from components.serving import generate, pictures
+from components.serving.app import Service, fixed
+from components.serving.engine import Engine
 
 
 def array(reply: httpx.Response) -> np.ndarray[Any, Any]:
@@ -94,18 +97,30 @@ def test_grid(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "form", "aside"),
+    ("body", "encoder", "aside"),
     [
-        ((1, 1, 28, 28), "png", False),
-        ((16, 1, 28, 28), "png", True),
-        ((16, 1, 28, 28), "npy", False),
-        ((256, 3, 32, 32), "npy", True),
-        ((1, 1, 8, 8), "grid", True),  # magnified
-        ((1, 3, 64, 64), "png", True),
+        ({}, "png", False),
+        ({"count": 16}, "zipped", True),
+        ({"count": 16, "format": "npy"}, "npy", False),
+        ({"format": "grid"}, "grid", True),
     ],
 )
-def test_what_takes_long_to_encode_leaves_the_event_loop_to_others(shape: tuple[int, ...], form: str, aside: bool) -> None:
-    assert (effort(shape, form) > SMALL_BYTES) is aside
+def test_what_takes_long_to_encode_leaves_the_event_loop_to_others(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], encoder: str, aside: bool
+) -> None:
+    threads = []
+
+    def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: threads.append(threading.get_ident()) or work(*given)
+
+    monkeypatch.setattr(generate, "parse", noted(generate.parse))  # on the event loop
+    monkeypatch.setattr(pictures, encoder, noted(getattr(pictures, encoder)))
+    service = Service()
+    service.add(fixed("digits", "1", Engine.load(plain)))
+    with TestClient(service.app) as client:
+        assert client.post("/v1/generate", json=body).status_code == 200
+    parsed, encoded = threads
+    assert (encoded != parsed) is aside
 
 
 def test_replies_say_what_made_them(server: Any, plain: Path) -> None:
