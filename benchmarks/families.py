@@ -124,7 +124,7 @@ def measure(row: Row) -> dict[str, Any]:
 
 def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
     """The trainer of every production, without a tracking server."""
-    from components.core.records import DataSpec
+    from components.core.records import Ceiling, DataSpec
     from components.evaluation.bootstrap import Bootstrap
     from components.evaluation.likelihood import model_metrics
     from components.evaluation.signal import FixedNoiseQuality
@@ -146,7 +146,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         device=row.device,  # type: ignore[arg-type]
         threads=row.threads,
         seed=row.seed,
-        seconds=row.seconds,
+        ceiling=Ceiling(name="--seconds", seconds=row.seconds),
         signal_images=128,
     )
     quality = FixedNoiseQuality.of(extractor, train, seed=row.seed)

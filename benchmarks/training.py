@@ -119,9 +119,9 @@ def main() -> None:
     parser.add_argument("--side", type=int)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
-    from components.core.threads import choose_threads
+    from components.core.threads import default_threads
 
-    threads = options.threads or choose_threads()
+    threads = options.threads or default_threads()
     side = options.side or (32 if options.device == "cuda" else 8)
     path = RESULTS / f"training-{options.device}.json"
     for model in options.only:

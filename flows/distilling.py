@@ -15,7 +15,7 @@ from components.core.brief import Brief, Precision
 from components.core.errors import GateRefused, InputError
 from components.core.files import write_whole
 from components.core.record import Record, first_complaint
-from components.core.records import Bundle, Checkpoint, Metric, Reason, Release
+from components.core.records import Bundle, Ceiling, Checkpoint, Metric, Reason, Release, TrainingBudget
 from flows import stages
 from flows.memo import recall
 from flows.opened import check_data, training_of
@@ -301,6 +301,11 @@ def _run(run: Run, student: Student, variant: str, wish: Wish, precision: Precis
             "delivery": "one_pass" if student.steps == 1 else "few_step",
             "reasons": (Reason(rule="distil", text=text, source=SOURCE), *run.decision.reasons),
             "config": {},
+            "budget": TrainingBudget(
+                items_seen=None,
+                ceilings=(Ceiling(name="--minutes", seconds=student.seconds),),
+                text=f"its share of --minutes, {student.seconds:.0f} s: a probe on the device turns it into items seen",
+            ),
         }
     )
     return Run(brief=brief, dataset=run.dataset, facts=facts, decision=decision, genwright=package_version(), student=student)

@@ -65,8 +65,10 @@ class Report:
     def trained(self, trained: Trained) -> None:
         if self.console:
             best = trained.checkpoint
+            early = f" of {best.items_planned:,}" if best.items_seen < best.items_planned else ""
+            work = f"{best.items_seen:,}{early} items seen, ended by {best.stopped_by}"
             steps = f"{best.steps_total:,} steps in {best.train_s:.0f} s, best at step {best.step:,}"
-            self.console.print(f"[bold]Training[/]  {steps}; MLflow run {trained.run_id[:12]}")
+            self.console.print(f"[bold]Training[/]  {work}: {steps}; MLflow run {trained.run_id[:12]}")
 
     def exported(self, exported: Exported) -> None:
         if self.console:

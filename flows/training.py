@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from components.core.cpus import usable_cpus
 from components.core.record import Record
@@ -46,13 +46,16 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
                 "flows.worker",
                 [str(folder / "order.json"), str(os.getpid())],
                 folder=folder / "train",
-                limit_s=plan.seconds * 1.5 + 600 if plan.seconds else None,
+                limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
                 processes=order.processes,
             )
     except BaseException:
         MlflowTracker(settings.mlflow_uri, run_id).finish("FAILED")
         raise
-    return Trained(run_id=run_id, checkpoint=Checkpoint.read(folder / "train" / "finished.json"))
+    checkpoint = Checkpoint.read(folder / "train" / "finished.json")
+    ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
+    MlflowTracker(settings.mlflow_uri, run_id).params(ended)
+    return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
 def _tracked(run: Run, place: Place, folder: Path) -> str:
@@ -114,9 +117,10 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         dataset=dataset,
         folder=str(folder / "train"),
         run_id=run_id,
-        device=student.device if student else run.facts.device,
+        device=_device(run),
         seed=brief.seed,
-        seconds=_seconds(run),
+        threads=brief.compute.threads or 0,
+        **_budget(run),
         signal_images=_signal_images(run),
         signal_steps=student.steps if student else SIGNAL_STEPS,
     )
@@ -129,19 +133,24 @@ def _signal_images(run: Run) -> int:
     return 128 if run.decision.delivery == "many_step" else 256
 
 
-def _seconds(run: Run) -> float:
-    """The wall clock of the training: what the plan's estimate says, shared by the processes where minutes do not fix it."""
-    if run.student is not None:
-        return run.student.seconds
-    seconds = run.decision.estimate.training_s.value
-    return seconds if run.facts.minutes is not None else seconds / _processes(run)
+def _budget(run: Run) -> dict[str, Any]:
+    """The end of the training, as it was decided."""
+    budget = run.decision.budget
+    assert budget is not None, "decided by this version"
+    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1)
+    return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
+
+
+def _device(run: Run) -> Literal["cpu", "cuda"]:
+    """Where it trains; facts.device is where it will be served."""
+    return run.student.device if run.student else run.facts.device
 
 
 def _processes(run: Run) -> int:
     """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
     import torch
 
-    device = run.student.device if run.student else run.facts.device
+    device = _device(run)
     here = torch.cuda.device_count() if device == "cuda" else usable_cpus()
     return max(1, min(run.brief.compute.workers, here))
 

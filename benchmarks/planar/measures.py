@@ -18,12 +18,12 @@ from scipy.spatial.distance import cdist
 from benchmarks.planar.densities import Floats, Toy, to_points
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images
-from components.core.records import Checkpoint, Dataset, DataSpec, Metric, Reading
+from components.core.records import Ceiling, Checkpoint, Dataset, DataSpec, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
+from components.families import find
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
-from components.training.schedule import Budget
 from components.training.trainer import Trainer, build, restore
 from components.training.untracked import Untracked
 
@@ -50,18 +50,6 @@ class Points:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Images:
         return self.images[indices]
-
-
-class CpuBudget(Budget):
-    """Seconds of this process on the CPU, so that others on the machine cost a row nothing."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(steps=None, seconds=seconds)
-        self._began = time.process_time()
-
-    @property
-    def spent_s(self) -> float:
-        return time.process_time() - self._began
 
 
 class KernelSignal:
@@ -99,26 +87,27 @@ def train(
     split = Points(points_of(toy, "train", TRAIN_ITEMS, seed=seed))
     family, variant = model.split("/")
     dataset = _dataset(toy, split)
+    spec = DataSpec(channels=2, height=1, width=1, std=dataset.deviation)
+    batch = find(family, variant).configure(dict(config or {}), spec, light=True).batch_size
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]
         variant=variant,
         config=dict(config or {}),
-        spec=DataSpec(channels=2, height=1, width=1, std=dataset.deviation),
+        spec=spec,
         dataset=dataset,
         folder=str(folder),
         run_id="toy",
         threads=1,
         seed=seed,
-        seconds=cpu_seconds,
-        steps=steps,
+        items_seen=None if steps is None else steps * batch,
+        ceiling=None if cpu_seconds is None else Ceiling(name="CPU seconds", seconds=cpu_seconds),
         state_every_s=math.inf,
         signal_images=SIGNAL_SAMPLES,
         signal_steps=SIGNAL_STEPS,
     )
-    trainer = Trainer(build(plan), plan, split=split, quality=KernelSignal(toy, seed=seed), tracker=Untracked())
-    if cpu_seconds is not None:
-        trainer.budget = CpuBudget(cpu_seconds)
-    checkpoint = trainer.run()
+    # Seconds of this process on the CPU, so that others on the machine cost a row nothing.
+    signal = KernelSignal(toy, seed=seed)
+    checkpoint = Trainer(build(plan), plan, split=split, quality=signal, tracker=Untracked(), clock=time.process_time).run()
     return restore(checkpoint), checkpoint
 
 

@@ -47,13 +47,32 @@ class PretrainedBrief(Record):
 
 
 class ComputeBrief(Record):
-    """The budget. `usd` outranks `gpu_hours`, both outrank the device; `minutes` limits the wall clock of one training run."""
+    """The budget of one training run: work, and ceilings on its time (docs/briefs.md).
 
+    `items_seen` ends training; the same brief then gives the same model on a slow and on a fast machine. `minutes`, `gpu_hours`
+    and `usd` are ceilings: training ends at the lowest. Without `items_seen` a probe on the device turns them into items seen.
+    For the tier `usd` outranks `gpu_hours`, both outrank the device.
+    """
+
+    items_seen: int | None = Field(default=None, gt=0, le=10**12, description="items that training sees, repeats counted")
     usd: Positive | None = None
     gpu_hours: Positive | None = None
     minutes: Positive | None = None
+    spend: Literal["enough", "all"] = Field(
+        default="enough", description="of the ceilings: what the policy holds to be enough, or all of it"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = Field(default=1, ge=1, le=1024)
+    threads: int | None = Field(
+        default=None, ge=1, le=256, description="CPU threads of a training process; by default its share of the cores, at most 4"
+    )
+
+    @model_validator(mode="after")
+    def _has_something_to_spend(self) -> Self:
+        ceilings = (self.usd, self.gpu_hours, self.minutes)
+        if self.spend == "all" and (self.items_seen is not None or not any(ceilings)):
+            raise ValueError("spend: all needs usd, gpu_hours or minutes, and no items_seen; add one, or leave spend out")
+        return self
 
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -29,6 +29,9 @@ class Facts(Record):
     usd: float | None
     gpu_hours: float | None
     minutes: float | None
+    items_seen: int | None = None
+    spend: Literal["enough", "all"] = "enough"
+    workers: int = 1
     latency_ms: float | None
     batch: int
     require: tuple[str, ...] = ()
@@ -79,6 +82,29 @@ class Estimate(Record):
     latency_ms: Figure
 
 
+class Ceiling(Record):
+    """A limit on the time of a training."""
+
+    name: str  # as the brief has it: compute.minutes
+    seconds: float = Field(gt=0)
+    shared: bool = False  # by the GPUs that train together: hours and dollars are, minutes are not
+
+
+class TrainingBudget(Record):
+    """What a training may use. Where `items_seen` is None, a probe on the device turns the lowest ceiling into a number of items,
+    and `items_enough` is the largest it may give."""
+
+    items_seen: int | None
+    items_enough: int | None = None
+    ceilings: tuple[Ceiling, ...] = ()
+    text: str  # one sentence: what is spent, and why
+
+    def lowest(self, *, devices: int = 1) -> Ceiling | None:
+        """The ceiling that is reached first by so many GPUs, in seconds of the clock."""
+        own = [each.model_copy(update={"seconds": each.seconds / devices}) if each.shared else each for each in self.ceilings]
+        return min(own, key=lambda each: each.seconds, default=None)
+
+
 class Decision(Record):
     """Family + variant + mode + delivery, with reasons, rejected options, warnings and an estimate."""
 
@@ -92,6 +118,7 @@ class Decision(Record):
     estimate: Estimate
     overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
     config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
+    budget: TrainingBudget | None = None  # None in what an older version decided
 
 
 class Dataset(Record):
@@ -150,7 +177,10 @@ class Checkpoint(Record):
     train_s: float
     quality: float  # the quality signal at the best step; lower is better
     collapse: str = ""  # why its samples counted as collapsed, if they did and none of the run were better
-    stopped_by: Literal["budget", "steps"]
+    stopped_by: str  # items_seen, or the ceiling that came first: compute.minutes
+    items_seen: int = 0  # in all
+    items_planned: int = 0
+    threads: int = 0  # of the CPU, in each process; 0 in what an older version trained
 
 
 class Reading(Record):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from components.core.brief import OverrideBrief
 from components.core.card import Card
 from components.core.records import Decision, Facts, PolicyWarning, Reason, Rejected
+from components.policy.budget import training_budget
 from components.policy.candidates import Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import FAMILIES, Value, matches
@@ -51,7 +52,8 @@ def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
 def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: float) -> Decision:
     facts, tables = chooser.facts, chooser.tables
     pick = Pick(plan.family, plan.variant, chooser.field.everything[plan.key], plan.mode, plan.delivery)
-    cost = estimate(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
+    budget, training_s = training_budget(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
+    cost = estimate(facts, tables.estimate, pick, training_s=training_s, usd_per_gpu_hour=usd_per_gpu_hour)
     overridden = own.words if plan.words != own.words else None
     limit = facts.latency_ms
     goal = tables.goals[facts.goal]
@@ -81,6 +83,7 @@ def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: floa
         estimate=cost,
         overridden=overridden,
         config={key: value for _, note in notes for key, value in note.config.items()},
+        budget=budget,
     )
 
 

@@ -3,7 +3,7 @@
 The numbers stand in rules/estimate.yaml, each marked measured, text or assumed. Symbols: s seconds, ms milliseconds, px the
 work of one item in pixels (side x side; a video is 16 of them; audio and text have fixed sizes; latent: side / 8).
 
-    training  = steps(tier) * step(px) * family * network(tier) / device                    from scratch
+    training  = items / batch * step(px) * family * network(tier) / device                 from scratch
               = clamp(items * 0.01 h, the text's range) * px / 512^2 * device               finetune, lora
     pass      = max(floor, 5 ms * px / 32^2 * family * network(tier) / device)
     latency   = passes * pass + decoder, or pieces * 5 ms where an item is drawn piece by piece
@@ -36,42 +36,27 @@ class Pick(NamedTuple):
         return self.variant == "latent"
 
 
-def estimate(facts: Facts, costs: Costs, pick: Pick, *, usd_per_gpu_hour: float) -> Estimate:
-    """The four figures of a choice."""
+def price_of(facts: Facts, costs: Costs, *, usd_per_gpu_hour: float) -> float:
+    """USD of an hour of the device that trains."""
+    return usd_per_gpu_hour if facts.device == "cuda" else costs.usd_per_cpu_hour
+
+
+def estimate(facts: Facts, costs: Costs, pick: Pick, *, training_s: Figure, usd_per_gpu_hour: float) -> Estimate:
+    """The four figures of a choice; `training_s` comes from its budget (budget.py)."""
     gpu = facts.device == "cuda"
-    price = usd_per_gpu_hour if gpu else costs.usd_per_cpu_hour
-    seconds = training_s(facts, costs, pick, usd_per_hour=price)
-    hours = seconds.value / 3600
+    price = price_of(facts, costs, usd_per_gpu_hour=usd_per_gpu_hour)
+    hours = training_s.value / 3600 * (facts.workers if gpu else 1)
     cost = Figure(
-        value=_rounded(hours * price),
+        value=rounded(hours * price),
         unit="USD",
         basis=f"{hours:,.3g} h at {price:g} USD an hour ({'a setting' if gpu else 'assumed'})",
     )
     return Estimate(
-        training_s=seconds,
+        training_s=training_s,
         memory_gb=memory_gb(facts, costs, pick),
         cost_usd=cost,
         latency_ms=latency(facts, costs, pick),
     )
-
-
-def training_s(facts: Facts, costs: Costs, pick: Pick, *, usd_per_hour: float) -> Figure:
-    """Seconds of training, which is how long it then trains: `minutes` of the brief where given, else what the choice asks for; a
-    stated budget is an upper bound of either."""
-    if facts.minutes is not None:
-        seconds, basis = facts.minutes * 60, f"brief: compute.minutes: {facts.minutes:g}"
-    else:
-        seconds, basis = _scratch_s(facts, costs, pick) if pick.mode == "scratch" else _tuning_s(facts, costs, pick.mode)
-    limit = math.inf
-    if facts.usd is not None:
-        limit = facts.usd / usd_per_hour * 3600
-    elif facts.gpu_hours is not None:
-        limit = facts.gpu_hours * 3600
-    if limit < seconds:
-        return Figure(
-            value=_rounded(limit), unit="s", basis=f"brief: the budget ends it; {seconds / 3600:,.3g} h wanted ({basis})"
-        )
-    return Figure(value=seconds if facts.minutes is not None else _rounded(seconds), unit="s", basis=basis)
 
 
 def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:
@@ -85,7 +70,7 @@ def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:
         f"assumed: {memory.base_gb:g} GB base + {params_m:g} M parameters x {per_parameter:g} B"
         f" + {at_once:,.0f} px at once x {memory.bytes_per_pixel / 1e3:g} kB"
     )
-    return Figure(value=_rounded(gigabytes), unit="GB", basis=basis)
+    return Figure(value=rounded(gigabytes), unit="GB", basis=basis)
 
 
 def latency(facts: Facts, costs: Costs, pick: Pick) -> Figure:
@@ -93,13 +78,13 @@ def latency(facts: Facts, costs: Costs, pick: Pick) -> Figure:
     count = passes(facts, costs, pick)
     if pick.row.sequential != "none":
         basis = f"text: {count:,} pieces x {costs.piece_ms:g} ms, one after another"
-        return Figure(value=_rounded(count * costs.piece_ms), unit="ms", basis=basis)
+        return Figure(value=rounded(count * costs.piece_ms), unit="ms", basis=basis)
     step, decoder = _pass_ms(facts, costs, pick), step_ms(facts, costs, family="vae") if pick.latent else 0.0
     basis = f"{count} {'pass' if count == 1 else 'passes'} x {step:,.3g} ms" + (
         f" + decoder {decoder:,.3g} ms" if decoder else ""
     )
     basis += f"; {_pass_basis(facts, costs, step)}"
-    return Figure(value=_rounded(count * step + decoder), unit="ms", basis=basis)
+    return Figure(value=rounded(count * step + decoder), unit="ms", basis=basis)
 
 
 def passes(facts: Facts, costs: Costs, pick: Pick) -> int:
@@ -167,19 +152,20 @@ def _network(facts: Facts, costs: Costs, *, tuned: bool) -> TierCost:
     return costs.tiers[costs.pretrained["other" if facts.modality != "image" else "wide" if wide else "small"]]
 
 
-def _scratch_s(facts: Facts, costs: Costs, pick: Pick) -> tuple[float, str]:
+def items_s(items: int, facts: Facts, costs: Costs, pick: Pick) -> tuple[float, str]:
+    """Seconds of training from scratch on so many items seen, and what they are made of."""
     tier, family = costs.tiers[facts.tier], costs.families[pick.family].train
     px = _pixels(facts, costs, latent=pick.latent)
     step = _train_step_s(math.sqrt(px), costs)
     device = costs.gpu_over_cpu if facts.device == "cuda" else 1.0
     basis = (
         f"measured: {step:.3g} s a step of {costs.batch} items of {px:,.0f} px, small UNet, 2 CPU cores;"
-        f" assumed: {tier.steps:,} steps, x {family:g} for {pick.family}, x {tier.train:g} for the {facts.tier} tier's network"
+        f" assumed: x {family:g} for {pick.family}, x {tier.train:g} for the {facts.tier} tier's network"
     )
-    return tier.steps * step * family * tier.train / device, basis + (f", / {device:g} on a GPU" if device > 1 else "")
+    return items / costs.batch * step * family * tier.train / device, basis + (f", / {device:g} on a GPU" if device > 1 else "")
 
 
-def _tuning_s(facts: Facts, costs: Costs, mode: Mode) -> tuple[float, str]:
+def tuning_s(facts: Facts, costs: Costs, mode: Mode) -> tuple[float, str]:
     tuning = costs.tuning["lora" if mode == "lora" else "finetune"]
     low, high = tuning.hours
     hours = min(high, max(low, (facts.items or 0) * tuning.hours_per_item))
@@ -208,5 +194,5 @@ def _pixels(facts: Facts, costs: Costs, *, latent: bool) -> float:
     return max(1.0, side) ** 2 * (costs.frames if facts.modality == "video" else 1)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     return float(f"{value:.3g}")

@@ -139,12 +139,21 @@ class Tuning(Record):
     side: int
 
 
+class Enough(Record):
+    """Items seen after which more of the same training is not worth it: what the paper's own run saw."""
+
+    items_seen: int = Field(gt=0)
+    because: str
+
+
 class Costs(Record):
     """What the estimates are made of; see rules/estimate.yaml for where each number comes from."""
 
     usd_per_cpu_hour: float
     gpu_over_cpu: float
     batch: int
+    enough: dict[FamilyName, Enough]
+    epochs_enough: int
     train_anchors: tuple[Anchor, ...] = Field(min_length=2)
     pass_anchor: dict[Literal["side", "ms"], float]
     pass_floor_ms: dict[Literal["cpu", "gpu"], float]

@@ -66,6 +66,8 @@ def _headline(facts: Facts, decision: Decision) -> "RenderableType":
         f", {MODES[decision.mode]}, {STEPS[decision.delivery]} an item\n",
         (_facts(facts), "dim"),
     )
+    if decision.budget is not None:
+        line.append(f"\ntraining: {decision.budget.text}")
     if decision.overridden:
         line.append(f"\nforced by the brief; the policy would choose {decision.overridden}", style="yellow")
     return Panel(line, border_style="green", padding=(0, 1))

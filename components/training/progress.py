@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from components.core.records import Reading
+from components.core.records import Ceiling, Reading
 from components.training.plan import TrainPlan
 
 
@@ -53,6 +53,11 @@ class Progress:
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""
         self.console.print(f"  step {step}: collapsed: {reading.collapse}; {then}", highlight=False)
+
+    def ended_early(self, ceiling: Ceiling, *, step: int, of: int) -> None:
+        """Say that the clock ended it."""
+        text = f"ended by {ceiling.name} ({ceiling.seconds:.0f} s) after {step:,} of {of:,} steps; the best weights are kept"
+        self.console.print(f"  step {step}: {text}", highlight=False)
 
     def warned(self, complaint: str, *, step: int) -> None:
         """Say what the model's diagnostics hold against it."""

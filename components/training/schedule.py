@@ -1,31 +1,37 @@
 """How far a run is, and what the learning rate is there."""
 
 import time
+from collections.abc import Callable
 
 from components.core.family import FamilyConfig
 
 
 class Budget:
-    """Counts steps and seconds, those of earlier sessions of the same run included. Progress is the larger share spent.
+    """Counts steps and seconds, those of earlier sessions of the same run included.
 
-    With steps alone progress depends on the step only, so a resumed run equals an uninterrupted one bit for bit.
+    Progress depends on the step only, so a resumed run equals an uninterrupted one bit for bit; the clock can only end a run.
+    `clock` gives seconds.
     """
 
-    def __init__(self, *, steps: int | None, seconds: float | None, spent_s: float = 0.0) -> None:
-        assert steps or seconds, "a run without an end"
-        self.steps = steps
-        self.seconds = seconds
-        self._start = time.monotonic() - spent_s
+    def __init__(
+        self, *, ceiling_s: float | None, spent_s: float = 0.0, steps: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.ceiling_s = ceiling_s
+        self.steps = steps  # set once the work is known
+        self._clock = clock
+        self._start = clock() - spent_s
 
     @property
     def spent_s(self) -> float:
-        return time.monotonic() - self._start
+        return self._clock() - self._start
 
     def progress(self, step: int) -> float:
-        """The share of the budget spent before this step, 0 to 1."""
-        by_steps = step / self.steps if self.steps else 0.0
-        by_time = self.spent_s / self.seconds if self.seconds else 0.0
-        return min(1.0, max(by_steps, by_time))
+        """The share of the work that is behind before this step, 0 to 1."""
+        return min(1.0, step / self.steps)
+
+    def is_over(self, *, reserve_s: float = 0.0) -> bool:
+        """Whether the ceiling leaves no more than `reserve_s`."""
+        return self.ceiling_s is not None and self.spent_s + reserve_s >= self.ceiling_s
 
 
 def learning_rate(config: FamilyConfig, *, step: int, progress: float) -> float:

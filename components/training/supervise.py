@@ -17,8 +17,9 @@ LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
-# Waiting passively costs two threads on an idle machine a third of their speed; a busy one is met by choosing one thread.
-UNWANTED = {"OMP_WAIT_POLICY"}
+# How many threads there are is a rule (core/threads.py), so they must get on beside others: on a machine whose cores are all busy,
+# threads that spin while they wait take ten times as long and more.
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: float | None, processes: int = 1) -> None:
@@ -31,7 +32,7 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
     why = folder / WHY
     why.unlink(missing_ok=True)
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
-    environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+    environment = QUIET | dict(os.environ)
     # A session of its own: Ctrl-C reaches a worker once, through us.
     workers = [
         subprocess.Popen([*command, str(number)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -43,7 +44,7 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
         except subprocess.TimeoutExpired:
             raise TrainingFailed(
                 f"training took longer than its limit of {limit_s:.0f} s",
-                do="raise compute.minutes in the brief, or run it again to go on",
+                do="run it again to go on",
             ) from None
         finally:
             _end(workers)

@@ -1,19 +1,21 @@
 """The one trainer, for every family, on Lightning Fabric: precision and devices are Fabric's, the loop is here to be read.
 
 A step: take the batch of this step and let the family learn from it (learner.py). Everything a step depends on is in the saved
-state, so a killed run goes on where its last save was and, on CPU and with a budget in steps, ends with the same bits as one
-that was never killed. Of several processes (core/processes.py) the first one decides, reads the clock, speaks and writes.
+state, so a killed run goes on where its last save was and, on a CPU, ends with the same bits as one that was never killed, unless
+its ceiling ends it. Of several processes (core/processes.py) the first one decides, reads the clock, speaks and writes.
 
 B batch, C channels, H height, W width.
 """
 
+import copy
 import hashlib
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,10 +24,10 @@ from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.processes import from_first, most, processes, rank
-from components.core.progress import listening
-from components.core.protocols import ImageSplit, QualitySignal, Tracker
+from components.core.progress import Listener, listening
+from components.core.protocols import Images, ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
-from components.core.threads import choose_threads
+from components.core.threads import default_threads
 from components.training.diagnostics import complaints
 from components.training.learner import Learner
 from components.training.memory import parts_that_fit
@@ -35,11 +37,12 @@ from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
 from components.training.state import load_state, load_weights, save_checkpoint, save_state
 from components.training.stream import BatchStream
+from components.training.work import Probe, Work, known_work, measure_step, work_path, work_within
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the budget spent: when quality is read and a grid is logged
+READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
 LOG_EVERY_S = 0.2
 PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
@@ -51,8 +54,18 @@ class Trainer:
     is saved first, so the same plan goes on later.
     """
 
-    def __init__(self, family: Family, plan: TrainPlan, *, split: ImageSplit, quality: QualitySignal, tracker: Tracker) -> None:
+    def __init__(
+        self,
+        family: Family,
+        plan: TrainPlan,
+        *,
+        split: ImageSplit,
+        quality: QualitySignal,
+        tracker: Tracker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.plan = plan
+        self.clock = clock
         self.quality = quality
         self.tracker = tracker
         self.folder = Path(plan.folder)
@@ -65,8 +78,10 @@ class Trainer:
         self.read = 0  # how many of READINGS are behind
         self.best: Checkpoint | None = None
         self.rate_scale = 1.0  # halved at each return from a collapse
-        self.budget = Budget(steps=plan.steps, seconds=plan.seconds)
-        self._saved_s = 0.0
+        self.budget = Budget(ceiling_s=None, clock=clock)
+        self.items_planned = plan.items_seen or 0
+        self.stopped_by = "items_seen"
+        self._saved_s = self._reading_s = 0.0
         self.batch: Batch | None = None  # the last one; None in a run that goes on at its end
         self._stop_because: str | None = None
 
@@ -78,9 +93,10 @@ class Trainer:
         """Train to the end of the budget and return the best checkpoint."""
         if self.finished_path.exists():  # a run that ended before whoever asked for it heard so
             return Checkpoint.read(self.finished_path)
-        spent_s = self._resume()
+        ceiling = self.plan.ceiling
+        self.budget = Budget(ceiling_s=ceiling.seconds if ceiling else None, spent_s=self._resume(), clock=self.clock)
         self._fit_into_memory()
-        self.budget = Budget(steps=self.plan.steps, seconds=self.plan.seconds, spent_s=spent_s)  # the clock starts here
+        self._settle_work()
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             logged = _Means()
@@ -98,7 +114,10 @@ class Trainer:
                     self._check_weights()
                 if now.reading:
                     self._read_quality(progress, done=now.done)
-                if self.read == len(READINGS):
+                if now.over and ceiling is not None:
+                    self.stopped_by = ceiling.name
+                    progress.ended_early(ceiling, step=self.step, of=self.budget.steps)
+                if now.over or self.read == len(READINGS):
                     break
                 if now.saving:
                     self._save()
@@ -130,7 +149,9 @@ class Trainer:
         """What is due after a step."""
         done, stopping = self.budget.progress(self.step), self._stop_because  # looked at once: the signal may come at any moment
         saving = stopping is not None or self.budget.spent_s - self._saved_s > self.plan.state_every_s
-        return _Now(done, logging=logged.due(), reading=done >= READINGS[self.read], saving=saving, stopping=stopping)
+        over = done < 1 and self.budget.is_over(reserve_s=self._reading_s)  # what was learnt since the last reading is read, too
+        reading = over or done >= READINGS[self.read]
+        return _Now(done, logging=logged.due(), reading=reading, saving=saving, over=over, stopping=stopping)
 
     def _log(self, losses: dict[str, float], *, rate: float) -> None:
         for group, loss in losses.items():
@@ -140,14 +161,16 @@ class Trainer:
                     do=f"lower override.config.lr_peak (now {self.family.config.lr_peak}) or choose a stabler family",
                 )
         if losses and rank() == 0:
-            spent = {"train/lr": rate, "train/seconds": self.budget.spent_s}
+            spent = {"train/lr": rate, "train/seconds": self.budget.spent_s, "train/items_seen": self.items_seen}
             self.tracker.metrics({f"train/loss_{group}": loss for group, loss in losses.items()} | spent, step=self.step)
 
     def _read_quality(self, progress: Progress, *, done: float) -> None:
         """Read the signal, and keep the average's weights when they are the best so far."""
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
+        began = self.budget.spent_s
         reading = from_first(lambda: self._reading(progress, done=done))
+        self._reading_s = self.budget.spent_s - began
         worth = (bool(reading.collapse), reading.distance)  # what has collapsed is worse than all that has not
         better = self.best is None or worth < (bool(self.best.collapse), self.best.quality)
         progress.reading(reading, step=self.step, best=better)
@@ -160,19 +183,7 @@ class Trainer:
 
     def _reading(self, progress: Progress, *, done: float) -> Reading:
         """The signal on fixed noise, told to the tracker with a grid."""
-        self._calibrate()
-        n = self.plan.signal_images
-        sampler = TorchSampler(
-            self.average.family,
-            steps=min(self.plan.signal_steps, getattr(self.family.config, "steps", self.plan.signal_steps)),
-            device=self.device.type,
-            subject=f"torch:step-{self.step}",
-            batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
-        )
-        classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
-        with listening(progress.drawing):
-            images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
-        reading = self.quality(images)
+        images, reading = self._draw_and_read(self.average.family, progress.drawing)
         shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
         diagnosed = self._diagnose(done, progress)
         told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
@@ -180,11 +191,27 @@ class Trainer:
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
         return reading
 
+    def _draw_and_read(self, average: Family, drawing: Listener) -> tuple[Images, Reading]:
+        """Samples on fixed noise, and the signal on them."""
+        self._calibrate(average)
+        n = self.plan.signal_images
+        sampler = TorchSampler(
+            average,
+            steps=min(self.plan.signal_steps, getattr(self.family.config, "steps", self.plan.signal_steps)),
+            device=self.device.type,
+            subject=f"torch:step-{self.step}",
+            batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
+        )
+        classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
+        with listening(drawing):
+            images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
+        return images, self.quality(images)
+
     @torch.no_grad()
-    def _calibrate(self) -> None:
+    def _calibrate(self, average: Family) -> None:
         """Let the average measure what it needs, on the first epoch."""
         steps = range(self.stream.steps_an_epoch)
-        self.average.family.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
+        average.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
 
     @torch.no_grad()
     def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
@@ -219,8 +246,8 @@ class Trainer:
             )
 
     @property
-    def _stopped_by(self) -> str:
-        return "steps" if self.plan.steps is not None and self.step >= self.plan.steps else "budget"
+    def items_seen(self) -> int:
+        return self.step * self.stream.whole
 
     def _keep(self, reading: Reading) -> Checkpoint:
         plan = self.plan
@@ -232,22 +259,31 @@ class Trainer:
             "dataset_md5": plan.dataset.md5,
             "run_id": plan.run_id,
             "step": self.step,
-            "steps_total": self.step,
-            "train_s": self.budget.spent_s,
             "quality": reading.distance,
             "collapse": reading.collapse,
-            "stopped_by": self._stopped_by,
+            **self._end,
         }
         return save_checkpoint(self.folder / "best", self.average.family.kept(), record)
 
     def _finish(self) -> Checkpoint:
         """The best checkpoint, written down as what this run ended with."""
         assert self.best is not None
-        end = {"steps_total": self.step, "train_s": self.budget.spent_s, "stopped_by": self._stopped_by}
-        best = self.best.model_copy(update=end)
+        best = self.best.model_copy(update=self._end)
         best.write(self.finished_path)
         self.state_path.unlink(missing_ok=True)
         return best
+
+    @property
+    def _end(self) -> dict[str, Any]:
+        """How far the run came, and what ended it."""
+        return {
+            "steps_total": self.step,
+            "train_s": self.budget.spent_s,
+            "stopped_by": self.stopped_by,
+            "items_seen": self.items_seen,
+            "items_planned": self.items_planned,
+            "threads": torch.get_num_threads(),
+        }
 
     def _save(self) -> None:
         if rank() == 0:
@@ -283,6 +319,34 @@ class Trainer:
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
         return float(run["spent_s"])
 
+    def _settle_work(self) -> None:
+        """Items seen and steps of this run: the plan's, those of an earlier session, or what a probe finds room for."""
+        plan = self.plan
+        known = from_first(lambda: known_work(plan))
+        if known is None:
+            known = self._new_work()
+            if rank() == 0:
+                known.write(work_path(self.folder))
+        self.items_planned = known.items_seen
+        self.budget.steps = -(-known.items_seen // self.stream.whole)
+
+    def _new_work(self) -> Work:
+        threads = torch.get_num_threads()
+        if self.plan.items_seen is not None:
+            return Work(items_seen=self.plan.items_seen, threads=threads)
+        fabric = self.learner.fabric
+        step_s = measure_step(self.family, self.plan, fabric, self.stream, parts=self.learner.parts, clock=self.clock)
+
+        def measured() -> Work:
+            began = self.clock()
+            self._draw_and_read(copy.deepcopy(self.average.family), lambda done, of: None)
+            probe = Probe(step_s=step_s, reading_s=self.clock() - began)
+            readings, spent_s = len(READINGS) - self.read, self.budget.spent_s
+            whole = self.stream.whole
+            return work_within(self.plan, probe, whole=whole, readings=readings, spent_s=spent_s, threads=threads)
+
+        return from_first(measured)
+
     def _fit_into_memory(self) -> None:
         """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
         limit = None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
@@ -295,12 +359,13 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Now:
-    """What is due after a step, as the first process sees it."""
+    """What is due after a step, as the first process sees it. `over`: the ceiling ends the run."""
 
     done: float
     logging: bool
     reading: bool
     saving: bool
+    over: bool
     stopping: str | None
 
 
@@ -331,7 +396,8 @@ def fabric_of(plan: TrainPlan) -> "Fabric":
     """The device and precision of a plan; also sets how many threads this process computes with."""
     from lightning.fabric import Fabric
 
-    torch.set_num_threads(plan.threads or choose_threads(shared_by=processes()))
+    before = known_work(plan)
+    torch.set_num_threads(plan.threads or (before.threads if before else default_threads(shared_by=processes())))
     devices = [rank()] if plan.device == "cuda" else 1
     return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=devices, precision=PRECISION[plan.device])
 

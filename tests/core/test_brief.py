@@ -24,7 +24,10 @@ def test_a_minimal_brief_has_every_default() -> None:
     [
         ("colour: red", "brief: colour: unknown key; allowed: name, modality, goal, conditioning, require, accept, data,"),
         ("serving: {latency: 50}", "brief: serving.latency: unknown key; allowed: latency_ms, batch"),
-        ("compute: {dollars: 1}", "brief: compute.dollars: unknown key; allowed: usd, gpu_hours, minutes, device, workers"),
+        (
+            "compute: {dollars: 1}",
+            "brief: compute.dollars: unknown key; allowed: items_seen, usd, gpu_hours, minutes, spend, device, workers, threads",
+        ),
         ("override: {famly: gan}", "brief: override.famly: unknown key; allowed: family, variant, mode, delivery, config"),
         (
             "pretrained: {model: x, family: gan, kind: 1}",
@@ -46,6 +49,10 @@ def test_a_minimal_brief_has_every_default() -> None:
         ("pretrained: {model: '', family: gan}", "brief: pretrained.model: String should have at least 1 character"),
         ("goal: speed\ngoal: quality", "brief: not YAML at line 5: goal is given twice"),
         ("gates: {coverage_min: 2}", "brief: gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
+        ("compute: {items_seen: 0}", "brief: compute.items_seen: Input should be greater than 0 (given: 0)"),
+        ("compute: {items_seen: 1.5}", "brief: compute.items_seen: Input should be a valid integer"),
+        ("compute: {threads: 0}", "brief: compute.threads: Input should be greater than or equal to 1 (given: 0)"),
+        ("compute: {spend: all}", "brief: compute: spend: all needs usd, gpu_hours or minutes, and no items_seen"),
         ("seed: -1", "brief: seed: Input should be greater than or equal to 0 (given: -1)"),
         ("pretrained: {model: x}", "brief: pretrained.family: Field required"),
     ],

@@ -90,7 +90,7 @@ def test_a_gan_whose_critic_hardly_learns_collapses_and_is_stopped(extractor, di
         dataset=digits.dataset,
         folder=str(tmp_path / "run"),
         run_id="run",
-        steps=120,
+        items_seen=120 * 128,
         threads=1,
     )
     quality = FixedNoiseQuality.of(extractor, digits.train)

@@ -95,7 +95,7 @@ def test_it_is_trained_and_exported(tmp_path):
     plan = TrainPlan(
         family="flow", variant="pixel-gaussian", config={"lr_peak": 0.05, "batch_size": 8, "ema_decay": 0.5},
         spec=DataSpec(channels=1, height=4, width=4), dataset=DATASET, folder=str(tmp_path / "run"),
-        run_id="run", threads=1, steps=60,
+        run_id="run", threads=1, items_seen=60 * 8,
     )
     trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: Reading(distance=images.std()), tracker=Tracker())
     checkpoint = trainer.run()

@@ -30,30 +30,43 @@ def train_plan(run: Run) -> Any:
 
 
 @pytest.mark.parametrize(
-    "compute",
+    ("compute", "name"),
     [
-        {"minutes": 3},
-        {"minutes": 600, "usd": 0.01},
-        {"usd": 500},
-        {"usd": 1},
-        {"gpu_hours": 0.1},
-        {},
+        ({"minutes": 3}, "compute.minutes"),
+        ({"minutes": 600, "usd": 0.01}, "compute.usd"),
+        ({"usd": 500, "spend": "all"}, "compute.usd"),
+        ({"gpu_hours": 0.1}, "compute.gpu_hours"),
+        ({"minutes": 3, "items_seen": 7000}, "compute.minutes"),
     ],
 )
-def test_it_trains_as_long_as_the_plan_says(tmp_path: Path, compute: dict[str, float]) -> None:
+def test_it_trains_as_much_as_the_plan_says(tmp_path: Path, compute: dict[str, Any], name: str) -> None:
     run = planned(tmp_path, compute={**compute, "device": "cpu"})
-    seconds = run.decision.estimate.training_s.value
-    assert train_plan(run).seconds == seconds
+    plan = train_plan(run)
+    assert plan.ceiling.name == name
+    assert plan.items_seen == compute.get("items_seen")
+    if plan.items_seen is None:
+        assert plan.ceiling.seconds == run.decision.estimate.training_s.value
     if "usd" in compute:
         assert run.decision.estimate.cost_usd.value <= compute["usd"]
 
 
-def test_processes_share_what_the_choice_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "usable_cpus", lambda: 4)
-    for minutes, workers, share in ((None, 2, 2), (None, 64, 4), (3, 2, 1)):
-        compute = {"workers": workers, "device": "cpu"} | ({} if minutes is None else {"minutes": minutes})
-        run = planned(tmp_path, compute=compute)
-        assert train_plan(run).seconds == pytest.approx(run.decision.estimate.training_s.value / share)
+def test_without_a_grant_the_tier_says_how_much(tmp_path: Path) -> None:
+    plan = train_plan(planned(tmp_path, compute={"device": "cpu"}))
+    assert (plan.items_seen, plan.ceiling) == (1500 * 128, None)
+
+
+def test_processes_on_gpus_share_hours_and_none_shares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_processes", lambda run: 4)
+    for device, share in (("cpu", 1), ("cuda", 4)):
+        for compute in ({"gpu_hours": 2.0}, {"gpu_hours": 2.0, "items_seen": 10**6}):
+            plan = train_plan(planned(tmp_path, compute={**compute, "workers": 4, "device": device}))
+            assert plan.ceiling.seconds == pytest.approx(7200 / share)
+            assert plan.items_seen == compute.get("items_seen")
+
+
+def test_threads_are_those_of_the_brief(tmp_path: Path) -> None:
+    assert train_plan(planned(tmp_path, compute={"threads": 3, "device": "cpu"})).threads == 3
+    assert train_plan(planned(tmp_path)).threads == 0
 
 
 def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
@@ -71,7 +84,8 @@ def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
 
 def test_another_choice_is_another_run(tmp_path: Path) -> None:
     run = planned(tmp_path)
-    for change in ({"family": "flow"}, {"config": {"augment": 0.5}}):
+    more = run.decision.budget.model_copy(update={"items_seen": 1})
+    for change in ({"family": "flow"}, {"config": {"augment": 0.5}}, {"budget": more}):
         other = run.model_copy(update={"decision": run.decision.model_copy(update=change)})
         assert other.key != run.key
     cheaper = run.decision.model_copy(update={"reasons": ()})

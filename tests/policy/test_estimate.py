@@ -11,17 +11,12 @@ from components.core.records import Decision
 Plan = Callable[..., Decision]
 
 
-def test_minutes_of_the_brief_are_the_training_time(plan: Plan) -> None:
+def test_a_ceiling_ends_the_training(plan: Plan) -> None:
     figure = plan(minutes=1.5).estimate.training_s
-    assert (figure.value, figure.unit) == (90, "s")
-    assert "compute.minutes: 1.5" in figure.basis
-
-
-def test_a_budget_ends_the_training(plan: Plan) -> None:
-    figure = plan(gpu_hours=1.0).estimate.training_s
-    assert figure.value == 3600
-    assert "budget" in figure.basis
+    assert (figure.value, figure.unit, figure.basis) == (90, "s", "brief: compute.minutes ends it")
+    assert plan(gpu_hours=1.0).estimate.training_s.value == 3600
     assert plan(usd=0.1).estimate.cost_usd.value == pytest.approx(0.1)
+    assert plan(usd=0.1, minutes=1.5, gpu_hours=1.0).estimate.training_s.value == 90, "the lowest of them"
 
 
 def test_units(plan: Plan) -> None:

@@ -90,7 +90,9 @@ def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
             name="digits", path="", repo=".", rev="HEAD", md5="d1", modality="image", shape=(8, 8, 1), count=96,
             classes=spec.classes, splits={"train": 96}, mean=(0.0,), std=(1.0,),
         )  # fmt: skip
-        told = {"steps": 6} | {"state_every_s": 1e-9, "signal_images": 4, "signal_steps": 2, "threads": 1} | more
+        steps = more.pop("steps", 6)
+        work = {"items_seen": None if steps is None else steps * config["batch_size"]}
+        told = work | {"state_every_s": 1e-9, "signal_images": 4, "signal_steps": 2, "threads": 1} | more
         return TrainPlan(
             family=name, variant=variant, config=config, spec=spec, dataset=dataset, folder=str(tmp_path / folder),
             run_id="run-1", **told,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from components.core.errors import StorageError
 from components.core.family import FamilyConfig
-from components.training import schedule, stream
+from components.training import stream
 from components.training.average import Average
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
@@ -95,23 +95,27 @@ def test_the_learning_rate_warms_up_stays_and_falls() -> None:
     assert {learning_rate(steady, step=step, progress=step / 10) for step in range(11)} == {2.0}
 
 
-def test_progress_is_the_larger_share_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_the_work_behind_whatever_the_clock_says() -> None:
     now = [100.0]
-    monkeypatch.setattr(schedule.time, "monotonic", lambda: now[0])
-    budget = Budget(steps=10, seconds=20.0, spent_s=4.0)
-    assert budget.progress(1) == pytest.approx(0.2)
-    assert budget.progress(5) == pytest.approx(0.5)
+    budget = Budget(ceiling_s=20.0, spent_s=4.0, steps=10, clock=lambda: now[0])
+    assert [budget.progress(step) for step in (0, 1, 5, 10, 11)] == [0.0, 0.1, 0.5, 1.0, 1.0]
     now[0] += 14.0
-    assert (budget.spent_s, budget.progress(5)) == pytest.approx((18.0, 0.9))
-    now[0] += 60.0
-    assert budget.progress(0) == 1.0
-    assert Budget(steps=4, seconds=None).progress(3) == 0.75
-    with pytest.raises(AssertionError):
-        Budget(steps=None, seconds=None)
+    assert (budget.spent_s, budget.progress(5)) == (18.0, 0.5)
+    assert not budget.is_over()
+    assert budget.is_over(reserve_s=2.0)
+    now[0] += 2.0
+    assert budget.is_over()
+    assert not Budget(ceiling_s=None, spent_s=1e9, steps=4).is_over()
 
 
 def test_a_plan_refuses_what_cannot_be(make_plan: Any) -> None:
-    for wrong in ({"steps": 0}, {"seconds": -1.0}, {"threads": -1}, {"signal_images": 1}):
+    for wrong in (
+        {"steps": 0},
+        {"steps": None},
+        {"ceiling": {"name": "x", "seconds": -1.0}},
+        {"threads": -1},
+        {"signal_images": 1},
+    ):
         with pytest.raises(ValidationError):
             make_plan(**wrong)
     plan = make_plan("diffusion/edm")

@@ -51,7 +51,7 @@ def test_two_runs_of_a_plan_are_the_same(forks: Any, whole: Any, make_plan: Any,
     again = forks.train(plan)
     assert same(again, whole(plan))
     assert len(set(again["readings"])) == len(again["readings"]) > 3, "the weights move between readings"
-    assert again["checkpoint"]["stopped_by"] == "steps"
+    assert again["checkpoint"]["stopped_by"] == "items_seen"
 
 
 @pytest.mark.parametrize(("at", "n", "left"), KILLS)

@@ -15,19 +15,23 @@ from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.protocols import Images
-from components.core.records import Checkpoint, DataSpec, Reading
+from components.core.records import Ceiling, Checkpoint, DataSpec, Reading
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
-from components.training.state import load_state
+from components.training.schedule import Budget
+from components.training.state import flatten, load_state
 from components.training.trainer import Trainer, build, restore
+from components.training.work import Probe, Work, work_within
 
 Made = Callable[..., Trainer]
 
 
 @pytest.fixture
 def make_trainer(digits: Any, tracker: Any) -> Made:
-    def make(plan: TrainPlan, *, quality: Any = lambda images: Reading(distance=images.mean()), split: Any = digits) -> Trainer:
-        return Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker)
+    def make(
+        plan: TrainPlan, *, quality: Any = lambda images: Reading(distance=images.mean()), split: Any = digits, **more: Any
+    ) -> Trainer:
+        return Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, **more)
 
     return make
 
@@ -40,7 +44,7 @@ def readings_that(*values: float) -> Callable[[Images], Reading]:
 def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
     checkpoint = make_trainer(make_plan(steps=20), quality=readings_that(0.9, 0.2, 0.5, 0.6, 0.3, 0.7)).run()
     assert (checkpoint.step, checkpoint.quality) == (5, 0.2)
-    assert (checkpoint.steps_total, checkpoint.stopped_by) == (20, "steps")
+    assert (checkpoint.steps_total, checkpoint.stopped_by, checkpoint.items_seen) == (20, "items_seen", 20 * 16)
     assert tracker.series("train/quality") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
 
 
@@ -116,17 +120,89 @@ def test_a_signal_that_is_not_finite_ends_the_run(make_plan: Any, make_trainer: 
         make_trainer(make_plan(), quality=lambda images: Reading(distance=float("nan"))).run()
 
 
-def test_a_run_ends_at_its_seconds(make_plan: Any, make_trainer: Made) -> None:
-    checkpoint = make_trainer(make_plan(steps=None, seconds=0.05)).run()
-    assert checkpoint.stopped_by == "budget"
-    assert checkpoint.train_s >= 0.05
-    assert checkpoint.steps_total >= 1
+class Clock:
+    """Seconds that pass where a test says so: so many at each look."""
+
+    def __init__(self, tick: float) -> None:
+        self.now, self.tick = 0.0, tick
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
 
 
-def test_whichever_end_comes_first(make_plan: Any, make_trainer: Made) -> None:
-    assert make_trainer(make_plan(steps=3, seconds=3600.0)).run().stopped_by == "steps"
-    early = make_trainer(make_plan(folder="other", steps=10**9, seconds=0.05), quality=readings_that(*range(9))).run()
-    assert early.stopped_by == "budget"
+def test_a_ceiling_becomes_items_seen_by_a_probe(make_plan: Any, make_trainer: Made, tmp_path: Path) -> None:
+    """The number stands beside the state; written into a plan of its own it gives the same weights."""
+    plan = make_plan(steps=None, ceiling=Ceiling(name="compute.minutes", seconds=2.0))
+    probed = make_trainer(plan).run()
+    work = Work.read(tmp_path / "run" / "work.json")
+    assert probed.items_planned == work.items_seen
+    assert work.items_seen % 16 == 0
+    assert work.probe is not None
+    assert not work.enough
+    again = make_trainer(make_plan(folder="again", steps=None, items_seen=work.items_seen)).run()
+    if probed.stopped_by == "items_seen":  # it may have met its ceiling on a machine that slowed down
+        assert again.sha256 == probed.sha256
+    assert (again.steps_total, again.items_seen) == (work.items_seen // 16, work.items_seen)
+
+
+def test_what_a_probe_finds_is_spent(make_plan: Any) -> None:
+    """By the formula: 95 % of the ceiling, less the readings and what is spent, in whole steps; and never nothing."""
+    probe = Probe(step_s=0.5, reading_s=1.0)
+    plan = make_plan(steps=None, ceiling=Ceiling(name="compute.usd", seconds=100.0))
+    found = {"whole": 16, "readings": 6, "spent_s": 4.0, "threads": 2}
+    work = work_within(plan, probe, **found)
+    assert (work.items_seen, work.threads, work.enough) == (16 * 170, 2, False)
+    assert work_within(plan.model_copy(update={"items_enough": 16 * 170}), probe, **found).enough
+    few = work_within(plan.model_copy(update={"items_enough": 99}), probe, **found)
+    assert (few.items_seen, few.enough) == (99, True)
+    assert work_within(plan, Probe(step_s=1e3, reading_s=1e3), **found).items_seen == 16
+
+
+def test_a_probe_leaves_nothing_behind(make_plan: Any, make_trainer: Made) -> None:
+    """The model, its average, the optimizers and every generator are as without it."""
+    plan = make_plan("gan/sngan", steps=None, ceiling=Ceiling(name="compute.minutes", seconds=0.5))
+    probed, other = make_trainer(plan), make_trainer(make_plan("gan/sngan", folder="other"))
+    probed.budget = Budget(ceiling_s=0.5)
+    probed._settle_work()
+    for trainer in (probed, other):
+        trainer.step = 3
+    flat = [flatten("", trainer.learner.state()) for trainer in (probed, other)]
+    assert flat[0][0].keys() == flat[1][0].keys()
+    assert all(torch.equal(value, flat[1][0][name]) for name, value in flat[0][0].items())
+    assert flat[0][1] == flat[1][1]
+
+
+def test_a_ceiling_that_is_reached_first_ends_it_with_the_best_weights(
+    make_plan: Any, make_trainer: Made, tracker: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(steps=10**9, ceiling=Ceiling(name="compute.usd", seconds=50.0))
+    trainer = make_trainer(plan, quality=readings_that(0.5, 0.4), clock=Clock(1.0))
+    checkpoint = trainer.run()
+    assert checkpoint.stopped_by == "compute.usd"
+    assert (checkpoint.quality, checkpoint.items_planned) == (0.5, 16 * 10**9)
+    assert 40 < checkpoint.train_s < 60
+    assert checkpoint.step == checkpoint.steps_total == checkpoint.items_seen // 16 >= 1
+    assert "ended by compute.usd (50 s) after" in capfd.readouterr().err
+    assert make_trainer(plan).run() == checkpoint, "it has ended; nothing is trained again"
+
+
+def test_a_run_that_goes_on_keeps_its_items_and_threads(make_plan: Any, make_trainer: Made, tmp_path: Path) -> None:
+    """As another machine would go on: with more cores, and without a probe of its own."""
+    plan = make_plan(steps=None, ceiling=Ceiling(name="compute.minutes", seconds=9.0), items_enough=16 * 2, threads=0)
+    first = make_trainer(plan)
+    first.stop("to look at")
+    with pytest.raises(TrainingFailed):
+        first.run()
+    known = Work.read(tmp_path / "run" / "work.json")
+    assert (known.items_seen, known.enough) == (16 * 2, True)
+    known.model_copy(update={"threads": 2}).write(tmp_path / "run" / "work.json")
+    before = torch.get_num_threads()
+    try:
+        checkpoint = make_trainer(plan).run()
+    finally:
+        torch.set_num_threads(before)
+    assert (checkpoint.threads, checkpoint.items_seen) == (2, 16 * 2)
 
 
 def test_stop_saves_and_the_next_run_goes_on(make_plan: Any, make_trainer: Made, digits: Any, make_split: Any) -> None:
@@ -180,7 +256,7 @@ def test_a_state_of_another_run_is_refused(stopped: TrainPlan, make_plan: Any, m
 
 
 def test_a_stopped_run_may_get_more_steps(stopped: TrainPlan, make_trainer: Made) -> None:
-    assert make_trainer(stopped.model_copy(update={"steps": 9})).run().steps_total == 9
+    assert make_trainer(stopped.model_copy(update={"items_seen": 9 * 16})).run().steps_total == 9
 
 
 def test_changed_weights_are_refused(make_plan: Any, make_trainer: Made) -> None:
@@ -211,7 +287,7 @@ def test_a_checkpoint_says_what_it_is_of(make_plan: Any, make_trainer: Made) -> 
 @pytest.mark.parametrize("n", [5, 16, 20])
 def test_a_split_smaller_than_a_batch_trains(make_plan: Any, make_trainer: Made, digits: Any, make_split: Any, n: int) -> None:
     split = make_split(digits.images[:n], digits.labels[:n])
-    assert make_trainer(make_plan(steps=3), split=split).run().steps_total == 3
+    assert make_trainer(make_plan(items_seen=3 * min(n, 16)), split=split).run().steps_total == 3
 
 
 def test_initial_weights_depend_on_the_seed_alone(make_plan: Any) -> None:
@@ -251,7 +327,7 @@ class TwoPlayers(Family):
 
 
 def test_each_group_moves_by_its_own_loss_at_its_own_rate(make_plan: Any, digits: Any, tracker: Any) -> None:
-    plan = make_plan(steps=1)
+    plan = make_plan(items_seen=1)
     family = TwoPlayers(plan.spec)
     Trainer(family, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker).run()
     rate = 0.01  # Adam's first step is the rate, against the sign of the gradient

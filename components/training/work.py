@@ -1,0 +1,116 @@
+"""How much a training does, settled once: items seen and CPU threads, kept as `work.json` beside the state.
+
+A ceiling becomes items seen by a probe on the device, steps of a copy of the model that leave nothing behind:
+
+    items = (0.95 ceiling - spent - 6 readings) / seconds of a step * items of a step,        at most those that are enough
+
+Whoever writes these items and threads into a brief (compute.items_seen, compute.threads) trains to the same bits.
+
+N items of a step in all processes.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from components.core.errors import RunError
+from components.core.family import Batch, Family
+from components.core.processes import from_first
+from components.core.record import Record
+from components.training.learner import Learner
+from components.training.plan import TrainPlan
+from components.training.stream import BatchStream
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+AIM = 0.95  # of the ceiling: room for a machine that slows down later
+MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
+PROBE_SHARE, PROBE_MIN_S, PROBE_MAX_S = 0.04, 0.5, 20.0  # of the ceiling
+STEPS_MIN, STEPS_MAX = 2, 200  # timed at each moment
+
+
+class Probe(Record):
+    """What was measured on the device."""
+
+    step_s: float
+    reading_s: float
+
+
+class Work(Record):
+    """What a training does."""
+
+    items_seen: int
+    threads: int
+    ceiling_s: float | None = None  # that was turned into items
+    probe: Probe | None = None
+    enough: bool = False  # fewer items than the ceiling has room for
+
+
+def work_path(folder: Path) -> Path:
+    return folder / "work.json"
+
+
+def known_work(plan: TrainPlan) -> Work | None:
+    """What an earlier session of this run settled, while it is of this plan."""
+    path = work_path(Path(plan.folder))
+    try:
+        known = Work.read(path) if path.exists() else None
+    except RunError:
+        return None
+    if known is None or (plan.threads and known.threads != plan.threads):
+        return None
+    return (
+        known
+        if known.items_seen == plan.items_seen or (plan.items_seen is None and known.ceiling_s == _ceiling_s(plan))
+        else None
+    )
+
+
+def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spent_s: float, threads: int) -> Work:
+    """The items that fit the ceiling of the plan, in steps of `whole`; at least one step."""
+    ceiling_s = _ceiling_s(plan)
+    assert ceiling_s is not None
+    room_s = AIM * ceiling_s - spent_s - readings * probe.reading_s
+    items = whole * max(1, math.floor(room_s / probe.step_s))
+    enough = plan.items_enough is not None and plan.items_enough <= items
+    chosen = plan.items_enough if enough and plan.items_enough is not None else items
+    return Work(items_seen=chosen, threads=threads, ceiling_s=ceiling_s, probe=probe, enough=enough)
+
+
+def measure_step(
+    family: Family, plan: TrainPlan, fabric: "Fabric", stream: BatchStream, *, parts: int, clock: Callable[[], float]
+) -> float:
+    """Seconds of a step, a mean over the run, by a copy of the family. Every process takes part."""
+    assert plan.ceiling is not None
+    each_s = min(PROBE_MAX_S, max(PROBE_MIN_S, PROBE_SHARE * plan.ceiling.seconds)) / len(MOMENTS)
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        learner = Learner(copy.deepcopy(family), plan, fabric)
+        learner.parts = parts
+        step = 0
+
+        def seconds(count: int, progress: float) -> float:
+            nonlocal step
+            began = clock()
+            for _ in range(count):
+                learner.step(Batch(*stream(step), progress=progress, step=step), rate=0.0)
+                step += 1
+            if fabric.device.type == "cuda":
+                torch.cuda.synchronize(fabric.device)
+            return clock() - began
+
+        means = []
+        for progress in MOMENTS:
+            seconds(1, progress)  # allocates, and compiles where that is asked for
+            once_s = max(seconds(1, progress), 1e-6)
+            count = from_first(lambda once_s=once_s: min(STEPS_MAX, max(STEPS_MIN, round(each_s / once_s))))  # type: ignore[misc]
+            means.append(seconds(count, progress) / count)
+    return math.fsum(means) / len(means)
+
+
+def _ceiling_s(plan: TrainPlan) -> float | None:
+    return plan.ceiling.seconds if plan.ceiling else None
