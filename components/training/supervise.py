@@ -17,7 +17,7 @@ LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
-# How many threads there are is a rule (core/threads.py), so they must get on beside others: on a machine whose cores are all busy,
+# How many threads there are is a rule (core/threads.py), so they must get on beside others: on a machine with all cores busy,
 # threads that spin while they wait take ten times as long and more.
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE"}
 

@@ -189,7 +189,7 @@ def test_a_ceiling_that_is_reached_first_ends_it_with_the_best_weights(
 
 def test_a_run_that_goes_on_keeps_its_items_and_threads(make_plan: Any, make_trainer: Made, tmp_path: Path) -> None:
     """As another machine would go on: with more cores, and without a probe of its own."""
-    plan = make_plan(steps=None, ceiling=Ceiling(name="compute.minutes", seconds=9.0), items_enough=16 * 2, threads=0)
+    plan = make_plan(steps=None, ceiling=Ceiling(name="compute.minutes", seconds=60.0), items_enough=16 * 2, threads=0)
     first = make_trainer(plan)
     first.stop("to look at")
     with pytest.raises(TrainingFailed):
