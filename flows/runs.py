@@ -58,9 +58,7 @@ class Run(Record):
     def key(self) -> str:
         """A changed brief, data version, package version, choice of the policy or teacher gives another key, and trains again."""
         own = {"family", "variant", "mode", "delivery", "config"}
-        choice = self.decision.model_dump_json(
-            include={**dict.fromkeys(own, True), "budget": {"items_seen", "items_enough"}}  # type: ignore[arg-type]
-        )
+        choice = self.decision.model_dump_json(include={**dict.fromkeys(own, True), "budget": {"items_seen", "items_enough"}})
         taught = () if self.student is None else (self.student.choice,)
         parts = (self.brief.digest(), self.dataset.md5, self.genwright, choice, *taught)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
