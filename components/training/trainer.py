@@ -30,6 +30,7 @@ from components.core.records import Checkpoint, Reading
 from components.core.threads import default_threads
 from components.training.diagnostics import complaints
 from components.training.learner import Learner
+from components.training.loss_means import LossMeans
 from components.training.memory import parts_that_fit
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
@@ -37,13 +38,12 @@ from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
 from components.training.state import load_state, load_weights, save_checkpoint, save_state
 from components.training.stream import BatchStream
-from components.training.work import Probe, Work, known_work, measure_step, work_path, work_within
+from components.training.work import Probe, known_work, measure_step, new_work
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
-LOG_EVERY_S = 0.2
 PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
 
@@ -99,7 +99,7 @@ class Trainer:
         self._settle_work()
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
-            logged = _Means()
+            logged = LossMeans()
             while self.read < len(READINGS):
                 done = from_first(lambda: self.budget.progress(self.step))
                 if done < 1:
@@ -145,7 +145,7 @@ class Trainer:
         images_BCHW, labels_B = self.stream(self.step)
         return Batch(images_BCHW, labels_B, progress=done, step=self.step)
 
-    def _look(self, logged: "_Means") -> "_Now":
+    def _look(self, logged: "LossMeans") -> "_Now":
         """What is due after a step."""
         done, stopping = self.budget.progress(self.step), self._stop_because  # looked at once: the signal may come at any moment
         saving = stopping is not None or self.budget.spent_s - self._saved_s > self.plan.state_every_s
@@ -324,28 +324,23 @@ class Trainer:
         plan = self.plan
         known = from_first(lambda: known_work(plan))
         if known is None:
-            known = self._new_work()
-            if rank() == 0:
-                known.write(work_path(self.folder))
+            probe = None if plan.items_seen is not None else self._probe()
+            readings, whole = len(READINGS) - self.read, self.stream.whole
+            known = from_first(lambda: new_work(plan, probe, whole=whole, readings=readings, spent_s=self.budget.spent_s))
         self.items_planned = known.items_seen
         self.budget.steps = -(-known.items_seen // self.stream.whole)
 
-    def _new_work(self) -> Work:
-        threads = torch.get_num_threads()
-        if self.plan.items_seen is not None:
-            return Work(items_seen=self.plan.items_seen, threads=threads)
-        fabric = self.learner.fabric
-        step_s = measure_step(self.family, self.plan, fabric, self.stream, parts=self.learner.parts, clock=self.clock)
+    def _probe(self) -> Probe:
+        """The seconds of a step, by all processes, and of a reading, by the first."""
+        parts, average = self.learner.parts, self.average.family
+        step_s = measure_step(self.family, self.plan, self.learner.fabric, self.stream, parts=parts, clock=self.clock)
 
-        def measured() -> Work:
+        def reading_s() -> float:
             began = self.clock()
-            self._draw_and_read(copy.deepcopy(self.average.family), lambda done, of: None)
-            probe = Probe(step_s=step_s, reading_s=self.clock() - began)
-            readings, spent_s = len(READINGS) - self.read, self.budget.spent_s
-            whole = self.stream.whole
-            return work_within(self.plan, probe, whole=whole, readings=readings, spent_s=spent_s, threads=threads)
+            self._draw_and_read(copy.deepcopy(average), lambda done, of: None)
+            return self.clock() - began
 
-        return from_first(measured)
+        return Probe(step_s=step_s, reading_s=from_first(reading_s))
 
     def _fit_into_memory(self) -> None:
         """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
@@ -367,29 +362,6 @@ class _Now:
     saving: bool
     over: bool
     stopping: str | None
-
-
-class _Means:
-    """Losses averaged between two log lines, summed on the device: no host synchronisation in a step."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, tuple[Tensor, int]] = {}
-        self.last: dict[str, float] = {}
-        self.since = time.monotonic()
-
-    def add(self, losses: dict[str, Tensor]) -> None:
-        for group, loss in losses.items():
-            total, n = self.sums.get(group, (torch.zeros_like(loss), 0))
-            self.sums[group] = (total + loss, n + 1)
-
-    def due(self) -> bool:
-        return time.monotonic() - self.since > LOG_EVERY_S
-
-    def take(self) -> dict[str, float]:
-        means = {group: float(total) / n for group, (total, n) in self.sums.items()}
-        self.sums, self.since = {}, time.monotonic()
-        self.last = means or self.last
-        return means
 
 
 def fabric_of(plan: TrainPlan) -> "Fabric":

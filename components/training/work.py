@@ -71,6 +71,18 @@ def known_work(plan: TrainPlan) -> Work | None:
     )
 
 
+def new_work(plan: TrainPlan, probe: Probe | None, *, whole: int, readings: int, spent_s: float) -> Work:
+    """The items of the plan, or those that fit its ceiling by the probe, kept beside the state."""
+    threads = torch.get_num_threads()
+    if plan.items_seen is not None:
+        work = Work(items_seen=plan.items_seen, threads=threads)
+    else:
+        assert probe is not None
+        work = work_within(plan, probe, whole=whole, readings=readings, spent_s=spent_s, threads=threads)
+    work.write(work_path(Path(plan.folder)))
+    return work
+
+
 def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spent_s: float, threads: int) -> Work:
     """The items that fit the ceiling of the plan, in steps of `whole`; at least one step."""
     ceiling_s = _ceiling_s(plan)
