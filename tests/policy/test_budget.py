@@ -90,3 +90,41 @@ def test_no_grant_is_the_tiers_own_work(plan: Plan) -> None:
 def test_what_an_older_version_decided_is_still_read(plan: Plan) -> None:
     old = plan().model_dump(mode="json", exclude={"budget"})
     assert Decision.model_validate(old).budget is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {
+            "goal": "diversity",
+            "conditioning": "class",
+            "classes": 10,
+            "items": 12_000,
+            "side": 64,
+            "gpu_hours": 24.0,
+            "device": "cuda",
+        },
+        {"goal": "quality", "items": 100_000, "side": 256, "gpu_hours": 400.0, "device": "cuda"},
+        {"goal": "speed", "items": 5_000, "side": 128, "usd": 800.0, "device": "cuda", "workers": 4, "accept": ("instability",)},
+        {"goal": "latent", "items": 30_000, "side": 64, "minutes": 600.0, "device": "cuda"},
+        {"items": 200, "side": 32, "usd": 50.0},
+        {"items": 200, "side": 32, "usd": 5.0},
+        {"items": 1_797, "side": 8, "minutes": 600.0},
+        {"items": 60_000, "side": 28, "gpu_hours": 10.0, "goal": "likelihood"},
+    ],
+)
+def test_a_grant_is_spent_or_the_headline_says_why_not(plan: Plan, given: dict[str, Any]) -> None:
+    decision = plan(**given)
+    budget = budget_of(decision)
+    devices = given.get("workers", 1) if given.get("device") == "cuda" else 1
+    granted = budget.lowest(devices=devices)
+    assert granted is not None
+    if decision.estimate.training_s.value >= 0.99 * granted.seconds:
+        assert budget.text.startswith("all of the")
+    else:
+        assert "they are enough (" in budget.text
+        assert budget.text.endswith("compute.spend: all asks for the whole")
+    assert granted.name in budget.text
+    whole = plan(**given, spend="all")
+    assert whole.estimate.training_s.value == pytest.approx(granted.seconds)
+    assert budget_of(whole).items_enough is None
