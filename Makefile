@@ -8,7 +8,7 @@ export PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow check bench bench-families bench-toys bench-training clean lock help
+.PHONY: setup demo test test-slow test-nightly check bench bench-families bench-toys bench-training clean lock help
 
 setup: ## make .venv from the locks (PYTHON=python3.12 to name another Python)
 	@infra/setup.sh
@@ -19,8 +19,11 @@ demo: setup ## a brief to a served champion: trains on handwritten digits and wr
 test: setup ## the tests, in minutes
 	@$(BIN)/pytest -n auto
 
-test-slow: setup ## real training and whole roads
-	@$(BIN)/pytest -m slow -n auto
+test-slow: setup ## real training and whole roads, in a quarter of an hour
+	@$(BIN)/pytest -m "slow and not nightly" -n auto
+
+test-nightly: setup ## one more of each kind: the whole road of every variant and the like (not run by CI)
+	@$(BIN)/pytest -m nightly -n auto
 
 check: setup ## format, lint, types, import rules
 	@$(BIN)/ruff format --check --quiet .
@@ -52,4 +55,4 @@ clean: ## remove .venv, caches and outputs; .genwright, which holds models and r
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16

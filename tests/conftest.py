@@ -1,6 +1,8 @@
 """What all tests share: one thread a process, which tests run in one worker of pytest-xdist, and small bundles without torch."""
 
+import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
@@ -21,35 +24,58 @@ from components.core.bundles import seal_bundle  # noqa: E402
 from components.core.files import sha256_of  # noqa: E402
 from components.core.records import Bundle  # noqa: E402
 
-WHOLE_FOLDERS = ("tests/flows/",)  # their files share a production, which takes a minute to make
-ALONE = ("tests/flows/test_variants.py",)  # so long that another worker should make its own production
+TIMES = Path(__file__).with_name("seconds.json")  # by tier and file: see docs/testing.md
+ONE_TEST_S = 0.3  # of a file that has not been timed
 
 
-def scope_of(nodeid: str) -> str:
-    """What one worker runs whole: the tests of a file, or of a folder that shares a production; their fixtures are made once."""
-    file = nodeid.partition("::")[0]
-    whole = WHOLE_FOLDERS if file not in ALONE else ()
-    return next((folder for folder in whole if file.startswith(folder)), file)
+def file_of(nodeid: str) -> str:
+    """What one worker runs whole: the tests of a file, whose fixtures are then made once."""
+    return nodeid.partition("::")[0]
 
 
-class Together(LoadScopeScheduling):
-    """One worker runs all tests of a scope; scopes are begun in the order of the tests."""
+def tier_of(item: pytest.Item) -> str:
+    """Which target of the Makefile runs a test."""
+    return next((f"test-{name}" for name in ("nightly", "slow") if item.get_closest_marker(name)), "test")
+
+
+class WholeFiles(LoadScopeScheduling):
+    """One worker runs all tests of a file; files are begun in the order of the tests."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return scope_of(nodeid)
+        return file_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
-    """In place of `--dist loadgroup`, which xdist 3.8 does not do under pytest 9.2."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles:
+    """In place of `--dist loadfile`, which begins the files of many tests first, however short these are."""
     config.option.loadscopereorder = False
-    return Together(config, log)
+    return WholeFiles(config, log)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Productions first, which take longest, then the scopes of many tests: so that no worker waits for another at the end."""
-    count = Counter(scope_of(item.nodeid) for item in items)
-    items.sort(key=lambda item: (not item.nodeid.startswith(WHOLE_FOLDERS), -count[scope_of(item.nodeid)]))
+    """The longest files first, so that no worker waits for another at the end."""
+    known = json.loads(TIMES.read_text())
+    files = Counter((tier_of(item), file_of(item.nodeid)) for item in items)
+    seconds = {file: known.get(tier, {}).get(file, count * ONE_TEST_S) for (tier, file), count in files.items()}
+    items.sort(key=lambda item: (-seconds[file_of(item.nodeid)], file_of(item.nodeid)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-times", action="store_true", help="note in tests/seconds.json how long each file took")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """With --write-times: the seconds of each file that was run, where there are many of them."""
+    if not config.getoption("write_times"):
+        return
+    took: Counter[str] = Counter()
+    for report in (each for reports in terminalreporter.stats.values() for each in reports if hasattr(each, "duration")):
+        took[file_of(report.nodeid)] += report.duration
+    tier = {"slow": "test-slow", "nightly": "test-nightly"}.get(config.option.markexpr, "test")
+    known = json.loads(TIMES.read_text())
+    known[tier] = {file: round(seconds) for file, seconds in took.most_common() if seconds >= 2}
+    TIMES.write_text(json.dumps(known, indent=1) + "\n")
 
 
 SIDE, NOISE, CLASSES, MAX_BATCH = 8, 16, ("zero", "one", "two"), 16
@@ -130,6 +156,41 @@ def record(*, classes: bool, max_batch: int) -> dict[str, Any]:
         "scorecard": {"subject": "onnx:0", "device": "cpu", "metrics": {}, "protocol": protocol},
         "gates": {"verdict": "pass", "gates": (), "champion": None},
     }
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder of this run that all workers share: the first to ask for it fills it, those that ask meanwhile wait.
+
+    It keeps its path, which records may hold. Whoever writes into it takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        path, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(path, ignore_errors=True)  # of a worker that failed
+                path.mkdir()
+                fill(path)
+                done.touch()
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """An MLflow store with nothing in it, to copy: making one takes seconds."""
+
+    def fill(folder: Path) -> None:
+        from components.registry.mlflow_store import connect
+
+        connect(f"sqlite:///{folder / 'mlflow.db'}")
+
+    return made_once("empty-store", fill) / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -73,10 +73,9 @@ def digits() -> Digits:
 
 
 @pytest.fixture(scope="session")
-def extractor_folder(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("extractor")
-    train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)
-    return folder
+def extractor_folder(digits: Digits, made_once: Callable[..., Path]) -> Path:
+    train = lambda folder: train_extractor(digits.train, classes=10, dest=folder, dataset_md5=digits.dataset.md5)  # noqa: E731
+    return made_once("extractor", train)
 
 
 @pytest.fixture(scope="session")

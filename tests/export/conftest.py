@@ -63,10 +63,12 @@ def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = 
 
 
 def _cases() -> list[Any]:
-    """Every variant with classes where it takes them, and without them on images of odd sides."""
+    """Every variant with a graph, with classes where it takes them, and without them on images of odd sides."""
     found = []
     for key, (card, _, _) in sorted(cards().items()):
         name = "/".join(key)
+        if not card.exports:
+            continue
         for conditional, side, marks in (
             ("class" in card.conditioning, (8, 8, 1), () if name in QUICK else SLOW),
             (False, (9, 13, 3), SLOW),
@@ -77,16 +79,21 @@ def _cases() -> list[Any]:
 
 
 @pytest.fixture(scope="session")
-def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
-    """Exports each case once."""
+def export(made_once: Callable[..., Path]) -> Callable[..., Exported]:
+    """Exports each case once, for all files and workers."""
     known: dict[Any, Exported] = {}
 
     def make(name: str, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Exported:
         key = (name, conditional, side)
         if key not in known:
             family = built(name, conditional=conditional, side=side)
-            path = tmp_path_factory.mktemp("export") / "model.onnx"
-            known[key] = Exported(family, path, export_graph(family, path))
+
+            def fill(folder: Path) -> None:
+                export_graph(family, folder / "model.onnx").write(folder / "graph.json")
+
+            case = "-".join(map(str, ("export", *name.split("/"), conditional, *side)))
+            folder = made_once(case, fill)
+            known[key] = Exported(family, folder / "model.onnx", Graph.read(folder / "graph.json"))
         return known[key]
 
     return make
@@ -95,6 +102,18 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
 @pytest.fixture(params=_cases())
 def exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> Exported:
     return export(*request.param)
+
+
+@pytest.fixture(params=[case for case in _cases() if case.values[0][1]])
+def class_exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> Exported:
+    """With classes."""
+    return export(*request.param)
+
+
+@pytest.fixture(scope="session")
+def exported_names() -> set[str]:
+    """The variants that `exported` goes through, in the fast and the slow tests together."""
+    return {case.values[0][0] for case in _cases()}
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Every family that discovery finds, small, on several shapes, with and without classes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.core.card import Card
 from components.core.family import Batch, Family
 from components.core.records import DataSpec
 from components.families import cards, find
@@ -94,6 +96,24 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(params=[p for p in _cases() if str(p.id).endswith("8x8x1-class")])
 def class_case(request: pytest.FixtureRequest) -> Case:
     """With classes and of the smallest shape only, for a law that needs training."""
+    family, variant, spec = request.param
+    return Case(find(family, variant), spec)
+
+
+def _claiming(claim: Callable[[Card], bool]) -> list[Any]:
+    """The cases whose card claims something."""
+    known = cards()
+    return [case for case in _cases() if claim(known[case.values[0][:2]][0])]
+
+
+@pytest.fixture(params=_claiming(lambda card: card.likelihood != "none"))
+def likelihood_case(request: pytest.FixtureRequest) -> Case:
+    family, variant, spec = request.param
+    return Case(find(family, variant), spec)
+
+
+@pytest.fixture(params=_claiming(lambda card: card.latent))
+def latent_case(request: pytest.FixtureRequest) -> Case:
     family, variant, spec = request.param
     return Case(find(family, variant), spec)
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from components.core.family import Family
 from components.core.noise import draw
-from components.families import cards
+from components.families import cards, find
 
 
 def sampled(family: Family, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -21,8 +22,11 @@ def sampled(family: Family, inputs: tuple[Tensor, ...]) -> Tensor:
     return x_BCHW
 
 
+KNOWN = sorted(cards())
+
+
 def test_discovery_finds_the_families() -> None:
-    assert {("vae", "gaussian"), ("gan", "sngan"), ("diffusion", "edm")} <= set(cards())
+    assert {("vae", "gaussian"), ("gan", "sngan"), ("diffusion", "edm")} <= set(KNOWN)
 
 
 MOMENTS = ((0.0, 0), (1.0, 0), (1.0, 1))  # progress and step: both ends of a training in stages, and a step that is nobody's turn
@@ -128,10 +132,14 @@ def test_noise_is_seeded_and_as_announced(case: Any) -> None:
     assert [value.shape for value in drawn.values()] == [tuple(value.shape) for value in noise]
 
 
-def test_a_likelihood_is_one_finite_number_an_item(case: Any) -> None:
-    if case.cls.card.likelihood == "none":
-        assert getattr(case.cls, "log_prob", None) is None
-        return
+@pytest.mark.parametrize(("family", "variant"), KNOWN)
+def test_a_likelihood_is_claimed_where_there_is_one(family: str, variant: str) -> None:
+    cls = find(family, variant)
+    assert (cls.card.likelihood != "none") == (getattr(cls, "log_prob", None) is not None)
+
+
+def test_a_likelihood_is_one_finite_number_an_item(likelihood_case: Any) -> None:
+    case = likelihood_case
     family = case.build().eval()
     x_BCHW, labels = case.images(5), case.labels(5)
     with torch.no_grad():
@@ -143,9 +151,8 @@ def test_a_likelihood_is_one_finite_number_an_item(case: Any) -> None:
     assert (nats_B <= 0).all(), "8-bit images have masses, not densities"
 
 
-def test_a_latent_space_has_a_way_in_and_out(case: Any) -> None:
-    if not case.cls.card.latent:
-        return
+def test_a_latent_space_has_a_way_in_and_out(latent_case: Any) -> None:
+    case = latent_case
     family = case.build().eval()
     x_BCHW, labels = case.images(5), () if case.labels(5) is None else (case.labels(5),)
     with torch.no_grad():

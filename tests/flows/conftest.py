@@ -75,16 +75,21 @@ class Road:
         return Road(folder)
 
 
-@pytest.fixture(scope="session")
-def raw_road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Prepared and tracked digits; nothing produced yet."""
-    from components.data.prepare import prepare
-    from components.data.versions import track
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
-    folder = tmp_path_factory.mktemp("road")
-    prepare("uci-digits", folder / "data" / "digits", cache=folder / "home" / "data")
-    track(folder / "data" / "digits")
-    return Road(folder)
+
+@pytest.fixture(scope="session")
+def raw_road(made_once: MadeOnce) -> Road:
+    """Prepared and tracked digits; nothing produced yet."""
+
+    def fill(folder: Path) -> None:
+        from components.data.prepare import prepare
+        from components.data.versions import track
+
+        prepare("uci-digits", folder / "data" / "digits", cache=folder / "home" / "data")
+        track(folder / "data" / "digits")
+
+    return Road(made_once("road", fill))
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,18 @@ class First:
 
 
 @pytest.fixture(scope="session")
-def first(raw_road: Road, empty_store: Path) -> First:
+def first(raw_road: Road, made_once: MadeOnce, empty_store: Path) -> First:
     """A real `genwright produce` in a new home, to its end."""
-    shutil.copy(empty_store, raw_road.folder / "empty.db")
-    ran = raw_road.cli("produce", str(raw_road.write(raw_road.brief())))
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return First(raw_road, ran)
+
+    def fill(folder: Path) -> None:
+        shutil.copy(empty_store, raw_road.folder / "empty.db")
+        ran = raw_road.cli("produce", str(raw_road.write(raw_road.brief())))
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        said = {"args": ran.args, "returncode": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr}
+        (folder / "ran.json").write_text(json.dumps(said))
+
+    ran = json.loads((made_once("first", fill) / "ran.json").read_text())
+    return First(raw_road, subprocess.CompletedProcess(**ran))
 
 
 @pytest.fixture
@@ -218,13 +229,3 @@ def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
         return place.versions.register(model, bundle=put_bundle(place.store, copy), run_id=bundle.lineage.run_id)
 
     return register
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow store with nothing in it; making one takes seconds, copying it does not."""
-    from components.registry.mlflow_store import connect
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path

@@ -14,17 +14,14 @@ from components.core.records import StoredBundle
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.registry.ledger import Ledger
-from components.registry.mlflow_store import connect
 from components.registry.steps import Registry
 from components.registry.tracking import start_run
 from components.registry.versions import Versions
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    connect(f"sqlite:///{database}")
-    return database
+def template(empty_store: Path) -> Path:
+    return empty_store
 
 
 @pytest.fixture
