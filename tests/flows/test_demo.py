@@ -1,4 +1,4 @@
-"""The README's first command does not depend on the clock: beside busy processes it makes the same model, and only takes longer."""
+"""The README's first command does not depend on the clock: beside busy processes it makes the same model, only later."""
 
 import os
 import subprocess
