@@ -6,8 +6,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.core.cpus import usable_cpus
+from components.core.progress import announce
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
+from flows.durations import timed
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
@@ -29,9 +31,10 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
 
     settings = place.settings
     extractor = extractor_folder(run.dataset, place)
-    load_extractor(run.dataset, place)
-    run_id = _tracked(run, place, folder)
-    plan = _train_plan(run, folder, run_id)
+    with timed("Preparation", place, run):  # the extractor and MLflow's database, where there are none yet
+        load_extractor(run.dataset, place)
+        run_id = _tracked(run, place, folder)
+        plan = _train_plan(run, folder, run_id)
     try:
         with TemporaryDirectory(prefix="genwright-") as meeting:
             order = Order(
@@ -42,6 +45,7 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
                 meeting=f"{meeting}/processes",
             )
             order.write(folder / "order.json")
+            announce("Training", about_s=_seconds(run), basis="the budget")
             supervise(
                 "flows.worker",
                 [str(folder / "order.json"), str(os.getpid())],
