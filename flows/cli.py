@@ -17,13 +17,11 @@ import typer
 from components.core.errors import GenwrightError
 from components.core.interruption import EXIT_CODE, WATCH
 from components.serving.limits import Limits
-from flows.arguments import AsJson, BriefFile, Reference, References, print_json
+from flows.arguments import QUIET_S, AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
 from flows.release import release_app
 from flows.settings import Settings
-
-STARTING_S = 10.0  # without a terminal, before a line says that the command still starts
 
 app = typer.Typer(
     help="A brief goes in, a proven generator comes out.",
@@ -109,7 +107,7 @@ def _starting(what: object, place: Any) -> AbstractContextManager[Any]:
     """Shown until the first stage begins: what follows imports Prefect and torch. Quick answers and refusals come without it."""
     from flows.durations import timed
 
-    return timed("Starting", place, note=str(what), quiet_s=STARTING_S, until_next=True)
+    return timed("Starting", place, note=str(what), quiet_s=QUIET_S, until_next=True)
 
 
 @contextmanager
@@ -190,22 +188,23 @@ def distil(
     from flows.settings import device_for
 
     place = Place()
-    wish = distilling.wish_of(
-        reference,
-        place,
-        name=name,
-        steps=None if steps is None else numbers("--steps", steps, int),
-        widths=numbers("--widths", widths, float),
-        precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
-        minutes=minutes,
-        adversarial=adversarial,
-        latency_ms=latency_ms,
-        device=device_for(device),  # type: ignore[arg-type]
-    )
-    embedded.prepare(place.settings.root)
-    from flows.distil import distil as flow
+    with _starting(reference, place):
+        wish = distilling.wish_of(
+            reference,
+            place,
+            name=name,
+            steps=None if steps is None else numbers("--steps", steps, int),
+            widths=numbers("--widths", widths, float),
+            precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
+            minutes=minutes,
+            adversarial=adversarial,
+            latency_ms=latency_ms,
+            device=device_for(device),  # type: ignore[arg-type]
+        )
+        embedded.prepare(place.settings.root)
+        from flows.distil import distil as flow
 
-    curve, produced = flow(reference, wish, show=not as_json)
+        curve, produced = flow(reference, wish, show=not as_json)
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
@@ -242,6 +241,8 @@ def serve(
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
     if not math.isfinite(deadline_s):
         raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
+    from components.core.progress import stage
+    from components.core.screen import answer
     from components.serving.log import Log
     from components.serving.server import serve as run_server
     from flows.place import Place
@@ -250,9 +251,10 @@ def serve(
 
     place = Place()
     on = device_for(device)  # type: ignore[arg-type]
-    sources = sources_of(references, place, device=on, threads=threads, follow=follow)
     limits = Limits(answer_s=deadline_s, queued=queue)
-    run_server(sources, host=host, port=port, tokens=tokens_of(place), limits=limits, log=Log(log))  # type: ignore[arg-type]
+    with stage(f"Loading {', '.join(references)}", quiet_s=math.inf):  # away from a terminal the server's log has its own lines
+        sources = sources_of(references, place, device=on, threads=threads, follow=follow)
+        run_server(sources, host=host, port=port, tokens=tokens_of(place), limits=limits, log=Log(log), announce=answer)  # type: ignore[arg-type]
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BEAT_S = 20.0  # between lines away from a terminal
 REFRESH_HZ = 4.0
 WIDTH = 24  # of the bar, in columns
-LOOK_S = 0.2
+LOOK_S = 0.2  # until what lasts is shown, and between looks
 SOON_S = 2.0  # after the beginning, a promise is said; later, how far it is
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -112,9 +112,7 @@ class Screen:
             if self.open and self.open[-1].until_next:
                 self._close(self.open[-1])
             self.open.append(stage)
-            if self._live is None and is_terminal():
-                self._live = _live(self)
-            elif self._live is None and self._writer is None:
+            if self._live is None and self._writer is None:
                 self._writer = threading.Thread(target=self._write, name="progress", daemon=True)
                 self._writer.start()
 
@@ -126,6 +124,11 @@ class Screen:
             if not self.open and self._live is not None:
                 live, self._live = self._live, None
                 live.stop()
+
+    def clear(self) -> None:
+        """End all that is open: an answer follows."""
+        for stage in [*self.open]:
+            self.end(stage)
 
     @property
     def innermost(self) -> Stage | None:
@@ -167,22 +170,28 @@ class Screen:
         return row
 
     def _write(self) -> None:
-        """Away from a terminal: the promise when a stage has lasted a moment, then how far it is."""
+        """The thread that shows what lasts: quick answers come without a row or a line."""
         while True:
             time.sleep(LOOK_S)
             with self.lock:
-                if not self.open:
+                if not self.open or self._live is not None:
                     self._writer = None
                     return
-                stage, now = self.open[-1], time.monotonic()
-                if now - stage.began_s < stage.quiet_s:
-                    continue
-                if stage not in self.announced:
-                    self.announced.append(stage)
-                    late = now - stage.began_s > SOON_S
-                    self.say(f"{stage.title}: {stage.far if late else stage.promise or 'started'}")
-                elif now - self.said_s >= BEAT_S:
-                    self.say(f"{stage.title}: {stage.far}")
+                if is_terminal():
+                    self._live = _live(self)
+                else:
+                    self._log(self.open[-1], time.monotonic())
+
+    def _log(self, stage: Stage, now: float) -> None:
+        """Away from a terminal: the promise when a stage has lasted a moment, then how far it is."""
+        lasted_s = now - stage.began_s
+        if lasted_s < stage.quiet_s:
+            return
+        if stage not in self.announced:
+            self.announced.append(stage)
+            self.say(f"{stage.title}: {stage.far if lasted_s > SOON_S else stage.promise or 'started'}")
+        elif now - self.said_s >= BEAT_S:
+            self.say(f"{stage.title}: {stage.far}")
 
 
 def is_terminal() -> bool:
@@ -199,7 +208,7 @@ def _live(screen: Screen) -> "Live":
         console=Console(stderr=True),
         refresh_per_second=REFRESH_HZ,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # what goes to a file must not come here
+        redirect_stdout=False,
     )
     live.start(refresh=True)
     return live
@@ -218,4 +227,10 @@ SCREEN = Screen()
 
 def say(line: str) -> None:
     """A line on standard error that stays."""
+    SCREEN.say(line)
+
+
+def answer(line: str) -> None:
+    """A line on standard error that ends all stages."""
+    SCREEN.clear()
     SCREEN.say(line)
