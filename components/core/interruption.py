@@ -22,8 +22,8 @@ from typing import NoReturn
 from components.core.errors import Interrupted
 
 EXIT_CODE = 130  # 128 + SIGINT, as shells have it; the same for all three
-END_S = 8.0  # from the first signal to the end by force
-SAVE_S = 6.0  # of these, for a training to save its state
+END_S = 8.5  # from the first signal to the end by force
+SAVE_S = 7.0  # of these, for a training to save its state
 CHILDREN_S = 1.0  # from SIGTERM to SIGKILL for what is left of what this process started
 SAME_S = 0.5  # signals so close are one: a process and its group are often sent the same
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
