@@ -8,21 +8,20 @@ import gc
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from components.core.errors import GenwrightError
+from components.core.interruption import EXIT_CODE, WATCH
 from components.serving.limits import Limits
-from flows.arguments import AsJson, BriefFile, Reference, References, print_json
+from flows.arguments import QUIET_S, AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
 from flows.release import release_app
 from flows.settings import Settings
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 app = typer.Typer(
     help="A brief goes in, a proven generator comes out.",
@@ -85,13 +84,14 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     from flows.place import Place
 
     place = Place()
-    known = _unchanged(brief, place)
-    if known is None:
-        embedded.prepare(place.settings.root)
-        from flows.produce import produce as flow
+    with _starting(brief, place):
+        known = _unchanged(brief, place)
+        if known is None:
+            embedded.prepare(place.settings.root)
+            from flows.produce import produce as flow
 
-        produced = flow(str(brief), show=not as_json)
-    else:
+            produced = flow(str(brief), show=not as_json)
+    if known is not None:
         produced, sentence = known
         if not as_json:
             from flows.show import console, produced_lines
@@ -101,6 +101,13 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(produced.model_dump(mode="json"))
     standing.refuse_unless_passed(produced)
+
+
+def _starting(what: object, place: Any) -> AbstractContextManager[Any]:
+    """Shown until the first stage begins: what follows imports Prefect and torch. Quick answers and refusals come without it."""
+    from flows.durations import timed
+
+    return timed("Starting", place, note=str(what), quiet_s=QUIET_S, until_next=True)
 
 
 @contextmanager
@@ -143,14 +150,16 @@ def retrain(brief: BriefFile) -> None:
     from flows.place import Place
 
     place = Place()
-    known = _unchanged(brief, place)
-    if known is None:
-        embedded.prepare(place.settings.root)
-        from flows.produce import retrain as flow
+    with _starting(brief, place):
+        known = _unchanged(brief, place)
+        if known is None:
+            embedded.prepare(place.settings.root)
+            from flows.produce import retrain as flow
 
-        typer.echo(flow(str(brief)))
-    else:
-        typer.echo(known[1])
+            said = flow(str(brief))
+        else:
+            said = known[1]
+    typer.echo(said)
 
 
 @app.command()
@@ -179,22 +188,23 @@ def distil(
     from flows.settings import device_for
 
     place = Place()
-    wish = distilling.wish_of(
-        reference,
-        place,
-        name=name,
-        steps=None if steps is None else numbers("--steps", steps, int),
-        widths=numbers("--widths", widths, float),
-        precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
-        minutes=minutes,
-        adversarial=adversarial,
-        latency_ms=latency_ms,
-        device=device_for(device),  # type: ignore[arg-type]
-    )
-    embedded.prepare(place.settings.root)
-    from flows.distil import distil as flow
+    with _starting(reference, place):
+        wish = distilling.wish_of(
+            reference,
+            place,
+            name=name,
+            steps=None if steps is None else numbers("--steps", steps, int),
+            widths=numbers("--widths", widths, float),
+            precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
+            minutes=minutes,
+            adversarial=adversarial,
+            latency_ms=latency_ms,
+            device=device_for(device),  # type: ignore[arg-type]
+        )
+        embedded.prepare(place.settings.root)
+        from flows.distil import distil as flow
 
-    curve, produced = flow(reference, wish, show=not as_json)
+        curve, produced = flow(reference, wish, show=not as_json)
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
@@ -231,6 +241,8 @@ def serve(
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
     if not math.isfinite(deadline_s):
         raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
+    from components.core.progress import stage
+    from components.core.screen import answer
     from components.serving.log import Log
     from components.serving.server import serve as run_server
     from flows.place import Place
@@ -239,22 +251,24 @@ def serve(
 
     place = Place()
     on = device_for(device)  # type: ignore[arg-type]
-    sources = sources_of(references, place, device=on, threads=threads, follow=follow)
     limits = Limits(answer_s=deadline_s, queued=queue)
-    run_server(sources, host=host, port=port, tokens=tokens_of(place), limits=limits, log=Log(log))  # type: ignore[arg-type]
+    with stage(f"Loading {', '.join(references)}", quiet_s=math.inf):  # away from a terminal the server's log has its own lines
+        sources = sources_of(references, place, device=on, threads=threads, follow=follow)
+        run_server(sources, host=host, port=port, tokens=tokens_of(place), limits=limits, log=Log(log), announce=answer)  # type: ignore[arg-type]
 
 
 def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
+    WATCH.early = False
     atexit.register(gc.freeze)  # the interpreter's last collection would walk through all of MLflow, and free nothing that stays
     try:
-        code = app(standalone_mode=False)  # else typer draws a box around a usage error
+        code = _run()
     except GenwrightError as error:
         _fail(f"genwright: {error}", error.exit_code)
     except typer.TyperException as error:
         _fail_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        _fail_interrupted()
+        _fail(WATCH.line(), EXIT_CODE)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
@@ -262,9 +276,20 @@ def main() -> None:
             raise
         first = (str(error).strip().splitlines() or [""])[0]
         _fail(f"genwright: {type(error).__name__}: {first}; this is a defect: set GENWRIGHT_DEBUG=1 to see where", 1)
-    if code == INTERRUPTED:  # typer returns it in place of KeyboardInterrupt
-        _fail_interrupted()
     sys.exit(code or 0)
+
+
+def _run() -> int | None:
+    """The command; after a signal nothing but its end is said, whatever it raised then."""
+    try:
+        code: int | None = app(standalone_mode=False)  # else typer draws a box around a usage error
+        if code == EXIT_CODE:  # typer returns it in place of KeyboardInterrupt
+            raise KeyboardInterrupt
+    except BaseException as error:
+        if WATCH.first is None:
+            raise
+        WATCH.end(WATCH.line_of(error))
+    return code
 
 
 def _fail_usage(error: typer.TyperException) -> None:
@@ -276,14 +301,11 @@ def _fail_usage(error: typer.TyperException) -> None:
     _fail(f"{command}: {what}; see {command} --help", error.exit_code)
 
 
-def _fail_interrupted() -> None:
-    _fail("genwright: interrupted; run the same command to go on", INTERRUPTED)
-
-
 def _fail(line: str, code: int) -> None:
     sys.stderr.write(line + "\n")
     sys.exit(code)
 
 
 if __name__ == "__main__":
+    WATCH.arm()
     main()

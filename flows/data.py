@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from flows.arguments import AsJson, BriefFile, print_json
+from flows.arguments import AsJson, BriefFile, print_json, say, working
 from flows.settings import Settings
 
-data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True)
+data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True, callback=working)
 
 
 @data_app.command("prepare")
@@ -40,7 +40,7 @@ def data_prepare(
     track(to)
     height, width, channels = manifest.shape
     set_aside = manifest.quarantine.count
-    typer.echo(f"{to}: {manifest.count:,} items of {height}x{width}x{channels}, {set_aside} in quarantine; tracked by DVC")
+    say(f"{to}: {manifest.count:,} items of {height}x{width}x{channels}, {set_aside} in quarantine; tracked by DVC")
 
 
 @data_app.command("show")
@@ -54,6 +54,4 @@ def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(dataset.model_dump(mode="json"))
         return
-    typer.echo(
-        f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}"
-    )
+    say(f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}")

@@ -2,9 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.errors import StorageError, disk_error
+from components.core.interruption import WATCH
 
 ROOM_MB = 64  # Prefect's and MLflow's databases, an extractor, a checkpoint and a bundle of a small model
 PATIENCE_S = 120  # a busy machine needs more than Prefect's 20 s
@@ -34,6 +37,22 @@ def prepare(root: Path) -> None:
         defaults |= {"PREFECT_HOME": str(root / "prefect"), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within a flow's function: a signal comes to us rather than to Prefect, and ends the command here.
+
+    Above here Prefect reports the end to its server, which the same signal may have ended too; a server that the user named
+    hears of it.
+    """
+    WATCH.rearm()
+    try:
+        yield
+    except BaseException as error:
+        if WATCH.first is None or has_server():
+            raise
+        WATCH.end(WATCH.line_of(error))
 
 
 def has_server() -> bool:

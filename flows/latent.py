@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.arguments import AsJson, Reference, print_json
+from flows.arguments import AsJson, Reference, print_json, say, working
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,9 @@ TRAIN_ITEMS = 10_000  # at most, whose codes say where codes lie
 HELD_OUT_ITEMS = 1_000  # at most, that scores are told beside
 SHOWN = 8  # images a row
 
-latent_app = typer.Typer(help="Look into the latent space of a model; each command writes a picture.", no_args_is_help=True)
+latent_app = typer.Typer(
+    help="Look into the latent space of a model; each command writes a picture.", no_args_is_help=True, callback=working
+)
 
 Out = Annotated[Path, typer.Option(help="the picture to write", metavar="FILE.png")]
 Points = Annotated[int, typer.Option(help="pictures a row", min=2, max=99)]
@@ -247,4 +249,4 @@ def _answer(model: "Opened", document: dict[str, Any], lines: Sequence[str], out
         print_json({**about, **document, "picture": str(out)})
         return
     for line in (f"{release.model} version {release.version}, {card.family}/{card.variant}", *lines, f"picture  {out}"):
-        typer.echo(line)
+        say(line)

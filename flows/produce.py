@@ -11,8 +11,11 @@ from prefect.cache_policies import NO_CACHE
 
 from components.core.brief import read_brief
 from components.core.errors import Conflict, RegistryError, StorageError
+from components.core.progress import stage
 from components.core.records import Release, StoredBundle
 from flows import stages, standing
+from flows.durations import timed
+from flows.embedded import interruptible
 from flows.lease import lease
 from flows.place import Place
 from flows.retries import passing
@@ -29,7 +32,8 @@ once = task(cache_policy=NO_CACHE)
 
 @network
 def fetch(brief_path: str) -> Run:
-    return stages.fetch(read_brief(Path(brief_path)), Place())
+    with stage("Data", quiet_s=10.0):
+        return stages.fetch(read_brief(Path(brief_path)), Place())
 
 
 @once
@@ -39,17 +43,20 @@ def train(run: Run) -> Trained:
 
 @once
 def export(run: Run, trained: Trained) -> Exported:
-    return stages.export(run, trained, Place())
+    with timed("Export", Place(), run):
+        return stages.export(run, trained, Place())
 
 
 @once
 def prove(run: Run, trained: Trained, exported: Exported) -> Proof:
-    return stages.prove(run, trained, exported, Place())
+    with timed("Proof", Place(), run):
+        return stages.prove(run, trained, exported, Place())
 
 
 @network
 def seal(run: Run, trained: Trained, exported: Exported, proof: Proof) -> StoredBundle:
-    return stages.seal(run, trained, exported, proof, Place())
+    with timed("Release", Place(), run):
+        return stages.seal(run, trained, exported, proof, Place())
 
 
 @network
@@ -68,18 +75,19 @@ def produce(brief: str, show: bool = False) -> Produced:
     from flows import show as view
 
     say = view.Report(enabled=show)
-    run = fetch(brief)
-    with lease(run, Place()):
-        say.decided(run)
-        trained = train(run)
-        say.trained(trained)
-        exported = export(run, trained)
-        say.exported(exported)
-        proof = prove(run, trained, exported)
-        say.proved(proof)
-        stored = seal(run, trained, exported, proof)
-        release = register(run, trained, stored, proof)
-        produced: Produced = promote(run, trained, stored, release, proof)
+    with interruptible():
+        run = fetch(brief)
+        with lease(run, Place()):
+            say.decided(run)
+            trained = train(run)
+            say.trained(trained)
+            exported = export(run, trained)
+            say.exported(exported)
+            proof = prove(run, trained, exported)
+            say.proved(proof)
+            stored = seal(run, trained, exported, proof)
+            release = register(run, trained, stored, proof)
+            produced: Produced = promote(run, trained, stored, release, proof)
     say.produced(produced)
     standing.refuse_unless_passed(produced)
     return produced
@@ -88,9 +96,10 @@ def produce(brief: str, show: bool = False) -> Produced:
 @flow(name="retrain")
 def retrain(brief: str) -> str:
     """Produce again when the data, the brief or genwright has changed since; else do nothing. Returns what was done, and why."""
-    run = fetch(brief)
-    known = standing.standing(run, Place())
-    if known is not None:
-        return standing.nothing_to_do(run, known)
-    produced = produce(brief)
+    with interruptible():
+        run = fetch(brief)
+        known = standing.standing(run, Place())
+        if known is not None:
+            return standing.nothing_to_do(run, known)
+        produced = produce(brief)
     return f"{produced.release.model} version {produced.release.version} was produced and promoted"

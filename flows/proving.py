@@ -91,7 +91,7 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, place: Plac
         "reference_split": "+".join(REFERENCE),
         "device": run.facts.device,
     }
-    with reported("proving") as progress:
+    with reported("Proof") as progress:
         protocol["progress"] = progress
         if rival is None:
             return score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol), None

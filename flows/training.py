@@ -6,8 +6,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from components.core.cpus import usable_cpus
+from components.core.progress import announce
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
+from flows.durations import timed
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
@@ -29,9 +31,10 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
 
     settings = place.settings
     extractor = extractor_folder(run.dataset, place)
-    load_extractor(run.dataset, place)
-    run_id = _tracked(run, place, folder)
-    plan = _train_plan(run, folder, run_id)
+    with timed("Preparation", place, run):  # the extractor and MLflow's database, where there are none yet
+        load_extractor(run.dataset, place)
+        run_id = _tracked(run, place, folder)
+        plan = _train_plan(run, folder, run_id)
     try:
         with TemporaryDirectory(prefix="genwright-") as meeting:
             order = Order(
@@ -42,6 +45,7 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
                 meeting=f"{meeting}/processes",
             )
             order.write(folder / "order.json")
+            announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(
                 "flows.worker",
                 [str(folder / "order.json"), str(os.getpid())],
@@ -139,6 +143,15 @@ def _budget(run: Run) -> dict[str, Any]:
     assert budget is not None, "decided by this version"
     ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1)
     return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
+
+
+def expected_s(run: Run) -> float:
+    """Seconds of the clock that the training is expected to take."""
+    budget = run.decision.budget
+    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1) if budget else None
+    if run.student is not None and ceiling is not None:  # the estimate is its teacher's
+        return ceiling.seconds
+    return run.decision.estimate.training_s.value
 
 
 def _device(run: Run) -> Literal["cpu", "cuda"]:

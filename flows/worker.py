@@ -16,7 +16,9 @@ from types import FrameType
 
 from components.core.errors import Conflict, GenwrightError
 from components.core.files import write_whole
+from components.core.progress import stage
 from components.core.record import Record
+from components.core.screen import BEAT_S
 from components.training.plan import TrainPlan
 
 ORPHAN_CHECK_S = 0.5
@@ -114,7 +116,8 @@ def main() -> None:
     order, parent, number = Order.read(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     first = number == 0
     try:
-        with _alone(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
+        starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if first else nullcontext()
+        with starting, _alone(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
             (lead if first else follow)(order, parent=parent)
     except GenwrightError as error:
         write_whole(Path(order.plan.folder) / "why.txt", str(error).encode())

@@ -1,18 +1,47 @@
-"""Progress bars on standard error, shown on a terminal only; and a way for long work deep below to be counted."""
+"""What a person sees of long work: each stage with the time it is expected to take, and how far it is. On standard error.
+
+    with stage("Export", about_s=20, basis="measured here before") as shown:
+        shown.update(done=3, total=8, note="batch of 64")
+
+On a terminal a row moves all the time, also while the work is inside one call; elsewhere a line is written when the stage has
+lasted half a second, and one at least every 20 s (components/core/screen.py). Stages nest: the innermost is shown.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from components.core.screen import SCREEN, Stage, say
 
 Advance = Callable[[int], None]
 Report = Callable[[str, int, int], None]  # what is counted, how many are done, of how many
 Listener = Callable[[int, int], None]  # how many are done, of how many
 T = TypeVar("T")
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def stage(
+    title: str, *, about_s: float | None = None, basis: str = "estimated", quiet_s: float = 0.5, until_next: bool = False
+) -> Iterator[Stage]:
+    """Show `title` and the seconds it is expected to take (None: nobody knows) until the block ends.
+
+    `basis` says how one knows, as 'estimated' or 'measured here before'. `quiet_s`: away from a terminal, nothing is said before
+    so many seconds of it. `until_next`: it ends when another stage begins, if that comes first.
+    """
+    shown = Stage(title, about_s=about_s, basis=basis, quiet_s=quiet_s, until_next=until_next)
+    SCREEN.begin(shown)
+    try:
+        yield shown
+    finally:
+        SCREEN.end(shown)
+
+
+def announce(title: str, *, about_s: float | None = None, basis: str = "estimated") -> None:
+    """Say once what begins now and how long it is expected to take: for work that another process shows."""
+    promise = Stage(title, about_s=about_s, basis=basis).promise
+    say(f"{title}: {promise or 'started'}")
 
 
 @contextmanager
@@ -36,39 +65,20 @@ def counted(items: Sequence[T]) -> Iterator[T]:
 
 @contextmanager
 def bar(title: str, *, total: int | None, show: bool, unit_bytes: bool = False) -> Iterator[Advance]:
-    """Yields a function that moves the bar on by so many units. It does nothing unless `show` and a terminal is there."""
-    with _live(title, total=total, show=show, unit_bytes=unit_bytes) as shown:
-        yield lambda units: shown.progress.advance(shown.task, units) if shown else None
+    """Yields a function that moves the stage on by so many units. It does nothing unless `show`."""
+    if not show:
+        yield lambda units: None
+        return
+    with stage(title, quiet_s=10.0) as shown:
+        shown.total, shown.unit = total, "bytes" if unit_bytes else "items"
+        yield shown.advance
 
 
 @contextmanager
 def reported(title: str) -> Iterator[Report]:
-    """A bar for one who tells how far it is: yields a function of what is counted, the number done and the total."""
-    with _live(title, total=None, show=True) as shown:
-
-        def report(what: str, done: int, total: int) -> None:
-            if shown:
-                shown.progress.update(shown.task, description=f"{title}: {what}", completed=done, total=total)
-
-        yield report
-
-
-class _Live(NamedTuple):
-    progress: "Progress"
-    task: "TaskID"
-
-
-@contextmanager
-def _live(title: str, *, total: int | None, show: bool, unit_bytes: bool = False) -> Iterator[_Live | None]:
-    """The bar, or None where it is not to be shown or there is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not (show and console.is_terminal):
-        yield None
+    """Yields a function of what is counted, the number done and the total: told to the open stage, else to one of this title."""
+    if (shown := SCREEN.innermost) is not None:
+        yield lambda what, done, total: shown.update(done=done, total=total, note=what)
         return
-    amount = DownloadColumn() if unit_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _Live(progress, progress.add_task(title, total=total))
+    with stage(title) as own:
+        yield lambda what, done, total: own.update(done=done, total=total, note=what)

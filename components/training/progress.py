@@ -1,64 +1,64 @@
-"""What a person sees of a run: a bar on a terminal, a line at each reading of the quality elsewhere."""
+"""What a person sees of a run: how far it is, and a line at each reading of the quality. On standard error."""
 
-import sys
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
+from components.core.progress import stage
 from components.core.records import Ceiling, Reading
+from components.core.screen import BEAT_S, Stage, say
 from components.training.plan import TrainPlan
 
 
 class Progress:
-    """Reports on standard error, so that standard output stays for answers."""
+    """Reports of the process that leads; of one that follows (`quiet`) nothing is seen."""
 
     def __init__(self, plan: TrainPlan, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet)
-        self.name = f"{plan.family}/{plan.variant}"
-        columns = (
-            TextColumn("training {task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self.bar = Bar(
-            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=quiet or not sys.stderr.isatty()
-        )
-        self.task = self.bar.add_task(self.name, total=1.0, note="")
+        self.title = f"training {plan.family}/{plan.variant}"
+        self.quiet = quiet
+        self.shown: Stage | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        if not self.quiet:
+            self.shown = self._open.enter_context(stage(self.title, quiet_s=BEAT_S))  # whoever began it said how long it takes
+            self.shown.total, self.shown.unit = 1.0, "share"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bar.stop()
+        self._open.close()
 
     def show(self, done: float, *, step: int, losses: dict[str, float]) -> None:
         """Move the bar to `done`, 0 to 1."""
         note = f"step {step}  " + "  ".join(f"{group} {loss:.4g}" for group, loss in losses.items())
-        self.bar.update(self.task, completed=done, note=note)
+        self._update(done=done, note=note)
 
     def drawing(self, done: int, of: int) -> None:
         """How far the samples of a reading are, for models that draw row by row."""
-        self.bar.update(self.task, note=f"drawing samples: row {done} of {of}")
+        self._update(note=f"drawing samples: row {done} of {of}")
 
     def reading(self, reading: Reading, *, step: int, best: bool) -> None:
         """Say what the quality signal reads."""
         mark = "best so far" if best else "the best stays"
-        self.console.print(f"  step {step}: distance {reading.distance:.4g} ({mark})", highlight=False)
+        self._say(f"  step {step}: distance {reading.distance:.4g} ({mark})")
 
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""
-        self.console.print(f"  step {step}: collapsed: {reading.collapse}; {then}", highlight=False)
+        self._say(f"  step {step}: collapsed: {reading.collapse}; {then}")
 
     def ended_early(self, ceiling: Ceiling, *, step: int, of: int) -> None:
         """Say that the clock ended it."""
         text = f"ended by {ceiling.name} ({ceiling.seconds:.0f} s) after {step:,} of {of:,} steps; the best weights are kept"
-        self.console.print(f"  step {step}: {text}", highlight=False)
+        self._say(f"  step {step}: {text}")
 
     def warned(self, complaint: str, *, step: int) -> None:
         """Say what the model's diagnostics hold against it."""
-        self.console.print(f"  step {step}: {complaint}", highlight=False)
+        self._say(f"  step {step}: {complaint}")
+
+    def _update(self, *, done: float | None = None, note: str) -> None:
+        if self.shown is not None:
+            self.shown.update(done=done, note=note)
+
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            say(line)

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from components.core.errors import InputError, TrainingFailed
+from components.core.errors import InputError, Interrupted, TrainingFailed
+from components.core.interruption import AGAIN, CAUGHT, SAVE_S, WATCH
 
 LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
@@ -26,8 +28,9 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
     """Run `python -m MODULE ARGUMENTS NUMBER` in so many processes, numbered from 0, to their end; `folder` is where one may
     leave a `why.txt`.
 
-    SIGINT and SIGTERM are passed on to the first, which then saves the state and ends the training in all. Raises TrainingFailed
-    when one does not exit with 0, InputError when it says that the input is wrong; the others are ended then.
+    SIGINT, SIGTERM and SIGHUP are passed on to the first, which then saves the state and ends the training in all; what has not
+    ended SAVE_S later is killed, and the state is that of the last save. Raises Interrupted then; TrainingFailed when one does
+    not exit with 0, InputError when it says that the input is wrong; the others are ended then.
     """
     why = folder / WHY
     why.unlink(missing_ok=True)
@@ -38,31 +41,36 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
         subprocess.Popen([*command, str(number)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         for number in range(processes)
     ]
-    with _passing_signals_to(workers[0]):
+    with _passing_signals_to(workers[0]) as told:
         try:
-            code = _outcome(workers, limit_s)
+            code = _outcome(workers, limit_s, told)
         except subprocess.TimeoutExpired:
             raise TrainingFailed(
                 f"training took longer than its limit of {limit_s:.0f} s",
                 do="run it again to go on",
             ) from None
         finally:
-            _end(workers)
+            _end(workers, within_s=0.0 if told.number else GRACE_S)
+    if told.number:
+        saved = "training is saved" if code >= 0 else "training stands as last saved"
+        raise Interrupted(f"interrupted: {told.number.name}; {saved}", do=AGAIN)
     if code:
         said = code > 0 and why.exists()
         kind = InputError if code == InputError.exit_code else TrainingFailed
         raise kind(why.read_text(encoding="utf-8").strip() if said else _reason(code))
 
 
-def _outcome(workers: "Sequence[subprocess.Popen[bytes]]", limit_s: float | None) -> int:
+def _outcome(workers: "Sequence[subprocess.Popen[bytes]]", limit_s: float | None, told: "_Told") -> int:
     """0 once all have ended well; as soon as some have not, the code of one: of one that a signal ended, where there is one, as
-    the others fail with it. Raises TimeoutExpired after `limit_s`."""
+    the others fail with it. SAVE_S after a signal it is that of SIGKILL. Raises TimeoutExpired after `limit_s`."""
     until = math.inf if limit_s is None else time.monotonic() + limit_s
     while True:
         codes = [worker.poll() for worker in workers]
         failed = sorted(code for code in codes if code)
         if failed or None not in codes:
             return failed[0] if failed else 0
+        if time.monotonic() > told.at_s + SAVE_S:
+            return -signal.SIGKILL
         if time.monotonic() > until:
             raise subprocess.TimeoutExpired("training", limit_s or 0)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,31 +86,45 @@ def _reason(code: int) -> str:
     return f"training ended with exit code {code}; its output above says more"
 
 
-def _end(workers: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Those that still run; none does where all went well."""
+def _end(workers: "Sequence[subprocess.Popen[bytes]]", *, within_s: float) -> None:
+    """Those that still run, all of them within the time; none does where all went well."""
     for worker in workers:
         worker.terminate()
+    until = time.monotonic() + within_s
     for worker in workers:
         try:
-            worker.wait(GRACE_S)
+            worker.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
 
 
+@dataclass
+class _Told:
+    """The first signal that was passed on, and when."""
+
+    number: signal.Signals | None = None
+    at_s: float = math.inf
+
+
 @contextlib.contextmanager
-def _passing_signals_to(worker: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """While training, SIGINT and SIGTERM go to the worker. In another thread than the main one nothing can be passed on."""
+def _passing_signals_to(worker: "subprocess.Popen[bytes]") -> Iterator[_Told]:
+    """While training, the first signal goes to the worker. In another thread than the main one none can be passed on."""
+    told = _Told()
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        worker.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
+        WATCH.claim(number)
+        if told.number is None:
+            told.number, told.at_s = signal.Signals(number), time.monotonic()
+            worker.send_signal(signal.SIGTERM)  # which is not ignored, as SIGINT may be
 
+    heard = [number for number in CAUGHT if signal.getsignal(number) != signal.SIG_IGN]
     try:
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, pass_on) for number in heard}
     except ValueError:  # not the main thread
         before = {}
     try:
-        yield
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -362,4 +362,4 @@ def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
-    assert err == "genwright: interrupted; run the same command to go on\n"
+    assert err == "genwright: interrupted: SIGINT; run the same command again to go on\n"

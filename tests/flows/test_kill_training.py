@@ -154,7 +154,8 @@ def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -
     path = road.write(road.brief(override=override, compute={"items_seen": 20_000, "device": "cpu", "threads": 1}))
     ran = road.cli("produce", str(path))
     assert ran.returncode == 1, ran.stderr
-    (line,) = [line for line in ran.stderr.splitlines() if not line.startswith("  step")]
+    (line,) = [line for line in ran.stderr.splitlines() if line.startswith("genwright:")]
+    assert ran.stderr.splitlines()[-1] == line
     assert "not finite" in line or "the loss of" in line
     assert "lower override.config.lr_peak" in line
     client = connect(road.place().settings.mlflow_uri)

@@ -1,12 +1,16 @@
 """Processes that are waited for: all end well, or the first that does not ends the others and is named."""
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from components.core.errors import InputError, TrainingFailed
+from components.core.errors import InputError, Interrupted, TrainingFailed
+from components.training import supervise as supervising
 from components.training.supervise import supervise
 
 CASES = {
@@ -16,6 +20,8 @@ CASES = {
     "killed": "os.kill(os.getpid(), signal.SIGKILL) if number else (time.sleep(0.5), write(), sys.exit(1))",
     "slow": "time.sleep(60)",
     "input": "write(); sys.exit(2)",
+    "saves": "signal.signal(signal.SIGTERM, lambda *_: (write(), sys.exit(1))); (folder / 'ready').touch(); time.sleep(60)",
+    "deaf": "signal.signal(signal.SIGTERM, signal.SIG_IGN); (folder / 'ready').touch(); time.sleep(60)",
 }
 
 
@@ -75,3 +81,33 @@ def test_wrong_input_stays_wrong_input(module: str, tmp_path: Path) -> None:
 def test_a_limit_ends_all(module: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match=r"training took longer than its limit of 1 s; run it again to go on"):
         run(module, tmp_path, limit_s=1.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("module", "saved"), [("saves", "training is saved"), ("deaf", "training stands as last saved")], indirect=["module"]
+)
+def test_a_signal_is_passed_on_and_what_does_not_end_in_time_is_killed(
+    module: str, saved: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "SAVE_S", 10.0 if "is saved" in saved else 0.3)
+
+    def send() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        for _ in range(3):  # only the first is acted on
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    if before is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+    sending = threading.Thread(target=send)
+    sending.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(Interrupted, match=f"^interrupted: {number.name}; {saved}; run the same command again to go on$"):
+            run(module, tmp_path)
+    finally:
+        sending.join()
+        signal.signal(number, before)
+    assert time.monotonic() - began < 15

@@ -1,0 +1,14 @@
+"""The entry point of `genwright` and of `python -m flows`: signals are caught before anything that takes time is imported."""
+
+from components.core.interruption import WATCH
+
+
+def main() -> None:
+    WATCH.arm()
+    from flows.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()
