@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said 
 
 import atexit
 import gc
+import io
 import math
 import sys
 from collections.abc import Iterator
@@ -247,6 +248,9 @@ def serve(
 def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
     atexit.register(gc.freeze)  # the interpreter's last collection would walk through all of MLflow, and free nothing that stays
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a terminal without this letter: another one is better than no answer
     try:
         code = app(standalone_mode=False)  # else typer draws a box around a usage error
     except GenwrightError as error:
