@@ -21,7 +21,7 @@ from flows.arguments import AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
 from flows.latent import latent_app
 from flows.release import release_app
-from flows.settings import Settings
+from flows.settings import Settings, name_user
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -252,6 +252,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # of a terminal without this letter: another one is better than no answer
     try:
+        name_user()
         code = app(standalone_mode=False)  # else typer draws a box around a usage error
     except GenwrightError as error:
         _fail(f"genwright: {error}", error.exit_code)
