@@ -156,7 +156,7 @@ def _placed(profile: Path, device: str) -> str:
     meant = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
     ran = {
         (event["name"], event["args"]["op_name"], event["args"]["provider"])
-        for event in json.loads(profile.read_text())
+        for event in json.loads(profile.read_bytes())
         if event.get("cat") == "Node" and "provider" in event.get("args", {})
     }
     if strayed := sorted({op for _, op, provider in ran if provider != meant and op.removeprefix("Fused") in HEAVY}):
