@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said 
 
 import atexit
 import gc
+import io
 import math
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from flows.arguments import QUIET_S, AsJson, BriefFile, Reference, References, p
 from flows.data import data_app
 from flows.latent import latent_app
 from flows.release import release_app
-from flows.settings import Settings
+from flows.settings import Settings, name_user
 
 app = typer.Typer(
     help="A brief goes in, a proven generator comes out.",
@@ -261,7 +262,11 @@ def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
     WATCH.early = False
     atexit.register(gc.freeze)  # the interpreter's last collection would walk through all of MLflow, and free nothing that stays
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a terminal without this letter: another one is better than no answer
     try:
+        name_user()
         code = _run()
     except GenwrightError as error:
         _fail(f"genwright: {error}", error.exit_code)

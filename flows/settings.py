@@ -48,7 +48,10 @@ class Settings(BaseSettings):
     @cached_property
     def root(self) -> Path:
         """GENWRIGHT_HOME as an absolute folder that can be written. Raises SettingsError or StorageError."""
-        root = self.home.expanduser().absolute()
+        try:
+            root = self.home.expanduser().absolute()
+        except RuntimeError as error:
+            raise SettingsError(f"GENWRIGHT_HOME: {self.home}: no such user, or none with a home", do="name a folder") from error
         probe = root / ".writable"
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,19 @@ class Settings(BaseSettings):
     def work(self, model: str, key: str) -> Path:
         """The folder of one production run: its records, checkpoint, graph and bundle."""
         return self.root / "work" / model / key[:16]
+
+
+def name_user() -> None:
+    """Give a user without a name or a home, as in a container, one of each: DVC, Prefect and PyTorch ask for them."""
+    try:
+        getpass.getuser()
+    except (OSError, KeyError):
+        os.environ["USER"] = f"uid-{os.getuid()}"
+    try:
+        Path.home()
+    except RuntimeError:
+        if not str(home := Settings.load().home).startswith("~"):
+            os.environ["HOME"] = str(home.absolute())
 
 
 def _home_error(error: OSError, root: Path) -> GenwrightError:

@@ -89,6 +89,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
 
     from components.core.bundles import seal_bundle
     from components.core.files import sha256_of
+    from components.core.reference import add_reference
     from components.delivery.bundles import put_bundle
     from components.training.trainer import restore
 
@@ -129,15 +130,17 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
         gates=proof.gates,
         latent=family.card.latent,
     )
-    bundle = bundle.model_copy(update={"admission": admitted(run, exported, proof, bundle)})
+    bundle = add_reference(place_of_bundle, bundle, discrete=family.card.discrete, device=run.facts.device)
+    bundle = bundle.model_copy(update={"admission": admitted(run, place_of_bundle, exported, proof, bundle)})
     seal_bundle(place_of_bundle, bundle)
     stored = put_bundle(place.store, place_of_bundle)
     stored.write(folder / "stored.json")
     return stored
 
 
-def admitted(run: Run, exported: Exported, proof: Proof, bundle: Bundle) -> Admission:
-    """The verdict on the graph that is about to be sealed. Raises ExportError where it may not be served."""
+def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: Bundle) -> Admission:
+    """The verdict on the graph in `folder` that is about to be sealed. Raises ExportError where it may not be served."""
+    from components.core.bundles import MODEL_ONNX
     from components.core.errors import ExportError
     from components.core.records import AdmissionCheck
     from components.export.admission import examine
@@ -145,7 +148,7 @@ def admitted(run: Run, exported: Exported, proof: Proof, bundle: Bundle) -> Admi
     worst, how = max(exported.parity.values()), "at most" if exported.precision == "fp32" else "on average at most"
     parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by {how} {worst:.1g} of 2")
     metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
-    verdict = examine(Path(exported.path), bundle, device=run.facts.device, also=(parity, metrics))
+    verdict = examine(folder / MODEL_ONNX, bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":
         raise ExportError(f"{bundle.family}/{bundle.variant}: its graph may not be served: {verdict.refusal}")
     return verdict

@@ -308,6 +308,17 @@ class FileDigest(Record):
     size_bytes: int
 
 
+class Reference(Record):
+    """Images that a graph made when it was sealed, in the bundle's `reference.u8` (components/core/reference.py).
+
+    Where it is served, at most `may_differ` of them may differ by more than `tolerance_levels` of 255 on average.
+    """
+
+    items: int = Field(ge=1, le=64)
+    tolerance_levels: float = Field(ge=0)
+    may_differ: int = 0
+
+
 class Lineage(Record):
     """Where a bundle comes from."""
 
@@ -342,6 +353,7 @@ class Bundle(Record):
     gates: GateReport
     latent: bool = False  # whether its noise is a latent space: near noise, near images
     admission: Admission | None = None  # None: sealed by a version that did not examine its graphs
+    reference: Reference | None = None  # None: sealed by a version that kept none
 
 
 class StoredBundle(Record):

@@ -75,7 +75,9 @@ def commit_of(root: Path, rev: str) -> str | None:
 def git(root: Path, *arguments: str) -> str | None:
     """The output of a git command that only reads; None when it fails or git is not there."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+        )
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None

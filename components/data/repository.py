@@ -99,7 +99,8 @@ def _command(root: Path, verb: str, *arguments: str, own: dict[str, str]) -> Non
         cwd=root,
         env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **own},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
     )

@@ -23,7 +23,10 @@ def open_store(uri: str, *, s3_endpoint: str | None = None, region: str | None =
     if not uri.strip():
         raise SettingsError("an empty store URI", allowed=ALLOWED)
     if not colon:
-        return LocalStore(Path(uri).expanduser())
+        try:
+            return LocalStore(Path(uri).expanduser())
+        except RuntimeError as error:
+            raise SettingsError(f"{uri}: no such user, or none with a home", allowed=ALLOWED) from error
     if scheme == "file":
         if not rest.startswith("/"):
             raise SettingsError(f"{uri}: a file URI with a host", allowed="file:///absolute/folder")

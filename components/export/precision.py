@@ -2,7 +2,9 @@
 
 fp16: weights and products in halves, half the file.
 int8: weights a channel and activations a tensor in eight bits, by ONNX Runtime's quantiser, with ranges taken from the sampler's
-own noise (Jacob et al. 2017, arXiv:1712.05877). Processors without VNNI may saturate the sums.
+own noise (Jacob et al. 2017, arXiv:1712.05877). Weights keep within -64 to 64: x86-64 processors without VNNI add two products of
+an activation a (0 to 255) and a weight w in 16 bits, and stop at 32767 where the sum is larger. 2 * 255 * 64 = 32640 is not
+(docs/decisions/0008-int8.md).
 """
 
 import logging
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 # Lower precision is held to the mean difference of an image, in data units: what one rounding moves at an edge, more steps may
 # move on. What it does to the samples as a whole is for the metrics to say (components/evaluation/agreement.py).
 MEAN_TOLERANCE = {"fp16": 1 / 127.5, "int8": 8 / 127.5}
+WEIGHT_MAX = 64  # of eight-bit weights, which is what ONNX Runtime's reduced range is
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -116,6 +119,7 @@ def quantised(model: "onnx.ModelProto", calibration: Sequence["Feeds"]) -> "onnx
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
         )
         lowered = onnx.load(path)
     used = {"", *(node.domain for node in nodes(lowered.graph))}

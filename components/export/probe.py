@@ -21,6 +21,7 @@ from components.core.contract import Feeds, check_contract, check_images, probe
 from components.core.errors import BundleError
 from components.core.record import Record
 from components.core.records import AdmissionCheck, Bundle
+from components.core.reference import check_reference
 from components.core.session import LEVEL, GraphSampler, opened, to_units
 from components.export.inspection import inspect
 from components.export.operators import HEAVY
@@ -30,7 +31,7 @@ from components.export.refusal import Refused
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as for the parity with torch
 ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another
 SMALL = 8  # items that are run one by one as well
-ORDER = ("file", "load", "contract", "run", "determinism", "batch", "placement")
+ORDER = ("file", "load", "contract", "run", "determinism", "reference", "batch", "placement")
 LEVELLING = ("Cast", "Clip", "Round", "Mul", "Add")  # from the last on: how graph.py makes levels of data units
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "allocat")
@@ -95,6 +96,7 @@ def _examine(question: Question, checks: list[AdmissionCheck]) -> None:
     passed("run", f"{bundle.max_batch} images, all values finite, from {full_NCHW.min():.3f} to {full_NCHW.max():.3f}")
     _check_deterministic(full_NCHW, to_units(sampler.run(feeds)))
     passed("determinism", "the same noise gave the same bytes")
+    passed("reference", check_reference(bundle, sampler))
     tolerance = MEAN_TOLERANCE.get(bundle.precision, TOLERANCE if bundle.output_type == "FP32" else LEVEL)
     items = [{name: rows[k : k + 1] for name, rows in feeds.items()} for k in range(min(SMALL, len(full_NCHW)))]
     passed(
@@ -154,7 +156,7 @@ def _placed(profile: Path, device: str) -> str:
     meant = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
     ran = {
         (event["name"], event["args"]["op_name"], event["args"]["provider"])
-        for event in json.loads(profile.read_text())
+        for event in json.loads(profile.read_bytes())
         if event.get("cat") == "Node" and "provider" in event.get("args", {})
     }
     if strayed := sorted({op for _, op, provider in ran if provider != meant and op.removeprefix("Fused") in HEAVY}):

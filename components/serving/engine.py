@@ -16,6 +16,7 @@ from components.core.bundles import MODEL_ONNX, address_of, read_bundle
 from components.core.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
 from components.core.errors import BundleError, ServingError
 from components.core.records import Bundle
+from components.core.reference import check_reference
 from components.core.session import GraphSampler
 
 
@@ -30,7 +31,7 @@ class Engine:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 0, device: str = "cpu") -> "Engine":
-        """Verify the bundle in `folder`, load its graph, check it against its contract, and warm it up.
+        """Verify the bundle in `folder`, load its graph, check it against its contract and its reference, and warm it up.
 
         `threads` 0 means every processor this process may use. Raises BundleError, or ServingError when there is no such device.
         """
@@ -48,6 +49,7 @@ class Engine:
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
         engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
+        check_reference(bundle, sampler)
         sampler.widen([size for size in engine.buckets if size < sampler.lanes])
         return engine
 

@@ -68,6 +68,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     [
         ("", "an empty store URI"),
         ("gs://bucket", "not an object store"),
+        ("~no-such-user/store", "no such user"),
         ("http://host/x", "not an object store"),
         ("file://host/x", "a file URI with a host"),
         ("s3://", "bucket ''"),

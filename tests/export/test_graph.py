@@ -1,5 +1,6 @@
 """The exported graph computes what torch computes, for any batch, and holds nothing of the machine it was made on."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_noise_is_an_input_and_the_batch_is_free(exported: Any) -> None:
 
 def test_the_file_holds_nothing_of_this_machine(exported: Any) -> None:
     data = exported.path.read_bytes()
-    here = str(Path(__file__).resolve().parents[2]).encode()
+    here, home = str(Path(__file__).resolve().parents[2]).encode(), f"{os.environ.get('HOME', '')}/".encode()
     for trace in (
         here,
         sys.prefix.encode(),
@@ -111,7 +112,7 @@ def test_the_file_holds_nothing_of_this_machine(exported: Any) -> None:
         b".py",
         b"stack_trace",
         b"Traceback",
-        str(Path.home()).encode() + b"/",
+        *([home] if home.count(b"/") > 1 else []),  # a user of a container may have none, or the root
     ):
         assert trace not in data, trace
     weights = sum(value.numel() for value in exported.family.sampler().state_dict().values()) * 4

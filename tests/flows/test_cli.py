@@ -213,7 +213,9 @@ print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
     (note,) = (home / "admitted").glob("*/*-cpu.json")
-    assert Admission.read(note).verdict == "pass"
+    made = Admission.read(note)
+    assert made.verdict == "pass"
+    assert "8 images, the same bytes as where it was sealed" in [check.text for check in made.checks]
 
 
 def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, registered_as: Any) -> None:

@@ -88,6 +88,35 @@ def test_someone_acts_even_without_a_login_name(monkeypatch: pytest.MonkeyPatch)
     assert Settings.load().who == f"uid {os.getuid()}"
 
 
+def test_a_home_of_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENWRIGHT_HOME", "~no-such-user/models")
+    with pytest.raises(SettingsError, match="GENWRIGHT_HOME: ~no-such-user/models: no such user"):
+        _ = Settings.load().root
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_user_without_name_or_home_is_served(tmp_path: Path) -> None:
+    """As in a container that is run under a number: no entry in /etc/passwd, and no HOME."""
+    code = (
+        "import getpass, os, pathlib, pwd; from flows.settings import name_user;"  # the interpreter may be root's alone
+        "os.setgroups([]); os.setgid(4242); os.setuid(4242);"
+        "name_user(); print(getpass.getuser(), pathlib.Path.home())"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPO), "GENWRIGHT_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, check=False)
+    assert done.stdout == f"uid-4242 {tmp_path / 'home'}\n", done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-9"])
+def test_a_terminal_of_any_encoding_gets_its_answer(encoding: str) -> None:
+    """The headline has a middle dot, which ASCII lacks."""
+    code = "import sys; sys.argv = ['genwright', 'plan', 'briefs/digits.yaml']; from flows.cli import main; main()"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPO, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"1,797 image items of 8 px" in done.stdout
+
+
 def test_a_named_device_is_kept_and_auto_is_resolved_without_torch() -> None:
     assert [device_for("cpu"), device_for("cuda")] == ["cpu", "cuda"]
     code = (

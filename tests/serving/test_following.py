@@ -16,8 +16,10 @@ import httpx
 import numpy as np
 import pytest
 
-from components.core.bundles import address_of
+from components.core.bundles import address_of, seal_bundle
 from components.core.errors import BundleError
+from components.core.records import Bundle
+from components.core.reference import REFERENCE_U8, add_reference
 from components.serving import following
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
@@ -139,6 +141,28 @@ def test_a_bad_bundle_is_refused_once_and_a_good_one_is_taken_again(
     (refused,) = [event for event in events if event["event"] == "refused"]
     assert "NaN" in refused["error"]
     assert refused["bundle_sha256"] == str(bad)  # this channel names folders
+
+
+def test_a_champion_that_makes_other_images_here_is_refused_and_the_old_one_serves_on(
+    build: Callable[..., Path], channel: Channel, start: Any
+) -> None:
+    """It was sealed where its graph makes the images of another one."""
+    first, other, elsewhere = build(), build(scale=0.5), build(scale=2.0)
+    bundle = add_reference(other, Bundle.read(other / "bundle.json"), discrete=False)
+    (elsewhere / REFERENCE_U8).write_bytes((other / REFERENCE_U8).read_bytes())
+    seal_bundle(elsewhere, bundle.model_copy(update={"files": (*Bundle.read(elsewhere / "bundle.json").files, bundle.files[-1])}))
+    seal_bundle(other, bundle)
+    channel.name(1, first)
+    with start(channel.path, follow=True, limits=LIMITS, log="json") as server:
+        channel.name(2, elsewhere)
+        wait_for(server, r'outcome="refused"} 1')
+        assert serves(server) == address_of(first)
+        channel.name(3, other)
+        wait_for(server, r'outcome="swapped"} 1')
+        assert serves(server) == address_of(other)
+        _, said = server.stop()
+    (refused,) = [event for event in map(json.loads, said.splitlines()) if event["event"] == "refused"]
+    assert "makes other images on this machine than where it was sealed" in refused["error"]
 
 
 def test_versions_of_the_protocol_follow(build: Callable[..., Path], channel: Channel, start: Any) -> None:
