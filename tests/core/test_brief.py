@@ -73,7 +73,7 @@ def test_a_bad_name_is_refused(name: str) -> None:
         ("name: [", "brief: not YAML at line 1: "),
         ("name: a\n\tb: c", "brief: not YAML at line 2: "),
         ("a: \x00", "brief: not YAML"),
-        ("name: !!python/object/apply:os.system [ls]", "brief: not YAML at line 1: could not determine a constructor"),
+        ("name: !!python/object/apply:os.system [ls]", "brief: at line 1: the tag tag:yaml.org,2002:python/object/apply:os.system; a brief has none"),
         ("modality: image\ndata: {path: x}", "brief: name: Field required"),
     ],
 )
@@ -101,7 +101,7 @@ def test_combinations_that_cannot_be_are_refused(change: dict[str, str], line: s
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(BriefError, match=r"nothing.yaml: no such file; name a brief, for example briefs/digits.yaml"):
         read_brief(tmp_path / "nothing.yaml")
-    with pytest.raises(BriefError, match=r"cannot be read: .*Is a directory"):
+    with pytest.raises(BriefError, match=r"cannot be read: .* a directory"):
         read_brief(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
     with pytest.raises(BriefError, match=r"binary.yaml: cannot be read: .*can't decode byte"):
