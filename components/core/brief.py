@@ -47,8 +47,8 @@ class PretrainedBrief(Record):
     """A model to start from: models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder."""
 
     model: str = Field(min_length=1)
-    family: FamilyName
-    in_domain: bool = False
+    family: FamilyName | None = Field(default=None, description="read from the release or folder, else diffusion is assumed")
+    in_domain: bool | None = Field(default=None, description="whether it knows data like this; not stated: a general model")
 
 
 class ComputeBrief(Record):

@@ -7,6 +7,8 @@ from components.core.record import shortened
 WORDS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 ALLOWED = "five fields (minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-7) such as '0 3 * * 1', or @daily"
 
+LENGTH_MAX = 200  # characters
+
 
 def check_cron(line: str) -> None:
     """Raises ValueError with what is wrong with a cron line, and what is allowed."""
@@ -17,7 +19,9 @@ def check_cron(line: str) -> None:
     fields, given = line.split(), shortened(line, most=60)
     if len(fields) != 5:
         raise ValueError(f"{given} has {len(fields)} fields; allowed: {ALLOWED}")
-    if not line.isascii() or "W" in fields[2].upper() or "L" in fields[4].upper():  # which Prefect takes in other ways, or not
+    if (
+        len(line) > LENGTH_MAX or not line.isascii() or "W" in fields[2].upper() or "L" in fields[4].upper()
+    ):  # which Prefect takes in other ways, or not
         raise ValueError(f"{given} given; allowed: {ALLOWED}")
     try:
         next(CronSim(line, datetime(2024, 1, 1, tzinfo=UTC)))

@@ -22,6 +22,7 @@ ZEROS = re.compile(r"[-+]?0[0-9_]+(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?")
 GROUPED = re.compile(r"[-+]?[1-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|[-+]?0?\.[0-9][0-9_]*")  # asked after DECIMAL
 SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-9]{1,2})+(?:\.[0-9_]*)?")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # a path, an address or a name holds none
+PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 
 
 class NotPlain(ValueError):
@@ -46,6 +47,8 @@ def value_of(word: str, place: Place) -> Plain:
 
 def text_of(word: str, place: Place) -> str:
     """Text, as it is. Raises NotPlain for one with characters that no field takes."""
+    if PAIR.search(word):  # two escapes for one character, as JSON has them
+        word = PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), word)
     found = CONTROL.search(word)
     if found:
         raise NotPlain(f"{named(place)}: the character {found.group()!a} in {shown(word)}; leave it out")
