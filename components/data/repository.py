@@ -180,8 +180,19 @@ def track(folder: Path, *, root: Path | None, git_root: Path | None) -> None:
             made_by_stage = out is not None and out.stage.cmd
             if not made_by_stage:
                 repo.add([str(folder)])
+                _check_seen(repo, folder)
         if made_by_stage:
             _command(root, "commit", "--force", str(folder), own={})
+
+
+def _check_seen(repo: Any, folder: Path) -> None:
+    """DVC passes over folders that it takes for ignored: `dvc push` would then leave the data behind without a word."""
+    repo._reset()
+    if _out(repo, folder) is None:
+        raise DataError(
+            f"{folder}.dvc: written, but DVC does not find it again: a rule in .gitignore covers {folder.parent}",
+            do=f"write that rule as {folder.parent.name}/?*/, or name another folder",
+        )
 
 
 def _initialised(root: Path, *, no_scm: bool) -> Path:
