@@ -6,6 +6,7 @@ that hold themselves or multiply, brackets without end, and a second document.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
@@ -121,6 +122,27 @@ def read_plain(text: str) -> Plain:
         at = f" at line {mark.line + 1}" if mark else ""
         raise NotPlain(f"not YAML{at}: {getattr(error, 'problem', error)}{hint}") from error
     return found[0] if found else None
+
+
+def load_yaml(text: str) -> Any:
+    """YAML that tools write, or teams for us, by the fast loader where it is there. Raises NotPlain.
+
+    That loader is recursive in C: thousands of brackets would end the process, so the levels are counted first.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    level = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if level > DEPTH_MAX:
+                raise NotPlain(f"{_line(event)}: more than {DEPTH_MAX} levels of lists and mappings")
+        return yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader either way
+    except NotPlain:
+        raise
+    except yaml.YAMLError as error:
+        raise NotPlain(f"not YAML: {getattr(error, 'problem', error)}") from error
+    except (ValueError, TypeError, OverflowError) as error:  # dates and numbers that are none
+        raise NotPlain(f"not YAML: {error}") from error
 
 
 def _merged(value: Plain, event: yaml.Event) -> dict[str, Plain]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.core.errors import DataError
 from components.core.files import CHUNK_BYTES
+from components.core.plain_yaml import load_yaml
+from components.core.yaml_values import NotPlain
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _yaml(root: Path, file: Path, rev: str | None) -> dict[str, Any]:
     else:
         text = git(root, "show", f"{rev}:./{file.as_posix()}") or ""
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - the safe loader, in C
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        document = load_yaml(text)
+    except NotPlain as error:
         raise DataError(f"{root / file}: not YAML, or in the middle of a merge", do="restore it from git") from error
     return document if isinstance(document, dict) else {}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from components.core.brief import DataBrief
 from components.core.errors import DataError, disk_error
 from components.core.records import Dataset
+from components.data.dvc_cache import cached_manifest
 from components.data.lockfiles import commit_at, find_root, folder_md5, git, recorded, was_recorded
-from components.data.manifest import Manifest, read_manifest
+from components.data.manifest import MANIFEST, Manifest, read_manifest
 from components.data.revisions import HEAD, OR_WORKSPACE, WORKSPACE, Named, is_url, locate, resolve
 from components.data.store import VersionStore
 
@@ -45,7 +46,8 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
 def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
     """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough.
 
-    Where the version was not fetched yet, the manifest in the work tree stands for it: `fetch` finds out whether it is the same.
+    Where the version is neither fetched nor in DVC's cache, the folder in the work tree stands for it: `fetch` finds out whether
+    it is the same.
     """
     if is_url(data.repo):
         return None
@@ -55,16 +57,16 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Datas
             folder = locate(data, place)
             return _dataset(data, folder, read_manifest(folder), rev=WORKSPACE, md5="")
         named = resolve(data, place)
-        at = store.path(named.known.md5)
-        try:
-            manifest = read_manifest(at)
-        except DataError:
-            if data.rev != HEAD:
-                raise
-            manifest = read_manifest(named.folder)
+        known = named.known
+        md5 = store.named(known.md5, known.part) if known.part else known.md5
+        at = store.path(md5 or known.md5)
+        found = read_manifest(at) if (at / MANIFEST).is_file() else cached_manifest(named.root, known)
+        if found is None and data.rev != HEAD:
+            return None
+        manifest = found or read_manifest(named.folder)
     except DataError:
         return None
-    return _dataset(data, at, manifest, rev=named.rev, md5=named.known.md5)
+    return _dataset(data, at, manifest, rev=named.rev, md5=md5 or "")
 
 
 def check_named(data: DataBrief, *, base: Path | None = None) -> None:
