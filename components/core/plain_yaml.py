@@ -14,17 +14,19 @@ from components.core.yaml_values import NotPlain, Place, Plain, named, shown, te
 
 DEPTH_MAX = 20
 VALUES_MAX = 10_000  # an alias counts with all that it stands for
+ODD_MAX = 3  # words that are refused in one line
 QUOTES = "put text with * & ! % @ ` { [ : or a tab in quotes"
 
 
 @dataclass
 class _Reading:
-    """The events that are left, what anchors stand for, and how many values were made."""
+    """The events that are left, what anchors stand for, how many values were made, and the words that are refused."""
 
     events: Iterator[yaml.Event]
     anchors: dict[str, Plain] = field(default_factory=dict)
     open: set[str] = field(default_factory=set)
     values: int = 0
+    odd: list[str] = field(default_factory=list)
 
     def value(self, event: yaml.Event, place: Place) -> Plain:
         """The value that begins with `event`. Raises NotPlain."""
@@ -53,9 +55,11 @@ class _Reading:
                 made.append(self.value(first, (*place, len(made))))
             return made
         assert isinstance(event, yaml.ScalarEvent)
-        if event.style is None and event.implicit[0]:
-            return value_of(event.value, place)
-        return text_of(event.value, place)
+        try:
+            return (value_of if event.style is None and event.implicit[0] else text_of)(event.value, place)
+        except NotPlain as error:
+            self.odd.append(str(error))
+            return None
 
     def _next(self) -> yaml.Event:
         return next(self.events)
@@ -104,7 +108,10 @@ class _Reading:
 
 
 def read_plain(text: str) -> Plain:
-    """The one document in `text`; null where it is empty. Raises NotPlain with one line: the field or line, what is wrong."""
+    """The one document in `text`; null where it is empty.
+
+    Raises NotPlain with one line: the field or line, and what is wrong; of words that are not what they look like, the first few.
+    """
     try:
         events = yaml.parse(text, Loader=yaml.SafeLoader)  # in Python: it has no recursion, and its lines are good
         reading = _Reading(events)
@@ -121,6 +128,8 @@ def read_plain(text: str) -> Plain:
         hint = f"; {QUOTES}" if isinstance(error, yaml.scanner.ScannerError) else ""
         at = f" at line {mark.line + 1}" if mark else ""
         raise NotPlain(f"not YAML{at}: {getattr(error, 'problem', error)}{hint}") from error
+    if reading.odd:
+        raise NotPlain("; also ".join(reading.odd[:ODD_MAX]))
     return found[0] if found else None
 
 

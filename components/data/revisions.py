@@ -5,6 +5,7 @@ itself is the version only where the brief says `rev: workspace`.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,12 @@ class Named:
     rev: str
 
 
-def is_url(repo: str) -> bool:
-    """Whether a repository is an address and not a folder. A bare repository has no work tree, and is read as an address."""
-    return "://" in repo or repo.startswith("git@")
+def address_of(repo: str, base: Path) -> str | None:
+    """The address of a repository that is no folder here, or one without a work tree (bare); None for any other folder."""
+    if "://" in repo or re.match(r"[^/\\]+@[^/:]+:", repo):
+        return repo
+    at = (base / repo).resolve()
+    return at.as_uri() if (at / "HEAD").is_file() and (at / "objects").is_dir() else None
 
 
 def locate(data: DataBrief, base: Path) -> Path:
@@ -60,13 +64,19 @@ def resolve(data: DataBrief, base: Path) -> Named:
         known = recorded(root, folder, rev=sha)
         if known is None:
             raise DataError(f"{folder}: not tracked by DVC at {data.rev}", do="check data.path and data.rev in the brief")
-        return Named(folder, root, known, sha)
+        return Named(folder, root, _folder_at(known), sha)
     at_head = recorded(root, folder, rev=sha) if sha else None
     known = recorded(root, folder) or at_head
     if known is None:
         _check_exists(data, folder)
         raise DataError(f"{folder}: not tracked by DVC, so it is no version", do=f"`dvc add` it, {OR_WORKSPACE}")
-    return Named(folder, root, known, sha if sha and at_head and at_head.md5 == known.md5 else WORKSPACE)
+    return Named(folder, root, _folder_at(known), sha if sha and at_head and at_head.md5 == known.md5 else WORKSPACE)
+
+
+def _folder_at(known: Recorded) -> Recorded:
+    if not known.md5.endswith(".dir"):
+        raise DataError(f"{known.tracked}: DVC tracks a file there", do="name a folder that genwright prepared")
+    return known
 
 
 def _check_exists(data: DataBrief, folder: Path) -> None:

@@ -14,7 +14,7 @@ from components.core.records import Dataset
 from components.data.dvc_cache import cached_manifest
 from components.data.lockfiles import commit_at, find_root, folder_md5, git, recorded, was_recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
-from components.data.revisions import HEAD, OR_WORKSPACE, WORKSPACE, Named, is_url, locate, resolve
+from components.data.revisions import HEAD, OR_WORKSPACE, WORKSPACE, Named, address_of, locate, resolve
 from components.data.store import VersionStore
 
 
@@ -26,8 +26,10 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
     Raises DataError (no such data, changed, corrupt), RunError (the stage failed), Conflict, StorageError.
     """
     store, place = VersionStore(cache), (base or Path.cwd()).absolute()
-    if is_url(data.repo):
-        return _from_url(data, store)
+    address = address_of(data.repo, place)
+    if address is not None:
+        check_named(data, base=place)
+        return _from_address(data, address, store)
     if data.rev == WORKSPACE:
         return _from_work_tree(data, locate(data, place))
     named = resolve(data, place)
@@ -49,9 +51,9 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Datas
     Where the version is neither fetched nor in DVC's cache, the folder in the work tree stands for it: `fetch` finds out whether
     it is the same.
     """
-    if is_url(data.repo):
-        return None
     place, store = (base or Path.cwd()).absolute(), VersionStore(cache)
+    if address_of(data.repo, place) is not None:
+        return None
     try:
         if data.rev == WORKSPACE:
             folder = locate(data, place)
@@ -72,7 +74,7 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Datas
 def check_named(data: DataBrief, *, base: Path | None = None) -> None:
     """Raises DataError at once when a brief names no version of any data, so that `fetch` could only fail."""
     place = (base or Path.cwd()).absolute()
-    if is_url(data.repo):
+    if address_of(data.repo, place) is not None:
         if data.rev == WORKSPACE:
             raise DataError(f"{data.repo}: an address has no work tree", do="name a commit, tag or branch in data.rev")
     elif data.rev == WORKSPACE:
@@ -118,18 +120,17 @@ def _from_work_tree(data: DataBrief, folder: Path) -> Dataset:
     return _dataset(data, folder, manifest, rev=WORKSPACE, md5=folder_md5(folder))
 
 
-def _from_url(data: DataBrief, store: VersionStore) -> Dataset:
+def _from_address(data: DataBrief, address: str, store: VersionStore) -> Dataset:
     from components.data import repository
 
-    check_named(data)
-    commit = commit_at(data.repo, data.rev)
-    md5 = store.named(data.repo, commit, data.path) if commit else None
+    commit = commit_at(address, data.rev)
+    md5 = store.named(address, commit, data.path) if commit else None
     if commit is None or md5 is None:
         commit, md5 = store.put(
-            lambda to: repository.export(data.repo, rev=data.rev, path=data.path, to=to),
+            lambda to: repository.export(address, rev=data.rev, path=data.path, to=to),
             what=f"{data.path} of {data.repo} at {data.rev}",
         )
-        store.name(md5, data.repo, commit, data.path)
+        store.name(md5, address, commit, data.path)
     return _dataset(data, store.path(md5), read_manifest(store.path(md5)), rev=commit, md5=md5)
 
 

@@ -56,6 +56,12 @@ def test_a_word_that_is_not_what_it_looks_like_is_refused_with_its_field(word: s
         assert "\n" not in line
 
 
+def test_several_are_told_in_one_line() -> None:
+    with pytest.raises(NotPlain) as caught:
+        read_plain("seed: 010\ncompute: {minutes: 1:30}\na: 0x1\nb: 0x2")
+    assert [part.split(":")[0] for part in str(caught.value).split("; also ")] == ["seed", "compute.minutes", "a"]
+
+
 @pytest.mark.parametrize("word", ODD, ids=lambda word: word[:12])
 def test_in_quotes_it_is_text(word: str) -> None:
     assert read_plain(f'a: "{word}"') == read_plain(f"a: '{word}'") == read_plain(f"a: |-\n  {word}") == {"a": word}

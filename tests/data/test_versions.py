@@ -371,10 +371,14 @@ def test_a_dvc_folder_inside_git_with_a_relative_remote(clone: Path, tmp_path: P
 
 
 def test_wrong_names_are_one_line(clone: Path, tmp_path: Path) -> None:
+    (clone / "file.bin.dvc").write_text("outs:\n- {md5: d41d8cd98f00b204e9800998ecf8427e, path: file.bin, hash: md5}\n")
     for data, text in (
         (DataBrief(path="data/none"), "not a prepared dataset"),
         (DataBrief(path="own", rev="nowhere"), "no revision 'nowhere'"),
         (DataBrief(path="other", rev="HEAD~1"), "not tracked by DVC"),
+        (DataBrief(path="own", rev="--all"), "no revision '--all'"),
+        (DataBrief(path="."), "so it is no version"),
+        (DataBrief(path="file.bin"), "DVC tracks a file there"),
         (DataBrief(path="own", repo="nowhere"), "no such repository"),
         (DataBrief(path="own", repo=(tmp_path / "none").as_uri()), "none"),
         (DataBrief(path="own", repo=clone.as_uri(), rev="nowhere"), "nowhere"),
@@ -438,6 +442,12 @@ def test_an_untracked_folder_is_read_only_when_the_brief_says_so(clone: Path, tm
         assert (dataset.rev, dataset.md5, dataset.path) == (WORKSPACE, folder_md5(place / "mine"), str(place / "mine"))
         described = describe(DataBrief(path="mine", rev=WORKSPACE), cache=tmp_path / "cache", base=place)
         assert described == dataset.model_copy(update={"md5": ""})
+
+
+def test_a_bare_repository_is_read_as_an_address(origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    sh(tmp_path, "git", "clone", "-q", "--bare", str(origin[0]), "bare.git")
+    dataset = fetch(DataBrief(path="own", repo="bare.git", rev="main~1"), cache=tmp_path / "cache", base=tmp_path)
+    assert (dataset.rev, split_seed(dataset.path), dataset.repo) == (origin[1], 1, "bare.git")
 
 
 def test_an_address_is_read_once_a_commit(origin: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
