@@ -26,17 +26,20 @@ STAGE = 'python -m components.data prepare pictures.npz --to data/small --seed $
 ROOT = Path(__file__).resolve().parents[2]
 
 
+ENVIRONMENT = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
 def sh(where: Path, *command: str) -> str:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = {**os.environ, **ENVIRONMENT}
     return subprocess.run(command, cwd=where, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
 
-def dvc(where: Path, *arguments: str) -> str:
-    return sh(where, sys.executable, "-m", "dvc", *arguments)
+def pull(clone: Path, folder: str) -> None:
+    """What `dvc pull` does, without another process."""
+    from dvc.repo import Repo
+
+    with Repo(str(clone)) as repo:
+        repo.pull([str(clone / folder)])
 
 
 def empty_remote(where: Path) -> None:
@@ -70,7 +73,11 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     commits = []
     for seed in (1, 2):
         (repo / "params.yaml").write_text(f"seed: {seed}\n")
-        dvc(repo, "repro", "-q")
+        with pytest.MonkeyPatch.context() as patch, Repo(str(repo)) as opened:
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
+            patch.chdir(repo)
+            opened.reproduce()
         prepare("uci-digits", repo / "own", seed=seed, limit_items=50, cache=repo / ".dvc" / "tmp", progress=False)
         with Repo(str(repo)) as opened:
             opened.add([str(repo / "own")])
@@ -195,7 +202,7 @@ def test_what_git_names_is_fetched_though_an_older_folder_lies_there(
 ) -> None:
     """A worker has the folder of the first version and pulls the second: only a .dvc file changes."""
     sh(clone, "git", "reset", "-q", "--hard", origin[1])
-    dvc(clone, "pull", "-q", "own")
+    pull(clone, "own")
     old = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
     assert (old.rev, split_seed(old.path), split_seed(str(clone / "own"))) == (origin[1], 1, 1)
     sh(clone, "git", *(("pull", "-q", "--ff-only") if how == "pulled by git" else ("checkout", "-q", origin[2])))
@@ -247,7 +254,7 @@ def test_a_changed_folder_that_a_stage_makes_is_refused(clone: Path, tmp_path: P
 
 
 def test_one_flipped_byte_is_damage_and_not_a_version(clone: Path, tmp_path: Path) -> None:
-    dvc(clone, "pull", "-q", "own")
+    pull(clone, "own")
     flip(clone / "own" / "train-00000.npy")
     for rev in ("HEAD", WORKSPACE):
         with pytest.raises(DataError, match=r"train-00000\.npy: corrupt"):
@@ -286,6 +293,7 @@ def test_a_pointer_in_the_middle_of_a_merge_is_named(clone: Path, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_stage_that_makes_another_version_is_not_taken_for_the_recorded_one(clone: Path, tmp_path: Path) -> None:
     empty_remote(clone)
     (clone / "params.yaml").write_text("seed: 5\n")
@@ -322,7 +330,7 @@ def test_a_fetch_that_is_killed_leaves_the_version_whole_or_not_at_all(
     assert list((cache / "datasets").glob(".incoming.partial-*")) == []
 
 
-@pytest.mark.parametrize(("remote", "homes"), [(False, 1), (True, 1), (True, 2)])
+@pytest.mark.parametrize(("remote", "homes"), [(False, 1), pytest.param(True, 1, marks=pytest.mark.slow), (True, 2)])
 def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path, remote: bool, homes: int) -> None:
     if not remote:
         empty_remote(clone)
