@@ -141,7 +141,8 @@ def _check_unchanged(named: Named, store: VersionStore) -> None:
 
     known = named.known
     folder, root = known.tracked, named.root
-    if not folder.exists() or _md5_here(folder, store) == known.md5:
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if empty or _md5_here(folder, store) == known.md5:
         return
     actual = repository.hash_of(root, folder)  # knows .dvcignore
     if actual == known.md5 or (actual and (repository.is_cached(root, actual) or was_recorded(root, known.file, actual))):

@@ -215,6 +215,20 @@ def test_what_git_names_is_fetched_though_an_older_folder_lies_there(
     assert split_seed(str(clone / "own")) == 1  # the folder is left as it is
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_dvcs_cache_holds_is_described_before_it_is_fetched(
+    clone: Path, origin: tuple[Path, str, str], tmp_path: Path, elsewhere: bool
+) -> None:
+    if elsewhere:
+        (clone / ".dvc" / "config.local").write_text("[cache]\n    dir = ../../a-cache\n")
+    data = DataBrief(path="own", rev=origin[1])
+    assert describe(data, cache=tmp_path / "new", base=clone) is None
+    known = fetch(data, cache=tmp_path / "cache", base=clone)
+    assert (tmp_path / "a-cache").exists() == elsewhere
+    described = describe(data, cache=tmp_path / "new", base=clone)
+    assert described == known.model_copy(update={"path": str(tmp_path / "new" / "datasets" / known.md5)})
+
+
 def test_a_branch_a_tag_and_a_short_commit_name_a_version(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
     sh(clone, "git", "tag", "first", origin[1])
     sh(clone, "git", "branch", "old", origin[1])
@@ -247,6 +261,8 @@ def test_a_changed_folder_is_refused_until_it_is_a_version(clone: Path, origin: 
 
 
 def test_a_changed_folder_that_a_stage_makes_is_refused(clone: Path, tmp_path: Path) -> None:
+    (clone / "data" / "small").mkdir(parents=True)
+    fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)  # an empty one holds nothing that could be lost
     prepare("uci-digits", clone / "data" / "small", seed=7, limit_items=40, cache=tmp_path, progress=False)
     with pytest.raises(DataError, match=r"small: changed since .* dvc\.lock records .*; `dvc commit small` .*rev: workspace"):
         fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
