@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.core.cron import check_cron
 from components.core.errors import BriefError
 from components.core.plain_yaml import read_plain
-from components.core.record import Record, first_complaint
+from components.core.record import Record, first_complaint, shortened
 from components.core.yaml_values import NotPlain
 
 Modality = Literal["image", "audio", "video", "text"]
@@ -143,7 +143,9 @@ class Brief(Record):
     def _name_is_portable(cls, name: str) -> str:
         # The name becomes a folder, an object key, a URL segment and a registered model.
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name):
-            raise ValueError(f"{name!r} given; allowed: lower-case letters, digits, '-' and '_', at most 63 of them")
+            raise ValueError(
+                f"{shortened(name, most=80)} given; allowed: lower-case letters, digits, '-' and '_', at most 63 of them"
+            )
         return name
 
     @model_validator(mode="after")

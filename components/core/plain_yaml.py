@@ -14,6 +14,7 @@ from components.core.yaml_values import NotPlain, Place, Plain, named, shown, te
 
 DEPTH_MAX = 20
 VALUES_MAX = 10_000  # an alias counts with all that it stands for
+KEY_MAX = 100  # characters
 ODD_MAX = 3  # words that are refused in one line
 QUOTES = "put text with * & ! % @ ` { [ : or a tab in quotes"
 
@@ -80,6 +81,8 @@ class _Reading:
 
     def _key(self, event: yaml.Event) -> str:
         """A key as it is written, without what YAML makes of it: `on` and `1` are words here."""
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > KEY_MAX:
+            raise NotPlain(f"{_line(event)}: a key of {len(event.value):,} characters; allowed: {KEY_MAX}")
         if isinstance(event, yaml.ScalarEvent) and not event.anchor and event.tag in (None, "!"):
             return text_of(event.value, ())
         kinds = {yaml.SequenceStartEvent: "a list", yaml.MappingStartEvent: "a mapping", yaml.AliasEvent: "an alias"}
@@ -88,9 +91,11 @@ class _Reading:
 
     def _alias(self, event: yaml.AliasEvent, place: Place) -> Plain:
         if event.anchor in self.open:
-            raise NotPlain(f"{_line(event)}: *{event.anchor} holds itself; write the value out")
+            raise NotPlain(f"{_line(event)}: *{shown(str(event.anchor))} holds itself; write the value out")
         if event.anchor not in self.anchors:
-            raise NotPlain(f"{_line(event)}: *{event.anchor} stands for nothing; write the value, or put it in quotes")
+            raise NotPlain(
+                f"{_line(event)}: *{shown(str(event.anchor))} stands for nothing; write the value, or put it in quotes"
+            )
         value = self.anchors[event.anchor]
         size, depth = _size(value)
         self._count(size, place)
