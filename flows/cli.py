@@ -38,13 +38,13 @@ app.add_typer(release_app)
 @app.command()
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
-    from components.core.brief import read_brief
+    from components.core.brief import base_of, read_brief
     from components.core.errors import NotBuilt
     from flows import deciding
     from flows.place import Place
 
     read = read_brief(brief)
-    facts, decision = deciding.plan(read, Place())
+    facts, decision = deciding.plan(read, Place(), base=base_of(brief))
     with suppress(NotBuilt):  # planned all the same
         deciding.check_config(read, facts, decision)
     if as_json:
@@ -124,22 +124,22 @@ def _uncollected() -> Iterator[None]:
 @_uncollected()
 def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     """What stands already for this brief, found without Prefect. Refuses what cannot be produced before anything is fetched."""
-    from components.core.brief import read_brief
+    from components.core.brief import base_of, read_brief
     from components.core.errors import BriefError
     from components.data.versions import check_named
     from flows import deciding, stages, standing
 
-    read, planned = read_brief(brief), None
+    read, base, planned = read_brief(brief), base_of(brief), None
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        planned = deciding.plan(read, place)
+        planned = deciding.plan(read, place, base=base)
     if planned is not None:
         deciding.check_built(*planned)
         deciding.check_config(read, *planned)
     _ = place.settings.root
-    check_named(read.data)
+    check_named(read.data, base=base)
     if not (place.settings.root / "work" / read.name).exists():
         return None
-    run = stages.fetch(read, place)
+    run = stages.fetch(read, place, base=base)
     known = standing.standing(run, place)
     return (known, standing.nothing_to_do(run, known)) if known else None
 

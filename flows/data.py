@@ -24,9 +24,10 @@ def data_prepare(
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
     from components.data.prepare import QUARANTINE_MAX, prepare
-    from components.data.versions import track
+    from components.data.versions import check_trackable, track
 
     settings = Settings.load()
+    check_trackable(to)
     manifest = prepare(
         source,
         to,
@@ -46,11 +47,12 @@ def data_prepare(
 @data_app.command("show")
 def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
     """Fetch the dataset of a brief and say which version it is."""
-    from components.core.brief import read_brief
+    from components.core.brief import base_of, read_brief
     from components.data.versions import fetch
 
     settings = Settings.load()
-    dataset = fetch(read_brief(brief).data, cache=settings.root / "data", mirror=settings.data_mirror)
+    data, base = read_brief(brief).data, base_of(brief)
+    dataset = fetch(data, cache=settings.root / "data", mirror=settings.data_mirror, base=base)
     if as_json:
         print_json(dataset.model_dump(mode="json"))
         return

@@ -1,14 +1,16 @@
 """From a brief to a decision, and whether anything here can make what was decided. Imports nothing heavy."""
 
-from components.core.brief import Brief, Delivery
+from pathlib import Path
+
+from components.core.brief import Brief, Delivery, FamilyName
 from components.core.errors import BriefError, NotBuilt
 from components.core.records import Dataset, Decision, Facts
 from flows.place import Place
 from flows.settings import device_for
 
 
-def decide(brief: Brief, place: Place, *, dataset: Dataset | None) -> tuple[Facts, Decision]:
-    """Facts and decision of a brief, from the measured dataset or what the brief declares."""
+def decide(brief: Brief, place: Place, *, dataset: Dataset | None, base: Path | None = None) -> tuple[Facts, Decision]:
+    """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to."""
     from components.families import cards
     from components.policy.decide import decide as choose
     from components.policy.facts import facts as concrete
@@ -17,16 +19,46 @@ def decide(brief: Brief, place: Place, *, dataset: Dataset | None) -> tuple[Fact
     settings = place.settings
     tables = load_tables(settings.policy)
     price = settings.usd_per_gpu_hour
-    facts = concrete(brief, dataset=dataset, device=device_for(brief.compute.device), usd_per_gpu_hour=price, tables=tables)
+    facts = concrete(
+        brief,
+        dataset=dataset,
+        device=device_for(brief.compute.device),
+        usd_per_gpu_hour=price,
+        tables=tables,
+        base=base,
+        family_of=lambda reference: family_of(reference, place),
+    )
     known = {key: entry[0] for key, entry in cards().items()}
     return facts, choose(facts, cards=known, override=brief.override, tables=tables, usd_per_gpu_hour=price)
 
 
-def plan(brief: Brief, place: Place) -> tuple[Facts, Decision]:
-    """What `genwright plan` says: nothing is fetched."""
+def family_of(reference: str, place: Place) -> FamilyName:
+    """The family of a release, NAME@ALIAS or NAME/VERSION, as its bundle says. Raises UnknownModel for one that is not here."""
+    from components.core.errors import UnknownModel
+
+    settings = place.settings
+    try:
+        if settings.tracking_uri is None and not (settings.home / "mlflow.db").exists():
+            raise UnknownModel("nothing was produced in this home yet")  # and a plan makes no store to look
+        from components.core.records import Bundle
+
+        release = place.versions.resolve(reference)
+        stored = place.store.get(f"bundles/{release.bundle_sha256}/bundle.json")
+        if stored is None:
+            raise UnknownModel(f"the bundle of {reference} is not in the store")
+        return Bundle.model_validate_json(stored[0]).family
+    except (UnknownModel, ValueError) as error:
+        raise UnknownModel(
+            f"pretrained.model: models:/{reference}: its family cannot be read: {error}",
+            do="write pretrained.family, or produce it",
+        ) from error
+
+
+def plan(brief: Brief, place: Place, *, base: Path | None = None) -> tuple[Facts, Decision]:
+    """What `genwright plan` says: nothing is fetched. `base`: the folder that the brief's paths are relative to."""
     from components.data.versions import describe
 
-    return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data"))
+    return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data", base=base), base=base)
 
 
 def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from components.core.brief import read_brief
+from components.core.brief import base_of, read_brief
 from components.core.errors import Conflict, RegistryError, StorageError
 from components.core.progress import stage
 from components.core.records import Release, StoredBundle
@@ -32,8 +32,9 @@ once = task(cache_policy=NO_CACHE)
 
 @network
 def fetch(brief_path: str) -> Run:
+    path = Path(brief_path)
     with stage("Data", quiet_s=10.0):
-        return stages.fetch(read_brief(Path(brief_path)), Place())
+        return stages.fetch(read_brief(path), Place(), base=base_of(path))
 
 
 @once

@@ -15,12 +15,15 @@ from flows.runs import Exported, Produced, Proof, Run, Trained, evidence, folder
 from flows.training import train_in_worker
 
 
-def fetch(brief: Brief, place: Place) -> Run:
-    """Fetch the data and decide on what was measured: the inputs of everything that follows."""
+def fetch(brief: Brief, place: Place, *, base: Path | None = None) -> Run:
+    """Fetch the data and decide on what was measured: the inputs of everything that follows.
+
+    `base`: the folder that the brief's paths are relative to, core.brief.base_of its file; the current one for a brief without.
+    """
     from components.data.versions import fetch as fetch_data
 
-    dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror)
-    facts, decision = decide(brief, place, dataset=dataset)
+    dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror, base=base)
+    facts, decision = decide(brief, place, dataset=dataset, base=base)
     check_built(facts, decision)
     check_config(brief, facts, decision)
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())

@@ -2,14 +2,17 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.core.cron import check_cron
 from components.core.errors import BriefError
-from components.core.record import Record, first_complaint
+from components.core.plain_yaml import read_plain
+from components.core.record import Record, first_complaint, shortened
+from components.core.yaml_values import NotPlain
 
 Modality = Literal["image", "audio", "video", "text"]
 Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihood", "diversity", "reconstruction"]
@@ -19,6 +22,8 @@ Mode = Literal["scratch", "finetune", "lora"]
 Delivery = Literal["one_pass", "few_step", "many_step"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+BYTES_MAX = 100_000  # of a brief
+EXAMPLE = "name a brief, for example briefs/digits.yaml"
 
 
 class DataBrief(Record):
@@ -42,8 +47,8 @@ class PretrainedBrief(Record):
     """A model to start from: models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder."""
 
     model: str = Field(min_length=1)
-    family: FamilyName
-    in_domain: bool = False
+    family: FamilyName | None = Field(default=None, description="read from the release or folder, else diffusion is assumed")
+    in_domain: bool | None = Field(default=None, description="whether it knows data like this; not stated: a general model")
 
 
 class ComputeBrief(Record):
@@ -126,6 +131,13 @@ class ScheduleBrief(Record):
     cron: str | None = None
     on_new_data: bool = False
 
+    @field_validator("cron")
+    @classmethod
+    def _cron_is_one(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            check_cron(cron)
+        return cron
+
 
 class Brief(Record):
     """What to generate, on which data, within which budget and latency."""
@@ -150,7 +162,9 @@ class Brief(Record):
     def _name_is_portable(cls, name: str) -> str:
         # The name becomes a folder, an object key, a URL segment and a registered model.
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name):
-            raise ValueError(f"{name!r} given; allowed: lower-case letters, digits, '-' and '_', at most 63 of them")
+            raise ValueError(
+                f"{shortened(name, most=80)} given; allowed: lower-case letters, digits, '-' and '_', at most 63 of them"
+            )
         return name
 
     @model_validator(mode="after")
@@ -164,33 +178,19 @@ class Brief(Record):
         return self
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def parse_brief(text: str, *, where: str = "brief") -> Brief:
     """Turn YAML into a Brief. Raises BriefError with one line that names the field, what was given and what is allowed."""
     try:
-        document = yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise BriefError(f"{where}: not YAML{place}: {getattr(error, 'problem', error)}") from error
+        document = read_plain(text)
+    except NotPlain as error:
+        raise BriefError(f"{where}: {error}") from error
     if not isinstance(document, dict):
         raise BriefError(
             f"{where}: a mapping of keys is needed, a {type(document).__name__} given", do="start from briefs/digits.yaml"
         )
     try:
         # Through JSON, which has no tuples, so that all else can be strict: 'true' is no number and '200' is none either.
-        return Brief.model_validate_json(json.dumps(document, default=str), strict=True)
+        return Brief.model_validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         raise BriefError(f"{where}: {explain(error)}") from error
 
@@ -198,12 +198,30 @@ def parse_brief(text: str, *, where: str = "brief") -> Brief:
 def read_brief(path: Path) -> Brief:
     """Read a brief from a YAML file. Raises BriefError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        # Producing reads it again, in other processes: a pipe would be empty by then.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BriefError(f"{path}: cannot be read: not a file{' but a directory' if path.is_dir() else ''}", do=EXAMPLE)
+        with path.open("rb") as file:
+            content = file.read(BYTES_MAX + 1)
+        if len(content) > BYTES_MAX:
+            raise BriefError(f"{path}: larger than any brief", allowed=f"{BYTES_MAX:,} bytes", do=EXAMPLE)
+        text = content.decode("utf-8")
     except FileNotFoundError:
-        raise BriefError(f"{path}: no such file", do="name a brief, for example briefs/digits.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BriefError(f"{path}: cannot be read: {error}") from error
+        raise BriefError(f"{path}: no such file", do=EXAMPLE) from None
+    except (OSError, ValueError) as error:  # the path itself may hold what no path can
+        do = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else EXAMPLE
+        raise BriefError(f"{path}: cannot be read: {error}", do=do) from error
     return parse_brief(text, where=str(path))
+
+
+def base_of(path: Path) -> Path:
+    """The folder that the paths in a brief are relative to: the git or DVC repository of the brief's file, else its folder.
+
+    So a brief means the same from every folder that it is used from, and in every clone.
+    """
+    folder = path.resolve().parent
+    roots = (each for each in (folder, *folder.parents) if (each / ".git").exists() or (each / ".dvc" / "config").is_file())
+    return next(roots, folder)
 
 
 def explain(error: ValidationError) -> str:
@@ -211,7 +229,8 @@ def explain(error: ValidationError) -> str:
     # A misspelt key also leaves its right name missing: the misspelling is what helps.
     first = next((each for each in error.errors(include_url=False) if each["type"] == "extra_forbidden"), None)
     if first is None:
-        return first_complaint(error).removeprefix("the document: ").replace("an object", "a mapping of keys")
+        quotes = "; for text put it in quotes" if error.errors(include_url=False)[0]["type"] == "string_type" else ""
+        return first_complaint(error).removeprefix("the document: ").replace("an object", "a mapping of keys") + quotes
     model: type[Record] = Brief
     for part in first["loc"][:-1]:
         model = _record_in(model.model_fields[str(part)].annotation)

@@ -5,12 +5,21 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode, Precision, PretrainedBrief
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode, Precision
 from components.core.noise import NoiseInput
 from components.core.record import Record
 
 Tier = Literal["tiny", "small", "medium", "large"]
 Verdict = Literal["pass", "fail", "undecided"]
+
+
+class Pretrained(Record):
+    """The pretrained model of a brief, its gaps filled; `notes` say what was read or assumed."""
+
+    model: str
+    family: FamilyName
+    in_domain: bool
+    notes: tuple[str, ...] = ()
 
 
 class Facts(Record):
@@ -36,7 +45,7 @@ class Facts(Record):
     batch: int
     require: tuple[str, ...] = ()
     accept: tuple[str, ...] = ()
-    pretrained: PretrainedBrief | None = None
+    pretrained: Pretrained | None = None
 
 
 class Reason(Record):

@@ -5,24 +5,28 @@ The MD5 of a folder is that of a JSON list of its files' MD5 and paths, and ends
 
 import hashlib
 import json
+import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.core.errors import DataError
 from components.core.files import CHUNK_BYTES
+from components.core.plain_yaml import load_yaml
+from components.core.yaml_values import NotPlain
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A folder that DVC tracks."""
+    """A folder that DVC tracks, by itself or as a part of a larger one."""
 
-    md5: str
+    md5: str  # of the folder that is tracked
     file: str  # dvc.lock or NAME.dvc, relative to the DVC root
     stage: str | None  # the stage of dvc.yaml that makes it; None for `dvc add`
+    tracked: Path  # the folder that is tracked, absolute
+    part: str = ""  # where in it the one that was asked for lies; empty when it is that one
 
 
 def find_root(path: Path) -> Path | None:
@@ -35,16 +39,25 @@ def recorded(root: Path, folder: Path, *, rev: str | None = None) -> Recorded | 
     if not folder.is_relative_to(root) or folder == root:
         return None
     inside = folder.relative_to(root)
+    for tracked in (inside, *inside.parents[:-1]):  # the folder itself, else the nearest that holds it
+        found = _recorded(root, tracked, rev)
+        if found is not None:
+            part = inside.relative_to(tracked).as_posix() if tracked != inside else ""
+            return Recorded(*found, tracked=root / tracked, part=part)
+    return None
+
+
+def _recorded(root: Path, inside: Path, rev: str | None) -> tuple[str, str, str | None] | None:
     pointer = inside.with_name(f"{inside.name}.dvc")
     for out in _outs(_yaml(root, pointer, rev)):
-        if out.get("path") == inside.name and "md5" in out:
-            return Recorded(md5=out["md5"], file=str(pointer), stage=None)
+        if out.get("path") == inside.name and isinstance(out.get("md5"), str):
+            return out["md5"], str(pointer), None
     for parent in inside.parents:
         stages = _yaml(root, parent / "dvc.lock", rev).get("stages")
         for name, stage in (stages if isinstance(stages, dict) else {}).items():
             for out in _outs(stage):
-                if out.get("path") == inside.relative_to(parent).as_posix() and "md5" in out:
-                    return Recorded(md5=out["md5"], file=str(parent / "dvc.lock"), stage=str(name))
+                if out.get("path") == inside.relative_to(parent).as_posix() and isinstance(out.get("md5"), str):
+                    return out["md5"], str(parent / "dvc.lock"), str(name)
     return None
 
 
@@ -56,29 +69,62 @@ def _outs(document: Any) -> list[dict[str, Any]]:
 def _yaml(root: Path, file: Path, rev: str | None) -> dict[str, Any]:
     if rev is None:
         path = root / file
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        text = _read(path) if path.is_file() else ""
     else:
         text = git(root, "show", f"{rev}:./{file.as_posix()}") or ""
     try:
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - the safe loader, in C
-    except yaml.YAMLError as error:
-        raise DataError(f"{root / file}: not YAML", do="restore it from git") from error
+        document = load_yaml(text)
+    except NotPlain as error:
+        raise DataError(f"{root / file}: not YAML, or in the middle of a merge", do="restore it from git") from error
     return document if isinstance(document, dict) else {}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", do="restore it from git") from error
+
+
+def was_recorded(root: Path, file: str, md5: str) -> bool:
+    """Whether a commit of any branch records this MD5 in a file of DVC: then the folder with it is an older version."""
+    return bool(git(root, "log", "--all", "--max-count=1", "--format=%H", f"-S{md5}", "--", file))
 
 
 def commit_of(root: Path, rev: str) -> str | None:
     """The commit that `rev` names, or None: no git, no repository, or no such revision."""
+    if rev.startswith("-"):
+        return None
     found = git(root, "rev-parse", "--verify", "--quiet", f"{rev}^{{commit}}")
     return found.strip() if found else None
+
+
+def commit_at(address: str, rev: str) -> str | None:
+    """The commit that `rev` names in a repository elsewhere, without cloning it; None where only a clone can tell."""
+    if re.fullmatch(r"[0-9a-f]{40}", rev):
+        return rev
+    if rev.startswith("-") or address.startswith("-"):
+        return None
+    wanted = ("HEAD",) if rev == "HEAD" else (f"refs/tags/{rev}^{{}}", f"refs/tags/{rev}", f"refs/heads/{rev}")
+    listed = git(Path.cwd(), "-c", "core.askPass=true", "ls-remote", address, *wanted) or ""
+    found = {name: sha for sha, _, name in (line.partition("\t") for line in listed.splitlines())}
+    return next((found[name] for name in wanted if name in found), None)
 
 
 def git(root: Path, *arguments: str) -> str | None:
     """The output of a git command that only reads; None when it fails or git is not there."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False
+            ["git", *arguments],
+            cwd=root,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in a name
         return None
     return done.stdout if done.returncode == 0 else None
 

@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import Conflict, DataError, GenwrightError, RunError, disk_error
+from components.data.lockfiles import Recorded, file_md5
 
 REMOTE = Path(".genwright") / "dvc-remote"  # below the root
+PUSH = "`dvc push` it where it was made"
+
+
+class NotHeld(DataError):
+    """A version that neither DVC's cache nor its remote holds."""
 
 
 @contextmanager
@@ -63,25 +69,14 @@ def hash_of(root: Path, folder: Path) -> str | None:
         return None if out is None else str(out.get_hash().value)
 
 
-def restore(root: Path, folder: Path) -> bool:
-    """Bring a missing folder back from DVC's cache or remote. False, and nothing written, when neither holds all of it."""
-    from dvc.exceptions import DvcException
+def is_cached(root: Path, md5: str) -> bool:
+    """Whether DVC's cache holds a folder with this MD5: it was added, committed or pulled once."""
+    with _translated(str(root)), _work_tree(root) as repo:
+        from dvc_data.hashfile.hash_info import HashInfo
+        from dvc_data.hashfile.tree import Tree
 
-    with _translated(str(folder)), _work_tree(root) as repo:
-        out = _out(repo, folder)
-        try:
-            repo.fetch(targets=[str(folder)])
-        except DvcException:
-            return False  # the caller has another way, or says what to do
-        if out is None or not _is_cached(out):
-            return False
-        repo.checkout(targets=[str(folder)])
-        return folder.is_dir()
-
-
-def _is_cached(out: Any) -> bool:
-    listing = out.get_obj()
-    return listing is not None and all(out.cache.exists(entry.value) for _, _, entry in listing if entry)
+        cached = repo.cache.local
+        return cached.exists(md5) and all(cached.exists(each.value) for _, _, each in Tree.load(cached, HashInfo("md5", md5)))
 
 
 def reproduce(root: Path, stage: str, *, cache: Path, mirror: str | None) -> None:
@@ -109,30 +104,52 @@ def _command(root: Path, verb: str, *arguments: str, own: dict[str, str]) -> Non
         raise RunError(f"dvc {verb} {arguments[-1]} in {root} failed: {said[0] if said else 'it says nothing'}")
 
 
-def gather(root: Path, md5: str, *, to: Path) -> None:
-    """Write the folder with this MD5 as the new folder `to`, from DVC's cache or remote. Raises DataError when they lack it."""
-    what = f"{md5} of {root}"
-    with _translated(what, do="`dvc push` it where it was made"), _work_tree(root) as repo:
+def gather(root: Path, known: Recorded, *, to: Path, rev: str | None) -> None:
+    """Write a recorded folder, or the part of it that was asked for, as the new folder `to`, from DVC's cache or remote.
+
+    `rev`: the commit that records it; None for the work tree. Raises NotHeld when neither holds it, DataError.
+    """
+    what = f"{known.tracked} ({known.md5})"
+    with _translated(what, do=PUSH), _work_tree(root) as repo:
         from dvc_data.hashfile.hash_info import HashInfo
         from dvc_data.hashfile.tree import Tree
 
         cached = repo.cache.local
-        _pull(repo, md5, [md5])
-        files = {Path(*key): entry.value for key, _, entry in Tree.load(cached, HashInfo("md5", md5))}
-        _pull(repo, md5, files.values())
-        for name, file_md5 in files.items():
+        _pull(repo, known, [known.md5], rev)
+        try:
+            listing = Tree.load(cached, HashInfo("md5", known.md5))
+        except Exception as error:  # it loads whatever lies there
+            raise NotHeld(f"{what}: damaged in DVC's cache: {_first_line(error)}", do=PUSH) from error
+        part = Path(known.part).parts
+        files = {Path(*key[len(part) :]): entry.value for key, _, entry in listing if entry and key[: len(part)] == part}
+        if not files:
+            raise DataError(f"{what}: that version has no {known.part or 'file'}", do="check data.path in the brief")
+        _pull(repo, known, files.values(), rev)
+        for name, md5 in files.items():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(cached.oid_to_path(file_md5), to / name)
+            shutil.copyfile(cached.oid_to_path(md5), to / name)
+            if file_md5(to / name) != md5:
+                cached.delete(md5)  # damaged there: DVC brings it anew, as its own checkout would
+                _pull(repo, known, [md5], rev)
+                shutil.copyfile(cached.oid_to_path(md5), to / name)
 
 
-def _pull(repo: Any, md5: str, parts: Iterable[str]) -> None:
+def _pull(repo: Any, known: Recorded, parts: Iterable[str], rev: str | None) -> None:
+    """Bring what DVC's cache lacks from its remote, or from the repository that it was imported from."""
     from dvc_data.hashfile.hash_info import HashInfo
 
-    missing = [HashInfo("md5", part) for part in sorted(set(parts)) if not repo.cache.local.exists(part)]
-    if missing:
-        repo.cloud.pull(missing)
-    if not all(repo.cache.local.exists(each.value) for each in missing):
-        raise DataError(f"{repo.root_dir}: neither DVC's cache nor its remote holds {md5}", do="`dvc push` it where it was made")
+    wanted, said = sorted(set(parts)), ""
+    targets, revs = [str(known.tracked)], [rev] if rev else None
+    for imported in (False, True):
+        missing = [HashInfo("md5", each) for each in wanted if not repo.cache.local.exists(each)]
+        if not missing:
+            return
+        try:
+            repo.fetch(targets=targets, revs=revs) if imported else repo.cloud.pull(missing)
+        except Exception as error:  # noqa: BLE001 - every kind of remote has its own
+            said = said or f" ({_first_line(error)})"
+    if not all(repo.cache.local.exists(each) for each in wanted):
+        raise NotHeld(f"{repo.root_dir}: neither DVC's cache nor its remote holds {known.md5} of {known.file}{said}", do=PUSH)
 
 
 def export(url: str, *, rev: str, path: str, to: Path) -> str:
@@ -140,7 +157,7 @@ def export(url: str, *, rev: str, path: str, to: Path) -> str:
 
     Returns the commit. Raises DataError when there is no such repository, revision or folder, or its files are stored nowhere.
     """
-    with _translated(f"{path} of {url} at {rev}", do="check path, repo and rev, and `dvc push` it where it was made"):
+    with _translated(f"{path} of {url} at {rev}", do=f"check path, repo and rev, and {PUSH}"):
         from dvc.fs import download
         from dvc.repo import Repo
         from dvc.repo.open_repo import clean_repos
@@ -164,8 +181,19 @@ def track(folder: Path, *, root: Path | None, git_root: Path | None) -> None:
             made_by_stage = out is not None and out.stage.cmd
             if not made_by_stage:
                 repo.add([str(folder)])
+                _check_seen(repo, folder)
         if made_by_stage:
             _command(root, "commit", "--force", str(folder), own={})
+
+
+def _check_seen(repo: Any, folder: Path) -> None:
+    """DVC passes over folders that it takes for ignored: `dvc push` would then leave the data behind without a word."""
+    repo._reset()
+    if _out(repo, folder) is None:
+        raise DataError(
+            f"{folder}.dvc: written, but DVC does not find it again: a rule in .gitignore covers {folder.parent}",
+            do=f"write that rule as {folder.parent.name}/?*/, or name another folder",
+        )
 
 
 def _initialised(root: Path, *, no_scm: bool) -> Path:

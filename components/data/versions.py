@@ -1,90 +1,86 @@
 """Datasets at a version: fetch one, describe one without effort, put one under version control.
 
-A version is the MD5 of the folder as DVC records it. At HEAD of the repository one works in, the work tree is what counts:
-what lies there is used, and when it differs from what is committed its revision is `workspace`.
+A version is a folder of a repository at a commit, and there the MD5 that DVC records of it. It is read from the store under the
+home (store.py), into which it comes from DVC's cache or remote, from the folder where that is this version, or by the stage that
+makes it. The folder in the work tree is never changed, and never taken for a version that it is not.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from components.core.brief import DataBrief
-from components.core.errors import DataError, disk_error
+from components.core.errors import DataError
 from components.core.records import Dataset
-from components.data.lockfiles import commit_of, find_root, folder_md5, git, recorded
+from components.data.dvc_cache import cached_manifest
+from components.data.lockfiles import commit_at, find_root, folder_md5, git, recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
-from components.data.staging import staging
-
-WORKSPACE = "workspace"
+from components.data.origins import bring, check_unchanged
+from components.data.revisions import HEAD, WORKSPACE, address_of, locate, resolve
+from components.data.store import VersionStore
 
 
 def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path | None = None) -> Dataset:
     """Make a dataset readable on this machine and say which version it is.
 
-    `base`: the folder that `data.repo` is relative to (the current one). What is missing comes from DVC's cache or remote,
-    else the stage that makes it is run; another repository or revision is read into `cache`. `mirror` is passed on to the stage.
-    Raises DataError (no such data, corrupt), RunError (the stage failed), Conflict, StorageError.
+    `base`: the folder that `data.repo` is relative to (the current one); of a brief it is core.brief.base_of. `mirror` is passed
+    on to the stage that makes the data, where neither DVC's cache nor its remote holds it.
+    Raises DataError (no such data, changed, corrupt), RunError (the stage failed), Conflict, StorageError.
     """
-    cache = cache.absolute()
-    place = (base or Path.cwd()).absolute()
-    if _is_url(data.repo):
-
-        def export(to: Path) -> str:
-            from components.data import repository
-
-            return repository.export(data.repo, rev=data.rev, path=data.path, to=to)
-
-        return _stored(data, export, cache=cache)
-    folder, root = _located(data, place)
-    if _is_work_tree(data, folder, root, place):
-        return _from_work_tree(data, folder, root, cache=cache, mirror=_absolute(mirror))
-    assert root is not None
-    sha = commit_of(root, data.rev)
-    if sha is None:
-        raise DataError(f"{root}: no revision {data.rev!r}", do="name a commit, tag or branch of that repository")
-    known = recorded(root, folder, rev=sha)
-    if known is None:
-        raise DataError(f"{folder}: not tracked by DVC at {data.rev}", do="check data.path and data.rev in the brief")
-
-    def gather(to: Path) -> str:
-        from components.data import repository
-
-        repository.gather(root, known.md5, to=to)
-        return sha
-
-    return _stored(data, gather, cache=cache, rev=sha, md5=known.md5)
+    store, place = VersionStore(cache), (base or Path.cwd()).absolute()
+    address = address_of(data.repo, place)
+    if address is not None:
+        check_named(data, base=place)
+        return _from_address(data, address, store)
+    if data.rev == WORKSPACE:
+        return _from_work_tree(data, locate(data, place))
+    named = resolve(data, place)
+    known = named.known
+    if data.rev == HEAD:
+        check_unchanged(named, store)
+    md5 = store.named(known.md5, known.part) if known.part else known.md5
+    if md5 is None or not store.holds(md5):
+        what = f"{data.path} of {named.root} at {data.rev}"
+        _, md5 = store.put(lambda to: bring(named, to, store=store, mirror=mirror), what=what, md5=md5)
+        if known.part:
+            store.name(md5, known.md5, known.part)
+    return _dataset(data, store.path(md5), read_manifest(store.path(md5)), rev=named.rev, md5=md5)
 
 
 def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
     """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough.
 
-    The MD5 is the recorded one: whether the folder was changed since, only `fetch` finds out.
+    Where the version is neither fetched nor in DVC's cache, the folder in the work tree stands for it: `fetch` finds out whether
+    it is the same.
     """
-    if _is_url(data.repo):
+    place, store = (base or Path.cwd()).absolute(), VersionStore(cache)
+    if address_of(data.repo, place) is not None:
         return None
-    place = (base or Path.cwd()).absolute()
     try:
-        folder, root = _located(data, place)
-        if _is_work_tree(data, folder, root, place):
-            known, at = (recorded(root, folder) if root else None), folder
-            rev = _rev_of(root, folder, known.md5) if root and known else WORKSPACE
-        else:
-            sha = commit_of(root, data.rev) if root else None
-            known = recorded(root, folder, rev=sha) if root and sha else None
-            rev, at = sha or "", cache.absolute() / "datasets" / (known.md5 if known else "none")
-        manifest = read_manifest(at)
+        if data.rev == WORKSPACE:
+            folder = locate(data, place)
+            return _dataset(data, folder, read_manifest(folder), rev=WORKSPACE, md5="")
+        named = resolve(data, place)
+        known = named.known
+        md5 = store.named(known.md5, known.part) if known.part else known.md5
+        at = store.path(md5 or known.md5)
+        found = read_manifest(at) if (at / MANIFEST).is_file() else cached_manifest(named.root, known)
+        if found is None and data.rev != HEAD:
+            return None
+        manifest = found or read_manifest(named.folder)
     except DataError:
         return None
-    return _dataset(data, at, manifest, rev=rev, md5=known.md5 if known else "")
+    return _dataset(data, at, manifest, rev=named.rev, md5=md5 or "")
 
 
 def check_named(data: DataBrief, *, base: Path | None = None) -> None:
-    """Raises DataError at once when a dataset lies neither here nor in any record of DVC, so that `fetch` could only fail."""
-    if _is_url(data.repo):
-        return
+    """Raises DataError at once when a brief names no version of any data, so that `fetch` could only fail."""
     place = (base or Path.cwd()).absolute()
-    folder, root = _located(data, place)
-    if _is_work_tree(data, folder, root, place) and not folder.exists() and (root is None or recorded(root, folder) is None):
-        read_manifest(folder)  # says how to prepare one
+    if address_of(data.repo, place) is not None:
+        if data.rev == WORKSPACE:
+            raise DataError(f"{data.repo}: an address has no work tree", do="name a commit, tag or branch in data.rev")
+    elif data.rev == WORKSPACE:
+        read_manifest(locate(data, place))
+    else:
+        resolve(data, place)
 
 
 def track(path: Path) -> None:
@@ -100,90 +96,42 @@ def track(path: Path) -> None:
     repository.track(folder, root=find_root(folder.parent), git_root=Path(top.strip()) if top else None)
 
 
-def _from_work_tree(data: DataBrief, folder: Path, root: Path | None, *, cache: Path, mirror: str | None) -> Dataset:
-    from filelock import FileLock
-
-    from components.data import repository
-    from components.data.shards import check_sizes, verify
-
-    if root is None or recorded(root, folder) is None:
-        manifest = verify(folder)  # says how to prepare one, where there is none
-        return _dataset(data, folder, manifest, rev=WORKSPACE, md5=folder_md5(folder))
-    try:
-        (root / ".dvc" / "tmp").mkdir(exist_ok=True)
-        # Two runs on one machine must not both start the stage that makes the folder.
-        with FileLock(root / ".dvc" / "tmp" / "genwright.lock"):
-            if not folder.exists():
-                _bring_back(root, folder, cache=cache, mirror=mirror)
-    except OSError as error:
-        raise disk_error(error, root) from error
-    manifest = check_sizes(folder)
-    actual = repository.hash_of(root, folder)
-    assert actual is not None
-    rev = _rev_of(root, folder, actual)
-    if rev == WORKSPACE:
-        verify(folder)  # a new version is consistent in itself; a damaged one is not
-    return _dataset(data, folder, manifest, rev=rev, md5=actual)
-
-
-def _rev_of(root: Path, folder: Path, md5: str) -> str:
-    """The commit at HEAD when that is what it records of the folder, else `workspace`."""
-    sha = commit_of(root, "HEAD")
-    at_head = recorded(root, folder, rev=sha) if sha else None
-    return sha if sha and at_head and at_head.md5 == md5 else WORKSPACE
-
-
-def _bring_back(root: Path, folder: Path, *, cache: Path, mirror: str | None) -> None:
-    from components.data import repository
-
-    if repository.restore(root, folder):
+def check_trackable(path: Path) -> None:
+    """Raises DataError when git ignores the file in which DVC would record the folder `path`: before it is prepared in vain."""
+    pointer = path.absolute().with_name(f"{path.name}.dvc")
+    above = next((each for each in pointer.parents if each.is_dir()), None)
+    root = find_root(path.absolute().parent)
+    if above is None or (root is not None and recorded(root, path.absolute()) is not None):
         return
-    known = recorded(root, folder)
-    if known is None or known.stage is None:
+    rule = git(above, "check-ignore", "--verbose", "--no-index", "--", str(pointer))
+    if rule:
+        where = rule.partition("\t")[0]
         raise DataError(
-            f"{folder}: missing, and neither DVC's cache nor its remote has it",
-            do="`dvc push` it where it was made, or make it anew",
+            f"{path}: git ignores {pointer.name}, in which DVC records the version ({where})",
+            do=f"add !{pointer.name} below that rule, or name a folder that git does not ignore",
         )
-    at = Path(known.file).parent
-    repository.reproduce(root / at, known.stage, cache=cache, mirror=mirror)
 
 
-def _stored(
-    data: DataBrief, bring: Callable[[Path], str], *, cache: Path, rev: str | None = None, md5: str | None = None
-) -> Dataset:
-    """A folder in `cache`, named by its MD5. When it is not there, `bring` writes it as a new folder and returns the commit."""
-    from filelock import FileLock
-
-    from components.data.shards import check_sizes
-
-    store = cache / "datasets"
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        with FileLock(store / ".lock"):
-            if rev and md5 and (store / md5 / MANIFEST).is_file():
-                return _dataset(data, store / md5, check_sizes(store / md5), rev=rev, md5=md5)
-            with staging(store / "incoming", marker=f"data/{MANIFEST}") as folder:
-                commit = bring(folder / "data")
-                actual = _checked(data, folder / "data", md5=md5)
-            if not (store / actual).exists():
-                (store / "incoming" / "data").replace(store / actual)
-    except OSError as error:
-        raise disk_error(error, store) from error
-    return _dataset(data, store / actual, check_sizes(store / actual), rev=commit, md5=actual)
-
-
-def _checked(data: DataBrief, folder: Path, *, md5: str | None) -> str:
-    """The MD5 of what was brought. Raises DataError when it is no prepared dataset, or not the one that is recorded."""
+def _from_work_tree(data: DataBrief, folder: Path) -> Dataset:
+    """The folder as it lies, read to its last byte: what differs from its own dataset.json is damage."""
     from components.data.shards import verify
 
-    what = f"{data.path} of {data.repo} at {data.rev}"
-    if not (folder / MANIFEST).is_file():
-        raise DataError(f"{what}: not a prepared dataset, it has no {MANIFEST}", do="name a folder that genwright prepared")
-    verify(folder)
-    actual = folder_md5(folder)
-    if md5 not in (None, actual):
-        raise DataError(f"{what}: its files have the MD5 {actual}, not {md5}", do="`dvc push` it again where it was made")
-    return actual
+    manifest = verify(folder)  # says how to prepare one, where there is none
+    return _dataset(data, folder, manifest, rev=WORKSPACE, md5=folder_md5(folder))
+
+
+def _from_address(data: DataBrief, address: str, store: VersionStore) -> Dataset:
+    from components.data import repository
+
+    commit = commit_at(address, data.rev)
+    md5 = store.named(address, commit, data.path) if commit else None
+    if commit is None or md5 is None:
+        commit, md5 = store.put(
+            lambda to: repository.export(address, rev=data.rev, path=data.path, to=to),
+            what=f"{data.path} of {data.repo} at {data.rev}",
+        )
+        store.name(md5, address, commit, data.path)
+    return _dataset(data, store.path(md5), read_manifest(store.path(md5)), rev=commit, md5=md5)
 
 
 def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5: str) -> Dataset:
@@ -202,31 +150,3 @@ def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5
         std=manifest.std,
         quarantined=manifest.quarantine.count,
     )
-
-
-def _is_url(repo: str) -> bool:
-    return "://" in repo or repo.startswith("git@")
-
-
-def _located(data: DataBrief, base: Path) -> tuple[Path, Path | None]:
-    """The folder, and the DVC repository it lies in, of a local repository. Raises DataError."""
-    repo = (base / data.repo).resolve()
-    if not repo.is_dir():
-        raise DataError(f"{repo}: no such repository", do="check data.repo in the brief")
-    folder = repo / data.path
-    root = find_root(folder.parent)
-    if root is None and data.rev != "HEAD":
-        raise DataError(f"{repo}: not a DVC repository, so it has no revision {data.rev!r}", do="check data.repo and data.rev")
-    return folder, root
-
-
-def _is_work_tree(data: DataBrief, folder: Path, root: Path | None, base: Path) -> bool:
-    """At HEAD: the repository one works in, and any that has no git, has only its work tree."""
-    if data.rev != "HEAD":
-        return False
-    return root is None or root == find_root(base.resolve()) or commit_of(root, "HEAD") is None
-
-
-def _absolute(mirror: str | None) -> str | None:
-    """A stage runs in another folder: what is relative here must not be so there."""
-    return mirror if mirror is None or "://" in mirror else str(Path(mirror).absolute())

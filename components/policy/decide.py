@@ -15,6 +15,7 @@ from components.policy.conditions import FAMILIES, Value, matches
 from components.policy.estimate import Pick, estimate, passes
 from components.policy.evidence import Evidence, weigh
 from components.policy.override import force
+from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
 from components.policy.tables import Tables, load_tables
 
@@ -77,7 +78,13 @@ def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: floa
         variant=plan.variant,
         mode=plan.mode,
         delivery=plan.delivery,
-        reasons=(*chooser.field.reasons, *plan.reasons, _tier(chooser), *(chooser.reason(*note, now) for note in notes)),
+        reasons=(
+            *chooser.field.reasons,
+            *plan.reasons,
+            _tier(chooser),
+            *read_or_assumed(facts.pretrained),
+            *(chooser.reason(*note, now) for note in notes),
+        ),
         rejected=_rejected(chooser, plan, own, now),
         warnings=_warnings(tables, now),
         estimate=cost,

@@ -1,10 +1,12 @@
 """From a brief to Facts: what is measured outranks what is declared, and a budget becomes a tier."""
 
+from pathlib import Path
 from typing import Literal
 
 from components.core.brief import Brief, ComputeBrief
 from components.core.errors import BriefError
 from components.core.records import Dataset, Facts, Tier
+from components.policy.pretrained import FamilyOf, pretrained
 from components.policy.tables import Tables, load_tables
 
 
@@ -15,8 +17,12 @@ def facts(
     device: Literal["cpu", "cuda"],
     usd_per_gpu_hour: float = 2.0,
     tables: Tables | None = None,
+    base: Path | None = None,
+    family_of: FamilyOf | None = None,
 ) -> Facts:
     """The brief made concrete. `device` is already resolved from auto; `usd_per_gpu_hour` prices a budget given in hours.
+
+    `base`: the folder that the brief's paths are relative to (the current one); `family_of`: reads the family of a release.
 
     Raises BriefError when neither the data nor the brief says how much there is, or when the two contradict each other.
     """
@@ -45,7 +51,7 @@ def facts(
         batch=brief.serving.batch,
         require=brief.require,
         accept=brief.accept,
-        pretrained=brief.pretrained,
+        pretrained=brief.pretrained and pretrained(brief.pretrained, base=base or Path.cwd(), family_of=family_of),
     )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, Self
 
-import yaml
 from pydantic import ValidationError, model_validator
 
 from components.core.brief import FamilyName, Goal
 from components.core.errors import SettingsError
+from components.core.plain_yaml import load_yaml
 from components.core.record import Record, first_complaint
+from components.core.yaml_values import NotPlain
 from components.policy.conditions import ATTRIBUTES, WORDS, complaint
 from components.policy.rows import (
     Choice,
@@ -132,13 +133,12 @@ def _tables(document: dict[str, Any], *, where: str) -> Tables:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where libyaml is there
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader either way
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}", do="name a YAML file of policy tables") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not YAML: {getattr(error, 'problem', error)}") from error
+    except NotPlain as error:
+        raise SettingsError(f"{path}: {error}") from error
     allowed = ", ".join(Tables.model_fields)
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: a mapping of tables is needed", allowed=allowed)

@@ -1,11 +1,12 @@
 """A brief that is wrong is refused with one line that names the field, what was given and what is allowed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from components.core.brief import Brief, parse_brief, read_brief
+from components.core.brief import BYTES_MAX, Brief, base_of, parse_brief, read_brief
 from components.core.errors import BriefError
 
 MINIMAL = "name: digits\nmodality: image\ndata: {path: data/prepared/digits}\n"
@@ -54,7 +55,10 @@ def test_a_minimal_brief_has_every_default() -> None:
         ("compute: {threads: 0}", "brief: compute.threads: Input should be greater than or equal to 1 (given: 0)"),
         ("compute: {spend: all}", "brief: compute: spend: all needs usd, gpu_hours or minutes, and no items_seen"),
         ("seed: -1", "brief: seed: Input should be greater than or equal to 0 (given: -1)"),
-        ("pretrained: {model: x}", "brief: pretrained.family: Field required"),
+        ("pretrained: {family: gan}", "brief: pretrained.model: Field required"),
+        ("seed: 010", "brief: seed: 010 given; YAML reads it as octal, 8; write 8 or 10"),
+        ("compute: {minutes: 1:30}", "brief: compute.minutes: 1:30 given; YAML reads it in base 60; write 90 or 1.5"),
+        ("schedule: {cron: 61 * * * *}", "brief: schedule.cron: '61 * * * *': bad minute; allowed: five fields"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(more: str, line: str) -> None:
@@ -80,7 +84,10 @@ def test_a_bad_name_is_refused(name: str) -> None:
         ("name: [", "brief: not YAML at line 1: "),
         ("name: a\n\tb: c", "brief: not YAML at line 2: "),
         ("a: \x00", "brief: not YAML"),
-        ("name: !!python/object/apply:os.system [ls]", "brief: not YAML at line 1: could not determine a constructor"),
+        (
+            "name: !!python/object/apply:os.system [ls]",
+            "brief: at line 1: the tag tag:yaml.org,2002:python/object/apply:os.system; a brief has none",
+        ),
         ("modality: image\ndata: {path: x}", "brief: name: Field required"),
     ],
 )
@@ -105,13 +112,57 @@ def test_combinations_that_cannot_be_are_refused(change: dict[str, str], line: s
         parse_brief("\n".join(f"{key}: {value}" for key, value in fields.items()))
 
 
+def test_a_number_where_text_is_needed_goes_in_quotes() -> None:
+    for rev in ("1234567", "12e5"):
+        with pytest.raises(BriefError, match=r"data.rev: Input should be a valid string .*; for text put it in quotes"):
+            parse_brief(MINIMAL.replace("digits}", f"digits, rev: {rev}}}"))
+        assert parse_brief(MINIMAL.replace("digits}", f"digits, rev: '{rev}'}}")).data.rev == rev
+
+
+def test_a_brief_means_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths in a brief are those of the repository that its file stands in, and are no part of its digest."""
+    for marker in ("git/.git/HEAD", "worktree/.git", "dvc/.dvc/config", "git/inner/.dvc/config"):
+        (tmp_path / marker).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / marker).touch()
+    digests = set()
+    for folder, base in (
+        ("git", "git"), ("git/briefs/deep", "git"), ("worktree/a", "worktree"), ("dvc/a", "dvc"), ("git/inner/a", "git/inner"),
+        ("plain/a", "plain/a"),
+    ):  # fmt: skip
+        brief = tmp_path / folder / "b.yaml"
+        brief.parent.mkdir(parents=True, exist_ok=True)
+        brief.write_text(MINIMAL)
+        assert base_of(brief) == tmp_path / base
+        monkeypatch.chdir(tmp_path / folder)
+        assert base_of(Path("b.yaml")) == tmp_path / base
+        digests.add(read_brief(Path("b.yaml")).digest())
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "git" / "briefs" / "deep" / "b.yaml")
+    assert base_of(tmp_path / "link.yaml") == tmp_path / "git"
+    assert len(digests) == 1
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(BriefError, match=r"nothing.yaml: no such file; name a brief, for example briefs/digits.yaml"):
         read_brief(tmp_path / "nothing.yaml")
-    with pytest.raises(BriefError, match=r"cannot be read: .*Is a directory"):
+    with pytest.raises(BriefError, match=r"cannot be read: .* a directory"):
         read_brief(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
     with pytest.raises(BriefError, match=r"binary.yaml: cannot be read: .*can't decode byte"):
         read_brief(tmp_path / "binary.yaml")
-    (tmp_path / "good.yaml").write_text(MINIMAL)
+    (tmp_path / "large.yaml").write_text("#" * (BYTES_MAX + 1))
+    with pytest.raises(BriefError, match=r"large.yaml: larger than any brief; allowed: 100,000 bytes"):
+        read_brief(tmp_path / "large.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for place in (tmp_path / "pipe.yaml", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(BriefError, match="cannot be read: not a file"):  # which would never end, or be empty when read again
+            read_brief(place)
+    with pytest.raises(BriefError, match="cannot be read"):
+        read_brief(Path("a\0b"))
+    with pytest.raises(BriefError, match="cannot be read"):
+        read_brief(Path("a" * 5000))
+    for encoding in ("utf-16", "latin-1"):
+        (tmp_path / "other.yaml").write_bytes(f"{MINIMAL}# é".encode(encoding))
+        with pytest.raises(BriefError, match=r"other.yaml: cannot be read: .*save it as UTF-8"):
+            read_brief(tmp_path / "other.yaml")
+    (tmp_path / "good.yaml").write_bytes(b"\xef\xbb\xbf" + MINIMAL.replace("\n", "\r\n").encode())
     assert isinstance(read_brief(tmp_path / "good.yaml"), Brief)

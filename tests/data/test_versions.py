@@ -26,17 +26,20 @@ STAGE = 'python -m components.data prepare pictures.npz --to data/small --seed $
 ROOT = Path(__file__).resolve().parents[2]
 
 
+ENVIRONMENT = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
 def sh(where: Path, *command: str) -> str:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = {**os.environ, **ENVIRONMENT}
     return subprocess.run(command, cwd=where, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
 
-def dvc(where: Path, *arguments: str) -> str:
-    return sh(where, sys.executable, "-m", "dvc", *arguments)
+def pull(clone: Path, folder: str) -> None:
+    """What `dvc pull` does, without another process."""
+    from dvc.repo import Repo
+
+    with Repo(str(clone)) as repo:
+        repo.pull([str(clone / folder)])
 
 
 def empty_remote(where: Path) -> None:
@@ -70,7 +73,11 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     commits = []
     for seed in (1, 2):
         (repo / "params.yaml").write_text(f"seed: {seed}\n")
-        dvc(repo, "repro", "-q")
+        with pytest.MonkeyPatch.context() as patch, Repo(str(repo)) as opened:
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
+            patch.chdir(repo)
+            opened.reproduce()
         prepare("uci-digits", repo / "own", seed=seed, limit_items=50, cache=repo / ".dvc" / "tmp", progress=False)
         with Repo(str(repo)) as opened:
             opened.add([str(repo / "own")])
@@ -98,10 +105,11 @@ def split_seed(dataset_path: str) -> int:
 def test_head_comes_from_the_remote(clone: Path, origin: tuple[Path, str, str], tmp_path: Path, path: str) -> None:
     dataset = fetch(DataBrief(path=path), cache=tmp_path / "cache", base=clone)
     assert dataset.rev == origin[2]
-    assert dataset.md5 == folder_md5(clone / path)
+    assert dataset.md5 == folder_md5(Path(dataset.path))
     assert dataset.md5.endswith(".dir")
-    assert dataset.path == str(clone / path)
+    assert dataset.path == str(tmp_path / "cache" / "datasets" / dataset.md5)
     assert split_seed(dataset.path) == 2
+    assert not (clone / path).exists()  # the work tree is left as it is
     assert sh(clone, "git", "status", "--porcelain") == ""
 
 
@@ -158,48 +166,200 @@ def test_another_repository(origin: tuple[Path, str, str], tmp_path: Path, as_ur
     assert len(open_split(Path(older.path), "train")) == older.splits["train"]
 
 
-def test_a_deleted_work_tree_copy_comes_back(clone: Path, tmp_path: Path) -> None:
-    first = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
-    shutil.rmtree(clone / "data" / "small")
-    assert fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone) == first
+@pytest.mark.parametrize("damage", ["a flipped byte", "a missing shard", "no dataset.json", "one file more"])
+def test_a_damaged_copy_is_fetched_anew(clone: Path, tmp_path: Path, damage: str) -> None:
+    first = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    shard, manifest = Path(first.path) / "train-00000.npy", Path(first.path) / MANIFEST
+    if damage == "a flipped byte":
+        flip(shard)
+    elif damage == "one file more":
+        (shard.parent / "notes.txt").touch()
+    else:
+        (shard if damage == "a missing shard" else manifest).unlink()
+    assert fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone) == first
+    assert folder_md5(Path(first.path)) == first.md5
 
 
-def test_changed_data_is_a_new_version(clone: Path, tmp_path: Path) -> None:
-    first = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
-    prepare("uci-digits", clone / "data" / "small", seed=7, limit_items=40, cache=tmp_path / "cache", progress=False)
-    second = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
-    assert (second.rev, second.count) == (WORKSPACE, 40)
-    assert second.md5 != first.md5
-    assert second.md5 == folder_md5(clone / "data" / "small")
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.unlink()  # a link to DVC's cache, perhaps
+    path.write_bytes(data)
+
+
+def test_a_damaged_file_in_dvcs_cache_is_pulled_anew(clone: Path, tmp_path: Path) -> None:
+    first = fetch(DataBrief(path="own"), cache=tmp_path / "one", base=clone)
+    for stored in (clone / ".dvc" / "cache" / "files" / "md5").glob("*/*"):
+        if stored.stat().st_size > 1000 and stored.suffix != ".dir":
+            flip(stored)
+    assert fetch(DataBrief(path="own"), cache=tmp_path / "two", base=clone).md5 == first.md5
+    assert folder_md5(tmp_path / "two" / "datasets" / first.md5) == first.md5
+
+
+@pytest.mark.parametrize("how", ["pulled by git", "checked out by git"])
+def test_what_git_names_is_fetched_though_an_older_folder_lies_there(
+    clone: Path, origin: tuple[Path, str, str], tmp_path: Path, how: str
+) -> None:
+    """A worker has the folder of the first version and pulls the second: only a .dvc file changes."""
+    sh(clone, "git", "reset", "-q", "--hard", origin[1])
+    pull(clone, "own")
+    old = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    assert (old.rev, split_seed(old.path), split_seed(str(clone / "own"))) == (origin[1], 1, 1)
+    sh(clone, "git", *(("pull", "-q", "--ff-only") if how == "pulled by git" else ("checkout", "-q", origin[2])))
+    shutil.rmtree(clone / ".dvc" / "cache")  # that the old version was recorded once, git knows too
+    described = describe(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    new = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    assert (new.rev, split_seed(new.path)) == (origin[2], 2)
+    assert described is not None
+    assert (described.rev, described.md5) == (new.rev, new.md5)
+    assert split_seed(str(clone / "own")) == 1  # the folder is left as it is
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_dvcs_cache_holds_is_described_before_it_is_fetched(
+    clone: Path, origin: tuple[Path, str, str], tmp_path: Path, elsewhere: bool
+) -> None:
+    if elsewhere:
+        (clone / ".dvc" / "config.local").write_text("[cache]\n    dir = ../../a-cache\n")
+    data = DataBrief(path="own", rev=origin[1])
+    assert describe(data, cache=tmp_path / "new", base=clone) is None
+    known = fetch(data, cache=tmp_path / "cache", base=clone)
+    assert (tmp_path / "a-cache").exists() == elsewhere
+    described = describe(data, cache=tmp_path / "new", base=clone)
+    assert described == known.model_copy(update={"path": str(tmp_path / "new" / "datasets" / known.md5)})
+
+
+def test_a_branch_a_tag_and_a_short_commit_name_a_version(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    sh(clone, "git", "tag", "first", origin[1])
+    sh(clone, "git", "branch", "old", origin[1])
+    sh(clone, "git", "branch", "odd/name", origin[1])
+    for rev in ("first", "old", "odd/name", origin[1][:9], "main~1", "HEAD^"):
+        dataset = fetch(DataBrief(path="own", rev=rev), cache=tmp_path / "cache", base=clone)
+        assert (dataset.rev, split_seed(dataset.path)) == (origin[1], 1), rev
+
+
+def test_a_changed_folder_is_refused_until_it_is_a_version(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = fetch(DataBrief(path="own"), cache=cache, base=clone)
+    prepare("uci-digits", clone / "own", seed=7, limit_items=40, cache=cache, progress=False)
+    with pytest.raises(DataError, match=r"own: changed since .* own\.dvc records .*; `dvc add own` .*rev: workspace") as caught:
+        fetch(DataBrief(path="own"), cache=cache, base=clone)
+    assert "\n" not in str(caught.value)
+    assert fetch(DataBrief(path="own", rev=origin[1]), cache=cache, base=clone).rev == origin[1]  # which is not the folder
+
+    as_it_lies = fetch(DataBrief(path="own", rev=WORKSPACE), cache=cache, base=clone)
+    assert (as_it_lies.rev, as_it_lies.count, as_it_lies.path) == (WORKSPACE, 40, str(clone / "own"))
+    assert as_it_lies.md5 == folder_md5(clone / "own") != first.md5
+
+    track(clone / "own")
+    added = fetch(DataBrief(path="own"), cache=cache, base=clone)
+    assert (added.rev, added.md5, added.path) == (WORKSPACE, as_it_lies.md5, str(cache / "datasets" / as_it_lies.md5))
+    sh(clone, "git", "config", "user.email", "t@example.org")
+    sh(clone, "git", "config", "user.name", "t")
+    sha = commit(clone, "third")
+    assert fetch(DataBrief(path="own"), cache=cache, base=clone) == added.model_copy(update={"rev": sha})
+
+
+def test_a_changed_folder_that_a_stage_makes_is_refused(clone: Path, tmp_path: Path) -> None:
+    (clone / "data" / "small").mkdir(parents=True)
+    fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)  # an empty one holds nothing that could be lost
+    prepare("uci-digits", clone / "data" / "small", seed=7, limit_items=40, cache=tmp_path, progress=False)
+    with pytest.raises(DataError, match=r"small: changed since .* dvc\.lock records .*; `dvc commit small` .*rev: workspace"):
+        fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    assert split_seed(str(clone / "data" / "small")) == 7
 
 
 def test_one_flipped_byte_is_damage_and_not_a_version(clone: Path, tmp_path: Path) -> None:
-    dataset = fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
-    shard = Path(dataset.path) / "train-00000.npy"
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
-    shard.unlink()
-    shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"train-00000\.npy: corrupt"):
-        fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+    pull(clone, "own")
+    flip(clone / "own" / "train-00000.npy")
+    for rev in ("HEAD", WORKSPACE):
+        with pytest.raises(DataError, match=r"train-00000\.npy: corrupt"):
+            fetch(DataBrief(path="own", rev=rev), cache=tmp_path / "cache", base=clone)
 
 
-def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_tracked_folder_is_a_version(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    from dvc.repo import Repo
+
+    for name, seed in (("a", 3), ("b", 4)):
+        prepare("uci-digits", clone / "all" / name, seed=seed, limit_items=40, cache=tmp_path, progress=False)
+    with Repo(str(clone)) as repo:
+        repo.add([str(clone / "all")])
+    md5 = folder_md5(clone / "all" / "b")
+    shutil.rmtree(clone / "all")
+    dataset = fetch(DataBrief(path="all/b"), cache=tmp_path / "cache", base=clone)
+    assert (dataset.md5, split_seed(dataset.path), Path(dataset.path).name) == (md5, 4, md5)
+    assert fetch(DataBrief(path="all/b"), cache=tmp_path / "cache", base=clone) == dataset
+    with pytest.raises(DataError, match="has no c"):
+        fetch(DataBrief(path="all/c"), cache=tmp_path / "cache", base=clone)
+
+
+def test_a_shallow_clone_has_the_version_of_its_commit(origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    sh(tmp_path, "git", "clone", "-q", "--depth", "1", origin[0].as_uri(), "shallow")
+    dataset = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=tmp_path / "shallow")
+    assert (dataset.rev, split_seed(dataset.path)) == (origin[2], 2)
+    with pytest.raises(DataError, match="no revision"):
+        fetch(DataBrief(path="own", rev=origin[1]), cache=tmp_path / "cache", base=tmp_path / "shallow")
+
+
+def test_a_pointer_in_the_middle_of_a_merge_is_named(clone: Path, tmp_path: Path) -> None:
+    text = (clone / "own.dvc").read_text()
+    (clone / "own.dvc").write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+    with pytest.raises(DataError, match=r"own\.dvc: not YAML, or in the middle of a merge") as caught:
+        fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_stage_that_makes_another_version_is_not_taken_for_the_recorded_one(clone: Path, tmp_path: Path) -> None:
     empty_remote(clone)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from components.core.brief import DataBrief; from components.data.versions import fetch\n"
-        "print(fetch(DataBrief(path='data/small'), cache=Path(sys.argv[1]), base=Path(sys.argv[2])).md5)"
-    )
+    (clone / "params.yaml").write_text("seed: 5\n")
+    lock = (clone / "dvc.lock").read_text()
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"the stage small makes .*records|changed since") as caught:
+            fetch(DataBrief(path="data/small"), cache=tmp_path / "cache", base=clone)
+        assert "\n" not in str(caught.value)
+        assert (clone / "dvc.lock").read_text() == lock
 
-    def run(_: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(clone)]
+
+FETCH = (
+    "import sys; from pathlib import Path\n"
+    "from components.core.brief import DataBrief; from components.data.versions import fetch\n"
+    "print(fetch(DataBrief(path=sys.argv[3]), cache=Path(sys.argv[1]), base=Path(sys.argv[2])).md5)"
+)
+
+
+def test_a_fetch_that_is_killed_leaves_the_version_whole_or_not_at_all(
+    clone: Path, origin: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    hang = FETCH.replace("import sys;", "import sys, shutil, time; copy = shutil.copyfile; ").replace(
+        "print(", "shutil.copyfile = lambda a, b: (copy(a, b), print('copied', flush=True), time.sleep(60))\nprint("
+    )
+    command = [sys.executable, "-c", hang, str(cache), str(clone), "own"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "copied\n"
+        running.kill()
+    assert [path for path in (cache / "datasets").iterdir() if path.name.endswith(".dir")] == []
+    dataset = fetch(DataBrief(path="own"), cache=cache, base=clone)
+    assert (dataset.rev, folder_md5(Path(dataset.path))) == (origin[2], dataset.md5)
+    assert list((cache / "datasets").glob(".incoming.partial-*")) == []
+
+
+@pytest.mark.parametrize(("remote", "homes"), [(False, 1), pytest.param(True, 1, marks=pytest.mark.slow), (True, 2)])
+def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path, remote: bool, homes: int) -> None:
+    if not remote:
+        empty_remote(clone)
+
+    def run(home: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", FETCH, str(tmp_path / f"cache{home % homes}"), str(clone), "data/small"]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(run, range(2)))
     assert [(each.returncode, each.stderr) for each in done] == [(0, ""), (0, "")]
-    assert {each.stdout.strip() for each in done} == {folder_md5(clone / "data" / "small")}  # and nothing else is printed
+    stored = tmp_path / "cache0" / "datasets"
+    assert {each.stdout.strip() for each in done} == {path.name for path in stored.glob("*.dir")}  # and nothing else is printed
 
 
 def test_a_version_that_is_stored_nowhere_is_one_line(clone: Path, origin: tuple[Path, str, str], tmp_path: Path) -> None:
@@ -227,6 +387,7 @@ def test_a_dvc_folder_inside_git_with_a_relative_remote(clone: Path, tmp_path: P
         sh(clone, "git", "add", "inner/own.dvc", "inner/.dvc")
         sh(clone, "git", "-c", "user.email=t@example.org", "-c", "user.name=t", "commit", "-qm", f"{seed}")
     shutil.rmtree(inner / ".dvc" / "cache")
+    shutil.rmtree(inner / "own")
     older = fetch(DataBrief(path="own", repo="inner", rev="HEAD~1"), cache=tmp_path / "cache", base=clone)
     assert (older.md5, split_seed(older.path)) == (md5s[0], 1)
     newer = fetch(DataBrief(path="inner/own"), cache=tmp_path / "cache", base=clone)
@@ -234,10 +395,14 @@ def test_a_dvc_folder_inside_git_with_a_relative_remote(clone: Path, tmp_path: P
 
 
 def test_wrong_names_are_one_line(clone: Path, tmp_path: Path) -> None:
+    (clone / "file.bin.dvc").write_text("outs:\n- {md5: d41d8cd98f00b204e9800998ecf8427e, path: file.bin, hash: md5}\n")
     for data, text in (
         (DataBrief(path="data/none"), "not a prepared dataset"),
         (DataBrief(path="own", rev="nowhere"), "no revision 'nowhere'"),
         (DataBrief(path="other", rev="HEAD~1"), "not tracked by DVC"),
+        (DataBrief(path="own", rev="--all"), "no revision '--all'"),
+        (DataBrief(path="."), "so it is no version"),
+        (DataBrief(path="file.bin"), "DVC tracks a file there"),
         (DataBrief(path="own", repo="nowhere"), "no such repository"),
         (DataBrief(path="own", repo=(tmp_path / "none").as_uri()), "none"),
         (DataBrief(path="own", repo=clone.as_uri(), rev="nowhere"), "nowhere"),
@@ -253,6 +418,7 @@ def test_describe_reads_what_lies_there_and_imports_no_dvc(origin: tuple[Path, s
     assert known is not None
     assert (known.rev, known.shape, known.classes) == (origin[2], (8, 8, 1), tuple("0123456789"))
     assert known == fetch(DataBrief(path="own"), cache=tmp_path, base=origin[0])
+    assert known == describe(DataBrief(path="own"), cache=tmp_path, base=origin[0])
     code = (
         "import sys; from pathlib import Path\n"
         "from components.core.brief import DataBrief; from components.data.versions import describe\n"
@@ -291,10 +457,33 @@ def test_track_in_git_and_for_a_stage(clone: Path, tmp_path: Path) -> None:
         track(clone / "nothing")
 
 
-def test_an_untracked_folder_is_a_workspace_version(tmp_path: Path) -> None:
-    prepare("uci-digits", tmp_path / "mine", limit_items=64, cache=tmp_path / "cache", progress=False)
-    dataset = fetch(DataBrief(path="mine"), cache=tmp_path / "cache", base=tmp_path)
-    assert (dataset.rev, dataset.md5) == (WORKSPACE, folder_md5(tmp_path / "mine"))
+def test_an_untracked_folder_is_read_only_when_the_brief_says_so(clone: Path, tmp_path: Path) -> None:
+    for place, why in ((tmp_path, "in no DVC repository"), (clone, "not tracked by DVC")):
+        prepare("uci-digits", place / "mine", limit_items=64, cache=tmp_path / "cache", progress=False)
+        with pytest.raises(DataError, match=rf"mine: {why}, so it is no version; .*`dvc add` it, or write rev: workspace"):
+            fetch(DataBrief(path="mine"), cache=tmp_path / "cache", base=place)
+        dataset = fetch(DataBrief(path="mine", rev=WORKSPACE), cache=tmp_path / "cache", base=place)
+        assert (dataset.rev, dataset.md5, dataset.path) == (WORKSPACE, folder_md5(place / "mine"), str(place / "mine"))
+        described = describe(DataBrief(path="mine", rev=WORKSPACE), cache=tmp_path / "cache", base=place)
+        assert described == dataset.model_copy(update={"md5": ""})
+
+
+def test_a_bare_repository_is_read_as_an_address(origin: tuple[Path, str, str], tmp_path: Path) -> None:
+    sh(tmp_path, "git", "clone", "-q", "--bare", str(origin[0]), "bare.git")
+    dataset = fetch(DataBrief(path="own", repo="bare.git", rev="main~1"), cache=tmp_path / "cache", base=tmp_path)
+    assert (dataset.rev, split_seed(dataset.path), dataset.repo) == (origin[1], 1, "bare.git")
+
+
+def test_an_address_is_read_once_a_commit(origin: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.data import repository
+
+    data = DataBrief(path="own", repo=origin[0].as_uri())
+    first = fetch(data, cache=tmp_path / "cache")
+    monkeypatch.setattr(repository, "export", lambda *_, **__: pytest.fail("read again"))
+    for rev in ("HEAD", "main", origin[2]):
+        assert fetch(data.model_copy(update={"rev": rev}), cache=tmp_path / "cache") == first
+    with pytest.raises(DataError, match="an address has no work tree"):
+        fetch(data.model_copy(update={"rev": WORKSPACE}), cache=tmp_path / "cache")
 
 
 def test_the_lock_of_this_project_is_what_the_code_makes(tmp_path: Path) -> None:

@@ -22,6 +22,18 @@ GOOD = "name: x\nmodality: image\ndata: {path: data/none}\n"
 PLANNED = "name: x\nmodality: image\ndata: {path: data/none, items: 500, side: 8}\ncompute: {minutes: 1, device: cpu}\n"
 
 BRIEFS = {
+    "a cycle": (GOOD + "require: &r [*r]\n", ["line 4", "holds itself"]),
+    "a list for a key": ("? [a, b]\n: 1\n" + GOOD, ["line 1", "a key must be one word"]),
+    "an octal number": (GOOD + "seed: 010\n", ["seed", "010", "write 8 or 10"]),
+    "minutes and seconds": (GOOD + "compute: {minutes: 1:30}\n", ["compute.minutes", "1:30", "write 90 or 1.5"]),
+    "thousands of brackets": (GOOD + "require: " + "[" * 5000, ["line 4", "levels"]),
+    "a word for true": (GOOD + "schedule: {on_new_data: yes}\n", ["schedule.on_new_data", "write true or false"]),
+    "an hour that is none": (GOOD + "schedule: {cron: 0 25 * * *}\n", ["schedule.cron", "0 25 * * *", "hour 0-23"]),
+    "a cron line with seconds": (GOOD + "schedule: {cron: 0 0 3 * * 1}\n", ["schedule.cron", "6 fields", "five fields"]),
+    "a cron line that is a number": (GOOD + "schedule: {cron: 5}\n", ["schedule.cron", "valid string", "quotes"]),
+    "a budget beyond any number": (GOOD + "compute: {usd: 1e999}\n", ["compute.usd", "finite"]),
+    "two documents": (GOOD + "---\n" + GOOD, ["line 4", "second document"]),
+    "a path with a NUL": (GOOD.replace("data/none", '"a\\0b"'), ["data.path", "\\x00"]),
     "unknown key": (GOOD + "gaol: speed\n", ["gaol", "unknown key", "goal"]),
     "unknown key in a part": (GOOD + "compute: {usd: 5, gpus: 2}\n", ["compute.gpus", "gpu_hours"]),
     "misspelt key": (GOOD.replace("data:", "dato:"), ["dato", "unknown key"]),
@@ -64,6 +76,11 @@ def test_a_brief_that_cannot_be_read(cli: "Command") -> None:
     cli("plan", "binary.yaml").refused(2, "binary.yaml", "cannot be read")
     cli("plan", "missing.yaml").refused(2, "missing.yaml", "no such file", "briefs/digits.yaml")
     cli("plan", ".").refused(2, "directory")
+    os.mkfifo("pipe.yaml")
+    for command in ("plan", "produce", "retrain"):
+        cli(command, "pipe.yaml").refused(2, "pipe.yaml", "not a file")
+    Path("large.yaml").write_bytes(b"#" * 10_000_000)
+    cli("plan", "large.yaml").refused(2, "large.yaml", "100,000 bytes")
     Path("nul.yaml").write_bytes(b"name: \0")
     cli("plan", "nul.yaml").refused(2, "nul.yaml", "not YAML")
 
@@ -238,6 +255,69 @@ def test_what_no_family_makes_yet_is_said_before_anything_is_fetched(cli: "Comma
     assert not Path(".genwright/work").exists()
 
 
+PRETRAINED = "name: x\nmodality: image\ndata: {path: d, items: 9000, side: 64}\ncompute: {usd: 500, device: cuda}\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "names"),
+    [
+        ("hf:org/name", {}, ("assumed", "hub id")),
+        (
+            "base",
+            {"model_index.json": '{"_class_name": "StableDiffusionPipeline"}'},
+            ("diffusion model, as its class StableDiff",),
+        ),
+        ("base", {"model_index.json": '{"_class_name": ["own", "OwnPipeline"]}'}, ("OwnPipeline", "assumed")),
+        ("base", {"config.json": '{"_class_name": "UNet2DModel"}'}, ("diffusion model, as its class UNet2DModel",)),
+        ("base", {"config.json": '{"_class_name": "AutoencoderKL"}'}, ("vae model, as its class AutoencoderKL",)),
+        ("base", {"config.json": "{}"}, ("no family", "assumed")),
+    ],
+)
+def test_a_pretrained_model_of_no_stated_family_is_read_or_assumed_and_said(
+    cli: "Command", model: str, files: dict[str, str], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A folder is relative to the brief's repository, wherever the command is called."""
+    place = tmp_path / "elsewhere"
+    (place / "base").mkdir(parents=True)
+    for name, text in files.items():
+        (place / "base" / name).write_text(text)
+    (place / "brief.yaml").write_text(PRETRAINED + f"pretrained: {{model: '{model}'}}\n")
+    reasons = cli("plan", place / "brief.yaml", "--json").json()["reasons"]
+    said = [reason["text"] for reason in reasons if reason["rule"].startswith("pretrained.")]
+    assert [name for name in names if name not in said[0]] == [], said
+    assert "general model is assumed" in said[1]
+    assert here() == set()
+
+
+@pytest.mark.parametrize(
+    ("model", "files", "names"),
+    [
+        ("nowhere", {}, ("nowhere", "no folder", "hf:ORG/NAME")),
+        ("base", {}, ("base", "neither model_index.json nor config.json", "pretrained.family")),
+        ("base", {"config.json": "{"}, ("config.json", "cannot be read")),
+        ("base", {"config.json": "[" * 100_000}, ("config.json", "cannot be read")),
+        ("models:/none@champion", {}, ("models:/none@champion", "cannot be read", "pretrained.family")),
+    ],
+)
+def test_a_pretrained_model_that_is_not_there_is_named(
+    cli: "Command", model: str, files: dict[str, str], names: tuple[str, ...]
+) -> None:
+    Path("base").mkdir()
+    for name, text in files.items():
+        (Path("base") / name).write_text(text)
+    Path("brief.yaml").write_text(PRETRAINED + f"pretrained: {{model: '{model}'}}\n")
+    for command in ("plan", "produce"):
+        cli(command, "brief.yaml").refused(2, *names)
+    assert here() == {"base", "brief.yaml"}
+
+
+def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: Path) -> None:
+    Path("brief.yaml").write_text(PRETRAINED + "pretrained: {model: 'models:/digits@champion', in_domain: true}\n")
+    reasons = cli("plan", "brief.yaml", "--json", GENWRIGHT_HOME=home).json()["reasons"]
+    said = [reason["text"] for reason in reasons if reason["rule"].startswith("pretrained.")]
+    assert said == ["models:/digits@champion is a vae model, as its release says"]
+
+
 @pytest.mark.parametrize("mode", ["lora", "finetune"])
 def test_a_mode_that_is_not_built_yet_is_said(cli: "Command", mode: str) -> None:
     Path("brief.yaml").write_text(
@@ -348,16 +428,20 @@ def test_ctrl_c_ends_a_server_quietly(first: "First", home: Path) -> None:
 
 
 def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
-    """The command waits for a named pipe as its brief.
+    """The command waits for a named pipe as its policy tables.
 
     A shell turns Ctrl-C off in its background, where these tests may run: so it is turned on first.
     """
-    os.mkfifo(tmp_path / "brief.yaml")
+    os.mkfifo(tmp_path / "policy.yaml")
+    (tmp_path / "brief.yaml").write_text(PLANNED)
+    environment = os.environ | {"GENWRIGHT_POLICY": str(tmp_path / "policy.yaml")}
     listens = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
     command = [sys.executable, "-c", listens, "plan", str(tmp_path / "brief.yaml")]
     with (
-        subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
-        (tmp_path / "brief.yaml").open("w"),  # returns when the command has opened it
+        subprocess.Popen(
+            command, cwd=REPO, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running,
+        (tmp_path / "policy.yaml").open("w"),  # returns when the command has opened it
     ):
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)

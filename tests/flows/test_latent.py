@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from flows.runs import Run
+
 if TYPE_CHECKING:
     from .conftest import Command, First
 
@@ -141,9 +143,10 @@ def test_a_release_without_its_training_is_refused(cli: "Command", home: Path) -
 
 
 def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
-    changed = shutil.copytree(first.road.folder / "data" / "digits", tmp_path / "changed")
     (record,) = (home / "work" / "digits").glob("*/run.json")
-    record.write_text(record.read_text().replace(str(first.road.folder / "data" / "digits"), str(changed)))
+    stored = Run.read(record).dataset.path
+    changed = shutil.copytree(stored, tmp_path / "changed")
+    record.write_text(record.read_text().replace(stored, str(changed)))
     assert cli("latent", "traverse", "digits").code == 0
     with (changed / "quarantine.jsonl").open("a") as file:
         file.write("{}\n")

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.core.brief import PretrainedBrief
 from components.core.card import Card
-from components.core.records import Decision, Facts
+from components.core.records import Decision, Facts, Pretrained
 from components.policy.decide import decide
 
 PLAIN: dict[str, Any] = {
@@ -34,7 +33,7 @@ def plain_facts(**changes: Any) -> Facts:
     given = changes.get("pretrained")
     if isinstance(given, str):
         family, _, where = given.partition(", ")
-        changes["pretrained"] = PretrainedBrief(model="models:/base@champion", family=family, in_domain=where == "in domain")  # type: ignore[arg-type]
+        changes["pretrained"] = Pretrained(model="models:/base@champion", family=family, in_domain=where == "in domain")  # type: ignore[arg-type]
     return Facts(**{**PLAIN, **changes})
 
 

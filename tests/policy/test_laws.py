@@ -57,7 +57,10 @@ def briefs(draw: st.DrawFn) -> Brief:
     if goal in ("latent", "reconstruction"):
         require = tuple(name for name in require if name != "invertibility")
     pretrained = st.builds(
-        PretrainedBrief, model=st.just("models:/base@champion"), family=one_of(FamilyName), in_domain=st.booleans()
+        PretrainedBrief,
+        model=st.just("models:/base@champion"),
+        family=st.none() | one_of(FamilyName),
+        in_domain=st.none() | st.booleans(),
     )
     money = st.sampled_from([None, 5.0, 99.99, 100.0, 999.0, 1000.0, 99_999.0, 100_000.0, 1e7])
     latency = st.sampled_from([None, 0.01, 1.0, 5.0, 50.0, 999.0, 1000.0, 4000.0, 1e6])

@@ -1,0 +1,31 @@
+"""A cron line: `0 3 * * 1` is 3:00 on Mondays. Five fields as Prefect takes them, or a word such as `@daily`."""
+
+from datetime import UTC, datetime
+
+from components.core.record import shortened
+
+WORDS = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+ALLOWED = "five fields (minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-7) such as '0 3 * * 1', or @daily"
+
+LENGTH_MAX = 200  # characters
+
+
+def check_cron(line: str) -> None:
+    """Raises ValueError with what is wrong with a cron line, and what is allowed."""
+    from cronsim import CronSim, CronSimError
+
+    if line.lower() in WORDS:
+        return
+    fields, given = line.split(), shortened(line, most=60)
+    if len(fields) != 5:
+        raise ValueError(f"{given} has {len(fields)} fields; allowed: {ALLOWED}")
+    if (
+        len(line) > LENGTH_MAX or not line.isascii() or "W" in fields[2].upper() or "L" in fields[4].upper()
+    ):  # which Prefect takes in other ways, or not
+        raise ValueError(f"{given} given; allowed: {ALLOWED}")
+    try:
+        next(CronSim(line, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise ValueError(f"{given}: {str(error)[:1].lower()}{str(error)[1:]}; allowed: {ALLOWED}") from error
+    except StopIteration:
+        raise ValueError(f"{given} never comes; allowed: {ALLOWED}") from None

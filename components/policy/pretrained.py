@@ -1,0 +1,80 @@
+"""What the pretrained model of a brief is, where the brief leaves it out: read from the release or the folder, else assumed.
+
+Most models of the hub that images, sounds and videos are made with are diffusion models, so that is what a hub id is taken for.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from components.core.brief import FamilyName, PretrainedBrief
+from components.core.errors import DataError
+from components.core.records import Pretrained, Reason
+
+FamilyOf = Callable[[str], FamilyName]
+RELEASE, HUB = "models:/", "hf:"
+ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
+SOURCE = "DESIGN, The brief: pretrained"
+# What the names of diffusers' classes hold, in the order in which they are asked.
+CLASSES: dict[str, FamilyName] = {
+    "AutoencoderKL": "vae", "VQModel": "vae", "AutoencoderTiny": "autoencoder", "AutoencoderDC": "autoencoder",
+    "Diffusion": "diffusion", "DDPM": "diffusion", "DDIM": "diffusion", "DiT": "diffusion", "Flux": "diffusion",
+    "Pix2Pix": "diffusion", "UNet": "diffusion", "Transformer2DModel": "diffusion", "Consistency": "diffusion",
+    "LDM": "diffusion", "Kandinsky": "diffusion", "PixArt": "diffusion", "Karras": "diffusion", "ScoreSdeVe": "diffusion",
+}  # fmt: skip
+
+
+def pretrained(given: PretrainedBrief, *, base: Path, family_of: FamilyOf | None = None) -> Pretrained:
+    """The pretrained model with its family and domain. `base`: what a folder is relative to; `family_of`: reads a release.
+
+    Raises DataError for a folder whose family would have to be read, and cannot be; `family_of` raises its own for a release.
+    """
+    notes: list[str] = []
+    family = given.family
+    if family is None:
+        family, how = _family(given.model, base, family_of)
+        notes.append(how)
+    if given.in_domain is None:
+        notes.append("whether it knows data like this is not stated: a general model is assumed (pretrained.in_domain)")
+    return Pretrained(model=given.model, family=family, in_domain=bool(given.in_domain), notes=tuple(notes))
+
+
+def reasons(facts_pretrained: Pretrained | None) -> tuple[Reason, ...]:
+    """What was read or assumed of the pretrained model, for the decision to say."""
+    notes = facts_pretrained.notes if facts_pretrained else ()
+    return tuple(Reason(rule=f"pretrained.note-{at}", text=note, source=SOURCE) for at, note in enumerate(notes))
+
+
+def _family(model: str, base: Path, family_of: FamilyOf | None) -> tuple[FamilyName, str]:
+    if model.startswith(HUB):
+        return "diffusion", f"{model} is a hub id of no stated family: diffusion is assumed (pretrained.family)"
+    if model.startswith(RELEASE):
+        if family_of is None:
+            return "diffusion", f"{model} is a release of no stated family: diffusion is assumed (pretrained.family)"
+        family = family_of(model.removeprefix(RELEASE))
+        return family, f"{model} is a {family} model, as its release says"
+    name = _class_name(model, base / model)
+    for part, family in CLASSES.items():
+        if part in name:
+            return family, f"{model} is a {family} model, as its class {name} says"
+    return "diffusion", f"{model} has the class {name or 'none'}, which says no family: diffusion is assumed (pretrained.family)"
+
+
+def _class_name(model: str, folder: Path) -> str:
+    """What `_class_name` says in the model_index.json of a pipeline or the config.json of a network."""
+    if not folder.is_dir():
+        raise DataError(f"pretrained.model: {model} given, and there is no folder {folder}", allowed=ALLOWED)
+    for name in ("model_index.json", "config.json"):
+        try:
+            document = json.loads((folder / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"pretrained.model: {folder / name} cannot be read: {error}", do="write pretrained.family") from error
+        named = document.get("_class_name", "") if isinstance(document, dict) else ""
+        return str(named[-1] if isinstance(named, list) and named else named)
+    raise DataError(
+        f"pretrained.model: {folder} holds neither model_index.json nor config.json",
+        allowed=ALLOWED,
+        do="write pretrained.family",
+    )
