@@ -17,6 +17,7 @@ from components.core.interruption import AGAIN, CAUGHT, SAVE_S, WATCH
 
 LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
+STATE = "state.safetensors"  # of the trainer
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
 # How many threads there are is a rule (core/threads.py), so they must get on beside others: on a machine with all cores busy,
@@ -52,7 +53,7 @@ def supervise(module: str, arguments: Sequence[str], *, folder: Path, limit_s: f
         finally:
             _end(workers, within_s=0.0 if told.number else GRACE_S)
     if told.number:
-        saved = "training is saved" if code >= 0 else "training stands as last saved"
+        saved = "training is saved" if code >= 0 or _saved_since(folder, told) else "training stands as last saved"
         raise Interrupted(f"interrupted: {told.number.name}; {saved}", do=AGAIN)
     if code:
         said = code > 0 and why.exists()
@@ -105,6 +106,15 @@ class _Told:
 
     number: signal.Signals | None = None
     at_s: float = math.inf
+    wall_s: float = math.inf  # the same on the clock of the files
+
+
+def _saved_since(folder: Path, told: _Told) -> bool:
+    """Whether a worker that was killed had saved its state all the same: what it does after that may take longer."""
+    try:
+        return (folder / STATE).stat().st_mtime >= told.wall_s
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -115,7 +125,7 @@ def _passing_signals_to(worker: "subprocess.Popen[bytes]") -> Iterator[_Told]:
     def pass_on(number: int, _frame: FrameType | None) -> None:
         WATCH.claim(number)
         if told.number is None:
-            told.number, told.at_s = signal.Signals(number), time.monotonic()
+            told.number, told.at_s, told.wall_s = signal.Signals(number), time.monotonic(), time.time()
             worker.send_signal(signal.SIGTERM)  # which is not ignored, as SIGINT may be
 
     heard = [number for number in CAUGHT if signal.getsignal(number) != signal.SIG_IGN]
