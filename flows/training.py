@@ -1,11 +1,13 @@
 """Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.core.cpus import usable_cpus
+from components.core.errors import GenwrightError
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
 from flows.memo import once
@@ -23,7 +25,7 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
-    from components.registry.tracking import MlflowTracker
+    from components.registry.tracking import MlflowTracker, status_after
     from components.training.supervise import supervise
     from flows.worker import Order
 
@@ -49,8 +51,9 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
                 limit_s=plan.seconds * 1.5 + 600 if plan.seconds else None,
                 processes=order.processes,
             )
-    except BaseException:
-        MlflowTracker(settings.mlflow_uri, run_id).finish("FAILED")
+    except BaseException as error:
+        with suppress(GenwrightError):  # else the end of the run would hide the end of the training
+            MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
     return Trained(run_id=run_id, checkpoint=Checkpoint.read(folder / "train" / "finished.json"))
 

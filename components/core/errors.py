@@ -15,6 +15,7 @@ GenwrightError              exit code 1
 │   ├── Conflict            another writer was first
 │   ├── RegistryError       MLflow refused or cannot be reached
 │   └── ServingError        the server cannot start
+├── Interrupted             exit code 130: ended by SIGINT or SIGTERM; the state is saved
 └── GateRefused             exit code 3: a gate said no or undecided
 """
 
@@ -88,6 +89,12 @@ class RegistryError(RunError):
 
 class ServingError(RunError):
     """The server cannot start."""
+
+
+class Interrupted(GenwrightError):
+    """Ended by SIGINT or SIGTERM; the state is saved."""
+
+    exit_code = 130
 
 
 class GateRefused(GenwrightError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
-from components.core.errors import RegistryError
+from components.core.errors import Interrupted, RegistryError
 from components.core.protocols import Images
 from components.registry.metric_buffer import MetricBuffer, Row
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
@@ -54,7 +54,7 @@ class MlflowTracker:
     """A run of MLflow as a core.protocols.Tracker.
 
     Metrics wait in memory and are written every `flush_s` seconds. As a context manager it resumes the run, adds system
-    metrics, and finishes it: FINISHED, or FAILED after an exception, or KILLED after Ctrl-C or SIGTERM.
+    metrics, and finishes it with what `status_after` says.
     Raises RegistryError when the run is unknown.
     """
 
@@ -131,8 +131,7 @@ class MlflowTracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._sigterm is not None:
             signal.signal(signal.SIGTERM, self._sigterm)
-        killed = kind is not None and not issubclass(kind, Exception)
-        self.finish("KILLED" if killed else "FAILED" if kind else "FINISHED")
+        self.finish(status_after(kind))
 
     def _write(self, rows: Sequence[Row]) -> None:
         from mlflow.entities import Metric
@@ -142,6 +141,13 @@ class MlflowTracker:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"run {self.run_id}")
+
+
+def status_after(error: type[BaseException] | None) -> Status:
+    """How a run ends after an error of this kind: KILLED where a person or a scheduler ended it, FAILED where it broke."""
+    if error is None:
+        return "FINISHED"
+    return "FAILED" if issubclass(error, Exception) and not issubclass(error, Interrupted) else "KILLED"
 
 
 def _exit_on_sigterm(number: int, _frame: FrameType | None) -> None:

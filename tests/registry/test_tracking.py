@@ -14,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from components.core.errors import RegistryError
+from components.core.errors import Interrupted, RegistryError, TrainingFailed
 from components.core.protocols import Tracker
 from components.registry.metric_buffer import BATCH, MetricBuffer, Row
 from components.registry.mlflow_store import connect
@@ -121,9 +121,19 @@ def test_system_metrics_have_what_mlflow_shows() -> None:
     assert 0 < values["system/system_memory_usage_percentage"] <= 100
 
 
-@pytest.mark.parametrize(("error", "ends"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")])
-def test_a_run_ends_as_its_process_did(tracking_uri: str, run_id: str, error: type[BaseException], ends: str) -> None:
-    with pytest.raises(error), MlflowTracker(tracking_uri, run_id):
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (ValueError("x"), "FAILED"),
+        (TrainingFailed("the loss is not finite"), "FAILED"),
+        (Interrupted("training was stopped by SIGTERM"), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+    ],
+    ids=repr,
+)
+def test_a_run_ends_as_its_process_did(tracking_uri: str, run_id: str, error: BaseException, ends: str) -> None:
+    with pytest.raises(type(error)), MlflowTracker(tracking_uri, run_id):
         raise error
     assert status(tracking_uri, run_id) == ends
 
