@@ -13,6 +13,7 @@ from components.core.records import Checkpoint, Dataset, DataSpec
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
+from flows.tracked import log_data, params_of
 
 PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
@@ -75,7 +76,8 @@ def _tracked(run: Run, place: Place, folder: Path) -> str:
             artifact_root=settings.artifact_root,
         )
         tracker = MlflowTracker(uri, run_id)
-        tracker.params({"family": decision.family, "variant": decision.variant, "mode": decision.mode, "seed": run.brief.seed})
+        tracker.params(params_of(run, _train_plan(run, folder, run_id)))
+        log_data(tracker, run)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
         return Tracked(run_id=run_id)
