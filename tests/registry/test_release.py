@@ -304,6 +304,7 @@ def twenty(registry: Registry, three: Versions, bundle_of: Any) -> Registry:
     return registry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", [None, 1], ids=["forced", "proved beside one champion"])
 def test_twenty_processes_promote_at_once(
     beside: int | None, twenty: Registry, forks: Any, tracking_uri: str, tmp_path: Path
