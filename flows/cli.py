@@ -141,6 +141,8 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
         return None
     run = stages.fetch(read, place, base=base)
     known = standing.standing(run, place)
+    if known is not None:
+        standing.begin(run, place)
     return (known, standing.nothing_to_do(run, known)) if known else None
 
 

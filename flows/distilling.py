@@ -16,7 +16,7 @@ from components.core.errors import GateRefused, InputError
 from components.core.files import write_whole
 from components.core.record import Record, first_complaint
 from components.core.records import Bundle, Ceiling, Checkpoint, Metric, Reason, Release, TrainingBudget
-from flows import stages
+from flows import standing
 from flows.memo import recall
 from flows.opened import check_data, training_of
 from flows.place import Place
@@ -277,7 +277,7 @@ def stale(bundle: Bundle, place: Place) -> str | None:
         model = Bundle.model_validate_json(known[0]).model
     except ValueError as error:
         raise RunError(f"bundle {bundle.lineage.teacher[:12]} cannot be read: {error}") from error
-    champion = stages.champion_of(model, place)
+    champion = standing.champion_of(model, place)
     if champion is None or champion.bundle_sha256 == bundle.lineage.teacher:
         return None
     now = f"its teacher is no longer {model}'s champion, version {champion.version} is"

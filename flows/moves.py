@@ -1,5 +1,6 @@
 """Promote, rollback, reconcile and deploy as plain functions, for the flows and the command line."""
 
+from functools import partial
 from pathlib import Path
 
 from components.core.errors import GateRefused
@@ -7,6 +8,7 @@ from components.core.records import Bundle, Channel, Release
 from components.registry.steps import Outcome
 from flows.place import Place
 from flows.runs import evidence
+from flows.standing import champion_of
 
 
 def bundle_of(release: Release, place: Place) -> tuple[Path, Bundle]:
@@ -17,6 +19,22 @@ def bundle_of(release: Release, place: Place) -> tuple[Path, Bundle]:
     return folder, read_bundle(folder)
 
 
+def explained(reference: str, place: Place) -> Release:
+    """The release that a reference names; the ledger's champion where the alias was taken away, or is on what cannot be served.
+
+    Raises UnknownModel.
+    """
+    from components.registry.state import look, reigning
+
+    model = reference.removesuffix("@champion")
+    if set(model) & set("@/"):
+        return place.versions.resolve(reference)
+    registered = {release.bundle_sha256: release for release in place.versions.releases(model)}
+    state = look(place.registry, model)
+    champion = reigning(place.registry, state) if state.champion is None else None
+    return registered.get(champion.bundle_sha256, champion) if champion else place.versions.resolve(reference)
+
+
 def promote(reference: str, place: Place, *, why: str = "", force: bool = False) -> Outcome:
     """Make a version the champion. Raises GateRefused unless every gate passed beside the champion that reigns now, or forced."""
     from components.registry.release import promote as release_promote
@@ -24,7 +42,7 @@ def promote(reference: str, place: Place, *, why: str = "", force: bool = False)
     release = place.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
     _, bundle = bundle_of(release, place)
     if not force:
-        _check_proof(release, bundle, place.versions.by_alias(release.model, "champion"))
+        _check_gates(release, bundle, champion_of(release.model, place))
     reason = why or ("forced past the gates" if force else "every gate passed")
     return release_promote(
         place.registry,
@@ -33,11 +51,12 @@ def promote(reference: str, place: Place, *, why: str = "", force: bool = False)
         who=place.settings.who,
         why=reason,
         evidence={**evidence(bundle), "forced": force},
+        check=None if force else partial(check_beside, release, bundle),
     )
 
 
 def _reigns(release: Release, champion: Release | None) -> bool:
-    return champion is not None and champion.version == release.version
+    return champion is not None and (champion.version, champion.bundle_sha256) == (release.version, release.bundle_sha256)
 
 
 def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> None:
@@ -49,11 +68,10 @@ def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> 
         )
 
 
-def _check_proof(release: Release, bundle: Bundle, champion: Release | None) -> None:
-    """Raise GateRefused unless its gates passed beside the champion that reigns now, or it is that champion."""
-    _check_gates(release, bundle, champion)
-    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)  # a student is proved beside its teacher
-    if beside != bundle.gates.champion and not _reigns(release, champion):
+def check_beside(release: Release, bundle: Bundle, champion: Release | None) -> None:
+    """Raise GateRefused unless it was proved beside this champion; a student is proved beside its teacher."""
+    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)
+    if beside != bundle.gates.champion:
         raise GateRefused(
             f"{release.model} version {release.version} was proved beside another champion than the one that reigns now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",
@@ -86,7 +104,7 @@ def write_deployment(reference: str, place: Place, *, form: str, to: Path, image
 
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
-    _check_gates(release, bundle, place.versions.by_alias(release.model, "champion"))
+    _check_gates(release, bundle, champion_of(release.model, place))
     sha256, version = release.bundle_sha256, release.version
     if form == "triton":
         return write_triton(folder, bundle, version=version, to=to)
@@ -111,7 +129,7 @@ def deploy(reference: str, place: Place, *, store: str | None = None) -> Channel
     release = place.versions.resolve(reference)
     folder, bundle = bundle_of(release, place)
     target = open_store(store, s3_endpoint=place.settings.s3_endpoint) if store else place.store
-    champion = place.versions.by_alias(release.model, "champion")
+    champion = champion_of(release.model, place)
     if target.uri == place.store.uri and not _reigns(release, champion):
         raise GateRefused(
             f"{release.model} version {release.version} is not the champion, whom alone this store's channel names",

@@ -1,6 +1,6 @@
 """The places a stage reads and writes, opened from the settings when first used."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from flows.settings import Settings
@@ -39,7 +39,9 @@ class Place:
 
     @cached_property
     def registry(self) -> "Registry":
+        from components.delivery.bundles import holds_bundle
         from components.registry.ledger import Ledger
         from components.registry.steps import Registry
 
-        return Registry(versions=self.versions, ledger=Ledger(self.store), channels=self.channels)
+        has_bundle = partial(holds_bundle, self.store)
+        return Registry(versions=self.versions, ledger=Ledger(self.store), channels=self.channels, has_bundle=has_bundle)

@@ -101,6 +101,7 @@ def retrain(brief: str) -> str:
         run = fetch(brief)
         known = standing.standing(run, Place())
         if known is not None:
+            standing.begin(run, Place())
             return standing.nothing_to_do(run, known)
         produced = produce(brief)
     return f"{produced.release.model} version {produced.release.version} was produced and promoted"

@@ -56,17 +56,22 @@ def reconcile(model: Model, as_json: AsJson = False) -> None:
 
 @release_app.command()
 def history(model: Model, as_json: AsJson = False) -> None:
-    """The ledger of a model: every promotion and rollback, who, when and why."""
+    """The ledger of a model: every promotion and rollback, who, when and why; and where MLflow or the channel differ from it."""
     from flows.place import Place
+    from flows.standing import disagreements
 
     place = Place()
     place.versions.releases(model)
     entries = place.registry.ledger.entries(model)
+    differing = disagreements(model, place)
+    for line in differing:
+        typer.echo(line, err=as_json)
     if as_json:
         print_json([entry.model_dump(mode="json") for entry in entries])
         return
     if not entries:
-        typer.echo(f"{model}: nothing was promoted yet")
+        if not differing:
+            typer.echo(f"{model}: nothing was promoted yet")
         return
     from rich.table import Table
 
@@ -81,14 +86,18 @@ def history(model: Model, as_json: AsJson = False) -> None:
 
 @release_app.command()
 def explain(reference: Reference, as_json: AsJson = False) -> None:
-    """Why a release is what it is: its decision, scorecard, gates and lineage."""
+    """Why a release is what it is: its decision, scorecard, gates and lineage; and where ledger, alias and channel differ."""
     from flows import moves
     from flows.place import Place
+    from flows.standing import disagreements
 
     place = Place()
-    release = place.versions.resolve(reference)
+    release = moves.explained(reference, place)
     _, bundle = moves.bundle_of(release, place)
+    differing = disagreements(release.model, place)
     if as_json:
+        for line in differing:
+            typer.echo(line, err=True)
         print_json(bundle.model_dump(mode="json"))
         return
     from rich.markup import escape
@@ -100,6 +109,8 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     out = console()
     lineage = bundle.lineage
     out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
+    for line in differing:
+        out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
     if because := stale(bundle, place):
         out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)

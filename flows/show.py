@@ -115,14 +115,16 @@ def produced_lines(produced: Produced) -> list[str]:
     from rich.markup import escape
 
     release = produced.release
-    fate = "promoted: it reigns as champion" if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
+    champion = "champion" in release.aliases
+    promoted = "promoted: it reigns as champion" if champion else "promoted; another version is champion now"
+    fate = promoted if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
     return [
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
         f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
         f"[bold]Card[/]  {escape(near(produced.page))}",
         f"[bold]Samples[/]  {escape(near(produced.samples))}",
-        f"[bold]Next[/]  genwright serve {release.model}{'@champion' if produced.promoted else f'/{release.version}'}",
+        f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",
     ]
 
 

@@ -4,10 +4,12 @@ Prefect tasks (flows/produce.py), the command line and a Kubeflow pod call the s
 behind stands in the run's folder and is found again when the stage is run again.
 """
 
+from functools import partial
 from pathlib import Path
 
 from components.core.brief import Brief
 from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
+from flows import moves, standing
 from flows.deciding import check_built, check_config, decide
 from flows.memo import once, recall
 from flows.place import Place
@@ -30,7 +32,13 @@ def fetch(brief: Brief, place: Place, *, base: Path | None = None) -> Run:
 
 
 def train(run: Run, place: Place) -> Trained:
-    """Train in a subprocess, tracked in one MLflow run. Raises TrainingFailed; run again, it goes on from the saved state."""
+    """Train in a subprocess, tracked in one MLflow run. Raises TrainingFailed; run again, it goes on from the saved state.
+
+    Raises BundleError before that where the champion to be proved beside is lost.
+    """
+    standing.begin(run, place)
+    if run.student is None:
+        standing.rival_of(run, place)
     folder = folder_of(run, place)
     return once(folder / "trained.json", Trained, lambda: train_in_worker(run, place, folder), holds=_trained_holds)
 
@@ -72,7 +80,7 @@ def export(run: Run, trained: Trained, place: Place) -> Exported:
 def prove(run: Run, trained: Trained, exported: Exported, place: Place) -> Proof:
     """Score the exported graph, beside the champion where there is one, and let the gates speak."""
     folder = folder_of(run, place)
-    champion = run.student.teacher if run.student else champion_of(run.brief.name, place)
+    champion = run.student.teacher if run.student else standing.rival_of(run, place)
 
     def holds(known: Proof) -> bool:
         stored = recall(folder / "stored.json", StoredBundle)
@@ -189,6 +197,7 @@ def promote_if_proven(run: Run, trained: Trained, stored: StoredBundle, release:
             who=place.settings.who,
             why=f"produced from the brief {run.brief.name}; every gate passed",
             evidence=evidence(stored.bundle),
+            check=partial(moves.check_beside, release, stored.bundle),
         )
         notes = outcome.notes
     produced = Produced(
@@ -204,8 +213,3 @@ def promote_if_proven(run: Run, trained: Trained, stored: StoredBundle, release:
     )
     produced.write(produced_path(folder_of(run, place)))
     return produced
-
-
-def champion_of(model: str, place: Place) -> Release | None:
-    """The reigning release, or None."""
-    return place.versions.by_alias(model, "champion") if model in place.versions.models() else None

@@ -1,11 +1,13 @@
 """Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from components.core.cpus import usable_cpus
+from components.core.errors import GenwrightError
 from components.core.progress import announce
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
@@ -13,6 +15,7 @@ from flows.durations import timed
 from flows.memo import once
 from flows.place import Place
 from flows.runs import Run, Trained
+from flows.tracked import log_data, params_of
 
 PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
@@ -25,7 +28,7 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
-    from components.registry.tracking import MlflowTracker
+    from components.registry.tracking import MlflowTracker, status_after
     from components.training.supervise import supervise
     from flows.worker import Order
 
@@ -53,8 +56,9 @@ def train_in_worker(run: Run, place: Place, folder: Path) -> Trained:
                 limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
                 processes=order.processes,
             )
-    except BaseException:
-        MlflowTracker(settings.mlflow_uri, run_id).finish("FAILED")
+    except BaseException as error:
+        with suppress(GenwrightError):  # else the end of the run would hide the end of the training
+            MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
     checkpoint = Checkpoint.read(folder / "train" / "finished.json")
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
@@ -79,7 +83,8 @@ def _tracked(run: Run, place: Place, folder: Path) -> str:
             artifact_root=settings.artifact_root,
         )
         tracker = MlflowTracker(uri, run_id)
-        tracker.params({"family": decision.family, "variant": decision.variant, "mode": decision.mode, "seed": run.brief.seed})
+        tracker.params(params_of(run, _train_plan(run, folder, run_id)))
+        log_data(tracker, run)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
         return Tracked(run_id=run_id)

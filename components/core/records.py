@@ -385,11 +385,11 @@ class Release(Record):
 
 
 class LedgerEntry(Record):
-    """One promotion or rollback."""
+    """One promotion or rollback; or that the champion was put back, where a hand had set the alias on what cannot be served."""
 
     sequence: int
     model: str
-    action: Literal["promote", "rollback"]
+    action: Literal["promote", "rollback", "restore"]
     from_version: int | None
     to_version: int
     from_bundle: str | None

@@ -10,7 +10,7 @@ from components.core.files import write_whole
 from components.core.protocols import ObjectStore
 from components.core.records import Bundle, StoredBundle
 
-__all__ = ["fetch_bundle", "put_bundle", "read_bundle"]
+__all__ = ["fetch_bundle", "holds_bundle", "put_bundle", "read_bundle"]
 
 
 def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
@@ -31,6 +31,24 @@ def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
                 f"{store.uri}/{key}: the store holds other bytes under this address", do="remove them and put again"
             )
     return StoredBundle(sha256=sha256, uri=f"{store.uri}/{prefix}", bundle=bundle)
+
+
+def holds_bundle(store: ObjectStore, sha256: str) -> bool:
+    """Whether the store has a bundle under this address: its record, which was put last, and every file that this names.
+
+    Cheap: the files are verified by who fetches them. Raises StorageError.
+    """
+    if not SHA256.fullmatch(sha256):
+        return False
+    prefix = f"bundles/{sha256}/"
+    record = store.get(prefix + BUNDLE_JSON)
+    if record is None:
+        return False
+    try:
+        bundle = parse_bundle(record[0], where=f"{store.uri}/{prefix}{BUNDLE_JSON}", sha256=sha256)
+    except BundleError:
+        return False
+    return {prefix + file.name for file in bundle.files} <= set(store.list(prefix))
 
 
 def fetch_bundle(store: ObjectStore, sha256: str, to: Path) -> Path:

@@ -4,6 +4,8 @@ Entry n of a model is the object `ledger/MODEL/n` with eight digits, counted fro
 that want the same number exactly one gets it. MLflow keeps no history of aliases: this is the only one.
 """
 
+import re
+
 from pydantic import ValidationError
 
 from components.core.errors import Conflict, StorageError
@@ -27,6 +29,14 @@ class Ledger:
         keys = self._keys(model)
         return self._read(keys[-1]) if keys else None
 
+    def after(self, model: str, sequence: int) -> list[LedgerEntry]:
+        """The entries whose number is above `sequence`, oldest first."""
+        return [self._read(key) for key in self._keys(model) if _sequence(key) > sequence]
+
+    def end(self, model: str) -> int:
+        """The number of the newest entry; 0 when there is none."""
+        return max(map(_sequence, self._keys(model)), default=0)
+
     def append(self, entry: LedgerEntry) -> None:
         """Write the entry under its sequence number. Raises Conflict when the number is taken: read again and decide anew."""
         data = entry.model_dump_json(indent=2).encode() + b"\n"
@@ -34,7 +44,7 @@ class Ledger:
             raise Conflict(f"ledger of {entry.model}: entry {entry.sequence} was written by another", do="run the command again")
 
     def _keys(self, model: str) -> list[str]:
-        return [key for key in self._store.list(f"ledger/{model}/") if key.endswith(".json")]
+        return [key for key in self._store.list(f"ledger/{model}/") if re.fullmatch(r"\d+\.json", key.rpartition("/")[2])]
 
     def _read(self, key: str) -> LedgerEntry:
         found = self._store.get(key)
@@ -48,3 +58,7 @@ class Ledger:
 
 def _key(model: str, sequence: int) -> str:
     return f"ledger/{model}/{sequence:08d}.json"
+
+
+def _sequence(key: str) -> int:
+    return int(key.rpartition("/")[2].removesuffix(".json"))

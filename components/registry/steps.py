@@ -1,4 +1,4 @@
-"""The steps that put a ledger entry into effect, and what they read. Each can be repeated: only what differs is written.
+"""The steps that write a ledger entry and put it into effect. Each can be repeated: only what differs is written.
 
 An entry is *pending* until the channel carries its sequence number, because the channel is the last thing that moves.
 """
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from components.core.errors import Conflict, RegistryError
+from components.core.errors import Conflict
 from components.core.protocols import ChannelPort
 from components.core.record import Record
 from components.core.records import Channel, LedgerEntry, Release
 from components.registry.ledger import Ledger
 from components.registry.versions import CANDIDATE, CHAMPION, PREVIOUS
 
-ATTEMPTS = 5  # how often to begin again when another writer was first
+ATTEMPTS = 50  # how often to begin again when another writer was first: each time, one of the others is done
 
 
 class VersionsPort(Protocol):
     """What a release needs of the model registry."""
 
     def get(self, model: str, version: int) -> Release: ...
-    def by_alias(self, model: str, alias: str) -> Release | None: ...
+    def aliases(self, model: str) -> dict[str, int]: ...
     def releases(self, model: str) -> list[Release]: ...
     def set_alias(self, model: str, alias: str, version: int) -> None: ...
     def drop_alias(self, model: str, alias: str) -> None: ...
@@ -34,11 +34,16 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Registry:
-    """The three places that a release touches. `after` is called with the name of each step that was done."""
+    """The three places that a release touches.
+
+    `has_bundle` says whether the store holds the bundle of a digest: what has none cannot be served. `after` is called with the
+    name of each step that was done.
+    """
 
     versions: VersionsPort
     ledger: Ledger
     channels: ChannelPort
+    has_bundle: Callable[[str], bool] = lambda sha256: True
     clock: Callable[[], datetime] = _now
     after: Callable[[str], None] = lambda step: None
 
@@ -53,61 +58,23 @@ class Outcome(Record):
     notes: tuple[str, ...] = ()  # one line each, for a person
 
 
-@dataclass(frozen=True)
-class State:
-    """What the three places say about a model."""
-
-    model: str
-    champion: Release | None
-    last: LedgerEntry | None
-    channel: Channel | None
-
-    @property
-    def pending(self) -> bool:
-        """The newest entry is not in effect yet: its writer was killed, or is still at it."""
-        return self.last is not None and (self.channel is None or self.channel.sequence < self.last.sequence)
-
-    @property
-    def moved_by_hand(self) -> bool:
-        """The champion is neither what the ledger says nor what an unfinished entry set out from."""
-        if self.champion is None or (self.last is not None and same(self.champion, self.last)):
-            return False
-        return not (self.last is not None and self.pending and self.champion.version == self.last.from_version)
-
-
 def same(release: Release, entry: LedgerEntry) -> bool:
     """The release is the entry's target. A rebuilt registry counts from 1 again, so the bundle counts too."""
     return (release.version, release.bundle_sha256) == (entry.to_version, entry.to_bundle)
 
 
-def look(registry: Registry, model: str) -> State:
-    """Read the three places. Raises RegistryError when the channel is ahead of the ledger."""
-    # In this order, against the order of writing: a promotion that runs meanwhile shows as a taken number, not as a hand.
-    found = registry.channels.read(model)
-    last = registry.ledger.last(model)
-    channel = found[0] if found else None
-    if channel is not None and channel.sequence > (last.sequence if last else 0):
-        raise RegistryError(
-            f"{model}: the channel names ledger entry {channel.sequence}, the ledger ends at {last.sequence if last else 0}",
-            do="restore the missing entries of the ledger",
-        )
-    return State(model=model, champion=registry.versions.by_alias(model, CHAMPION), last=last, channel=channel)
-
-
 def append(
     registry: Registry,
-    state: State,
     release: Release,
     *,
-    action: Literal["promote", "rollback"],
+    last: LedgerEntry | None,
+    came_from: Release | None,
+    action: Literal["promote", "rollback", "restore"],
     who: str,
     why: str,
     evidence: dict[str, Any],
 ) -> LedgerEntry:
-    """Write the next entry. Raises Conflict when another was first."""
-    last = state.last
-    # The champion reigned; without one, or when it already is the target of an entry nobody finished, the ledger's last word.
-    came_from = None if state.champion is None or state.champion.version == release.version else state.champion
+    """Write the entry after `last`: from `came_from`, or from what the ledger last said. Raises Conflict when it is taken."""
     entry = LedgerEntry(
         sequence=last.sequence + 1 if last else 1,
         model=release.model,
@@ -126,31 +93,31 @@ def append(
     return entry
 
 
-def finish(registry: Registry, entry: LedgerEntry) -> bool:
-    """Put the entry into effect: aliases, then the channel. True when something was written.
+def finish(registry: Registry, entry: LedgerEntry) -> tuple[LedgerEntry, bool]:
+    """Put the entry into effect, or the newest one where others followed: aliases, then the channel.
 
-    Raises Conflict when a newer entry was written meanwhile. MLflow's aliases have no compare-and-swap, so an overtaken
-    writer may have set one late: it puts the newer entry into effect before it gives up.
+    Returns the entry that is in effect, and whether something was written. MLflow's aliases have no compare-and-swap, so a writer
+    that was overtaken may have set one late: it puts the newest entry into effect before it ends.
     """
     moved, done = False, None
     while done != (entries := registry.ledger.entries(entry.model))[-1]:
         done = entries[-1]
         moved |= _set_aliases(registry, done, entries)
         moved |= _move_channel(registry, done)
-    if done.sequence != entry.sequence:
-        raise Conflict(f"{entry.model}: ledger entry {entry.sequence} was overtaken by entry {done.sequence}")
-    return moved
+    return done, moved
 
 
 def _set_aliases(registry: Registry, entry: LedgerEntry, entries: Sequence[LedgerEntry]) -> bool:
-    releases = registry.versions.releases(entry.model)
-    now = {alias: release.version for release in releases for alias in release.aliases}
+    now = registry.versions.aliases(entry.model)
+    existing = {release.version for release in registry.versions.releases(entry.model)}
     wanted = {
-        PREVIOUS: before(entry.to_version, entries, {release.version for release in releases}),
+        PREVIOUS: before(entry.to_version, entries, existing),
         CHAMPION: entry.to_version,
         CANDIDATE: None if now.get(CANDIDATE) == entry.to_version else now.get(CANDIDATE),
     }
     for alias, version in wanted.items():
+        if now.get(alias) != version and registry.ledger.end(entry.model) != entry.sequence:
+            return True  # overtaken: the newer entry's aliases are not to be set back, not even for a moment
         if version is None and alias in now:
             registry.versions.drop_alias(entry.model, alias)
         elif version is not None and now.get(alias) != version:

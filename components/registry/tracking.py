@@ -3,6 +3,8 @@
 The run survives its process: `resume` takes it over after a crash, and points that were logged before are not logged twice.
 """
 
+import hashlib
+import json
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +14,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
-from components.core.errors import RegistryError
+from components.core.errors import Interrupted, RegistryError
 from components.core.protocols import Images
 from components.registry.metric_buffer import MetricBuffer, Row
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
-from components.registry.owner import owner_tags
+from components.registry.owner import ENDED_BY, owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+PARAM_MAX = 6000  # characters that MLflow keeps of a parameter
 SYSTEM = "system/"  # the prefix that MLflow's page for system metrics looks for
 
 
@@ -54,7 +57,7 @@ class MlflowTracker:
     """A run of MLflow as a core.protocols.Tracker.
 
     Metrics wait in memory and are written every `flush_s` seconds. As a context manager it resumes the run, adds system
-    metrics, and finishes it: FINISHED, or FAILED after an exception, or KILLED after Ctrl-C or SIGTERM.
+    metrics, and finishes it with what `status_after` says.
     Raises RegistryError when the run is unknown.
     """
 
@@ -69,10 +72,10 @@ class MlflowTracker:
         self._sigterm: Any = None
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log parameters. Raises RegistryError when one already has another value."""
+        """Log parameters; a value too long for MLflow is cut. Raises RegistryError when one already has another value."""
         from mlflow.entities import Param
 
-        rows = iter([Param(key, str(value)) for key, value in values.items()])
+        rows = iter([Param(key, _cut(str(value))) for key, value in values.items()])
         with self._translated():
             while batch := list(islice(rows, 100)):  # MLflow's limit
                 self._client.log_batch(self.run_id, params=batch)
@@ -82,6 +85,16 @@ class MlflowTracker:
         with self._translated():
             for key, value in values.items():
                 self._client.set_tag(self.run_id, key, value)
+
+    def dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object], context: str) -> None:
+        """Log a data version as an input of the run: `source` is REPOSITORY@REVISION:PATH, `context` what it is used for."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+        uri = json.dumps({"uri": source})
+        data = Dataset(name, digest[:36], "dvc", uri, profile=json.dumps(profile))  # 36: as much as MLflow keeps
+        with self._translated():
+            self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Log values at a step; returns at once. Points that the run has from before a crash are skipped."""
@@ -110,6 +123,8 @@ class MlflowTracker:
             run = self._client.get_run(self.run_id)
             if run.info.status != "RUNNING":
                 self._client.update_run(self.run_id, status="RUNNING")
+            if ENDED_BY in run.data.tags:
+                self._client.delete_tag(self.run_id, ENDED_BY)
         # `run.data.metrics` has the last values without their steps, and whole histories can be long.
         self._seen = {metric.key: metric.step for metric in run.data._metric_objs}
         after = 1 + max((step for key, step in self._seen.items() if key.startswith(SYSTEM)), default=-1)
@@ -131,8 +146,7 @@ class MlflowTracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._sigterm is not None:
             signal.signal(signal.SIGTERM, self._sigterm)
-        killed = kind is not None and not issubclass(kind, Exception)
-        self.finish("KILLED" if killed else "FAILED" if kind else "FINISHED")
+        self.finish(status_after(kind))
 
     def _write(self, rows: Sequence[Row]) -> None:
         from mlflow.entities import Metric
@@ -142,6 +156,21 @@ class MlflowTracker:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"run {self.run_id}")
+
+
+def _cut(value: str) -> str:
+    """The value; a long one is cut, and its digest says whether two that begin alike are the same."""
+    if len(value) <= PARAM_MAX:
+        return value
+    digest = hashlib.sha256(value.encode()).hexdigest()
+    return f"{value[: PARAM_MAX - 100]}... ({len(value)} characters, sha256 {digest[:16]})"
+
+
+def status_after(error: type[BaseException] | None) -> Status:
+    """How a run ends after an error of this kind: KILLED where a person or a scheduler ended it, FAILED where it broke."""
+    if error is None:
+        return "FINISHED"
+    return "FAILED" if issubclass(error, Exception) and not issubclass(error, Interrupted) else "KILLED"
 
 
 def _exit_on_sigterm(number: int, _frame: FrameType | None) -> None:

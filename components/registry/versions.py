@@ -46,9 +46,21 @@ class Versions:
         raise UnknownModel(f"{model}/{version}: no such version of a bundle", allowed=self._what(model))
 
     def by_alias(self, model: str, alias: str) -> Release | None:
-        """The version an alias points at, or None. Raises UnknownModel for a version that genwright did not register."""
-        version = self._aliases(model).get(alias)
-        return None if version is None else self.get(model, version)
+        """The version an alias points at; None without one, and on a version that genwright did not register."""
+        version = self.aliases(model).get(alias)
+        return next((release for release in self.releases(model) if release.version == version), None)
+
+    def aliases(self, model: str) -> dict[str, int]:
+        """Every alias and the version it points at, whoever registered that. Raises UnknownModel."""
+        try:
+            with self._translated():
+                found = self._client.get_registered_model(model).aliases
+        except RegistryError as error:
+            if code_of(error) not in (MISSING, "INVALID_PARAMETER_VALUE"):
+                raise
+            known = ", ".join(self.models()[:10]) or "none yet: genwright produce BRIEF makes the first"
+            raise UnknownModel(f"no model named {model!r}", allowed=known) from error
+        return {alias: int(version) for alias, version in found.items()}
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Point an alias at a version. Raises UnknownModel when there is no such version.
@@ -74,7 +86,7 @@ class Versions:
 
     def releases(self, model: str) -> list[Release]:
         """All versions that genwright registered, oldest first. Raises UnknownModel."""
-        aliases = self._aliases(model)
+        aliases = self.aliases(model)
         found = [self._release(version, aliases) for version in self._search(f"name = '{model}'") if BUNDLE in version.tags]
         return sorted(found, key=lambda release: release.version)
 
@@ -94,6 +106,11 @@ class Versions:
         wanted = alias or CHAMPION
         if release := self.by_alias(name, wanted):
             return release
+        if stranger := self.aliases(name).get(wanted):
+            do = f"put the ledger's champion back: genwright reconcile {name}" if wanted == CHAMPION else None
+            raise UnknownModel(
+                f"{name}@{wanted} is version {stranger}, which genwright did not make", allowed=self._what(name), do=do
+            )
         do = f"promote one: genwright promote {name}" if wanted == CHAMPION else None
         raise UnknownModel(f"{name} has no {wanted}", allowed=self._what(name), do=do)
 
@@ -105,21 +122,10 @@ class Versions:
         local = bundle.uri.startswith(("file:", "/")) and self._tracking_uri.startswith("http")
         return f"genwright:///bundles/{bundle.sha256}" if local else bundle.uri
 
-    def _aliases(self, model: str) -> dict[str, int]:
-        try:
-            with self._translated():
-                found = self._client.get_registered_model(model).aliases
-        except RegistryError as error:
-            if code_of(error) not in (MISSING, "INVALID_PARAMETER_VALUE"):
-                raise
-            known = ", ".join(self.models()[:10]) or "none yet: genwright produce BRIEF makes the first"
-            raise UnknownModel(f"no model named {model!r}", allowed=known) from error
-        return {alias: int(version) for alias, version in found.items()}
-
     def _what(self, model: str) -> str:
         """What can be named, for an error line."""
         versions = ", ".join(f"{model}/{release.version}" for release in self.releases(model)[-10:]) or "no version yet"
-        aliases = ", ".join(f"@{alias} = {version}" for alias, version in sorted(self._aliases(model).items())) or "no alias"
+        aliases = ", ".join(f"@{alias} = {version}" for alias, version in sorted(self.aliases(model).items())) or "no alias"
         return f"{versions} ({aliases})"
 
     def _search(self, asked: str) -> Iterator[Any]:
@@ -137,7 +143,7 @@ class Versions:
         """Two processes may register one bundle at the same moment: the lowest version stays, others without an alias go."""
         first, *others = self._holding(model, sha256)
         for other in others:
-            if other not in self._aliases(model).values():
+            if other not in self.aliases(model).values():
                 try:
                     with self._translated():
                         self._client.delete_model_version(model, str(other))

@@ -1,5 +1,6 @@
 """The whole road on real digits: what a production leaves, what makes it train again, and what the gates and people may do."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from components.core.bundles import read_bundle
 from components.core.errors import GateRefused
 from components.core.files import sha256_of
 from components.core.records import Scorecard
+from components.families import find
 from components.registry.mlflow_store import connect
 from flows import moves, proving, runs, stages, standing
 from flows.runs import Exported, Produced, Proof, Run, Trained
@@ -76,7 +78,24 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     client = connect(first.road.place().settings.mlflow_uri)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert {"family", "variant", "seed"} <= set(run.data.params)
+    known = Run.read(first.folder / "run.json")
+    params = run.data.params
+    config = find("vae", "gaussian").Config
+    assert {name.removeprefix("config.") for name in params if name.startswith("config.")} == set(config.model_fields)
+    assert (params["config.width"], params["config.batch_size"]) == ("16", str(config().batch_size))  # given, and a default
+    assert (params["family"], params["variant"], params["seed"], params["device"]) == ("vae", "gaussian", "0", "cpu")
+    assert {name: value for name, value in params.items() if name.startswith("budget.")} == {
+        "budget.minutes": "0.05", "budget.workers": "1",
+    }  # fmt: skip
+    assert (params["genwright"], params["brief_sha256"]) == (known.genwright, known.brief.digest())
+    inputs = {each.dataset.name: (each.tags[0].value, each.dataset) for each in run.inputs.dataset_inputs}
+    assert {name: context for name, (context, _) in inputs.items()} == {
+        "digits/train": "training", "digits/validation+test": "evaluation",
+    }  # fmt: skip
+    assert {data.digest for _, data in inputs.values()} == {known.dataset.md5}
+    assert json.loads(inputs["digits/train"][1].profile)["items"] == known.dataset.splits["train"]
+    source = json.loads(inputs["digits/train"][1].source)["uri"]
+    assert source == f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
     logged = set(run.data.metrics)
     assert {"train/quality", "train/lr", "proof/fd", "proof/coverage"} <= logged
     assert any(name.startswith("train/loss_") for name in logged)

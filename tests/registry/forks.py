@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.core.records import StoredBundle
+from components.core.errors import GateRefused, GenwrightError
+from components.core.records import Release, StoredBundle
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.registry.ledger import Ledger
@@ -33,7 +34,12 @@ def registry_of(job: dict[str, Any]) -> Registry:
 
 
 def do_promote(job: dict[str, Any]) -> None:
-    promote(registry_of(job), "digits", job["version"], who="fork", why="test")
+    def proved(champion: Release | None) -> None:
+        if champion is None or champion.version != job["beside"]:
+            raise GateRefused("proved beside another")
+
+    check = proved if job.get("beside") else None
+    promote(registry_of(job), "digits", job["version"], who="fork", why="test", check=check)
 
 
 def do_rollback(job: dict[str, Any]) -> None:
@@ -77,6 +83,9 @@ def main() -> None:
                 globals()[f"do_{job['do']}"](job)
             except SystemExit as end:
                 os._exit(int(end.code or 0))
+            except GenwrightError as error:
+                print(error, file=sys.stderr, flush=True)
+                os._exit(error.exit_code)
             except BaseException as error:  # noqa: BLE001
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 os._exit(1)

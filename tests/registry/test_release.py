@@ -1,14 +1,15 @@
 """Promotion, rollback and repair: the laws, and every step killed for real."""
 
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.core.errors import Conflict, RegistryError, UnknownModel
-from components.core.records import Channel
+from components.core.errors import GateRefused, RegistryError, UnknownModel
+from components.core.records import Channel, Release
 from components.registry.release import promote, reconcile, rollback
 from components.registry.steps import Registry
 from components.registry.versions import Versions
@@ -221,34 +222,118 @@ def test_a_ledger_that_lost_entries_is_refused(registry: Registry, three: Versio
 
 
 def test_an_overtaken_writer_yields_to_the_newer_entry(registry: Registry, three: Versions) -> None:
+    """Its entry stands, so it is told so, and not that it was refused: run again it would take the newer champion's place."""
+
     def overtakes(step: str) -> None:
         if step == "ledger":
             promote(registry, "digits", 2, who="bob", why="faster")
 
     slow = Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=overtakes)
-    with pytest.raises(Conflict, match="digits: ledger entry 1 was overtaken by entry 2"):
-        promote(slow, "digits", 1, **BY)
+    outcome = promote(slow, "digits", 1, **BY)
+    assert (outcome.changed, outcome.release and outcome.release.version) == (True, 2)
+    assert outcome.notes == (
+        "digits: ledger entry 1 (promote, version 1) stands; entry 2 (promote, version 2, by bob) followed at once",
+    )
     assert reigning(registry)["champion"] == 2
     found = registry.channels.read("digits")
     assert found is not None
     assert (found[0].version, found[0].sequence) == (2, 2)
 
 
-def test_two_processes_promote_at_once(
-    registry: Registry, three: Versions, forks: Any, tracking_uri: str, tmp_path: Path
+def test_whatever_stops_an_entry_from_taking_effect_says_that_it_stands(registry: Registry, three: Versions) -> None:
+    def fails(step: str) -> None:
+        if step == "champion":
+            raise RegistryError("the server is away")
+
+    failing = Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=fails)
+    line = r"digits: ledger entry 1 \(promote, version 1\) stands, but is not in effect yet: the server is away; run `genw"
+    with pytest.raises(RegistryError, match=line):
+        promote(failing, "digits", 1, **BY)
+    assert reconcile(registry, "digits", who="ada").changed
+    assert_settled(registry, 1)
+
+
+def test_a_proof_counts_beside_the_champion_at_the_moment_of_writing(registry: Registry, three: Versions) -> None:
+    beside_one = partial(proved_beside, 1)
+    promote(registry, "digits", 1, **BY, check=partial(proved_beside, None))
+    promote(registry, "digits", 2, **BY, check=beside_one)
+    with pytest.raises(GateRefused):
+        promote(registry, "digits", 3, **BY, check=beside_one)
+    assert_settled(registry, 2)
+    assert not promote(registry, "digits", 2, **BY, check=beside_one).changed  # it reigns already
+
+    def overtakes(step: str) -> None:
+        raise AssertionError(step)
+
+    def is_first(champion: Release | None) -> None:
+        proved_beside(2, champion)
+        if champion is not None and len(registry.ledger.entries("digits")) == 2:
+            promote(registry, "digits", 1, who="bob", why="first")
+
+    slow = Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=overtakes)
+    with pytest.raises(GateRefused):
+        promote(slow, "digits", 3, **BY, check=is_first)
+    assert_settled(registry, 1)
+
+
+def test_an_unfinished_promotion_is_the_champion_that_a_proof_counts_beside(registry: Registry, three: Versions) -> None:
+    def dies(step: str) -> None:
+        raise KeyboardInterrupt
+
+    promote(registry, "digits", 1, **BY)
+    with pytest.raises(KeyboardInterrupt):
+        promote(Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=dies), "digits", 2, **BY)
+    with pytest.raises(GateRefused):
+        promote(registry, "digits", 3, **BY, check=partial(proved_beside, 1))
+    assert promote(registry, "digits", 3, **BY, check=partial(proved_beside, 2)).changed
+    assert_settled_at(registry, 3)
+
+
+def proved_beside(version: int | None, champion: Release | None) -> None:
+    if (champion and champion.version) != version:
+        raise GateRefused("proved beside another")
+
+
+TWENTY = 20
+
+
+@pytest.fixture
+def twenty(registry: Registry, three: Versions, bundle_of: Any) -> Registry:
+    for number in range(4, TWENTY + 2):
+        three.register("digits", bundle=bundle_of(number), run_id="")
+    return registry
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [None, 1], ids=["forced", "proved beside one champion"])
+def test_twenty_processes_promote_at_once(
+    beside: int | None, twenty: Registry, forks: Any, tracking_uri: str, tmp_path: Path
 ) -> None:
-    job = {"tracking_uri": tracking_uri, "store": str(tmp_path / "store")}
-    for version, together in ((1, True), (2, True), (3, False)):
-        forks.start("promote", **job, version=version, together=together)
-    ends = [forks.result() for _ in range(3)]
-    assert set(ends) <= {0, 1}  # 1: overtaken, told in one line
-    assert 0 in ends
-    entries = registry.ledger.entries("digits")
+    """Whoever was told that it is done stands in the ledger, once; whoever was refused does not; and all settles on the last."""
+    promote(twenty, "digits", 1, **BY)
+    job = {"tracking_uri": tracking_uri, "store": str(tmp_path / "store"), "beside": beside}
+    versions = range(2, TWENTY + 2)
+    for version in versions:
+        forks.start("promote", **job, version=version, together=version != versions[-1])
+    ends = dict(zip(versions, (forks.result() for _ in versions), strict=True))
+    entries = twenty.ledger.entries("digits")
+    stands = [entry.to_version for entry in entries[1:]]
+    assert sorted(stands) == [version for version, code in ends.items() if code == 0]
+    assert set(ends.values()) <= {0, 3}
+    assert len(stands) == (TWENTY if beside is None else 1)
+    assert {entry.who for entry in entries[1:]} == {"fork"}  # a writer that comes late is not taken for a hand
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
-    found = registry.channels.read("digits")
+    assert_settled_at(twenty, entries[-1].to_version)
+
+
+def assert_settled_at(registry: Registry, version: int) -> None:
+    """Alias, channel and the newest entry agree. What an entry came from need not be what the one before led to: that one may not
+    have been in effect yet."""
+    found, last = registry.channels.read("digits"), registry.ledger.last("digits")
     assert found is not None
-    assert found[0].sequence == len(entries)
-    assert reigning(registry)["champion"] == found[0].version == entries[-1].to_version
+    assert last is not None
+    assert (reigning(registry)["champion"], found[0].version, last.to_version) == (version, version, version)
+    assert found[0].sequence == last.sequence
 
 
 @pytest.mark.parametrize("do", ["promote", "rollback", "reconcile"])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,11 +15,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from components.core.errors import RegistryError
+from components.core.errors import Interrupted, RegistryError, TrainingFailed
 from components.core.protocols import Tracker
 from components.registry.metric_buffer import BATCH, MetricBuffer, Row
 from components.registry.mlflow_store import connect
-from components.registry.owner import HOST, PID, STARTED, reap
+from components.registry.owner import ENDED_BY, HOST, PID, SEEN_BY, STARTED, reap
 from components.registry.tracking import MlflowTracker, start_run, system_sampler
 
 
@@ -56,6 +57,32 @@ def test_what_is_logged_is_there(tracking_uri: str, run_id: str, tmp_path: Path)
     assert (kept / "kept" / "a.txt").read_text() == "a"
     assert run.info.status == "FINISHED"
     assert mlflow.active_run() is None
+
+
+def test_the_data_version_is_an_input_of_the_run(tracking_uri: str, run_id: str) -> None:
+    tracker = MlflowTracker(tracking_uri, run_id)
+    for name, context in (("digits/train", "training"), ("digits/validation", "evaluation")):
+        for _ in range(2):  # a run that is begun again logs it again
+            tracker.dataset(name, digest="a" * 32, source="repo@1234:data/digits", profile={"items": 5}, context=context)
+    inputs = connect(tracking_uri).get_run(run_id).inputs.dataset_inputs
+    told = {
+        each.dataset.name: (each.dataset.digest, each.dataset.source, each.dataset.profile, each.tags[0].value) for each in inputs
+    }
+    same = ("a" * 32, '{"uri": "repo@1234:data/digits"}', '{"items": 5}')
+    assert told == {"digits/train": (*same, "training"), "digits/validation": (*same, "evaluation")}
+
+
+def test_a_long_parameter_is_cut_and_told_apart(tracking_uri: str, run_id: str) -> None:
+    tracker = MlflowTracker(tracking_uri, run_id)
+    tracker.params({"whole": "x" * 6000, "one": "x" * 6001, "other": "x" * 7000 + "y"})
+    kept = connect(tracking_uri).get_run(run_id).data.params
+    assert kept["whole"] == "x" * 6000
+    assert "(6001 characters, sha256 " in kept["one"]
+    assert max(map(len, kept.values())) <= 6000
+    assert kept["one"][-17:] != kept["other"][-17:]
+    tracker.params({"one": "x" * 6001})  # the same again
+    with pytest.raises(RegistryError, match="Changing param values"):
+        tracker.params({"one": "x" * 6000 + "z"})
 
 
 def test_logging_a_metric_writes_nothing_by_itself() -> None:
@@ -121,9 +148,19 @@ def test_system_metrics_have_what_mlflow_shows() -> None:
     assert 0 < values["system/system_memory_usage_percentage"] <= 100
 
 
-@pytest.mark.parametrize(("error", "ends"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (SystemExit, "KILLED")])
-def test_a_run_ends_as_its_process_did(tracking_uri: str, run_id: str, error: type[BaseException], ends: str) -> None:
-    with pytest.raises(error), MlflowTracker(tracking_uri, run_id):
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (ValueError("x"), "FAILED"),
+        (TrainingFailed("the loss is not finite"), "FAILED"),
+        (Interrupted("training was stopped by SIGTERM"), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+    ],
+    ids=repr,
+)
+def test_a_run_ends_as_its_process_did(tracking_uri: str, run_id: str, error: BaseException, ends: str) -> None:
+    with pytest.raises(type(error)), MlflowTracker(tracking_uri, run_id):
         raise error
     assert status(tracking_uri, run_id) == ends
 
@@ -145,15 +182,33 @@ def test_the_reaper_ends_only_what_is_dead(tracking_uri: str, run_id: str, forks
         start_run(tracking_uri, experiment="x", name="n", tags={}, artifact_root=tmp_path) for _ in "abc"
     )
     client.set_tag(reused, STARTED, str(psutil.Process().create_time() - 100))  # our pid, but another start
+    boxed, rebooted = (start_run(tracking_uri, experiment="x", name="n", tags={}, artifact_root=tmp_path) for _ in "ab")
+    for one in (boxed, rebooted):  # a container that shares the host's name, or this machine before it was started again
+        client.set_tag(one, SEEN_BY, "another boot pid:[1]")
+        client.set_tag(one, PID, "999999999")
+    started_ms = client.get_run(rebooted).info.start_time - 3_600_000
+    with sqlite3.connect(tracking_uri.removeprefix("sqlite:///")) as database:
+        database.execute("update runs set start_time = ? where run_uuid = ?", (started_ms, rebooted))
+    fresh = start_run(tracking_uri, experiment="x", name="n", tags={}, artifact_root=tmp_path)
+    client.set_tag(fresh, SEEN_BY, "another boot pid:[1]")
+    with sqlite3.connect(tracking_uri.removeprefix("sqlite:///")) as database:
+        database.execute("update runs set start_time = ? where run_uuid = ?", (started_ms, fresh))
+    client.log_metric(fresh, "system/cpu_utilization_percentage", 1.0)  # now: somebody is at it
     client.set_tag(elsewhere, HOST, "another-host")
     client.set_tag(elsewhere, PID, "999999999")
     client.delete_tag(foreign, PID)
-    assert set(reap(tracking_uri)) == {dead, reused}
-    assert {one: status(tracking_uri, one) for one in (dead, reused, elsewhere, foreign, run_id)} == {
+    assert reap(tracking_uri, experiment="no such") == ()
+    assert reap(tracking_uri, experiment="fork") == (dead,)
+    assert set(reap(tracking_uri)) == {reused, rebooted}
+    everyone = (dead, reused, elsewhere, foreign, boxed, rebooted, fresh, run_id)
+    assert {one: status(tracking_uri, one) for one in everyone} == {
         dead: "KILLED",
         reused: "KILLED",
         elsewhere: "RUNNING",
         foreign: "RUNNING",
+        boxed: "RUNNING",
+        rebooted: "KILLED",
+        fresh: "RUNNING",
         run_id: "RUNNING",  # ours: alive
     }
     assert reap(tracking_uri) == ()
@@ -162,7 +217,9 @@ def test_the_reaper_ends_only_what_is_dead(tracking_uri: str, run_id: str, forks
 def test_a_reaped_run_can_be_resumed(tracking_uri: str, run_id: str) -> None:
     connect(tracking_uri).set_tag(run_id, PID, "999999999")
     assert reap(tracking_uri) == (run_id,)
+    assert connect(tracking_uri).get_run(run_id).data.tags[ENDED_BY] == "reaper: its process was gone"
     MlflowTracker(tracking_uri, run_id).resume()
+    assert ENDED_BY not in connect(tracking_uri).get_run(run_id).data.tags
     assert status(tracking_uri, run_id) == "RUNNING"
     assert connect(tracking_uri).get_run(run_id).data.tags[PID] == str(os.getpid())
     assert reap(tracking_uri) == ()

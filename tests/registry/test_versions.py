@@ -93,8 +93,13 @@ def test_versions_that_genwright_did_not_register_are_left_alone(three: Versions
     three._client.create_model_version("digits", "s3://elsewhere")
     assert [release.version for release in three.releases("digits")] == [1, 2, 3]
     three.set_alias("digits", "champion", 4)
-    with pytest.raises(UnknownModel, match="digits/4: no such version of a bundle"):
+    assert three.by_alias("digits", "champion") is None
+    assert three.aliases("digits") == {"champion": 4}
+    line = r"digits@champion is version 4, which genwright did not make; allowed: digits/1.*; put .*: genwright reconcile digits"
+    with pytest.raises(UnknownModel, match=line):
         three.resolve("digits")
+    with pytest.raises(UnknownModel, match="digits/4: no such version of a bundle"):
+        three.resolve("digits/4")
 
 
 def test_a_name_that_mlflow_refuses_is_one_line(versions: Versions, run_id: str, bundle_of: Any) -> None:

@@ -1,0 +1,119 @@
+"""A champion made by hand in MLflow, from the command line: it is seen, served around and put back; and runs left by the dead."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components.core.errors import BundleError
+from components.core.records import LedgerEntry
+from components.registry.mlflow_store import connect
+from components.registry.owner import PID
+from components.registry.tracking import start_run
+from flows import stages, standing
+from flows.place import Place
+from flows.runs import Produced
+from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from .conftest import Command, First
+
+SEEN = "digits: the alias champion is on version 2, which genwright did not make; the ledger's champion is version 1"
+
+
+def by_hand(home: Path) -> None:
+    """A version as MLflow's page makes one, and the alias on it."""
+    client = connect(f"sqlite:///{home / 'mlflow.db'}")
+    client.create_model_version("digits", "s3://elsewhere")
+    client.set_registered_model_alias("digits", "champion", "2")
+
+
+@pytest.fixture
+def foreign(home: Path) -> Path:
+    by_hand(home)
+    return home
+
+
+def test_history_and_explain_say_what_differs(cli: "Command", foreign: Path) -> None:
+    assert len(cli("history", "digits", "--json").json()) == 1
+    assert SEEN in cli("history", "digits", "--json").err
+    for command in ("history", "explain"):
+        said = cli(command, "digits")
+        assert (said.code, said.err) == (0, "")
+        assert SEEN in said.out.replace("\n", " ")
+        assert "`genwright reconcile digits` puts it back" in said.out.replace("\n", " ")
+    assert "digits version 1" in cli("explain", "digits@champion").out
+    assert cli("explain", "digits/1").code == 0
+    cli("explain", "digits/2").refused(2, "digits/2: no such version of a bundle")
+
+
+def test_what_needs_the_champion_says_how_to_get_it_back(cli: "Command", foreign: Path) -> None:
+    for command in (("promote", "digits@champion"), ("deploy", "digits"), ("deploy", "digits@champion")):
+        cli(*command).refused(2, "digits@champion is version 2, which genwright did not make", "genwright reconcile digits")
+    assert "names version 1" in cli("deploy", "digits/1").out  # the ledger's champion is the one to deploy
+
+
+@pytest.mark.parametrize("command", ["reconcile", "rollback"])
+def test_one_command_puts_the_champion_back(cli: "Command", foreign: Path, command: str) -> None:
+    said = cli(command, "digits")
+    assert (said.code, said.err) == (0, "")
+    assert "digits version 1 reigns now" in said.out
+    assert "version 1, the ledger's champion, has it back" in said.out
+    entry = LedgerEntry.model_validate(cli("history", "digits", "--json").json()[-1])
+    assert (entry.action, entry.to_version, entry.who, entry.evidence) == ("restore", 1, "tester", {"foreign": 2})
+    table = cli("history", "digits")
+    assert "restore" in table.out
+    assert "did not make; the ledger" not in table.out
+
+
+def test_proofs_compare_with_the_ledgers_champion(foreign: Path, a_run: Any) -> None:
+    place = Place(Settings(home=foreign))
+    (release,) = place.versions.releases("digits")
+    for champion in (standing.champion_of("digits", place), standing.rival_of(a_run, place)):
+        assert champion is not None
+        assert (champion.version, champion.bundle_sha256) == (1, release.bundle_sha256)
+
+
+def test_a_lost_bundle_is_told_before_anything_is_trained(foreign: Path, a_run: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    place = Place(Settings(home=foreign))
+    shutil.rmtree(foreign / "store" / "bundles")
+    with pytest.raises(BundleError, match=r"digits: the bundle of its champion, version 1, is not in .*store; name the store"):
+        stages.train(a_run, place)
+    said = capfd.readouterr().err
+    assert SEEN in said
+    assert "bundle" in said
+    place.versions.drop_alias("digits", "champion")
+    assert standing.rival_of(a_run, place) is None  # a person took it away, and nothing is left to compare with
+
+
+def test_runs_that_the_dead_left_are_ended_at_the_next_start(home: Path, a_run: Any, tmp_path: Path) -> None:
+    place = Place(Settings(home=home))
+    uri = place.settings.mlflow_uri
+    client = connect(uri)
+    dead, other = (start_run(uri, experiment=name, name="n", tags={}, artifact_root=tmp_path) for name in ("digits", "faces"))
+    for run_id in (dead, other):
+        client.set_tag(run_id, PID, "999999999")
+    standing.begin(a_run, place)
+    assert [client.get_run(run_id).info.status for run_id in (dead, other)] == ["KILLED", "RUNNING"]
+
+
+@pytest.mark.slow
+def test_production_goes_on_beside_a_foreign_champion(first: "First", tmp_path: Path) -> None:
+    """It is told before the training, whose proof is beside the ledger's champion; the promotion puts that back first."""
+    road = first.road.beside(tmp_path / "road")
+    shutil.copytree(first.road.home / "store", road.home / "store", dirs_exist_ok=True)
+    shutil.copy(first.road.home / "mlflow.db", road.home / "mlflow.db")
+    by_hand(road.home)
+    one = road.place().versions.get("digits", 1)
+    ran = road.cli("produce", str(road.write(road.brief(seed=7))))
+    assert ran.returncode == 0, ran.stderr
+    assert SEEN in ran.stderr
+    (folder,) = (road.home / "work" / "digits").glob("*/")
+    produced = Produced.read(folder / "produced.json")
+    assert (produced.release.version, produced.promoted, produced.gates.champion) == (3, True, one.bundle_sha256)
+    told = [(entry.action, entry.to_version) for entry in road.place().registry.ledger.entries("digits")]
+    assert told == [("promote", 1), ("restore", 1), ("promote", 3)]
+    assert "version 1, the ledger's champion, has it back" in ran.stdout.replace("\n", " ")
+    unchanged = road.cli("retrain", "brief.yaml")
+    assert (unchanged.returncode, unchanged.stderr) == (0, "")
