@@ -26,8 +26,6 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
         "tier": run.facts.tier,
         "seed": brief.seed,
         "device": plan.device,
-        "threads": plan.threads or "auto",
-        "training_s": plan.seconds,
         "genwright": run.genwright,
         "brief_sha256": brief.digest(),
     }
