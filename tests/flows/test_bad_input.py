@@ -181,7 +181,7 @@ def test_sources_that_give_no_dataset(cli: "Command") -> None:
     for at in range(40):
         Path(f"broken/{at}.png").write_bytes(b"not a picture")
     cli("data", "prepare", "empty", "--to", "out").refused(2, "empty", "no pictures")
-    cli("data", "prepare", "one", "--to", "out").refused(2, "one", "1 items", "32 or more")
+    cli("data", "prepare", "one", "--to", "out").refused(2, "one", "1 items", "64 or more")
     cli("data", "prepare", "broken", "--to", "out").refused(2, "broken")
     cli("data", "prepare", "nope", "--to", "out").refused(2, "nope", "uci-digits", "image folder")
     cli("data", "prepare", "uci-digits", "--to", "one").refused(2, "one", "exists")
