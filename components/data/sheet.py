@@ -31,12 +31,13 @@ def sheet_png(folder: Path, manifest: Manifest) -> bytes:
     height, width = _cell(manifest.shape)
     sheet_width = max(GAP + COLUMNS * (width + GAP), 360)
     titles = TEXT + 2
-    sheet = Image.new("RGB", (sheet_width, titles + sum(_row_height(title, height) for title, _ in rows) + GAP), GROUND)
+    heights = [(TEXT if title else 0) + (height + GAP + 2 if len(indices) else 0) for title, indices in rows]
+    sheet = Image.new("RGB", (sheet_width, titles + sum(heights) + GAP), GROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     shape = "x".join(map(str, manifest.shape))
     draw.text((GAP, 2), f"{manifest.count:,} items of {shape}; some of the {len(train):,} training items", INK, font)
     top = titles
-    for title, indices in rows:
+    for (title, indices), row_height in zip(rows, heights, strict=True):
         if title:
             draw.text((GAP, top + 2), title, INK, font)
         line = top + (TEXT if title else 0)
@@ -44,7 +45,7 @@ def sheet_png(folder: Path, manifest: Manifest) -> bytes:
             left = GAP + column * (width + GAP)
             draw.rectangle((left - 1, line + 1, left + width, line + 2 + height), outline=EDGE)
             sheet.paste(_thumbnail(item, (width, height)), (left, line + 2))
-        top += _row_height(title, height)
+        top += row_height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
@@ -65,10 +66,6 @@ def _rows(train: ShardedSplit, manifest: Manifest) -> list[tuple[str, npt.NDArra
 
 def _spread(indices: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
     return indices if len(indices) <= most else indices[np.linspace(0, len(indices) - 1, most).astype(np.int64)]
-
-
-def _row_height(title: str, height: int) -> int:
-    return height + GAP + 2 + (TEXT if title else 0)
 
 
 def _cell(shape: tuple[int, int, int]) -> tuple[int, int]:
