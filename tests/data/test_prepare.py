@@ -191,6 +191,7 @@ def test_photos_are_turned_upright(tmp_path: Path) -> None:
     for at in range(40):
         image = Image.new("RGB", (16, 8), "black")
         image.paste("white", (0, 0, 8, 8))
+        image.paste((0, 0, at), (15, 0, 16, 1))
         exif = Image.Exif()
         exif[0x0112] = 6  # rotate by 90 degrees clockwise to see it upright
         image.save(folder / f"{at}.jpg", exif=exif, quality=100)
@@ -281,15 +282,16 @@ def test_a_folder_of_something_else_is_never_replaced(image_folder: Path, tmp_pa
 KILLED = """
 import sys, time
 from pathlib import Path
-import components.data.prepare as part
-write = part.ShardWriter.add
+from components.data.prepare import prepare
+from components.data.writing import ShardWriter
+write = ShardWriter.add
 def slow(self, pixels, label):
     write(self, pixels, label)
     if self.rows == 20:
         print("half way", flush=True)
         time.sleep(60)
-part.ShardWriter.add = slow
-part.prepare(sys.argv[1], Path(sys.argv[2]), cache=Path(sys.argv[3]), progress=False)
+ShardWriter.add = slow
+prepare(sys.argv[1], Path(sys.argv[2]), cache=Path(sys.argv[3]), progress=False)
 """
 
 
@@ -400,7 +402,11 @@ def test_progress_is_shown_on_a_terminal_only(image_folder: Path, tmp_path: Path
 def test_the_command_reports_or_says_one_line(image_folder: Path, tmp_path: Path, cli: Run) -> None:
     done = cli("prepare", image_folder, "--to", tmp_path / "x", "--mirror", "", "--cache", "", "--limit", "40")
     first, *rest = done.stdout.splitlines()
-    assert (done.returncode, first, done.stderr) == (0, f"{tmp_path / 'x'}: 40 items of 8x8x1 (32 train, 4 validation, 4 test)", "")
+    assert (done.returncode, first, done.stderr) == (
+        0,
+        f"{tmp_path / 'x'}: 40 items of 8x8x1 (32 train, 4 validation, 4 test)",
+        "",
+    )
     assert "  files      used 40, set aside 0, left alone 24 (24 beyond --limit)" in rest
     done = cli("prepare", "mnistt", "--to", tmp_path / "y")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
