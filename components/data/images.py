@@ -29,6 +29,7 @@ GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 MANY_FRAMES = frozenset({"GIF", "PNG", "WEBP", "TIFF", "AVIF"})  # a JPEG's further pictures are previews
 ORIENTED = frozenset({"JPEG", "MPO", "WEBP", "AVIF"})  # EXIF is read without decoding; Pillow turns TIFF by itself
 ORIENTATION = 0x0112
+ENDS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND"))  # how whole JPEG and PNG files begin and end
 TURNS = {  # EXIF orientation -> what makes it upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -73,11 +74,12 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise Unreadable("oversized", f"more than {MAX_PIXELS} pixels") from error
     except Exception as error:
-        raise Unreadable(*_what_is_wrong(error)) from error
+        raise Unreadable(*_what_is_wrong(data, error)) from error
 
 
-def _what_is_wrong(error: Exception) -> tuple[str, str]:
-    if "truncated" in str(error) or "not processed" in str(error):
+def _what_is_wrong(data: bytes, error: Exception) -> tuple[str, str]:
+    cut = any(data.startswith(start) and end not in data[-64:] for start, end in ENDS)
+    if cut or "truncated" in str(error):
         return "truncated", "it ends before the picture does"
     return "undecodable", "not a picture, or a damaged one"
 

@@ -119,7 +119,10 @@ def _unread_labels(manifest: Manifest, report: Report) -> str:
 
 def _classes(manifest: Manifest, report: Report) -> str:
     counts = [report.class_counts[split] for split in SPLITS]
-    each = [f"{name} {'/'.join(f'{of[at]:,}' for of in counts)}" for at, name in enumerate(manifest.classes)]
+    order = list(range(len(manifest.classes)))
+    if len(order) > NAMED:  # those that are named are the largest
+        order.sort(key=lambda at: -manifest.class_counts[at])
+    each = [f"{manifest.classes[at]} {'/'.join(f'{of[at]:,}' for of in counts)}" for at in order]
     return f"{len(each):,} ({'/'.join(SPLITS)}): {_some(each)}"
 
 

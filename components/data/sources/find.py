@@ -65,7 +65,7 @@ def _shards_in(folder: Path, classes: ClassRule) -> Tars | None:
     tars = tuple(entry for entry in entries if entry.name.endswith(TAR_SUFFIXES) and entry.is_file())
     if not tars:
         return None
-    picture = next((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()), None)
+    picture = min((path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()), default=None)
     if picture is not None:
         raise DataError(
             f"{shown(str(folder))}: holds both tars ({shown(tars[0].name)}) and pictures ({shown(picture.name)})",
