@@ -101,4 +101,4 @@ def _scaled(levels: Deep, count: int, *, cast: bool = True) -> npt.NDArray[Any]:
 
 def _check_within(largest: int, count: int) -> None:
     if largest >= count:
-        raise Unreadable("beyond-levels", f"a level of {largest}, where there are {count} (0 to {count - 1})")
+        raise Unreadable("beyond-levels", f"a level of {largest}, where there are {count} (0 to {count - 1}): see --levels")

@@ -247,6 +247,24 @@ def test_a_label_of_no_picture_is_counted(made: Make, tmp_path: Path) -> None:
     assert (found.manifest.class_counts, found.left_alone) == ((20, 20, 20), {".cls without a picture": 1})
 
 
+@pytest.mark.parametrize("door", ["folder", "zip"])
+def test_labels_of_samples_outside_a_tar_are_refused(door: str, made: Make, tmp_path: Path) -> None:
+    files = dict(PICTURES) | dict(LABELS)
+    source = lay(tmp_path / "src", files) if door == "folder" else packed(tmp_path / "x.zip", files)
+    with pytest.raises(DataError, match=r"60 labels \(.cls\) lie beside the pictures.*tar --sort=name"):
+        made(source)
+    assert made(source, classes="none").left_alone == {".cls": 60}
+
+
+@pytest.mark.parametrize("form", LABELLED)
+def test_a_label_file_in_a_tar_is_refused(form: str, made: Make, tmp_path: Path) -> None:
+    source = tar_of(tmp_path / "x.tar", list((SERIES | LABELLED[form]).items()))
+    with pytest.raises(DataError, match="are not read from a tar; unpack it, or pack it as a zip"):
+        made(source)
+    assert made(source, classes="none").manifest.count == 120
+    assert made(tar_of(tmp_path / "y.tar", list((SERIES | dataset_json(None)).items()))).manifest.classes == ()
+
+
 # Arrays
 
 

@@ -6,6 +6,7 @@ special case of one member a sample. Layout: https://github.com/webdataset/webda
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -14,12 +15,14 @@ from typing import Any
 from components.core.errors import DataError
 from components.data.images import SUFFIXES
 from components.data.sources.item import MAX_FILE_BYTES, Item, Unreadable
+from components.data.sources.labels import FILES
 from components.data.sources.left_alone import Tally, kind_of
 from components.data.sources.names import shown
 from components.data.sources.survey import parent_of
 
 MAX_LABEL_BYTES = 256
 LABEL_KEYS = ("label", "class", "cls")  # of a sample's .json
+NO_LABELS = re.compile(rb'"labels"\s*:\s*null')  # what stylegan2-ada's tool writes for a set without any
 PICTURES_HELD = 16  # of one sample: more share their first dot by chance, as IMG.2020.001.jpg does
 Member = tuple[PurePosixPath, bytes | None]  # data of pictures, .cls and .json; None: neither read nor used
 
@@ -40,8 +43,9 @@ class Samples:
     After the last member `finish` refuses what was taken apart.
     """
 
-    def __init__(self, *, where: str, left: Tally) -> None:
+    def __init__(self, *, where: str, left: Tally, refuse_lost_labels: bool = True) -> None:
         self.where = where
+        self.refuse_lost_labels = refuse_lost_labels
         self.left = left
         self.unlabelled = 0
         self.labels_alone: list[str] = []  # keys of labels that no picture stood beside, the first
@@ -66,7 +70,7 @@ class Samples:
 
     def finish(self) -> None:
         """Raises DataError where labels and pictures stand apart; labels of no picture at all are left alone."""
-        if self.count_alone and self.unlabelled:
+        if self.count_alone and self.unlabelled and self.refuse_lost_labels:
             raise DataError(
                 f"{self.where}: the label of sample {self.labels_alone[0]} does not stand beside its picture, nor do "
                 f"{self.count_alone - 1} others; {self.unlabelled} pictures have no label",
@@ -85,12 +89,21 @@ class Samples:
 
     def _add_companion(self, sample: _Sample, inside: PurePosixPath, extension: str, data: bytes | None) -> None:
         sample.companions.append(extension)
+        self._check_label_file(inside, data)
         if extension == "cls" and data is not None:
             sample.label = self._text(data, inside)
         elif extension == "json" and data is not None and (label := _json_label(data)):
             sample.json_label = label
         else:
             self.left[f".{shown(extension)}"[:20] if inside.suffix == ".cls" else kind_of(inside)] += 1
+
+    def _check_label_file(self, inside: PurePosixPath, data: bytes | None) -> None:
+        """A tar is read as a stream: a file of all labels may come after the pictures."""
+        if self.refuse_lost_labels and inside.name in FILES and b"label" in (data or b"") and not NO_LABELS.search(data or b""):
+            raise DataError(
+                f"{self.where}: the labels in {shown(str(inside))} are not read from a tar",
+                do="unpack it, or pack it as a zip; --classes none takes the pictures alone",
+            )
 
     def _text(self, data: bytes, inside: PurePosixPath) -> str:
         text = data.decode("utf-8", "surrogateescape").strip()

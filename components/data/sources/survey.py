@@ -64,8 +64,13 @@ def survey_encoded(
             seen.refused += 1  # the second pass puts it into quarantine
         if len(seen.labels) > MAX_CLASSES or len(seen.folders) > MAX_CLASSES:
             raise DataError(f"{where}: more than {MAX_CLASSES} classes", do="put pictures of one class into one folder")
-    classes, index, notes = _classes(seen, where=where, rule=rule)
     left = Counter(left_alone or {})
+    if left[".cls"] and rule != "none":
+        raise DataError(
+            f"{where}: {left['.cls']} labels (.cls) lie beside the pictures, and only a tar's are read",
+            do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
+        )
+    classes, index, notes = _classes(seen, where=where, rule=rule)
     left.update({FRAMES: seen.frames} if seen.frames else {})
     return Survey(
         count=seen.count,

@@ -18,6 +18,7 @@ from components.core.progress import Advance
 from components.data.images import SUFFIXES
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey
+from components.data.sources.labels import FILES
 from components.data.sources.left_alone import HIDDEN, LINKS, Tally, words
 from components.data.sources.names import check_member, is_hidden, shown
 from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
@@ -55,14 +56,13 @@ class Tars:
         return self._walk(Tally())
 
     def _walk(self, left: Tally) -> Iterator[Item]:
-        samples = Samples(where=self.where, left=left)
+        samples = Samples(where=self.where, left=left, refuse_lost_labels=self.classes != "none")
         for path in self.paths:
             try:
                 yield from samples.of(_members(path, left), tar=path.name)
             except DAMAGED as error:
                 raise DataError(f"{shown(str(path))}: a damaged tar: {error}", do="pack or download it again") from error
-        if self.classes != "none":
-            samples.finish()
+        samples.finish()
 
 
 def _members(path: Path, left: Tally) -> Iterator[Member]:
@@ -90,8 +90,9 @@ def _members(path: Path, left: Tally) -> Iterator[Member]:
 
 
 def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath) -> bytes | None:
-    limits = {".cls": MAX_LABEL_BYTES + 1, ".json": MAX_JSON_BYTES}
-    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in SUFFIXES else limits.get(inside.suffix)
+    limits = {".cls": MAX_LABEL_BYTES + 1, ".json": MAX_JSON_BYTES} | dict.fromkeys(FILES, MAX_JSON_BYTES)
+    limit = limits.get(inside.name, limits.get(inside.suffix))
+    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in SUFFIXES else limit
     if limit is None:
         return None
     reader = tar.extractfile(member)
