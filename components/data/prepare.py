@@ -57,6 +57,7 @@ def prepare(
     options = Options(side=side, seed=seed, quarantine_max=quarantine_max, background=background, levels=levels)
     _check(options, limit_items=limit_items)
     place = dest.absolute()
+    _check_nameable(place)
     if not isinstance(source, str | Path):
         found = source
     else:
@@ -112,6 +113,14 @@ def _check(options: Options, *, limit_items: int | None) -> None:
     if levels is not None and not 2 <= levels <= MAX_LEVELS:
         raise DataError(f"levels {levels}", allowed=f"2 to {MAX_LEVELS}: 4096 for twelve bits")
     check_background(options.background)
+
+
+def _check_nameable(dest: Path) -> None:
+    """Sources may have any name; what is prepared is named in briefs, in DVC's files and in records, which are UTF-8."""
+    try:
+        str(dest).encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"{shown(str(dest))}: its path is not UTF-8", do="name another folder to write") from None
 
 
 def _check_apart(source: str | Path, dest: Path) -> None:

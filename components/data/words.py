@@ -105,7 +105,7 @@ def _rare(manifest: Manifest, report: Report) -> str:
     if not any(lacking.values()):
         return ""
     words = "; ".join(f"{split} has none of {_some(names)}" for split, names in lacking.items() if names)
-    return f"classes without an item in a split: {words}; give each 10 items or more, merge or remove them"
+    return f"classes without an item in a split: {words}; give each 30 items or more, merge or remove them"
 
 
 def _unread_labels(manifest: Manifest, report: Report) -> str:

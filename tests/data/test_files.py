@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from components.core.errors import DataError
+from components.data.prepare import prepare
 
 from .conftest import Prepared, blocks, encoded, lay
 
@@ -253,6 +254,13 @@ def test_a_bad_file_with_a_bad_name_is_reported(made: Make, tmp_path: Path) -> N
     lay(source, {os.fsdecode(LATIN + b"/b\xffd.png"): b"x"})
     found = made(source, quarantine_max=0.1)
     assert r'"item": "caf\\xe9/b\\xffd.png"' in (found.folder / "quarantine.jsonl").read_text("ascii")
+
+
+def test_a_source_may_have_any_name_and_what_is_written_may_not(made: Make, tmp_path: Path) -> None:
+    source = names_folder(tmp_path).rename(tmp_path / os.fsdecode(LATIN))
+    assert made(source).manifest.count == 40
+    with pytest.raises(DataError, match=r"caf\\xe9: its path is not UTF-8; name another folder"):
+        prepare(source, tmp_path / "out" / os.fsdecode(LATIN), cache=tmp_path / "cache", progress=False)
 
 
 def test_two_names_that_would_be_written_alike_are_refused(made: Make, tmp_path: Path) -> None:
