@@ -64,8 +64,8 @@ def _duplicates(report: Report) -> str:
     leaked = f"; {report.shared:,} held-out items are among the training items too" if report.shared else ""
     if report.duplicates > allowed:
         return (
-            f"{report.duplicates:.0%} of the items equal an earlier one, more than the {allowed:.0%} that the gate on duplicates "
-            f"allows a generator{leaked}; remove the copies"
+            f"{100 * report.duplicates:.0f} % of the items equal an earlier one, more than the {100 * allowed:.0f} % that the "
+            f"gate on duplicates allows a generator{leaked}; remove the copies"
         )
     return f"{_share(report.identical, report.used)} equal an earlier one{leaked}; remove the copies" if report.shared else ""
 
