@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.data.sources.item import Unreadable
+from components.data.sources.item import Pixels, Unreadable
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits a channel
 Deep = npt.NDArray[np.int64]  # [H, W, C]
@@ -76,6 +76,14 @@ def to_eight_bits(levels: Deep, *, count: int) -> Image.Image:
         alpha = levels[..., 3:]
         scaled = np.concatenate([scaled, _scaled(alpha, count if alpha.max() < count else 1 << 16)], 2)
     return Image.fromarray(scaled[..., 0] if scaled.shape[2] == 1 else scaled)
+
+
+def stretch_pixels(pixels: Pixels, *, count: int) -> Pixels:
+    """uint8 [H, W, C] of levels 0 to count - 1, as 0 to 255. Raises Unreadable beyond them."""
+    if count == 256:
+        return pixels
+    _check_within(int(pixels.max()), count)
+    return _scaled(pixels.astype(np.int64), count)
 
 
 def stretch(image: Image.Image, *, count: int) -> Image.Image:

@@ -12,7 +12,7 @@ from components.core.files import write_whole
 from components.core.progress import Advance
 from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
 from components.data.images import RESIZER, decode, is_transparent, refit
-from components.data.levels import Levels
+from components.data.levels import Levels, stretch_pixels
 from components.data.manifest import Manifest, Quarantine, Report
 from components.data.sameness import Sameness
 from components.data.sources.find import PUBLIC
@@ -98,7 +98,7 @@ class SecondPass:
             return decode(
                 data, channels=self.survey.channels, side=options.side, levels=self.levels, background=options.background
             )
-        return refit(data, side=options.side)
+        return refit(stretch_pixels(data, count=self.levels.shallow), side=options.side)
 
     def check(self, *, where: str, report: Path, keep: Path) -> None:
         """Raises DataError when too many items were refused, too few are left or all are alike; the report is kept outside."""

@@ -105,6 +105,8 @@ def test_pictures_of_eight_bits_may_have_fewer_levels(made: Make, tmp_path: Path
     found = made(source, levels=16)
     assert {item.tobytes() for item in found.items} == {expected(levels, 16).tobytes() for levels in arrays}
     assert "dark" not in found.words
+    np.savez(tmp_path / "x.npz", images=np.stack(arrays))
+    assert {item.tobytes() for item in made(tmp_path / "x.npz", levels=16).items} == {item.tobytes() for item in found.items}
 
 
 def test_one_bit_and_transparency_of_sixteen(made: Make, tmp_path: Path) -> None:

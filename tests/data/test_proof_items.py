@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from components.core.brief import parse_brief
+from components.core.brief import DataBrief, parse_brief
 from components.core.errors import DataError
 from components.core.proof_items import ITEMS_NEEDED, PROOF_ITEMS, held_out_block
 from components.core.records import Dataset
 from components.data.splits import split_of
+from components.data.versions import describe
 from components.evaluation import yardstick
 from components.families import cards
 from components.policy.decide import decide
@@ -47,12 +48,9 @@ def test_the_proof_asks_for_the_same_number() -> None:
 
 def dataset_of(made: Prepared, conditioning: str = "none") -> tuple[Dataset, str, list[str]]:
     """The dataset, what `plan` shows of a brief on it, and the codes of its warnings."""
-    manifest = made.manifest
-    dataset = Dataset(
-        name="set", path=str(made.folder), repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=manifest.shape,
-        count=manifest.count, classes=manifest.classes, splits=manifest.splits, mean=manifest.mean, std=manifest.std,
-        duplicates=made.report.duplicates, class_counts=made.report.class_counts if manifest.classes else {},
-    )  # fmt: skip
+    dataset = describe(DataBrief(path=made.folder.name), cache=made.folder, base=made.folder.parent)
+    assert dataset is not None
+    assert dataset.duplicates == made.report.duplicates
     brief = parse_brief(f"name: a\nmodality: image\nconditioning: {conditioning}\ndata: {{path: set}}\n")
     known = facts(brief, dataset=dataset, device="cpu")
     decision = decide(known, cards={key: entry[0] for key, entry in cards().items()})
