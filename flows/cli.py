@@ -127,12 +127,14 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     from components.core.brief import base_of, read_brief
     from components.core.errors import BriefError
     from components.data.versions import check_named
+    from components.policy.facts import check_items
     from flows import deciding, stages, standing
 
     read, base, planned = read_brief(brief), base_of(brief), None
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
         planned = deciding.plan(read, place, base=base)
     if planned is not None:
+        check_items(planned[0], where=read.data.path)
         deciding.check_built(*planned)
         deciding.check_config(read, *planned)
     _ = place.settings.root

@@ -1,12 +1,15 @@
 """`genwright data`: datasets as shards under DVC, and which version a brief names."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.arguments import AsJson, BriefFile, print_json, say, working
 from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from components.data.manifest import Report
 
 data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True, callback=working)
 
@@ -17,16 +20,24 @@ def data_prepare(
     to: Annotated[Path, typer.Option(help="the folder to write")],
     side: Annotated[int | None, typer.Option(help="resize and crop to this many pixels", min=2)] = None,
     seed: Annotated[int, typer.Option(help="of the split")] = 0,
-    limit: Annotated[int | None, typer.Option(help="take only the first items", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="take so many items, spread evenly", min=1)] = None,
     quarantine_max: Annotated[
         float | None, typer.Option(help="the share of unusable images that may be set aside; 0.01", min=0, max=1)
     ] = None,
+    background: Annotated[str, typer.Option(help="the colour under transparent pictures: white, black, '#80a0ff'")] = "white",
+    levels: Annotated[
+        int | None, typer.Option(help="levels of a channel: 4096 for twelve bits; by default as the pictures show", min=2)
+    ] = None,
+    classes: Annotated[str, typer.Option(help="auto: folders or labels, but no chunks; folders: chunks too; none")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
-    from components.data.prepare import QUARANTINE_MAX, prepare
+    from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
     from components.data.versions import check_trackable, track
+    from components.data.words import lines, warnings
 
     settings = Settings.load()
+    reports: list[Report] = []
     check_trackable(to)
     manifest = prepare(
         source,
@@ -35,13 +46,27 @@ def data_prepare(
         seed=seed,
         limit_items=limit,
         quarantine_max=QUARANTINE_MAX if quarantine_max is None else quarantine_max,
+        background=background,
+        levels=levels,
+        classes=classes,  # type: ignore[arg-type]
         mirror=settings.data_mirror,
         cache=settings.root / "data",
+        told=reports.append,
     )
     track(to)
-    height, width, channels = manifest.shape
-    set_aside = manifest.quarantine.count
-    say(f"{to}: {manifest.count:,} items of {height}x{width}x{channels}, {set_aside} in quarantine; tracked by DVC")
+    sheet = sheet_path(settings.root / "data", to.absolute())
+    if as_json:
+        print_json(
+            {
+                "dataset": manifest.model_dump(mode="json"),
+                "report": reports[0].model_dump(mode="json"),
+                "warnings": warnings(manifest, reports[0]),
+                "sheet": str(sheet),
+            }
+        )
+        return
+    for line in (*lines(manifest, reports[0], to=to, sheet=sheet), "  tracked by DVC"):
+        say(line)
 
 
 @data_app.command("show")

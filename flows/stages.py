@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.core.brief import Brief
 from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
+from components.policy.facts import check_items
 from flows import moves, standing
 from flows.deciding import check_built, check_config, decide
 from flows.memo import once, recall
@@ -26,6 +27,7 @@ def fetch(brief: Brief, place: Place, *, base: Path | None = None) -> Run:
 
     dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror, base=base)
     facts, decision = decide(brief, place, dataset=dataset, base=base)
+    check_items(facts, where=brief.data.path)
     check_built(facts, decision)
     check_config(brief, facts, decision)
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())

@@ -32,6 +32,10 @@ class Facts(Record):
     side: int | None  # pixels of the longer edge
     channels: int | None
     classes: int
+    train: int | None = None  # items of a prepared set to train on, and held out for the proof; None: not prepared yet
+    held_out: int | None = None
+    duplicates: float = 0.0  # share of items equal to an earlier one
+    rare_classes: tuple[str, ...] = ()  # classes that lack an item to train on, or one that is held out
     tier: Tier
     tier_because: str
     device: Literal["cpu", "cuda"]
@@ -146,6 +150,20 @@ class Dataset(Record):
     mean: tuple[float, ...]  # per channel, of [0, 255]
     std: tuple[float, ...]
     quarantined: int = 0
+    duplicates: float = 0.0  # share of items equal to an earlier one; 0 where it was not counted: the public sets
+    class_counts: dict[Literal["train", "validation", "test"], tuple[int, ...]] = Field(default_factory=dict)  # likewise
+
+    @property
+    def held_out(self) -> int:
+        """How many items a proof compares with."""
+        return self.count - self.splits.get("train", self.count)
+
+    @property
+    def rare_classes(self) -> tuple[str, ...]:
+        """Classes without an item to train on, or without one that is held out."""
+        train, *others = (self.class_counts.get(split, ()) for split in ("train", "validation", "test"))
+        kept = [sum(counts) for counts in zip(*others, strict=True)]
+        return tuple(name for name, learnt, left in zip(self.classes, train, kept, strict=False) if not (learnt and left))
 
     @property
     def deviation(self) -> float:

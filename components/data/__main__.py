@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import GenwrightError
-from components.data.prepare import QUARANTINE_MAX, prepare
+from components.data.images import BACKGROUND
+from components.data.manifest import Report
+from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
+from components.data.sources.classes import CLASS_RULES
+from components.data.words import lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--limit", type=int)
     options.add_argument("--quarantine-max", type=float, default=QUARANTINE_MAX)
+    options.add_argument("--background", default=BACKGROUND)
+    options.add_argument("--levels", type=int)
+    options.add_argument("--classes", choices=CLASS_RULES, default="auto")
     options.add_argument("--mirror", default="")
     options.add_argument("--cache", default="")
     given = parser.parse_args(arguments)
+    cache, reports = Path(given.cache or ".genwright/cache"), list[Report]()
     try:
         manifest = prepare(
             given.source,
@@ -31,18 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=given.seed,
             limit_items=given.limit,
             quarantine_max=given.quarantine_max,
+            background=given.background,
+            levels=given.levels,
+            classes=given.classes,
             mirror=given.mirror or None,
-            cache=Path(given.cache or ".genwright/cache"),
+            cache=cache,
+            told=reports.append,
         )
     except GenwrightError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    height, width, channels = manifest.shape
-    sys.stdout.write(
-        f"{given.to}: {manifest.count} items of {height}x{width}x{channels}, {manifest.quarantine.count} in quarantine\n"
-    )
+    for line in lines(manifest, reports[0], to=given.to, sheet=sheet_path(cache, given.to.absolute())):
+        sys.stdout.write(line + "\n")
     return 0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from components.core.errors import DataError
 from components.core.record import Record, first_complaint
@@ -11,7 +11,7 @@ from components.data.splits import Split
 
 MANIFEST = "dataset.json"
 QUARANTINE = "quarantine.jsonl"
-FORMAT = 1  # raise it whenever the same input gives other bytes
+FORMAT = 1  # raise it whenever a stage of dvc.yaml would write other bytes
 
 
 class Shard(Record):
@@ -34,8 +34,31 @@ class Quarantine(Record):
     reasons: dict[str, int]
 
 
+class Report(Record):
+    """What became of the files of a source, and what a person should know of the items before training on them."""
+
+    used: int
+    left_alone: dict[str, int]  # files that are no items, by suffix or rule
+    class_counts: dict[Split, tuple[int, ...]]  # in the order of the classes
+    identical: int  # items equal to an earlier one
+    shared: int  # held-out items equal to one of the training items
+    flat: int  # items of one colour all over
+    flat_by_ground: int  # of these, transparent pictures laid over the ground
+    low: int  # of all values, 0 to 255
+    high: int
+    levels: int | None  # of pictures stored in more than eight bits; None: there are none, and no number was asked for
+    transparent: int  # pictures with transparency
+    background: str  # what they were laid over
+    notes: tuple[str, ...]  # rules that were applied
+
+    @property
+    def duplicates(self) -> float:
+        """The share of items that equal an earlier one."""
+        return self.identical / self.used if self.used else 0.0
+
+
 class Manifest(Record):
-    """A prepared dataset."""
+    """A prepared dataset. The public sets, whose bytes their lock fixes, have no report in it."""
 
     format: Literal[1] = 1
     source: str
@@ -51,6 +74,7 @@ class Manifest(Record):
     resizer: str | None  # None: the items are as the source gives them
     quarantine: Quarantine
     shards: dict[Split, tuple[Shard, ...]]
+    report: Report | None = Field(default=None, exclude_if=lambda report: report is None)
 
 
 def read_manifest(folder: Path) -> Manifest:

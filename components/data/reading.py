@@ -3,7 +3,8 @@
 N items, H, W pixels, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import Image
 
 from components.core.errors import DataError
 from components.core.protocols import Images
-from components.data.images import SUFFIXES, decode, refit, to_mode, to_pixels
+from components.data.images import SUFFIXES, decode, header_of, refit, to_mode, to_pixels
+from components.data.levels import Levels
 from components.data.sources.find import find_source
 from components.data.sources.item import Item, Pixels, Survey, Unreadable
 
@@ -43,12 +45,13 @@ def read_images(where: Path, *, shape: tuple[int, int, int], classes: Sequence[s
     """
     if where.is_file() and where.suffix.lower() in SUFFIXES:
         item = Item(name=where.name, read=where.read_bytes)
-        return ReadImages(np.stack([_pixels(item, where, shape)]), None, (where.name,))
+        return ReadImages(np.stack([_pixels(item, where, shape, _levels([item]))]), None, (where.name,))
     source = find_source(where, cache=where, mirror=None, progress=False)
     survey = source.survey(lambda items: None) if classes else None
+    levels = _levels(islice(source.items(), at_most))
     images, labels, names = [], [], []
     for item in islice(source.items(), at_most):
-        images.append(_pixels(item, where, shape))
+        images.append(_pixels(item, where, shape, levels))
         names.append(item.name)
         if survey and survey.classes:
             labels.append(_label(item, survey, classes, where))
@@ -57,12 +60,27 @@ def read_images(where: Path, *, shape: tuple[int, int, int], classes: Sequence[s
     return ReadImages(np.stack(images), np.array(labels, np.int64) if labels else None, tuple(names))
 
 
-def _pixels(item: Item, where: Path, shape: tuple[int, int, int]) -> Pixels:
+def _levels(items: Iterable[Item]) -> Levels:
+    """How many levels these pictures have, as preparation would find it."""
+    largest: list[int] = []
+    for item in items:
+        with suppress(Unreadable, OSError):  # named when its turn comes
+            data = item.read()
+            found = header_of(data).largest if isinstance(data, bytes) else None
+            largest += [] if found is None else [found]
+    return Levels.of(asked=None, largest=max(largest, default=None))
+
+
+def _pixels(item: Item, where: Path, shape: tuple[int, int, int], levels: Levels) -> Pixels:
     height, width, channels = shape
     side = height if height == width else None
     try:
         data = item.read()
-        pixels = decode(data, channels=channels, side=side) if isinstance(data, bytes) else _fitted(data, channels, side)
+        pixels = (
+            decode(data, channels=channels, side=side, levels=levels)
+            if isinstance(data, bytes)
+            else _fitted(data, channels, side)
+        )
     except (Unreadable, OSError) as error:
         raise DataError(f"{where}: {item.name}: {error}", do="remove it or write it again") from error
     if pixels.shape != shape:

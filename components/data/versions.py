@@ -149,4 +149,6 @@ def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5
         mean=manifest.mean,
         std=manifest.std,
         quarantined=manifest.quarantine.count,
+        duplicates=manifest.report.duplicates if manifest.report else 0.0,
+        class_counts=manifest.report.class_counts if manifest.report and manifest.classes else {},
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
+from components.core.proof_items import PROOF_ITEMS
 from components.core.protocols import Images, ImageSplit
 from components.core.records import Dataset, Metric, Protocol
 from components.evaluation.bootstrap import Bootstrap, Floats
@@ -17,7 +18,6 @@ from components.evaluation.manifold import Manifold
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
 
-ITEMS_MIN = 32  # real images on either side, and samples: below it neighbours and covariances mean nothing
 REFERENCE_MAX = 5000  # reference images taken (a seeded choice), which bounds the work on large sets
 
 
@@ -33,9 +33,9 @@ class RealSide:
 
     @classmethod
     def of(cls, reference: ImageSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
-        """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than ITEMS_MIN."""
-        if len(reference) < ITEMS_MIN:
-            raise DataError(f"{len(reference)} images to compare with", allowed=f"{ITEMS_MIN} or more", do="add images")
+        """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
+        if len(reference) < PROOF_ITEMS:
+            raise DataError(f"{len(reference)} images to compare with", allowed=f"{PROOF_ITEMS} or more", do="add images")
         images = choose(reference, REFERENCE_MAX, seed=boot.seed)
         features_MD = extractor.features(images).astype(np.float64)
         return cls(extractor, boot, images, features_MD, Gaussian.of(features_MD))
@@ -74,8 +74,8 @@ def make_yardstick(
 ) -> Yardstick:
     """Measure the real side. Raises DataError when a split or the number of samples is too small."""
     for what, n in (("train split", len(train)), ("number of samples", samples)):
-        if n < ITEMS_MIN:
-            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{ITEMS_MIN} or more", do="add images or samples")
+        if n < PROOF_ITEMS:
+            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add images or samples")
     boot = Bootstrap(seed=seed, resamples=resamples, level=level)
     real = RealSide.of(reference, extractor, boot)
     as_many = choose(train, samples, seed=seed)

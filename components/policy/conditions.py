@@ -71,6 +71,8 @@ NUMBERS = (
     "side",
     "latency_ms",
     "classes",
+    "rare_classes",
+    "duplicates_percent",
     "minutes",
     "usd",
     "gpu_hours",
@@ -84,9 +86,9 @@ NUMBERS = (
 FLAGS = (
     "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
-    "distilled",
+    "distilled", "too_few_items",
 )  # fmt: skip
-OPEN = ("variant", "forced_to", "would_choose")  # free words
+OPEN = ("variant", "forced_to", "would_choose", "items_lacking", "rare_class_names")  # free words
 ATTRIBUTES = (*WORDS, *NUMBERS, *FLAGS, *OPEN)
 
 

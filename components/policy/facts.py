@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from components.core.brief import Brief, ComputeBrief
-from components.core.errors import BriefError
+from components.core.errors import BriefError, DataError
+from components.core.proof_items import proof_shortage
 from components.core.records import Dataset, Facts, Tier
 from components.policy.pretrained import FamilyOf, pretrained
 from components.policy.tables import Tables, load_tables
@@ -38,6 +39,10 @@ def facts(
         side=side,
         channels=dataset.shape[2] if dataset else None,
         classes=len(dataset.classes) if dataset else 0,
+        train=dataset.splits["train"] if dataset else None,
+        held_out=dataset.held_out if dataset else None,
+        duplicates=dataset.duplicates if dataset else 0.0,
+        rare_classes=dataset.rare_classes if dataset else (),
         tier=tier,
         tier_because=because,
         device=device,
@@ -53,6 +58,17 @@ def facts(
         accept=brief.accept,
         pretrained=brief.pretrained and pretrained(brief.pretrained, base=base or Path.cwd(), family_of=family_of),
     )
+
+
+def check_items(facts: Facts, *, where: str) -> None:
+    """Raises DataError when there are too few items for a proof, so that nothing is trained in vain. `where`: the data's path."""
+    if lacking := items_lacking(facts):
+        raise DataError(f"{where}: {lacking}", do="add more data")
+
+
+def items_lacking(facts: Facts) -> str:
+    """What is lacking for a proof, empty when nothing is: a person reads it before anything is trained."""
+    return proof_shortage(facts.items, train=facts.train, held_out=facts.held_out)
 
 
 def tier_of(

@@ -6,6 +6,7 @@ from typing import Any
 from components.core.records import Facts
 from components.policy.conditions import Situation, Value
 from components.policy.estimate import diffusion_step_ms, piece_ms
+from components.policy.facts import items_lacking
 from components.policy.tables import Tables
 
 
@@ -24,6 +25,11 @@ def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
         "items": facts.items,
         "side": facts.side,
         "classes": facts.classes,
+        "too_few_items": bool(items_lacking(facts)),
+        "items_lacking": items_lacking(facts),
+        "duplicates_percent": 100 * facts.duplicates,
+        "rare_classes": len(facts.rare_classes),
+        "rare_class_names": ", ".join(facts.rare_classes[:8]) + (", ..." if len(facts.rare_classes) > 8 else ""),
         "minutes": facts.minutes,
         "usd": facts.usd,
         "gpu_hours": facts.gpu_hours,

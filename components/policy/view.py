@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from components.core.records import Decision, Facts, Figure
+from components.policy.facts import items_lacking
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -66,6 +67,8 @@ def _headline(facts: Facts, decision: Decision) -> "RenderableType":
         f", {MODES[decision.mode]}, {STEPS[decision.delivery]} an item\n",
         (_facts(facts), "dim"),
     )
+    if lacking := items_lacking(facts):
+        line.append(f"\n`produce` will refuse: {lacking}", style="bold red")
     if decision.budget is not None:
         line.append(f"\ntraining: {decision.budget.text}")
     if decision.overridden:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components.core.errors import DataError, SettingsError
-from components.data.prepare import MIN_ITEMS, prepare
+from components.core.proof_items import BLOCK
+from components.data.prepare import prepare
 from components.data.shards import open_split, verify
 from components.data.sources.item import Item, Survey
 from components.data.splits import SPLITS, split_of
@@ -130,7 +131,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(count=st.integers(MIN_ITEMS, 300), wanted=st.integers(MIN_ITEMS, 400))
+@given(count=st.integers(BLOCK, 300), wanted=st.integers(BLOCK, 400))
 def test_a_limit_is_kept_exactly_and_spread_evenly(count: int, wanted: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("spread")
     manifest = prepare(Counted(count), folder / "x", cache=folder, progress=False, limit_items=wanted)
@@ -190,6 +191,7 @@ def test_photos_are_turned_upright(tmp_path: Path) -> None:
     for at in range(40):
         image = Image.new("RGB", (16, 8), "black")
         image.paste("white", (0, 0, 8, 8))
+        image.paste((0, 0, at), (15, 0, 16, 1))
         exif = Image.Exif()
         exif[0x0112] = 6  # rotate by 90 degrees clockwise to see it upright
         image.save(folder / f"{at}.jpg", exif=exif, quality=100)
@@ -216,7 +218,7 @@ def test_unusable_pictures_are_set_aside_and_named(image_folder: Path, tmp_path:
     spoil(image_folder)
     manifest = prepare(image_folder, tmp_path / "x", quarantine_max=0.1, cache=tmp_path, progress=False)
     assert (manifest.count, manifest.shape, manifest.classes) == (64, clean.shape, clean.classes)
-    assert manifest.quarantine.reasons == {"oversized": 1, "undecodable": 2, "unreadable": 1}
+    assert manifest.quarantine.reasons == {"oversized": 1, "truncated": 1, "undecodable": 1, "unreadable": 1}
     report = [json.loads(line) for line in (tmp_path / "x" / "quarantine.jsonl").read_text().splitlines()]
     assert {line["item"] for line in report} == {f"odd/{name}.png" for name in ("text", "cut", "loop", "bomb")}
 
@@ -250,7 +252,10 @@ def test_nothing_but_rubbish(tmp_path: Path) -> None:
     [
         ({"side": 0}, "side 0; allowed: 1 to 4096"),
         ({"seed": -1}, "seed -1"),
-        ({"limit_items": 31}, "limit of 31 items; allowed: 32 or more"),
+        ({"limit_items": 9}, "limit of 9 items; allowed: 10 or more, 64 or more for a proof"),
+        ({"levels": 1}, "levels 1; allowed: 2 to"),
+        ({"background": "whitish"}, "background 'whitish'; allowed: a colour"),
+        ({"classes": "files"}, "classes 'files'; allowed: auto, folders, none"),
         ({"quarantine_max": 1.0}, "quarantine-max"),
     ],
 )
@@ -277,15 +282,16 @@ def test_a_folder_of_something_else_is_never_replaced(image_folder: Path, tmp_pa
 KILLED = """
 import sys, time
 from pathlib import Path
-import components.data.prepare as part
-write = part.ShardWriter.add
+from components.data.prepare import prepare
+from components.data.writing import ShardWriter
+write = ShardWriter.add
 def slow(self, pixels, label):
     write(self, pixels, label)
     if self.rows == 20:
         print("half way", flush=True)
         time.sleep(60)
-part.ShardWriter.add = slow
-part.prepare(sys.argv[1], Path(sys.argv[2]), cache=Path(sys.argv[3]), progress=False)
+ShardWriter.add = slow
+prepare(sys.argv[1], Path(sys.argv[2]), cache=Path(sys.argv[3]), progress=False)
 """
 
 
@@ -393,8 +399,14 @@ def test_progress_is_shown_on_a_terminal_only(image_folder: Path, tmp_path: Path
     assert b"prepare" not in done.stdout
 
 
-def test_the_command_says_one_line(image_folder: Path, tmp_path: Path, cli: Run) -> None:
+def test_the_command_reports_or_says_one_line(image_folder: Path, tmp_path: Path, cli: Run) -> None:
     done = cli("prepare", image_folder, "--to", tmp_path / "x", "--mirror", "", "--cache", "", "--limit", "40")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'x'}: 40 items of 8x8x1, 0 in quarantine\n", "")
+    first, *rest = done.stdout.splitlines()
+    assert (done.returncode, first, done.stderr) == (
+        0,
+        f"{tmp_path / 'x'}: 40 items of 8x8x1 (32 train, 4 validation, 4 test)",
+        "",
+    )
+    assert "  files      used 40, set aside 0, left alone 24 (24 beyond --limit)" in rest
     done = cli("prepare", "mnistt", "--to", tmp_path / "y")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -22,7 +22,7 @@ def folder(image_folder: Path, tmp_path: Path) -> Path:
 
 def test_take_gives_each_index_its_own_picture(folder: Path) -> None:
     split: ImageSplit = open_split(folder, "train")
-    assert len(sorted(folder.glob("train-?????.npy"))) == 7
+    assert len(sorted(folder.glob("train-?????.npy"))) == 4
     whole = np.concatenate([np.load(path) for path in sorted(folder.glob("train-?????.npy"))])
     labels = np.concatenate([np.load(path) for path in sorted(folder.glob("train-*.labels.npy"))])
     assert len(split) == len(whole)

@@ -243,7 +243,7 @@ def bad_sources(tmp_path: Path, folder: Path) -> dict[str, tuple[object, str]]:
         "missing": "no such source, file or folder; allowed: uci-digits",
         "mnistt": "no such source",
         "empty": "no pictures in it",
-        "one": "1 items; allowed: 32 or more",
+        "one": "1 items; allowed: 64 or more",
         "text.txt": "not a kind of data",
         "cut.tar": "damaged tar",
         "cut.tar.gz": "damaged tar",

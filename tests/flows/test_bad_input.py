@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_no_half_dataset(cli: "Command", small_disk: Path) ->
 
 
 def test_a_full_disk_for_the_home_is_told_before_anything_starts(cli: "Command", small_disk: Path) -> None:
-    assert cli("data", "prepare", "uci-digits", "--to", "data/none", "--limit", "60").code == 0
+    assert cli("data", "prepare", "uci-digits", "--to", "data/none", "--limit", "200").code == 0
     Path("brief.yaml").write_text(PLANNED)
     cli("produce", "brief.yaml", GENWRIGHT_HOME=small_disk / "home").refused(1, str(small_disk), "disk is full", "MB")
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
@@ -190,6 +190,18 @@ def test_a_write_beyond_the_limit_leaves_no_half_dataset(tmp_path: Path) -> None
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
+def test_too_few_items_are_refused_before_anything_is_trained(cli: "Command") -> None:
+    need = "60 items, and a proof needs 64: 32 held out and 32 to train on"
+    assert need in cli("data", "prepare", "uci-digits", "--to", "few", "--limit", "60").out
+    Path("brief.yaml").write_text("name: few\nmodality: image\ndata: {path: few}\ncompute: {device: cpu}\n")
+    planned = cli("plan", "brief.yaml")
+    assert planned.code == 0
+    assert f"`produce` will refuse: {need}" in " ".join(planned.out.split())
+    for command in ("produce", "retrain"):
+        cli(command, "brief.yaml").refused(2, f"few: {need}", "add more data")
+    assert not Path(".genwright/work").exists()
+
+
 def test_sources_that_give_no_dataset(cli: "Command") -> None:
     Path("empty").mkdir()
     Path("one").mkdir()
@@ -198,7 +210,7 @@ def test_sources_that_give_no_dataset(cli: "Command") -> None:
     for at in range(40):
         Path(f"broken/{at}.png").write_bytes(b"not a picture")
     cli("data", "prepare", "empty", "--to", "out").refused(2, "empty", "no pictures")
-    cli("data", "prepare", "one", "--to", "out").refused(2, "one", "1 items", "32 or more")
+    cli("data", "prepare", "one", "--to", "out").refused(2, "one", "1 items", "64 or more")
     cli("data", "prepare", "broken", "--to", "out").refused(2, "broken")
     cli("data", "prepare", "nope", "--to", "out").refused(2, "nope", "uci-digits", "image folder")
     cli("data", "prepare", "uci-digits", "--to", "one").refused(2, "one", "exists")

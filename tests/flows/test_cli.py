@@ -113,7 +113,13 @@ def test_a_bare_command_shows_its_help(cli: "Command") -> None:
 def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> None:
     said = cli("data", "prepare", "uci-digits", "--to", "data/digits", "--limit", "200")
     assert said.code == 0
-    assert "200 items of 8x8x1" in said.out
+    first, *rest = said.out.splitlines()
+    assert first == "data/digits: 200 items of 8x8x1 (160 train, 20 validation, 20 test)"
+    assert "  files      used 200, set aside 0, left alone 1,597 (1,597 beyond --limit)" in rest
+    assert any(line.startswith("  classes    10 (train/validation/test): 0 ") for line in rest)
+    sheet = Path(next(line.split()[1] for line in rest if line.startswith("  sheet")))
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert not sheet.is_relative_to(Path("data"))
     Path("brief.yaml").write_text("name: d\nmodality: image\ndata: {path: data/digits}\ncompute: {device: cpu}\n")
     dataset = Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json())
     assert (dataset.count, dataset.shape, dataset.rev) == (200, (8, 8, 1), "workspace")
@@ -122,8 +128,10 @@ def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> 
     assert (shown.code, shown.err) == (0, "")
     assert dataset.md5 in shown.out
     assert "200 image items of 8 px" in cli("plan", "brief.yaml").out
-    again = cli("data", "prepare", "uci-digits", "--to", "data/digits", "--limit", "200")
-    assert again.code == 0
+    again = cli("data", "prepare", "uci-digits", "--to", "data/digits", "--limit", "200", "--json").json()
+    assert (again["report"]["used"], again["dataset"]["count"]) == (200, 200)
+    assert all("without an item in a split" in warning for warning in again["warnings"])
+    assert Path(again["sheet"]) == sheet
     assert Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json()) == dataset
 
 

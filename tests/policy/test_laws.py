@@ -30,6 +30,9 @@ from components.policy.facts import facts
 FAMILIES = set(get_args(FamilyName))
 BUILT: dict[tuple[str, str], Card] = {key: entry[0] for key, entry in found().items()}
 WARNINGS = {
+    "too-few-items",
+    "rare-class",
+    "identical-items",
     "vae-for-quality",
     "mode-collapse-unchecked",
     "scratch-at-foundation-scale",

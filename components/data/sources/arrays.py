@@ -19,7 +19,7 @@ from components.core.errors import DataError
 from components.core.progress import Advance
 from components.data.images import MAX_PIXELS
 from components.data.sources.item import Item, Survey
-from components.data.sources.survey import numbers_first
+from components.data.sources.names import numbers_first, shown
 
 WANTED = "`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels` [N] of whole numbers or text"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
@@ -35,15 +35,16 @@ class Npz:
     @property
     def where(self) -> str:
         """The path."""
-        return str(self.path)
+        return shown(str(self.path))
 
     def survey(self, advance: Advance) -> Survey:
         """The arrays' headers and the labels. Raises DataError for arrays of another kind."""
         with self._opened() as archive, _array(archive, "images") as (_, shape):
             labels = self._labels(archive, shape[0])
+            left = _others(archive, shape[0])
         classes = tuple(sorted(set(labels), key=numbers_first)) if labels else ()
         index = {name: at for at, name in enumerate(classes)}
-        return Survey(count=shape[0], size=(shape[1], shape[2]), channels=shape[3], classes=classes, index=index)
+        return Survey(count=shape[0], size=(shape[1], shape[2]), channels=shape[3], classes=classes, index=index, left_alone=left)
 
     def items(self) -> Iterator[Item]:
         """In the order of the array."""
@@ -74,6 +75,23 @@ class Npz:
                 raise ValueError(f"labels are {dtype} {list(shape)} for {count} images")
             labels: npt.NDArray[np.generic] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
         return [str(label) for label in labels.tolist()]
+
+
+def _others(archive: zipfile.ZipFile, count: int) -> dict[str, int]:
+    """Arrays that are not read. Raises ValueError for one that may be the labels under another name."""
+    left = {}
+    for name in archive.namelist():
+        if name in ("images.npy", "labels.npy"):
+            continue
+        if "labels.npy" not in archive.namelist() and name.endswith(".npy"):
+            with archive.open(name) as stream:
+                shape, _, dtype = _header(stream)
+            if shape[:1] == (count,) and len(shape) <= 2 and dtype.kind in "iuUSb":
+                raise ValueError(
+                    f"array {shown(name[:-4])!r} may be the labels of its {count} images; rename it labels, or leave it out"
+                )
+        left[f"array {shown(name.removesuffix('.npy'))}"[:40]] = 1
+    return left
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

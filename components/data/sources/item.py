@@ -3,8 +3,8 @@
 H, W pixels; C channels, 1 (grey) or 3 (red, green, blue).
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +31,8 @@ class Unreadable(DataError):
 class Item:
     """One picture, not read yet. `read` must be called before the next item is asked for.
 
-    `label` is the class as the source writes it, `folder` the folder it lies in: the class where no item has a label.
+    `name` can be shown and stored anywhere. `label` is the class as the source writes it, `folder` the folder it lies in: the
+    class where no item has a label.
     """
 
     name: str
@@ -51,6 +52,11 @@ class Survey:
     classes: tuple[str, ...] = ()
     index: dict[str, int] | None = None  # an item's label or folder -> its class
     mixed: str = ""  # two different sizes, for the message
+    refused: int = 0  # items that the first pass could not open
+    largest: int | None = None  # level of pictures of more than eight bits a channel; None: there are none
+    transparent: int = 0  # pictures with an alpha channel or a transparent colour
+    left_alone: Mapping[str, int] = field(default_factory=dict)  # files that are no items, by suffix or rule
+    notes: tuple[str, ...] = ()  # rules that were applied and that a person should know of
 
     def class_of(self, item: Item) -> int | None:
         """The class index of an item, None for a set without classes. Raises Unreadable for one that the survey skipped."""

@@ -1,94 +1,107 @@
-"""The first pass over encoded pictures: how many, how large, grey or coloured, which classes. Decodes headers only."""
+"""The first pass over encoded pictures: how many, how large, grey or coloured, which classes. Decodes headers only, and whole
+pictures only where they have more than eight bits a channel.
+"""
 
-import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.core.errors import DataError
 from components.core.progress import Advance
-from components.data.images import header_of
+from components.data.images import Header, header_of
+from components.data.sources.classes import MAX_CLASSES, ClassRule, RunningNumbers, classes_of_folders, ordered
 from components.data.sources.item import Item, Survey, Unreadable
-
-SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-MAX_CLASSES = 100_000
+from components.data.sources.left_alone import FRAMES, Tally
 
 
-def survey_encoded(items: Iterable[Item], *, where: str, advance: Advance) -> Survey:
-    """Survey pictures whose classes are their labels, or else their folders. Raises DataError for a set at odds with itself."""
-    count, unlabelled, grey = 0, 0, True
-    labels: set[str] = set()
-    folders: set[str] = set()
-    sizes: dict[tuple[int, int], None] = {}
+class _Seen:
+    """What the pictures have shown so far."""
+
+    def __init__(self) -> None:
+        self.count = self.refused = self.unlabelled = self.transparent = self.frames = self.deep = 0
+        self.grey = True
+        self.largest: int | None = None
+        self.labels: set[str] = set()
+        self.folders: set[str] = set()
+        self.sizes: dict[tuple[int, int], None] = {}
+        self.numbers = RunningNumbers()
+        self.first_unlabelled = ""
+
+    def add(self, item: Item, header: Header) -> None:
+        if len(self.sizes) < 2:
+            self.sizes[header.size] = None
+        self.grey = self.grey and header.grey
+        self.transparent += header.transparent
+        self.frames += header.frames - 1
+        if header.largest is not None:
+            self.deep += 1
+            self.largest = max(self.largest or 0, header.largest)
+        if item.label is not None:
+            self.labels.add(item.label)
+            return
+        self.unlabelled += 1
+        self.first_unlabelled = self.first_unlabelled or item.name
+        self.folders.add(item.folder or "")
+        self.numbers.add(item.folder or "", item.name)
+
+
+def survey_encoded(
+    items: Iterable[Item], *, where: str, advance: Advance, left_alone: Tally | None = None, rule: ClassRule = "auto"
+) -> Survey:
+    """Survey pictures whose classes are their labels, or else their folders. Raises DataError for a set at odds with itself.
+
+    `left_alone` is filled by whoever yields the items, and read when they have ended.
+    """
+    seen = _Seen()
     for item in items:
-        count += 1
+        seen.count += 1
         advance(1)
         try:
             data = item.read()
             assert isinstance(data, bytes)
-            header = header_of(data)
+            seen.add(item, header_of(data))
         except Unreadable:
-            continue  # the second pass puts it into quarantine
-        if len(sizes) < 2:
-            sizes[header.size] = None
-        grey = grey and header.grey
-        if item.label is None:
-            unlabelled += 1
-            folders.add(item.folder or "")
-        else:
-            labels.add(item.label)
-        if len(labels) > MAX_CLASSES or len(folders) > MAX_CLASSES:
+            seen.refused += 1  # the second pass puts it into quarantine
+        if len(seen.labels) > MAX_CLASSES or len(seen.folders) > MAX_CLASSES:
             raise DataError(f"{where}: more than {MAX_CLASSES} classes", do="put pictures of one class into one folder")
-    if labels and unlabelled:
-        raise DataError(f"{where}: {unlabelled} pictures have no class and others have one", do="give each a .cls, or none")
-    names = {label: label for label in labels} if labels else classes_of_folders(folders, where=where)
-    classes = tuple(sorted(set(names.values()), key=numbers_first))
-    at = {name: position for position, name in enumerate(classes)}
+    left = Counter(left_alone or {})
+    if left[".cls"] and rule != "none":
+        raise DataError(
+            f"{where}: {left['.cls']} labels (.cls) lie beside the pictures, and only a tar's are read",
+            do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
+        )
+    classes, index, notes = _classes(seen, where=where, rule=rule)
+    left.update({FRAMES: seen.frames} if seen.frames else {})
     return Survey(
-        count=count,
-        size=next(iter(sizes)) if len(sizes) == 1 else None,
-        channels=1 if grey else 3,
+        count=seen.count,
+        size=next(iter(seen.sizes)) if len(seen.sizes) == 1 else None,
+        channels=1 if seen.grey else 3,
         classes=classes,
-        index={key: at[name] for key, name in names.items()},
-        mixed=" and ".join(f"{height}x{width}" for height, width in sizes),
+        index=index,
+        mixed=" and ".join(f"{height}x{width}" for height, width in seen.sizes),
+        refused=seen.refused,
+        largest=seen.largest,
+        transparent=seen.transparent,
+        left_alone=dict(left),
+        notes=notes,
     )
 
 
-def classes_of_folders(folders: Iterable[str], *, where: str) -> dict[str, str]:
-    """Folder -> class: the first name below what all folders share. One folder alone is no class. Raises DataError."""
-    folders = set(folders)
-    if len(folders) < 2:
-        return {}
-    shared = PurePosixPath(os.path.commonpath(folders))
-    names = {}
-    for folder in folders:
-        below = PurePosixPath(folder).relative_to(shared).parts if folder else ()
-        if not below:
-            raise DataError(
-                f"{where}: pictures lie both in {folder or 'the top folder'} and in folders below it",
-                do="put each picture into the folder of its class, or all into one folder",
-            )
-        names[folder] = below[0]
-    if {name.lower() for name in names.values()} <= SPLIT_NAMES:
+def _classes(seen: _Seen, *, where: str, rule: ClassRule) -> tuple[tuple[str, ...], dict[str, int], tuple[str, ...]]:
+    if rule == "none":
+        had = "labels" if seen.labels else "folders" if len(seen.folders) > 1 else ""
+        return (), {}, ((f"no classes, as asked: the {had} are not used",) if had else ())
+    if seen.labels and seen.unlabelled:
         raise DataError(
-            f"{where}: {', '.join(sorted(set(names.values())))} look like splits, not classes",
-            do="name one of these folders, or merge them: genwright splits by itself",
+            f"{where}: {seen.unlabelled} pictures have no class and others have one, first {seen.first_unlabelled}",
+            do="give each a label, or --classes none",
         )
-    return names
+    if seen.labels:
+        return *ordered({label: label for label in seen.labels}, where=where), ()
+    names, notes = classes_of_folders(seen.folders, where=where, numbers=seen.numbers if rule == "auto" else None)
+    return *ordered(names, where=where), notes
 
 
-def numbers_first(name: str) -> tuple[int, int, str]:
-    """A sort key: whole numbers by value, before every other name."""
-    return (0, int(name), name) if name.isascii() and name.isdigit() and len(name) < 10 else (1, 0, name)
-
-
-def check_member(name: str, *, where: str) -> PurePosixPath:
-    """The path of an archive's member. Raises DataError for one that would leave the archive."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
-        raise DataError(f"{where}: member {name!r} points outside the archive", do="do not use this archive; pack it anew")
-    return path
-
-
-def is_hidden(path: PurePosixPath) -> bool:
-    """Files that systems leave behind: .DS_Store, ._x.png, __MACOSX."""
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+def parent_of(inside: PurePosixPath) -> str:
+    """The folder a picture lies in; empty at the top."""
+    return "" if inside.parent == PurePosixPath() else str(inside.parent)

@@ -1,7 +1,6 @@
 """Tars of pictures and WebDataset tars, read as streams: nothing is unpacked to disk.
 
-A WebDataset sample is a run of members that share their name up to the first dot: `000017.jpg`, `000017.cls`. Without any
-`.cls` the folders inside are the classes. Layout: https://github.com/webdataset/webdataset.
+Without any label the folders inside are the classes. What a sample is, samples.py knows.
 """
 
 import bz2
@@ -9,97 +8,98 @@ import gzip
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from components.core.errors import DataError
 from components.core.progress import Advance
 from components.data.images import SUFFIXES
-from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
-from components.data.sources.survey import check_member, is_hidden, survey_encoded
+from components.data.sources.classes import ClassRule
+from components.data.sources.item import MAX_FILE_BYTES, Item, Survey
+from components.data.sources.labels import FILES
+from components.data.sources.left_alone import HIDDEN, LINKS, Tally, words
+from components.data.sources.names import check_member, is_hidden, shown
+from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
+from components.data.sources.survey import survey_encoded
 
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
-MAX_LABEL_BYTES = 256
+MAX_JSON_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Tars:
-    """One tar (plain, gz, bz2, xz) or the shards of a set, in order."""
+    """One tar (plain, gz, bz2, xz) or the shards of a set, in order. `beside`: other files in the folder of the shards."""
 
     paths: tuple[Path, ...]
     kind: str = "image-tar"
+    classes: ClassRule = "auto"
+    beside: tuple[tuple[str, int], ...] = ()
 
     @property
     def where(self) -> str:
         """The path."""
-        return str(self.paths[0])
+        return shown(str(self.paths[0]))
 
     def survey(self, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
-        found = survey_encoded(self.items(), where=self.where, advance=advance)
+        left = Tally(dict(self.beside))
+        found = survey_encoded(self._walk(left), where=self.where, advance=advance, left_alone=left, rule=self.classes)
         if not found.count:
-            raise DataError(f"{self.where}: no pictures in it", allowed=" ".join(sorted(SUFFIXES)))
+            instead = f", but {words(left, most=4)}" if left else ""
+            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(SUFFIXES)))
         return found
 
     def items(self) -> Iterator[Item]:
-        """In the order of the archives. One picture is held at a time."""
+        """In the order of the archives. One sample is held at a time."""
+        return self._walk(Tally())
+
+    def _walk(self, left: Tally) -> Iterator[Item]:
+        samples = Samples(where=self.where, left=left, refuse_lost_labels=self.classes != "none")
         for path in self.paths:
             try:
-                yield from _samples(path)
+                yield from samples.of(_members(path, left), tar=path.name)
             except DAMAGED as error:
-                raise DataError(f"{path}: a damaged tar: {error}", do="pack or download it again") from error
+                raise DataError(f"{shown(str(path))}: a damaged tar: {error}", do="pack or download it again") from error
+        samples.finish()
 
 
-def _samples(path: Path) -> Iterator[Item]:
-    """Pictures with the label of their sample, whichever of the two comes first."""
-    waiting: Item | None = None
-    sample, label = "", None
-    for inside, data in _members(path):
-        key = str(inside.parent / inside.name.partition(".")[0])
-        if key != sample:
-            if waiting:
-                yield waiting
-            waiting, sample, label = None, key, None
-        if inside.name.endswith(".cls"):
-            label = data.decode("utf-8", "replace").strip()
-            waiting = waiting and replace(waiting, label=label)
-        elif inside.suffix.lower() in SUFFIXES:
-            if waiting:
-                yield waiting
-            parent = "" if inside.parent == PurePosixPath() else str(inside.parent)
-            waiting = Item(name=f"{path.name}/{inside}", read=_reader(data), label=label, folder=parent)
-    if waiting:
-        yield waiting
+def _members(path: Path, left: Tally) -> Iterator[Member]:
+    """Pictures, labels and .json of a tar, each read whole up to the limit; of other files the name alone.
 
-
-def _reader(data: bytes) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if len(data) > MAX_FILE_BYTES:
-            raise Unreadable("oversized", f"more than {MAX_FILE_BYTES >> 20} MiB")
-        return data
-
-    return read
-
-
-def _members(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Pictures and labels of a tar, each read whole up to the limit. Raises DataError for a member that points outside."""
-    with _unpacked(path) as stream, tarfile.open(fileobj=cast("IO[bytes]", watched := _Watched(stream)), mode="r|") as tar:
+    Raises DataError for a member that points outside.
+    """
+    where = shown(str(path))
+    with (
+        _unpacked(path) as stream,
+        tarfile.open(
+            fileobj=cast("IO[bytes]", watched := _Watched(stream)), mode="r|", encoding="utf-8", errors="surrogateescape"
+        ) as tar,
+    ):
         for member in tar:
-            inside = check_member(member.name, where=str(path))
-            is_label = inside.name.endswith(".cls")
-            if member.isfile() and not is_hidden(inside) and (is_label or inside.suffix.lower() in SUFFIXES):
-                limit = MAX_LABEL_BYTES if is_label else MAX_FILE_BYTES + 1
-                reader = tar.extractfile(member)
-                data = reader.read(limit) if reader else b""
-                if len(data) < min(limit, member.size):
-                    raise tarfile.ReadError(f"it ends inside {member.name}")
-                yield inside, data
+            inside = check_member(member.name, where=where)
+            if member.isfile() and not is_hidden(inside):
+                yield inside, _data(tar, member, inside)
+            elif not member.isdir():
+                left[HIDDEN if is_hidden(inside) else LINKS] += 1
             tar.members = []  # type: ignore[attr-defined]  # else it keeps a record of every member it has passed
         # tarfile takes a damaged header, or the end of the file between two members, for the end of the archive.
         if watched.block(tar.offset) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends without an end mark, or is damaged before it")
+
+
+def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath) -> bytes | None:
+    limits = {".cls": MAX_LABEL_BYTES + 1, ".json": MAX_JSON_BYTES} | dict.fromkeys(FILES, MAX_JSON_BYTES)
+    limit = limits.get(inside.name, limits.get(inside.suffix))
+    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in SUFFIXES else limit
+    if limit is None:
+        return None
+    reader = tar.extractfile(member)
+    data = reader.read(limit) if reader else b""
+    if len(data) < min(limit, member.size):
+        raise tarfile.ReadError(f"it ends inside {shown(member.name)}")
+    return data
 
 
 def _unpacked(path: Path) -> IO[bytes]:

@@ -1,5 +1,6 @@
 """A zip of pictures, read in place: nothing is unpacked to disk."""
 
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from pathlib import Path, PurePosixPath
 from components.core.errors import DataError
 from components.core.progress import Advance
 from components.data.images import SUFFIXES
+from components.data.sources.classes import ClassRule
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
-from components.data.sources.survey import check_member, is_hidden, survey_encoded
+from components.data.sources.labels import FILES, MAX_BYTES, Labels, find_labels
+from components.data.sources.left_alone import LINKS, Tally, kind_of, words
+from components.data.sources.names import check_member, is_hidden, shown
+from components.data.sources.survey import parent_of, survey_encoded
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
+UTF8 = 0x800  # the flag of a name in UTF-8; any other is cp437 by the format, and UTF-8 from many tools all the same
+Member = tuple[PurePosixPath, zipfile.ZipInfo]
 
 
 @dataclass(frozen=True)
@@ -22,40 +29,94 @@ class Zip:
 
     path: Path
     kind: str = "image-zip"
+    classes: ClassRule = "auto"
 
     @property
     def where(self) -> str:
         """The path."""
-        return str(self.path)
+        return shown(str(self.path))
 
     def survey(self, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
-        found = survey_encoded(self.items(), where=self.where, advance=advance)
+        left = Tally()
+        found = survey_encoded(self._walk(left), where=self.where, advance=advance, left_alone=left, rule=self.classes)
         if not found.count:
-            raise DataError(f"{self.path}: no pictures in it", allowed=" ".join(sorted(SUFFIXES)))
+            instead = f", but {words(left, most=4)}" if left else ""
+            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(SUFFIXES)))
         return found
 
     def items(self) -> Iterator[Item]:
         """In the order of the members' names."""
+        return self._walk(Tally())
+
+    def _walk(self, left: Tally) -> Iterator[Item]:
         try:
             archive = zipfile.ZipFile(self.path)
         except DAMAGED as error:
-            raise DataError(f"{self.path}: a damaged zip: {error}", do="pack or download it again") from error
+            raise DataError(f"{self.where}: a damaged zip: {error}", do="pack or download it again") from error
         with archive:
-            for info in sorted(archive.infolist(), key=lambda info: info.filename):
-                inside = check_member(info.filename, where=str(self.path))
-                if info.is_dir() or is_hidden(inside) or inside.suffix.lower() not in SUFFIXES:
+            members = self._members(archive)
+            labels, top = self._labels(archive, members)
+            for inside, info in members:
+                if labels.file and inside == top / labels.file:
                     continue
-                if info.flag_bits & 1:
-                    raise DataError(f"{self.path}: {info.filename} is encrypted", do="pack it without a password")
-                parent = "" if inside.parent == PurePosixPath() else str(inside.parent)
-                yield Item(name=str(inside), read=partial(_read, archive, info), folder=parent)
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    left[LINKS] += 1
+                elif is_hidden(inside) or inside.suffix.lower() not in SUFFIXES:
+                    left[kind_of(inside)] += 1
+                else:
+                    yield self._item(archive, inside, info, labels, top)
+            labels.count_unused(left)
+
+    def _members(self, archive: zipfile.ZipFile) -> list[Member]:
+        """Every file inside, in the order of the names."""
+        named = sorted(((_name(info), info) for info in archive.infolist()), key=lambda each: each[0])
+        checked = ((check_member(name, where=self.where), name, info) for name, info in named)
+        return [(inside, info) for inside, name, info in checked if not name.endswith(("/", "\\"))]
+
+    def _labels(self, archive: zipfile.ZipFile, members: list[Member]) -> tuple[Labels, PurePosixPath]:
+        """The labels of the set, and the folder of their file: the nearest to the top."""
+        files = [(inside, info) for inside, info in members if inside.name in FILES and not is_hidden(inside)]
+        if not files:
+            return Labels(), PurePosixPath()
+        top = min((inside.parent for inside, _ in files), key=lambda parent: len(parent.parts))
+        found = {inside.name: info for inside, info in files if inside.parent == top}
+
+        def read(name: str) -> bytes | None:
+            return _bytes(archive, found[name], MAX_BYTES) if name in found else None
+
+        try:
+            return find_labels(read, where=self.where), top
+        except DAMAGED as error:
+            raise DataError(f"{self.where}: a damaged member: {error}", do="pack or download it again") from error
+
+    def _item(
+        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, labels: Labels, top: PurePosixPath
+    ) -> Item:
+        if info.flag_bits & 1:
+            raise DataError(f"{self.where}: {shown(str(inside))} is encrypted", do="pack it without a password")
+        below = inside.relative_to(top) if inside.is_relative_to(top) else inside
+        folder = "" if labels.deny_folders else parent_of(inside)
+        return Item(name=shown(str(inside)), read=partial(_read, archive, info), label=labels.of(below), folder=folder)
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return info.filename
+
+
+def _bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+    with archive.open(info) as member:
+        return member.read(most)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
-        with archive.open(info) as member:
-            data = member.read(MAX_FILE_BYTES + 1)
+        data = _bytes(archive, info, MAX_FILE_BYTES + 1)
     except DAMAGED as error:
         raise Unreadable("damaged", "a damaged member of the zip") from error
     if len(data) > MAX_FILE_BYTES:

@@ -1,0 +1,180 @@
+"""The second pass of a preparation: each item is decoded, brought to size, written to its split, and counted."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from components.core.errors import DataError
+from components.core.files import write_whole
+from components.core.progress import Advance
+from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
+from components.data.images import RESIZER, decode, is_transparent, refit
+from components.data.levels import Levels, stretch_pixels
+from components.data.manifest import Manifest, Quarantine, Report
+from components.data.sameness import Sameness
+from components.data.sources.find import PUBLIC
+from components.data.sources.item import Item, Pixels, Survey, Unreadable
+from components.data.splits import SPLITS, Split, split_of
+from components.data.writing import ShardWriter, Statistics
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose. `side`: pixels, of squares. `levels`: of a channel; None: as the pictures show."""
+
+    side: int | None = None
+    seed: int = 0
+    quarantine_max: float = 0.01
+    background: str = "white"
+    levels: int | None = None
+
+
+@dataclass
+class SecondPass:
+    """Writes `wanted` items into `folder`."""
+
+    folder: Path
+    survey: Survey
+    options: Options
+    wanted: int
+    shard_bytes: int
+    writers: dict[Split, ShardWriter] = field(init=False)
+    statistics: Statistics = field(init=False)
+    sameness: Sameness = field(default_factory=Sameness)
+    classes: dict[Split, Counter[int]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
+    reasons: Counter[str] = field(default_factory=Counter)
+    first_refused: str = ""
+    flat_by_ground: int = 0
+
+    def __post_init__(self) -> None:
+        side = self.options.side
+        height, width = (side, side) if side else self.survey.size or (0, 0)
+        self.shape = (height, width, self.survey.channels)
+        self.levels = Levels.of(asked=self.options.levels, largest=self.survey.largest)
+        labelled = bool(self.survey.classes)
+        self.writers = {
+            split: ShardWriter(self.folder, split, shape=self.shape, labelled=labelled, shard_bytes=self.shard_bytes)
+            for split in SPLITS
+        }
+        self.statistics = Statistics(self.survey.channels)
+
+    def run(self, items: Iterator[Item], report: IO[str], advance: Advance) -> None:
+        """Write each item to its split, or name it in the report."""
+        place: Counter[bool] = Counter()
+        # What the first pass could not open is not counted on: small sets hold out enough of what is left.
+        small = held_out_block(self.wanted - min(self.survey.refused, self.wanted))
+        for item in items:
+            official = item.split is not None and item.split != "train"
+            block = small if item.split is None else BLOCK
+            split = split_of(place[official], seed=self.options.seed, official=item.split, block=block)
+            place[official] += 1
+            try:
+                self._write(item, split)
+            except Unreadable as refused:
+                self.reasons[refused.reason] += 1
+                self.first_refused = self.first_refused or f"{item.name} ({refused})"
+                line = {"item": item.name, "reason": refused.reason, "detail": refused.detail}
+                report.write(json.dumps(line, sort_keys=True) + "\n")
+            advance(1)
+
+    def _write(self, item: Item, split: Split) -> None:
+        data = item.read()
+        pixels = self._pixels(data)
+        label = self.survey.class_of(item)
+        self.writers[split].add(pixels, label)
+        if self.sameness.add(pixels, split) and isinstance(data, bytes):
+            self.flat_by_ground += is_transparent(data)
+        if split == "train":
+            self.statistics.add(pixels)
+        if label is not None:
+            self.classes[split][label] += 1
+
+    def _pixels(self, data: Pixels | bytes) -> Pixels:
+        options = self.options
+        if isinstance(data, bytes):
+            return decode(
+                data, channels=self.survey.channels, side=options.side, levels=self.levels, background=options.background
+            )
+        return refit(stretch_pixels(data, count=self.levels.shallow), side=options.side)
+
+    def check(self, *, where: str, report: Path, keep: Path) -> None:
+        """Raises DataError when too many items were refused, too few are left or all are alike; the report is kept outside."""
+        refused, used = self.reasons.total(), self.wanted - self.reasons.total()
+        share_max = self.options.quarantine_max
+        if refused > share_max * self.wanted:
+            write_whole(keep, report.read_bytes())
+            raise DataError(
+                f"{where}: {refused} of {self.wanted} items cannot be used, first {self.first_refused}",
+                allowed=f"{share_max:.2%} (--quarantine-max)",
+                do=f"all are named in {keep}",
+            )
+        if used < BLOCK:
+            raise DataError(f"{where}: {used} usable items", allowed=f"{ITEMS_NEEDED} or more", do="add more data")
+        self._check_alike(used, where)
+
+    def _check_alike(self, used: int, where: str) -> None:
+        if self.sameness.identical() < used - 1:
+            return
+        what, do = "are the same picture", "give other data: there is nothing to learn from one item"
+        if self.sameness.flat:
+            what = "are the same, one flat colour"
+        if self.flat_by_ground:
+            ground = self.options.background
+            what = f"come out the same, one flat colour: {self.flat_by_ground} are transparent and were laid over {ground}"
+            do = f"choose another ground with --background, for example {'black' if ground != 'black' else 'white'}"
+        raise DataError(f"{where}: all {used:,} items {what}", do=do)
+
+    def finish(self, kind: str) -> tuple[Manifest, Report]:
+        """Close the shards and describe them."""
+        for writer in self.writers.values():
+            writer.finish()
+        counts: dict[Split, int] = {split: sum(shard.count for shard in writer.shards) for split, writer in self.writers.items()}
+        if not all(counts.values()):
+            raise DataError(f"a split came out empty: {counts}", do="raise --limit or add more data")
+        side, report = self.options.side, self._report(sum(counts.values()))
+        manifest = Manifest(
+            source=kind,
+            count=report.used,
+            shape=self.shape,
+            classes=self.survey.classes,
+            class_counts=tuple(map(sum, zip(*report.class_counts.values(), strict=True))),
+            splits=counts,
+            mean=self.statistics.mean(),
+            std=self.statistics.std(),
+            seed=self.options.seed,
+            resizer=RESIZER if side and self.survey.size != (side, side) else None,
+            quarantine=Quarantine(
+                count=self.reasons.total(), share_max=self.options.quarantine_max, reasons=dict(sorted(self.reasons.items()))
+            ),
+            shards={split: tuple(writer.shards) for split, writer in self.writers.items()},
+            report=None if kind in PUBLIC else report,
+        )
+        return manifest, report
+
+    def _report(self, used: int) -> Report:
+        survey, options = self.survey, self.options
+        passed_over = survey.count - self.wanted
+        left = dict(survey.left_alone) | ({"beyond --limit": passed_over} if passed_over else {})
+        return Report(
+            used=used,
+            left_alone=dict(sorted(left.items())),
+            class_counts={split: tuple(self.classes[split][at] for at in range(len(survey.classes))) for split in SPLITS},
+            identical=self.sameness.identical(),
+            shared=self.sameness.shared(),
+            flat=self.sameness.flat,
+            flat_by_ground=self.flat_by_ground,
+            low=self.sameness.low,
+            high=self.sameness.high,
+            levels=options.levels or (None if survey.largest is None else self.levels.deep),
+            transparent=survey.transparent,
+            background=options.background,
+            notes=survey.notes,
+        )
+
+    def abandon(self) -> None:
+        """Let go of open files."""
+        for writer in self.writers.values():
+            writer.abandon()

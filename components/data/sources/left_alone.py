@@ -1,0 +1,39 @@
+"""Files of a source that are no items: counted by suffix or by rule, so that none is passed over in silence."""
+
+from collections import Counter
+from pathlib import PurePosixPath
+
+from components.data.sources.names import is_hidden, shown
+
+Tally = Counter[str]  # a suffix or a rule -> files
+HIDDEN = "hidden files"
+LINKS = "links inside the archive"
+FOLDER_LINKS = "links to folders that are read already"
+FRAMES = "pages or frames after the first"
+BROKEN_LINKS = "broken links"
+NO_SUFFIX = "no suffix"
+LABEL_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".mat", ".arrow"})
+OTHER_PICTURES = (
+    ".heic .heif .avif .jxl .jp2 .j2k .svg .psd .tga .ico .exr .hdr .dcm .dng .cr2 .nef .arw .raw .pdf .eps .wmf .emf .pcx .xcf "
+    ".dds .npy .nii .mp4 .mov .webm"
+)
+REMEDIES = dict.fromkeys(OTHER_PICTURES.split(), "convert to PNG or JPEG first") | {
+    NO_SUFFIX: "give pictures their suffix",
+    LINKS: "pack with --dereference --hard-dereference",
+    FRAMES: "write each as a picture of its own to use them",
+}
+
+
+def kind_of(path: PurePosixPath) -> str:
+    """Under what a file that is no picture is counted: its suffix in small letters."""
+    if is_hidden(path):
+        return HIDDEN
+    return shown(path.suffix.lower())[:20] or NO_SUFFIX
+
+
+def words(left: dict[str, int], *, most: int = 8) -> str:
+    """For a person: the largest first, each with what to do about it."""
+    order = sorted(left, key=lambda kind: (-left[kind], kind))
+    parts = [f"{left[kind]:,} {kind}" + (f": {REMEDIES[kind]}" if kind in REMEDIES else "") for kind in order[:most]]
+    rest = order[most:]
+    return "; ".join([*parts, *([f"{sum(left[kind] for kind in rest):,} of {len(rest)} other kinds"] if rest else [])])

@@ -1,0 +1,178 @@
+"""Members of a tar as samples, by the rules of WebDataset: members in a row that share their name up to the first dot.
+
+`000017.jpg`, `000017.cls`, `000017.mask.png` are one sample: one picture (the one with no inner dot), one label. Members of a
+sample that do not stand in a row would be taken apart, and their labels lost: that is refused. A tar of plain pictures is the
+special case of one member a sample. Layout: https://github.com/webdataset/webdataset.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from components.core.errors import DataError
+from components.data.images import SUFFIXES
+from components.data.sources.item import MAX_FILE_BYTES, Item, Unreadable
+from components.data.sources.labels import FILES
+from components.data.sources.left_alone import Tally, kind_of
+from components.data.sources.names import shown
+from components.data.sources.survey import parent_of
+
+MAX_LABEL_BYTES = 256
+LABEL_KEYS = ("label", "class", "cls")  # of a sample's .json
+NO_LABELS = re.compile(rb'"labels"\s*:\s*null')  # what stylegan2-ada's tool writes for a set without any
+PICTURES_HELD = 16  # of one sample: more share their first dot by chance, as IMG.2020.001.jpg does
+Member = tuple[PurePosixPath, bytes | None]  # data of pictures, .cls and .json; None: neither read nor used
+
+
+@dataclass
+class _Sample:
+    key: str = ""
+    label: str | None = None
+    json_label: str | None = None
+    companions: list[str] = field(default_factory=list)  # suffixes of what is no picture
+    pictures: list[tuple[str, Item]] = field(default_factory=list)  # what follows the first dot, and the picture
+    plain: bool = False  # too many pictures to be one sample
+
+
+class Samples:
+    """Turns the members of one or more tars into items, and counts what is left alone.
+
+    After the last member `finish` refuses what was taken apart.
+    """
+
+    def __init__(self, *, where: str, left: Tally, refuse_lost_labels: bool = True) -> None:
+        self.where = where
+        self.refuse_lost_labels = refuse_lost_labels
+        self.left = left
+        self.unlabelled = 0
+        self.labels_alone: list[str] = []  # keys of labels that no picture stood beside, the first
+        self.count_alone = 0
+        self.unnamed: dict[str, str] = {}  # extension of pictures in samples without a main one -> the sample
+
+    def of(self, members: Iterable[Member], *, tar: str) -> Iterator[Item]:
+        """The items of one tar. Raises DataError for a sample that has two pictures, or labels, of equal right."""
+        sample = _Sample()
+        for inside, data in members:
+            stem, _, extension = inside.name.partition(".")
+            key = str(inside.parent / stem)
+            if key != sample.key:
+                yield from self._end(sample)
+                sample = _Sample(key)
+            if inside.suffix.lower() in SUFFIXES and data is not None:
+                item = Item(name=shown(f"{tar}/{inside}"), read=_reader(data), folder=parent_of(inside))
+                yield from self._add_picture(sample, extension, item)
+            else:
+                self._add_companion(sample, inside, extension, data)
+        yield from self._end(sample)
+
+    def finish(self) -> None:
+        """Raises DataError where labels and pictures stand apart; labels of no picture at all are left alone."""
+        if self.count_alone and self.unlabelled and self.refuse_lost_labels:
+            raise DataError(
+                f"{self.where}: the label of sample {self.labels_alone[0]} does not stand beside its picture, nor do "
+                f"{self.count_alone - 1} others; {self.unlabelled} pictures have no label",
+                allowed="members of a sample in a row",
+                do="pack them sorted by name (tar --sort=name)",
+            )
+        if self.count_alone:
+            self.left[".cls without a picture"] += self.count_alone
+
+    def _add_picture(self, sample: _Sample, extension: str, item: Item) -> Iterator[Item]:
+        sample.pictures.append((extension, item))
+        if sample.plain or len(sample.pictures) > PICTURES_HELD:
+            sample.plain = True
+            yield from self._all(sample)
+            sample.pictures = []
+
+    def _add_companion(self, sample: _Sample, inside: PurePosixPath, extension: str, data: bytes | None) -> None:
+        sample.companions.append(extension)
+        self._check_label_file(inside, data)
+        if extension == "cls" and data is not None:
+            sample.label = self._text(data, inside)
+        elif extension == "json" and data is not None and (label := _json_label(data)):
+            sample.json_label = label
+        else:
+            self.left[f".{shown(extension)}"[:20] if inside.suffix == ".cls" else kind_of(inside)] += 1
+
+    def _check_label_file(self, inside: PurePosixPath, data: bytes | None) -> None:
+        """A tar is read as a stream: a file of all labels may come after the pictures."""
+        if self.refuse_lost_labels and inside.name in FILES and b"label" in (data or b"") and not NO_LABELS.search(data or b""):
+            raise DataError(
+                f"{self.where}: the labels in {shown(str(inside))} are not read from a tar",
+                do="unpack it, or pack it as a zip; --classes none takes the pictures alone",
+            )
+
+    def _text(self, data: bytes, inside: PurePosixPath) -> str:
+        text = data.decode("utf-8", "surrogateescape").strip()
+        if not text or len(data) > MAX_LABEL_BYTES:
+            given = "empty" if not text else f"longer than {MAX_LABEL_BYTES} bytes"
+            raise DataError(f"{self.where}: the label {shown(str(inside))} is {given}", do="write one whole number or name")
+        return text
+
+    def _end(self, sample: _Sample) -> Iterator[Item]:
+        """The item of a sample that is whole."""
+        label = sample.label if sample.label is not None else sample.json_label
+        if sample.label is not None and sample.json_label is not None:
+            self.left[".json"] += 1
+        if label is not None and not sample.pictures and not sample.plain:
+            self.labels_alone = self.labels_alone or [shown(sample.key)]
+            self.count_alone += 1
+            return
+        main = [item for extension, item in sample.pictures if "." not in extension]
+        if len(main) > 1 and sample.companions:
+            raise DataError(
+                f"{self.where}: sample {shown(sample.key)} has {len(main)} pictures of equal right",
+                allowed="one NAME.jpg a sample, others as NAME.mask.png",
+                do="rename or remove the others",
+            )
+        if len(main) == 1:
+            for extension, _ in sample.pictures:
+                if "." in extension:
+                    self.left[f"second pictures of a sample (.{shown(extension.lower())[:20]})"] += 1
+            self.unlabelled += label is None
+            yield replace(main[0], label=label)
+            return
+        if len(sample.pictures) > 1 and not main:
+            self._check_unnamed(sample)
+        yield from self._all(sample, label)
+
+    def _check_unnamed(self, sample: _Sample) -> None:
+        """Samples of NAME.image.png and NAME.mask.png: nothing says which of the two is the picture."""
+        for extension, _ in sample.pictures:
+            before = self.unnamed.setdefault(extension, sample.key)
+            if before != sample.key:
+                both = " and ".join(f".{shown(each)}" for each, _ in sample.pictures[:2])
+                raise DataError(
+                    f"{self.where}: samples hold several pictures ({both}) and none is NAME.jpg or NAME.png",
+                    allowed="one picture with no inner dot a sample",
+                    do="rename the one to learn from, or pack it alone",
+                )
+
+    def _all(self, sample: _Sample, label: str | None = None) -> Iterator[Item]:
+        label = label if label is not None else sample.label if sample.label is not None else sample.json_label
+        for _, item in sample.pictures:
+            self.unlabelled += label is None
+            yield replace(item, label=label)
+
+
+def _json_label(data: bytes) -> str | None:
+    try:
+        document: Any = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    found = next((document[key] for key in LABEL_KEYS if key in document), None)
+    return str(found) if isinstance(found, int | str) and not isinstance(found, bool) and found != "" else None
+
+
+def _reader(data: bytes) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if len(data) > MAX_FILE_BYTES:
+            raise Unreadable("oversized", f"more than {MAX_FILE_BYTES >> 20} MiB")
+        return data
+
+    return read

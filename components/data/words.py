@@ -1,0 +1,156 @@
+"""A preparation in words: what became of every file, the classes, the values, and what will fail later."""
+
+from pathlib import Path
+
+from components.core.brief import GatesBrief
+from components.core.proof_items import proof_shortage
+from components.data.manifest import Manifest, Report
+from components.data.sources import left_alone
+from components.data.sources.classes import look_alikes
+from components.data.sources.names import shown
+from components.data.splits import SPLITS
+
+NAMED = 12  # classes named at most
+DARK, BRIGHT = 16, 239  # mean of 255: less or more is seldom meant
+CONTRAST = 6  # standard deviation of 255
+
+
+def lines(manifest: Manifest, report: Report, *, to: Path, sheet: Path) -> list[str]:
+    """What `data prepare` prints."""
+    height, width, channels = manifest.shape
+    splits = ", ".join(f"{manifest.splits[split]:,} {split}" for split in SPLITS)
+    return [
+        f"{shown(str(to))}: {manifest.count:,} items of {height}x{width}x{channels} ({splits})",
+        f"  files      {account(manifest, report)}",
+        *([f"  classes    {_classes(manifest, report)}"] if manifest.classes else []),
+        f"  values     {_values(manifest, report)}",
+        f"  alike      {_share(report.identical, report.used)} equal an earlier one; {_share(report.flat, report.used)} are flat",
+        *(f"  rule       {note}" for note in _rules(report)),
+        *(f"  WARNING    {warning}" for warning in warnings(manifest, report)),
+        f"  sheet      {shown(str(sheet))}",
+    ]
+
+
+def account(manifest: Manifest, report: Report) -> str:
+    """Every file of the source: 'used 80, set aside 3 (2 truncated, 1 empty), left alone 40 (40 .heic: convert ...)'."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in manifest.quarantine.reasons.items())
+    left = sum(report.left_alone.values())
+    aside = f"set aside {manifest.quarantine.count:,}" + (f" ({reasons})" if reasons else "")
+    return f"used {report.used:,}, {aside}, left alone {left:,}" + (f" ({left_alone.words(report.left_alone)})" if left else "")
+
+
+def warnings(manifest: Manifest, report: Report) -> list[str]:
+    """What will fail or disappoint later, each with what to do."""
+    found = [
+        _proof(manifest),
+        _duplicates(report),
+        _flat(report),
+        _dark(manifest, report),
+        _rare(manifest, report),
+        *(f"class names look alike: {names}; merge them if they are one" for names in look_alikes(manifest.classes)),
+        _unread_labels(manifest, report),
+    ]
+    return [each for each in found if each]
+
+
+def _proof(manifest: Manifest) -> str:
+    held_out = manifest.splits["validation"] + manifest.splits["test"]
+    lacking = proof_shortage(manifest.count, train=manifest.splits["train"], held_out=held_out)
+    return f"{lacking}; `produce` will refuse this data: add more" if lacking else ""
+
+
+def _duplicates(report: Report) -> str:
+    allowed = GatesBrief().duplicates_max or 0.0
+    leaked = f"; {report.shared:,} held-out items are among the training items too" if report.shared else ""
+    if report.duplicates > allowed:
+        return (
+            f"{100 * report.duplicates:.0f} % of the items equal an earlier one, more than the {100 * allowed:.0f} % that the "
+            f"gate on duplicates allows a generator{leaked}; remove the copies"
+        )
+    return f"{_share(report.identical, report.used)} equal an earlier one{leaked}; remove the copies" if report.shared else ""
+
+
+def _flat(report: Report) -> str:
+    if not report.flat:
+        return ""
+    cause = ""
+    if report.flat_by_ground:
+        other = "black" if report.background != "black" else "white"
+        cause = (
+            f"; {report.flat_by_ground:,} of them are transparent pictures that vanish on {report.background}: "
+            f"try --background {other}"
+        )
+    return f"{_share(report.flat, report.used)} are one flat colour{cause or '; look at the sheet'}"
+
+
+def _dark(manifest: Manifest, report: Report) -> str:
+    mean, std = (sum(each) / len(each) for each in (manifest.mean, manifest.std))
+    if report.high < 128 or mean < DARK:
+        return (
+            f"the items are dark: a mean of {mean:.0f} and at most {report.high} of 255; if their white is darker than 255, "
+            f"say how many levels they have, for example --levels {report.high + 1}"
+        )
+    if mean > BRIGHT:
+        return f"the items are nearly white: a mean of {mean:.0f} of 255; look at the sheet"
+    return (
+        f"the items have little contrast: a standard deviation of {std:.1f} of 255; look at the sheet" if std < CONTRAST else ""
+    )
+
+
+def _rare(manifest: Manifest, report: Report) -> str:
+    lacking = {
+        split: [name for name, count in zip(manifest.classes, counts, strict=True) if not count]
+        for split, counts in report.class_counts.items()
+    }
+    if not any(lacking.values()):
+        return ""
+    words = "; ".join(f"{split} has none of {_some(names)}" for split, names in lacking.items() if names)
+    return f"classes without an item in a split: {words}; give each 30 items or more, merge or remove them"
+
+
+def _unread_labels(manifest: Manifest, report: Report) -> str:
+    files = [kind for kind in report.left_alone if kind in left_alone.LABEL_SUFFIXES]
+    if manifest.classes or not files:
+        return ""
+    return (
+        f"there are no classes, and labels may stand in the {', '.join(files)} left alone; to use them make each class a folder"
+    )
+
+
+def _classes(manifest: Manifest, report: Report) -> str:
+    counts = [report.class_counts[split] for split in SPLITS]
+    order = list(range(len(manifest.classes)))
+    if len(order) > NAMED:  # those that are named are the largest
+        order.sort(key=lambda at: -manifest.class_counts[at])
+    each = [f"{manifest.classes[at]} {'/'.join(f'{of[at]:,}' for of in counts)}" for at in order]
+    return f"{len(each):,} ({'/'.join(SPLITS)}): {_some(each)}"
+
+
+def _values(manifest: Manifest, report: Report) -> str:
+    mean, std = (", ".join(f"{value:.1f}" for value in each) for each in (manifest.mean, manifest.std))
+    return f"{report.low} to {report.high} of 255; in training mean {mean}, standard deviation {std}"
+
+
+def _rules(report: Report) -> list[str]:
+    found = list(report.notes)
+    if report.transparent:
+        found.append(f"{report.transparent:,} pictures with transparency are laid over {report.background} (--background)")
+    if report.levels is not None:
+        found.append(f"{_depth(report.levels)} of a channel become 0 to 255 (--levels)")
+    return found
+
+
+def _depth(levels: int) -> str:
+    bits = levels.bit_length() - 1
+    return f"the {levels:,} levels ({bits} bits)" if levels == 1 << bits else f"the {levels:,} levels"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+
+
+def _share(part: int, whole: int) -> str:
+    if not part:
+        return "none of the items"
+    share = 100 * part / whole
+    return f"{part:,} of {whole:,} items ({share:.0f} %)" if share >= 1 else f"{part:,} of {whole:,} items ({share:.2g} %)"
