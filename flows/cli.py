@@ -39,14 +39,10 @@ app.add_typer(release_app)
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
     from components.core.brief import read_brief
-    from components.core.errors import NotBuilt
     from flows import deciding
     from flows.place import Place
 
-    read = read_brief(brief)
-    facts, decision = deciding.plan(read, Place())
-    with suppress(NotBuilt):  # planned all the same
-        deciding.check_config(read, facts, decision)
+    facts, decision = deciding.plan(read_brief(brief), Place())
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
@@ -122,11 +118,11 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     from flows import deciding, stages, standing
 
     read, planned = read_brief(brief), None
+    dataset = deciding.known_dataset(read, place)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        planned = deciding.plan(read, place)
+        planned = deciding.decide(read, place, dataset=dataset)
     if planned is not None:
-        deciding.check_built(*planned)
-        deciding.check_config(read, *planned)
+        deciding.check(read, *planned, dataset)
     _ = place.settings.root
     check_named(read.data)
     if not (place.settings.root / "work" / read.name).exists():

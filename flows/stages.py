@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.core.brief import Brief
 from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
-from flows.deciding import check_built, check_config, decide
+from flows.deciding import check, decide
 from flows.memo import once, recall
 from flows.place import Place
 from flows.runs import Exported, Produced, Proof, Run, Trained, evidence, folder_of, package_version, produced_path
@@ -21,8 +21,7 @@ def fetch(brief: Brief, place: Place) -> Run:
 
     dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror)
     facts, decision = decide(brief, place, dataset=dataset)
-    check_built(facts, decision)
-    check_config(brief, facts, decision)
+    check(brief, facts, decision, dataset)
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())
 
 
