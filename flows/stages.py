@@ -194,9 +194,27 @@ def promote_if_proven(run: Run, trained: Trained, stored: StoredBundle, release:
         samples=proof.samples,
         train_s=trained.checkpoint.train_s,
         notes=notes,
+        advice=advised(run, trained, proof),
     )
     produced.write(produced_path(folder_of(run, place)))
     return produced
+
+
+def advised(run: Run, trained: Trained, proof: Proof) -> str:
+    """What to do where the gates do not let it pass, in the options of the command that made it."""
+    from components.evaluation.advice import DISTIL, PRODUCE, Training, advice
+
+    best = trained.checkpoint
+    training = Training(
+        step=best.step,
+        steps_total=best.steps_total,
+        ended_by=best.stopped_by,
+        collapse=best.collapse,
+        duplicates=run.dataset.duplicates,
+        reference=proof.scorecard.protocol.reference_count,
+        blurry=any(warning.code == "vae-for-quality" for warning in run.decision.warnings),
+    )
+    return advice(proof.gates, training, remedies=DISTIL if run.student else PRODUCE)
 
 
 def champion_of(model: str, place: Place) -> Release | None:

@@ -6,6 +6,8 @@ from flows.memo import recall
 from flows.place import Place
 from flows.runs import Produced, Run, folder_of, produced_path
 
+OTHERWISE = "change the brief"  # what an earlier version produced has no advice
+
 
 def standing(run: Run, place: Place) -> Produced | None:
     """What an earlier, unchanged run produced, while its version and its bundle still exist."""
@@ -33,7 +35,7 @@ def refuse_unless_passed(produced: Produced) -> None:
         said = [f"{gate.gate} {gate.verdict} ({gate.text})" for gate in produced.gates.gates if gate.verdict != "pass"]
         raise GateRefused(
             f"{produced.release.model} version {produced.release.version} stays a candidate: {'; '.join(said)}",
-            do="train longer, change the brief, or promote it by hand with --force --why",
+            do=f"{produced.advice or OTHERWISE}; or promote it by hand with --force --why",
         )
 
 

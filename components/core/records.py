@@ -114,6 +114,7 @@ class Dataset(Record):
     mean: tuple[float, ...]  # per channel, of [0, 255]
     std: tuple[float, ...]
     quarantined: int = 0
+    duplicates: float = 0.0  # share of the items that are identical to another
 
     @property
     def deviation(self) -> float:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from components.core.metrics import words_of
 from components.core.records import Reading
 from components.training.plan import TrainPlan
 
@@ -48,7 +49,7 @@ class Progress:
     def reading(self, reading: Reading, *, step: int, best: bool) -> None:
         """Say what the quality signal reads."""
         mark = "best so far" if best else "the best stays"
-        self.console.print(f"  step {step}: distance {reading.distance:.4g} ({mark})", highlight=False)
+        self.console.print(f"  step {step}: {words_of('train/fd').label} {reading.distance:.4g} ({mark})", highlight=False)
 
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""

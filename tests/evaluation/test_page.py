@@ -10,10 +10,11 @@ from PIL import Image
 from components.core.brief import GatesBrief
 from components.core.errors import GenwrightError, RunError
 from components.core.grid import grid_png
+from components.core.metrics import number
 from components.core.records import Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.gates import gate
 from components.evaluation.neighbours import nearest_in_split
-from components.evaluation.page import figure, write_page
+from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.score import score
 
@@ -120,7 +121,7 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
 
 @pytest.mark.parametrize(("value", "text"), [(0.012345, "0.0123"), (12345.6, "12,346"), (0, "0"), (float("inf"), "inf")])
 def test_figures_are_short(value, text) -> None:
-    assert figure(value) == text
+    assert number(value) == text
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
