@@ -114,12 +114,13 @@ def near(path: str) -> str:
 
 
 def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
-    """A table whose headings are never cut: where the terminal is narrow, words go on in the next line."""
+    """A table whose headings are never cut, and broken only between words: it fits 80 columns."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)
     for heading, side in columns.items():
-        table.add_column(heading, justify=side, overflow="fold")
+        table.add_column(heading, justify=side, overflow="fold", min_width=max(map(len, heading.split())))
     return table
 
 
@@ -141,26 +142,27 @@ def curve_table(curve: "Curve") -> "Table":
     name = f"{curve.teacher.model} version {curve.teacher.version}"
     limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
     scores = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "coverage", "recall")
-    right: dict[str, Literal["right"]] = {**{words_of(score).heading: "right" for score in scores}, "MB": "right"}
+    right: dict[str, Literal["right"]] = {words_of(score).heading: "right" for score in scores}
     table = table_of(f"Students of {name} on {curve.device}{limit}", student="left", **right, gates="left")
+    table.columns[-1].no_wrap = True
     order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
     for at in order:
         each = curve.tried[at]
         table.add_row(
-            f"{'→ ' if at == curve.chosen else ''}{each.steps} steps, width {each.width}, {each.precision}",
+            f"{'→ ' if at == curve.chosen else ''}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
             *(number(getattr(each, score).value) for score in scores),
-            f"{each.size_mb:.1f}",
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
         )
     speed = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
     coverage, recall = number(curve.teacher_coverage.value), number(curve.teacher_recall.value)
-    table.add_row("teacher", *(number(metric.value) for metric in speed), "1", coverage, recall, "", "")
+    table.add_row("teacher", *(number(metric.value) for metric in speed), "1", coverage, recall, "")
     return table
 
 
 def gate_table(report: GateReport) -> "Table":
     """What each gate says."""
-    table = table_of(f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]", gate="left", verdict="left", measured="left")
+    title = f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]"
+    table = table_of(title, gate="left", verdict="left", measured="left")
     for each in report.gates:
         table.add_row(each.gate, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.text)
     return table

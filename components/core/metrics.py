@@ -28,8 +28,8 @@ class Words:
 
     @property
     def heading(self) -> str:
-        """The name and the unit, for an axis or a column: 'Latency p95, ms'."""
-        return f"{self.name}, {self.unit}" if self.unit else self.name
+        """The name and the unit, for an axis or a column: 'Latency p95 (ms)'."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
 def _words(

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from components.core.files import write_whole
-from components.core.grid import grid_png
+from components.core.grid import filling, grid_png
 from components.core.metrics import METRICS, Words, number, words_of
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
+from components.evaluation.gates import GATES
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLUMNS = 12
@@ -70,11 +71,12 @@ def write_page(
         report=report,
         champion=champion,
         rows=_rows(scorecard, champion),
-        sample_grid=_data_uri(grid_png(samples, min(COLUMNS, len(samples)), _scale(samples))),
+        sample_grid=_data_uri(grid_png(samples, filling(len(samples), most=COLUMNS), _scale(samples))),
         neighbour_grid=_data_uri(_facing(*neighbours)),
         counts=(len(samples), len(neighbours[0])),
         facts=_facts(scorecard, dataset, report) | dict(lineage or {}),
         better=BETTER,
+        meanings={gate.name: words_of(gate.metric).note for gate in GATES},
     )
     write_whole(path, html.encode())
 

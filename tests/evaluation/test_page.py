@@ -9,7 +9,8 @@ from PIL import Image
 
 from components.core.brief import GatesBrief
 from components.core.errors import GenwrightError, RunError
-from components.core.grid import grid_png
+from components.core.grid import filling, grid_png
+from components.core.labels import labelled_png
 from components.core.metrics import number
 from components.core.records import Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.gates import gate
@@ -131,7 +132,24 @@ def test_a_grid_enlarges_without_smoothing_and_pads_its_last_row(channels) -> No
     assert (picture[:8:2, :12:2] == images[0]).all()
     assert (picture[1:8:2, 1:12:2] == images[0]).all()
     assert (picture[10::2, 14:26:2] == images[4]).all()
-    assert len(np.unique(picture[10:, 28:].reshape(-1, channels), axis=0)) == 1
+    rest = np.unique(picture[10:, 28:].reshape(-1, channels), axis=0)
+    assert rest.tolist() == [[255] * channels if channels in (1, 3) else [255] * (channels - 1) + [0]], "white, or clear"
+
+
+@pytest.mark.parametrize(("count", "columns"), [(64, 8), (60, 12), (30, 10), (12, 12), (7, 7), (13, 12), (3, 12), (1, 12)])
+def test_a_grid_takes_as_many_columns_as_leave_no_rest(count, columns) -> None:
+    assert filling(count, most=12) == columns
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_rows_and_columns_are_named_beside_the_images(channels) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
+    plain = np.array(Image.open(io.BytesIO(labelled_png(images, rows=["", ""], columns=["", "", ""]))))
+    named = np.array(Image.open(io.BytesIO(labelled_png(images, rows=["a long name", "b"], columns=["-3", "0", "+3"]))))
+    assert (named[-plain.shape[0] :, -plain.shape[1] :] == plain).all()
+    assert (named[: -plain.shape[0]].min(), named[:, : -plain.shape[1]].min()) == (40, 40), "there is ink in both margins"
+    with pytest.raises(RunError, match="6 images in 2 named rows of 2"):
+        labelled_png(images, rows=["a", "b"], columns=["c", "d"])
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 1), (2, 4, 4, 5), (4, 4, 1)])
