@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from components.core.brief import Brief
 from components.core.card import Card
-from components.core.errors import BriefError, DeviceMissing, GenwrightError, NotBuilt
+from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt
 from components.core.records import Dataset, Decision, Facts
 from components.policy.built import refuse_unless_built
 from flows.place import Place
@@ -67,6 +67,7 @@ def _refused(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | 
         lambda: check_config(brief, facts, decision),
         lambda: check_device(facts),
         lambda: check_data(brief, dataset),
+        lambda: check_items(brief, facts, dataset),
     )
     built = True
     for each in checks:
@@ -123,6 +124,17 @@ def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
         channels=channels, height=side, width=side, classes=classes, conditional=bool(classes) and facts.conditioning == "class"
     )
     find(decision.family, maker(decision.family, decision.variant, decision.delivery)).configure(brief.override.config, spec)
+
+
+def check_items(brief: Brief, facts: Facts, dataset: Dataset | None) -> None:
+    """Raises DataError when there are too few items for a proof: those that are declared, or those that were measured."""
+    from components.core.proof_items import proof_shortage
+
+    splits = dataset.splits if dataset else None
+    held_out = None if splits is None else splits.get("validation", 0) + splits.get("test", 0)
+    shortage = proof_shortage(facts.items, train=splits.get("train", 0) if splits else None, held_out=held_out)
+    if shortage:
+        raise DataError(f"{brief.data.path}: {shortage}", do="add items")
 
 
 def check_built(facts: Facts, decision: Decision) -> None:

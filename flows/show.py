@@ -147,9 +147,9 @@ def curve_table(curve: "Curve") -> "Table":
     table.columns[-1].no_wrap = True
     order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
     for at in order:
-        each = curve.tried[at]
+        each, arrow = curve.tried[at], "→ " if at == curve.chosen else ""
         table.add_row(
-            f"{'→ ' if at == curve.chosen else ''}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
+            f"{arrow}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
             *(number(getattr(each, score).value) for score in scores),
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
         )

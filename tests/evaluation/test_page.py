@@ -1,7 +1,6 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,47 +11,9 @@ from components.core.errors import GenwrightError, RunError
 from components.core.grid import filling, grid_png
 from components.core.labels import labelled_png
 from components.core.metrics import number
-from components.core.records import Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.gates import gate
-from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
-from components.evaluation.pair import Contender, score_pair
 from components.evaluation.score import score
-
-COST = Figure(value=90, unit="s", basis="measured here")
-DECISION = Decision(
-    family="vae",
-    variant="gaussian",
-    mode="scratch",
-    delivery="one_pass",
-    reasons=(Reason(rule="chart.small", text="Small data & <small> budget.", source="seed text, table 2"),),
-    rejected=(Rejected(family="gan", rule="goal", text="It may collapse.", source="seed text"),),
-    warnings=(PolicyWarning(code="vae-for-quality", text="It blurs.", fix="Ask for quality.", source="seed text"),),
-    estimate=Estimate(training_s=COST, memory_gb=COST, cost_usd=COST, latency_ms=COST),
-)
-
-
-@pytest.fixture(scope="module")
-def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
-    """A first release's page and that of a candidate beside a champion."""
-    folder = tmp_path_factory.mktemp("pages")
-    sampler, real = fitted(4, seed=1), {"train": digits.train, "reference": digits.validation, "extractor": extractor}
-    generated = sampler.images[:30]
-    shown = {
-        "model": "digits",
-        "decision": DECISION,
-        "dataset": digits.dataset,
-        "samples": generated,
-        "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
-    }
-    card = score(sampler, dataset=digits.dataset, samples=200, **real)
-    report = gate(card, champion=None, gates=GatesBrief())
-    write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
-    write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
-    pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
-    report = gate(pair.candidate, champion=pair.champion, gates=GatesBrief())
-    write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)
-    return {path.stem: path for path in folder.glob("*.html")}
 
 
 def test_the_page_holds_gates_metrics_decision_and_lineage(pages, digits) -> None:
@@ -101,7 +62,7 @@ def test_the_same_page_has_the_same_bytes(pages) -> None:
     assert pages["first"].read_bytes() == pages["again"].read_bytes()
 
 
-def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted) -> None:
+def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted, decision) -> None:
     (tmp_path / "file").write_text("in the way")
     card = score(
         fitted(4, seed=1), dataset=digits.dataset, samples=40, train=digits.train, reference=digits.test, extractor=extractor
@@ -110,7 +71,7 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
         write_page(
             tmp_path / "file" / "page.html",
             model="digits",
-            decision=DECISION,
+            decision=decision,
             dataset=digits.dataset,
             scorecard=card,
             report=gate(card, champion=None, gates=GatesBrief()),

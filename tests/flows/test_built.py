@@ -110,6 +110,7 @@ def planned(tmp_path: Path, **changes: object) -> tuple[Brief, Facts, Decision]:
         ({"pretrained": None, "modality": "text"}, "nor is any other model of text"),
         ({"pretrained": None, "compute": {"device": "cuda"}}, "no NVIDIA GPU on this machine"),
         ({"pretrained": None}, "nowhere: not a prepared dataset"),
+        ({"pretrained": None, "data": {"path": "nowhere", "items": 40, "side": 32}}, "nowhere: 40 items, and a proof needs 64"),
     ],
 )
 def test_a_plan_says_what_producing_refuses(
