@@ -39,14 +39,10 @@ app.add_typer(release_app)
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
     from components.core.brief import base_of, read_brief
-    from components.core.errors import NotBuilt
     from flows import deciding
     from flows.place import Place
 
-    read = read_brief(brief)
-    facts, decision = deciding.plan(read, Place(), base=base_of(brief))
-    with suppress(NotBuilt):  # planned all the same
-        deciding.check_config(read, facts, decision)
+    facts, decision = deciding.plan(read_brief(brief), Place(), base=base_of(brief))
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
@@ -127,16 +123,14 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     from components.core.brief import base_of, read_brief
     from components.core.errors import BriefError
     from components.data.versions import check_named
-    from components.policy.facts import check_items
     from flows import deciding, stages, standing
 
     read, base, planned = read_brief(brief), base_of(brief), None
+    dataset = deciding.known_dataset(read, place, base=base)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
-        planned = deciding.plan(read, place, base=base)
+        planned = deciding.decide(read, place, dataset=dataset, base=base)
     if planned is not None:
-        check_items(planned[0], where=read.data.path)
-        deciding.check_built(*planned)
-        deciding.check_config(read, *planned)
+        deciding.check(read, *planned, dataset, base=base)
     _ = place.settings.root
     check_named(read.data, base=base)
     if not (place.settings.root / "work" / read.name).exists():

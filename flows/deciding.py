@@ -1,17 +1,20 @@
 """From a brief to a decision, and whether anything here can make what was decided. Imports nothing heavy."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from components.core.brief import Brief, Delivery, FamilyName
-from components.core.errors import BriefError, NotBuilt
+from components.core.brief import Brief, FamilyName
+from components.core.card import Card
+from components.core.errors import BriefError, DeviceMissing, GenwrightError, NotBuilt
 from components.core.records import Dataset, Decision, Facts
+from components.policy.built import refuse_unless_built
+from components.policy.facts import check_items
 from flows.place import Place
 from flows.settings import device_for
 
 
 def decide(brief: Brief, place: Place, *, dataset: Dataset | None, base: Path | None = None) -> tuple[Facts, Decision]:
     """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to."""
-    from components.families import cards
     from components.policy.decide import decide as choose
     from components.policy.facts import facts as concrete
     from components.policy.tables import load_tables
@@ -28,8 +31,7 @@ def decide(brief: Brief, place: Place, *, dataset: Dataset | None, base: Path | 
         base=base,
         family_of=lambda reference: family_of(reference, place),
     )
-    known = {key: entry[0] for key, entry in cards().items()}
-    return facts, choose(facts, cards=known, override=brief.override, tables=tables, usd_per_gpu_hour=price)
+    return facts, choose(facts, cards=_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price)
 
 
 def family_of(reference: str, place: Place) -> FamilyName:
@@ -55,10 +57,83 @@ def family_of(reference: str, place: Place) -> FamilyName:
 
 
 def plan(brief: Brief, place: Place, *, base: Path | None = None) -> tuple[Facts, Decision]:
-    """What `genwright plan` says: nothing is fetched. `base`: the folder that the brief's paths are relative to."""
+    """What `genwright plan` says: nothing is fetched. `refusals` of the decision hold why `produce` would refuse.
+
+    `base`: the folder that the brief's paths are relative to.
+    """
+    dataset = known_dataset(brief, place, base=base)
+    facts, decision = decide(brief, place, dataset=dataset, base=base)
+    return facts, decision.model_copy(update={"refusals": refusals(brief, facts, decision, dataset, base=base)})
+
+
+def known_dataset(brief: Brief, place: Place, *, base: Path | None = None) -> Dataset | None:
+    """What is known of the brief's data without fetching it."""
     from components.data.versions import describe
 
-    return decide(brief, place, dataset=describe(brief.data, cache=place.settings.home / "data", base=base), base=base)
+    return describe(brief.data, cache=place.settings.home / "data", base=base)
+
+
+def check(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, *, base: Path | None = None) -> None:
+    """All that `produce` asks before it trains. `dataset` is None where the data is not here yet.
+
+    Raises the first refusal: NotBuilt, BriefError or DataError.
+    """
+    for refusal in _refused(brief, facts, decision, dataset, base):
+        raise refusal
+
+
+def refusals(
+    brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, *, base: Path | None = None
+) -> tuple[str, ...]:
+    """Why `produce` will refuse what was decided, a line each; empty where it will not.
+
+    Raises BriefError for what is wrong in the brief itself: that is to be mended before anything is planned.
+    """
+    found = []
+    for refusal in _refused(brief, facts, decision, dataset, base):
+        if isinstance(refusal, BriefError):
+            raise refusal
+        found.append(f"{refusal} (exit {refusal.exit_code})")
+    return tuple(found)
+
+
+def _refused(
+    brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Path | None
+) -> Iterator[GenwrightError]:
+    """What each check says against it. A config is only asked of a family that is built."""
+    checks: tuple[Callable[[], None], ...] = (
+        lambda: check_built(facts, decision),
+        lambda: check_config(brief, facts, decision),
+        lambda: check_device(facts),
+        lambda: check_data(brief, dataset, base=base),
+        lambda: check_items(facts, where=brief.data.path),
+    )
+    built = True
+    for each in checks:
+        try:
+            each()
+        except NotBuilt as error:
+            if built:  # said once
+                yield error
+            built = False
+        except GenwrightError as error:
+            yield error
+
+
+def check_device(facts: Facts) -> None:
+    """Raises DeviceMissing when the brief asks for a GPU and this machine has none."""
+    if facts.device == "cuda" and device_for("auto") != "cuda":
+        raise DeviceMissing(
+            "compute.device: cuda: no NVIDIA GPU on this machine", do="produce where there is one, or write device: cpu"
+        )
+
+
+def check_data(brief: Brief, dataset: Dataset | None, *, base: Path | None = None) -> None:
+    """Raises DataError when the data lies neither here nor in any record of DVC, so that fetching it can only fail."""
+    from components.data.versions import check_named
+
+    if dataset is None:
+        check_named(brief.data, base=base)
 
 
 def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
@@ -92,31 +167,12 @@ def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
 
 def check_built(facts: Facts, decision: Decision) -> None:
     """Raises NotBuilt when nothing here can make what was decided."""
-    from components.families import find_card, maker
+    from components.families import maker
 
-    card = find_card(decision.family, maker(decision.family, decision.variant, decision.delivery))
-    if decision.mode != "scratch":
-        raise NotBuilt(
-            f"mode {decision.mode} for {decision.family}/{decision.variant} is not built yet",
-            allowed="scratch",
-            do="force it with override: {mode: scratch}",
-        )
-    if not card.exports:
-        raise NotBuilt(
-            f"{decision.family}/{decision.variant} cannot be released: its card says that it has no ONNX graph",
-            do="force another family or variant with override",
-        )
-    if facts.conditioning not in card.conditioning:
-        raise NotBuilt(
-            f"conditioning {facts.conditioning} for {decision.family}/{decision.variant} from scratch is not built yet",
-            allowed=", ".join(card.conditioning),
-            do="write one of them in the brief",
-        )
-    several = card.steps > 1 and card.family in ("diffusion", "autoregressive")  # a VQ-VAE's short prior counts as one pass
-    natural: tuple[Delivery, ...] = ("few_step", "one_pass") if card.distils else ("many_step",) if several else ("one_pass",)
-    if decision.delivery not in natural:
-        raise NotBuilt(
-            f"delivery {decision.delivery} of {decision.family}/{decision.variant} is not built yet",
-            allowed=", ".join(natural),
-            do=f"force it with override: {{delivery: {natural[0]}}}",
-        )
+    refuse_unless_built(facts, decision, cards=_cards(), maker=maker)
+
+
+def _cards() -> dict[tuple[str, str], Card]:
+    from components.families import cards
+
+    return {key: entry[0] for key, entry in cards().items()}

@@ -16,7 +16,7 @@ from components.core.errors import GateRefused, InputError
 from components.core.files import write_whole
 from components.core.record import Record, first_complaint
 from components.core.records import Bundle, Ceiling, Checkpoint, Metric, Reason, Release, TrainingBudget
-from flows import standing
+from flows import stages, standing
 from flows.memo import recall
 from flows.opened import check_data, training_of
 from flows.place import Place
@@ -49,6 +49,7 @@ class Tried(Record):
     coverage_lost: Metric
     verdict: str
     refused_for: tuple[str, ...]
+    advice: str = ""
     run_key: str
 
 
@@ -260,7 +261,7 @@ def refuse_unless_one_passed(curve: Curve, name: str) -> None:
         )
         raise GateRefused(
             f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
-            do="give it more --minutes, more --steps or a higher --latency-ms",
+            do="; ".join(dict.fromkeys(each.advice for each in curve.tried if each.advice)) or "try fp32 in --precisions",
         )
 
 
@@ -356,6 +357,7 @@ def _tried(each: Finished) -> Tried:
             *(gate.text for gate in each.proof.gates.gates if gate.verdict != "pass"),
             *(() if each.proof.agreement.holds else (each.proof.agreement.text,)),
         ),
+        advice=stages.advised(each.run, each.trained, each.proof),
         run_key=each.run.key,
         **{name: metrics[name] for name in MEASURED},
     )

@@ -48,14 +48,14 @@ def interpolate(
 
     from components.latent.interpolation import between_items, between_seeds, framed, gaussian, samples
     from components.latent.space import cloud, take
-    from flows.latent_inputs import pairs, sample_class
+    from flows.latent_inputs import pairs, sample_class, shares
 
     ends = pairs("--seeds", seeds) if seeds else pairs("--items", items)
     model = _opened(reference, out)
     kind = sample_class(label, model) if seeds else 0
     if seeds and gaussian(model.family):
         walks = [between_seeds(model.family, two, points=points, label=kind, device=model.device) for two in ends]
-        rows = [path for path, _ in walks]
+        rows, names = [path for path, _ in walks], shares(points)
     else:
         space, z_NU = _space(model, vectors=True)
         around = cloud(z_NU)
@@ -63,7 +63,8 @@ def interpolate(
         both = [drawn(two) if seeds else take(model.held_out, two) for two in ends]
         walks = [between_items(space, two, around, points=points) for two in both]
         rows = [framed(path, two) for (path, _), two in zip(walks, both, strict=True)]
-    _draw(np.concatenate(rows), len(rows[0]), out)
+        names = ["from", *shares(points), "to"]
+    _draw(np.concatenate(rows), out, rows=[f"{'seed' if seeds else 'item'} {a} to {b}" for a, b in ends], columns=names)
     told = [{"ends": two, **walk.model_dump(mode="json")} for two, (_, walk) in zip(ends, walks, strict=True)]
     lines = [f"{a} to {b}: {walk.sentence}" for (a, b), (_, walk) in zip(ends, walks, strict=True)]
     _answer(model, {"between": "seeds" if seeds else "items", "rows": told}, lines, out, as_json)
@@ -86,7 +87,8 @@ def traverse(
     space, z_NU = _space(model, vectors=True)
     around = cloud(z_NU)
     images, told = move(space, take(model.held_out, [item]), around, units=units, points=points)
-    _draw(images, points, out)
+    deviations = [f"{-told.sigmas + 2 * told.sigmas * at / (points - 1):+.2g}" for at in range(points)]
+    _draw(images, out, rows=[f"unit {each.unit}" for each in told.units], columns=deviations)
     rows = ", ".join(f"unit {each.unit} (deviation {each.std:.2g})" for each in told.units)
     lines = [f"{told.units_active} of {told.units_total} units are active", f"rows: {rows}"]
     _answer(model, {"item": item, **told.model_dump(mode="json")}, lines, out, as_json)
@@ -118,7 +120,12 @@ def arithmetic(
     without = space.encode(training_group("--minus", minus, minus_items, model))
     v_U, told = attribute(with_it, without, around)
     changed = take(model.held_out, chosen or first_held_out(model, minus, 6))
-    _draw(beside_originals(add(space, changed, v_U, strengths=times), changed), 1 + len(times), out)
+    _draw(
+        beside_originals(add(space, changed, v_U, strengths=times), changed),
+        out,
+        rows=[f"item {at}" for at in chosen or first_held_out(model, minus, 6)],
+        columns=["original", *(f"{strength:g} x" for strength in times)],
+    )
     line = (
         f"mean of {told.plus} codes less that of {told.minus}: norm {told.norm:.3g}; codes lie {told.spread:.3g} from their mean"
     )
@@ -150,8 +157,8 @@ def anomaly(
     boot = Bootstrap(seed=0)
     told = {name: compare(found[name], held_out[name], normal_M=others.get(name), boot=boot) for name in found}
     by = list(told)[-1]
-    picture, columns = ranked(model.family, scored, found[by], columns=SHOWN, device=model.device)
-    _draw(picture, columns, out)
+    picture, rows, columns = ranked(model.family, scored, found[by], columns=SHOWN, device=model.device)
+    _draw(picture, out, rows=rows, columns=[str(at + 1) for at in range(columns)])
     lines = [f"{name}: {each.sentence}" for name, each in told.items()]
     lines += [*remarks(held_out), f"the picture begins with the highest {by} and ends with the lowest"]
     document = {"by": by, "images": names, "scores": {name: each.model_dump(mode="json") for name, each in told.items()}}
@@ -187,7 +194,8 @@ def compress(
     measured = curve(space, z_NU, items, steps=widths)
     points, rivals = [point for _, point in measured], picture_points(items.images)
     rows = [items.images[:SHOWN], *(back[:SHOWN] for back, _ in measured)]
-    _draw(np.concatenate(rows), len(rows[0]), out)
+    names = ["original", *(f"step {point.step:g}: {point.bits_per_dim:.2f} bits/dim" for point in points)]
+    _draw(np.concatenate(rows), out, rows=names, columns=[""] * len(rows[0]))
     write_whole(plot, rate_plot(points, rivals, name=space.name))
     told = [
         {**point.model_dump(mode="json"), "beside": {name: each.model_dump() for name, each in beside(point, rivals).items()}}
@@ -218,11 +226,11 @@ def _space(model: "Opened", *, vectors: bool = False) -> "tuple[LatentSpace, Ten
     return space, space.encode(spread_over(model.train, at_most=TRAIN_ITEMS))
 
 
-def _draw(images: "Images", columns: int, out: Path) -> None:
+def _draw(images: "Images", out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:
     from components.core.files import write_whole
-    from components.core.grid import grid_png
+    from components.core.labels import labelled_png
 
-    write_whole(out, grid_png(images, columns))
+    write_whole(out, labelled_png(images, rows=rows, columns=columns))
 
 
 def _rates(points: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[str]:

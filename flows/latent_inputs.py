@@ -36,6 +36,11 @@ def pairs(option: str, text: str) -> list[tuple[int, int]]:
     return list(zip(found[::2], found[1::2], strict=True))
 
 
+def shares(points: int) -> list[str]:
+    """How far each of the points of a walk is, for a picture: '0', '0.25', ... '1'."""
+    return [f"{at / (points - 1):.2g}" for at in range(points)]
+
+
 def class_index(option: str, name: str, model: "Opened") -> int:
     """The number of a class of the model's data. Raises InputError when there is none of that name."""
     classes = model.dataset.classes

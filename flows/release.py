@@ -102,7 +102,7 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
         return
     from rich.markup import escape
 
-    from components.policy.view import short
+    from components.policy.view import Footnotes, sentence
     from flows.distilling import stale
     from flows.show import console, gate_table, scorecard_table
 
@@ -117,8 +117,11 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     if lineage.teacher:
         out.print(f"learnt from bundle {lineage.teacher}")
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
+    notes = Footnotes()
     for reason in lineage.decision.reasons:
-        out.print(f"  - {escape(reason.text)} [dim]({escape(short(reason.source))})[/]")
+        out.print(f"  - {escape(sentence(reason.text))} [dim]{escape(notes.cite(reason.source))}[/]")
+    for source, number in notes:
+        out.print(f"    [dim]{escape(f'[{number}]')} {escape(source)}[/]")
     out.print(scorecard_table(bundle.scorecard))
     out.print(gate_table(bundle.gates))
 

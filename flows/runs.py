@@ -109,6 +109,7 @@ class Produced(Record):
     samples: str
     train_s: float
     notes: tuple[str, ...] = ()
+    advice: str = ""  # what to do where a gate did not let it pass
 
 
 def package_version() -> str:

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from components.core.errors import ExportError
+from components.core.metrics import METRICS, number, words_of
 from components.core.records import GateReport, Metric, Scorecard
 from flows.runs import Exported, Produced, Proof, Run, Trained
 
@@ -14,27 +15,7 @@ if TYPE_CHECKING:
 
     from flows.distilling import Curve
 
-SHOWN = (
-    "fd",
-    "fd_ratio",
-    "fd_noise_ratio",
-    "kid",
-    "precision",
-    "recall",
-    "coverage",
-    "recall_lost",
-    "coverage_lost",
-    "duplicates",
-    "memorised",
-    "confident_share",
-    "confident_share_real",
-    "class_share_min",
-    "bits_per_dim",
-    "reconstruction_error",
-    "latency_p95_ms",
-    "throughput_per_s",
-)
-JUDGED = {"latency_p95_ms": "p95 ms", "fd_ratio": "FD-local over the teacher's", "coverage": "coverage", "recall": "recall"}
+JUDGED = ("latency_p95_ms", "fd_ratio", "coverage", "recall")
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
 
@@ -95,7 +76,7 @@ class Report:
     def judged(self, proof: Proof) -> None:
         if self.console:
             metrics = proof.scorecard.metrics
-            told = ", ".join(f"{words} {_number(metrics[name].value)}" for name, words in JUDGED.items())
+            told = ", ".join(f"{words_of(name).heading} {number(metrics[name].value)}" for name in JUDGED)
             verdict = f"[{COLOURS[proof.gates.verdict]}]{proof.gates.verdict}[/]"
             self.console.print(f"  gates {verdict}; {told}")
 
@@ -136,79 +117,60 @@ def near(path: str) -> str:
         return path
 
 
-def scorecard_table(card: Scorecard) -> "Table":
-    """The metrics people look at, with their intervals."""
+def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
+    """A table whose headings are never cut, and broken only between words: it fits 80 columns."""
     from rich.table import Table
 
-    from components.evaluation.page import WORDS
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)
+    for heading, side in columns.items():
+        table.add_column(heading, justify=side, overflow="fold", min_width=max(map(len, heading.split())))
+    return table
 
+
+def scorecard_table(card: Scorecard) -> "Table":
+    """Every metric with its id, as MLflow has it under proof/, and its interval."""
     protocol = card.protocol
     against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out images"
-    table = Table(title=f"Scorecard of the graph: {against}", title_justify="left", title_style="bold")
-    for heading in ("metric", "value", f"{protocol.level:.0%} interval", "n"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for name in SHOWN:
+    interval = f"{protocol.level:.0%} interval"
+    right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
+    table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)
+    for name in (*METRICS, *sorted(set(card.metrics) - set(METRICS))):
         if metric := card.metrics.get(name):
-            table.add_row(WORDS[name][0], _number(metric.value), _interval(metric), f"{metric.n:,}")
+            table.add_row(words_of(name).heading, name, number(metric.value), _interval(metric), f"{metric.n:,}")
     return table
 
 
 def curve_table(curve: "Curve") -> "Table":
     """Every student that was tried, the fastest first, and the teacher below."""
-    from rich.table import Table
-
     name = f"{curve.teacher.model} version {curve.teacher.version}"
     limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
-    table = Table(title=f"Students of {name} on {curve.device}{limit}", title_justify="left", title_style="bold")
-    for heading in (
-        "",
-        "steps",
-        "width",
-        "precision",
-        "p95 ms",
-        "images/s",
-        "FD-local",
-        "over the teacher's",
-        "coverage",
-        "recall",
-        "MB",
-        "gates",
-    ):
-        table.add_column(heading, justify="left" if heading in ("", "gates") else "right")
+    scores = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "coverage", "recall")
+    right: dict[str, Literal["right"]] = {words_of(score).heading: "right" for score in scores}
+    table = table_of(f"Students of {name} on {curve.device}{limit}", student="left", **right, gates="left")
+    table.columns[-1].no_wrap = True
     order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
     for at in order:
-        each = curve.tried[at]
-        numbers = (each.latency_p95_ms, each.throughput_per_s, each.fd, each.fd_ratio, each.coverage, each.recall)
+        each, arrow = curve.tried[at], "→ " if at == curve.chosen else ""
         table.add_row(
-            "→" if at == curve.chosen else "",
-            str(each.steps),
-            str(each.width),
-            each.precision,
-            *(_number(metric.value) for metric in numbers),
-            f"{each.size_mb:.1f}",
+            f"{arrow}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
+            *(number(getattr(each, score).value) for score in scores),
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
         )
-    teacher = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
-    coverage, recall = _number(curve.teacher_coverage.value), _number(curve.teacher_recall.value)
-    table.add_row("", "teacher", "", "", *(_number(metric.value) for metric in teacher), "1", coverage, recall, "", "")
+    speed = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
+    coverage, recall = number(curve.teacher_coverage.value), number(curve.teacher_recall.value)
+    table.add_row("teacher", *(number(metric.value) for metric in speed), "1", coverage, recall, "")
     return table
 
 
 def gate_table(report: GateReport) -> "Table":
     """What each gate says."""
-    from rich.table import Table
-
-    table = Table(title=f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]", title_justify="left", title_style="bold")
-    for heading in ("gate", "verdict", "measured"):
-        table.add_column(heading)
+    title = f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]"
+    table = table_of(title, gate="left", verdict="left", measured="left")
     for each in report.gates:
         table.add_row(each.gate, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.text)
     return table
 
 
 def _interval(metric: Metric) -> str:
-    return f"{_number(metric.low)} to {_number(metric.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{number(metric.low)} to {number(metric.high)}"

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from components.core.brief import Brief
 from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
-from components.policy.facts import check_items
 from flows import moves, standing
-from flows.deciding import check_built, check_config, decide
+from flows.deciding import check, decide
 from flows.memo import once, recall
 from flows.place import Place
 from flows.runs import Exported, Produced, Proof, Run, Trained, evidence, folder_of, package_version, produced_path
@@ -27,9 +26,7 @@ def fetch(brief: Brief, place: Place, *, base: Path | None = None) -> Run:
 
     dataset = fetch_data(brief.data, cache=place.settings.root / "data", mirror=place.settings.data_mirror, base=base)
     facts, decision = decide(brief, place, dataset=dataset, base=base)
-    check_items(facts, where=brief.data.path)
-    check_built(facts, decision)
-    check_config(brief, facts, decision)
+    check(brief, facts, decision, dataset, base=base)
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())
 
 
@@ -212,6 +209,24 @@ def promote_if_proven(run: Run, trained: Trained, stored: StoredBundle, release:
         samples=proof.samples,
         train_s=trained.checkpoint.train_s,
         notes=notes,
+        advice=advised(run, trained, proof),
     )
     produced.write(produced_path(folder_of(run, place)))
     return produced
+
+
+def advised(run: Run, trained: Trained, proof: Proof) -> str:
+    """What to do where the gates do not let it pass, in the options of the command that made it."""
+    from components.evaluation.advice import DISTIL, PRODUCE, Training, advice
+
+    best = trained.checkpoint
+    training = Training(
+        step=best.step,
+        steps_total=best.steps_total,
+        ended_by=best.stopped_by,
+        collapse=best.collapse,
+        duplicates=run.dataset.duplicates,
+        reference=proof.scorecard.protocol.reference_count,
+        blurry=any(warning.code == "vae-for-quality" for warning in run.decision.warnings),
+    )
+    return advice(proof.gates, training, remedies=DISTIL if run.student else PRODUCE)

@@ -8,6 +8,8 @@ from flows.memo import recall
 from flows.place import Place
 from flows.runs import Produced, Run, folder_of, produced_path
 
+OTHERWISE = "change the brief"  # what an earlier version produced has no advice
+
 
 def champion_of(model: str, place: Place) -> Release | None:
     """The champion that proofs compare with: the ledger's, or the one that a hand in MLflow put in its place."""
@@ -78,7 +80,7 @@ def refuse_unless_passed(produced: Produced) -> None:
         said = [f"{gate.gate} {gate.verdict} ({gate.text})" for gate in produced.gates.gates if gate.verdict != "pass"]
         raise GateRefused(
             f"{produced.release.model} version {produced.release.version} stays a candidate: {'; '.join(said)}",
-            do="train longer, change the brief, or promote it by hand with --force --why",
+            do=f"{produced.advice or OTHERWISE}; or promote it by hand with --force --why",
         )
 
 

@@ -4,10 +4,11 @@ GenwrightError              exit code 1
 ├── InputError              exit code 2: what the user gave is wrong
 │   ├── BriefError          a brief that cannot be read or contradicts itself
 │   ├── DataError           data that is missing, empty, corrupt or of the wrong kind
+│   ├── NotBuilt            a choice of the policy that no family here implements yet
+│   ├── DeviceMissing       a device that this machine does not have
 │   ├── UnknownModel        a model, alias or version that the registry does not hold
 │   └── SettingsError       a GENWRIGHT_* setting that cannot be used
 ├── RunError                exit code 1: it failed while running
-│   ├── NotBuilt            a choice of the policy that no family here implements yet
 │   ├── TrainingFailed      training crashed, diverged, was killed or ran out of memory
 │   ├── ExportError         a graph that cannot be exported or disagrees with torch
 │   ├── BundleError         a bundle that is incomplete or does not match its digests
@@ -47,6 +48,14 @@ class DataError(InputError):
     """Data that is missing, empty, corrupt or of the wrong kind."""
 
 
+class NotBuilt(InputError):
+    """A choice of the policy that no family here implements yet."""
+
+
+class DeviceMissing(InputError):
+    """A device that this machine does not have."""
+
+
 class UnknownModel(InputError):
     """A model, alias or version that the registry does not hold."""
 
@@ -57,10 +66,6 @@ class SettingsError(InputError):
 
 class RunError(GenwrightError):
     """It failed while running."""
-
-
-class NotBuilt(RunError):
-    """A choice of the policy that no family here implements yet."""
 
 
 class TrainingFailed(RunError):

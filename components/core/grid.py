@@ -11,6 +11,7 @@ Images = npt.NDArray[np.uint8]  # [N, H, W, C], C 1 to 4
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GAP_PIXELS = 2  # after enlarging
 GAP_GREY = 128  # neither black nor white, so that an edge shows on both
+PAPER = 255  # where a last row has no more images
 
 
 def grid_png(images: Images, columns: int = 8, scale: int | None = None) -> bytes:
@@ -21,13 +22,24 @@ def grid_png(images: Images, columns: int = 8, scale: int | None = None) -> byte
 def grid_image(images: Images, columns: int = 8, scale: int | None = None) -> npt.NDArray[np.uint8]:
     """The images, row by row, as one [H, W, C]. `scale` enlarges each pixel; None: so that an image is about 64 pixels wide.
 
-    A last row that is not full is padded with the colour of the gaps. Raises RunError when there is nothing to show.
+    A last row that is not full ends in white, or clear where there is an alpha channel. Raises RunError when there is nothing to
+    show.
     """
     if images.ndim != 4 or not len(images) or images.shape[3] not in MODES or columns < 1:
         raise RunError(f"a grid of shape {images.shape} in {columns} columns cannot be drawn", allowed="[N, H, W, 1 to 4], N > 0")
     columns = min(columns, len(images))
-    scale = scale or max(1, round(64 / images.shape[2]))
+    scale = scale or scale_for(images)
     return _tile(images.repeat(scale, axis=1).repeat(scale, axis=2), columns)
+
+
+def scale_for(images: Images) -> int:
+    """How often a pixel is repeated, so that an image is about 64 pixels wide."""
+    return max(1, round(64 / int(images.shape[2])))
+
+
+def filling(count: int, *, most: int) -> int:
+    """Columns, at most `most` and at least half of them, that leave no cell of the last row empty; `most` where none do."""
+    return next((columns for columns in range(most, (most - 1) // 2, -1) if count % columns == 0), most)
 
 
 def image_png(image: npt.NDArray[np.uint8]) -> bytes:
@@ -40,6 +52,8 @@ def _tile(images: Images, columns: int) -> npt.NDArray[np.uint8]:
     rows = -(-n // columns)
     step_y, step_x = height + GAP_PIXELS, width + GAP_PIXELS
     canvas = np.full((rows * step_y - GAP_PIXELS, columns * step_x - GAP_PIXELS, channels), GAP_GREY, np.uint8)
+    if n % columns:
+        canvas[(rows - 1) * step_y :, n % columns * step_x :] = PAPER
     if channels in (2, 4):
         canvas[..., -1] = 0  # gaps are clear where there is an alpha channel
     for index, image in enumerate(images):

@@ -79,11 +79,13 @@ class PolicyWarning(Record):
 
 
 class Figure(Record):
-    """One estimated number and where it comes from."""
+    """One estimated number and where it comes from. `low` and `high`: an interval where it is uncertain; one alone: a bound."""
 
     value: float
     unit: str
     basis: str
+    low: float | None = None
+    high: float | None = None
 
 
 class Estimate(Record):
@@ -93,6 +95,7 @@ class Estimate(Record):
     memory_gb: Figure
     cost_usd: Figure
     latency_ms: Figure
+    parameters_m: Figure | None = None  # of the network that is drawn from; None where they are not known
 
 
 class Ceiling(Record):
@@ -132,6 +135,7 @@ class Decision(Record):
     overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
     config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
     budget: TrainingBudget | None = None  # None in what an older version decided
+    refusals: tuple[str, ...] = ()  # in a plan: why `produce` will refuse, a line each with its exit code
 
 
 class Dataset(Record):

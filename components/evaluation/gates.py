@@ -9,30 +9,30 @@ from typing import Literal
 
 from components.core.brief import GatesBrief
 from components.core.errors import RunError
+from components.core.metrics import words_of
 from components.core.records import GateReport, GateVerdict, Metric, Scorecard, Verdict
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate: its name in the brief, the metric it reads, which side is good, and what the metric is in words."""
+    """One gate: its name in the brief, the metric it reads (whose words stand in core/metrics.py) and which side is good."""
 
     name: str
     metric: str
     limit: Literal["max", "min"]
-    words: str
     relative: bool = False  # to a champion: without one there is nothing to judge
 
 
 GATES = (
-    Gate("fd_ratio_max", "fd_ratio", "max", "FD-local over the champion's", relative=True),
-    Gate("fd_noise_ratio_max", "fd_noise_ratio", "max", "FD-local over that of noise"),
-    Gate("coverage_min", "coverage", "min", "share of real images with a sample near them"),
-    Gate("recall_min", "recall", "min", "share of real images within the samples' manifold"),
-    Gate("coverage_lost_max", "coverage_lost", "max", "coverage lost since the champion", relative=True),
-    Gate("recall_lost_max", "recall_lost", "max", "recall lost since the champion", relative=True),
-    Gate("duplicates_max", "duplicates", "max", "share of samples with a twin"),
-    Gate("memorised_max", "memorised", "max", "share of samples copied from the training set"),
-    Gate("latency_p95_ms_max", "latency_p95_ms", "max", "p95 milliseconds for one item"),
+    Gate("fd_ratio_max", "fd_ratio", "max", relative=True),
+    Gate("fd_noise_ratio_max", "fd_noise_ratio", "max"),
+    Gate("coverage_min", "coverage", "min"),
+    Gate("recall_min", "recall", "min"),
+    Gate("coverage_lost_max", "coverage_lost", "max", relative=True),
+    Gate("recall_lost_max", "recall_lost", "max", relative=True),
+    Gate("duplicates_max", "duplicates", "max"),
+    Gate("memorised_max", "memorised", "max"),
+    Gate("latency_p95_ms_max", "latency_p95_ms", "max"),
 )
 
 
@@ -68,7 +68,8 @@ def judge(each: Gate, metric: Metric, threshold: float) -> GateVerdict:
     """One gate's verdict."""
     verdict = _verdict(metric, threshold, each.limit)
     side = {"max": "at most", "min": "at least"}[each.limit]
-    text = f"{each.words}: {metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}], {side} {threshold:.3g} wanted"
+    interval = f"{metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}]"
+    text = f"{words_of(each.metric).heading}: {interval}, {side} {threshold:.3g} wanted"
     if verdict == "undecided":
         text += "; the interval straddles it: more samples or more reference images would tell"
     return GateVerdict(

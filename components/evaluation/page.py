@@ -1,7 +1,6 @@
 """The card of a candidate: one self-contained HTML page with its samples, gates, metrics, decision and lineage."""
 
 import base64
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,40 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from components.core.files import write_whole
-from components.core.grid import grid_png
+from components.core.grid import filling, grid_png
+from components.core.metrics import METRICS, Words, number, words_of
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
+from components.evaluation.gates import GATES
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLUMNS = 12
 PICTURE_PIXELS = 72  # about the width of one image on the page; the browser enlarges further without smoothing
 
-WORDS = {
-    "fd": ("FD-local", "Fréchet distance of this dataset's own features; never an FID"),
-    "fd_ratio": ("FD-local over the champion's", "resampled together on the same reference and seeds"),
-    "fd_noise_ratio": ("FD-local over that of noise", "0 is the data, 1 is noise"),
-    "kid": ("KID", "unbiased kernel distance; about 0 for the data itself"),
-    "precision": ("Precision", "samples within the real manifold"),
-    "recall": ("Recall", "real images within the samples' manifold"),
-    "density": ("Density", "real neighbourhoods a sample lies in; 1 for the data itself"),
-    "coverage": ("Coverage", "real images with a sample near them"),
-    "coverage_lost": ("Coverage lost", "the champion's less this one's, on the same real images"),
-    "recall_lost": ("Recall lost", "the champion's less this one's, on the same real images"),
-    "diversity": ("Diversity", "mean distance between samples over that between real images; 1 is as diverse"),
-    "duplicates": ("Duplicates", "samples with a twin among the samples"),
-    "memorised": ("Memorised", "samples as close to a training image as 1 % of held-out images are"),
-    "confident_share": ("Confident", "samples the classifier is more than 0.9 sure of"),
-    "class_share_min": ("Rarest class", "its share of the samples"),
-    "label_agreement": ("Label agreement", "samples that look like the class asked for"),
-    "bits_per_dim": ("Bits/dim", "held-out images under the model, an upper bound where the family has a bound"),
-    "reconstruction_error": ("Reconstruction error", "root mean square of held-out images, in grey levels of 255"),
-    "latency_p95_ms": ("Latency, p95", "milliseconds for one item"),
-    "throughput_per_s": ("Throughput", "items a second"),
-    "fd_noise": ("FD-local of noise", "the upper mark"),
-    "fd_real": ("FD-local of training images", "the lower mark: what as many real images get"),
-    "confident_share_real": ("Confident, real images", "what held-out images get"),
-}
-SHARES = {"precision", "recall", "coverage", "duplicates", "memorised", "class_share_min", "confident_share", "label_agreement"}
 BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": ""}
 
 
@@ -59,8 +34,7 @@ class Bar:
 class Row:
     """One line of the metric table."""
 
-    title: str
-    note: str
+    words: Words
     metric: Metric
     bar: Bar
     champion: Metric | None
@@ -88,7 +62,7 @@ def write_page(
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["figure"] = figure
+    environment.filters["figure"] = number
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         model=model,
         decision=decision,
@@ -97,20 +71,14 @@ def write_page(
         report=report,
         champion=champion,
         rows=_rows(scorecard, champion),
-        sample_grid=_data_uri(grid_png(samples, min(COLUMNS, len(samples)), _scale(samples))),
+        sample_grid=_data_uri(grid_png(samples, filling(len(samples), most=COLUMNS), _scale(samples))),
         neighbour_grid=_data_uri(_facing(*neighbours)),
         counts=(len(samples), len(neighbours[0])),
         facts=_facts(scorecard, dataset, report) | dict(lineage or {}),
         better=BETTER,
+        meanings={gate.name: words_of(gate.metric).note for gate in GATES},
     )
     write_whole(path, html.encode())
-
-
-def figure(value: float) -> str:
-    """A number in three or four digits."""
-    if not math.isfinite(value):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _facing(generated: Images, nearest: Images) -> bytes:
@@ -128,24 +96,23 @@ def _scale(images: Images) -> int:
 
 
 def _rows(card: Scorecard, champion: Scorecard | None) -> list[Row]:
-    """Known metrics in the order above, then any others by name."""
-    names = [name for name in WORDS if name in card.metrics] + sorted(set(card.metrics) - set(WORDS))
+    """Known metrics in the order of their table, then any others by name."""
+    names = [name for name in METRICS if name in card.metrics] + sorted(set(card.metrics) - set(METRICS))
     rows = []
     for name in names:
         metric, other = card.metrics[name], champion.metrics.get(name) if champion else None
-        title, note = WORDS.get(name, (name, ""))
-        low, high = _axis(name, metric, other)
+        low, high = _axis(words_of(name), metric, other)
         bars = [None if each is None else _bar(each, low, high) for each in (metric, other)]
         assert bars[0] is not None
-        rows.append(Row(title=title, note=note, metric=metric, bar=bars[0], champion=other, champion_bar=bars[1]))
+        rows.append(Row(words=words_of(name), metric=metric, bar=bars[0], champion=other, champion_bar=bars[1]))
     return rows
 
 
-def _axis(name: str, metric: Metric, other: Metric | None) -> tuple[float, float]:
+def _axis(words: Words, metric: Metric, other: Metric | None) -> tuple[float, float]:
     """From 0, or the lowest end when that is below it, to a little past the highest end; shares end at 0.2 or 1."""
     both = [each for each in (metric, other) if each is not None]
     high = max(each.high for each in both)
-    end = max(high * 1.15, 1e-9) if name not in SHARES else 0.2 if high < 0.2 else 1.0
+    end = max(high * 1.15, 1e-9) if not words.share else 0.2 if high < 0.2 else 1.0
     return min(0.0, *(each.low for each in both)), end
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 
+from components.core.metrics import words_of
 from components.core.records import Metric
 
 DPI = 110
@@ -27,7 +28,8 @@ def trade_off_plot(
         axes.axvline(limit_ms, linestyle=":", color="black", label=f"limit {limit_ms:g} ms")
     for verdict, colour in COLOURS.items():
         axes.plot([], [], "o", color=colour, label=f"gates: {verdict}")
-    axes.set(xscale="log", xlabel="p95 of one item, ms", ylabel="FD-local over the teacher's, lower is better", title=title)
+    across, up = words_of("latency_p95_ms"), words_of("fd_ratio")
+    axes.set(xscale="log", xlabel=across.heading, ylabel=f"{up.heading} (the teacher's), {up.better} is better", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     buffer = io.BytesIO()

@@ -102,17 +102,18 @@ def remarks(held_out: Mapping[str, Floats]) -> list[str]:
     return ["note: this model rebuilds every image exactly, so its reconstruction error says nothing"]
 
 
-def ranked(family: Family, items: Items, scores_N: Floats, *, columns: int, device: str = "cpu") -> tuple[Images, int]:
-    """A grid for people, and its columns: a row of the highest scores and one of the lowest, each with what the model makes of
-    them below, where it can encode them. Of few images there is one row."""
+def ranked(family: Family, items: Items, scores_N: Floats, *, columns: int, device: str = "cpu") -> tuple[Images, list[str], int]:
+    """A grid for people, the names of its rows and its columns: a row of the highest scores and one of the lowest, each with what
+    the model makes of them below, where it can encode them. Of few images there is one row."""
     order = np.argsort(-scores_N, kind="stable")
     columns = min(columns, len(order))
     ends = [order[:columns]] if len(order) < 2 * columns else [order[:columns], order[-columns:]]
-    rows = []
-    for end in ends:
+    rows, names = [], []
+    for end, which in zip(ends, ("highest", "lowest"), strict=False):
         chosen = Items(items.images[end], None if items.labels is None else items.labels[end])
         rows += [chosen.images, *([LatentSpace(family, device=device).rebuild(chosen)] if family.card.latent else [])]
-    return np.concatenate(rows), columns
+        names += [f"{which} scores", *(["as rebuilt"] if family.card.latent else [])]
+    return np.concatenate(rows), names, columns
 
 
 @torch.no_grad()

@@ -5,10 +5,13 @@ work of one item in pixels (side x side; a video is 16 of them; audio and text h
 
     training  = items / batch * step(px) * family * network(tier) / device                 from scratch
               = clamp(items * 0.01 h, the text's range) * px / 512^2 * device               finetune, lora
-    pass      = max(floor, 5 ms * px / 32^2 * family * network(tier) / device)
+    pass      = calls * s a call + work / speed of the device     of a built family's own default network (sizes.json)
+              = max(floor, 5 ms * px / 32^2 * family * network(tier) / device)   of what is not built, and of a pretrained one
     latency   = passes * pass + decoder, or pieces * 5 ms where an item is drawn piece by piece
     cost      = training * price of an hour
     memory    = base + parameters * bytes + pixels at once * bytes
+
+Latency and memory are intervals: `value` is their geometric mean, which limits are compared with.
 """
 
 import math
@@ -18,6 +21,7 @@ from typing import NamedTuple
 from components.core.brief import Delivery, FamilyName, Mode
 from components.core.records import Estimate, Facts, Figure
 from components.policy.rows import Costs, TierCost, VariantRow
+from components.policy.sizes import Network, counted, published
 
 SIDE_WHEN_UNKNOWN = 64
 
@@ -56,35 +60,53 @@ def estimate(facts: Facts, costs: Costs, pick: Pick, *, training_s: Figure, usd_
         memory_gb=memory_gb(facts, costs, pick),
         cost_usd=cost,
         latency_ms=latency(facts, costs, pick),
+        parameters_m=parameters(facts, pick),
     )
+
+
+def parameters(facts: Facts, pick: Pick) -> Figure | None:
+    """Millions of parameters of what draws; None where nobody has counted them."""
+    if pick.mode != "scratch":
+        found = published(facts.pretrained.model) if facts.pretrained else None
+        return Figure(value=found[0], unit="M parameters", basis=f"text: {found[1]}") if found else None
+    network = _network_of(facts, pick.family, pick.variant)
+    basis = "measured: counted in the default network of this family for such items"
+    return Figure(value=rounded(network.params_m), unit="M parameters", basis=basis) if network else None
 
 
 def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:
-    """Gigabytes of one training process."""
-    params_m, memory = _network(facts, costs, tuned=pick.mode != "scratch").params_m, costs.memory
+    """Gigabytes of one training process, as an interval; a lower bound where the size of the network is not known."""
+    memory = costs.memory
+    network = _network_of(facts, pick.family, pick.variant) if pick.mode == "scratch" else None
+    known = published(facts.pretrained.model) if pick.mode != "scratch" and facts.pretrained else None
+    params_m = network.params_train_m if network else known[0] if known else None
     per_parameter = memory.bytes_per_parameter_frozen if pick.mode == "lora" else memory.bytes_per_parameter
     px = _pixels(facts, costs, latent=pick.latent)
     at_once = min(costs.batch * px, max(px, memory.pixels))
-    gigabytes = memory.base_gb + (params_m * 1e6 * per_parameter + at_once * memory.bytes_per_pixel) / 1e9
+    weights = (params_m or 0) * 1e6 * per_parameter / 1e9
+    activations = at_once * memory.bytes_per_pixel / 1e9
+    least, most = memory.base_gb / 2 + weights / 2 + activations / 3, memory.base_gb * 1.5 + weights * 1.2 + activations * 2
     basis = (
-        f"assumed: {memory.base_gb:g} GB base + {params_m:g} M parameters x {per_parameter:g} B"
-        f" + {at_once:,.0f} px at once x {memory.bytes_per_pixel / 1e3:g} kB"
+        f"assumed: {memory.base_gb:g} GB base + {at_once:,.0f} px at once x {memory.bytes_per_pixel / 1e3:g} kB, each within"
+        f" a factor of 2; {'unknown' if params_m is None else f'{params_m:,.3g} M'} parameters in training x {per_parameter:g} B"
     )
-    return Figure(value=rounded(gigabytes), unit="GB", basis=basis)
+    if params_m is None:
+        return Figure(value=rounded(least), unit="GB", basis=basis, low=_coarse(least))
+    return _between(least, most, unit="GB", basis=basis)
 
 
 def latency(facts: Facts, costs: Costs, pick: Pick) -> Figure:
-    """Milliseconds of one item, p95, on the device of the facts."""
+    """Milliseconds of one item, p95, on the device of the facts, as an interval."""
     count = passes(facts, costs, pick)
     if pick.row.sequential != "none":
-        basis = f"text: {count:,} pieces x {costs.piece_ms:g} ms, one after another"
-        return Figure(value=rounded(count * costs.piece_ms), unit="ms", basis=basis)
-    step, decoder = _pass_ms(facts, costs, pick), step_ms(facts, costs, family="vae") if pick.latent else 0.0
-    basis = f"{count} {'pass' if count == 1 else 'passes'} x {step:,.3g} ms" + (
-        f" + decoder {decoder:,.3g} ms" if decoder else ""
-    )
-    basis += f"; {_pass_basis(facts, costs, step)}"
-    return Figure(value=rounded(count * step + decoder), unit="ms", basis=basis)
+        basis = f"text: {count:,} pieces x {costs.piece_ms:g} ms, one after another, give or take a factor of 2"
+        return _between(count * costs.piece_ms / 2, count * costs.piece_ms * 2, unit="ms", basis=basis)
+    one = _pass_ms(facts, costs, pick)
+    decoder = 0.0 if not pick.latent or one.whole else step_ms(facts, costs, family="vae")
+    basis = f"{count} {'pass' if count == 1 else 'passes'} x {_coarse(one.low):,g} to {_coarse(one.high):,g} ms"
+    basis += f" + decoder about {_coarse(decoder):,g} ms" if decoder else ""
+    low, high = count * one.low + decoder / 2, count * one.high + decoder * 2
+    return _between(low, high, unit="ms", basis=f"{basis}; {one.basis}")
 
 
 def passes(facts: Facts, costs: Costs, pick: Pick) -> int:
@@ -95,8 +117,21 @@ def passes(facts: Facts, costs: Costs, pick: Pick) -> int:
         return 1
     if pick.delivery == "many_step":
         return pick.row.steps
-    room = math.inf if facts.latency_ms is None else facts.latency_ms // _pass_ms(facts, costs, pick)
+    room = math.inf if facts.latency_ms is None else facts.latency_ms // _pass_ms(facts, costs, pick).value
     return int(min(costs.few_steps, max(1, room)))
+
+
+class Pass(NamedTuple):
+    """One evaluation of a network on one item, in milliseconds. `whole`: an item's decoder is counted in it."""
+
+    low: float
+    high: float
+    basis: str
+    whole: bool = False
+
+    @property
+    def value(self) -> float:
+        return math.sqrt(self.low * self.high)
 
 
 def step_ms(facts: Facts, costs: Costs, *, family: FamilyName, latent: bool = False, tuned: bool = False) -> float:
@@ -111,6 +146,10 @@ def step_ms(facts: Facts, costs: Costs, *, family: FamilyName, latent: bool = Fa
 def diffusion_step_ms(facts: Facts, costs: Costs) -> float:
     """Milliseconds of one denoising step, were diffusion chosen: the least that an item would take."""
     tuned = facts.pretrained is not None and facts.pretrained.family == "diffusion"
+    wide = facts.side is not None and facts.side > costs.latent_above
+    network = _network_of(facts, "diffusion", "latent" if wide else "edm")
+    if not tuned and network and (one := _worked(facts, costs, network)):
+        return one.value
     if facts.modality != "image" or facts.side is None or facts.side <= costs.latent_above:
         return step_ms(facts, costs, family="diffusion", tuned=tuned)
     return step_ms(facts, costs, family="diffusion", latent=True, tuned=tuned) + step_ms(facts, costs, family="vae")
@@ -129,19 +168,41 @@ def piece_ms(facts: Facts, costs: Costs, *, sequential: str) -> float:
     return pieces(facts, costs, sequential=sequential) * costs.piece_ms
 
 
-def _pass_ms(facts: Facts, costs: Costs, pick: Pick) -> float:
-    return step_ms(facts, costs, family=pick.family, latent=pick.latent, tuned=pick.mode != "scratch")
-
-
-def _pass_basis(facts: Facts, costs: Costs, step: float) -> str:
-    if step in costs.pass_floor_ms.values():
-        return "assumed: the least that a call takes"
-    anchor = costs.pass_anchor
-    measured = (
-        f"measured: {anchor['ms']:g} ms at {anchor['side']:g}x{anchor['side']:g} on 2 CPU cores, scaled by pixels and network"
+def _pass_ms(facts: Facts, costs: Costs, pick: Pick) -> Pass:
+    """By the work of the default network where it was counted; else scaled from one measured pass, good to a factor of 3."""
+    network = _network_of(facts, pick.family, pick.variant) if pick.mode == "scratch" else None
+    if network and (one := _worked(facts, costs, network)):
+        return one
+    step = step_ms(facts, costs, family=pick.family, latent=pick.latent, tuned=pick.mode != "scratch")
+    anchor, gpu = costs.pass_anchor, facts.device == "cuda"
+    source = (
+        "text: 50 ms a pass at 1024x1024 for a GAN, and at 512x512 for Stable Diffusion"
+        if gpu
+        else f"measured: {anchor['ms']:g} ms at {anchor['side']:g}x{anchor['side']:g} on 2 CPU cores"
     )
-    gpu = f"; text: 50 ms at 1024x1024, hence a GPU is {costs.gpu_over_cpu:g} CPUs"
-    return measured + (gpu if facts.device == "cuda" else "")
+    return Pass(step / 3, step * 3, f"{source}; scaled by pixels, give or take a factor of 3")
+
+
+def _worked(facts: Facts, costs: Costs, network: Network) -> Pass | None:
+    """A pass by its work; None where that was not counted."""
+    if network.gflop is None or network.calls is None:
+        return None
+    device = costs.work[facts.device]
+    slow, fast = device.gflop_per_s
+    least, most = device.call_us
+    low, high = (network.calls * us / 1e3 + network.gflop / speed * 1e3 for us, speed in ((least, fast), (most, slow)))
+    basis = (
+        f"{device.source}: {network.gflop:.2g} GFLOP in {network.calls:,.0f} calls, at {slow:,g} to {fast:,g} GFLOP/s"
+        f" and {least:g} to {most:g} µs a call"
+    )
+    return Pass(low, high, basis, whole=True)
+
+
+def _network_of(facts: Facts, family: str, variant: str) -> Network | None:
+    """The default network of a built family for such images."""
+    if facts.modality != "image":
+        return None
+    return counted(family, variant, side=facts.side or SIDE_WHEN_UNKNOWN, light=facts.device == "cpu")
 
 
 def _network(facts: Facts, costs: Costs, *, tuned: bool) -> TierCost:
@@ -194,5 +255,14 @@ def _pixels(facts: Facts, costs: Costs, *, latent: bool) -> float:
     return max(1.0, side) ** 2 * (costs.frames if facts.modality == "video" else 1)
 
 
+def _between(low: float, high: float, *, unit: str, basis: str) -> Figure:
+    return Figure(value=rounded(math.sqrt(low * high)), unit=unit, basis=basis, low=_coarse(low), high=_coarse(high))
+
+
 def rounded(value: float) -> float:
     return float(f"{value:.3g}")
+
+
+def _coarse(value: float) -> float:
+    """The ends of an interval: more digits would say more than is known."""
+    return float(f"{value:.2g}")

@@ -146,6 +146,14 @@ class Enough(Record):
     because: str
 
 
+class Work(Record):
+    """How fast a device works on one item at a time, from slow to fast; `source`: measured or assumed, and where."""
+
+    gflop_per_s: tuple[float, float]
+    call_us: tuple[float, float]
+    source: str
+
+
 class Costs(Record):
     """What the estimates are made of; see rules/estimate.yaml for where each number comes from."""
 
@@ -157,6 +165,7 @@ class Costs(Record):
     train_anchors: tuple[Anchor, ...] = Field(min_length=2)
     pass_anchor: dict[Literal["side", "ms"], float]
     pass_floor_ms: dict[Literal["cpu", "gpu"], float]
+    work: dict[Literal["cpu", "cuda"], Work]
     piece_ms: float
     few_steps: int
     latent_factor: int

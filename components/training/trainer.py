@@ -186,7 +186,7 @@ class Trainer:
         images, reading = self._draw_and_read(self.average.family, progress.drawing)
         shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
         diagnosed = self._diagnose(done, progress)
-        told = {"quality": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
+        told = {"fd": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
         self.tracker.image("samples", grid_image(images[:64]), step=self.step)
         return reading

@@ -47,7 +47,7 @@ def test_a_card_that_is_not_a_literal_is_refused(folder: Path, steps: str) -> No
 def test_what_is_not_built_is_told_with_what_is() -> None:
     with pytest.raises(NotBuilt, match=r"flow/never is not built yet; allowed: .*/.*; choose one of them") as caught:
         families.find("flow", "never")
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2  # what the brief asks for is not to be had here
 
 
 def test_reading_cards_needs_no_torch() -> None:

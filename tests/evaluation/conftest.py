@@ -9,10 +9,16 @@ import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
 
+from components.core.brief import GatesBrief
 from components.core.protocols import Images
-from components.core.records import Dataset
+from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.extractor import Extractor, train_extractor
+from components.evaluation.gates import gate
+from components.evaluation.neighbours import nearest_in_split
+from components.evaluation.page import write_page
+from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import SEEDS_EACH, SEEDS_FROM
+from components.evaluation.score import score
 
 
 @dataclass
@@ -110,3 +116,44 @@ def make_split() -> type[ArraySplit]:
 @pytest.fixture(scope="session")
 def make_shelf() -> type[Shelf]:
     return Shelf
+
+
+COST = Figure(value=90, unit="s", basis="measured here")
+DECISION = Decision(
+    family="vae",
+    variant="gaussian",
+    mode="scratch",
+    delivery="one_pass",
+    reasons=(Reason(rule="chart.small", text="Small data & <small> budget.", source="seed text, table 2"),),
+    rejected=(Rejected(family="gan", rule="goal", text="It may collapse.", source="seed text"),),
+    warnings=(PolicyWarning(code="vae-for-quality", text="It blurs.", fix="Ask for quality.", source="seed text"),),
+    estimate=Estimate(training_s=COST, memory_gb=COST, cost_usd=COST, latency_ms=COST),
+)
+
+
+@pytest.fixture(scope="session")
+def decision() -> Decision:
+    return DECISION
+
+
+@pytest.fixture(scope="session")
+def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
+    """A first release's page and that of a candidate beside a champion."""
+    folder = tmp_path_factory.mktemp("pages")
+    sampler, real = fitted(4, seed=1), {"train": digits.train, "reference": digits.validation, "extractor": extractor}
+    generated = sampler.images[:30]
+    shown = {
+        "model": "digits",
+        "decision": DECISION,
+        "dataset": digits.dataset,
+        "samples": generated,
+        "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
+    }
+    card = score(sampler, dataset=digits.dataset, samples=200, **real)
+    report = gate(card, champion=None, gates=GatesBrief())
+    write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
+    write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
+    pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
+    report = gate(pair.candidate, champion=pair.champion, gates=GatesBrief())
+    write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)
+    return {path.stem: path for path in folder.glob("*.html")}

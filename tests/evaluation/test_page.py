@@ -1,7 +1,6 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,48 +8,12 @@ from PIL import Image
 
 from components.core.brief import GatesBrief
 from components.core.errors import GenwrightError, RunError
-from components.core.grid import grid_png
-from components.core.records import Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
+from components.core.grid import filling, grid_png
+from components.core.labels import labelled_png
+from components.core.metrics import number
 from components.evaluation.gates import gate
-from components.evaluation.neighbours import nearest_in_split
-from components.evaluation.page import figure, write_page
-from components.evaluation.pair import Contender, score_pair
+from components.evaluation.page import write_page
 from components.evaluation.score import score
-
-COST = Figure(value=90, unit="s", basis="measured here")
-DECISION = Decision(
-    family="vae",
-    variant="gaussian",
-    mode="scratch",
-    delivery="one_pass",
-    reasons=(Reason(rule="chart.small", text="Small data & <small> budget.", source="seed text, table 2"),),
-    rejected=(Rejected(family="gan", rule="goal", text="It may collapse.", source="seed text"),),
-    warnings=(PolicyWarning(code="vae-for-quality", text="It blurs.", fix="Ask for quality.", source="seed text"),),
-    estimate=Estimate(training_s=COST, memory_gb=COST, cost_usd=COST, latency_ms=COST),
-)
-
-
-@pytest.fixture(scope="module")
-def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
-    """A first release's page and that of a candidate beside a champion."""
-    folder = tmp_path_factory.mktemp("pages")
-    sampler, real = fitted(4, seed=1), {"train": digits.train, "reference": digits.validation, "extractor": extractor}
-    generated = sampler.images[:30]
-    shown = {
-        "model": "digits",
-        "decision": DECISION,
-        "dataset": digits.dataset,
-        "samples": generated,
-        "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
-    }
-    card = score(sampler, dataset=digits.dataset, samples=200, **real)
-    report = gate(card, champion=None, gates=GatesBrief())
-    write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
-    write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
-    pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
-    report = gate(pair.candidate, champion=pair.champion, gates=GatesBrief())
-    write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)
-    return {path.stem: path for path in folder.glob("*.html")}
 
 
 def test_the_page_holds_gates_metrics_decision_and_lineage(pages, digits) -> None:
@@ -99,7 +62,7 @@ def test_the_same_page_has_the_same_bytes(pages) -> None:
     assert pages["first"].read_bytes() == pages["again"].read_bytes()
 
 
-def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted) -> None:
+def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted, decision) -> None:
     (tmp_path / "file").write_text("in the way")
     card = score(
         fitted(4, seed=1), dataset=digits.dataset, samples=40, train=digits.train, reference=digits.test, extractor=extractor
@@ -108,7 +71,7 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
         write_page(
             tmp_path / "file" / "page.html",
             model="digits",
-            decision=DECISION,
+            decision=decision,
             dataset=digits.dataset,
             scorecard=card,
             report=gate(card, champion=None, gates=GatesBrief()),
@@ -120,7 +83,7 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
 
 @pytest.mark.parametrize(("value", "text"), [(0.012345, "0.0123"), (12345.6, "12,346"), (0, "0"), (float("inf"), "inf")])
 def test_figures_are_short(value, text) -> None:
-    assert figure(value) == text
+    assert number(value) == text
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -130,7 +93,24 @@ def test_a_grid_enlarges_without_smoothing_and_pads_its_last_row(channels) -> No
     assert (picture[:8:2, :12:2] == images[0]).all()
     assert (picture[1:8:2, 1:12:2] == images[0]).all()
     assert (picture[10::2, 14:26:2] == images[4]).all()
-    assert len(np.unique(picture[10:, 28:].reshape(-1, channels), axis=0)) == 1
+    rest = np.unique(picture[10:, 28:].reshape(-1, channels), axis=0)
+    assert rest.tolist() == [[255] * channels if channels in (1, 3) else [255] * (channels - 1) + [0]], "white, or clear"
+
+
+@pytest.mark.parametrize(("count", "columns"), [(64, 8), (60, 12), (30, 10), (12, 12), (7, 7), (13, 12), (3, 12), (1, 12)])
+def test_a_grid_takes_as_many_columns_as_leave_no_rest(count, columns) -> None:
+    assert filling(count, most=12) == columns
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_rows_and_columns_are_named_beside_the_images(channels) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
+    plain = np.array(Image.open(io.BytesIO(labelled_png(images, rows=["", ""], columns=["", "", ""]))))
+    named = np.array(Image.open(io.BytesIO(labelled_png(images, rows=["a long name", "b"], columns=["-3", "0", "+3"]))))
+    assert (named[-plain.shape[0] :, -plain.shape[1] :] == plain).all()
+    assert (named[: -plain.shape[0]].min(), named[:, : -plain.shape[1]].min()) == (40, 40), "there is ink in both margins"
+    with pytest.raises(RunError, match="6 images in 2 named rows of 2"):
+        labelled_png(images, rows=["a", "b"], columns=["c", "d"])
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 1), (2, 4, 4, 5), (4, 4, 1)])

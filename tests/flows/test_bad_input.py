@@ -262,7 +262,7 @@ NOT_BUILT = {
 
 @pytest.mark.parametrize("name", NOT_BUILT)
 def test_what_no_family_makes_yet_is_said_before_anything_is_fetched(cli: "Command", name: str) -> None:
-    cli("produce", REPO / "briefs" / f"{name}.yaml").refused(1, NOT_BUILT[name], "not built yet", "allowed: ", "override")
+    cli("produce", REPO / "briefs" / f"{name}.yaml").refused(2, NOT_BUILT[name], "not built yet", "allowed: ")
     assert not Path(".genwright/data").exists()
     assert not Path(".genwright/work").exists()
 
@@ -337,7 +337,7 @@ def test_a_mode_that_is_not_built_yet_is_said(cli: "Command", mode: str) -> None
         + "pretrained: {model: 'models:/base@champion', family: diffusion, in_domain: true}\n"
         + f"override: {{family: diffusion, variant: edm, mode: {mode}, delivery: many_step}}\n"
     )
-    cli("produce", "brief.yaml").refused(1, mode, "not built yet", "scratch")
+    cli("produce", "brief.yaml").refused(2, mode, "not built yet", "scratch")
 
 
 @pytest.fixture

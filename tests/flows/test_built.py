@@ -1,5 +1,6 @@
 """Whatever the policy decides for images from scratch, there is a family here that makes it."""
 
+import re
 from itertools import product
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from components import families
 from components.core.brief import Brief
-from components.core.errors import BriefError, NotBuilt
+from components.core.errors import BriefError, GenwrightError, NotBuilt
+from components.core.records import Decision, Facts
 from flows import deciding
 from flows.place import Place
 from flows.settings import Settings
@@ -68,9 +70,9 @@ def test_captions_without_a_pretrained_model_end_in_a_clear_line(side: int, tmp_
 def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
     facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
-    card = families.find_card(decision.family, families.maker(decision.family, decision.variant, decision.delivery))
-    monkeypatch.setattr(families, "find_card", lambda *_: card.model_copy(update={"exports": False}))
-    with pytest.raises(NotBuilt, match="has no ONNX graph; force another family"):
+    without = {key: (card.model_copy(update={"exports": False}), *rest) for key, (card, *rest) in families.cards().items()}
+    monkeypatch.setattr(families, "cards", lambda: without)
+    with pytest.raises(NotBuilt, match="has no ONNX graph; "):
         deciding.check_built(facts, decision)
 
 
@@ -81,3 +83,67 @@ def test_a_variant_made_for_few_steps_is_delivered_in_few(variant: str, tmp_path
     facts, decision = deciding.plan(brief, Place(Settings(home=tmp_path)))
     assert (decision.variant, decision.delivery) == (variant, "few_step")
     deciding.check_built(facts, decision)
+
+
+LORA = {
+    "name": "any",
+    "modality": "image",
+    "data": {"path": "nowhere", "items": 3000, "side": 512},
+    "compute": {"usd": 300, "device": "cpu"},
+    "pretrained": {"model": "hf:org/base", "family": "diffusion"},
+}
+
+
+def planned(tmp_path: Path, **changes: object) -> tuple[Brief, Facts, Decision]:
+    brief = Brief.model_validate({**LORA, **changes})
+    return brief, *deciding.plan(brief, Place(Settings(home=tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "LoRA of a pretrained diffusion/latent is not built yet"),
+        ({"conditioning": "text"}, "LoRA of a pretrained diffusion/latent is not built yet"),
+        ({"pretrained": None, "conditioning": "text"}, "conditioning text for diffusion/latent from scratch is not built yet"),
+        ({"pretrained": None, "modality": "audio"}, "nor is any other model of audio"),
+        ({"pretrained": None, "modality": "video"}, "nor is any other model of video"),
+        ({"pretrained": None, "modality": "text"}, "nor is any other model of text"),
+        ({"pretrained": None, "compute": {"device": "cuda"}}, "no NVIDIA GPU on this machine"),
+        ({"pretrained": None}, "nowhere: not a prepared dataset"),
+        ({"pretrained": None, "data": {"path": "nowhere", "items": 40, "side": 32}}, "nowhere: 40 items, and a proof needs 64"),
+    ],
+)
+def test_a_plan_says_what_producing_refuses(
+    changes: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deciding, "device_for", lambda wanted: "cpu" if wanted == "auto" else wanted)  # as on a machine without
+    brief, facts, decision = planned(tmp_path, **changes)
+    assert any(words in line for line in decision.refusals)
+    assert all(line.endswith("(exit 2)") and "\n" not in line for line in decision.refusals)
+    with pytest.raises(GenwrightError) as caught:
+        deciding.check(brief, facts, decision, None)
+    assert decision.refusals[0] == f"{caught.value} (exit {caught.value.exit_code})", "the first is what produce ends with"
+
+
+def test_what_can_be_produced_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.data.versions.check_named", lambda *_, **__: None)
+    assert planned(tmp_path, pretrained=None)[2].refusals == ()
+
+
+@pytest.mark.parametrize("conditioning", ["none", "class", "text"])
+@pytest.mark.parametrize("usd", [50, 300, 20_000, 1_000_000])
+def test_the_way_out_is_built_and_not_what_the_policy_warns_of(conditioning: str, usd: float, tmp_path: Path) -> None:
+    """Its advice for LoRA was once what it calls foundation scale itself."""
+    _, facts, decision = planned(tmp_path, conditioning=conditioning, compute={"usd": usd, "device": "cpu"})
+    with pytest.raises(NotBuilt) as caught:
+        deciding.check_built(facts, decision)
+    advice = str(caught.value).split("; ")[-2:]
+    assert "that makes" in advice[1], advice
+    changes: dict[str, object] = {"compute": {"usd": usd, "device": "cpu"}, "conditioning": conditioning}
+    if found := re.search(r"conditioning: (\w+)", advice[0]):
+        changes["conditioning"] = found[1]
+    if found := re.search(r"override: \{(\w+): (\w+)(?:, (\w+): (\w+))?\}", advice[0]):
+        changes["override"] = {key: value for key, value in zip(found.groups()[::2], found.groups()[1::2], strict=True) if key}
+    _, changed, other = planned(tmp_path, **changes)
+    deciding.check_built(changed, other)
+    assert "scratch-at-foundation-scale" not in {warning.code for warning in other.warnings}

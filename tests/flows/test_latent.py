@@ -15,8 +15,6 @@ from flows.runs import Run
 if TYPE_CHECKING:
     from .conftest import Command, First
 
-SIDE = 64 + 2  # an 8x8 image in a grid, with its gap
-
 
 @pytest.fixture
 def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "Command") -> Path:
@@ -30,9 +28,10 @@ def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "
 
 
 def size(path: str | Path) -> tuple[int, int]:
-    """Columns and rows of a grid of 8x8 images."""
-    with Image.open(path) as image:
-        return (image.width + 2) // SIDE, (image.height + 2) // SIDE
+    """Columns and rows of a grid of images, by the grey gaps between them."""
+    grey = (np.array(Image.open(path).convert("RGB")) == 128).all(axis=2)
+    gaps = [grey.mean(axis=axis) > 0.3 for axis in (0, 1)]
+    return tuple(1 + int((np.diff(gap.astype(int)) == 1).sum()) for gap in gaps)  # type: ignore[return-value]
 
 
 def save(images: npt.NDArray[np.uint8], where: Path) -> Path:

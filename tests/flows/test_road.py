@@ -97,7 +97,7 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     source = json.loads(inputs["digits/train"][1].source)["uri"]
     assert source == f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
     logged = set(run.data.metrics)
-    assert {"train/quality", "train/lr", "proof/fd", "proof/coverage"} <= logged
+    assert {"train/fd", "train/lr", "proof/fd", "proof/coverage"} <= logged
     assert any(name.startswith("train/loss_") for name in logged)
     assert any(name.startswith("system/") for name in logged)
     assert "run.json" in {each.path for each in client.list_artifacts(run_id)}

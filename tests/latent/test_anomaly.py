@@ -54,8 +54,9 @@ def test_a_score_is_what_the_card_allows(build: Any, held_out: Items, name: str,
     found = score(build(name), some)
     assert set(found) == scores
     assert all(values.shape == (6,) and np.isfinite(values).all() for values in found.values())
-    picture, columns = ranked(build(name), some, found[max(found)], columns=3)
+    picture, rows, columns = ranked(build(name), some, found[max(found)], columns=3)
     assert (len(picture), columns) == (12 if "reconstruction" in scores else 6, 3)
+    assert len(picture) == len(rows) * columns
 
 
 def test_a_model_that_allows_none_is_refused(build: Any, held_out: Items) -> None:
@@ -65,12 +66,13 @@ def test_a_model_that_allows_none_is_refused(build: Any, held_out: Items) -> Non
 
 def test_the_picture_begins_with_the_highest_and_ends_with_the_lowest(rotation: LatentSpace, held_out: Items) -> None:
     values = np.random.default_rng(1).permutation(len(held_out)).astype(np.float64)
-    picture, columns = ranked(rotation.family, held_out, values, columns=4)
+    picture, rows, columns = ranked(rotation.family, held_out, values, columns=4)
     order = np.argsort(-values)
     assert columns == 4
+    assert rows == ["highest scores", "as rebuilt", "lowest scores", "as rebuilt"]
     assert np.array_equal(picture[:4], held_out.images[order[:4]])
     assert np.array_equal(picture[8:12], held_out.images[order[-4:]])
-    few, columns = ranked(rotation.family, Items(held_out.images[:3]), values[:3], columns=4)
+    few, _, columns = ranked(rotation.family, Items(held_out.images[:3]), values[:3], columns=4)
     assert (few.shape[0], columns) == (6, 3)
 
 

@@ -1,12 +1,15 @@
 """Estimates say what they are made of, meet the numbers they are made from, and move the right way."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.core.brief import OverrideBrief
+from components.core.brief import OverrideBrief, PretrainedBrief
 from components.core.records import Decision
+from components.policy.sizes import TABLE
 
 Plan = Callable[..., Decision]
 
@@ -25,13 +28,67 @@ def test_units(plan: Plan) -> None:
     assert units == ("s", "GB", "USD", "ms")
 
 
-def test_the_measured_step_and_pass_are_met(plan: Plan) -> None:
-    """FACTS: 0.8 s a step of 64 at 32x32 (1.6 s of 128), and at most 20 ms for four passes, on two CPU cores."""
+def test_the_measured_step_is_met(plan: Plan) -> None:
+    """FACTS: 0.8 s a step of 64 at 32x32 (1.6 s of 128) on two CPU cores."""
     estimate = plan(tier="tiny", override=OverrideBrief(family="diffusion", delivery="few_step")).estimate
     assert estimate.training_s.value == pytest.approx(1500 * 1.6)
-    assert estimate.latency_ms.value == pytest.approx(20)
     assert "measured" in estimate.training_s.basis
-    assert "measured" in estimate.latency_ms.basis
+
+
+MEASURED = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "exporting.json").read_text())
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_measured_latencies_lie_in_their_interval(plan: Plan, name: str) -> None:
+    """The graphs of benchmarks/exporting.py: default networks for 28x28 grey images, one item at a time on two CPU cores."""
+    family, variant = name.split("/")
+    forced = OverrideBrief.model_validate({"family": family, "variant": variant})
+    figure = plan(side=28, channels=1, device="cpu", tier="tiny", override=forced).estimate.latency_ms
+    evaluations = int(figure.basis.split(" ")[0])
+    drawn = 2 if variant == "ect" else 1  # evaluations of the measured graph
+    ms = MEASURED[name]["graphs"]["fp32"]["batch 1"]["ms"] / drawn * evaluations
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low <= ms <= figure.high, figure
+    assert "measured" in figure.basis
+
+
+def test_a_gpu_pass_is_as_long_as_its_work(plan: Plan) -> None:
+    """It was once always 2 ms."""
+    found = [
+        plan(side=side, device="cuda", override=OverrideBrief(variant="edm", delivery="many_step")).estimate.latency_ms
+        for side in (8, 32, 64, 128)
+    ]
+    assert len({figure.value for figure in found}) == 4
+    assert [figure.value for figure in found] == sorted(figure.value for figure in found)
+    assert all(figure.low < figure.high for figure in found)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("model", "millions"),
+    [("hf:stabilityai/stable-diffusion-xl-base-1.0", 2567), ("hf:stable-diffusion-v1-5/stable-diffusion-v1-5", 860)],
+)
+def test_a_pretrained_network_is_as_large_as_published(plan: Plan, model: str, millions: float) -> None:
+    given = PretrainedBrief(model=model, family="diffusion", in_domain=True)
+    estimate = plan(side=512, conditioning="text", pretrained=given, device="cuda").estimate
+    assert estimate.parameters_m is not None
+    assert estimate.parameters_m.value == millions
+    assert "text" in estimate.parameters_m.basis
+
+
+def test_an_unknown_network_is_not_given_a_size(plan: Plan) -> None:
+    estimate = plan(side=512, conditioning="text", pretrained="diffusion, in domain", device="cuda").estimate
+    assert estimate.parameters_m is None
+    assert (estimate.memory_gb.low, estimate.memory_gb.high) == (pytest.approx(estimate.memory_gb.value, rel=0.05), None)
+    assert "unknown" in estimate.memory_gb.basis
+
+
+def test_parameters_are_those_of_the_default_network(plan: Plan) -> None:
+    """Faces at 256 px were once given 5 M parameters."""
+    figure = plan(side=256, device="cuda", goal="quality").estimate.parameters_m
+    row = next(row for row in json.loads(TABLE.read_text())["diffusion/latent"] if row[:2] == [256, False])
+    assert figure is not None
+    assert figure.value == pytest.approx(row[2], rel=0.01)
 
 
 def test_the_texts_numbers_are_met(plan: Plan) -> None:
@@ -62,10 +119,14 @@ def test_finetuning_hours_of_the_text(plan: Plan, items: int, hours: float) -> N
 
 @pytest.mark.parametrize("family", ["autoencoder", "vae", "gan", "flow", "diffusion"])
 def test_larger_items_cost_more(plan: Plan, family: Any) -> None:
+    """With each pixel where time is scaled by pixels; from end to end where the default networks are counted, as one for 24
+    pixels is no smaller than one for 32, and on a CPU the larger ones take squares of pixels as one."""
     estimates = [plan(side=side, override=OverrideBrief(family=family)).estimate for side in (8, 11, 12, 16, 24, 32, 48, 64)]
-    for name in ("training_s", "memory_gb", "cost_usd", "latency_ms"):
+    for name in ("training_s", "cost_usd"):
         values = [getattr(estimate, name).value for estimate in estimates]
         assert values == sorted(values), name
+    for name in ("training_s", "memory_gb", "cost_usd", "latency_ms"):
+        values = [getattr(estimate, name).value for estimate in estimates]
         assert values[-1] > values[0], name
 
 
@@ -85,13 +146,14 @@ def test_a_gpu_is_faster_and_its_hour_has_a_price(plan: Plan) -> None:
 
 
 def test_lora_needs_less_memory_than_finetuning(plan: Plan) -> None:
-    given = {"side": 512, "pretrained": "diffusion, in domain"}
+    model = "hf:stable-diffusion-v1-5/stable-diffusion-v1-5"  # of a network whose size is known
+    given = {"side": 512, "pretrained": PretrainedBrief(model=model, family="diffusion", in_domain=True)}
     lora, finetune = (plan(override=OverrideBrief(mode=mode), **given).estimate for mode in ("lora", "finetune"))  # type: ignore[arg-type]
     assert lora.memory_gb.value < finetune.memory_gb.value
     assert lora.training_s.value < finetune.training_s.value
 
 
-@pytest.mark.parametrize(("latency_ms", "passes"), [(11.0, 1), (25.0, 2), (900.0, 4)])
+@pytest.mark.parametrize(("latency_ms", "passes"), [(11.0, 1), (13.0, 2), (900.0, 4)])
 def test_as_many_distilled_steps_as_the_limit_holds(plan: Plan, latency_ms: float, passes: int) -> None:
     decision = plan(goal="speed", latency_ms=latency_ms)
     assert decision.delivery == "few_step"

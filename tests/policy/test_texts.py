@@ -16,7 +16,7 @@ from components.core.errors import BriefError
 from components.core.records import Decision
 from components.policy.tables import load_tables
 
-FILES = {"000": "000_22e1bc293db55194.txt", "003": "003_83e4aeccad7942ac.txt"}
+FILES = {"000": "Which Generative Model Should We Use?", "003": "Generative model families: a guide"}  # as footnotes say it
 CHOICE = ("family", "variant", "mode", "delivery")
 KEYS = {"row", "given", *CHOICE, "rejects", "warns", "silent", "says", "cites"}
 

@@ -44,7 +44,7 @@ def test_active_units_are_logged_at_each_reading(run: Any, tracker: Any, conditi
     """With nearly no price on its code a VAE comes to use all four units."""
     run("vae/gaussian", steps=18, conditional=conditional, config={"beta": 1e-6, "warmup_steps": 2})
     units = tracker.series("train/active_units")
-    assert list(units) == list(tracker.series("train/quality"))
+    assert list(units) == list(tracker.series("train/fd"))
     assert [*units.values()][-1] == 4
 
 

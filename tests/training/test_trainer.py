@@ -45,7 +45,7 @@ def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Ma
     checkpoint = make_trainer(make_plan(steps=20), quality=readings_that(0.9, 0.2, 0.5, 0.6, 0.3, 0.7)).run()
     assert (checkpoint.step, checkpoint.quality) == (5, 0.2)
     assert (checkpoint.steps_total, checkpoint.stopped_by, checkpoint.items_seen) == (20, "items_seen", 20 * 16)
-    assert tracker.series("train/quality") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
+    assert tracker.series("train/fd") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
 
 
 def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made) -> None:

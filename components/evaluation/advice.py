@@ -1,0 +1,124 @@
+"""What to do about a gate that did not pass: it depends on why. The causes, each with what was seen, the surest first.
+
+    duplicates   the data repeats itself, so a faithful model repeats itself too
+    collapse     the samples had lost modes while it trained
+    blurry       quality was asked of a family that blurs
+    latency      too slow an item
+    undecided    the interval straddles the threshold: too few reference items to tell
+    short        the last reading of the training was its best: it was still improving when it ended
+    memorised    samples too close to training items, of data that does not repeat itself
+    champion     as good as it gets here, and still not as good as the champion
+    other        none of these
+
+What mends a cause is another thing for `produce` and for `distil`; both stand here.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from components.core.records import GateReport, GateVerdict
+
+Kind = Literal["duplicates", "collapse", "blurry", "latency", "undecided", "short", "memorised", "champion", "other"]
+
+DUPLICATES_MANY = 0.01  # share of identical items in the data that is named as a cause
+REPEATS = ("duplicates_max", "memorised_max", "coverage_min", "recall_min")  # gates that data of few distinct items fails
+SPEED = "latency_p95_ms_max"
+RELATIVE = ("fd_ratio_max", "coverage_lost_max", "recall_lost_max")
+FACTOR_MAX = 100.0  # times the reference items: beyond it no number is named
+
+PRODUCE: dict[Kind, str] = {
+    "duplicates": "remove them and prepare the data again, or set gates.duplicates_max and memorised_max to what the data is",
+    "collapse": "choose a family that keeps its modes with override, or set override.config.on_collapse: rollback",
+    "blurry": "choose diffusion with override, or raise compute.usd so that the policy does",
+    "latency": "raise serving.latency_ms, make the network smaller with override.config.width, or distil it once it is promoted",
+    "undecided": "add data: a fifth of it is held out for the proof",
+    "short": "train longer: raise what compute in the brief allows",
+    "memorised": "add data, or set override.config.augment: 0.12 where the family is diffusion",
+    "champion": "the champion stays; more data or another family may beat it, longer training alone will not",
+    "other": "more data, another family (override) or another recipe (override.config)",
+}
+DISTIL: dict[Kind, str] = PRODUCE | {
+    "collapse": "try more --steps, or --adversarial 0",
+    "blurry": "try more --steps",
+    "latency": "try fewer --steps, smaller --widths, --precisions int8 or fp16, or a higher --latency-ms",
+    "short": "give it more --minutes",
+    "champion": "try more --steps or --widths 1: this student is too small to follow its teacher",
+    "other": "try more --steps or --widths 1",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is known of how a candidate came to be."""
+
+    step: int  # of the best reading
+    steps_total: int
+    ended_by: str = "budget"
+    collapse: str = ""
+    duplicates: float = 0.0  # share of the data's items that are identical to another
+    reference: int = 0  # items that it was compared with
+    blurry: bool = False  # the policy warned that the family blurs and quality is the goal
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a gate did not pass: the kind, and what was seen, as a clause."""
+
+    kind: Kind
+    seen: str
+
+
+def advice(report: GateReport, training: Training, *, remedies: dict[Kind, str] = PRODUCE) -> str:
+    """One line: each cause and what mends it, the surest first; empty where every gate passed."""
+    return "; ".join(f"{cause.seen}: {remedies[cause.kind]}" for cause in causes(report, training))
+
+
+def causes(report: GateReport, training: Training) -> tuple[Cause, ...]:
+    """Why the gates that did not pass did not. Where the data repeats itself, what follows from that has no other cause."""
+    open_gates = [gate for gate in report.gates if gate.verdict != "pass"]
+    if not open_gates:
+        return ()
+    found = tuple(_found(open_gates, training))
+    return found or (Cause("other", "none of the known causes fits"),)
+
+
+def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
+    failed = [gate for gate in gates if gate.verdict == "fail"]
+    repeats = training.duplicates >= DUPLICATES_MANY and any(gate.gate in REPEATS for gate in gates)
+    if repeats:
+        yield Cause("duplicates", f"{training.duplicates:.1%} of the data's items are identical to another")
+    quality = [gate for gate in failed if gate.gate != SPEED and not (repeats and gate.gate in REPEATS)]
+    if quality and training.collapse:
+        yield Cause("collapse", f"it lost modes in training ({training.collapse})")
+    if quality and training.blurry:
+        yield Cause("blurry", "quality is asked for and the family blurs")
+    if any(gate.gate == SPEED for gate in gates):
+        yield Cause("latency", "an item takes too long")
+    unsure = [gate for gate in gates if gate.verdict == "undecided" and gate.gate != SPEED]
+    if unsure and not repeats:
+        yield Cause("undecided", _too_few(unsure, training.reference))
+    improving = training.steps_total > 0 and training.step >= training.steps_total
+    if quality and improving and not training.collapse:
+        yield Cause("short", f"its last reading was its best, so it was still improving when the {training.ended_by} ended it")
+    if any(gate.gate == "memorised_max" for gate in quality):
+        yield Cause("memorised", "samples are copies of training items")
+    if quality and all(gate.gate in RELATIVE for gate in quality) and not (improving or training.collapse):
+        yield Cause("champion", "it had stopped improving and the champion is better")
+
+
+def _too_few(gates: Sequence[GateVerdict], reference: int) -> str:
+    """How many reference items would tell, where the value lies far enough from the threshold: intervals narrow by the root."""
+    factors = [_times(gate) for gate in gates]
+    names = ", ".join(gate.gate for gate in gates)
+    if not reference or max(factors) > FACTOR_MAX:
+        return f"{reference or 'the'} held-out items are too few to decide {names}, which lies at its threshold"
+    return f"{reference:,} held-out items are too few to decide {names}; about {math.ceil(reference * max(factors)):,} would"
+
+
+def _times(gate: GateVerdict) -> float:
+    """Times as many items after which the interval ends at the threshold."""
+    gap = abs(gate.value - gate.threshold)
+    reach = gate.high - gate.value if gate.value < gate.threshold else gate.value - gate.low
+    return (reach / gap) ** 2 if gap > 0 else math.inf

@@ -1,0 +1,88 @@
+"""Whether what was decided is built, and the smallest change of the brief that leads to something that is."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from components.core.brief import Conditioning, Delivery, FamilyName, OverrideBrief
+from components.core.card import Card
+from components.core.errors import BriefError, NotBuilt
+from components.core.records import Decision, Facts
+from components.policy.candidates import Cards
+from components.policy.decide import decide
+
+FOUNDATION = "scratch-at-foundation-scale"  # the warning that no advice may lead to
+STARTS = {"lora": "LoRA of a pretrained", "finetune": "fine-tuning a pretrained"}
+CONDITIONINGS: tuple[Conditioning, ...] = ("none", "class")  # in the order in which they are advised
+
+Maker = Callable[[str, str, Delivery], str]  # the variant that trains what was decided
+Way = tuple[str, dict[str, Any], OverrideBrief | None]  # in words, as a change of the facts, as an override
+
+
+def refuse_unless_built(facts: Facts, decision: Decision, *, cards: Cards, maker: Maker) -> None:
+    """Raises NotBuilt when none of `cards` can make what was decided: what is missing, what there is, and a way out."""
+    missing = _missing(facts, decision, cards, maker)
+    if missing is not None:
+        what, allowed = missing
+        raise NotBuilt(what, allowed=allowed, do=_way_out(facts, decision, cards, maker))
+
+
+def _missing(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> tuple[str, str | None] | None:
+    """What is missing for a decision, and what there is in its place; None where it can be made."""
+    name = f"{decision.family}/{decision.variant}"
+    built = {key: card for key, card in cards.items() if facts.modality in card.modalities}
+    card = built.get((decision.family, maker(decision.family, decision.variant, decision.delivery)))
+    if not built:
+        modalities = sorted({modality for card in cards.values() for modality in card.modalities})
+        return f"{name} is not built yet, nor is any other model of {facts.modality}", f"modality: {', '.join(modalities)}"
+    if decision.mode != "scratch":
+        return f"{STARTS[decision.mode]} {name} is not built yet (mode {decision.mode})", "mode scratch"
+    if card is None:
+        return f"{name} is not built yet", ", ".join("/".join(key) for key in built)
+    return _beyond(card, facts, decision)
+
+
+def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | None] | None:
+    """What is asked of a built variant and is not on its card."""
+    name = f"{decision.family}/{decision.variant}"
+    if not card.exports:
+        return f"{name} cannot be released: its card says that it has no ONNX graph", None
+    if facts.conditioning not in card.conditioning:
+        return f"conditioning {facts.conditioning} for {name} from scratch is not built yet", ", ".join(card.conditioning)
+    several = card.steps > 1 and card.family in ("diffusion", "autoregressive")  # a VQ-VAE's short prior counts as one pass
+    natural: tuple[Delivery, ...] = ("few_step", "one_pass") if card.distils else ("many_step",) if several else ("one_pass",)
+    if decision.delivery not in natural:
+        return f"delivery {decision.delivery} of {name} is not built yet", ", ".join(natural)
+    return None
+
+
+def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> str:
+    """The first change that leads to something that is built and that the policy does not call foundation scale."""
+    for words, changes, override in _ways(facts, decision):
+        changed = facts.model_copy(update=changes)
+        try:
+            other = decide(changed, cards=cards, override=override)
+        except BriefError:
+            continue
+        warned = {warning.code for warning in other.warnings}
+        if FOUNDATION not in warned and _missing(changed, other, cards, maker) is None:
+            return f"{words}; that makes {other.family}/{other.variant}, {other.mode}, {other.delivery}"
+    return "choose another modality, or add a family: one file under components/families"
+
+
+def _ways(facts: Facts, decision: Decision) -> Iterator[Way]:
+    """Changes of the brief to try, the smallest first."""
+    scratch = OverrideBrief(mode="scratch")
+    yield "force it with override: {mode: scratch}", {}, scratch
+    for delivery in get_args(Delivery):
+        yield f"force it with override: {{delivery: {delivery}}}", {}, OverrideBrief(delivery=delivery)
+    conditionings = [each for each in CONDITIONINGS if each != facts.conditioning]
+    for conditioning in conditionings:
+        changes = {"conditioning": conditioning}
+        yield f"write conditioning: {conditioning}", changes, None
+        yield f"write conditioning: {conditioning} and override: {{mode: scratch}}", changes, scratch
+    for family in sorted(get_args(FamilyName), key=lambda family: family != decision.family):
+        override = OverrideBrief(family=family, mode="scratch")
+        words = f"override: {{family: {family}, mode: scratch}}"
+        yield f"force another choice with {words}", {}, override
+        for conditioning in conditionings:
+            yield f"write conditioning: {conditioning} and {words}", {"conditioning": conditioning}, override

@@ -1,0 +1,83 @@
+"""What a failed gate advises depends on its cause."""
+
+from typing import Any
+
+import pytest
+
+from components.core.records import GateReport, GateVerdict, Verdict
+from components.evaluation.advice import DISTIL, PRODUCE, Training, advice, causes
+from components.evaluation.gates import GATES
+
+DONE = Training(step=600, steps_total=1000, reference=359)  # its best reading was not its last
+
+
+def verdict(
+    gate: str, verdict: Verdict = "fail", *, value: float = 0.2, reach: float = 0.05, threshold: float = 0.3
+) -> GateVerdict:
+    return GateVerdict(
+        gate=gate, verdict=verdict, value=value, low=value - reach, high=value + reach, threshold=threshold, text="a test"
+    )  # fmt: skip
+
+
+def report(*gates: GateVerdict) -> GateReport:
+    return GateReport(verdict="fail", gates=gates, champion=None)
+
+
+def kinds(*gates: GateVerdict, **known: Any) -> list[str]:
+    return [cause.kind for cause in causes(report(*gates), Training(**{**vars(DONE), **known}))]
+
+
+@pytest.mark.parametrize(
+    ("gates", "known", "wanted"),
+    [
+        (["duplicates_max"], {"duplicates": 0.995}, ["duplicates"]),
+        (["duplicates_max", "memorised_max", "recall_min"], {"duplicates": 0.2}, ["duplicates"]),
+        (["duplicates_max", "fd_noise_ratio_max"], {"duplicates": 0.2, "step": 1000}, ["duplicates", "short"]),
+        (["duplicates_max"], {"duplicates": 0.0}, ["other"]),
+        (["coverage_min"], {"step": 1000}, ["short"]),
+        (["coverage_min"], {"collapse": "few classes", "step": 1000}, ["collapse"]),
+        (["fd_noise_ratio_max"], {"blurry": True}, ["blurry"]),
+        (["latency_p95_ms_max"], {"step": 1000}, ["latency"]),
+        (["memorised_max"], {}, ["memorised"]),
+        (["fd_ratio_max"], {}, ["champion"]),
+        (["fd_ratio_max"], {"step": 1000}, ["short"]),
+        (["coverage_min"], {}, ["other"]),
+        ([], {}, []),
+    ],
+)
+def test_the_cause_is_told(gates: list[str], known: dict[str, Any], wanted: list[str]) -> None:
+    assert kinds(*(verdict(gate) for gate in gates), **known) == wanted
+
+
+def test_an_undecided_gate_says_how_many_items_would_tell() -> None:
+    """The interval reaches twice as far as the threshold: four times the items."""
+    straddling = verdict("coverage_min", "undecided", value=0.25, reach=0.1, threshold=0.3)
+    (cause,) = causes(report(straddling), Training(step=1000, steps_total=1000, reference=359))
+    assert cause.kind == "undecided"
+    assert "359 held-out items are too few to decide coverage_min; about 1,436 would" in cause.seen
+    at = verdict("coverage_min", "undecided", value=0.3, threshold=0.3)
+    assert "lies at its threshold" in causes(report(at), DONE)[0].seen
+
+
+def test_undecided_is_never_advised_to_train_longer() -> None:
+    straddling = verdict("coverage_min", "undecided", value=0.25, reach=0.1, threshold=0.3)
+    assert "train longer" not in advice(report(straddling), Training(step=9, steps_total=9, reference=32))
+
+
+@pytest.mark.parametrize("gate", [gate.name for gate in GATES])
+@pytest.mark.parametrize("remedies", [PRODUCE, DISTIL])
+def test_every_gate_has_advice_in_one_line(gate: str, remedies: Any) -> None:
+    for known in (DONE, Training(step=1, steps_total=1, collapse="x", duplicates=0.5, blurry=True)):
+        line = advice(report(verdict(gate)), known, remedies=remedies)
+        assert line
+        assert "\n" not in line
+
+
+def test_students_are_advised_in_the_options_of_distil() -> None:
+    line = advice(report(verdict("coverage_lost_max")), Training(step=5, steps_total=5), remedies=DISTIL)
+    assert "--minutes" in line
+    assert "compute" not in line
+
+
+def test_the_remedies_answer_the_same_causes() -> None:
+    assert set(PRODUCE) == set(DISTIL)
