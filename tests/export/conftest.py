@@ -71,7 +71,7 @@ def _cases() -> list[Any]:
             continue
         for conditional, side, marks in (
             ("class" in card.conditioning, (8, 8, 1), () if name in QUICK else SLOW),
-            (False, (9, 13, 3), SLOW),
+            (False, (5, 7, 3) if card.discrete else (9, 13, 3), SLOW),  # which is drawn value by value
         ):
             case = f"{name}-{'x'.join(map(str, side))}-{'class' if conditional else 'none'}"
             found.append(pytest.param((name, conditional, side), id=case, marks=marks))

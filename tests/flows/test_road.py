@@ -119,7 +119,7 @@ class Grown:
 
 
 @pytest.fixture(scope="module")
-def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+def grown(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     from components.data.prepare import prepare
     from components.data.versions import track
 
@@ -131,7 +131,7 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     def note(name: str, produced: Produced) -> None:
         made[name], trainings[name] = produced, _trainings(road, "grown")
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, trains_here():
         patch.setitem(proving.SAMPLES, "one_pass", 400)  # the numbers of a proof are not at stake here
         note("first", produce(road, brief))
         note("seed", produce(road, road.brief(name="grown", seed=1)))
@@ -151,6 +151,7 @@ def _trainings(road: Any, model: str) -> int:
     return len(client.search_runs([client.get_experiment_by_name(model).experiment_id]))
 
 
+@pytest.mark.slow
 def test_a_changed_brief_data_or_package_trains_again(grown: Grown) -> None:
     assert grown.trainings == {"first": 1, "seed": 2, "rolled back": 2, "data": 3, "package": 4}
     assert {name: each.release.version for name, each in grown.made.items()} == {
@@ -158,6 +159,7 @@ def test_a_changed_brief_data_or_package_trains_again(grown: Grown) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Grown) -> None:
     one, two = grown.made["first"], grown.made["seed"]
     assert two.promoted
@@ -169,6 +171,7 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
     assert beside.protocol == two.bundle.bundle.scorecard.protocol
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -> None:
     assert "champion" not in grown.made["rolled back"].release.aliases
     entries = grown.road.place().registry.ledger.entries("grown")
@@ -177,6 +180,7 @@ def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -
     assert "is not the champion" in standing.nothing_to_do(run, grown.made["rolled back"])
 
 
+@pytest.mark.slow
 def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) -> None:
     road = grown.road
     refused = grown.made["data"]
@@ -205,6 +209,7 @@ def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) ->
     assert place.versions.resolve("grown").version == 1
 
 
+@pytest.mark.slow
 def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
     brief = grown.road.brief(name="grown")
     impossible = grown.road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
@@ -215,6 +220,7 @@ def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
     assert "stays a candidate" in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_was_refused_beside_another_champion_is_proved_anew_without_training(grown: Grown) -> None:
     road = grown.road
     place = road.place()

@@ -11,7 +11,7 @@ from components.core.errors import DataError
 from components.families import cards
 from components.training.stream import BatchStream
 
-FEW = {"vae/gaussian", "diffusion/edm", "gan/sngan", "vae/vq"}
+FEW = {"vae/gaussian", "gan/sngan"}
 MEMBERS = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in sorted("/".join(key) for key in cards())]
 
 

@@ -66,6 +66,7 @@ def test_a_run_killed_elsewhere_ends_with_the_same_bits(
     assert rest["seen"]["step"] == left
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, make_plan: Any, tmp_path: Path) -> None:
     """At every second rename of a run: of states, weights and records; what stands after each kill is whole."""
     expected = whole(make_plan())
