@@ -19,6 +19,7 @@ import yaml
 from components.core.brief import Brief
 from components.core.records import Release
 from flows.place import Place
+from flows.runs import Produced
 from flows.settings import Settings
 
 LENIENT = {
@@ -64,6 +65,22 @@ class Road:
             timeout=timeout_s,
             check=False,
         )
+
+    def produce_here(self, brief: Brief) -> Produced:
+        """The stages of flows/produce.py, training too, in this process; a standing production is returned as it is."""
+        from flows import stages, standing
+
+        place = self.place()
+        run = stages.fetch(brief, place)
+        if known := standing.standing(run, place):
+            return known
+        with training_here():
+            trained = stages.train(run, place)
+        exported = stages.export(run, trained, place)
+        proof = stages.prove(run, trained, exported, place)
+        stored = stages.seal(run, trained, exported, proof, place)
+        release = stages.register(run, trained, stored, proof, place)
+        return stages.promote_if_proven(run, trained, stored, release, proof, place)
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}

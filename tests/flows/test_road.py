@@ -18,20 +18,6 @@ BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
 IMPOSSIBLE = {"coverage_min": 1.0, "recall_min": 1.0}
 
 
-def produce(road: Any, brief: Any) -> Produced:
-    """The stages of flows/produce.py in this process; a standing production is returned as it is."""
-    place = road.place()
-    run = stages.fetch(brief, place)
-    if known := standing.standing(run, place):
-        return known
-    trained = stages.train(run, place)
-    exported = stages.export(run, trained, place)
-    proof = stages.prove(run, trained, exported, place)
-    stored = stages.seal(run, trained, exported, proof, place)
-    release = stages.register(run, trained, stored, proof, place)
-    return stages.promote_if_proven(run, trained, stored, release, proof, place)
-
-
 def test_a_production_says_what_it_did_and_nothing_else(first: Any) -> None:
     said = first.ran.stdout + first.ran.stderr
     assert not [word for word in BAD if word in said], said
@@ -119,7 +105,7 @@ class Grown:
 
 
 @pytest.fixture(scope="module")
-def grown(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     from components.data.prepare import prepare
     from components.data.versions import track
 
@@ -131,18 +117,18 @@ def grown(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFactory
     def note(name: str, produced: Produced) -> None:
         made[name], trainings[name] = produced, _trainings(road, "grown")
 
-    with pytest.MonkeyPatch.context() as patch, trains_here():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(proving.SAMPLES, "one_pass", 400)  # the numbers of a proof are not at stake here
-        note("first", produce(road, brief))
-        note("seed", produce(road, road.brief(name="grown", seed=1)))
+        note("first", road.produce_here(brief))
+        note("seed", road.produce_here(road.brief(name="grown", seed=1)))
         moves.rollback("grown", road.place(), why="by the test")
-        note("rolled back", produce(road, road.brief(name="grown", seed=1)))
+        note("rolled back", road.produce_here(road.brief(name="grown", seed=1)))
         data = road.folder / "data" / "digits"
         prepare("uci-digits", data, seed=5, cache=road.home / "data")
         track(data)
-        note("data", produce(road, impossible))
+        note("data", road.produce_here(impossible))
         patch.setattr(stages, "package_version", lambda: f"{runs.package_version()}.post1")
-        note("package", produce(road, impossible))
+        note("package", road.produce_here(impossible))
     return Grown(road, made, trainings)
 
 
@@ -225,7 +211,7 @@ def test_what_was_refused_beside_another_champion_is_proved_anew_without_trainin
     road = grown.road
     place = road.place()
     moves.promote("grown/2", place, why="by the test", force=True)
-    again = produce(road, Run.read(_folder(grown, "data") / "run.json").brief)
+    again = road.produce_here(Run.read(_folder(grown, "data") / "run.json").brief)
     assert again.gates.champion == grown.made["seed"].bundle.sha256
     assert again.release.version > 4
     assert again.release.run_id == grown.made["data"].release.run_id

@@ -52,8 +52,10 @@ def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan:
     assert rest["checkpoint"]["stopped_by"] == expected["checkpoint"]["stopped_by"] == "steps"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("at", "n", "left"), [("step", 1, 6), ("quality", 2, 5)])
+@pytest.mark.parametrize(
+    ("at", "n", "left"),
+    [pytest.param("step", 1, 6, marks=pytest.mark.nightly), pytest.param("quality", 2, 5, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("family", MEMBERS)
 def test_a_run_killed_elsewhere_ends_with_the_same_bits(
     forks: Any, whole: Any, make_plan: Any, family: str, at: str, n: int, left: int
