@@ -54,7 +54,7 @@ class Road:
     def place(self) -> Place:
         return Place(Settings(home=self.home, actor="tester"))
 
-    def cli(self, *arguments: str, timeout_s: float = 280, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def cli(self, *arguments: str, timeout_s: float = 850, **environment: str) -> "subprocess.CompletedProcess[str]":
         """The real command line in a process of its own, with no Prefect server named."""
         return subprocess.run(
             [sys.executable, "-m", "flows.cli", *arguments],
