@@ -15,7 +15,20 @@ from components.training.plan import TrainPlan
 from components.training.state import load_weights
 
 MEMBERS = sorted("/".join(key) for key in cards())
-CLASSES = [pytest.param(name, "class" in cards()[*name.split("/")][0].conditioning, id=name) for name in MEMBERS]
+FAST = {  # one of each family, and of each state that a run may have: two players, two stages, a codebook, numbers of torch's own
+    "autoencoder/plain",
+    "autoregressive/vq-pixelcnn",
+    "diffusion/cascade",
+    "flow/glow",
+    "gan/style",
+    "gan/wgan-gp",
+    "vae/gaussian",
+    "vae/vq",
+}
+CLASSES = [
+    pytest.param(name, "class" in card.conditioning, id=name, marks=() if name in FAST else pytest.mark.slow)
+    for name, card in ((name, cards()[*name.split("/")][0]) for name in MEMBERS)
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +51,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """The same weights kept, at the same step, and the same images drawn from the last weights."""
     kept = [{key: told["checkpoint"][key] for key in ("sha256", "step", "quality", "steps_total")} for told in (one, other)]
     return kept[0] == kept[1] and one["readings"][-1] == other["readings"][-1]
+
+
+def test_some_of_each_family_are_fast() -> None:
+    assert set(MEMBERS) >= FAST
+    assert {name.split("/")[0] for name in FAST} == {family for family, _ in cards()}
 
 
 @pytest.mark.parametrize(("family", "conditional"), CLASSES)
