@@ -114,10 +114,14 @@ def raw_road(made_once: MadeOnce) -> Road:
 
 @dataclass(frozen=True)
 class First:
-    """What the first production left: its road, its output and its record."""
+    """What the first production left: its road, its output, its record, and its home as it was then.
+
+    The road's own home is used by commands of other workers; whoever copies it takes `left`.
+    """
 
     road: Road
     ran: "subprocess.CompletedProcess[str]"
+    left: Path
 
     @property
     def folder(self) -> Path:
@@ -135,9 +139,13 @@ def first(raw_road: Road, made_once: MadeOnce, empty_store: Path) -> First:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         said = {"args": ran.args, "returncode": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr}
         (folder / "ran.json").write_text(json.dumps(said))
+        for name in ("store", "work"):
+            shutil.copytree(raw_road.home / name, folder / "home" / name)
+        shutil.copy(raw_road.home / "mlflow.db", folder / "home" / "mlflow.db")
 
-    ran = json.loads((made_once("first", fill) / "ran.json").read_text())
-    return First(raw_road, subprocess.CompletedProcess(**ran))
+    folder = made_once("first", fill)
+    ran = json.loads((folder / "ran.json").read_text())
+    return First(raw_road, subprocess.CompletedProcess(**ran), folder / "home")
 
 
 @contextmanager
@@ -252,8 +260,8 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.fixture
 def home(first: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> Path:
     """A copy of the home that holds one produced champion, set as GENWRIGHT_HOME."""
-    shutil.copytree(first.road.home / "store", tmp_path / "home" / "store")
-    shutil.copy(first.road.home / "mlflow.db", tmp_path / "home" / "mlflow.db")
+    shutil.copytree(first.left / "store", tmp_path / "home" / "store")
+    shutil.copy(first.left / "mlflow.db", tmp_path / "home" / "mlflow.db")
     monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("GENWRIGHT_ACTOR", "tester")
     return tmp_path / "home"
