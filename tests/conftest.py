@@ -72,7 +72,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     took: Counter[str] = Counter()
     for report in (each for reports in terminalreporter.stats.values() for each in reports if hasattr(each, "duration")):
         took[file_of(report.nodeid)] += report.duration
-    tier = {"slow": "test-slow", "nightly": "test-nightly"}.get(config.option.markexpr, "test")
+    tier = next((f"test-{name}" for name in ("slow", "nightly") if config.option.markexpr.startswith(name)), "test")
     known = json.loads(TIMES.read_text())
     known[tier] = {file: round(seconds) for file, seconds in took.most_common() if seconds >= 2}
     TIMES.write_text(json.dumps(known, indent=1) + "\n")

@@ -26,7 +26,7 @@ ONE_EACH = {  # and the steps in which it gets there
     "diffusion/edm": 700,
     "autoregressive/pixelcnn-pp": 300,
 }
-FAST = {"autoregressive/pixelcnn", "flow/glow", "vae/gaussian"}
+FAST = {"flow/glow"}
 WITH_LIKELIHOOD = [
     pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
     for name in sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")

@@ -17,7 +17,7 @@ from components.families import cards, find
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite
-SLOW = pytest.mark.slow
+SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
 QUICK = {  # one of each family, exported in the fast suite
     "autoencoder/plain",
     "vae/gaussian",
@@ -25,6 +25,16 @@ QUICK = {  # one of each family, exported in the fast suite
     "flow/realnvp",
     "diffusion/edm",
     "autoregressive/pixelcnn",
+}
+
+
+TWINS = {  # whose sampler is that of another variant, with other weights: of odd sides nightly
+    "autoencoder/denoising",
+    "vae/beta",
+    "gan/dcgan",
+    "gan/wgan-gp",
+    "diffusion/ect",
+    "diffusion/latent-ect",
 }
 
 
@@ -69,9 +79,10 @@ def _cases() -> list[Any]:
         name = "/".join(key)
         if not card.exports:
             continue
+        odd = (5, 7, 3) if card.discrete else (9, 13, 3)  # the first is drawn value by value
         for conditional, side, marks in (
             ("class" in card.conditioning, (8, 8, 1), () if name in QUICK else SLOW),
-            (False, (9, 13, 3), SLOW),
+            (False, odd, NIGHTLY if name in TWINS else SLOW),
         ):
             case = f"{name}-{'x'.join(map(str, side))}-{'class' if conditional else 'none'}"
             found.append(pytest.param((name, conditional, side), id=case, marks=marks))
@@ -108,6 +119,22 @@ def exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) ->
 def class_exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> Exported:
     """With classes."""
     return export(*request.param)
+
+
+def _large() -> list[Any]:
+    """Each case with large batches: one of them where each value is drawn after the other, hundreds of evaluations a batch."""
+    return [
+        pytest.param((*case.values[0], batch), id=f"{case.id}-{batch}", marks=case.marks)
+        for case in _cases()
+        for batch in ((65,) if cards()[*case.values[0][0].split("/")][0].discrete else (64, 65, 130))
+    ]
+
+
+@pytest.fixture(params=_large())
+def large(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> tuple[Exported, int]:
+    """A graph, and the size of a large batch."""
+    *case, batch = request.param
+    return export(*case), batch
 
 
 @pytest.fixture(scope="session")

@@ -163,6 +163,7 @@ def test_without_corruption_it_is_the_plain_one(make_case: Any) -> None:
     assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_trained_denoising_one_denoises(make_case: Any, train_a_little: Callable[..., None]) -> None:
     """Better than leaving the noise in, and better than a plain one of the same training."""
     noise = 0.5 * normal(48, 1, 8, 8, seed=5)
@@ -178,6 +179,7 @@ def test_a_trained_denoising_one_denoises(make_case: Any, train_a_little: Callab
     assert errors["denoising"] < errors["plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_trained_one_rebuilds_its_kind_and_no_other(make_case: Any, train_a_little: Callable[..., None], variant: str) -> None:
     case = make_case("autoencoder", variant)

@@ -244,6 +244,7 @@ def test_variational_dequantisation_is_a_density_on_the_unit_cube() -> None:
     torch.testing.assert_close(u.flatten(), push(eps), atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dequantisation", ["uniform", "variational"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training_lowers_bits_per_dim_of_images_not_seen(

@@ -160,6 +160,7 @@ def test_the_capacity_grows_and_is_what_the_kl_term_is_drawn_to(make_case: Any) 
     assert losses == pytest.approx([10 * abs(kl - c) for c in (0.0, 3.0, 6.0, 6.0)], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capacity", [1.0, 5.0])
 def test_the_latents_carry_the_capacity(make_case: Any, train_a_little: Callable[..., None], capacity: float) -> None:
     case = make_case("vae", "beta")

@@ -157,6 +157,7 @@ def test_only_training_moves_the_codebook(autoencoder: VQAutoencoder) -> None:
     assert not any(torch.equal(value, before[name]) for name, value in autoencoder.named_buffers())
 
 
+@pytest.mark.slow
 def test_a_trained_one_reconstructs_with_many_codes(make_case: Any, train_a_little: Callable[..., None]) -> None:
     case = make_case("vae", "vq")
     family = case.build(autoencoder_share=0.99)
@@ -218,6 +219,7 @@ def test_a_uniform_number_of_one_is_still_a_code(enumerable: VQVAE) -> None:
     assert torch.isfinite(x_BCHW).all()
 
 
+@pytest.mark.slow
 def test_the_prior_learns_the_codes_of_the_data(make_case: Any, train_a_little: Callable[..., None]) -> None:
     """Its cross-entropy falls well below that of guessing all codes alike."""
     case = make_case("vae", "vq")

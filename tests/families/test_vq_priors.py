@@ -67,6 +67,7 @@ def test_a_sample_is_a_decoded_draw_of_the_prior(variant: str, make_case: Any) -
         assert torch.equal(family.sampler()(uniform_Bhw, labels_B), family.autoencoder.decode(codes_B1hw[:, 0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_trained_prior_gives_its_codes_fewer_nats_than_their_names_alone(variant: str, make_case: Any) -> None:
     """Of images that are one of three brightnesses, hardly more than the class is to be said."""

@@ -1,7 +1,7 @@
 """Run by the fixture `forks`: imports what the stages need once, then does each job of standard input in a fork.
 
-A job: {"home", "brief", "kill", "look"}. It fetches, then runs the stages after training to the end; `kill` is the number
-(from 1) of the event before which it kills itself with SIGKILL; `look` only says what stands. Answers one line of JSON.
+A job: {"home", "brief", "kill", "look"}. It fetches, then runs the stages after training to the end; `kill` is the event before
+which it kills itself with SIGKILL; `look` only says what stands. Answers one line of JSON.
 
 Events are all that changes something for good: a file that appears under its name (by a rename), and each call of MLflow.
 """
@@ -32,17 +32,17 @@ CALLS = ("create_registered_model", "create_model_version", "set_registered_mode
 
 
 class Events:
-    """Names of what happened, in order; kills this process before the n-th."""
+    """Names of what happened, in order; kills this process before the one that is named."""
 
-    def __init__(self, home: Path, kill: int | None) -> None:
+    def __init__(self, home: Path, kill: str | None) -> None:
         self.home, self.kill, self.names, self.on = str(home), kill, [], False
 
     def __call__(self, name: str) -> None:
         if not self.on:
             return
-        self.names.append(name)
-        if len(self.names) == self.kill:
+        if name == self.kill:
             os.kill(os.getpid(), signal.SIGKILL)
+        self.names.append(name)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.rename" and str(arguments[1]).startswith(self.home):

@@ -345,7 +345,7 @@ def home(first: "First", tmp_path: Path) -> Path:
     """A copy of the home that holds one produced champion."""
     folder = tmp_path / "home"
     for name in ("store", "mlflow.db"):
-        source = first.road.home / name
+        source = first.left / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, (folder.mkdir(exist_ok=True), folder / name)[1])
     return folder
 

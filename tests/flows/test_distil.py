@@ -164,15 +164,18 @@ def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", ho
     assert "stale" not in cli("explain", "fast").out
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)  # several productions, each with a server of Prefect's own
-@pytest.mark.parametrize("variant", ["ddpm", "edm"])
+@pytest.mark.parametrize(
+    "variant", [pytest.param("ddpm", marks=pytest.mark.nightly), pytest.param("edm", marks=pytest.mark.slow)]
+)
 def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any, variant: str, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     place = road.place()
     config = TINY[f"diffusion/{variant}"] | {"steps": 8}
     brief = road.brief(name="many", override={"family": "diffusion", "variant": variant, "config": config})
-    teacher = _produced(brief, road)
+    taught = road.produce_here(brief)
+    assert taught.promoted
+    teacher = taught.release
     steps, precisions, widths = ([2, 1], ["fp32", "int8"], [32]) if variant == "ddpm" else ([2], ["fp32"], [32, 16])
     wish = (
         "--minutes",
@@ -211,9 +214,3 @@ def _again_trains_nothing(road: Any, wish: tuple[str, ...]) -> None:
     assert "Students of many version 1" in ran.stdout
     assert [path.stat().st_mtime_ns for path in weights] == before
     assert road.place().versions.resolve("many-distilled@champion").version == 1
-
-
-def _produced(brief: Any, road: Any) -> Any:
-    ran = road.cli("produce", str(road.write(brief)), "--json")
-    assert ran.returncode == 0, ran.stderr
-    return road.place().versions.resolve(f"{brief.name}@champion")

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import stages
+
+pytestmark = pytest.mark.slow
 
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
 EXPORTING = ("RUN/export/model.onnx", "RUN/exported.json")
@@ -34,7 +35,7 @@ class Forks:
         command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "road_forks.py"), str(database)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def run(self, road: Any, *, kill: int | None = None, look: bool = False) -> dict[str, Any]:
+    def run(self, road: Any, *, kill: str | None = None, look: bool = False) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         job = {"home": str(road.home), "brief": road.brief().model_dump(mode="json"), "kill": kill, "look": look}
@@ -55,56 +56,59 @@ def forks(first: Any) -> Iterator[Forks]:
     forks.close()
 
 
-@dataclass(frozen=True)
-class Killed:
-    """A road whose brief is trained and no more, with copies of its home: after training, after the export, after the proof."""
-
-    road: Any
-    events: tuple[str, ...]
-
-    def restore(self, name: str) -> None:
-        shutil.rmtree(self.road.home)
-        shutil.copytree(self.road.folder / name, self.road.home)
-
-
 @pytest.fixture(scope="module")
-def killed(first: Any, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+def trained(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A road whose brief is trained and no more, with a copy of its home."""
     road = first.road.beside(tmp_path_factory.mktemp("killed") / "road")
     place = road.place()
-    stages.train(stages.fetch(road.brief(), place), place)
+    with trains_here():
+        stages.train(stages.fetch(road.brief(), place), place)
     shutil.copytree(road.home, road.folder / "trained")
-    for name, done in (("exported", EXPORTING), ("proved", PROVING)):  # killed before what follows
-        assert forks.run(road, kill=len(done) + 1) == {"code": -signal.SIGKILL}
-        shutil.copytree(road.home, road.folder / name)
-    told = forks.run(road)
-    assert told["code"] == 0, told
-    return Killed(road, tuple(told["events"]))
+    return road
 
 
-def test_the_points_to_be_killed_at_are_all_there_are(killed: Killed) -> None:
-    assert killed.events == RELEASING
+def restore(road: Any, name: str) -> None:
+    shutil.rmtree(road.home)
+    shutil.copytree(road.folder / name, road.home)
 
 
-POINTS = [
-    pytest.param(home, number, id=f"before {name}")
-    for home, names in (("trained", EXPORTING), ("exported", PROVING), ("proved", RELEASING))
-    for number, name in enumerate(names, 1)
-]
-
-
-@pytest.mark.parametrize(("home", "kill"), POINTS)
-def test_the_same_again_finishes_what_a_kill_left(killed: Killed, forks: Forks, home: str, kill: int) -> None:
-    killed.restore(home)
-    road = killed.road
-    assert forks.run(road, kill=kill) == {"code": -signal.SIGKILL}
-    told = forks.run(road)
+def assert_whole(told: dict[str, Any], stands: dict[str, Any]) -> None:
+    """One version, one entry, one bundle, all of them the same; once more, and nothing would be done."""
     assert told["code"] == 0, told
     assert told["produced"]["promoted"]
-    stands = forks.run(road, look=True)
     (release,), (entry,) = stands["releases"], stands["entries"]
     assert (release["version"], release["aliases"]) == (1, ["champion"])
     assert (entry["sequence"], entry["to_version"], entry["to_bundle"]) == (1, 1, release["bundle_sha256"])
     channel = {"model": "digits", "version": 1, "bundle_sha256": release["bundle_sha256"], "sequence": 1}
     assert stands["channel"] == channel
     assert stands["bundles"] == [release["bundle_sha256"]]
-    assert stands["standing"] == release  # once more, and nothing would be done
+    assert stands["standing"] == release
+
+
+def test_the_points_to_be_killed_at_are_all_there_are(trained: Any, forks: Forks) -> None:
+    restore(trained, "trained")
+    assert tuple(forks.run(trained)["events"]) == EXPORTING + PROVING + RELEASING
+
+
+@pytest.fixture(scope="module")
+def homes(trained: Any, forks: Forks) -> Any:
+    """The road, with copies of its home after the export and after the proof, too."""
+    restore(trained, "trained")
+    for name, following in (("exported", PROVING[0]), ("proved", RELEASING[0])):
+        assert forks.run(trained, kill=following) == {"code": -signal.SIGKILL}
+        shutil.copytree(trained.home, trained.folder / name)
+    return trained
+
+
+POINTS = [
+    pytest.param(home, name, id=f"before {name}")
+    for home, names in (("trained", EXPORTING), ("exported", PROVING), ("proved", RELEASING))
+    for name in names
+]
+
+
+@pytest.mark.parametrize(("home", "kill"), POINTS)
+def test_the_same_again_finishes_what_a_kill_left(homes: Any, forks: Forks, home: str, kill: str) -> None:
+    restore(homes, home)
+    assert forks.run(homes, kill=kill) == {"code": -signal.SIGKILL}
+    assert_whole(forks.run(homes), forks.run(homes, look=True))

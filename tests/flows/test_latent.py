@@ -21,8 +21,8 @@ def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "
     """A copy of what `latent` reads of the home that produced a champion."""
     home = tmp_path / "home"
     for name in ("store", "work"):
-        shutil.copytree(first.road.home / name, home / name)
-    shutil.copy(first.road.home / "mlflow.db", home / "mlflow.db")
+        shutil.copytree(first.left / name, home / name)
+    shutil.copy(first.left / "mlflow.db", home / "mlflow.db")
     monkeypatch.setenv("GENWRIGHT_HOME", str(home))
     return home
 

@@ -22,7 +22,7 @@ def test_mnist_is_produced_from_a_mirror(road_in: Any, lenient: dict[str, Any], 
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n")
     brief = yaml.safe_load((REPOSITORY / "briefs" / "mnist.yaml").read_text())
-    brief |= {"compute": {**brief["compute"], "items_seen": 20_000}, "gates": lenient, "override": SMALL}
+    brief |= {"compute": {**brief["compute"], "items_seen": 6_000}, "gates": lenient, "override": SMALL}
     (tmp_path / "mnist.yaml").write_text(yaml.safe_dump(brief))
     road = road_in(tmp_path)
     ran = road.cli("produce", "mnist.yaml", timeout_s=880, GENWRIGHT_DATA_MIRROR=str(Path(str(MIRROR)).absolute()))

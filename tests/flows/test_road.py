@@ -20,20 +20,6 @@ BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
 IMPOSSIBLE = {"coverage_min": 1.0, "recall_min": 1.0}
 
 
-def produce(road: Any, brief: Any) -> Produced:
-    """The stages of flows/produce.py in this process; a standing production is returned as it is."""
-    place = road.place()
-    run = stages.fetch(brief, place)
-    if known := standing.standing(run, place):
-        return known
-    trained = stages.train(run, place)
-    exported = stages.export(run, trained, place)
-    proof = stages.prove(run, trained, exported, place)
-    stored = stages.seal(run, trained, exported, proof, place)
-    release = stages.register(run, trained, stored, proof, place)
-    return stages.promote_if_proven(run, trained, stored, release, proof, place)
-
-
 def test_a_production_says_what_it_did_and_nothing_else(first: Any) -> None:
     said = first.ran.stdout + first.ran.stderr
     assert not [word for word in BAD if word in said], said
@@ -152,16 +138,16 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(proving.SAMPLES, "one_pass", 400)  # the numbers of a proof are not at stake here
-        note("first", produce(road, brief))
-        note("seed", produce(road, road.brief(name="grown", seed=1)))
+        note("first", road.produce_here(brief))
+        note("seed", road.produce_here(road.brief(name="grown", seed=1)))
         moves.rollback("grown", road.place(), why="by the test")
-        note("rolled back", produce(road, road.brief(name="grown", seed=1)))
+        note("rolled back", road.produce_here(road.brief(name="grown", seed=1)))
         data = road.folder / "data" / "digits"
         prepare("uci-digits", data, seed=5, cache=road.home / "data")
         track(data)
-        note("data", produce(road, impossible))
+        note("data", road.produce_here(impossible))
         patch.setattr(stages, "package_version", lambda: f"{runs.package_version()}.post1")
-        note("package", produce(road, impossible))
+        note("package", road.produce_here(impossible))
     return Grown(road, made, trainings)
 
 
@@ -170,6 +156,7 @@ def _trainings(road: Any, model: str) -> int:
     return len(client.search_runs([client.get_experiment_by_name(model).experiment_id]))
 
 
+@pytest.mark.slow
 def test_a_changed_brief_data_or_package_trains_again(grown: Grown) -> None:
     assert grown.trainings == {"first": 1, "seed": 2, "rolled back": 2, "data": 3, "package": 4}
     assert {name: each.release.version for name, each in grown.made.items()} == {
@@ -177,6 +164,7 @@ def test_a_changed_brief_data_or_package_trains_again(grown: Grown) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Grown) -> None:
     one, two = grown.made["first"], grown.made["seed"]
     assert two.promoted
@@ -188,6 +176,7 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
     assert beside.protocol == two.bundle.bundle.scorecard.protocol
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -> None:
     assert "champion" not in grown.made["rolled back"].release.aliases
     entries = grown.road.place().registry.ledger.entries("grown")
@@ -196,6 +185,7 @@ def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -
     assert "is not the champion" in standing.nothing_to_do(run, grown.made["rolled back"])
 
 
+@pytest.mark.slow
 def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) -> None:
     road = grown.road
     refused = grown.made["data"]
@@ -224,6 +214,7 @@ def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) ->
     assert place.versions.resolve("grown").version == 1
 
 
+@pytest.mark.slow
 def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
     brief = grown.road.brief(name="grown")
     impossible = grown.road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
@@ -234,11 +225,12 @@ def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
     assert "stays a candidate" in ran.stderr
 
 
+@pytest.mark.slow
 def test_what_was_refused_beside_another_champion_is_proved_anew_without_training(grown: Grown) -> None:
     road = grown.road
     place = road.place()
     moves.promote("grown/2", place, why="by the test", force=True)
-    again = produce(road, Run.read(_folder(grown, "data") / "run.json").brief)
+    again = road.produce_here(Run.read(_folder(grown, "data") / "run.json").brief)
     assert again.gates.champion == grown.made["seed"].bundle.sha256
     assert again.release.version > 4
     assert again.release.run_id == grown.made["data"].release.run_id

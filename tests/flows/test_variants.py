@@ -40,7 +40,9 @@ def test_every_name_is_built() -> None:
 
 
 @pytest.mark.parametrize("name", ROADS)
-def test_it_is_produced_from_a_brief(first: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_produced_from_a_brief(
+    first: Any, trains_here: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for delivery in proving.SAMPLES:  # the numbers of a proof are not at stake here
         monkeypatch.setitem(proving.SAMPLES, delivery, 64)
     road = first.road.beside(tmp_path / "road")
@@ -49,7 +51,8 @@ def test_it_is_produced_from_a_brief(first: Any, name: str, tmp_path: Path, monk
     place = road.place()
     run = stages.fetch(brief, place)
     assert (run.decision.family, run.decision.variant, run.decision.mode) == (family, variant, "scratch")
-    trained = stages.train(run, place)
+    with trains_here():
+        trained = stages.train(run, place)
     exported = stages.export(run, trained, place)
     assert set(exported.parity) == {1, 2, 7, 32}
     proof = stages.prove(run, trained, exported, place)

@@ -79,6 +79,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     return Installed(folder / "venv" / "bin", folder / "work")
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"components", "flows"}
@@ -92,6 +93,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_what_runs_is_the_wheel(installed: Installed) -> None:
     code = (
         "import components.core, flows.cli, importlib.metadata as m;"
@@ -102,6 +104,7 @@ def test_what_runs_is_the_wheel(installed: Installed) -> None:
     assert version.count(".") == 2
 
 
+@pytest.mark.slow
 def test_the_command_works_from_an_empty_folder(installed: Installed) -> None:
     assert "produce" in installed.out("genwright", "--help")
     assert "vae/gaussian" in installed.out("genwright", "families")
@@ -116,6 +119,7 @@ def test_the_command_works_from_an_empty_folder(installed: Installed) -> None:
     assert "1,797 image items of 8 px" in installed.out("genwright", "plan", "brief.yaml")
 
 
+@pytest.mark.slow
 def test_the_page_template_is_found(installed: Installed) -> None:
     code = (
         "from importlib.resources import files; print(len(files('components.evaluation').joinpath('page.html.j2').read_text()))"

@@ -20,7 +20,6 @@ import pytest
 from components.core.bundles import read_bundle, seal_bundle
 from components.delivery.triton import config_pbtxt
 
-pytestmark = pytest.mark.slow
 UV = str(Path(sys.executable).with_name("uv"))
 PERF_ANALYZER, SCHEMATHESIS = "perf-analyzer==2.60.0", "schemathesis==4.32.5"
 CLIENTS = Path(__file__).with_name("clients")
@@ -38,6 +37,7 @@ def address(server: Any) -> str:
     return str(server.url).removeprefix("http://")
 
 
+@pytest.mark.slow
 def test_tritons_client_gets_what_the_graph_makes(server: Any, plain: Path) -> None:
     out = run(UV, "run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_http.py"), address(server), "digits")
     said = json.loads(out.splitlines()[-1])
@@ -54,6 +54,7 @@ def test_tritons_client_gets_what_the_graph_makes(server: Any, plain: Path) -> N
     assert hashlib.sha256(x.tobytes()).hexdigest() == said["sha256"]
 
 
+@pytest.mark.slow
 def test_triton_reads_the_config_that_is_written_for_it(classy: Path, tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text(config_pbtxt(read_bundle(classy)))
     script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_config.py"))
@@ -62,6 +63,7 @@ def test_triton_reads_the_config_that_is_written_for_it(classy: Path, tmp_path: 
     assert said["inputs"] == {"z": ["TYPE_FP32", [16]], "label": ["TYPE_INT64", [1]]}
 
 
+@pytest.mark.slow
 def test_perf_analyzer_measures_it(server: Any, tmp_path: Path) -> None:
     table = tmp_path / "measured.csv"
     run(
@@ -118,11 +120,13 @@ def unpacked(packages: Iterable[Path], root: Path) -> Path:
     return root
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("which", ["server", "class_server"])
 def test_schemathesis_finds_nothing(request: pytest.FixtureRequest, which: str) -> None:
     assert "No issues found" in searched(request.getfixturevalue(which).url)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_schemathesis_finds_nothing_where_tokens_guard_two_models(plain: Path, classy: Path, start: Any) -> None:
     with start(plain, models={"other": str(classy)}, tokens=["open sesame"]) as server:
@@ -152,6 +156,7 @@ def chromium(folder: Path) -> str:
     return str(program)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_somebody_uses_the_page_in_a_browser(classy: Path, build: Any, start: Any, tmp_path: Path) -> None:
     folder = build(scale=2.0)

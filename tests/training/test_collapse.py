@@ -73,6 +73,7 @@ def test_there_is_nothing_to_go_back_to_while_the_collapsed_are_the_best(run: An
     assert len(set(list(tracker.series("train/lr").values())[2:])) == 1
 
 
+@pytest.mark.slow
 def test_the_collapsed_are_never_better_than_what_was_healthy(run: Any, capsys: Any) -> None:
     """A model that draws one good image may lie nearer by the signal than one that draws all poorly."""
     trainer = run("rollback", [(0.5, ""), (0.4, BAD), (0.6, BAD), (0.7, ""), (0.8, ""), (0.9, "")])

@@ -117,7 +117,7 @@ def test_a_guided_teacher_gives_all_weights_but_those_of_no_class(make_plan: Any
     assert not torch.allclose(seen, made.denoiser(x, torch.full((4,), 500.0), labels))
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("guidance", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 @pytest.mark.parametrize("variant", TEACHERS)
 def test_it_learns_and_its_teacher_does_not(
     make_plan: Any, taught: Any, digits: Any, tracker: Any, variant: str, guidance: float

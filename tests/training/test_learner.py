@@ -64,7 +64,7 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
     return {name: parameter.grad.clone() for name, parameter in learner.family.named_parameters() if parameter.grad is not None}
 
 
-@pytest.mark.parametrize("parts", [2, 11])
+@pytest.mark.parametrize("parts", [2, pytest.param(11, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("family", sorted(set(MEMBERS) - set(OVER_THE_BATCH)))
 def test_parts_of_a_batch_add_up_to_its_gradient(
     make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int

@@ -11,8 +11,20 @@ from components.core.errors import DataError
 from components.families import cards
 from components.training.stream import BatchStream
 
-FEW = {"vae/gaussian", "diffusion/edm", "gan/sngan", "vae/vq"}
-MEMBERS = [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in sorted("/".join(key) for key in cards())]
+NAMES = sorted("/".join(key) for key in cards())
+FAST = {"vae/gaussian", "gan/sngan"}
+SLOW = {  # one of each family, and of each way to take statistics of a batch
+    "autoencoder/plain",
+    "autoregressive/vq-transformer",
+    "diffusion/edm",
+    "diffusion/latent",
+    "flow/glow",
+    "gan/style",
+    "vae/vq",
+}
+MEMBERS = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow if name in SLOW else pytest.mark.nightly) for name in NAMES
+]
 
 
 def told(forks: Any, plan: Any, **how: Any) -> dict[str, Any]:
@@ -46,6 +58,11 @@ def test_two_processes_that_were_stopped_go_on_to_the_same_end(forks: Any, make_
     expected = told(forks, whole, of=2)
     assert rest["checkpoint"]["sha256"] == expected["checkpoint"]["sha256"]
     assert rest["readings"][-1] == expected["readings"][-1]
+
+
+def test_those_that_are_named_here_are_there() -> None:
+    assert set(NAMES) >= FAST | SLOW
+    assert {name.split("/")[0] for name in SLOW} == {family for family, _ in cards()}
 
 
 def test_only_the_first_process_reads_quality_and_writes(forks: Any, make_plan: Any, tmp_path: Path) -> None:

@@ -15,7 +15,20 @@ from components.training.plan import TrainPlan
 from components.training.state import load_weights
 
 MEMBERS = sorted("/".join(key) for key in cards())
-CLASSES = [pytest.param(name, "class" in cards()[*name.split("/")][0].conditioning, id=name) for name in MEMBERS]
+FAST = {  # one of each family, and of each state that a run may have: two players, two stages, a codebook, numbers of torch's own
+    "autoencoder/plain",
+    "autoregressive/vq-pixelcnn",
+    "diffusion/cascade",
+    "flow/glow",
+    "gan/style",
+    "gan/wgan-gp",
+    "vae/gaussian",
+    "vae/vq",
+}
+CLASSES = [
+    pytest.param(name, "class" in card.conditioning, id=name, marks=() if name in FAST else pytest.mark.slow)
+    for name, card in ((name, cards()[*name.split("/")][0]) for name in MEMBERS)
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +53,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return kept[0] == kept[1] and one["readings"][-1] == other["readings"][-1]
 
 
+def test_some_of_each_family_are_fast() -> None:
+    assert set(MEMBERS) >= FAST
+    assert {name.split("/")[0] for name in FAST} == {family for family, _ in cards()}
+
+
 @pytest.mark.parametrize(("family", "conditional"), CLASSES)
 def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan: Any, family: str, conditional: bool) -> None:
     """With classes where it takes them. Three processes and one result: so two runs of a plan are the same, too."""
@@ -52,8 +70,10 @@ def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan:
     assert rest["checkpoint"]["stopped_by"] == expected["checkpoint"]["stopped_by"] == "items_seen"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("at", "n", "left"), [("step", 1, 6), ("quality", 2, 5)])
+@pytest.mark.parametrize(
+    ("at", "n", "left"),
+    [pytest.param("step", 1, 6, marks=pytest.mark.nightly), pytest.param("quality", 2, 5, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("family", MEMBERS)
 def test_a_run_killed_elsewhere_ends_with_the_same_bits(
     forks: Any, whole: Any, make_plan: Any, family: str, at: str, n: int, left: int
@@ -66,6 +86,7 @@ def test_a_run_killed_elsewhere_ends_with_the_same_bits(
     assert rest["seen"]["step"] == left
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, make_plan: Any, tmp_path: Path) -> None:
     """At every second rename of a run: of states, weights and records; what stands after each kill is whole."""
     expected = whole(make_plan())
