@@ -3,6 +3,7 @@
 from prefect import flow
 
 from components.core.errors import ExportError
+from components.core.progress import announce
 from flows import distilling, standing
 from flows.distilling import Curve, Finished, Wish
 from flows.embedded import interruptible
@@ -21,6 +22,8 @@ def distil(reference: str, wish: Wish, show: bool = False) -> tuple[Curve, Produ
     place = Place()
     with interruptible():
         release, taught, trained = distilling.teacher_of(reference, place)
+        total_s, made = distilling.expected_total(release, taught, trained, wish, place)
+        announce("Distilling", about_s=total_s, basis=made)
         finished: list[Finished] = []
         students = distilling.students(release, taught, trained, wish)
         run, shared = next(students)

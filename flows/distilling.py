@@ -17,10 +17,11 @@ from components.core.files import write_whole
 from components.core.record import Record, first_complaint
 from components.core.records import Bundle, Ceiling, Checkpoint, Metric, Reason, Release, TrainingBudget
 from flows import stages, standing
+from flows.durations import PROOF_S
 from flows.memo import recall
 from flows.opened import check_data, training_of
 from flows.place import Place
-from flows.runs import Exported, Proof, Run, Student, Trained, folder_of, package_version
+from flows.runs import SAMPLES, Exported, Proof, Run, Student, Trained, folder_of, package_version
 from flows.settings import device_for
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -177,7 +178,6 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
     `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
     the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
     """
-    from components.families.diffusion.sampling import UNROLLED
     from components.training.distillation import RATE, student_variant
 
     variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
@@ -198,11 +198,38 @@ def students(release: Release, run: Run, trained: Trained, wish: Wish) -> Studen
                 adversarial=wish.adversarial,
                 device=device_for("auto"),
             )
-            for precision in wish.precisions if steps <= UNROLLED else [each for each in wish.precisions if each != "int8"]:
+            for precision in _precisions(wish, steps):
                 own: Trained = yield _run(run, student, variant, wish, precision), shared
                 shared = shared or own
             before[steps] = own.checkpoint
             shared = None if halving else shared
+
+
+def expected_total(release: Release, run: Run, trained: Trained, wish: Wish, place: Place) -> tuple[float, str]:
+    """Seconds that all trainings, exports and proofs are expected to take, and what they are made of.
+
+    A proof draws the teacher's samples once for all students, and each student's, at the speed that the teacher was measured at
+    when it was proved, by the share of its steps and width.
+    """
+    from flows.durations import expected
+    from flows.moves import bundle_of
+
+    images_per_s = bundle_of(release, place)[1].scorecard.metrics["throughput_per_s"].value
+    config, few = trained.checkpoint.config, SAMPLES["few_step"]
+    graphs = [(width, steps) for width in wish.widths for steps in wish.steps for _ in _precisions(wish, steps)]
+    shares = sum(steps / config["steps"] * width / config["width"] for width, steps in graphs)
+    export_s, _ = expected("Export", place, run)
+    each_s = (export_s or 0.0) + PROOF_S
+    total_s = 60 * wish.minutes + len(graphs) * each_s + few / images_per_s * (1 + shares)
+    made = f"{wish.minutes:g} min of training, then {len(graphs)} graphs exported and proved beside their teacher; estimated"
+    return total_s, made
+
+
+def _precisions(wish: Wish, steps: int) -> Sequence[Precision]:
+    """A sampler of more steps is a loop, whose products are not lowered to eight bits."""
+    from components.families.diffusion.sampling import UNROLLED
+
+    return wish.precisions if steps <= UNROLLED else [each for each in wish.precisions if each != "int8"]
 
 
 def curve_of(release: Release, finished: Sequence[Finished], wish: Wish) -> Curve:

@@ -11,7 +11,7 @@ from components.core.files import write_whole
 from components.core.progress import stage
 from components.core.screen import Stage
 from flows.place import Place
-from flows.runs import Run
+from flows.runs import SAMPLES, Run
 
 MEASURED = "measured here before"
 FIRST_S = {
@@ -21,8 +21,7 @@ FIRST_S = {
     "Release": 10.0,
 }  # rough, of two cores: until one is measured here
 PROOF_S = 20.0  # of a proof, beside its samples
-PROOF_SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}
-WORTH_S = 1.0  # what took less was found done already
+MEASURED_MIN_S = 1.0  # what took less was found done already
 
 
 def expected(title: str, place: Place, run: Run | None = None) -> tuple[float | None, str]:
@@ -30,7 +29,7 @@ def expected(title: str, place: Place, run: Run | None = None) -> tuple[float | 
     if (before := _known(place).get(_key(title, run))) is not None:
         return before, MEASURED
     if title == "Proof" and run is not None:
-        draws = PROOF_SAMPLES[run.decision.delivery] * run.decision.estimate.latency_ms.value / 1000
+        draws = SAMPLES[run.decision.delivery] * run.decision.estimate.latency_ms.value / 1000
         return PROOF_S + draws, "estimated"
     return FIRST_S.get(title), "estimated"
 
@@ -46,7 +45,7 @@ def timed(
         shown.update(note=note)
         yield shown
         took = (shown.ended_s or time.monotonic()) - began
-    if took >= WORTH_S:
+    if took >= MEASURED_MIN_S:
         with suppress(GenwrightError):  # a full disk is said by what matters more
             write_whole(_path(place), json.dumps(_known(place) | {_key(title, run): round(took, 1)}, indent=1).encode())
 

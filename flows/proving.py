@@ -29,10 +29,9 @@ from components.registry.tracking import MlflowTracker
 from components.training.sampling import TorchSampler
 from components.training.trainer import restore
 from flows.place import Place
-from flows.runs import Exported, Proof, Run, Trained
+from flows.runs import SAMPLES, Exported, Proof, Run, Trained
 from flows.training import load_extractor
 
-SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64

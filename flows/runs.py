@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from flows.place import Place
 
 
+SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
+
+
 class Student(Record):
     """What a distilled model is: the release it learns from, with its checkpoint, and what it shall be."""
 
