@@ -121,7 +121,7 @@ def _uncollected() -> Iterator[None]:
 def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     """What stands already for this brief, found without Prefect. Refuses what cannot be produced before anything is fetched."""
     from components.core.brief import base_of, read_brief
-    from components.core.errors import BriefError
+    from components.core.errors import BriefError, DataError
     from components.data.versions import check_named
     from flows import deciding, stages, standing
 
@@ -129,8 +129,12 @@ def _unchanged(brief: Path, place: Any) -> tuple[Any, str] | None:
     dataset = deciding.known_dataset(read, place, base=base)
     with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
         planned = deciding.decide(read, place, dataset=dataset, base=base)
-    if planned is not None:
-        deciding.check(read, *planned, dataset, base=base)
+    try:
+        if planned is not None:
+            deciding.check(read, *planned, dataset, base=base)
+    except DataError:
+        _ = place.settings.root  # a home that cannot be is said first
+        raise
     _ = place.settings.root
     check_named(read.data, base=base)
     if not (place.settings.root / "work" / read.name).exists():

@@ -194,7 +194,7 @@ def compress(
     measured = curve(space, z_NU, items, steps=widths)
     points, rivals = [point for _, point in measured], picture_points(items.images)
     rows = [items.images[:SHOWN], *(back[:SHOWN] for back, _ in measured)]
-    names = ["original", *(f"step {point.step:g}: {point.bits_per_dim:.2f} bits/dim" for point in points)]
+    names = ["original", *(f"{_step(point.step)}{point.bits_per_dim:.2f} bits/dim" for point in points)]
     _draw(np.concatenate(rows), out, rows=names, columns=[""] * len(rows[0]))
     write_whole(plot, rate_plot(points, rivals, name=space.name))
     told = [
@@ -224,6 +224,11 @@ def _space(model: "Opened", *, vectors: bool = False) -> "tuple[LatentSpace, Ten
 
     space = LatentSpace(model.family, device=model.device, vectors=vectors)
     return space, space.encode(spread_over(model.train, at_most=TRAIN_ITEMS))
+
+
+def _step(step: float | None) -> str:
+    """Codes that are integers have none."""
+    return "" if step is None else f"step {step:g}: "
 
 
 def _draw(images: "Images", out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 AIM = 0.95  # of the ceiling: room for a machine that slows down later
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
-PROBE_SHARE, PROBE_MIN_S, PROBE_MAX_S = 0.04, 0.5, 20.0  # of the ceiling
-STEPS_MIN, STEPS_MAX = 2, 200  # timed at each moment
+PROBE_SHARE, PROBE_MIN_S, PROBE_MAX_S = 0.05, 0.5, 20.0  # of the ceiling
+STEPS_MIN, STEPS_MAX = 2, 100  # of a run
+RUNS = 4  # at each moment, where they are short; the fastest counts: the ceiling ends what is slower, nothing mends an early end
 
 
 class Probe(Record):
@@ -119,9 +120,15 @@ def measure_step(
         for progress in MOMENTS:
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
-            count = from_first(lambda once_s=once_s: min(STEPS_MAX, max(STEPS_MIN, round(each_s / once_s))))  # type: ignore[misc]
-            means.append(seconds(count, progress) / count)
+            count, runs = from_first(lambda once_s=once_s: _runs_of(each_s / once_s))  # type: ignore[misc]
+            means.append(min(seconds(count, progress) for _ in range(runs)) / count)
     return math.fsum(means) / len(means)
+
+
+def _runs_of(steps: float) -> tuple[int, int]:
+    """So many steps in runs: how many steps each has, and how many runs."""
+    runs = max(1, min(RUNS, round(steps / STEPS_MIN)))
+    return min(STEPS_MAX, max(STEPS_MIN, round(steps / runs))), runs
 
 
 def _ceiling_s(plan: TrainPlan) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import components.core
-from components.core.brief import Brief
+from components.core.brief import Brief, ComputeBrief, ScheduleBrief
 from components.core.record import Record
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
@@ -25,6 +25,8 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (Brief, "name"): st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
     (Brief, "modality"): st.sampled_from(["image", "audio", "video"]),
     (Brief, "require"): st.just(()),
+    (ComputeBrief, "spend"): st.just("enough"),
+    (ScheduleBrief, "cron"): st.sampled_from([None, "0 3 * * 1", "*/5 0-6 1,15 * *", "@daily"]),
 }
 
 

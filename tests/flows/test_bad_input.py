@@ -196,7 +196,9 @@ def test_too_few_items_are_refused_before_anything_is_trained(cli: "Command") ->
     Path("brief.yaml").write_text("name: few\nmodality: image\ndata: {path: few}\ncompute: {device: cpu}\n")
     planned = cli("plan", "brief.yaml")
     assert planned.code == 0
-    assert f"`produce` will refuse: {need}" in " ".join(planned.out.split())
+    words = " ".join(planned.out.replace("│", " ").split())
+    assert "produce will refuse (exit 2): " in words
+    assert f"few: {need}" in words
     for command in ("produce", "retrain"):
         cli(command, "brief.yaml").refused(2, f"few: {need}", "add more data")
     assert not Path(".genwright/work").exists()

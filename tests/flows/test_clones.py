@@ -29,10 +29,10 @@ def git(where: Path, *arguments: str) -> str:
 
 
 def photos(folder: Path, *, seed: int) -> Path:
-    """Sixty small pictures, which differ by the seed."""
+    """Eighty small pictures, which differ by the seed."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
-    for at in range(60):
+    for at in range(80):
         Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{at}.png")
     return folder
 

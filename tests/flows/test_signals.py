@@ -23,7 +23,7 @@ LISTENS = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_h
 class Running:
     """A command in a session of its own, which stands for a terminal's or a service's group of processes."""
 
-    def __init__(self, *arguments: str | Path, home: Path, cwd: Path) -> None:
+    def __init__(self, *arguments: str | Path, home: Path, cwd: Path, **variables: str) -> None:
         self.home = home
         self.errors = cwd / f"errors-{time.monotonic_ns()}.log"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
@@ -32,7 +32,7 @@ class Running:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", starts, *map(str, arguments)],
                 cwd=cwd,
-                env={**kept, "GENWRIGHT_HOME": str(home), "GENWRIGHT_ACTOR": "tester"},
+                env={**kept, "GENWRIGHT_HOME": str(home), "GENWRIGHT_ACTOR": "tester", **variables},
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
@@ -94,11 +94,18 @@ def line_of(number: signal.Signals, more: str = "") -> str:
     return f"genwright: interrupted: {number.name}{more}; run the same command again to go on"
 
 
+@pytest.fixture
+def pipe(tmp_path: Path) -> dict[str, str]:
+    """A named pipe as the policy tables, where a command waits for as long as nobody writes; and a brief to plan."""
+    os.mkfifo(tmp_path / "policy.yaml")
+    (tmp_path / "brief.yaml").write_text("name: x\nmodality: image\ndata: {path: data/none, items: 500, side: 8}\n")
+    return {"GENWRIGHT_POLICY": str(tmp_path / "policy.yaml")}
+
+
 @pytest.mark.parametrize(("number", "group", "after_s"), [(TERM, False, 0.1), (INT, True, 0.3), (HUP, True, 0.6)])
-def test_while_it_starts(tmp_path: Path, number: signal.Signals, group: bool, after_s: float) -> None:
-    """Before anything is imported, and while it is: the command waits for a named pipe as its brief, if it comes so far."""
-    os.mkfifo(tmp_path / "brief.yaml")
-    running = Running("produce", tmp_path / "brief.yaml", home=tmp_path / "home", cwd=tmp_path)
+def test_while_it_starts(tmp_path: Path, pipe: dict[str, str], number: signal.Signals, group: bool, after_s: float) -> None:
+    """Before anything is imported, and while it is: the command waits for a pipe, if it comes so far."""
+    running = Running("produce", tmp_path / "brief.yaml", home=tmp_path / "home", cwd=tmp_path, **pipe)
     running.until(lambda each: has_handler(each.process.pid, number))
     time.sleep(after_s)
     running.check(running.send(number, group=group), line_of(number))
@@ -111,12 +118,15 @@ def has_handler(pid: int, number: signal.Signals) -> bool:
     return bool(caught >> (TERM - 1) & 1 and caught >> (number - 1) & 1)
 
 
-def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+def test_what_is_ignored_stays_ignored(tmp_path: Path, pipe: dict[str, str]) -> None:
     """nohup: the terminal may close."""
-    os.mkfifo(tmp_path / "brief.yaml")
     command = [sys.executable, "-m", "flows", "plan", str(tmp_path / "brief.yaml")]
     with subprocess.Popen(
-        ["nohup", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["nohup", *command],
+        env=os.environ | pipe,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as running:
         deadline = time.monotonic() + 60
         while not has_handler(running.pid, TERM) and time.monotonic() < deadline:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.core.brief import OverrideBrief, PretrainedBrief
-from components.core.records import Decision
+from components.core.brief import OverrideBrief
+from components.core.records import Decision, Pretrained
 from components.policy.sizes import TABLE
 
 Plan = Callable[..., Decision]
@@ -69,7 +69,7 @@ def test_a_gpu_pass_is_as_long_as_its_work(plan: Plan) -> None:
     [("hf:stabilityai/stable-diffusion-xl-base-1.0", 2567), ("hf:stable-diffusion-v1-5/stable-diffusion-v1-5", 860)],
 )
 def test_a_pretrained_network_is_as_large_as_published(plan: Plan, model: str, millions: float) -> None:
-    given = PretrainedBrief(model=model, family="diffusion", in_domain=True)
+    given = Pretrained(model=model, family="diffusion", in_domain=True)
     estimate = plan(side=512, conditioning="text", pretrained=given, device="cuda").estimate
     assert estimate.parameters_m is not None
     assert estimate.parameters_m.value == millions
@@ -147,7 +147,7 @@ def test_a_gpu_is_faster_and_its_hour_has_a_price(plan: Plan) -> None:
 
 def test_lora_needs_less_memory_than_finetuning(plan: Plan) -> None:
     model = "hf:stable-diffusion-v1-5/stable-diffusion-v1-5"  # of a network whose size is known
-    given = {"side": 512, "pretrained": PretrainedBrief(model=model, family="diffusion", in_domain=True)}
+    given = {"side": 512, "pretrained": Pretrained(model=model, family="diffusion", in_domain=True)}
     lora, finetune = (plan(override=OverrideBrief(mode=mode), **given).estimate for mode in ("lora", "finetune"))  # type: ignore[arg-type]
     assert lora.memory_gb.value < finetune.memory_gb.value
     assert lora.training_s.value < finetune.training_s.value

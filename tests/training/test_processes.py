@@ -69,7 +69,8 @@ def test_only_the_first_process_reads_quality_and_writes(forks: Any, make_plan: 
     checkpoint = told(forks, make_plan(), of=2)["checkpoint"]
     weights = Path(checkpoint["path"]) / "weights.safetensors"
     left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert left == {Path("finished.json"), Path("best/checkpoint.json"), weights.relative_to(tmp_path / "run")}
+    records = {Path("finished.json"), Path("work.json"), Path("best/checkpoint.json")}
+    assert left == records | {weights.relative_to(tmp_path / "run")}
 
 
 def test_the_parts_of_all_processes_are_the_batch(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
