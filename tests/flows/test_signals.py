@@ -17,7 +17,13 @@ LOOKING_S = 2.0
 SAVED = "; training is saved"
 STANDS = "; training stands as last saved"  # where a step or a reading lasts too long, as on a machine with twenty times the load
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-LISTENS = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background ignores it
+LISTENS = "; ".join(  # a shell's background ignores the first, nohup the second
+    (
+        "import signal, sys",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)",
+    )
+)
 
 
 class Running:
