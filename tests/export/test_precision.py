@@ -128,10 +128,13 @@ def test_attention_stays_in_float32(make_family: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_eight_bit_graphs_hold_weights_that_saturate_nowhere(lowered: Any, name: str) -> None:
     """Every product's weight comes of INT8 numbers, those of a channel with one scale, and on no processor do its sums stop."""
-    graph = onnx.load(lowered(name, "int8").path).graph
+    made = lowered(name, "int8")
+    graph, whole = onnx.load(made.path).graph, onnx.load(made.whole).graph
     weights = held(graph)
     makers = {node.output[0]: node for node in graph.node}
-    products = [node for node in graph.node if node.op_type in PRODUCTS and node.input[1] in makers]
+    weighted = {node.name for node in whole.node if node.op_type in PRODUCTS and node.input[1] in held(whole)}
+    products = [node for node in graph.node if node.op_type in PRODUCTS and node.name in weighted]
+    assert len(products) == len(weighted) > 0
     found = []
     for node in products:
         maker = makers[node.input[1]]

@@ -21,7 +21,8 @@ PROVING = (
     "RUN/proof/samples.png", "RUN/proof/card.html", "RUN/proof/scorecard.json", "RUN/proof/gates.json", "RUN/proof.json",
 )  # fmt: skip
 RELEASING = (
-    "RUN/bundle/bundle.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png", "store/bundles/SHA/bundle.json",
+    "RUN/bundle/reference.u8", "RUN/bundle/bundle.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
+    "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json",
     "RUN/stored.json", "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
     "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",
     "store/channels/digits.json", "RUN/produced.json",

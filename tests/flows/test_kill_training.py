@@ -20,7 +20,7 @@ from flows.training import Tracked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ITEMS = 150_000  # some twenty seconds of the small VAE
+ITEMS = 60_000  # some ten seconds of the small VAE
 
 
 class Started:
@@ -116,8 +116,9 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     trained = stages.train(stages.fetch(brief, place), place)
     assert trained.run_id == run_id
     assert client.get_run(run_id).info.status == "FINISHED"
-    assert trained.checkpoint.steps_total == -(-ITEMS // 128) > state["run"]["step"]
+    assert trained.checkpoint.steps_total > state["run"]["step"]
     assert (trained.checkpoint.stopped_by, trained.checkpoint.items_planned) == ("items_seen", ITEMS)
+    assert trained.checkpoint.items_seen >= ITEMS
     seconds = [(each.step, each.value) for each in client.get_metric_history(run_id, "train/seconds")]
     assert sorted(seconds) == sorted(dict(seconds).items())  # every step once
     assert min(value for step, value in seconds if step > state["run"]["step"]) > state["run"]["spent_s"]
@@ -125,7 +126,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
 
 def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
-    brief = road.brief(compute={"items_seen": ITEMS, "device": "cpu", "threads": 1, "workers": 2})
+    brief = road.brief(compute={"items_seen": ITEMS // 3, "device": "cpu", "threads": 1, "workers": 2})
     path, place = road.write(brief), road.place()
     folder = stages.folder_of(stages.fetch(brief, place), place)
 
@@ -170,5 +171,6 @@ def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: A
     with lease(stages.fetch(road.brief(), place), place):
         ran = road.cli("produce", str(road.write(road.brief())))
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == ("genwright: digits: another production of it is running; wait for it, then run the command again\n")
+    told = [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")]  # said where it takes long
+    assert told == ["genwright: digits: another production of it is running; wait for it, then run the command again"]
     assert not list((road.home / "work" / "digits").glob("*/trained.json"))

@@ -149,7 +149,7 @@ def server(running: Running) -> bool:
 
 
 def training(running: Running) -> bool:
-    return any("flows.worker" in child for child in running.children) and "distance" in running.said
+    return any("flows.worker" in child for child in running.children) and "FD-local in training" in running.said
 
 
 def said(word: str) -> Callable[[Running], bool]:

@@ -43,7 +43,7 @@ def main(name: str, items: int) -> None:
             "folder": "",
             "run_id": "",
             "threads": 1,
-            "steps": 1,
+            "items_seen": 1,
         }
     )
     torch.set_num_threads(1)
