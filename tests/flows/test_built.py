@@ -48,9 +48,9 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
         )
         if (goal, side) == ("likelihood", 512):  # of so many pixels nothing here tells the likelihood
             with pytest.raises(BriefError, match="nothing can do all the brief asks"):
-                deciding.plan(brief, place)
+                deciding.plan(brief, place, base=tmp_path)
             continue
-        facts, decision = deciding.plan(brief, place)
+        facts, decision = deciding.plan(brief, place, base=tmp_path)
         assert decision.mode == "scratch"
         deciding.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
