@@ -81,7 +81,7 @@ class Pipelined:
         self.pipeline, self.subject = pipeline, "diffusers:teacher"
 
     def __call__(self, seeds: Any, labels: Any = None) -> Any:
-        from components.core.session import to_uint8
+        from components.runtime.session import to_uint8
 
         return to_uint8(self.pipeline(list(seeds)).numpy())
 
@@ -115,11 +115,11 @@ def alternated(what: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
 def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     import torch
 
-    from components.core.cpus import usable_cpus
     from components.data.joined import held_out
     from components.data.shards import open_split
     from components.evaluation.pair import Contender, score_pair
     from components.evaluation.samples import Stock
+    from components.runtime.cpus import usable_cpus
     from components.training.trainer import restore
     from flows import distilling
     from flows.place import Place
@@ -193,8 +193,8 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
 
 def _graph(exported: Any, folder: Path) -> Any:
     """The student's graph, BATCH images at a time."""
-    from components.core.cpus import usable_cpus
-    from components.core.session import GraphSampler
+    from components.runtime.cpus import usable_cpus
+    from components.runtime.session import GraphSampler
     from components.training.trainer import restore
     from flows.runs import Trained
 

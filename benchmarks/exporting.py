@@ -79,7 +79,7 @@ def loaded(path: Path) -> tuple[Any, float]:
     """A session as the server has it, and the seconds that it took."""
     import onnxruntime as ort
 
-    from components.core.cpus import usable_cpus
+    from components.runtime.cpus import usable_cpus
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cpus()

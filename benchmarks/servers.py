@@ -30,8 +30,8 @@ import psutil
 from benchmarks.graphs import GENWRIGHT
 from benchmarks.shared import ROOT
 from components.core.bundles import read_bundle
-from components.core.contract import probe
-from components.core.cpus import usable_cpus
+from components.runtime.contract import probe
+from components.runtime.cpus import usable_cpus
 
 REST_S = 0.5
 UV = str(ROOT / ".venv" / "bin" / "uv")

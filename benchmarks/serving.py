@@ -45,8 +45,8 @@ from benchmarks.servers import (
 from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 from benchmarks.swaps import SWAPS, swaps
 from components.core.bundles import read_bundle
-from components.core.contract import probe
-from components.core.cpus import usable_cpus
+from components.runtime.contract import probe
+from components.runtime.cpus import usable_cpus
 from components.serving.engine import Engine
 from components.serving.limits import Limits
 
@@ -60,7 +60,7 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from components.serving.engine import Engine
-from components.core.contract import probe
+from components.runtime.contract import probe
 import onnxruntime as ort
 engine = Engine.load(Path(sys.argv[1]))
 session, names = ort.InferenceSession(engine.sampler.path, providers=["CPUExecutionProvider"]), [engine.bundle.output]
@@ -76,7 +76,7 @@ LANES = """
 import json, sys, threading, time
 from pathlib import Path
 import numpy as np
-from components.core.contract import probe
+from components.runtime.contract import probe
 from components.serving.engine import Engine
 engine, size, until = Engine.load(Path(sys.argv[1])), int(sys.argv[2]), time.perf_counter() + float(sys.argv[3])
 feeds = {name: np.resize(rows, (size, *rows.shape[1:])) for name, rows in probe(engine.bundle).items()}

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--side", type=int)
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
-    from components.core.threads import default_threads
+    from components.runtime.threads import default_threads
 
     threads = options.threads or default_threads()
     side = options.side or (32 if options.device == "cuda" else 8)

@@ -1,6 +1,6 @@
 """The entry point of `genwright` and of `python -m flows`: signals are caught before anything that takes time is imported."""
 
-from components.core.interruption import WATCH
+from components.runtime.interruption import WATCH
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from components.core.progress import stage
-from components.core.screen import SCREEN
+from components.runtime.progress import stage
+from components.runtime.screen import SCREEN
 
 QUIET_S = 10.0  # away from a terminal, before a line says that a command is at work
 

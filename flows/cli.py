@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from components.core.errors import GenwrightError
-from components.core.interruption import EXIT_CODE, WATCH
+from components.runtime.interruption import EXIT_CODE, WATCH
 from components.serving.limits import Limits
 from flows.arguments import QUIET_S, AsJson, BriefFile, Reference, References, print_json
 from flows.data import data_app
@@ -244,8 +244,8 @@ def serve(
             raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
     if not math.isfinite(deadline_s):
         raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
-    from components.core.progress import stage
-    from components.core.screen import answer
+    from components.runtime.progress import stage
+    from components.runtime.screen import answer
     from components.serving.log import Log
     from components.serving.server import serve as run_server
     from flows.place import Place

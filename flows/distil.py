@@ -3,7 +3,7 @@
 from prefect import flow
 
 from components.core.errors import ExportError
-from components.core.progress import announce
+from components.runtime.progress import announce
 from flows import distilling, standing
 from flows.distilling import Curve, Finished, Wish
 from flows.embedded import interruptible

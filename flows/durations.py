@@ -8,8 +8,8 @@ from pathlib import Path
 
 from components.core.errors import GenwrightError
 from components.core.files import write_whole
-from components.core.progress import stage
-from components.core.screen import Stage
+from components.runtime.progress import stage
+from components.runtime.screen import Stage
 from flows.place import Place
 from flows.runs import SAMPLES, Run
 

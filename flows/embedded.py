@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.core.errors import StorageError, disk_error
-from components.core.interruption import WATCH
+from components.runtime.interruption import WATCH
 
 ROOM_MB = 64  # Prefect's and MLflow's databases, an extractor, a checkpoint and a bundle of a small model
 PATIENCE_S = 120  # a busy machine needs more than Prefect's 20 s

@@ -11,8 +11,8 @@ from prefect.cache_policies import NO_CACHE
 
 from components.core.brief import base_of, read_brief
 from components.core.errors import Conflict, RegistryError, StorageError
-from components.core.progress import stage
 from components.core.records import Release, StoredBundle
+from components.runtime.progress import stage
 from flows import stages, standing
 from flows.durations import timed
 from flows.embedded import interruptible

@@ -5,13 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from components.core.cpus import usable_cpus
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
-from components.core.progress import reported
 from components.core.records import Agreement, Bundle, GateReport, Release, Scorecard
-from components.core.session import GraphSampler
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -26,6 +23,9 @@ from components.evaluation.samples import CHUNK, Stock, balanced_labels
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.registry.tracking import MlflowTracker
+from components.runtime.cpus import usable_cpus
+from components.runtime.progress import reported
+from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
 from components.training.trainer import restore
 from flows.place import Place

@@ -99,8 +99,8 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, place: Pl
 
     from components.core.bundles import seal_bundle
     from components.core.files import sha256_of
-    from components.core.reference import add_reference
     from components.delivery.bundles import put_bundle
+    from components.runtime.reference import add_reference
     from components.training.trainer import restore
 
     folder = folder_of(run, place)

@@ -6,11 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from components.core.cpus import usable_cpus
 from components.core.errors import GenwrightError
-from components.core.progress import announce
 from components.core.record import Record
 from components.core.records import Checkpoint, Dataset, DataSpec
+from components.runtime.cpus import usable_cpus
+from components.runtime.progress import announce
 from flows.durations import timed
 from flows.memo import once
 from flows.place import Place

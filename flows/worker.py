@@ -16,9 +16,9 @@ from types import FrameType
 
 from components.core.errors import Conflict, GenwrightError
 from components.core.files import write_whole
-from components.core.progress import stage
 from components.core.record import Record
-from components.core.screen import BEAT_S
+from components.runtime.progress import stage
+from components.runtime.screen import BEAT_S
 from components.training.plan import TrainPlan
 
 ORPHAN_CHECK_S = 0.5
@@ -96,7 +96,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _together(order: Order, number: int) -> AbstractContextManager[None]:
-    from components.core.processes import joined
+    from components.runtime.processes import joined
 
     return joined(number, order.processes, meeting=Path(order.meeting)) if order.processes > 1 else nullcontext()
 

@@ -20,7 +20,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, ndtr
 
 from components.core.protocols import Images
-from components.core.session import to_uint8
+from components.runtime.session import to_uint8
 
 Floats = npt.NDArray[np.float64]
 LEVELS = 256

@@ -340,7 +340,7 @@ class FileDigest(Record):
 
 
 class Reference(Record):
-    """Images that a graph made when it was sealed, in the bundle's `reference.u8` (components/core/reference.py).
+    """Images that a graph made when it was sealed, in the bundle's `reference.u8` (components/runtime/reference.py).
 
     Where it is served, at most `may_differ` of them may differ by more than `tolerance_levels` of 255 on average.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError, GenwrightError, RunError, disk_error
-from components.core.progress import Advance, bar
+from components.runtime.progress import Advance, bar
 
 ATTEMPTS = 4  # in a row without one new byte
 PAUSE_S = 0.5

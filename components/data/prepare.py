@@ -10,7 +10,6 @@ from pathlib import Path
 
 from components.core.errors import DataError
 from components.core.files import write_whole
-from components.core.progress import bar
 from components.core.proof_items import BLOCK, ITEMS_NEEDED
 from components.data.images import BACKGROUND, MAX_PIXELS, check_background
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Report
@@ -21,6 +20,7 @@ from components.data.sources.item import Item, Source, Survey
 from components.data.sources.names import shown
 from components.data.staging import staging
 from components.data.writing import SHARD_BYTES
+from components.runtime.progress import bar
 
 MAX_SIDE = 4096
 MAX_LEVELS = 1 << 24

@@ -9,7 +9,6 @@ from typing import IO
 
 from components.core.errors import DataError
 from components.core.files import write_whole
-from components.core.progress import Advance
 from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
 from components.data.images import RESIZER, decode, is_transparent, refit
 from components.data.levels import Levels, stretch_pixels
@@ -19,6 +18,7 @@ from components.data.sources.find import PUBLIC
 from components.data.sources.item import Item, Pixels, Survey, Unreadable
 from components.data.splits import SPLITS, Split, split_of
 from components.data.writing import ShardWriter, Statistics
+from components.runtime.progress import Advance
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from components.core.bundles import MODEL_ONNX
-from components.core.contract import TRITON_TYPES, TensorSpec, inputs_of, output_of
 from components.core.files import write_whole
 from components.core.records import Bundle
+from components.runtime.contract import TRITON_TYPES, TensorSpec, inputs_of, output_of
 
 
 def write_triton(folder: Path, bundle: Bundle, *, version: int, to: Path) -> list[Path]:

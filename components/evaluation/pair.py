@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.core.progress import Report
 from components.core.protocols import Images, ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
@@ -11,6 +10,7 @@ from components.evaluation.distances import ratio
 from components.evaluation.samples import Drawn, Stock
 from components.evaluation.score import asked_classes, make_card, measure
 from components.evaluation.yardstick import RealSide, choose, make_yardstick
+from components.runtime.progress import Report
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import InputError, RunError
-from components.core.progress import Report
 from components.core.protocols import Images, ImageSampler
 from components.core.records import Metric
 from components.evaluation.bootstrap import Bootstrap, Floats, quantile_metric
+from components.runtime.progress import Report
 
 SEEDS_FROM = 2**40
 SEEDS_EACH = 2**20

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from components.core.errors import DataError
-from components.core.progress import Report
 from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.distances import frechet_resampled, kid, ratio
@@ -11,6 +10,7 @@ from components.evaluation.diversity import classifier_metrics, closeness, dupli
 from components.evaluation.manifold import Hits, Manifold, hits
 from components.evaluation.samples import Drawn, draw_samples, latency_p95
 from components.evaluation.yardstick import Yardstick, make_yardstick
+from components.runtime.progress import Report
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor

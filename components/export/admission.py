@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
-from components.core.memory import free_bytes
 from components.core.records import Admission, AdmissionCheck, Bundle
 from components.export.probe import Answer, Question
+from components.runtime.memory import free_bytes
 
 MEMORY_MB = 4096
 SHARE_OF_FREE = 0.8  # of the memory that is free here, where that is less

@@ -8,9 +8,9 @@ import torch
 from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.record import Record
-from components.core.session import GraphSampler, to_units
 from components.export.graph import Graph, example_inputs
 from components.export.precision import MEAN_TOLERANCE
+from components.runtime.session import GraphSampler, to_units
 
 BATCHES = (1, 2, 7, 32)
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level

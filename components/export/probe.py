@@ -17,16 +17,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from components.core.contract import Feeds, check_contract, check_images, probe
 from components.core.errors import BundleError
 from components.core.record import Record
 from components.core.records import AdmissionCheck, Bundle
-from components.core.reference import check_reference
-from components.core.session import LEVEL, GraphSampler, opened, to_units
 from components.export.inspection import inspect
 from components.export.operators import HEAVY
 from components.export.precision import MEAN_TOLERANCE
 from components.export.refusal import Refused
+from components.runtime.contract import Feeds, check_contract, check_images, probe
+from components.runtime.reference import check_reference
+from components.runtime.session import LEVEL, GraphSampler, opened, to_units
 
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as for the parity with torch
 ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another

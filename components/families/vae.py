@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import ACTIVE, Batch, Family
 from components.core.noise import NoiseInput
-from components.core.processes import mean_over_processes
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
+from components.runtime.processes import mean_over_processes
 
 
 class VAEConfig(PyramidConfig):

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.family import FamilyConfig
-from components.core.processes import processes, rows_over_processes, sum_over_processes
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
+from components.runtime.processes import processes, rows_over_processes, sum_over_processes
 
 REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
 

@@ -22,8 +22,8 @@ from components.core.family import Family
 from components.core.noise import draw
 from components.core.protocols import Images
 from components.core.record import Record
-from components.core.session import to_uint8
 from components.latent.space import Cloud, Items, LatentSpace
+from components.runtime.session import to_uint8
 
 STRAIGHT = 1e-6  # of sin w: below it the ends lie in one direction, or in opposite ones, and no circle is given
 NORMS_ALIKE = 1.05

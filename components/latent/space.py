@@ -16,7 +16,7 @@ from torch import Tensor
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images, ImageSplit
-from components.core.session import to_uint8
+from components.runtime.session import to_uint8
 
 BATCH = 100
 Labels = npt.NDArray[np.int64]  # [N]

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from components.core.contract import Feeds
+from components.runtime.contract import Feeds
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.bundles import MODEL_ONNX, address_of, read_bundle
-from components.core.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
 from components.core.errors import BundleError, ServingError
 from components.core.records import Bundle
-from components.core.reference import check_reference
-from components.core.session import GraphSampler
+from components.runtime.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
+from components.runtime.reference import check_reference
+from components.runtime.session import GraphSampler
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from pydantic import Field, StrictInt, StrictStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from components.core.contract import Feeds
 from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
-from components.core.session import to_uint8
+from components.runtime.contract import Feeds
+from components.runtime.session import to_uint8
 from components.serving import pictures
 from components.serving.accept import prefers
 from components.serving.body import read_body, unless_left, worked

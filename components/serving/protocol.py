@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from components.core.contract import TRITON_TYPES, Feeds, TensorSpec
+from components.runtime.contract import TRITON_TYPES, Feeds, TensorSpec
 from components.serving.body import read_body, unless_left, worked
 from components.serving.refusal import Refusal
 from components.serving.routes import route

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from components.core.family import Batch, Family
-from components.core.processes import average_gradients, mean_over_processes, processes, rank
 from components.core.randomness import ShareGenerator
+from components.runtime.processes import average_gradients, mean_over_processes, processes, rank
 from components.training.average import Average
 from components.training.plan import TrainPlan
 from components.training.state import restore_rng, rng_state

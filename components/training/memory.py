@@ -17,8 +17,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
-from components.core.memory import free_bytes
-from components.core.processes import by_itself, processes
+from components.runtime.memory import free_bytes
+from components.runtime.processes import by_itself, processes
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

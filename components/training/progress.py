@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Self
 
 from components.core.metrics import words_of
-from components.core.progress import stage
 from components.core.records import Ceiling, Reading
-from components.core.screen import BEAT_S, Stage, say
+from components.runtime.progress import stage
+from components.runtime.screen import BEAT_S, Stage, say
 from components.training.plan import TrainPlan
 
 

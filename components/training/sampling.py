@@ -7,7 +7,7 @@ import torch
 from components.core.family import Family
 from components.core.noise import draw
 from components.core.protocols import Images
-from components.core.session import to_uint8
+from components.runtime.session import to_uint8
 
 
 class TorchSampler:

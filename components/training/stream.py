@@ -14,8 +14,8 @@ from torch import Tensor
 
 from components.core.errors import DataError
 from components.core.family import to_data_units
-from components.core.processes import processes, rank
 from components.core.protocols import ImageSplit
+from components.runtime.processes import processes, rank
 
 KEPT_BYTES = 1 << 30  # the largest split that stays on a GPU
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from components.core.errors import InputError, Interrupted, TrainingFailed
-from components.core.interruption import AGAIN, CAUGHT, SAVE_S, WATCH
+from components.runtime.interruption import AGAIN, CAUGHT, SAVE_S, WATCH
 
 LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL

@@ -23,11 +23,11 @@ from torch import Tensor
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
-from components.core.processes import from_first, most, processes, rank
-from components.core.progress import Listener, listening
 from components.core.protocols import Images, ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
-from components.core.threads import default_threads
+from components.runtime.processes import from_first, most, processes, rank
+from components.runtime.progress import Listener, listening
+from components.runtime.threads import default_threads
 from components.training.diagnostics import complaints
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans

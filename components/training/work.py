@@ -19,8 +19,8 @@ import torch
 
 from components.core.errors import RunError
 from components.core.family import Batch, Family
-from components.core.processes import from_first
 from components.core.record import Record
+from components.runtime.processes import from_first
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.stream import BatchStream

@@ -14,9 +14,9 @@ from benchmarks.planar.measures import SAMPLES, energy, measure, train
 from benchmarks.planar.picture import BINS, bands, draw, pack, true_shares, unpack
 from components.core.family import to_data_units
 from components.core.protocols import Images
-from components.core.session import to_uint8
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
+from components.runtime.session import to_uint8
 
 ONE_EACH = {  # and the steps in which it gets there
     "autoencoder/plain": 800,

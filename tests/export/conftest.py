@@ -11,9 +11,9 @@ import yaml
 
 from components.core.family import Family
 from components.core.records import DataSpec
-from components.core.session import GraphSampler
 from components.export.graph import Graph, export_graph
 from components.families import cards, find
+from components.runtime.session import GraphSampler
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 SLOWER: dict[str, dict[str, Any]] = {"diffusion/edm": {"attention": True}}  # for the cases of the slow suite

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from components.core.bundles import read_bundle
-from components.core.contract import check_contract
 from components.core.errors import BundleError
 from components.core.records import DataSpec
-from components.core.session import GraphSampler, to_uint8, to_units
 from components.export.admission import examine
 from components.export.graph import example_inputs, export_graph
 from components.export.parity import HALF_LEVEL, TOLERANCE, check_parity
 from components.families import find
+from components.runtime.contract import check_contract
+from components.runtime.session import GraphSampler, to_uint8, to_units
 
 
 def test_levels_are_those_of_the_images(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from components.core.files import sha256_of
 from components.core.noise import draw
 from components.core.records import Bundle
-from components.core.reference import ITEMS, REFERENCE_U8, add_reference
-from components.core.session import to_uint8
 from components.export.admission import examine
 from components.export.precision import WEIGHT_MAX
+from components.runtime.reference import ITEMS, REFERENCE_U8, add_reference
+from components.runtime.session import to_uint8
 
 Ints = npt.NDArray[np.int64]
 LOWEST, HIGHEST = -(2**15), 2**15 - 1

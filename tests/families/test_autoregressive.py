@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from components.core.errors import BriefError
-from components.core.progress import listening
 from components.core.records import DataSpec
 from components.families import autoregressive, cards, find
 from components.families.autoregressive import gated, pixelcnn_pp, transformer
@@ -21,6 +20,7 @@ from components.families.autoregressive.grid import Grid, GridModel, inverse_cdf
 from components.families.autoregressive.logistics import Mixture, log_mass, outputs, uniform_bias
 from components.families.autoregressive.pixelcnn_pp import LogisticPixelCNN, PixelCNNppConfig
 from components.families.autoregressive.transformer import GridTransformer
+from components.runtime.progress import listening
 
 KINDS = ("gated", "gated-names", "logistic", "logistic-deep", "transformer")
 VARIANTS = tuple(

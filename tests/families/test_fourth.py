@@ -60,7 +60,7 @@ import numpy as np
 
 import components
 from components.core.records import Dataset, DataSpec, Reading
-from components.core.session import GraphSampler
+from components.runtime.session import GraphSampler
 from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import cards

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.core.contract import probe
-from components.core.cpus import usable_cpus
 from components.core.errors import BundleError, ServingError
+from components.runtime.contract import probe
+from components.runtime.cpus import usable_cpus
 from components.serving.engine import Engine, stable_buckets
 
 Build = Callable[..., Path]

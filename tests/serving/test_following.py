@@ -19,7 +19,7 @@ import pytest
 from components.core.bundles import address_of, seal_bundle
 from components.core.errors import BundleError
 from components.core.records import Bundle
-from components.core.reference import REFERENCE_U8, add_reference
+from components.runtime.reference import REFERENCE_U8, add_reference
 from components.serving import following
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source

@@ -17,7 +17,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from components.core.bundles import read_bundle
-from components.core.session import GraphSampler
+from components.runtime.session import GraphSampler
 from components.serving import generate, pictures
 from components.serving.app import Service, fixed
 from components.serving.engine import Engine

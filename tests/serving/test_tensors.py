@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from components.core.contract import TensorSpec
+from components.runtime.contract import TensorSpec
 from components.serving.tensors import Reply, all_finite, decode, encode, parse_request
 
 REAL = TensorSpec("z", "FP32", (2, 3))

@@ -21,10 +21,10 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from components.core.errors import GenwrightError
-from components.core.processes import joined
 from components.core.protocols import Images
 from components.core.records import Reading
 from components.families import cards, find
+from components.runtime.processes import joined
 from components.training.plan import TrainPlan
 from components.training.trainer import Trainer, build
 

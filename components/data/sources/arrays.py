@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.images import MAX_PIXELS
 from components.data.sources.item import Item, Survey
 from components.data.sources.names import numbers_first, shown
+from components.runtime.progress import Advance
 
 WANTED = "`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels` [N] of whole numbers or text"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from components.core.progress import Advance
 from components.data.archives import Archive, RawFile, raw_files
 from components.data.sources.item import Item, Pixels, Survey
+from components.runtime.progress import Advance
 
 SIDE = 32
 ROW_BYTES = 1 + 3 * SIDE * SIDE

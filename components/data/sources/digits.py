@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from components.core.progress import Advance
 from components.data.sources.item import Item, Survey
+from components.runtime.progress import Advance
 
 CLASSES = tuple("0123456789")
 LEVELS = 16  # the pictures hold 0 to 16

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.core.progress import Advance
 from components.data.archives import Archive, RawFile, raw_files
 from components.data.sources.item import Item, Survey
 from components.data.sources.tarred import Tars
+from components.runtime.progress import Advance
 
 ARCHIVES = (Archive("emoji/emoji-64.tar", (), (RawFile("emoji-64.tar", "68ab448e367eb7a42ab5771837d7a22c", 13312000),)),)
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.images import SUFFIXES
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
@@ -15,6 +14,7 @@ from components.data.sources.labels import find_labels
 from components.data.sources.left_alone import BROKEN_LINKS, FOLDER_LINKS, Tally, kind_of, words
 from components.data.sources.names import is_hidden, shown
 from components.data.sources.survey import parent_of, survey_encoded
+from components.runtime.progress import Advance
 
 Place = tuple[int, int]  # device and inode: a real folder, by whatever name
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.splits import Split
+from components.runtime.progress import Advance
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, C]
 MAX_FILE_BYTES = 256 << 20

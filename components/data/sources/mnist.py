@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.archives import Archive, RawFile, raw_files
 from components.data.sources.item import Item, Pixels, Survey
 from components.data.splits import Split
+from components.runtime.progress import Advance
 
 MIRRORS = ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
 CLASSES = tuple("0123456789")

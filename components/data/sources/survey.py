@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.images import Header, header_of
 from components.data.sources.classes import MAX_CLASSES, ClassRule, RunningNumbers, classes_of_folders, ordered
 from components.data.sources.item import Item, Survey, Unreadable
 from components.data.sources.left_alone import FRAMES, Tally
+from components.runtime.progress import Advance
 
 
 class _Seen:

@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.images import SUFFIXES
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey
@@ -23,6 +22,7 @@ from components.data.sources.left_alone import HIDDEN, LINKS, Tally, words
 from components.data.sources.names import check_member, is_hidden, shown
 from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
 from components.data.sources.survey import survey_encoded
+from components.runtime.progress import Advance
 
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
 MAX_JSON_BYTES = 1 << 20

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
-from components.core.progress import Advance
 from components.data.images import SUFFIXES
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
@@ -17,6 +16,7 @@ from components.data.sources.labels import FILES, MAX_BYTES, Labels, find_labels
 from components.data.sources.left_alone import LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
 from components.data.sources.survey import parent_of, survey_encoded
+from components.runtime.progress import Advance
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
 UTF8 = 0x800  # the flag of a name in UTF-8; any other is cp437 by the format, and UTF-8 from many tools all the same

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.core.progress import counted
+from components.runtime.progress import counted
 
 Index = int | Tensor  # a number, or in the graph a tensor of no dimensions
 

@@ -13,10 +13,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from components.core.processes import mean_over_processes
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
+from components.runtime.processes import mean_over_processes
 
 LOGVAR = (-30.0, 20.0)
 WINDOW = 100  # batches that the running moments reach back while the codes still change

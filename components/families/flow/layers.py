@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.core.processes import mean_over_processes
+from components.runtime.processes import mean_over_processes
 
 Network = Callable[[int, int], nn.Module]  # channels in, channels out -> an image network of the same sides, zero at first
 

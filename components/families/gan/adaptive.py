@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from components.core.processes import mean_over_processes, processes
 from components.core.randomness import normal, uniform
 from components.families.gan.augmentation import cutout, shift
+from components.runtime.processes import mean_over_processes, processes
 
 Transformation = Literal["flip", "rotate", "shift", "brightness", "contrast", "cutout"]
 BATCHES = 4  # between two updates of p

@@ -18,8 +18,8 @@ from torch.func import functional_call
 
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.processes import by_itself, mean_over_processes
 from components.families.gan.augmentation import colour, cutout, shift
+from components.runtime.processes import by_itself, mean_over_processes
 
 CALIBRATION_BATCHES = 16
 

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.core.processes import mean_over_processes, processes
 from components.core.records import DataSpec
 from components.families.blocks import halvings
 from components.families.gan.adversarial import AdversarialConfig
+from components.runtime.processes import mean_over_processes, processes
 
 
 class PatchedConfig(AdversarialConfig):

@@ -22,13 +22,13 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch
 from components.core.noise import NoiseInput
-from components.core.processes import mean_over_processes
 from components.core.randomness import integers, normal, uniform
 from components.core.records import DataSpec
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
 from components.families.gan.penalties import zero_centred
 from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
+from components.runtime.processes import mean_over_processes
 
 R1_PER_PIXEL = 2e-4 / 64  # arXiv:2006.06676, appendix: 0.0002 pixels / batch
 R1_INTERVAL, PATH_INTERVAL = 16, 8  # from one turn with a penalty to the next

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.core.processes import sum_over_processes
 from components.core.records import DataSpec
 from components.families.gan.layers import BatchDeviation, pyramid
+from components.runtime.processes import sum_over_processes
 
 MEAN_RATE = 0.01  # at which the mean style moves
 

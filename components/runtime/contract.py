@@ -10,7 +10,7 @@ from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.noise import draw
 from components.core.records import Bundle
-from components.core.session import GraphSampler
+from components.runtime.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
 TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8"}

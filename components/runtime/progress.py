@@ -4,7 +4,7 @@
         shown.update(done=3, total=8, note="batch of 64")
 
 On a terminal a row moves all the time, also while the work is inside one call; elsewhere a line is written when the stage has
-lasted half a second, and one at least every 20 s (components/core/screen.py). Stages nest: the innermost is shown.
+lasted half a second, and one at least every 20 s (components/runtime/screen.py). Stages nest: the innermost is shown.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from components.core.screen import SCREEN, Stage, say
+from components.runtime.screen import SCREEN, Stage, say
 
 Advance = Callable[[int], None]
 Report = Callable[[str, int, int], None]  # what is counted, how many are done, of how many

@@ -11,8 +11,8 @@ import pytest
 from components.core.bundles import BUNDLE_JSON, parse_bundle, read_bundle
 from components.core.errors import BundleError
 from components.core.records import Bundle
-from components.core.reference import ITEMS, REFERENCE_U8, add_reference, check_reference
-from components.core.session import GraphSampler
+from components.runtime.reference import ITEMS, REFERENCE_U8, add_reference, check_reference
+from components.runtime.session import GraphSampler
 
 Build = Callable[..., Path]
 

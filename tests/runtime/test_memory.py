@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core import memory
+from components.runtime import memory
 
 
 def test_a_container_has_what_its_limit_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from components.core.errors import BundleError
 from components.core.files import sha256_of, write_whole
 from components.core.protocols import Images
 from components.core.records import Bundle, FileDigest, Reference
-from components.core.session import GraphSampler
+from components.runtime.session import GraphSampler
 
 REFERENCE_U8 = "reference.u8"
 ITEMS = 8

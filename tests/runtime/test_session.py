@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from components.core.errors import BundleError
 from components.core.noise import NoiseInput, draw
 from components.core.protocols import ImageSampler
-from components.core.session import GraphSampler, to_uint8
+from components.runtime.session import GraphSampler, to_uint8
 
 Z = NoiseInput(name="z", shape=(1, 2, 2))
 
@@ -67,7 +67,7 @@ def test_labels_reach_their_images(sampler: Callable[..., GraphSampler]) -> None
 def test_several_runs_at_once_give_the_bytes_of_one_after_another(
     sampler: Callable[..., GraphSampler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("components.core.session.GAIN", 0.0)
+    monkeypatch.setattr("components.runtime.session.GAIN", 0.0)
     one, two = sampler(batch=3), sampler(batch=3, threads=2)
     assert (one.lanes, two.lanes) == (1, 2)
     seeds = [*range(50)]
@@ -82,7 +82,7 @@ def test_all_threads_take_a_lone_run_only_where_they_are_faster(
     sampler: Callable[..., GraphSampler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for gain, widened in ((1e9, False), (0.0, True)):
-        monkeypatch.setattr("components.core.session.GAIN", gain)
+        monkeypatch.setattr("components.runtime.session.GAIN", gain)
         two = sampler(batch=1, threads=2)
         two.widen()
         assert (two.wide is not None) is widened

@@ -1,6 +1,6 @@
 """How many CPU threads a training process computes with: a rule, no timing, since other threads sum in another order."""
 
-from components.core.cpus import usable_cpus
+from components.runtime.cpus import usable_cpus
 
 THREADS_MAX = 4  # the small networks that a CPU trains gain little from more
 

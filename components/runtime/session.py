@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.cpus import usable_cpus
 from components.core.errors import BundleError
 from components.core.files import sha256_of
 from components.core.noise import NoiseInput, draw
 from components.core.protocols import Images
+from components.runtime.cpus import usable_cpus
 
 LEVEL = 1.01 / 127.5  # one of the 256 levels in data units, and a little for rounding
 GAIN = 1.1  # all threads must be this much faster for one run than one thread is

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from components.core.screen import Stage, seconds
+from components.runtime.screen import Stage, seconds
 
 WORK = """
 import time
-from components.core import screen
-from components.core.progress import announce, bar, reported, stage
+from components.runtime import screen
+from components.runtime.progress import announce, bar, reported, stage
 
 screen.BEAT_S = 1.0
 with stage("Quick", about_s=1):
