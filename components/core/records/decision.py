@@ -1,0 +1,135 @@
+"""What the policy owns: the brief made concrete, what was decided, and what it may cost."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode
+from components.core.record import Record
+
+Tier = Literal["tiny", "small", "medium", "large"]
+
+
+class Pretrained(Record):
+    """The pretrained model of a brief, its gaps filled; `notes` say what was read or assumed."""
+
+    model: str
+    family: FamilyName
+    in_domain: bool
+    notes: tuple[str, ...] = ()
+
+
+class Facts(Record):
+    """The brief made concrete."""
+
+    modality: Modality
+    goal: Goal
+    conditioning: Conditioning
+    items: int | None
+    side: int | None  # pixels of the longer edge
+    channels: int | None
+    classes: int
+    train: int | None = None  # items of a prepared set to train on, and held out for the proof; None: not prepared yet
+    held_out: int | None = None
+    duplicates: float = 0.0  # share of items equal to an earlier one
+    rare_classes: tuple[str, ...] = ()  # classes that lack an item to train on, or one that is held out
+    tier: Tier
+    tier_because: str
+    device: Literal["cpu", "cuda"]
+    usd: float | None
+    gpu_hours: float | None
+    minutes: float | None
+    items_seen: int | None = None
+    spend: Literal["enough", "all"] = "enough"
+    workers: int = 1
+    latency_ms: float | None
+    batch: int
+    require: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    pretrained: Pretrained | None = None
+
+
+class Reason(Record):
+    """Why: the rule's id, a sentence, and where the rule comes from."""
+
+    rule: str
+    text: str
+    source: str
+
+
+class Rejected(Record):
+    """A family that was not chosen, and why."""
+
+    family: FamilyName
+    rule: str
+    text: str
+    source: str
+
+
+class PolicyWarning(Record):
+    """A known mistake ahead, with its fix."""
+
+    code: str
+    text: str
+    fix: str
+    source: str
+
+
+class Figure(Record):
+    """One estimated number and where it comes from. `low` and `high`: an interval where it is uncertain; one alone: a bound."""
+
+    value: float
+    unit: str
+    basis: str
+    low: float | None = None
+    high: float | None = None
+
+
+class Estimate(Record):
+    """What the choice will cost: each figure says its basis."""
+
+    training_s: Figure
+    memory_gb: Figure
+    cost_usd: Figure
+    latency_ms: Figure
+    parameters_m: Figure | None = None  # of the network that is drawn from; None where they are not known
+
+
+class Ceiling(Record):
+    """A limit on the time of a training."""
+
+    name: str  # as the brief has it: compute.minutes
+    seconds: float = Field(gt=0)
+    shared: bool = False  # by the GPUs that train together: hours and dollars are, minutes are not
+
+
+class TrainingBudget(Record):
+    """What a training may use. Where `items_seen` is None, a probe on the device turns the lowest ceiling into a number of items,
+    and `items_enough` is the largest it may give."""
+
+    items_seen: int | None
+    items_enough: int | None = None
+    ceilings: tuple[Ceiling, ...] = ()
+    text: str  # one sentence: what is spent, and why
+
+    def lowest(self, *, devices: int = 1) -> Ceiling | None:
+        """The ceiling that is reached first by so many GPUs, in seconds of the clock."""
+        own = [each.model_copy(update={"seconds": each.seconds / devices}) if each.shared else each for each in self.ceilings]
+        return min(own, key=lambda each: each.seconds, default=None)
+
+
+class Decision(Record):
+    """Family + variant + mode + delivery, with reasons, rejected options, warnings and an estimate."""
+
+    family: FamilyName
+    variant: str
+    mode: Mode
+    delivery: Delivery
+    reasons: tuple[Reason, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[PolicyWarning, ...]
+    estimate: Estimate
+    overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
+    config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
+    budget: TrainingBudget | None = None  # None in what an older version decided
+    refusals: tuple[str, ...] = ()  # in a plan: why `produce` will refuse, a line each with its exit code

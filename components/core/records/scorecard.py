@@ -1,0 +1,88 @@
+"""What the evaluation owns: measured numbers, the protocol behind them, and what the gates say."""
+
+from typing import Literal
+
+from components.core.record import Record
+
+Verdict = Literal["pass", "fail", "undecided"]
+
+
+class Metric(Record):
+    """A measured value with its bootstrap interval and the number of samples behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    better: Literal["lower", "higher", "neither"] = "neither"
+
+
+class Protocol(Record):
+    """How a scorecard was measured. Numbers from different protocols are never compared."""
+
+    extractor: str
+    extractor_sha256: str
+    dataset_md5: str
+    reference_split: str
+    reference_count: int
+    samples: int
+    resizer: str
+    seed: int
+    bootstrap: int
+    level: float  # of the intervals
+    version: int = 1
+
+
+class Scorecard(Record):
+    """Measured metrics of one artifact under one protocol."""
+
+    subject: str  # what was measured: onnx:SHA256 or torch:SHA256
+    protocol: Protocol
+    metrics: dict[str, Metric]
+    device: str
+
+
+class GateVerdict(Record):
+    """What one gate says."""
+
+    gate: str
+    verdict: Verdict
+    value: float
+    low: float
+    high: float
+    threshold: float
+    text: str
+
+
+class GateReport(Record):
+    """All gates of one candidate. `verdict` is pass only when every gate passes."""
+
+    verdict: Verdict
+    gates: tuple[GateVerdict, ...]
+    champion: str | None  # bundle SHA-256 of the champion it was compared with
+
+
+class Agreement(Record):
+    """Does the graph score as torch does? FD-local, precision and coverage of the images of both, on the same seeds.
+
+    `fd_real` is that of as many images of the training set.
+    """
+
+    images: int
+    fd: tuple[float, float]
+    fd_real: float
+    precision: tuple[float, float]
+    coverage: tuple[float, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are as near as rounding explains: FD-local within a twentieth, the shares within 0.03."""
+        apart = abs(self.fd[0] - self.fd[1]) <= 0.05 * max(self.fd[1], self.fd_real)
+        return apart and all(abs(ours - other) <= 0.03 for ours, other in (self.precision, self.coverage))
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        pairs = {"FD-local": self.fd, "precision": self.precision, "coverage": self.coverage}
+        told = ", ".join(f"{name} {ours:.4g} and {other:.4g}" for name, (ours, other) in pairs.items())
+        return f"{self.images} images of the graph and of torch: {told}"
