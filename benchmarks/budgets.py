@@ -28,9 +28,10 @@ APART = 0.15  # of what is granted
 def train(name: str, home: Path, override: str) -> dict[str, Any]:
     """One training: what its brief grants, and what it spent."""
     from components.core.brief import Brief
+    from components.pipeline import stages
+    from components.pipeline.backends import Backends
+    from components.pipeline.resolve import resolve
     from components.training.work import Work, work_path
-    from flows import stages
-    from flows.place import Place
     from flows.settings import Settings
 
     family, variant = override.split("/")
@@ -43,15 +44,15 @@ def train(name: str, home: Path, override: str) -> dict[str, Any]:
             "override": {"family": family, "variant": variant},
         }
     )
-    place = Place(Settings(home=home))
-    run = stages.fetch(brief, place)
-    checkpoint = stages.train(run, place).checkpoint
+    backends = Backends(Settings(home=home))
+    run = resolve(brief, backends)
+    checkpoint = stages.train(run, backends).checkpoint
     budget = run.decision.budget
     assert budget is not None
     ceiling = budget.lowest()
     granted = float(checkpoint.items_planned) if ceiling is None else ceiling.seconds
     spent = float(checkpoint.items_seen) if ceiling is None else checkpoint.train_s
-    work = Work.read(work_path(stages.folder_of(run, place) / "train"))
+    work = Work.read(work_path(stages.folder_of(run, backends) / "train"))
     return {
         "granted": granted,
         "unit": "items" if ceiling is None else "s",

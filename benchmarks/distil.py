@@ -119,13 +119,13 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.data.shards import open_split
     from components.evaluation.pair import Contender, score_pair
     from components.evaluation.samples import Stock
+    from components.pipeline.backends import Backends
+    from components.pipeline.distil.request import teacher_of
+    from components.pipeline.run import Exported
+    from components.pipeline.training import load_extractor
     from components.runtime.cpus import usable_cpus
     from components.training.trainer import restore
-    from flows import distilling
-    from flows.place import Place
-    from flows.runs import Exported
     from flows.settings import Settings
-    from flows.training import load_extractor
 
     produced = genwright(home, "produce", brief)
     model = produced["release"]["model"]
@@ -133,8 +133,8 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     curve = genwright(
         home, "distil", teacher_name, "--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)), "--precisions", "fp32"
     )["curve"]
-    place = Place(Settings(home=home))
-    _, run, trained = distilling.teacher_of(teacher_name, place)
+    backends = Backends(Settings(home=home))
+    _, run, trained = teacher_of(teacher_name, backends)
     torch.set_num_threads(usable_cpus())
     teacher = Pipelined(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
     seeds = [*range(BATCH)]
@@ -144,14 +144,14 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
         "dataset": run.dataset,
         "train": open_split(run.dataset.path, "train"),
         "reference": held_out(run.dataset),
-        "extractor": load_extractor(run.dataset, place),
+        "extractor": load_extractor(run.dataset, backends),
         "samples": SAMPLES,
         "reference_split": "validation+test",
         "fd_ratio_max": None,
     }
     beside = Contender(teacher, stock=Stock())
     for each in curve["tried"]:
-        folder = place.settings.work(f"{model}-distilled", each["run_key"])
+        folder = backends.settings.work(f"{model}-distilled", each["run_key"])
         exported = Exported.read(folder / "exported.json")
         graph = _graph(exported, folder)
         draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
@@ -193,10 +193,10 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
 
 def _graph(exported: Any, folder: Path) -> Any:
     """The student's graph, BATCH images at a time."""
+    from components.pipeline.run import Trained
     from components.runtime.cpus import usable_cpus
     from components.runtime.session import GraphSampler
     from components.training.trainer import restore
-    from flows.runs import Trained
 
     family = restore(Trained.read(folder / "trained.json").checkpoint)
     return GraphSampler(

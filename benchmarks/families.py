@@ -86,13 +86,13 @@ def dataset_of(name: str) -> Any:
     """The prepared dataset and its extractor, made where they are missing."""
     from components.core.brief import DataBrief
     from components.data.versions import fetch
-    from flows.place import Place
-    from flows.training import load_extractor
+    from components.pipeline.training import load_extractor
+    from flows.settings import load_backends
 
-    place = Place()
+    backends = load_backends()
     data = DataBrief(path=f"data/prepared/{name}")
-    dataset = fetch(data, cache=place.settings.home / "data", mirror=place.settings.data_mirror)
-    return dataset, load_extractor(dataset, place)
+    dataset = fetch(data, cache=backends.settings.home / "data", mirror=backends.settings.data_mirror)
+    return dataset, load_extractor(dataset, backends)
 
 
 def measure(row: Row) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from components.runtime.interruption import WATCH
 
 def main() -> None:
     WATCH.arm()
-    from flows.cli import main as run
+    from flows.cli.app import main as run
 
     run()
 

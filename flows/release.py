@@ -1,166 +1,45 @@
-"""The commands that move and explain releases: promote, rollback, reconcile, history, explain, deploy. They train nothing."""
+"""Flows that move what is served: promote, rollback and deploy. Seconds, no training."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from prefect import flow
 
-import typer
-
-from flows.arguments import AsJson, Reference, print_json
-
-release_app = typer.Typer()
-
-Model = Annotated[str, typer.Argument(help="the registered model's name", metavar="MODEL")]
-Why = Annotated[str, typer.Option("--why", help="goes into the ledger")]
+from components.core.records import Channel
+from components.pipeline import release_commands
+from components.registry.steps import Outcome
+from flows.settings import load_backends
+from flows.tasks import network
 
 
-@release_app.command()
-def promote(
-    reference: Reference,
-    why: Why = "",
-    force: Annotated[bool, typer.Option(help="past the gates; say --why")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a candidate the champion, when its gates passed beside the one that reigns."""
-    from flows import moves
-    from flows.place import Place
-
-    if force and not why:
-        from components.core.errors import InputError
-
-        raise InputError("--force needs a reason for the ledger", do="add --why '...'")
-    _print_outcome(moves.promote(reference, Place(), why=why, force=force), as_json)
+@network
+def promote_release(reference: str, why: str, force: bool) -> Outcome:
+    return release_commands.promote(reference, load_backends(), why=why, force=force)
 
 
-@release_app.command()
-def rollback(
-    model: Model,
-    to: Annotated[int | None, typer.Option(help="the version to go back to")] = None,
-    why: Why = "",
-    as_json: AsJson = False,
-) -> None:
-    """Let the version before the champion reign again. No training, no bundle is lost."""
-    from flows import moves
-    from flows.place import Place
-
-    _print_outcome(moves.rollback(model, Place(), why=why, to=to), as_json)
+@network
+def rollback_release(model: str, why: str, to: int | None) -> Outcome:
+    return release_commands.rollback(model, load_backends(), why=why, to=to)
 
 
-@release_app.command()
-def reconcile(model: Model, as_json: AsJson = False) -> None:
-    """Repair what a crash or a hand in the MLflow UI left different between registry, ledger and channel."""
-    from flows import moves
-    from flows.place import Place
-
-    _print_outcome(moves.reconcile(model, Place()), as_json)
+@network
+def deploy_release(reference: str, store: str | None) -> Channel:
+    return release_commands.deploy(reference, load_backends(), store=store)
 
 
-@release_app.command()
-def history(model: Model, as_json: AsJson = False) -> None:
-    """The ledger of a model: every promotion and rollback, who, when and why; and where MLflow or the channel differ from it."""
-    from flows.place import Place
-    from flows.standing import disagreements
-
-    place = Place()
-    place.versions.releases(model)
-    entries = place.registry.ledger.entries(model)
-    differing = disagreements(model, place)
-    for line in differing:
-        typer.echo(line, err=as_json)
-    if as_json:
-        print_json([entry.model_dump(mode="json") for entry in entries])
-        return
-    if not entries:
-        if not differing:
-            typer.echo(f"{model}: nothing was promoted yet")
-        return
-    from rich.table import Table
-
-    from flows.show import console
-
-    table = Table("#", "when", "what", "version", "bundle", "who", "why")
-    for entry in entries:
-        moved = f"{entry.from_version or '-'} → {entry.to_version}"
-        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
-    console().print(table)
+@flow(name="promote")
+def promote(reference: str, why: str = "", force: bool = False) -> Outcome:
+    """Make a version the champion."""
+    outcome: Outcome = promote_release(reference, why, force)
+    return outcome
 
 
-@release_app.command()
-def explain(reference: Reference, as_json: AsJson = False) -> None:
-    """Why a release is what it is: its decision, scorecard, gates and lineage; and where ledger, alias and channel differ."""
-    from flows import moves
-    from flows.place import Place
-    from flows.standing import disagreements
-
-    place = Place()
-    release = moves.explained(reference, place)
-    _, bundle = moves.bundle_of(release, place)
-    differing = disagreements(release.model, place)
-    if as_json:
-        for line in differing:
-            typer.echo(line, err=True)
-        print_json(bundle.model_dump(mode="json"))
-        return
-    from rich.markup import escape
-
-    from components.policy.view import Footnotes, sentence
-    from flows.distilling import stale
-    from flows.show import console, gate_table, scorecard_table
-
-    out = console()
-    lineage = bundle.lineage
-    out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
-    for line in differing:
-        out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
-    if because := stale(bundle, place):
-        out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
-    if lineage.teacher:
-        out.print(f"learnt from bundle {lineage.teacher}")
-    out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
-    notes = Footnotes()
-    for reason in lineage.decision.reasons:
-        out.print(f"  - {escape(sentence(reason.text))} [dim]{escape(notes.cite(reason.source))}[/]")
-    for source, number in notes:
-        out.print(f"    [dim]{escape(f'[{number}]')} {escape(source)}[/]")
-    out.print(scorecard_table(bundle.scorecard))
-    out.print(gate_table(bundle.gates))
+@flow(name="rollback")
+def rollback(model: str, why: str = "", to: int | None = None) -> Outcome:
+    """Let the version before reign again."""
+    outcome: Outcome = rollback_release(model, why, to)
+    return outcome
 
 
-@release_app.command()
-def deploy(
-    reference: Reference,
-    store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
-    write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton or container")] = None,
-    to: Annotated[Path, typer.Option(help="the folder that --write writes into")] = Path("out/deploy"),
-    image: Annotated[str, typer.Option(help="what --write kserve runs; infra/Dockerfile makes it")] = "genwright:latest",
-    as_json: AsJson = False,
-) -> None:
-    """Publish the bundle of a release and point its channel at it; or write what another platform deploys it from."""
-    from flows import moves
-    from flows.place import Place
-
-    if write is not None:
-        written = moves.write_deployment(reference, Place(), form=write, to=to, image=image)
-        if as_json:
-            print_json({"written": [str(path) for path in written]})
-        else:
-            typer.echo("\n".join(f"wrote {path}" for path in written))
-        return
-    channel = moves.deploy(reference, Place(), store=store)
-    if as_json:
-        print_json(channel.model_dump(mode="json"))
-    else:
-        typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
-
-
-def _print_outcome(outcome: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(outcome.model_dump(mode="json"))
-        return
-    for note in outcome.notes:
-        typer.echo(note)
-    if outcome.release is None:
-        typer.echo(f"{outcome.model}: no version reigns")
-    else:
-        done = "reigns now" if outcome.changed else "reigns already; nothing changed"
-        typer.echo(f"{outcome.model} version {outcome.release.version} {done}, bundle {outcome.release.bundle_sha256[:12]}")
+@flow(name="deploy")
+def deploy(reference: str, store: str | None = None) -> Channel:
+    """Publish a release's bundle and point its channel at it."""
+    channel: Channel = deploy_release(reference, store)
+    return channel

@@ -3,16 +3,16 @@
 import errno
 import getpass
 import os
-import shutil
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.core.errors import GenwrightError, SettingsError, disk_error
 from components.core.record import first_complaint
+from components.pipeline.backends import Backends
 
 
 class Settings(BaseSettings):
@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         return self.root / "work" / model / key[:16]
 
 
+def load_backends() -> Backends:
+    """Those that the environment names."""
+    return Backends(Settings.load())
+
+
 def name_user() -> None:
     """Give a user without a name or a home, as in a container, one of each: DVC, Prefect and PyTorch ask for them."""
     try:
@@ -110,10 +115,3 @@ def _home_error(error: OSError, root: Path) -> GenwrightError:
         return disk_error(error, root)
     what = f"GENWRIGHT_HOME: {root} cannot be written ({error.strerror})"
     return SettingsError(what, do="set it to a folder that can be written")
-
-
-def device_for(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
-    """Resolve `auto` without importing torch: CUDA where NVIDIA's driver is."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") else "cpu"

@@ -62,7 +62,7 @@ def by_itself() -> Iterator[None]:
         _BY_ITSELF.reset(before)
 
 
-def from_first(make: Callable[[], T]) -> T:
+def broadcast_from_rank0(make: Callable[[], T]) -> T:
     """What the first process makes of it, in all of them: decisions that hang on a clock, a signal or a file."""
     if processes() == 1:
         return make()
@@ -71,7 +71,7 @@ def from_first(make: Callable[[], T]) -> T:
     return cast("T", told[0])
 
 
-def most(value: int) -> int:
+def all_reduce_max(value: int) -> int:
     """The largest of the values that the processes have."""
     if processes() == 1:
         return value

@@ -8,7 +8,7 @@ B batch, C channels, H height, W width.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,25 +18,23 @@ from components.core.family import Batch, Family
 from components.core.randomness import ShareGenerator
 from components.runtime.processes import average_gradients, mean_over_processes, processes, rank
 from components.training.average import Average
+from components.training.device import TrainingDevice
 from components.training.plan import TrainPlan
 from components.training.state import restore_rng, rng_state
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 
 class Learner:
     """A family that learns, the average that trails it, its optimizers and its random numbers."""
 
-    def __init__(self, family: Family, plan: TrainPlan, fabric: "Fabric") -> None:
-        self.fabric = fabric
+    def __init__(self, family: Family, plan: TrainPlan, on: TrainingDevice) -> None:
+        self.on = on
         self.seed = plan.seed
         self.layout = torch.channels_last if plan.channels_last else torch.contiguous_format
         torch.manual_seed(plan.seed)
-        self.rng = ShareGenerator(fabric.device)
+        self.rng = ShareGenerator(on.device)
         self.rng.manual_seed(plan.seed)
         self.parts = 1
-        self.family = family.to(fabric.device).to(memory_format=self.layout).train()  # type: ignore[call-overload]
+        self.family = family.to(on.device).to(memory_format=self.layout).train()  # type: ignore[call-overload]
         self.average = Average(self.family, decay=family.config.ema_decay)
         self.groups = self.family.parameter_groups()
         optimizers = [
@@ -45,9 +43,7 @@ class Learner:
         ]
         for module in self.family.compilable() if plan.compiled else ():
             module.compile()
-        self.wrapped, *wrapped = fabric.setup(self.family, *optimizers)
-        self.wrapped.mark_forward_method("losses")
-        self.optimizers = dict(zip(self.groups, wrapped, strict=True))
+        self.optimizers = dict(zip(self.groups, optimizers, strict=True))
 
     def step(self, batch: Batch, *, rate: float) -> dict[str, Tensor]:
         """Update every group that learns in this step, at `rate` times its own; the losses, of the whole batch."""
@@ -89,7 +85,7 @@ class Learner:
         for group, optimizer in self.optimizers.items():
             # A group that has not learnt yet has no state, and nothing is what is read back of it.
             optimizer.load_state_dict({"state": {}, **state["optimizers"][group]})
-            for parameter, known in optimizer.optimizer.state.items():  # the fused update wants one order in memory
+            for parameter, known in optimizer.state.items():  # the fused update wants one order in memory
                 moments = {name: value for name, value in known.items() if value.shape == parameter.shape}
                 known.update({name: torch.empty_like(parameter).copy_(value) for name, value in moments.items()})
         restore_rng(self.rng, state["rng"])
@@ -100,10 +96,11 @@ class Learner:
         total: dict[str, Tensor] = {}
         for part, share in self._shares(batch):
             self.rng.set_state(before)
-            losses: dict[str, Tensor] = self.wrapped.losses(part, self.rng)
+            with self.on.autocast():
+                losses = {group: loss.float() for group, loss in self.family.losses(part, self.rng).items()}
             last = [*losses][-1]
             for group, loss in losses.items():
-                self.fabric.backward(loss * share, inputs=self.groups[group], retain_graph=group != last)
+                (loss * share).backward(inputs=self.groups[group], retain_graph=group != last)
                 total[group] = total.get(group, 0) + loss.detach() * share
         return total
 

@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,7 @@ from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
 from components.runtime.memory import free_bytes
 from components.runtime.processes import by_itself, processes
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+from components.training.device import TrainingDevice
 
 SAMPLES = (2, 4)  # items of the small trials
 KEPT_SHARE = 0.5  # of the memory of a step on the CPU; tests/training/peak.py measures about 0.7
@@ -29,14 +26,14 @@ FREE_SHARE = 0.8  # of what is free may be taken
 MOMENTS = (0.0, 1.0)  # of a training in stages, the first and the last
 
 
-def parts_that_fit(family: Family, fabric: "Fabric", *, items: int, limit_bytes: int | None) -> int:
+def parts_that_fit(family: Family, on: TrainingDevice, *, items: int, limit_bytes: int | None) -> int:
     """Into how many parts to cut a batch of `items` so that a step fits: 1, 2, 4, and so on.
 
     The family stays as it is. `limit_bytes`: None for what is free now. Raises TrainingFailed when not even one item fits.
     """
-    trial = Trial(copy.deepcopy(family).train(), fabric)
-    on_gpu = fabric.device.type == "cuda"
-    limit = limit_bytes or (torch.cuda.mem_get_info(fabric.device)[1] if on_gpu else int(FREE_SHARE * free_bytes() / processes()))
+    trial = Trial(copy.deepcopy(family).train(), on)
+    on_gpu = on.on_gpu
+    limit = limit_bytes or (torch.cuda.mem_get_info(on.device)[1] if on_gpu else int(FREE_SHARE * free_bytes() / processes()))
     fits = trial.fits if on_gpu else _scaled(trial)
     parts = 1
     while not fits(-(-items // parts), limit):
@@ -54,17 +51,17 @@ class Trial:
     """Steps of a copy of a family, on blank images, that leave nothing behind."""
 
     family: Family
-    fabric: "Fabric"
+    on: TrainingDevice
 
     def losses(self, items: int, *, progress: float) -> dict[str, Tensor]:
-        device, spec = self.fabric.device, self.family.spec
+        device, spec = self.on.device, self.family.spec
         batch = Batch(
             torch.zeros(items, *spec.shape, device=device),
             torch.zeros(items, dtype=torch.int64, device=device),
             progress=progress,
         )
         generators = [device] if device.type == "cuda" else []
-        with by_itself(), torch.random.fork_rng(devices=generators), self.fabric.autocast():
+        with by_itself(), torch.random.fork_rng(devices=generators), self.on.autocast():
             return self.family.losses(batch, torch.Generator(device).manual_seed(0))
 
     def kept_bytes(self, items: int) -> int:
@@ -79,7 +76,7 @@ class Trial:
 
     def fits(self, items: int, limit_bytes: int) -> bool:
         """Whether whole steps of so many items stay within the GPU and the limit, Adam's two moments counted in."""
-        device = self.fabric.device
+        device = self.on.device
         torch.cuda.reset_peak_memory_stats(device)
         try:
             moments = [torch.empty_like(parameter) for parameter in self.family.parameters()]  # the copy is as large as the other
@@ -96,7 +93,7 @@ class Trial:
     def _backward(self, losses: dict[str, Tensor]) -> None:
         groups = self.family.parameter_groups()
         for group, loss in losses.items():
-            self.fabric.backward(loss, inputs=groups[group], retain_graph=group != [*losses][-1])
+            loss.backward(inputs=groups[group], retain_graph=group != [*losses][-1])
 
 
 def step_bytes(trial: Trial) -> Callable[[int], float]:

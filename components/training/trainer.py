@@ -1,4 +1,4 @@
-"""The one trainer, for every family, on Lightning Fabric: precision and devices are Fabric's, the loop is here to be read.
+"""The one trainer, for every family: the loop is here to be read.
 
 A step: take the batch of this step and let the family learn from it (learner.py). Everything a step depends on is in the saved
 state, so a killed run goes on where its last save was and, on a CPU, ends with the same bits as one that was never killed, unless
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,9 +25,10 @@ from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.protocols import Images, ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
-from components.runtime.processes import from_first, most, processes, rank
+from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
 from components.runtime.progress import Listener, listening
 from components.runtime.threads import default_threads
+from components.training.device import TrainingDevice
 from components.training.diagnostics import complaints
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
@@ -40,11 +41,7 @@ from components.training.state import load_state, load_weights, save_checkpoint,
 from components.training.stream import BatchStream
 from components.training.work import Probe, known_work, measure_step, new_work
 
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
-PRECISION = {"cpu": "32-true", "cuda": "bf16-mixed"}
 
 
 class Trainer:
@@ -69,9 +66,9 @@ class Trainer:
         self.quality = quality
         self.tracker = tracker
         self.folder = Path(plan.folder)
-        fabric = fabric_of(plan)
-        self.device = fabric.device
-        self.learner = Learner(family, plan, fabric)
+        on = device_of(plan)
+        self.device = on.device
+        self.learner = Learner(family, plan, on)
         self.family, self.average = self.learner.family, self.learner.average
         self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=self.device)
         self.step = 0
@@ -101,12 +98,12 @@ class Trainer:
         with Progress(self.plan, quiet=rank() > 0) as progress:
             logged = LossMeans()
             while self.read < len(READINGS):
-                done = from_first(lambda: self.budget.progress(self.step))
+                done = broadcast_from_rank0(lambda: self.budget.progress(self.step))
                 if done < 1:
                     losses, rate = self._train_step(done)
                     logged.add(losses)
                     self.step += 1
-                now = from_first(lambda: self._look(logged))
+                now = broadcast_from_rank0(lambda: self._due_actions(logged))
                 if now.logging or now.reading or now.saving:  # what is not finite is never read or saved
                     self._log(logged.take(), rate=rate if done < 1 else 0.0)
                     progress.show(now.done, step=self.step, losses=logged.last)
@@ -123,7 +120,7 @@ class Trainer:
                     self._save()
                 if now.stopping is not None:
                     raise TrainingFailed(f"training was stopped at step {self.step}: {now.stopping}", do="run it again to go on")
-        return from_first(self._finish)
+        return broadcast_from_rank0(self._finish)
 
     @property
     def state_path(self) -> Path:
@@ -145,13 +142,13 @@ class Trainer:
         images_BCHW, labels_B = self.stream(self.step)
         return Batch(images_BCHW, labels_B, progress=done, step=self.step)
 
-    def _look(self, logged: "LossMeans") -> "_Now":
+    def _due_actions(self, logged: "LossMeans") -> "DueActions":
         """What is due after a step."""
         done, stopping = self.budget.progress(self.step), self._stop_because  # looked at once: the signal may come at any moment
         saving = stopping is not None or self.budget.spent_s - self._saved_s > self.plan.state_every_s
         over = done < 1 and self.budget.is_over(reserve_s=self._reading_s)  # what was learnt since the last reading is read, too
         reading = over or done >= READINGS[self.read]
-        return _Now(done, logging=logged.due(), reading=reading, saving=saving, over=over, stopping=stopping)
+        return DueActions(done, logging=logged.due(), reading=reading, saving=saving, over=over, stopping=stopping)
 
     def _log(self, losses: dict[str, float], *, rate: float) -> None:
         for group, loss in losses.items():
@@ -169,7 +166,7 @@ class Trainer:
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
         began = self.budget.spent_s
-        reading = from_first(lambda: self._reading(progress, done=done))
+        reading = broadcast_from_rank0(lambda: self._reading(progress, done=done))
         self._reading_s = self.budget.spent_s - began
         worth = (bool(reading.collapse), reading.distance)  # what has collapsed is worse than all that has not
         better = self.best is None or worth < (bool(self.best.collapse), self.best.quality)
@@ -177,7 +174,7 @@ class Trainer:
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
         if better:
-            self.best = from_first(lambda: self._keep(reading))
+            self.best = broadcast_from_rank0(lambda: self._keep(reading))
         if reading.collapse:
             self._act_on_collapse(reading, progress, kept=better)
 
@@ -322,38 +319,40 @@ class Trainer:
     def _settle_work(self) -> None:
         """Items seen and steps of this run: the plan's, those of an earlier session, or what a probe finds room for."""
         plan = self.plan
-        known = from_first(lambda: known_work(plan))
+        known = broadcast_from_rank0(lambda: known_work(plan))
         if known is None:
             probe = None if plan.items_seen is not None else self._probe()
             readings, whole = len(READINGS) - self.read, self.stream.whole
-            known = from_first(lambda: new_work(plan, probe, whole=whole, readings=readings, spent_s=self.budget.spent_s))
+            known = broadcast_from_rank0(
+                lambda: new_work(plan, probe, whole=whole, readings=readings, spent_s=self.budget.spent_s)
+            )
         self.items_planned = known.items_seen
         self.budget.steps = -(-known.items_seen // self.stream.whole)
 
     def _probe(self) -> Probe:
         """The seconds of a step, by all processes, and of a reading, by the first."""
         parts, average = self.learner.parts, self.average.family
-        step_s = measure_step(self.family, self.plan, self.learner.fabric, self.stream, parts=parts, clock=self.clock)
+        step_s = measure_step(self.family, self.plan, self.learner.on, self.stream, parts=parts, clock=self.clock)
 
         def reading_s() -> float:
             began = self.clock()
             self._draw_and_read(copy.deepcopy(average), lambda done, of: None)
             return self.clock() - began
 
-        return Probe(step_s=step_s, reading_s=from_first(reading_s))
+        return Probe(step_s=step_s, reading_s=broadcast_from_rank0(reading_s))
 
     def _fit_into_memory(self) -> None:
         """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
         limit = None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
-        fit = parts_that_fit(self.family, self.learner.fabric, items=self.stream.batch_size, limit_bytes=limit)
-        self.learner.parts = max(self.learner.parts, most(fit))
+        fit = parts_that_fit(self.family, self.learner.on, items=self.stream.batch_size, limit_bytes=limit)
+        self.learner.parts = max(self.learner.parts, all_reduce_max(fit))
         if rank() == 0:
             shares = {"train/micro_batches": self.learner.parts, "train/processes": processes()}
             self.tracker.metrics(shares, step=self.step)
 
 
 @dataclass(frozen=True)
-class _Now:
+class DueActions:
     """What is due after a step, as the first process sees it. `over`: the ceiling ends the run."""
 
     done: float
@@ -364,14 +363,14 @@ class _Now:
     stopping: str | None
 
 
-def fabric_of(plan: TrainPlan) -> "Fabric":
-    """The device and precision of a plan; also sets how many threads this process computes with."""
-    from lightning.fabric import Fabric
-
+def device_of(plan: TrainPlan) -> TrainingDevice:
+    """The device of a plan, one of several GPUs for each process; also sets how many threads this process computes with."""
     before = known_work(plan)
     torch.set_num_threads(plan.threads or (before.threads if before else default_threads(shared_by=processes())))
-    devices = [rank()] if plan.device == "cuda" else 1
-    return Fabric(accelerator="gpu" if plan.device == "cuda" else "cpu", devices=devices, precision=PRECISION[plan.device])
+    if plan.device == "cpu":
+        return TrainingDevice(torch.device("cpu"))
+    torch.cuda.set_device(rank())
+    return TrainingDevice(torch.device("cuda", rank()))
 
 
 def build(plan: TrainPlan) -> Family:

@@ -13,20 +13,17 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from components.core.errors import RunError
 from components.core.family import Batch, Family
 from components.core.record import Record
-from components.runtime.processes import from_first
+from components.runtime.processes import broadcast_from_rank0
+from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.stream import BatchStream
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 AIM = 0.95  # of the ceiling: room for a machine that slows down later
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
@@ -96,13 +93,13 @@ def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spe
 
 
 def measure_step(
-    family: Family, plan: TrainPlan, fabric: "Fabric", stream: BatchStream, *, parts: int, clock: Callable[[], float]
+    family: Family, plan: TrainPlan, on: TrainingDevice, stream: BatchStream, *, parts: int, clock: Callable[[], float]
 ) -> float:
     """Seconds of a step, a mean over the run, by a copy of the family. Every process takes part."""
     assert plan.ceiling is not None
     each_s = min(PROBE_MAX_S, max(PROBE_MIN_S, PROBE_SHARE * plan.ceiling.seconds)) / len(MOMENTS)
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        learner = Learner(copy.deepcopy(family), plan, fabric)
+    with torch.random.fork_rng(devices=[on.device] if on.on_gpu else []):
+        learner = Learner(copy.deepcopy(family), plan, on)
         learner.parts = parts
         step = 0
 
@@ -112,15 +109,15 @@ def measure_step(
             for _ in range(count):
                 learner.step(Batch(*stream(step), progress=progress, step=step), rate=0.0)
                 step += 1
-            if fabric.device.type == "cuda":
-                torch.cuda.synchronize(fabric.device)
+            if on.on_gpu:
+                torch.cuda.synchronize(on.device)
             return clock() - began
 
         means = []
         for progress in MOMENTS:
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
-            count, runs = from_first(lambda once_s=once_s: _runs_of(each_s / once_s))  # type: ignore[misc]
+            count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s))  # type: ignore[misc]
             means.append(min(seconds(count, progress) for _ in range(runs)) / count)
     return math.fsum(means) / len(means)
 

@@ -19,7 +19,7 @@ from components.core.bundles import address_of, read_bundle
 from components.delivery.container import requirements, write_container
 from components.delivery.kserve import write_kserve
 from components.delivery.triton import write_triton
-from flows.cli import app
+from flows.cli.app import app
 
 
 @pytest.fixture

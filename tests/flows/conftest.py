@@ -18,8 +18,10 @@ import yaml
 
 from components.core.brief import Brief
 from components.core.records import Release
-from flows.place import Place
-from flows.runs import Produced
+from components.pipeline import release_commands
+from components.pipeline.backends import Backends
+from components.pipeline.resolve import resolve
+from components.pipeline.run import Produced
 from flows.settings import Settings
 
 LENIENT = {
@@ -51,13 +53,13 @@ class Road:
         path.write_text(yaml.safe_dump(json.loads(brief.model_dump_json(exclude_unset=True))))
         return path
 
-    def place(self) -> Place:
-        return Place(Settings(home=self.home, actor="tester"))
+    def backends(self) -> Backends:
+        return Backends(Settings(home=self.home, actor="tester"))
 
     def cli(self, *arguments: str, timeout_s: float = 850, **environment: str) -> "subprocess.CompletedProcess[str]":
         """The real command line in a process of its own, with no Prefect server named."""
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
+            [sys.executable, "-m", "flows", *arguments],
             cwd=self.folder,
             env=self.variables(**environment),
             capture_output=True,
@@ -68,19 +70,19 @@ class Road:
 
     def produce_here(self, brief: Brief) -> Produced:
         """The stages of flows/produce.py, training too, in this process; a standing production is returned as it is."""
-        from flows import stages, standing
+        from components.pipeline import existing, stages
 
-        place = self.place()
-        run = stages.fetch(brief, place)
-        if known := standing.standing(run, place):
+        backends = self.backends()
+        run = resolve(brief, backends)
+        if known := existing.find_existing_result(run, backends):
             return known
         with training_here():
-            trained = stages.train(run, place)
-        exported = stages.export(run, trained, place)
-        proof = stages.prove(run, trained, exported, place)
-        stored = stages.seal(run, trained, exported, proof, place)
-        release = stages.register(run, trained, stored, proof, place)
-        return stages.promote_if_proven(run, trained, stored, release, proof, place)
+            trained = stages.train(run, backends)
+        exported = stages.export(run, trained, backends)
+        proof = stages.prove(run, trained, exported, backends)
+        stored = stages.seal(run, trained, exported, proof, backends)
+        release = stages.register(run, trained, stored, proof, backends)
+        return stages.promote_if_proven(run, trained, stored, release, proof, backends)
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
@@ -179,11 +181,11 @@ def trains_here() -> Callable[[], AbstractContextManager[None]]:
 def a_run() -> Any:
     """The inputs of a production, without any data behind them."""
     from components.core.records import Dataset
-    from flows import stages
-    from flows.runs import Run
+    from components.pipeline import stages
+    from components.pipeline.run import Run
 
     brief = Brief.model_validate({"name": "digits", "modality": "image", "data": {"path": "digits", "items": 1797, "side": 8}})
-    facts, decision = stages.decide(brief, Place(Settings(home=Path("nowhere"))), dataset=None)
+    facts, decision = stages.decide(brief, Backends(Settings(home=Path("nowhere"))), dataset=None)
     dataset = Dataset(
         name="digits", path="digits", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(8, 8, 1), count=1797,
         classes=(), splits={"train": 1438}, mean=(0.0,), std=(1.0,),
@@ -235,7 +237,7 @@ Command = Callable[..., Said]
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """The command line in this process, from an empty folder, with no settings but those given."""
-    from flows.cli import main
+    from flows.cli.app import main
 
     for name in os.environ:
         if name.startswith(("GENWRIGHT_", "PREFECT_", "AWS_")):
@@ -272,15 +274,14 @@ def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
     """Registers the champion's bundle with some of its record changed, under a model's name: the next version of it."""
     from components.core.bundles import seal_bundle
     from components.delivery.bundles import put_bundle
-    from flows import moves
 
     def register(model: str, **changes: Any) -> Release:
-        place = Place(Settings(home=home))
-        folder, bundle = moves.bundle_of(place.versions.resolve("digits/1"), place)
+        backends = Backends(Settings(home=home))
+        folder, bundle = release_commands.bundle_of(backends.versions.resolve("digits/1"), backends)
         copy = tmp_path / f"copy-of-{model}"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         seal_bundle(copy, bundle.model_copy(update={"model": model} | changes))
-        return place.versions.register(model, bundle=put_bundle(place.store, copy), run_id=bundle.lineage.run_id)
+        return backends.versions.register(model, bundle=put_bundle(backends.store, copy), run_id=bundle.lineage.run_id)
 
     return register

@@ -19,15 +19,16 @@ import onnxruntime  # noqa: F401
 import onnxscript  # noqa: F401
 import torch  # noqa: F401
 
-import flows.proving  # noqa: F401
+import components.pipeline.proof  # noqa: F401
 from components.core.brief import Brief
 from components.core.errors import GenwrightError
+from components.pipeline import existing, proof, release_commands, stages
+from components.pipeline.backends import Backends
+from components.pipeline.resolve import resolve
 from components.registry.versions import Versions
-from flows import moves, proving, stages, standing
-from flows.place import Place
 from flows.settings import Settings
 
-proving.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
+proof.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
 CALLS = ("create_registered_model", "create_model_version", "set_registered_model_alias", "delete_registered_model_alias")
 
 
@@ -64,32 +65,32 @@ class Events:
 
 
 def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
-    place = Place(Settings(home=Path(job["home"]), actor="fork"))
-    events.watch(place.versions._client)
-    run = stages.fetch(Brief.model_validate(job["brief"]), place)
-    trained = stages.train(run, place)
+    backends = Backends(Settings(home=Path(job["home"]), actor="fork"))
+    events.watch(backends.versions._client)
+    run = resolve(Brief.model_validate(job["brief"]), backends)
+    trained = stages.train(run, backends)
     events.on = True
-    exported = stages.export(run, trained, place)
-    proof = stages.prove(run, trained, exported, place)
-    stored = stages.seal(run, trained, exported, proof, place)
-    release = stages.register(run, trained, stored, proof, place)
-    return stages.promote_if_proven(run, trained, stored, release, proof, place).model_dump(mode="json")
+    exported = stages.export(run, trained, backends)
+    proof = stages.prove(run, trained, exported, backends)
+    stored = stages.seal(run, trained, exported, proof, backends)
+    release = stages.register(run, trained, stored, proof, backends)
+    return stages.promote_if_proven(run, trained, stored, release, proof, backends).model_dump(mode="json")
 
 
 def look(job: dict[str, Any]) -> dict[str, Any]:
     """What stands: in a process of its own, because one that saw the store before would go on with the database it had open."""
-    place = Place(Settings(home=Path(job["home"]), actor="fork"))
-    releases = place.versions.releases("digits")
-    channel = place.channels.read("digits")
-    run = stages.fetch(Brief.model_validate(job["brief"]), place)
-    known = standing.standing(run, place)
+    backends = Backends(Settings(home=Path(job["home"]), actor="fork"))
+    releases = backends.versions.releases("digits")
+    channel = backends.channels.read("digits")
+    run = resolve(Brief.model_validate(job["brief"]), backends)
+    known = existing.find_existing_result(run, backends)
     for release in releases:
-        moves.bundle_of(release, place)  # raises unless every digest is right
+        release_commands.bundle_of(release, backends)  # raises unless every digest is right
     return {
         "releases": [release.model_dump(mode="json") for release in releases],
-        "entries": [entry.model_dump(mode="json") for entry in place.registry.ledger.entries("digits")],
+        "entries": [entry.model_dump(mode="json") for entry in backends.registry.ledger.entries("digits")],
         "channel": channel and channel[0].model_dump(mode="json"),
-        "bundles": sorted({key.split("/")[1] for key in place.store.list("bundles/")}),
+        "bundles": sorted({key.split("/")[1] for key in backends.store.list("bundles/")}),
         "standing": known and known.release.model_dump(mode="json"),
     }
 

@@ -179,7 +179,7 @@ def test_a_write_beyond_the_limit_leaves_no_half_dataset(tmp_path: Path) -> None
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
         "sys.argv = ['genwright', 'data', 'prepare', 'uci-digits', '--to', 'out/digits'];"
-        "from flows.cli import main; main()"
+        "from flows.cli.app import main; main()"
     )
     environment = os.environ | {"PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -430,7 +430,7 @@ def test_a_damaged_bundle_is_not_served(cli: "Command", home: Path) -> None:
 
 
 def test_ctrl_c_ends_a_server_quietly(first: "First", home: Path) -> None:
-    command = [sys.executable, "-m", "flows.cli", "serve", "digits", "--port", "0"]
+    command = [sys.executable, "-m", "flows", "serve", "digits", "--port", "0"]
     environment = first.road.variables(GENWRIGHT_HOME=str(home), PYTHONPATH=str(REPO))
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
@@ -449,7 +449,9 @@ def test_ctrl_c_while_a_command_works_is_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "policy.yaml")
     (tmp_path / "brief.yaml").write_text(PLANNED)
     environment = os.environ | {"GENWRIGHT_POLICY": str(tmp_path / "policy.yaml")}
-    listens = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
+    listens = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli.app import main; main()"
+    )
     command = [sys.executable, "-c", listens, "plan", str(tmp_path / "brief.yaml")]
     with (
         subprocess.Popen(

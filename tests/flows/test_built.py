@@ -10,8 +10,8 @@ from components import families
 from components.core.brief import Brief
 from components.core.errors import BriefError, GenwrightError, NotBuilt
 from components.core.records import Decision, Facts
-from flows import deciding
-from flows.place import Place
+from components.pipeline import resolve
+from components.pipeline.backends import Backends
 from flows.settings import Settings
 
 VAE_OR_DIFFUSION = {("vae", "one_pass"), ("diffusion", "many_step"), ("diffusion", "few_step")}
@@ -30,7 +30,7 @@ SIDES = (8, 64, 96, 512)
 
 @pytest.mark.parametrize("goal", MADE)
 def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_path: Path) -> None:
-    place = Place(Settings(home=tmp_path))
+    backends = Backends(Settings(home=tmp_path))
     made = set()
     for side, items, usd, latency_ms, conditioning in product(
         SIDES, (500, 60_000), (20, 500_000), (None, 2, 50), ("none", "class")
@@ -48,11 +48,11 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
         )
         if (goal, side) == ("likelihood", 512):  # of so many pixels nothing here tells the likelihood
             with pytest.raises(BriefError, match="nothing can do all the brief asks"):
-                deciding.plan(brief, place, base=tmp_path)
+                resolve.plan(brief, backends, base=tmp_path)
             continue
-        facts, decision = deciding.plan(brief, place, base=tmp_path)
+        facts, decision = resolve.plan(brief, backends, base=tmp_path)
         assert decision.mode == "scratch"
-        deciding.check_built(facts, decision)
+        resolve.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
     assert made == MADE[goal]
 
@@ -61,28 +61,28 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
 def test_captions_without_a_pretrained_model_end_in_a_clear_line(side: int, tmp_path: Path) -> None:
     """The texts decide such a training, for budgets that nothing here is made for."""
     known = {"name": "any", "modality": "image", "conditioning": "text", "data": {"path": "nowhere", "items": 500, "side": side}}
-    facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
+    facts, decision = resolve.plan(Brief.model_validate(known), Backends(Settings(home=tmp_path)))
     assert decision.mode == "scratch"
     with pytest.raises(NotBuilt, match=r"conditioning text for \S+ from scratch is not built yet; allowed: none, class"):
-        deciding.check_built(facts, decision)
+        resolve.check_built(facts, decision)
 
 
 def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
-    facts, decision = deciding.plan(Brief.model_validate(known), Place(Settings(home=tmp_path)))
+    facts, decision = resolve.plan(Brief.model_validate(known), Backends(Settings(home=tmp_path)))
     without = {key: (card.model_copy(update={"exports": False}), *rest) for key, (card, *rest) in families.cards().items()}
     monkeypatch.setattr(families, "cards", lambda: without)
     with pytest.raises(NotBuilt, match="has no ONNX graph; "):
-        deciding.check_built(facts, decision)
+        resolve.check_built(facts, decision)
 
 
 @pytest.mark.parametrize("variant", ["ect", "latent-ect"])
 def test_a_variant_made_for_few_steps_is_delivered_in_few(variant: str, tmp_path: Path) -> None:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
     brief = Brief.model_validate(known | {"override": {"family": "diffusion", "variant": variant}})
-    facts, decision = deciding.plan(brief, Place(Settings(home=tmp_path)))
+    facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     assert (decision.variant, decision.delivery) == (variant, "few_step")
-    deciding.check_built(facts, decision)
+    resolve.check_built(facts, decision)
 
 
 LORA = {
@@ -96,7 +96,7 @@ LORA = {
 
 def planned(tmp_path: Path, **changes: object) -> tuple[Brief, Facts, Decision]:
     brief = Brief.model_validate({**LORA, **changes})
-    return brief, *deciding.plan(brief, Place(Settings(home=tmp_path)))
+    return brief, *resolve.plan(brief, Backends(Settings(home=tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def planned(tmp_path: Path, **changes: object) -> tuple[Brief, Facts, Decision]:
 def test_a_plan_says_what_producing_refuses(
     changes: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deciding, "device_for", lambda wanted: "cpu" if wanted == "auto" else wanted)  # as on a machine without
+    monkeypatch.setattr(resolve, "device_for", lambda wanted: "cpu" if wanted == "auto" else wanted)  # as on a machine without
     brief, facts, decision = planned(tmp_path, **changes)
     assert any(words in line for line in decision.refusals)
     assert all(line.endswith("(exit 2)") and "\n" not in line for line in decision.refusals)
     with pytest.raises(GenwrightError) as caught:
-        deciding.check(brief, facts, decision, None)
+        resolve.check(brief, facts, decision, None)
     assert decision.refusals[0] == f"{caught.value} (exit {caught.value.exit_code})", "the first is what produce ends with"
 
 
@@ -136,7 +136,7 @@ def test_the_way_out_is_built_and_not_what_the_policy_warns_of(conditioning: str
     """Its advice for LoRA was once what it calls foundation scale itself."""
     _, facts, decision = planned(tmp_path, conditioning=conditioning, compute={"usd": usd, "device": "cpu"})
     with pytest.raises(NotBuilt) as caught:
-        deciding.check_built(facts, decision)
+        resolve.check_built(facts, decision)
     advice = str(caught.value).split("; ")[-2:]
     assert "that makes" in advice[1], advice
     changes: dict[str, object] = {"compute": {"usd": usd, "device": "cpu"}, "conditioning": conditioning}
@@ -145,5 +145,5 @@ def test_the_way_out_is_built_and_not_what_the_policy_warns_of(conditioning: str
     if found := re.search(r"override: \{(\w+): (\w+)(?:, (\w+): (\w+))?\}", advice[0]):
         changes["override"] = {key: value for key, value in zip(found.groups()[::2], found.groups()[1::2], strict=True) if key}
     _, changed, other = planned(tmp_path, **changes)
-    deciding.check_built(changed, other)
+    resolve.check_built(changed, other)
     assert "scratch-at-foundation-scale" not in {warning.code for warning in other.warnings}

@@ -11,6 +11,8 @@ import pytest
 from components.core.brief import read_brief
 from components.core.records import Admission, Bundle, Channel, Dataset, Decision, GateReport, LedgerEntry
 from components.families import cards
+from components.pipeline import release_commands
+from flows.settings import load_backends
 
 if TYPE_CHECKING:
     from .conftest import Command, First
@@ -68,7 +70,7 @@ def test_families_are_listed_with_their_cards(cli: "Command") -> None:
 )
 def test_quick_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom flows.cli import main\n"
+        "import sys\nfrom flows.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
         f"sys.stderr.write(' '.join(name for name in {HEAVY!r} if name in sys.modules))"
     )
@@ -209,9 +211,10 @@ def test_a_platform_that_is_not_known_is_refused(cli: "Command", home: Path) -> 
 def test_a_champion_is_served_without_mlflow_once_its_graph_was_examined(first: "First", home: Path) -> None:
     code = """
 import sys
-from flows.place import Place
-from flows.serving import source_of
-source = source_of("digits", Place(), device="cpu")
+from flows.settings import load_backends
+from components.pipeline.serving import source_of
+from components.pipeline import release_commands
+source = source_of("digits", load_backends(), device="cpu")
 engine = source.load(source.named())
 assert source.follows and engine.sha256 == source.named().bundle_sha256
 print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
@@ -228,13 +231,10 @@ print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
 
 def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, registered_as: Any) -> None:
     """The second version is the first one's bundle, said to have failed."""
-    from flows import moves
-    from flows.place import Place
-
-    place = Place()
-    _, bundle = moves.bundle_of(place.versions.resolve("digits"), place)
+    backends = load_backends()
+    _, bundle = release_commands.bundle_of(backends.versions.resolve("digits"), backends)
     registered_as("digits", gates=bundle.gates.model_copy(update={"verdict": "fail"}))
-    place.versions.set_alias("digits", "candidate", 2)
+    backends.versions.set_alias("digits", "candidate", 2)
 
     cli("promote", "digits").refused(3, "digits version 2", "fail", "--force --why")
     assert cli("explain", "digits", "--json").json() == bundle.model_dump(mode="json")

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from components.core.brief import Precision
 from components.core.errors import GateRefused, InputError
 from components.core.records import Checkpoint, DataSpec, Metric, Release
-from flows import distilling
-from flows.distilling import Curve, Precision, Tried, Wish
-from flows.moves import bundle_of
-from flows.place import Place
-from flows.runs import Trained
+from components.pipeline.backends import Backends
+from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
+from components.pipeline.distil.request import DistillRequest, steps_of
+from components.pipeline.distil.students import students
+from components.pipeline.release_commands import bundle_of
+from components.pipeline.run import Trained
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,22 +32,22 @@ def test_what_is_no_diffusion_model_is_refused(cli: "Command", home: Path) -> No
 
 
 def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
-    assert distilling.steps_of(None, (8, 4, 2, 1), ("fp32", "int8")) == (8, 4, 2, 1)
-    assert distilling.steps_of(None, (8, 4, 2, 1), ("int8",)) == (4, 2, 1)
-    assert distilling.steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",)) == (8, 1)
+    assert steps_of(None, (8, 4, 2, 1), ("fp32", "int8")) == (8, 4, 2, 1)
+    assert steps_of(None, (8, 4, 2, 1), ("int8",)) == (4, 2, 1)
+    assert steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",)) == (8, 1)
     with pytest.raises(InputError, match="nothing to teach"):
-        distilling.steps_of(None, (), ("fp32",))
+        steps_of(None, (), ("fp32",))
     with pytest.raises(InputError, match=r"--steps 3; allowed: 8, 4, 2, 1"):
-        distilling.steps_of([3], (8, 4, 2, 1), ("fp32",))
+        steps_of([3], (8, 4, 2, 1), ("fp32",))
     with pytest.raises(InputError, match=r"--steps 8 in int8 alone; allowed: up to 4; add fp32"):
-        distilling.steps_of([8, 2], (8, 4, 2, 1), ("int8",))
+        steps_of([8, 2], (8, 4, 2, 1), ("int8",))
 
 
 def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks() -> None:
     metric = Metric(value=1.0, low=0.9, high=1.1, n=100)
-    tried = Tried(
+    tried = StudentResult(
         variant="ect", steps=2, width=64, precision="fp32", size_mb=1.0, train_s=1.0, verdict="fail",
-        refused_for=("FD-local 2.0 times the champion's",), run_key="k", **dict.fromkeys(distilling.MEASURED, metric),
+        refused_for=("FD-local 2.0 times the champion's",), run_key="k", **dict.fromkeys(MEASURED, metric),
     )  # fmt: skip
     curve = Curve(
         teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
@@ -53,8 +55,8 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
         **{f"teacher_{name}": metric for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip
     with pytest.raises(GateRefused, match=r"no student of digits version 3 .* 2 steps at width 64 in fp32: FD-local 2.0 times"):
-        distilling.refuse_unless_one_passed(curve, "fast")
-    distilling.refuse_unless_one_passed(curve.model_copy(update={"chosen": 0}), "fast")
+        refuse_unless_one_passed(curve, "fast")
+    refuse_unless_one_passed(curve.model_copy(update={"chosen": 0}), "fast")
 
 
 def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
@@ -84,7 +86,7 @@ def _told(
 ) -> list[tuple[Any, Any]]:
     """Every student's run, and the training that it shares; each training's checkpoint is named by the number of steps."""
     release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
-    wish = Wish(
+    request = DistillRequest(
         name="fast",
         steps=steps,
         widths=widths,
@@ -94,14 +96,12 @@ def _told(
         latency_ms=20.0,
         device="cpu",
     )
-    students = distilling.students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), wish)
-    told = [next(students)]
+    making = students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), request)
+    told = [next(making)]
     while True:
         run = told[-1][0]
         try:
-            told.append(
-                students.send(Trained(run_id="s", checkpoint=_checkpoint(run.decision.variant, f"of-{run.student.steps}")))
-            )
+            told.append(making.send(Trained(run_id="s", checkpoint=_checkpoint(run.decision.variant, f"of-{run.student.steps}"))))
         except StopIteration:
             return told
 
@@ -146,9 +146,9 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
 
 
 def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", home: Path, registered_as: Any) -> None:
-    place = Place(Settings(home=home))
-    champion = place.versions.resolve("digits")
-    lineage = bundle_of(champion, place)[1].lineage
+    backends = Backends(Settings(home=home))
+    champion = backends.versions.resolve("digits")
+    lineage = bundle_of(champion, backends)[1].lineage
     registered_as("fast", lineage=lineage.model_copy(update={"teacher": champion.bundle_sha256}))
     cli("promote", "fast/1", "--force", "--why", "a test")
     told = cli("explain", "fast").out
@@ -170,14 +170,14 @@ def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", ho
 )
 def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any, variant: str, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
-    place = road.place()
+    backends = road.backends()
     config = TINY[f"diffusion/{variant}"] | {"steps": 8}
     brief = road.brief(name="many", override={"family": "diffusion", "variant": variant, "config": config})
     taught = road.produce_here(brief)
     assert taught.promoted
     teacher = taught.release
     steps, precisions, widths = ([2, 1], ["fp32", "int8"], [32]) if variant == "ddpm" else ([2], ["fp32"], [32, 16])
-    wish = (
+    request = (
         "--minutes",
         "0.1",
         "--steps",
@@ -187,8 +187,8 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
         "--precisions",
         ",".join(precisions),
     )
-    wish += ("--widths", "1") if variant == "ddpm" else ()  # by default at half of it, too
-    ran = road.cli("distil", "many", *wish, "--json", timeout_s=600)
+    request += ("--widths", "1") if variant == "ddpm" else ()  # by default at half of it, too
+    ran = road.cli("distil", "many", *request, "--json", timeout_s=600)
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
     wanted = [(width, count, precision) for width in widths for count in steps for precision in precisions]
@@ -196,21 +196,21 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     assert curve["teacher"]["bundle_sha256"] == teacher.bundle_sha256
     passed = [each["latency_p95_ms"]["value"] for each in curve["tried"] if each["verdict"] == "pass"]
     assert curve["tried"][curve["chosen"]]["latency_p95_ms"]["value"] == min(passed)
-    release = place.versions.resolve("many-distilled@champion")
-    bundle = bundle_of(release, place)[1]
+    release = backends.versions.resolve("many-distilled@champion")
+    bundle = bundle_of(release, backends)[1]
     assert bundle.lineage.teacher == bundle.gates.champion == teacher.bundle_sha256
-    assert distilling.picture_of("many-distilled", place).read_bytes().startswith(b"\x89PNG")
-    assert distilling.stale(bundle, place) is None
+    assert picture_of("many-distilled", backends).read_bytes().startswith(b"\x89PNG")
+    assert stale(bundle, backends) is None
     if variant == "ddpm":  # what follows asks nothing of how it learnt
         return
-    _again_trains_nothing(road, wish)
+    _again_trains_nothing(road, request)
 
 
-def _again_trains_nothing(road: Any, wish: tuple[str, ...]) -> None:
+def _again_trains_nothing(road: Any, request: tuple[str, ...]) -> None:
     weights = [*(road.home / "work").rglob("weights.safetensors")]
     before = [path.stat().st_mtime_ns for path in weights]
-    ran = road.cli("distil", "many", *wish)
+    ran = road.cli("distil", "many", *request)
     assert ran.returncode == 0, ran.stderr
     assert "Students of many version 1" in ran.stdout
     assert [path.stat().st_mtime_ns for path in weights] == before
-    assert road.place().versions.resolve("many-distilled@champion").version == 1
+    assert road.backends().versions.resolve("many-distilled@champion").version == 1

@@ -8,12 +8,12 @@ import pytest
 
 from components.core.errors import BundleError
 from components.core.records import LedgerEntry
+from components.pipeline import existing, stages
+from components.pipeline.backends import Backends
+from components.pipeline.run import Produced
 from components.registry.mlflow_store import connect
 from components.registry.owner import PID
 from components.registry.tracking import start_run
-from flows import stages, standing
-from flows.place import Place
-from flows.runs import Produced
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,33 +68,33 @@ def test_one_command_puts_the_champion_back(cli: "Command", foreign: Path, comma
 
 
 def test_proofs_compare_with_the_ledgers_champion(foreign: Path, a_run: Any) -> None:
-    place = Place(Settings(home=foreign))
-    (release,) = place.versions.releases("digits")
-    for champion in (standing.champion_of("digits", place), standing.rival_of(a_run, place)):
+    backends = Backends(Settings(home=foreign))
+    (release,) = backends.versions.releases("digits")
+    for champion in (existing.champion_of("digits", backends), existing.rival_of(a_run, backends)):
         assert champion is not None
         assert (champion.version, champion.bundle_sha256) == (1, release.bundle_sha256)
 
 
 def test_a_lost_bundle_is_told_before_anything_is_trained(foreign: Path, a_run: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    place = Place(Settings(home=foreign))
+    backends = Backends(Settings(home=foreign))
     shutil.rmtree(foreign / "store" / "bundles")
     with pytest.raises(BundleError, match=r"digits: the bundle of its champion, version 1, is not in .*store; name the store"):
-        stages.train(a_run, place)
+        stages.train(a_run, backends)
     said = capfd.readouterr().err
     assert SEEN in said
     assert "bundle" in said
-    place.versions.drop_alias("digits", "champion")
-    assert standing.rival_of(a_run, place) is None  # a person took it away, and nothing is left to compare with
+    backends.versions.drop_alias("digits", "champion")
+    assert existing.rival_of(a_run, backends) is None  # a person took it away, and nothing is left to compare with
 
 
 def test_runs_that_the_dead_left_are_ended_at_the_next_start(home: Path, a_run: Any, tmp_path: Path) -> None:
-    place = Place(Settings(home=home))
-    uri = place.settings.mlflow_uri
+    backends = Backends(Settings(home=home))
+    uri = backends.settings.mlflow_uri
     client = connect(uri)
     dead, other = (start_run(uri, experiment=name, name="n", tags={}, artifact_root=tmp_path) for name in ("digits", "faces"))
     for run_id in (dead, other):
         client.set_tag(run_id, PID, "999999999")
-    standing.begin(a_run, place)
+    existing.begin(a_run, backends)
     assert [client.get_run(run_id).info.status for run_id in (dead, other)] == ["KILLED", "RUNNING"]
 
 
@@ -105,14 +105,14 @@ def test_production_goes_on_beside_a_foreign_champion(first: "First", tmp_path: 
     shutil.copytree(first.road.home / "store", road.home / "store", dirs_exist_ok=True)
     shutil.copy(first.road.home / "mlflow.db", road.home / "mlflow.db")
     by_hand(road.home)
-    one = road.place().versions.get("digits", 1)
+    one = road.backends().versions.get("digits", 1)
     ran = road.cli("produce", str(road.write(road.brief(seed=7))))
     assert ran.returncode == 0, ran.stderr
     assert SEEN in ran.stderr
     (folder,) = (road.home / "work" / "digits").glob("*/")
     produced = Produced.read(folder / "produced.json")
     assert (produced.release.version, produced.promoted, produced.gates.champion) == (3, True, one.bundle_sha256)
-    told = [(entry.action, entry.to_version) for entry in road.place().registry.ledger.entries("digits")]
+    told = [(entry.action, entry.to_version) for entry in road.backends().registry.ledger.entries("digits")]
     assert told == [("promote", 1), ("restore", 1), ("promote", 3)]
     assert "version 1, the ledger's champion, has it back" in ran.stdout.replace("\n", " ")
     unchanged = road.cli("retrain", "brief.yaml")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from flows import stages
+from components.pipeline import stages
+from components.pipeline.resolve import resolve
 
 pytestmark = pytest.mark.slow
 
@@ -61,9 +62,9 @@ def forks(first: Any) -> Iterator[Forks]:
 def trained(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A road whose brief is trained and no more, with a copy of its home."""
     road = first.road.beside(tmp_path_factory.mktemp("killed") / "road")
-    place = road.place()
+    backends = road.backends()
     with trains_here():
-        stages.train(stages.fetch(road.brief(), place), place)
+        stages.train(resolve(road.brief(), backends), backends)
     shutil.copytree(road.home, road.folder / "trained")
     return road
 

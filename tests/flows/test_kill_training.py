@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from components.pipeline import stages
+from components.pipeline.lease import lease
+from components.pipeline.resolve import resolve
+from components.pipeline.training import Tracked
 from components.registry.mlflow_store import connect
 from components.training.state import load_state
-from flows import stages
-from flows.lease import lease
-from flows.training import Tracked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -30,7 +31,7 @@ class Started:
         self.road = road
         self.log = brief.with_suffix(f".{time.monotonic_ns()}.log")
         with self.log.open("wb") as output:
-            command = [sys.executable, "-m", "flows.cli", "produce", str(brief)]
+            command = [sys.executable, "-m", "flows", "produce", str(brief)]
             self.process = subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=output, stderr=output)
 
     def worker(self, number: int = 0) -> psutil.Process:
@@ -39,7 +40,9 @@ class Started:
 
         def look() -> bool:
             found[:] = [
-                each for each in self._children() if "flows.worker" in each.cmdline() and each.cmdline()[-1] == str(number)
+                each
+                for each in self._children()
+                if "components.pipeline.worker" in each.cmdline() and each.cmdline()[-1] == str(number)
             ]
             return bool(found)
 
@@ -81,10 +84,10 @@ def wait_gone(process: psutil.Process) -> None:
 def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS, "device": "cpu", "threads": 1})
-    path, place = road.write(brief), road.place()
-    run = stages.fetch(brief, place)
-    folder = stages.folder_of(run, place)
-    client = connect(place.settings.mlflow_uri)
+    path, backends = road.write(brief), road.backends()
+    run = resolve(brief, backends)
+    folder = stages.folder_of(run, backends)
+    client = connect(backends.settings.mlflow_uri)
 
     # The parent is killed: the worker notices, saves its state and ends.
     started = Started(road, path)
@@ -113,7 +116,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     assert not [each for each in psutil.process_iter() if str(road.home / "prefect") in _environment(each).values()]
 
     # The same again goes on where the saved state was, in the same MLflow run, to its end.
-    trained = stages.train(stages.fetch(brief, place), place)
+    trained = stages.train(resolve(brief, backends), backends)
     assert trained.run_id == run_id
     assert client.get_run(run_id).info.status == "FINISHED"
     assert trained.checkpoint.steps_total > state["run"]["step"]
@@ -127,8 +130,8 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
 def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS // 3, "device": "cpu", "threads": 1, "workers": 2})
-    path, place = road.write(brief), road.place()
-    folder = stages.folder_of(stages.fetch(brief, place), place)
+    path, backends = road.write(brief), road.backends()
+    folder = stages.folder_of(resolve(brief, backends), backends)
 
     started = Started(road, path)
     leader, other = started.worker(0), started.worker(1)
@@ -142,8 +145,8 @@ def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, t
     assert "Traceback" not in started.log.read_text()
     wait_gone(leader)
 
-    trained = stages.train(stages.fetch(brief, place), place)
-    history = connect(place.settings.mlflow_uri).get_metric_history(trained.run_id, "train/processes")
+    trained = stages.train(resolve(brief, backends), backends)
+    history = connect(backends.settings.mlflow_uri).get_metric_history(trained.run_id, "train/processes")
     assert {each.value for each in history} == {2.0}
     assert trained.checkpoint.steps_total > 0
 
@@ -159,7 +162,7 @@ def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -
     assert ran.stderr.splitlines()[-1] == line
     assert "not finite" in line or "the loss of" in line
     assert "lower override.config.lr_peak" in line
-    client = connect(road.place().settings.mlflow_uri)
+    client = connect(road.backends().settings.mlflow_uri)
     (tracked,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert tracked.info.status == "FAILED"
     assert not (road.home / "store").exists()
@@ -167,8 +170,8 @@ def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -
 
 def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
-    place = road.place()
-    with lease(stages.fetch(road.brief(), place), place):
+    backends = road.backends()
+    with lease(resolve(road.brief(), backends), backends):
         ran = road.cli("produce", str(road.write(road.brief())))
     assert (ran.returncode, ran.stdout) == (1, "")
     told = [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")]  # said where it takes long

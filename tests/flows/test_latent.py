@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from flows.runs import Run
+from components.pipeline.run import Run
 
 if TYPE_CHECKING:
     from .conftest import Command, First
@@ -183,12 +183,12 @@ def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, confi
     import dataclasses
 
     from components.families import find
-    from flows import opened
+    from components.pipeline import loaded_model as opened
 
-    real = opened.open_model
+    real = opened.load_model
 
-    def swapped(reference: str, place: Any) -> Any:
-        model = real(reference, place)
+    def swapped(reference: str, backends: Any) -> Any:
+        model = real(reference, backends)
         return dataclasses.replace(model, family=find(family, variant).build(config, model.family.spec).eval())
 
-    monkeypatch.setattr(opened, "open_model", swapped)
+    monkeypatch.setattr(opened, "load_model", swapped)

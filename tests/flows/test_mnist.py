@@ -29,7 +29,7 @@ def test_mnist_is_produced_from_a_mirror(road_in: Any, lenient: dict[str, Any], 
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
     assert "mnist: 70,000 items of 28x28x1" in ran.stdout
-    release = road.place().versions.resolve("mnist")
+    release = road.backends().versions.resolve("mnist")
     assert (release.version, release.aliases) == (1, ("champion",))
     assert "diffusion/edm, trained from scratch" in ran.stdout
-    assert len(road.place().registry.ledger.entries("mnist")) == 1
+    assert len(road.backends().registry.ledger.entries("mnist")) == 1

@@ -154,7 +154,7 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
     assert (seen["state_type"], seen["parameters"]["brief"]) == ("COMPLETED", str(road.folder / "one.yaml"))
     # Each deployment through the worker.
     two = str(road.write(road.brief(name="team", seed=1), "two.yaml"))
-    place = road.place()
+    backends = road.backends()
     states = {}
     for flow, parameters, reigns in (
         ("produce", {"brief": two}, 2),
@@ -166,9 +166,9 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
         run = team.run(flow, **parameters)
         states[flow] = (run["state_type"], run["state"]["message"])
         assert run["state_type"] == "COMPLETED", run["state"]
-        assert place.versions.resolve("team").version == reigns, flow
+        assert backends.versions.resolve("team").version == reigns, flow
     assert tuple(states) == FLOWS
-    assert len(place.registry.ledger.entries("team")) == 4
+    assert len(backends.registry.ledger.entries("team")) == 4
     assert list((road.folder / "elsewhere" / "bundles").iterdir())
 
 
@@ -180,7 +180,7 @@ def test_only_failures_that_pass_are_tried_again(team: Team) -> None:
     assert run["state_type"] == "FAILED"
     assert "none.yaml: no such file" in run["state"]["message"]
     assert team.attempts(run, at_least=1) == 1
-    if "team" not in road.place().versions.models():
+    if "team" not in road.backends().versions.models():
         team.run("produce", brief=str(road.write(road.brief(name="team"), "one.yaml")))
     run = team.run("deploy", reference="team/1", store="/dev/null/store")
     assert run["state_type"] == "FAILED"
@@ -205,6 +205,6 @@ def test_a_flow_run_that_was_killed_shows_as_crashed_and_the_next_one_finishes_t
         each.kill()
     assert team.wait(asked, ENDED)["state_type"] == "CRASHED"
     assert team.run("produce", brief=brief)["state_type"] == "COMPLETED"
-    place = road.place()
-    assert [release.aliases for release in place.versions.releases("slain")] == [("champion",)]
-    assert len(place.registry.ledger.entries("slain")) == 1
+    backends = road.backends()
+    assert [release.aliases for release in backends.versions.releases("slain")] == [("champion",)]
+    assert len(backends.registry.ledger.entries("slain")) == 1

@@ -12,9 +12,10 @@ from components.core.errors import GateRefused
 from components.core.files import sha256_of
 from components.core.records import Scorecard
 from components.families import find
+from components.pipeline import existing, proof, release_commands, stages
+from components.pipeline import run as runs
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 from components.registry.mlflow_store import connect
-from flows import moves, proving, runs, stages, standing
-from flows.runs import Exported, Produced, Proof, Run, Trained
 
 BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
 IMPOSSIBLE = {"coverage_min": 1.0, "recall_min": 1.0}
@@ -53,7 +54,7 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
     road = first.road
     produced = Produced.read(first.folder / "produced.json")
-    folder, bundle = moves.bundle_of(road.place().versions.resolve("digits"), road.place())
+    folder, bundle = release_commands.bundle_of(road.backends().versions.resolve("digits"), road.backends())
     assert read_bundle(folder, sha256=produced.bundle.sha256) == bundle
     assert bundle.scorecard.subject == f"onnx:{sha256_of(folder / 'model.onnx')}"
     assert all(metric.low <= metric.high for metric in bundle.scorecard.metrics.values())
@@ -61,7 +62,7 @@ def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
 
 def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     run_id = Trained.read(first.folder / "trained.json").run_id
-    client = connect(first.road.place().settings.mlflow_uri)
+    client = connect(first.road.backends().settings.mlflow_uri)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     known = Run.read(first.folder / "run.json")
@@ -93,12 +94,12 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
 
 
 def test_the_first_version_reigns_in_registry_ledger_and_channel(first: Any) -> None:
-    place = first.road.place()
-    (release,) = place.versions.releases("digits")
+    backends = first.road.backends()
+    (release,) = backends.versions.releases("digits")
     assert (release.version, release.aliases) == (1, ("champion",))
-    (entry,) = place.registry.ledger.entries("digits")
+    (entry,) = backends.registry.ledger.entries("digits")
     assert (entry.action, entry.from_version, entry.to_version, entry.who) == ("promote", None, 1, "tester")
-    channel, _ = place.channels.read("digits") or (None, "")
+    channel, _ = backends.channels.read("digits") or (None, "")
     assert channel is not None
     assert (channel.version, channel.bundle_sha256, channel.sequence) == (1, release.bundle_sha256, 1)
 
@@ -137,10 +138,10 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
         made[name], trainings[name] = produced, _trainings(road, "grown")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(proving.SAMPLES, "one_pass", 400)  # the numbers of a proof are not at stake here
+        patch.setitem(proof.SAMPLES, "one_pass", 400)  # the numbers of a proof are not at stake here
         note("first", road.produce_here(brief))
         note("seed", road.produce_here(road.brief(name="grown", seed=1)))
-        moves.rollback("grown", road.place(), why="by the test")
+        release_commands.rollback("grown", road.backends(), why="by the test")
         note("rolled back", road.produce_here(road.brief(name="grown", seed=1)))
         data = road.folder / "data" / "digits"
         prepare("uci-digits", data, seed=5, cache=road.home / "data")
@@ -152,7 +153,7 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
 
 
 def _trainings(road: Any, model: str) -> int:
-    client = connect(road.place().settings.mlflow_uri)
+    client = connect(road.backends().settings.mlflow_uri)
     return len(client.search_runs([client.get_experiment_by_name(model).experiment_id]))
 
 
@@ -179,10 +180,10 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
 @pytest.mark.slow
 def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -> None:
     assert "champion" not in grown.made["rolled back"].release.aliases
-    entries = grown.road.place().registry.ledger.entries("grown")
+    entries = grown.road.backends().registry.ledger.entries("grown")
     assert [(each.action, each.to_version) for each in entries[:3]] == [("promote", 1), ("promote", 2), ("rollback", 1)]
     run = Run.read(_folder(grown, "seed") / "run.json")
-    assert "is not the champion" in standing.nothing_to_do(run, grown.made["rolled back"])
+    assert "is not the champion" in existing.nothing_to_do(run, grown.made["rolled back"])
 
 
 @pytest.mark.slow
@@ -191,27 +192,27 @@ def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) ->
     refused = grown.made["data"]
     assert not refused.promoted
     with pytest.raises(GateRefused, match=r"grown version 3 stays a candidate: .*coverage_min fail"):
-        standing.refuse_unless_passed(refused)
-    place = road.place()
-    aliases = {alias: each.version for each in place.versions.releases("grown") for alias in each.aliases}
+        existing.refuse_unless_passed(refused)
+    backends = road.backends()
+    aliases = {alias: each.version for each in backends.versions.releases("grown") for alias in each.aliases}
     assert aliases == {"champion": 1, "candidate": 4}
-    assert place.channels.read("grown")[0].version == 1
+    assert backends.channels.read("grown")[0].version == 1
     ran = road.cli("promote", "grown/3")
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.startswith("genwright: grown version 3: its gates say fail")
     assert len(ran.stderr.splitlines()) == 1
     assert road.cli("promote", "grown/3", "--force").returncode == 2
-    assert place.versions.resolve("grown").version == 1
+    assert backends.versions.resolve("grown").version == 1
     ran = road.cli("promote", "grown/3", "--force", "--why", "the test wants it")
     assert ran.returncode == 0, ran.stderr
-    entry = place.registry.ledger.last("grown")
+    entry = backends.registry.ledger.last("grown")
     assert entry is not None
     assert (entry.to_version, entry.from_version, entry.why) == (3, 1, "the test wants it")
     assert entry.evidence["forced"] is True
-    assert place.channels.read("grown")[0].version == 3
+    assert backends.channels.read("grown")[0].version == 3
     ran = road.cli("rollback", "grown")
     assert ran.returncode == 0, ran.stderr
-    assert place.versions.resolve("grown").version == 1
+    assert backends.versions.resolve("grown").version == 1
 
 
 @pytest.mark.slow
@@ -228,8 +229,8 @@ def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
 @pytest.mark.slow
 def test_what_was_refused_beside_another_champion_is_proved_anew_without_training(grown: Grown) -> None:
     road = grown.road
-    place = road.place()
-    moves.promote("grown/2", place, why="by the test", force=True)
+    backends = road.backends()
+    release_commands.promote("grown/2", backends, why="by the test", force=True)
     again = road.produce_here(Run.read(_folder(grown, "data") / "run.json").brief)
     assert again.gates.champion == grown.made["seed"].bundle.sha256
     assert again.release.version > 4

@@ -110,7 +110,7 @@ def test_a_user_without_name_or_home_is_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-9"])
 def test_a_terminal_of_any_encoding_gets_its_answer(encoding: str) -> None:
     """The headline has a middle dot, which ASCII lacks."""
-    code = "import sys; sys.argv = ['genwright', 'plan', 'briefs/digits.yaml']; from flows.cli import main; main()"
+    code = "import sys; sys.argv = ['genwright', 'plan', 'briefs/digits.yaml']; from flows.cli.app import main; main()"
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=REPO, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -120,7 +120,7 @@ def test_a_terminal_of_any_encoding_gets_its_answer(encoding: str) -> None:
 def test_a_named_device_is_kept_and_auto_is_resolved_without_torch() -> None:
     assert [device_for("cpu"), device_for("cuda")] == ["cpu", "cuda"]
     code = (
-        "import sys; from flows.settings import device_for; d = device_for('auto');"
+        "import sys; from components.runtime.devices import device_for; d = device_for('auto');"
         "sys.exit(d not in ('cpu', 'cuda') or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=REPO).returncode == 0

@@ -11,8 +11,8 @@ from components.core.brief import GatesBrief
 from components.core.metrics import METRICS
 from components.core.records import Metric, Protocol, Release, Scorecard
 from components.evaluation.gates import gate
-from flows.distilling import MEASURED, Curve, Tried
-from flows.show import curve_table, gate_table, scorecard_table
+from components.pipeline.distil import MEASURED, Curve, StudentResult
+from flows.cli.show import curve_table, gate_table, scorecard_table
 
 METRIC = Metric(value=1234.5, low=0.012345, high=2345.6, n=20_000)
 PROTOCOL = Protocol(
@@ -45,7 +45,7 @@ def test_gates_are_shown_in_full(width: int) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_a_curve_has_whole_headings_and_verdicts(width: int) -> None:
-    tried = Tried(
+    tried = StudentResult(
         variant="ect", steps=4, width=64, precision="fp32", size_mb=12.5, train_s=1.0, verdict="undecided", refused_for=(),
         run_key="k", **dict.fromkeys(MEASURED, METRIC),
     )  # fmt: skip

@@ -149,7 +149,7 @@ def server(running: Running) -> bool:
 
 
 def training(running: Running) -> bool:
-    return any("flows.worker" in child for child in running.children) and "FD-local in training" in running.said
+    return any("components.pipeline.worker" in child for child in running.children) and "FD-local in training" in running.said
 
 
 def said(word: str) -> Callable[[Running], bool]:
@@ -212,7 +212,9 @@ def test_a_second_ctrl_c_ends_at_once_and_a_stopped_worker_is_not_waited_for(fir
         running = Running("produce", path, home=road.home, cwd=road.folder)
         running.until(training)
         (worker,) = [
-            each for each in psutil.Process(running.process.pid).children(recursive=True) if "flows.worker" in each.cmdline()
+            each
+            for each in psutil.Process(running.process.pid).children(recursive=True)
+            if "components.pipeline.worker" in each.cmdline()
         ]
         worker.suspend()
         took_s = running.send(*numbers, group=True, apart_s=1.0)

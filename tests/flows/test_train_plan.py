@@ -8,16 +8,16 @@ import pytest
 from components.core.brief import Brief
 from components.core.errors import BriefError
 from components.core.records import Dataset
-from flows import deciding, training
-from flows.place import Place
-from flows.runs import Run
+from components.pipeline import resolve, training
+from components.pipeline.backends import Backends
+from components.pipeline.run import Run
 from flows.settings import Settings
 
 
 def planned(tmp_path: Path, **changes: Any) -> Run:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 1797, "side": 32}}
     brief = Brief.model_validate(known | changes)
-    facts, decision = deciding.plan(brief, Place(Settings(home=tmp_path)))
+    facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     dataset = Dataset(
         name="any", path="", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
         splits={}, mean=(0.0,), std=(1.0,),

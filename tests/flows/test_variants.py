@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from components.families import cards
-from flows import proving, stages
+from components.pipeline import proof, stages
+from components.pipeline.resolve import resolve
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 NAMED = {
@@ -43,24 +44,24 @@ def test_every_name_is_built() -> None:
 def test_it_is_produced_from_a_brief(
     first: Any, trains_here: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for delivery in proving.SAMPLES:  # the numbers of a proof are not at stake here
-        monkeypatch.setitem(proving.SAMPLES, delivery, 64)
+    for delivery in proof.SAMPLES:  # the numbers of a proof are not at stake here
+        monkeypatch.setitem(proof.SAMPLES, delivery, 64)
     road = first.road.beside(tmp_path / "road")
     family, variant = name.split("/")
     brief = road.brief(name="one", override={"family": family, "variant": variant, "config": TINY.get(name, {})})
-    place = road.place()
-    run = stages.fetch(brief, place)
+    backends = road.backends()
+    run = resolve(brief, backends)
     assert (run.decision.family, run.decision.variant, run.decision.mode) == (family, variant, "scratch")
     with trains_here():
-        trained = stages.train(run, place)
-    exported = stages.export(run, trained, place)
+        trained = stages.train(run, backends)
+    exported = stages.export(run, trained, backends)
     assert set(exported.parity) == {1, 2, 7, 32}
-    proof = stages.prove(run, trained, exported, place)
-    told = set(proof.scorecard.metrics)
+    proven = stages.prove(run, trained, exported, backends)
+    told = set(proven.scorecard.metrics)
     card = cards()[family, variant][0]
     assert ("bits_per_dim" in told, "reconstruction_error" in told) == (card.likelihood != "none", card.latent)
-    stored = stages.seal(run, trained, exported, proof, place)
-    release = stages.register(run, trained, stored, proof, place)
-    produced = stages.promote_if_proven(run, trained, stored, release, proof, place)
+    stored = stages.seal(run, trained, exported, proven, backends)
+    release = stages.register(run, trained, stored, proven, backends)
+    produced = stages.promote_if_proven(run, trained, stored, release, proven, backends)
     assert produced.promoted
-    assert place.versions.resolve("one").version == 1
+    assert backends.versions.resolve("one").version == 1

@@ -96,8 +96,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 @pytest.mark.slow
 def test_what_runs_is_the_wheel(installed: Installed) -> None:
     code = (
-        "import components.core, flows.cli, importlib.metadata as m;"
-        "print(flows.cli.__file__, components.core.__file__, m.version('genwright'))"
+        "import components.core, flows.cli.app, importlib.metadata as m;"
+        "print(flows.cli.app.__file__, components.core.__file__, m.version('genwright'))"
     )
     *files, version = installed.out("python", "-c", code).split()
     assert [file for file in files if not file.startswith(str(installed.bin.parent))] == []

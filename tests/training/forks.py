@@ -15,7 +15,6 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
-import lightning.fabric  # noqa: F401 - loaded here, once
 import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits

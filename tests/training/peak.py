@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
 
 from components.core.family import Batch
 from components.core.records import Dataset, DataSpec
+from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.memory import Trial, step_bytes
 from components.training.plan import TrainPlan
@@ -47,8 +47,8 @@ def main(name: str, items: int) -> None:
         }
     )
     torch.set_num_threads(1)
-    learner = Learner(build(plan), plan, Fabric(accelerator="cpu", devices=1))
-    expected = step_bytes(Trial(learner.family, learner.fabric))
+    learner = Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
+    expected = step_bytes(Trial(learner.family, learner.on))
     peaks = []
     for step, n in enumerate((FEW, FEW, items, items)):
         learner.step(Batch(torch.rand(n, *SPEC.shape) * 2 - 1, progress=1.0, step=step), rate=1e-4)

@@ -19,6 +19,7 @@ from components.core.family import Batch, to_data_units
 from components.core.records import Reading
 from components.families import cards, find
 from components.training import memory
+from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.state import load_state, save_state
 from components.training.trainer import Trainer, build
@@ -44,13 +45,11 @@ OVER_THE_BATCH = {  # what a part cannot know: these families learn from statist
 
 @pytest.fixture
 def make_learner(make_plan: Any) -> Callable[..., Learner]:
-    from lightning.fabric import Fabric
-
     torch.set_num_threads(1)
 
     def make(family: str, **more: Any) -> Learner:
         plan = make_plan(family, **more)
-        return Learner(build(plan), plan, Fabric(accelerator="cpu", devices=1))
+        return Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
 
     return make
 
@@ -152,7 +151,7 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(make_trainer: Callable[...,
     losses = tracker.series("train/loss_model")
     tracker.logged.clear()
     tight = make_trainer(folder="tight")
-    needed = memory.step_bytes(memory.Trial(tight.family, tight.learner.fabric))
+    needed = memory.step_bytes(memory.Trial(tight.family, tight.learner.on))
     tight.plan = tight.plan.model_copy(update={"memory_gb": needed(4) / 1e9})
     tight.run()
     assert (whole, tracker.series("train/micro_batches")) == (1, {0: 4})
@@ -187,7 +186,7 @@ def test_a_trial_leaves_the_family_and_the_generators_as_they_were(make_learner:
     learner = make_learner("flow/glow")
     weights = {name: value.clone() for name, value in learner.family.state_dict().items()}
     states = torch.get_rng_state(), learner.rng.get_state()
-    assert memory.parts_that_fit(learner.family, learner.fabric, items=16, limit_bytes=None) == 1
+    assert memory.parts_that_fit(learner.family, learner.on, items=16, limit_bytes=None) == 1
     assert all(torch.equal(value, weights[name]) for name, value in learner.family.state_dict().items())
     assert torch.equal(torch.get_rng_state(), states[0])
     assert torch.equal(learner.rng.get_state(), states[1])
@@ -198,7 +197,7 @@ def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], mon
     for name in ("reset_peak_memory_stats", "empty_cache", "max_memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: 0)
     learner = make_learner("vae/gaussian")
-    trial = memory.Trial(learner.family, learner.fabric)
+    trial = memory.Trial(learner.family, learner.on)
     losses = trial.losses
 
     def full(items: int, *, progress: float) -> dict[str, Tensor]:

@@ -1,0 +1,74 @@
+"""What the stages of a run read and write: home, object store, model registry, channels. Each is opened when first used."""
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from components.core.protocols import ObjectStore
+    from components.delivery.channel import ChannelStore
+    from components.registry.steps import Registry
+    from components.registry.versions import Versions
+
+
+class Settings(Protocol):
+    """What the pipeline must be told; flows/settings.py reads it from the environment."""
+
+    @property
+    def home(self) -> Path: ...  # as it was given; nothing is written there
+    @property
+    def root(self) -> Path: ...  # the same as an absolute folder that can be written; raises SettingsError
+    @property
+    def store_uri(self) -> str: ...
+    @property
+    def s3_endpoint(self) -> str | None: ...
+    @property
+    def tracking_uri(self) -> str | None: ...
+    @property
+    def mlflow_uri(self) -> str: ...
+    @property
+    def artifact_root(self) -> Path: ...
+    @property
+    def data_mirror(self) -> str | None: ...
+    @property
+    def usd_per_gpu_hour(self) -> float: ...
+    @property
+    def policy(self) -> Path | None: ...
+    @property
+    def who(self) -> str: ...
+    def work(self, model: str, key: str) -> Path: ...
+
+
+class Backends:
+    """Object store, model registry and channels of one configuration."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def store(self) -> "ObjectStore":
+        from components.delivery.store import open_store
+
+        return open_store(self.settings.store_uri, s3_endpoint=self.settings.s3_endpoint)
+
+    @cached_property
+    def versions(self) -> "Versions":
+        from components.registry.versions import Versions
+
+        _ = self.settings.root
+        return Versions(self.settings.mlflow_uri)
+
+    @cached_property
+    def channels(self) -> "ChannelStore":
+        from components.delivery.channel import ChannelStore
+
+        return ChannelStore(self.store)
+
+    @cached_property
+    def registry(self) -> "Registry":
+        from components.delivery.bundles import holds_bundle
+        from components.registry.ledger import Ledger
+        from components.registry.steps import Registry
+
+        has_bundle = partial(holds_bundle, self.store)
+        return Registry(versions=self.versions, ledger=Ledger(self.store), channels=self.channels, has_bundle=has_bundle)

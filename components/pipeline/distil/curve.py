@@ -1,0 +1,164 @@
+"""All students that were tried: the curve of quality and speed, the one chosen, and whether it is stale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.core.errors import GateRefused, RunError
+from components.core.files import write_whole
+from components.core.record import Record
+from components.core.records import Bundle, Metric, Release
+from components.pipeline import existing, stages
+from components.pipeline.backends import Backends
+from components.pipeline.distil.request import DistillRequest
+from components.pipeline.run import Exported, Proof, Run, Trained
+
+MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
+
+
+class StudentResult(Record):
+    """One student: what it is, what it takes and how good it is beside its teacher."""
+
+    variant: str
+    steps: int
+    width: int
+    precision: str
+    size_mb: float
+    train_s: float
+    latency_p95_ms: Metric
+    throughput_per_s: Metric
+    fd: Metric
+    fd_ratio: Metric
+    recall: Metric
+    recall_lost: Metric
+    coverage: Metric
+    coverage_lost: Metric
+    verdict: str
+    refused_for: tuple[str, ...]
+    advice: str = ""
+    run_key: str
+
+
+class Curve(Record):
+    """All that was tried, and the place of the chosen one: the fastest that every gate passed; None where none did."""
+
+    teacher: Release
+    latency_ms: float | None
+    device: str
+    teacher_fd: Metric
+    teacher_latency_p95_ms: Metric
+    teacher_throughput_per_s: Metric
+    teacher_recall: Metric
+    teacher_coverage: Metric
+    tried: tuple[StudentResult, ...]
+    chosen: int | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One student at the end of its proof."""
+
+    run: Run
+    trained: Trained
+    exported: Exported
+    proof: Proof
+
+
+def curve_of(release: Release, finished: Sequence[Finished], request: DistillRequest) -> Curve:
+    """The whole trade-off."""
+    if not finished:
+        raise GateRefused(f"{request.name}: no graph of a student agrees with its model", do="add fp32 to --precisions")
+    tried = tuple(_tried(each) for each in finished)
+    passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
+    teacher = finished[0].proof.champion
+    if teacher is None:
+        raise GateRefused(f"{release.model} version {release.version} makes images of another shape than its student")
+    return Curve(
+        teacher=release,
+        latency_ms=request.latency_ms,
+        device=finished[0].run.facts.device,
+        teacher_fd=teacher.metrics["fd"],
+        teacher_latency_p95_ms=teacher.metrics["latency_p95_ms"],
+        teacher_throughput_per_s=teacher.metrics["throughput_per_s"],
+        teacher_recall=teacher.metrics["recall"],
+        teacher_coverage=teacher.metrics["coverage"],
+        tried=tried,
+        chosen=min(passed, key=lambda at: tried[at].latency_p95_ms.value) if passed else None,
+    )
+
+
+def _tried(each: Finished) -> StudentResult:
+    metrics, student = each.proof.scorecard.metrics, each.run.student
+    assert student is not None
+    return StudentResult(
+        variant=each.trained.checkpoint.variant,
+        steps=student.steps,
+        width=student.width,
+        precision=each.exported.precision,
+        size_mb=each.exported.file.size_bytes / 1e6,
+        train_s=each.trained.checkpoint.train_s,
+        verdict=each.proof.gates.verdict if each.proof.agreement.holds else "fail",
+        refused_for=(
+            *(gate.text for gate in each.proof.gates.gates if gate.verdict != "pass"),
+            *(() if each.proof.agreement.holds else (each.proof.agreement.text,)),
+        ),
+        advice=stages.advised(each.run, each.trained, each.proof),
+        run_key=each.run.key,
+        **{name: metrics[name] for name in MEASURED},
+    )
+
+
+def picture_of(name: str, backends: Backends) -> Path:
+    """Where the picture of the last curve stands, its numbers beside it."""
+    return backends.settings.root / "work" / name / "curve.png"
+
+
+def keep(curve: Curve, backends: Backends, name: str) -> None:
+    """Write the curve and its picture."""
+    from components.evaluation.trade_off import trade_off_plot
+
+    picture = picture_of(name, backends)
+    curve.write(picture.with_suffix(".json"))
+    write_whole(
+        picture,
+        trade_off_plot(
+            {
+                f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
+                for each in curve.tried
+            },
+            teacher=curve.teacher_latency_p95_ms,
+            limit_ms=curve.latency_ms,
+            title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
+        ),
+    )
+
+
+def refuse_unless_one_passed(curve: Curve, name: str) -> None:
+    """Raises GateRefused with what each student lacks."""
+    if curve.chosen is None:
+        said = "; ".join(
+            f"{each.steps} steps at width {each.width} in {each.precision}: {', '.join(each.refused_for)}" for each in curve.tried
+        )
+        raise GateRefused(
+            f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
+            do="; ".join(dict.fromkeys(each.advice for each in curve.tried if each.advice)) or "try fp32 in --precisions",
+        )
+
+
+def stale(bundle: Bundle, backends: Backends) -> str | None:
+    """Why a student is stale, in one line: its teacher is not the champion any more. None for what is not."""
+
+    if bundle.lineage.teacher is None:
+        return None
+    known = backends.store.get(f"bundles/{bundle.lineage.teacher}/bundle.json")
+    if known is None:
+        return f"stale: its teacher's bundle {bundle.lineage.teacher[:12]} is gone from the store"
+    try:
+        model = Bundle.model_validate_json(known[0]).model
+    except ValueError as error:
+        raise RunError(f"bundle {bundle.lineage.teacher[:12]} cannot be read: {error}") from error
+    champion = existing.champion_of(model, backends)
+    if champion is None or champion.bundle_sha256 == bundle.lineage.teacher:
+        return None
+    now = f"its teacher is no longer {model}'s champion, version {champion.version} is"
+    return f"stale: {now}; genwright distil {model} makes a new one"

@@ -1,0 +1,125 @@
+"""What is asked of a distillation, its gaps filled from the teacher, and refused where it cannot be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pydantic import ValidationError
+
+from components.core.brief import Brief, Precision
+from components.core.errors import InputError
+from components.core.record import first_complaint
+from components.core.records import Release
+from components.pipeline.backends import Backends
+from components.pipeline.loaded_model import check_data, training_of
+from components.pipeline.run import Run, Trained
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True)
+class DistillRequest:
+    """What is asked for: `steps`, `widths` and `precisions` to try, and minutes for all trainings together."""
+
+    name: str
+    steps: tuple[int, ...]
+    widths: tuple[int, ...]
+    precisions: tuple[Precision, ...]
+    minutes: float
+    adversarial: float
+    latency_ms: float | None
+    device: Literal["cpu", "cuda"]
+
+
+def request_of(
+    reference: str,
+    backends: Backends,
+    *,
+    name: str | None,
+    steps: Sequence[int] | None,
+    widths: Sequence[float],
+    precisions: Sequence[str] | None,
+    minutes: float,
+    adversarial: float,
+    latency_ms: float | None,
+    device: Literal["cpu", "cuda"],
+) -> DistillRequest:
+    """The request, its gaps filled from the teacher.
+
+    Raises InputError for a name, steps, widths, precisions or a device that cannot be.
+    """
+    import torch
+
+    from components.training.distillation import STEPS, student_variant
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
+    release, run, trained = teacher_of(reference, backends)
+    name = _checked(name or f"{release.model}-distilled", release, run)
+    allowed = STEPS[student_variant(trained.checkpoint.family, trained.checkpoint.variant)]
+    if trained.checkpoint.variant == "ddpm":
+        allowed = tuple(count for count in allowed if 2 * count <= trained.checkpoint.config["steps"])
+    if wrong := [share for share in widths if not 0 < share <= 1]:
+        raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
+    if odd := sorted(set(precisions or ()) - set(PRECISIONS)):
+        raise InputError(f"--precisions {odd[0]}", allowed=", ".join(PRECISIONS))
+    chosen: Sequence[str] = precisions or ("fp32", "fp16" if device == "cuda" else "int8")
+    return DistillRequest(
+        name=name,
+        steps=steps_of(steps, allowed, chosen),
+        widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
+        precisions=tuple(each for each in PRECISIONS if each in chosen),
+        minutes=minutes,
+        adversarial=adversarial,
+        latency_ms=latency_ms or run.brief.serving.latency_ms,
+        device=device,
+    )
+
+
+def steps_of(given: Sequence[int] | None, allowed: Sequence[int], precisions: Sequence[str]) -> tuple[int, ...]:
+    """The steps to try, most first: those that are given, or all that are allowed.
+
+    Raises InputError for others, and for more than int8 alone can be had for.
+    """
+    from components.families.diffusion.sampling import UNROLLED
+
+    if not allowed:
+        raise InputError("a teacher of one step has nothing to teach in fewer", do="distil one of more steps")
+    if unknown := sorted(set(given or ()) - set(allowed)):
+        raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
+    most = UNROLLED if set(precisions) == {"int8"} else max(allowed)  # a longer sampler is a loop, whose products are not lowered
+    if long := sorted(count for count in given or () if count > most):
+        raise InputError(f"--steps {long[0]} in int8 alone", allowed=f"up to {most}", do="add fp32 to --precisions")
+    return tuple(sorted({count for count in given or allowed if count <= most}, reverse=True))
+
+
+def teacher_of(reference: str, backends: Backends) -> tuple[Release, Run, Trained]:
+    """The release to learn from, and the records of its training.
+
+    Raises BriefError for one that has no students, and RunError when its training is not on this machine.
+    """
+    from components.pipeline.release_commands import bundle_of
+    from components.training.distillation import student_variant
+
+    release = backends.versions.resolve(reference)
+    _, bundle = bundle_of(release, backends)
+    student_variant(bundle.family, bundle.variant)
+    run, trained = training_of(release, bundle.lineage, backends)
+    check_data(run.dataset, release)
+    return release, run, trained
+
+
+def _checked(name: str, release: Release, run: Run) -> str:
+    """A name that a model can have and that is not the teacher's. Raises InputError."""
+    if name == release.model:
+        raise InputError(f"--as {name}: that is its teacher's", do="leave --as out, or choose another name")
+    try:
+        Brief.model_validate(run.brief.model_dump(mode="json", exclude_unset=True) | {"name": name})
+    except ValidationError as error:
+        raise InputError(f"--as {name}: {first_complaint(error)}") from error
+    return name
+
+
+def _width(own: int, share: float) -> int:
+    """A share of the teacher's width, in whole multiples of 16."""
+    return max(16, round(own * share / 16) * 16)

@@ -1,0 +1,126 @@
+"""The students of a teacher: each a production like any other, whose run has a teacher, under a model name of its own.
+
+Its versions are proved beside the teacher, followed by servers, promoted and rolled back. Unchanged inputs find what was trained
+before.
+"""
+
+from collections.abc import Generator, Sequence
+
+from components.core.brief import Precision
+from components.core.records import Ceiling, Checkpoint, Reason, Release, TrainingBudget
+from components.pipeline.backends import Backends
+from components.pipeline.distil.request import DistillRequest
+from components.pipeline.durations import PROOF_S, expected
+from components.pipeline.run import SAMPLES, Run, Student, Trained, folder_of, package_version
+from components.pipeline.stage_cache import recall
+from components.runtime.devices import device_for
+
+LOST = 0.1  # recall and coverage that a student may lose against its teacher: a tenth of the data
+READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
+SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
+
+Students = Generator[tuple[Run, Trained | None], Trained, None]
+
+
+def students(release: Release, run: Run, trained: Trained, request: DistillRequest) -> Students:
+    """Each student's run, the widest first, with the training it shares with one before.
+
+    `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
+    the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
+    """
+    from components.training.distillation import RATE, student_variant
+
+    variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
+    halving = variant == "ddpm"
+    trainings = len(request.widths) * (len(request.steps) if halving else 1)
+    seconds = request.minutes * 60 / trainings
+    for width in request.widths:
+        before: dict[int, Checkpoint] = {}
+        shared = None
+        for steps in sorted(request.steps, key=lambda steps: (not halving and steps != READ_AT, -steps)):
+            student = Student(
+                teacher=release,
+                checkpoint=before.get(2 * steps, trained.checkpoint) if halving else trained.checkpoint,
+                steps=steps,
+                width=width,
+                lr_peak=config["lr_peak"] * (RATE[variant] if width == config["width"] else 1.0),
+                seconds=seconds,
+                adversarial=request.adversarial,
+                device=device_for("auto"),
+            )
+            for precision in _precisions(request, steps):
+                own: Trained = yield _run(run, student, variant, request, precision), shared
+                shared = shared or own
+            before[steps] = own.checkpoint
+            shared = None if halving else shared
+
+
+def _run(run: Run, student: Student, variant: str, request: DistillRequest, precision: Precision) -> Run:
+    """The production of a student: its teacher's, but for the name, the variant and the delivery, and the limit among the facts,
+    so that another limit trains nothing anew. Its gates hold it to its teacher's recall and coverage too, unless the brief says
+    how far."""
+    own = {name: LOST for name in ("recall_lost_max", "coverage_lost_max") if getattr(run.brief.gates, name) is None}
+    gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving", **own})
+    serving = run.brief.serving.model_copy(update={"precision": precision})
+    brief = run.brief.model_copy(update={"name": request.name, "gates": gates, "serving": serving, "override": None})
+    facts = run.facts.model_copy(
+        update={"latency_ms": request.latency_ms, "minutes": student.seconds / 60, "device": request.device}
+    )
+    steps = f"{student.steps} step{'s' * (student.steps > 1)}"
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}, {precision}"
+    decision = run.decision.model_copy(
+        update={
+            "variant": variant,
+            "delivery": "one_pass" if student.steps == 1 else "few_step",
+            "reasons": (Reason(rule="distil", text=text, source=SOURCE), *run.decision.reasons),
+            "config": {},
+            "budget": TrainingBudget(
+                items_seen=None,
+                ceilings=(Ceiling(name="--minutes", seconds=student.seconds),),
+                text=f"its share of --minutes, {student.seconds:.0f} s: a probe on the device turns it into items seen",
+            ),
+        }
+    )
+    return Run(brief=brief, dataset=run.dataset, facts=facts, decision=decision, genwright=package_version(), student=student)
+
+
+def share(shared: Trained, run: Run, backends: Backends) -> None:
+    """One training serves another number of steps, and another precision: only the graph differs."""
+    assert run.student is not None
+    folder = folder_of(run, backends)
+    known = recall(folder / "trained.json", Trained)
+    if known is not None and known.checkpoint.sha256 == shared.checkpoint.sha256:
+        return
+    for stale_record in ("exported.json", "proof.json", "stored.json", "produced.json"):  # of other weights
+        (folder / stale_record).unlink(missing_ok=True)
+    checkpoint = shared.checkpoint.model_copy(update={"config": shared.checkpoint.config | {"steps": run.student.steps}})
+    run.write(folder / "run.json")
+    shared.model_copy(update={"checkpoint": checkpoint}).write(folder / "trained.json")
+
+
+def expected_total(
+    release: Release, run: Run, trained: Trained, request: DistillRequest, backends: Backends
+) -> tuple[float, str]:
+    """Seconds that all trainings, exports and proofs are expected to take, and what they are made of.
+
+    A proof draws the teacher's samples once for all students, and each student's, at the speed that the teacher was measured at
+    when it was proved, by the share of its steps and width.
+    """
+    from components.pipeline.release_commands import bundle_of
+
+    images_per_s = bundle_of(release, backends)[1].scorecard.metrics["throughput_per_s"].value
+    config, few = trained.checkpoint.config, SAMPLES["few_step"]
+    graphs = [(width, steps) for width in request.widths for steps in request.steps for _ in _precisions(request, steps)]
+    shares = sum(steps / config["steps"] * width / config["width"] for width, steps in graphs)
+    export_s, _ = expected("Export", backends, run)
+    each_s = (export_s or 0.0) + PROOF_S
+    total_s = 60 * request.minutes + len(graphs) * each_s + few / images_per_s * (1 + shares)
+    made = f"{request.minutes:g} min of training, then {len(graphs)} graphs exported and proved beside their teacher; estimated"
+    return total_s, made
+
+
+def _precisions(request: DistillRequest, steps: int) -> Sequence[Precision]:
+    """A sampler of more steps is a loop, whose products are not lowered to eight bits."""
+    from components.families.diffusion.sampling import UNROLLED
+
+    return request.precisions if steps <= UNROLLED else [each for each in request.precisions if each != "int8"]

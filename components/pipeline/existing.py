@@ -1,0 +1,105 @@
+"""What stands already: the champion that is to be beaten, and an unchanged run, which is found again and says so."""
+
+import sys
+
+from components.core.errors import BundleError, GateRefused
+from components.core.records import Release, StoredBundle
+from components.pipeline.backends import Backends
+from components.pipeline.run import Produced, Run, folder_of, produced_path
+from components.pipeline.stage_cache import recall
+
+OTHERWISE = "change the brief"  # what an earlier version produced has no advice
+
+
+def champion_of(model: str, backends: Backends) -> Release | None:
+    """The champion that proofs compare with: the ledger's, or the one that a hand in MLflow put in its place."""
+    from components.registry.state import look, reigning
+
+    return reigning(backends.registry, look(backends.registry, model))
+
+
+def rival_of(run: Run, backends: Backends) -> Release | None:
+    """The champion that a candidate of this run is proved beside. Raises BundleError where its bundle is lost."""
+    champion = champion_of(run.brief.name, backends)
+    if champion is None or backends.registry.has_bundle(champion.bundle_sha256) or _makes(run, champion, backends):
+        return champion
+    if (backends.settings.root / "bundles" / champion.bundle_sha256 / "bundle.json").exists():
+        return champion
+    raise BundleError(
+        f"{champion.model}: the bundle of its champion, version {champion.version}, is not in {backends.store.uri}",
+        do="name the store that has it in GENWRIGHT_STORE, put it back, or make another version champion: "
+        f"genwright rollback {champion.model} --to VERSION",
+    )
+
+
+def _makes(run: Run, champion: Release, backends: Backends) -> bool:
+    """The run that made the champion makes its bundle again."""
+    stored = recall(folder_of(run, backends) / "stored.json", StoredBundle)
+    return stored is not None and stored.sha256 == champion.bundle_sha256
+
+
+def disagreements(model: str, backends: Backends) -> tuple[str, ...]:
+    """A line for each way in which ledger, alias and channel differ, with what to do."""
+    from components.registry.state import differences, look
+
+    return differences(backends.registry, look(backends.registry, model))
+
+
+def begin(run: Run, backends: Backends) -> None:
+    """What every start does: end the MLflow runs that a killed process left, and say on standard error where ledger, alias and
+    channel differ."""
+    from components.registry.owner import reap
+
+    reap(backends.settings.mlflow_uri, experiment=run.brief.name)
+    for line in disagreements(run.brief.name, backends):
+        sys.stderr.write(f"genwright: {line}\n")
+
+
+def find_existing_result(run: Run, backends: Backends) -> Produced | None:
+    """What an earlier, unchanged run produced, while its version and its bundle still exist."""
+    known = recall(produced_path(folder_of(run, backends)), Produced)
+    if known is None or backends.store.get(f"bundles/{known.bundle.sha256}/bundle.json") is None:
+        return None
+    releases = backends.versions.releases(run.brief.name) if run.brief.name in backends.versions.models() else []
+    now = next((each for each in releases if each.bundle_sha256 == known.bundle.sha256), None)
+    if now is None or (known.gates.verdict != "pass" and not _proved_beside(known, champion_of(run.brief.name, backends))):
+        return None
+    return known.model_copy(update={"release": now})
+
+
+def _proved_beside(known: Produced, champion: Release | None) -> bool:
+    """What was refused was measured beside the champion that reigns now; beside another one it is proved anew."""
+    reigns = champion is not None and champion.bundle_sha256 == known.bundle.sha256  # forced past its gates
+    beside = known.bundle.bundle.lineage.teacher or (champion and champion.bundle_sha256)
+    return reigns or known.gates.champion == beside
+
+
+def refuse_unless_passed(produced: Produced) -> None:
+    """Raises GateRefused with what the gates said."""
+    if produced.gates.verdict != "pass":
+        said = [f"{gate.gate} {gate.verdict} ({gate.text})" for gate in produced.gates.gates if gate.verdict != "pass"]
+        raise GateRefused(
+            f"{produced.release.model} version {produced.release.version} stays a candidate: {'; '.join(said)}",
+            do=f"{produced.advice or OTHERWISE}; or promote it by hand with --force --why",
+        )
+
+
+def produced_line(produced: Produced) -> str:
+    """One line for what was produced and promoted."""
+    return f"{produced.release.model} version {produced.release.version} was produced and promoted"
+
+
+def nothing_to_do(run: Run, known: Produced) -> str:
+    """One line that says why an unchanged run trains nothing."""
+    release = known.release
+    state = (
+        "reigns as champion"
+        if "champion" in release.aliases
+        else "is not the champion"
+        if known.promoted
+        else "was refused by its gates"
+    )
+    return (
+        f"nothing to do: the brief, the data ({run.dataset.md5[:8]}) and genwright {run.genwright} are unchanged since "
+        f"{release.model} version {release.version}, which {state}"
+    )

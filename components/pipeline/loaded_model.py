@@ -1,0 +1,81 @@
+"""A release opened as what it was before it became a graph: the trained family, and the data that it was trained on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from components.core.errors import DataError, RunError
+from components.core.protocols import ImageSplit
+from components.core.records import Dataset, Lineage, Release
+from components.pipeline.backends import Backends
+from components.pipeline.run import Run, Trained
+from components.pipeline.stage_cache import recall
+
+if TYPE_CHECKING:
+    from components.core.family import Family
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained model on this machine. `family` is in evaluation mode."""
+
+    release: Release
+    family: "Family"
+    dataset: Dataset
+    device: str
+
+    @cached_property
+    def train(self) -> ImageSplit:
+        from components.data.shards import open_split
+
+        return open_split(self.dataset.path, "train")
+
+    @cached_property
+    def held_out(self) -> ImageSplit:
+        from components.data.joined import held_out
+
+        return held_out(self.dataset)
+
+
+def load_model(reference: str, backends: Backends) -> LoadedModel:
+    """The model of a release, its weights verified.
+
+    Raises UnknownModel; RunError when its training is not on this machine; DataError when its data is not as it was.
+    """
+    from components.pipeline.release_commands import bundle_of
+    from components.runtime.devices import device_for
+    from components.training.trainer import restore
+
+    release = backends.versions.resolve(reference)
+    _, bundle = bundle_of(release, backends)
+    run, trained = training_of(release, bundle.lineage, backends)
+    check_data(run.dataset, release)
+    return LoadedModel(release, restore(trained.checkpoint), run.dataset, device_for("auto"))
+
+
+def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:
+    """The records of the run that the bundle came from."""
+    found = []
+    for path in sorted((backends.settings.root / "work" / release.model).glob("*/trained.json")):
+        trained, run = recall(path, Trained), recall(path.with_name("run.json"), Run)
+        if trained and run and trained.checkpoint.sha256 == lineage.checkpoint_sha256:
+            found.append((run, trained))
+    if found:  # students of one training differ in what was decided: their steps
+        return next((each for each in found if each[0].decision == lineage.decision), found[0])
+    raise RunError(
+        f"{release.model} version {release.version}: its checkpoint {lineage.checkpoint_sha256[:12]} is not on this machine",
+        do="run this where it was trained, or produce it again",
+    )
+
+
+def check_data(dataset: Dataset, release: Release) -> None:
+    """Codes and scores are told beside those of the data that was trained on, so it must be that data."""
+    from pathlib import Path
+
+    from components.data.lockfiles import folder_md5
+
+    if not Path(dataset.path).is_dir() or folder_md5(Path(dataset.path)) != dataset.md5:
+        raise DataError(
+            f"{release.model} version {release.version}: {dataset.path} no longer holds version {dataset.md5[:12]} of its data",
+            do=f"check that version out again (revision {dataset.rev[:12]})",
+        )

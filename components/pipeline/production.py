@@ -1,0 +1,99 @@
+"""The one order of the stages, and a production from end to end. Every engine reads the order here; none repeats it.
+
+An engine is a `Call`: it is given a stage and the records that the stage takes, and returns the stage's record. `in_process` is
+the engine of one machine; flows/produce.py has Prefect's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+from components.core.errors import Conflict, RegistryError, StorageError
+from components.core.record import Record
+from components.pipeline import existing, stages
+from components.pipeline.backends import Backends
+from components.pipeline.durations import timed
+from components.pipeline.lease import lease
+from components.pipeline.run import Produced, Run
+
+PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
+RETRY_DELAYS_S = (1, 5, 20)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run: `run(*records, backends)` gives a record, of the records that it `takes`, by their stages' names."""
+
+    name: str
+    run: Callable[..., Record]
+    takes: tuple[str, ...]
+    title: str | None = None  # under which people see it, with what it took before; None: it shows its own progress
+    retried: bool = False  # whether another try may help: what it does passes through networks and stores
+
+    def execute(self, records: Sequence[Any], backends: Backends) -> Record:
+        """Run it, its expected time beside it. `records` begin with the run."""
+        if self.title is None:
+            return self.run(*records, backends)
+        with timed(self.title, backends, records[0]):
+            return self.run(*records, backends)
+
+
+STAGES = (
+    Stage("train", stages.train, takes=("run",)),
+    Stage("export", stages.export, takes=("run", "train"), title="Export"),
+    Stage("prove", stages.prove, takes=("run", "train", "export"), title="Proof"),
+    Stage("seal", stages.seal, takes=("run", "train", "export", "prove"), title="Release", retried=True),
+    Stage("register", stages.register, takes=("run", "train", "seal", "prove"), retried=True),
+    Stage("promote", stages.promote_if_proven, takes=("run", "train", "seal", "register", "prove"), retried=True),
+)
+
+Call = Callable[[Stage, Sequence[Record]], Record]
+After = Callable[[str, Any], None]
+
+
+def silent(_name: str, _record: Record) -> None:
+    """For `after`: nobody is told."""
+
+
+def in_process(backends: Backends) -> Call:
+    """The engine of one machine: a stage is a function call, tried again where that may help."""
+
+    def call(stage: Stage, records: Sequence[Record]) -> Record:
+        if not stage.retried:
+            return stage.execute(records, backends)
+        waits = wait_chain(*map(wait_fixed, RETRY_DELAYS_S))
+        tries = Retrying(
+            retry=retry_if_exception_type(PASSING), stop=stop_after_attempt(1 + len(RETRY_DELAYS_S)), wait=waits, reraise=True
+        )
+        return tries(stage.execute, records, backends)
+
+    return call
+
+
+def run_stages(records: dict[str, Any], names: Sequence[str], call: Call, after: After = silent) -> None:
+    """Run the named stages, in their order. `records` holds the run and what ran before, by name; theirs are added."""
+    for stage in STAGES:
+        if stage.name in names:
+            records[stage.name] = call(stage, [records[name] for name in stage.takes])
+            after(stage.name, records[stage.name])
+
+
+def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> Produced:
+    """Take a run through all stages to its release, whatever its gates say. Raises Conflict where the model is being produced."""
+    records: dict[str, Any] = {"run": run}
+    with lease(run, backends):
+        after("run", run)
+        run_stages(records, [stage.name for stage in STAGES], call, after)
+    produced: Produced = records["promote"]
+    return produced
+
+
+def unchanged(run: Run, backends: Backends) -> tuple[Produced, str] | None:
+    """What an earlier run with the same inputs produced, and one line that says so; None where there is work to do."""
+    known = existing.find_existing_result(run, backends)
+    if known is None:
+        return None
+    existing.begin(run, backends)
+    return known, existing.nothing_to_do(run, known)

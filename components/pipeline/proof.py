@@ -1,0 +1,210 @@
+"""Puts a proof together: the exported graph, the champion's graph, the scorecard, the gates and the page."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.core.family import Family
+from components.core.files import write_whole
+from components.core.grid import grid_png
+from components.core.records import Agreement, Bundle, GateReport, Release, Scorecard
+from components.data.joined import REFERENCE, held_out
+from components.data.shards import open_split
+from components.delivery.bundles import fetch_bundle, read_bundle
+from components.evaluation.agreement import agreement
+from components.evaluation.bootstrap import Bootstrap
+from components.evaluation.gates import gate
+from components.evaluation.likelihood import model_metrics
+from components.evaluation.neighbours import nearest_in_split
+from components.evaluation.page import write_page
+from components.evaluation.pair import Contender, score_pair
+from components.evaluation.samples import CHUNK, Stock, balanced_labels
+from components.evaluation.score import score
+from components.evaluation.yardstick import REFERENCE_MAX, choose
+from components.pipeline.backends import Backends
+from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
+from components.pipeline.training import load_extractor
+from components.registry.tracking import MlflowTracker
+from components.runtime.cpus import usable_cpus
+from components.runtime.progress import reported
+from components.runtime.session import GraphSampler
+from components.training.sampling import TorchSampler
+from components.training.trainer import restore
+
+LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
+AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
+GRID = 64
+RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
+
+
+def batch_of(device: str) -> int:
+    """Of every run while scoring: on a CPU, such that all cores have a part of what is timed together."""
+    return CHUNK if device == "cuda" else max(1, min(16, CHUNK // usable_cpus()))
+
+
+def prove_graph(
+    run: Run, trained: Trained, exported: Exported, champion: Release | None, backends: Backends, folder: Path
+) -> Proof:
+    """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
+    device, family = run.facts.device, restore(trained.checkpoint)
+    candidate = Contender(
+        _graph(family, exported, batch=batch_of(device), device=device),
+        conditional=family.spec.conditional,
+        timed=_graph(family, exported, batch=1, device=device),
+    )
+    rival = _rival(run, champion, backends)
+    card, other = _scored(run, candidate, rival, backends)
+    told = model_metrics(family, held_out(run.dataset), boot=Bootstrap(seed=run.brief.seed), device=device)
+    card = card.model_copy(update={"metrics": card.metrics | told})
+    report = gate(
+        card,
+        champion=other,
+        gates=run.brief.gates,
+        latency_ms=run.facts.latency_ms,
+        champion_bundle=champion.bundle_sha256 if champion and rival else None,
+    )
+    report = report.model_copy(update={"champion": champion.bundle_sha256 if champion else None})
+    page, picture = _draw(run, trained, candidate, card, other, report, folder / "proof")
+    agreed = _agreement(run, family, candidate, backends)
+    proof = Proof(
+        scorecard=card,
+        champion=other,
+        gates=report,
+        agreement=agreed,
+        latency_ms=run.facts.latency_ms,
+        page=str(page),
+        samples=str(picture),
+    )
+    _log(proof, run, trained, backends, folder)
+    return proof
+
+
+def _scored(run: Run, candidate: Contender, rival: Contender | None, backends: Backends) -> tuple[Scorecard, Scorecard | None]:
+    """The scorecard of the candidate, and that of the champion measured beside it."""
+    protocol: dict[str, Any] = {
+        "dataset": run.dataset,
+        "train": open_split(run.dataset.path, "train"),
+        "reference": held_out(run.dataset),
+        "extractor": load_extractor(run.dataset, backends),
+        "seed": run.brief.seed,
+        "samples": SAMPLES[run.decision.delivery],
+        "reference_split": "+".join(REFERENCE),
+        "device": run.facts.device,
+    }
+    with reported("Proof") as progress:
+        protocol["progress"] = progress
+        if rival is None:
+            return score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol), None
+        looks = LOOKS[run.decision.delivery]
+        pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=looks, **protocol)
+        return pair.candidate, pair.champion
+
+
+def _agreement(run: Run, family: Family, candidate: Contender, backends: Backends) -> Agreement:
+    """The graph's samples and torch's, of the same seeds."""
+    n = AGREEING[run.decision.delivery]
+    seeds = [*range(n)]
+    labels = balanced_labels(0, n, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=CHUNK)
+    return agreement(
+        candidate.sampler(seeds, labels),
+        torch_sampler(seeds, labels),
+        train=choose(open_split(run.dataset.path, "train"), n, seed=run.brief.seed),
+        reference=choose(held_out(run.dataset), REFERENCE_MAX, seed=run.brief.seed),
+        extractor=load_extractor(run.dataset, backends),
+    )
+
+
+def _draw(
+    run: Run,
+    trained: Trained,
+    candidate: Contender,
+    card: Scorecard,
+    other: Scorecard | None,
+    report: GateReport,
+    folder: Path,
+) -> tuple[Path, Path]:
+    """The page and the sample grid."""
+    labels = balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    shown = candidate.sampler([*range(GRID)], labels)
+    train = open_split(run.dataset.path, "train")
+    nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
+    page, picture = folder / "card.html", folder / "samples.png"
+    write_whole(picture, grid_png(shown))
+    write_page(
+        page,
+        model=run.brief.name,
+        decision=run.decision,
+        dataset=run.dataset,
+        scorecard=card,
+        report=report,
+        champion=other,
+        samples=shown,
+        neighbours=(shown[:12], nearest),
+        lineage={
+            "MLflow run": trained.run_id,
+            "data version": run.dataset.md5,
+            "data revision": run.dataset.rev,
+            "brief": run.brief.digest(),
+        },
+    )
+    return page, picture
+
+
+def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> GraphSampler:
+    sampler = GraphSampler(
+        Path(exported.path),
+        noise=family.noise_inputs(),
+        condition=exported.condition,
+        output=exported.output,
+        batch=batch,
+        device=device,
+    )
+    return _as_served(sampler)
+
+
+def _rival(run: Run, champion: Release | None, backends: Backends) -> Contender | None:
+    """The reigning champion, ready to be scored; None when there is none, or when it makes images of another shape."""
+    if champion is None:
+        return None
+    folder = fetch_bundle(backends.store, champion.bundle_sha256, backends.settings.root / "bundles")
+    bundle = read_bundle(folder)
+    height, width, channels = run.dataset.shape
+    if bundle.spec.shape != (channels, height, width):
+        return None
+    device = run.facts.device
+    return Contender(
+        open_graph(bundle, folder, batch=batch_of(device), device=device),
+        conditional=bundle.spec.conditional,
+        timed=open_graph(bundle, folder, batch=1, device=device),
+        stock=RIVALS,
+    )
+
+
+def _log(proof: Proof, run: Run, trained: Trained, backends: Backends, folder: Path) -> None:
+    """Students of one training share its MLflow run, each under a name of its own."""
+    name = f"proof-{run.student.steps}-steps-{run.brief.serving.precision}" if run.student else "proof"
+    tracker = MlflowTracker(backends.settings.mlflow_uri, trained.run_id)
+    tracker.metrics(
+        {f"{name}/{what}": metric.value for what, metric in proof.scorecard.metrics.items()}, step=trained.checkpoint.step
+    )
+    tracker.flush()
+    proof.scorecard.write(folder / "proof" / "scorecard.json")
+    proof.gates.write(folder / "proof" / "gates.json")
+    tracker.artifact(folder / "proof", name)
+
+
+def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
+    """The graph of a bundle as a sampler."""
+    sampler = GraphSampler(
+        folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=batch, device=device
+    )
+    return _as_served(sampler)
+
+
+def _as_served(sampler: GraphSampler) -> GraphSampler:
+    """One whose items are timed one by one takes the threads that a server gives a lone request."""
+    if sampler.batch == 1:
+        sampler.widen()
+    return sampler

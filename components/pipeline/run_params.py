@@ -1,0 +1,61 @@
+"""What stands in the MLflow run of a training: every hyperparameter, what the brief grants, and the data version."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.core.records import Dataset
+from components.pipeline.run import Run
+
+TRAINING, EVALUATION = "training", "evaluation"  # MLflow's own words for what a dataset is used for
+
+
+def params_of(run: Run, plan: Any) -> dict[str, object]:
+    """The parameters of a run, from its `plan` of training; those of the family's Config as `config.NAME`, defaults too."""
+    from components.families import find
+
+    brief, decision, student = run.brief, run.decision, run.student
+    config = find(plan.family, plan.variant).configure(plan.config, plan.spec, light=plan.device == "cpu")
+    granted = brief.compute.model_dump(exclude={"device"}, exclude_none=True)
+    params: dict[str, object] = {
+        "family": decision.family,
+        "variant": decision.variant,
+        "mode": decision.mode,
+        "delivery": decision.delivery,
+        "goal": brief.goal,
+        "conditioning": brief.conditioning,
+        "tier": run.facts.tier,
+        "seed": brief.seed,
+        "device": plan.device,
+        "genwright": run.genwright,
+        "brief_sha256": brief.digest(),
+    }
+    params |= {f"budget.{name}": value for name, value in granted.items()}
+    params |= {f"config.{name}": value for name, value in config.model_dump(mode="json").items()}
+    if student is not None:
+        params |= {
+            "teacher": f"{student.teacher.model}/{student.teacher.version}",
+            "teacher_sha256": student.teacher.bundle_sha256,
+        }
+        params |= {"adversarial": student.adversarial}
+    return params
+
+
+def log_data(tracker: Any, run: Run) -> None:
+    """Log the data version as the run's inputs: the split that is trained on, and those that the proof holds against it."""
+    dataset = run.dataset
+    held_out = [name for name in dataset.splits if name != "train"]
+    for names, context in ((["train"], TRAINING), (held_out, EVALUATION)):
+        if names:
+            tracker.dataset(
+                f"{dataset.name}/{'+'.join(names)}",
+                digest=dataset.md5,
+                source=f"{dataset.repo}@{dataset.rev}:{run.brief.data.path}",
+                profile=_profile(dataset, names),
+                context=context,
+            )
+
+
+def _profile(dataset: Dataset, splits: Sequence[str]) -> dict[str, object]:
+    counts = {name: count for name, count in dataset.splits.items() if name in splits}
+    shape = "x".join(map(str, dataset.shape))
+    return {"items": sum(counts.values()), "splits": counts, "shape": shape, "classes": len(dataset.classes), "md5": dataset.md5}

@@ -1,0 +1,195 @@
+"""Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from components.core.errors import GenwrightError
+from components.core.record import Record
+from components.core.records import Checkpoint, Dataset, DataSpec
+from components.pipeline.backends import Backends
+from components.pipeline.durations import timed
+from components.pipeline.run import Run, Trained
+from components.pipeline.run_params import log_data, params_of
+from components.pipeline.stage_cache import load_or_run
+from components.runtime.cpus import usable_cpus
+from components.runtime.progress import announce
+
+PATIENT_S = 300.0  # of training, for a student to be read closely
+SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
+
+
+class Tracked(Record):
+    """The MLflow run of a training."""
+
+    run_id: str
+
+
+def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
+    from components.pipeline.worker import Order
+    from components.registry.tracking import MlflowTracker, status_after
+    from components.training.supervise import supervise
+
+    settings = backends.settings
+    extractor = extractor_folder(run.dataset, backends)
+    with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
+        load_extractor(run.dataset, backends)
+        run_id = _tracked(run, backends, folder)
+        plan = _train_plan(run, folder, run_id)
+    try:
+        with TemporaryDirectory(prefix="genwright-") as meeting:
+            order = Order(
+                plan=plan,
+                tracking_uri=settings.mlflow_uri,
+                extractor=str(extractor),
+                processes=_processes(run),
+                meeting=f"{meeting}/processes",
+            )
+            order.write(folder / "order.json")
+            announce("Training", about_s=expected_s(run), basis="the budget")
+            supervise(
+                "components.pipeline.worker",
+                [str(folder / "order.json"), str(os.getpid())],
+                folder=folder / "train",
+                limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
+                processes=order.processes,
+            )
+    except BaseException as error:
+        with suppress(GenwrightError):  # else the end of the run would hide the end of the training
+            MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
+        raise
+    checkpoint = Checkpoint.read(folder / "train" / "finished.json")
+    ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
+    MlflowTracker(settings.mlflow_uri, run_id).params(ended)
+    return Trained(run_id=run_id, checkpoint=checkpoint)
+
+
+def _tracked(run: Run, backends: Backends, folder: Path) -> str:
+    """The one MLflow run of this training, the same after a crash."""
+    from components.registry.tracking import MlflowTracker, run_exists, start_run
+
+    settings = backends.settings
+    uri = settings.mlflow_uri
+
+    def start() -> Tracked:
+        decision = run.decision
+        run_id = start_run(
+            uri,
+            experiment=run.brief.name,
+            name=f"{decision.family}-{decision.variant}-{run.key[:8]}",
+            tags={"genwright.key": run.key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev},
+            artifact_root=settings.artifact_root,
+        )
+        tracker = MlflowTracker(uri, run_id)
+        tracker.params(params_of(run, _train_plan(run, folder, run_id)))
+        log_data(tracker, run)
+        run.write(folder / "run.json")
+        tracker.artifact(folder / "run.json")
+        return Tracked(run_id=run_id)
+
+    return load_or_run(folder / "tracked.json", Tracked, start, is_valid=lambda known: run_exists(uri, known.run_id)).run_id
+
+
+def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
+    from components.families import maker
+    from components.training.plan import TrainPlan
+
+    brief, dataset, decision, student = run.brief, run.dataset, run.decision, run.student
+    one_step = {"steps": 1} if decision.family == "diffusion" and decision.delivery == "one_pass" else {}
+    # sorted: the order in the YAML says nothing
+    config = one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {})
+    variant = maker(decision.family, decision.variant, decision.delivery)
+    if student is not None:
+        from components.training.distillation import recipe
+
+        variant, config = (
+            decision.variant,
+            recipe(student.checkpoint, steps=student.steps, width=student.width, lr_peak=student.lr_peak),
+        )
+    height, width, channels = dataset.shape
+    return TrainPlan(
+        family=decision.family,
+        variant=variant,
+        config=config,
+        teacher=student.checkpoint if student else None,
+        adversarial=student.adversarial if student else 0.0,
+        spec=DataSpec(
+            channels=channels,
+            height=height,
+            width=width,
+            classes=dataset.classes,
+            conditional=brief.conditioning == "class",
+            std=max(dataset.deviation, 1 / 255),  # of images that are all the same shade it is 0
+        ),
+        dataset=dataset,
+        folder=str(folder / "train"),
+        run_id=run_id,
+        device=_device(run),
+        seed=brief.seed,
+        threads=brief.compute.threads or 0,
+        **_budget(run),
+        signal_images=_signal_images(run),
+        signal_steps=student.steps if student else SIGNAL_STEPS,
+    )
+
+
+def _signal_images(run: Run) -> int:
+    """What a reading of the training draws; more where samples are cheap, minutes are many, and one reading is like the next."""
+    if run.student is not None and run.student.seconds >= PATIENT_S:
+        return 1024
+    return 128 if run.decision.delivery == "many_step" else 256
+
+
+def _budget(run: Run) -> dict[str, Any]:
+    """The end of the training, as it was decided."""
+    budget = run.decision.budget
+    assert budget is not None, "decided by this version"
+    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1)
+    return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
+
+
+def expected_s(run: Run) -> float:
+    """Seconds of the clock that the training is expected to take."""
+    budget = run.decision.budget
+    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1) if budget else None
+    if run.student is not None and ceiling is not None:  # the estimate is its teacher's
+        return ceiling.seconds
+    return run.decision.estimate.training_s.value
+
+
+def _device(run: Run) -> Literal["cpu", "cuda"]:
+    """Where it trains; facts.device is where it will be served."""
+    return run.student.device if run.student else run.facts.device
+
+
+def _processes(run: Run) -> int:
+    """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
+    import torch
+
+    device = _device(run)
+    here = torch.cuda.device_count() if device == "cuda" else usable_cpus()
+    return max(1, min(run.brief.compute.workers, here))
+
+
+def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
+    return backends.settings.root / "extractors" / dataset.md5
+
+
+def load_extractor(dataset: Dataset, backends: Backends) -> Any:
+    """The feature extractor of a dataset version, trained when there is none yet.
+
+    Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all.
+    """
+    from filelock import FileLock
+
+    from components.data.shards import open_split
+    from components.evaluation.extractor import train_extractor
+
+    dest = extractor_folder(dataset, backends)
+    dest.mkdir(parents=True, exist_ok=True)
+    with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
+        return train_extractor(
+            open_split(dataset.path, "train"), classes=len(dataset.classes), dest=dest, dataset_md5=dataset.md5
+        )

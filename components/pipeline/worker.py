@@ -1,0 +1,130 @@
+"""The process that trains: puts trainer, tracker and quality signal together.
+
+Called as `python -m components.pipeline.worker ORDER.json PARENT NUMBER`.
+
+PARENT is the id of the process that waits for it: when that one is gone, the state is saved and the worker ends. Of several
+processes of one training, NUMBER 0 leads: it alone tracks, reads quality and writes.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+
+from components.core.errors import Conflict, GenwrightError
+from components.core.files import write_whole
+from components.core.record import Record
+from components.runtime.progress import stage
+from components.runtime.screen import BEAT_S
+from components.training.plan import TrainPlan
+
+ORPHAN_CHECK_S = 0.5
+LEFT_S = 60.0  # from the end of the parent to that of a process that the first one has not ended
+WAIT_S = 60.0  # for an earlier worker of this training, which saves its state and ends when its parent is gone
+
+
+class Order(Record):
+    """What the worker is told: the plan, where to track it, the extractor that reads quality, and in how many processes it is
+    carried out, which meet at a file that does not exist yet."""
+
+    plan: TrainPlan
+    tracking_uri: str
+    extractor: str
+    processes: int = 1
+    meeting: str = ""
+
+
+def lead(order: Order, *, parent: int) -> None:
+    """Train to the end of the plan. The checkpoint record is left in the plan's folder."""
+    from components.data.shards import open_split
+    from components.evaluation.extractor import Extractor
+    from components.evaluation.signal import FixedNoiseQuality
+    from components.registry.tracking import MlflowTracker
+    from components.training.trainer import Trainer, build
+
+    plan = order.plan
+    split = open_split(Path(plan.dataset.path), "train")
+    tracker = MlflowTracker(order.tracking_uri, plan.run_id)
+    quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
+    trainer = Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        trainer.stop(signal.Signals(number).name)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    _when_orphaned(parent, lambda: trainer.stop("the process that started it is gone"))
+    with tracker:
+        trainer.run()
+
+
+def follow(order: Order, *, parent: int) -> None:
+    """Take part in a training that another process leads, and that ends when it says so."""
+    from components.core.protocols import Images
+    from components.core.records import Reading
+    from components.data.shards import open_split
+    from components.training.trainer import Trainer, build
+    from components.training.untracked import Untracked
+
+    def unread(images: Images) -> Reading:
+        raise AssertionError(f"the first process reads quality, of {len(images)} images too")
+
+    def leave() -> None:
+        time.sleep(LEFT_S)
+        os._exit(1)
+
+    plan = order.plan
+    split = open_split(Path(plan.dataset.path), "train")
+    _when_orphaned(parent, leave)
+    Trainer(build(plan), plan, split=split, quality=unread, tracker=Untracked()).run()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two workers must not write to one folder: the one of a parent that was killed may still be at it. Raises Conflict."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=WAIT_S):
+            yield
+    except Timeout:
+        raise Conflict(f"{folder}: another process trains there", do="wait for it, then run the command again") from None
+
+
+def _together(order: Order, number: int) -> AbstractContextManager[None]:
+    from components.runtime.processes import joined
+
+    return joined(number, order.processes, meeting=Path(order.meeting)) if order.processes > 1 else nullcontext()
+
+
+def _when_orphaned(parent: int, then: Callable[[], None]) -> None:
+    """SIGKILL of the parent tells us nothing; a changed parent does."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(ORPHAN_CHECK_S)
+        then()
+
+    threading.Thread(target=watch, name="orphan-watch", daemon=True).start()
+
+
+def main() -> None:
+    order, parent, number = Order.read(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+    first = number == 0
+    try:
+        starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if first else nullcontext()
+        with starting, _alone(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
+            (lead if first else follow)(order, parent=parent)
+    except GenwrightError as error:
+        write_whole(Path(order.plan.folder) / "why.txt", str(error).encode())
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

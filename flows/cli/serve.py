@@ -1,0 +1,57 @@
+"""The server of releases."""
+
+import math
+from typing import Annotated
+
+import typer
+
+from components.serving.limits import Limits
+from flows.cli.arguments import References
+from flows.settings import Settings, load_backends
+
+serve_app = typer.Typer()
+
+
+@serve_app.command()
+def serve(
+    references: References,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one", min=0, max=65535)] = 8000,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes what this machine allows", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    follow: Annotated[bool, typer.Option(help="take each new champion over while serving")] = True,
+    deadline_s: Annotated[float, typer.Option(help="seconds from the queue to an answer, else 503", min=0.001)] = Limits.answer_s,
+    queue: Annotated[
+        int, typer.Option(help="images of a model that may wait; more are answered with 429", min=1)
+    ] = Limits.queued,
+    log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
+) -> None:
+    """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""
+    from components.core.errors import InputError
+
+    for option, given, allowed in (("device", device, ("auto", "cpu", "cuda")), ("log", log, ("text", "json"))):
+        if given not in allowed:
+            raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
+    if not math.isfinite(deadline_s):
+        raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
+    from components.pipeline.serving import sources_of
+    from components.runtime.devices import device_for
+    from components.runtime.progress import stage
+    from components.runtime.screen import answer
+    from components.serving.log import Log
+    from components.serving.server import serve as run_server
+
+    backends = load_backends()
+    on = device_for(device)  # type: ignore[arg-type]
+    limits = Limits(answer_s=deadline_s, queued=queue)
+    with stage(f"Loading {', '.join(references)}", quiet_s=math.inf):  # away from a terminal the server's log has its own lines
+        sources = sources_of(references, backends, device=on, threads=threads, follow=follow)
+        run_server(sources, host=host, port=port, tokens=_tokens(), limits=limits, log=Log(log), announce=answer)  # type: ignore[arg-type]
+
+
+def _tokens() -> tuple[bytes, ...]:
+    """The SHA-256 digests of the tokens that are let in. Raises SettingsError for one that is none."""
+    from components.serving.tokens import digests_of
+
+    settings = Settings.load()
+    return digests_of(settings.token, settings.token_sha256)

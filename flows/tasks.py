@@ -1,0 +1,48 @@
+"""Stages as Prefect tasks. Prefect adds the retries where one can help, and the sight of it; what is cached and resumed is the
+stages' own."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from components.core.errors import GenwrightError
+from components.core.record import Record
+from components.pipeline.production import PASSING, RETRY_DELAYS_S, STAGES, Stage
+from flows.settings import load_backends
+
+
+def passing(*kinds: type[GenwrightError]) -> Callable[[Any, Any, Any], bool]:
+    """A Prefect retry condition: retry on these errors, never on wrong input or a defect."""
+
+    def condition(_task: Any, _run: Any, state: Any) -> bool:
+        return isinstance(state.result(raise_on_failure=False), kinds)
+
+    return condition
+
+
+RETRIES: dict[str, Any] = {
+    "retries": len(RETRY_DELAYS_S),
+    "retry_delay_seconds": list(RETRY_DELAYS_S),
+    "retry_condition_fn": passing(*PASSING),
+}
+network = task(cache_policy=NO_CACHE, **RETRIES)
+
+
+def _task_of(stage: Stage) -> Any:
+    """The task of a stage: its records in, its record out."""
+
+    def run(records: Sequence[Record]) -> Record:
+        return stage.execute(records, load_backends())
+
+    return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
+
+
+TASKS = {stage.name: _task_of(stage) for stage in STAGES}
+
+
+def as_task(stage: Stage, records: Sequence[Record]) -> Record:
+    """Prefect's engine: see `Call` in components/pipeline/production.py."""
+    record: Record = TASKS[stage.name](list(records))
+    return record
