@@ -68,7 +68,7 @@ class Learner:
         for family in (self.family, self.average.family):
             family.load_state_dict(family.state_dict() | weights)
         for optimizer in self.optimizers.values():
-            optimizer.optimizer.state.clear()
+            optimizer.state.clear()
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, as nested dicts."""

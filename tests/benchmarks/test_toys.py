@@ -26,11 +26,8 @@ ONE_EACH = {  # and the steps in which it gets there
     "diffusion/edm": 700,
     "autoregressive/pixelcnn-pp": 300,
 }
-FAST = {"flow/glow"}
-WITH_LIKELIHOOD = [
-    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
-    for name in sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")
-]
+SLOW = {"gan/dcgan", "flow/glow", "diffusion/edm"}  # of those: a game, a likelihood, a denoiser; the others nightly
+WITH_LIKELIHOOD = sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")
 
 
 def seeded(seed: int = 0) -> np.random.Generator:
@@ -117,6 +114,7 @@ def test_the_picture_has_all_families_and_room_for_those_not_trained(tmp_path: P
     assert (tmp_path / "toys.png").stat().st_size < 300_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", WITH_LIKELIHOOD)
 def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> None:
     """Over all 65,536 images there are, after a few steps: it need not be good to be a likelihood.
@@ -151,8 +149,9 @@ def test_noise_and_a_gaussian_do_not_reach_the_modes() -> None:
     assert not reaches_most_modes(seeded(3).integers(LEVELS, size=(SAMPLES, 1, 1, 2)).astype(np.uint8))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ONE_EACH)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.nightly) for name in ONE_EACH]
+)
 def test_one_of_each_family_reaches_most_modes_of_the_ring(model: str, tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in ONE_EACH} == {family for family, _ in cards()}
     ring = TOYS["ring"]

@@ -71,6 +71,7 @@ def test_the_file_is_valid_onnx_of_our_opset(exported: Any) -> None:
     assert not model.functions
 
 
+@pytest.mark.slow
 def test_group_norms_are_operators_with_kernels(export: Callable[..., Any]) -> None:
     """In the graph, and in the loop over its steps; each scale and bias stands in the file once."""
     made = export("diffusion/edm", True)
@@ -140,6 +141,7 @@ def test_both_samplers_draw_the_same_images(exported: Any) -> None:
     assert graph.subject.startswith("onnx:")
 
 
+@pytest.mark.slow
 def test_the_size_of_a_graph_does_not_grow_with_its_steps(export: Callable[..., Any]) -> None:
     """One copy of the network in a loop, however many steps."""
     graph = onnx.load(export("diffusion/edm", True).path).graph

@@ -89,7 +89,7 @@ def bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from bodies(attribute.g)
 
 
-@pytest.mark.parametrize("name", ["diffusion/edm", *NAMES])
+@pytest.mark.parametrize("name", [pytest.param("diffusion/edm", marks=SLOW), *NAMES])
 def test_products_with_weights_are_halves_and_nothing_else_is(lowered: Any, name: str) -> None:
     """Every product with a weight takes and makes halves, by casts; no other node sees one, in the graph or in its loop."""
     found = lowered(name, "fp16")
@@ -182,13 +182,15 @@ def test_half_the_precision_is_half_the_file(lowered: Any, name: str) -> None:
     assert half < 0.62 * full
 
 
+@pytest.mark.slow
 def test_products_in_a_loop_have_no_eight_bits(lowered: Any) -> None:
     """Five evaluations of three Heun steps."""
     with pytest.raises(ExportError, match=r"products stand in a loop; allowed: samplers of up to four network evaluations"):
         lowered("diffusion/edm", "int8")
 
 
-@pytest.mark.parametrize("name", ["diffusion/edm", *(pytest.param(f"diffusion/{each}", marks=SLOW) for each in LOOPED)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["diffusion/edm", *(f"diffusion/{each}" for each in LOOPED)])
 def test_halves_within_a_loop_make_nearly_torchs_images(lowered: Any, name: str) -> None:
     made = lowered(name, "fp16")
     assert 0 < check_parity(made.family, made.path, made.graph).worst < MEAN_TOLERANCE["fp16"]

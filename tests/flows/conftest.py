@@ -181,11 +181,11 @@ def trains_here() -> Callable[[], AbstractContextManager[None]]:
 def a_run() -> Any:
     """The inputs of a production, without any data behind them."""
     from components.core.records import Dataset
-    from components.pipeline import stages
+    from components.pipeline.resolve import decide
     from components.pipeline.run import Run
 
     brief = Brief.model_validate({"name": "digits", "modality": "image", "data": {"path": "digits", "items": 1797, "side": 8}})
-    facts, decision = stages.decide(brief, Backends(Settings(home=Path("nowhere"))), dataset=None)
+    facts, decision = decide(brief, Backends(Settings(home=Path("nowhere"))), dataset=None)
     dataset = Dataset(
         name="digits", path="digits", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(8, 8, 1), count=1797,
         classes=(), splits={"train": 1438}, mean=(0.0,), std=(1.0,),

@@ -67,13 +67,6 @@ class Started:
         return [line for line in self.log.read_text().splitlines() if line.startswith("genwright:")]
 
 
-def _environment(process: psutil.Process) -> dict[str, str]:
-    try:
-        return process.environ()
-    except psutil.Error:
-        return {}
-
-
 def wait_gone(process: psutil.Process) -> None:
     try:
         process.wait(60)
@@ -112,8 +105,6 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     ]
     assert "Traceback" not in started.log.read_text()
     assert client.get_run(run_id).info.status == "FAILED"
-    # Prefect's temporary server of the killed parent was ended by the run after it.
-    assert not [each for each in psutil.process_iter() if str(road.home / "prefect") in _environment(each).values()]
 
     # The same again goes on where the saved state was, in the same MLflow run, to its end.
     trained = stages.train(resolve(brief, backends), backends)

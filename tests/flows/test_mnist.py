@@ -13,7 +13,7 @@ MIRROR = os.environ.get("GENWRIGHT_DATA_MIRROR")
 SMALL = {"config": {"width": 32, "blocks": 1, "steps": 6}}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not MIRROR, reason="GENWRIGHT_DATA_MIRROR names no mirror")
 def test_mnist_is_produced_from_a_mirror(road_in: Any, lenient: dict[str, Any], tmp_path: Path) -> None:

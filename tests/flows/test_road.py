@@ -12,7 +12,7 @@ from components.core.errors import GateRefused
 from components.core.files import sha256_of
 from components.core.records import Scorecard
 from components.families import find
-from components.pipeline import existing, proof, release_commands, stages
+from components.pipeline import existing, proof, release_commands
 from components.pipeline import run as runs
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 from components.registry.mlflow_store import connect
@@ -147,7 +147,7 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
         prepare("uci-digits", data, seed=5, cache=road.home / "data")
         track(data)
         note("data", road.produce_here(impossible))
-        patch.setattr(stages, "package_version", lambda: f"{runs.package_version()}.post1")
+        patch.setattr("components.pipeline.resolve.package_version", lambda: f"{runs.package_version()}.post1")
         note("package", road.produce_here(impossible))
     return Grown(road, made, trainings)
 

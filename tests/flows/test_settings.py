@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import SettingsError
-from flows.settings import Settings, device_for
+from components.runtime.devices import device_for
+from flows.settings import Settings
 
 REPO = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from components.core.brief import GatesBrief
 from components.core.metrics import METRICS
 from components.core.records import Metric, Protocol, Release, Scorecard
 from components.evaluation.gates import gate
-from components.pipeline.distil import MEASURED, Curve, StudentResult
+from components.pipeline.distil.curve import MEASURED, Curve, StudentResult
 from flows.cli.show import curve_table, gate_table, scorecard_table
 
 METRIC = Metric(value=1234.5, low=0.012345, high=2345.6, n=20_000)

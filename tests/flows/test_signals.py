@@ -144,10 +144,6 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path, pipe: dict[str, str]) -> 
         assert running.wait(30) == 130
 
 
-def server(running: Running) -> bool:
-    return any("prefect.server" in child for child in running.children)
-
-
 def training(running: Running) -> bool:
     return any("components.pipeline.worker" in child for child in running.children) and "FD-local in training" in running.said
 
@@ -167,7 +163,6 @@ def road(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("stage", "numbers", "group", "more"),
     [
-        pytest.param(server, (TERM,), True, (), id="Prefect's server, SIGTERM to the group"),
         pytest.param(training, (INT,), True, (SAVED, STANDS), id="training, Ctrl-C"),
         pytest.param(training, (TERM, TERM, TERM), False, (SAVED, STANDS), id="training, SIGTERM three times"),
         pytest.param(said("Export:"), (TERM,), True, (), id="export, SIGTERM to the group"),

@@ -149,7 +149,7 @@ def check_whole(facts: Facts, decision: Decision) -> None:
         assert any(word in figure.basis for word in ("measured", "assumed", "text", "brief", "setting"))
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(brief=briefs(), device=st.sampled_from(["cpu", "cuda"]), built=st.booleans())
 def test_every_brief_gets_one_decision_or_is_impossible(brief: Brief, device: Any, built: bool) -> None:
     made = facts(brief, dataset=None, device=device)

@@ -159,7 +159,7 @@ def test_another_protocol_is_not_spoken(plain: Path, start: Any) -> None:
 
 def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path, start: Any) -> None:
     n = 10_000  # whose numbers as JSON are more than the kernel's buffers hold
-    with start(plain, limits={"body_s": 2.0, "count": n, "queued": n}) as server:
+    with start(plain, limits={"body_s": 1.0, "count": n, "queued": n}) as server:
         host, port = server.url.removeprefix("http://").split(":")
         noise = {"name": "z", "shape": [n, 16], "datatype": "FP32", "parameters": {"binary_data_size": n * 64}}
         words, z = json.dumps({"inputs": [noise]}).encode(), np.random.default_rng(0).normal(size=(n, 16)).astype("<f4")
@@ -173,7 +173,7 @@ def test_a_client_that_does_not_read_is_let_go_and_a_slow_one_is_not(plain: Path
                 client.settimeout(60)
                 client.connect((host, int(port)))
                 client.sendall(head + words + z.tobytes())
-                received, pause_s = b"", 0.01 if patient else 6.0
+                received, pause_s = b"", 0.01 if patient else 3.0
                 with contextlib.suppress(ConnectionError):
                     while part := client.recv(64 << 10):
                         received += part
