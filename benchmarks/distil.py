@@ -121,7 +121,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.evaluation.samples import Stock
     from components.pipeline.backends import Backends
     from components.pipeline.distil.request import teacher_of
-    from components.pipeline.run import Exported
+    from components.pipeline.run import Exported, Trained
     from components.pipeline.training import load_extractor
     from components.runtime.cpus import usable_cpus
     from components.training.trainer import restore
@@ -151,9 +151,10 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     }
     beside = Contender(teacher, stock=Stock())
     for each in curve["tried"]:
-        folder = backends.settings.work(f"{model}-distilled", each["run_key"])
-        exported = Exported.read(folder / "exported.json")
-        graph = _graph(exported, folder)
+        student = f"{model}-distilled"
+        exported = Exported.read(backends.settings.work(student, "export", each["export_key"]) / "export.json")
+        trained = Trained.read(backends.settings.work(student, "train", each["train_key"]) / "train.json")
+        graph = _graph(exported, trained, steps=each["steps"])
         draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
         pair = score_pair(Contender(graph), beside, **protocol)
         cards["teacher"] = {name: pair.champion.metrics[name].model_dump(mode="json") for name in SHOWN if name != "fd_ratio"}
@@ -191,14 +192,14 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _graph(exported: Any, folder: Path) -> Any:
+def _graph(exported: Any, trained: Any, *, steps: int) -> Any:
     """The student's graph, BATCH images at a time."""
-    from components.pipeline.run import Trained
     from components.runtime.cpus import usable_cpus
     from components.runtime.session import GraphSampler
     from components.training.trainer import restore
 
-    family = restore(Trained.read(folder / "trained.json").checkpoint)
+    drawn = trained.checkpoint.model_copy(update={"config": trained.checkpoint.config | {"steps": steps}})
+    family = restore(drawn)
     return GraphSampler(
         Path(exported.path),
         noise=family.noise_inputs(),

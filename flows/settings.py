@@ -86,9 +86,9 @@ class Settings(BaseSettings):
         except (OSError, KeyError):
             return f"uid {os.getuid()}"
 
-    def work(self, model: str, key: str) -> Path:
-        """The folder of one production run: its records, checkpoint, graph and bundle."""
-        return self.root / "work" / model / key[:16]
+    def work(self, model: str, stage: str, key: str) -> Path:
+        """The folder of one stage with one key: its record, and what it made."""
+        return self.root / "work" / model / f"{stage}-{key[:16]}"
 
 
 def load_backends() -> Backends:

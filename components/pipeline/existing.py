@@ -5,7 +5,7 @@ import sys
 from components.core.errors import BundleError, GateRefused
 from components.core.records import Release, StoredBundle
 from components.pipeline.backends import Backends
-from components.pipeline.run import Produced, Run, folder_of, produced_path
+from components.pipeline.run import Produced, Run, record_of
 from components.pipeline.stage_cache import recall
 
 OTHERWISE = "change the brief"  # what an earlier version produced has no advice
@@ -34,7 +34,7 @@ def rival_of(run: Run, backends: Backends) -> Release | None:
 
 def _makes(run: Run, champion: Release, backends: Backends) -> bool:
     """The run that made the champion makes its bundle again."""
-    stored = recall(folder_of(run, backends) / "stored.json", StoredBundle)
+    stored = recall(record_of(run, backends, "seal"), StoredBundle)
     return stored is not None and stored.sha256 == champion.bundle_sha256
 
 
@@ -57,7 +57,7 @@ def begin(run: Run, backends: Backends) -> None:
 
 def find_existing_result(run: Run, backends: Backends) -> Produced | None:
     """What an earlier, unchanged run produced, while its version and its bundle still exist."""
-    known = recall(produced_path(folder_of(run, backends)), Produced)
+    known = recall(record_of(run, backends, "promote"), Produced)
     if known is None or backends.store.get(f"bundles/{known.bundle.sha256}/bundle.json") is None:
         return None
     releases = backends.versions.releases(run.brief.name) if run.brief.name in backends.versions.models() else []

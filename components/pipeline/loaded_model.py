@@ -8,7 +8,7 @@ from components.core.errors import DataError, RunError
 from components.core.protocols import ImageSplit
 from components.core.records import Dataset, Lineage, Release
 from components.pipeline.backends import Backends
-from components.pipeline.run import Run, Trained
+from components.pipeline.run import Run, Trained, record_of
 from components.pipeline.stage_cache import recall
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def load_model(reference: str, backends: Backends) -> LoadedModel:
 def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:
     """The records of the run that the bundle came from."""
     found = []
-    for path in sorted((backends.settings.root / "work" / release.model).glob("*/trained.json")):
-        trained, run = recall(path, Trained), recall(path.with_name("run.json"), Run)
-        if trained and run and trained.checkpoint.sha256 == lineage.checkpoint_sha256:
-            found.append((run, trained))
+    for path in sorted((backends.settings.root / "work" / release.model).glob("seal-*/run.json")):
+        run = recall(path, Run)
+        trained = run and recall(record_of(run, backends, "train"), Trained)
+        if run and trained and trained.checkpoint.sha256 == lineage.checkpoint_sha256:
+            found.append((run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})))
     if found:  # students of one training differ in what was decided: their steps
         return next((each for each in found if each[0].decision == lineage.decision), found[0])
     raise RunError(

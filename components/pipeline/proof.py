@@ -47,7 +47,7 @@ def prove_graph(
     run: Run, trained: Trained, exported: Exported, champion: Release | None, backends: Backends, folder: Path
 ) -> Proof:
     """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
-    device, family = run.facts.device, restore(trained.checkpoint)
+    device, family = run.facts.device, restore(run.checkpoint(trained))
     candidate = Contender(
         _graph(family, exported, batch=batch_of(device), device=device),
         conditional=family.spec.conditional,

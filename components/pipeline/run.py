@@ -1,9 +1,15 @@
-"""What one production run is: its inputs, the key they give, and the record of each stage."""
+"""What one production run is: its inputs, the key that they give each stage, and the record of each stage.
+
+The key of a stage is the digest of what the stage depends on and of nothing more: a changed schedule changes none, a changed gate
+that of the proof and of what follows it, a changed precision that of the export and of what follows.
+"""
 
 import hashlib
+import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from components.core.brief import Brief, Precision
 from components.core.record import Record
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from components.pipeline.backends import Backends
 
 
+KeyedStage = Literal["train", "export", "prove", "seal"]
+KEYED: tuple[KeyedStage, ...] = get_args(KeyedStage)
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 
 
@@ -34,6 +42,7 @@ class Student(Record):
     teacher: Release
     checkpoint: Checkpoint
     steps: int
+    trained_for: int  # the steps that its training is read at: one training may serve several numbers of steps
     width: int
     lr_peak: float
     seconds: float
@@ -41,10 +50,10 @@ class Student(Record):
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
 
     @property
-    def choice(self) -> str:
-        """What makes it another student."""
-        own = f"{self.steps} {self.width} {self.seconds:g} {self.adversarial:g}"
-        return f"{self.teacher.bundle_sha256} {self.checkpoint.sha256} {own}"
+    def training(self) -> dict[str, Any]:
+        """What makes its training another one."""
+        own = self.model_dump(mode="json", include={"trained_for", "width", "seconds", "adversarial", "device"})
+        return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.sha256}
 
 
 class Run(Record):
@@ -57,14 +66,50 @@ class Run(Record):
     genwright: str
     student: Student | None = None
 
-    @property
-    def key(self) -> str:
-        """A changed brief, data version, package version, choice of the policy or teacher gives another key, and trains again."""
-        own = {"family", "variant", "mode", "delivery", "config"}
-        choice = self.decision.model_dump_json(include={**dict.fromkeys(own, True), "budget": {"items_seen", "items_enough"}})
-        taught = () if self.student is None else (self.student.choice,)
-        parts = (self.brief.digest(), self.dataset.md5, self.genwright, choice, *taught)
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    def key(self, stage: KeyedStage) -> str:
+        """The digest of what a stage depends on, that of the stage before among it."""
+        own: dict[KeyedStage, Callable[[], dict[str, Any]]] = {
+            "train": self._training,
+            "export": self._exporting,
+            "prove": self._proving,
+            "seal": lambda: {"batch": self.brief.serving.batch},
+        }
+        before = KEYED.index(stage) - 1
+        parts = own[stage]() | ({"before": self.key(KEYED[before])} if before >= 0 else {})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _training(self) -> dict[str, Any]:
+        """The data, the choice, where the weights begin, and the work."""
+        brief, compute, student = self.brief, self.brief.compute, self.student
+        choice = {"family", "variant", "mode", "config"} | ({"delivery"} if student is None else set())
+        return {
+            "data": self.dataset.md5,
+            "genwright": self.genwright,
+            "decision": self.decision.model_dump(
+                mode="json", include={**dict.fromkeys(choice, True), "budget": {"items_seen", "items_enough", "ceilings"}}
+            ),
+            "config": brief.override.config if brief.override else {},
+            "conditioning": brief.conditioning,
+            "seed": brief.seed,
+            "processes": [compute.workers, compute.threads],
+            "device": self.facts.device if student is None else student.device,
+            "student": student and student.training,
+        }
+
+    def _exporting(self) -> dict[str, Any]:
+        serving = self.brief.serving
+        return {"precision": serving.precision, "output": serving.output, "steps": self.student and self.student.steps}
+
+    def _proving(self) -> dict[str, Any]:
+        facts = self.facts
+        gates = self.brief.gates.model_dump(mode="json")
+        return {"gates": gates, "latency_ms": facts.latency_ms, "device": facts.device, "delivery": self.decision.delivery}
+
+    def checkpoint(self, trained: "Trained") -> Checkpoint:
+        """What is drawn from: the training's best weights, in as many steps as this run asks for."""
+        if self.student is None:
+            return trained.checkpoint
+        return trained.checkpoint.model_copy(update={"config": trained.checkpoint.config | {"steps": self.student.steps}})
 
 
 class Trained(Record):
@@ -103,7 +148,7 @@ class Proof(Record):
 class Produced(Record):
     """The end of the road: what was made, and whether it reigns."""
 
-    run_key: str
+    run_key: str  # of its bundle
     bundle: StoredBundle
     release: Release
     promoted: bool
@@ -120,13 +165,14 @@ def package_version() -> str:
     return version("genwright")
 
 
-def produced_path(folder: Path) -> Path:
-    return folder / "produced.json"
+def folder_of(run: Run, backends: "Backends", stage: KeyedStage) -> Path:
+    """Where everything of a stage of a run stands on this machine."""
+    return backends.settings.work(run.brief.name, stage, run.key(stage))
 
 
-def folder_of(run: Run, backends: "Backends") -> Path:
-    """Where everything of a run stands."""
-    return backends.settings.work(run.brief.name, run.key)
+def record_of(run: Run, backends: "Backends", stage: KeyedStage | Literal["promote"]) -> Path:
+    """The record of a stage; what was promoted stands beside the bundle."""
+    return folder_of(run, backends, "seal" if stage == "promote" else stage) / f"{stage}.json"
 
 
 def evidence(bundle: Bundle) -> dict[str, Any]:

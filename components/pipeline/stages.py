@@ -10,7 +10,7 @@ from pathlib import Path
 from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
 from components.pipeline.backends import Backends
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, produced_path
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_of
 from components.pipeline.stage_cache import load_or_run, recall
 from components.pipeline.training import train_in_worker
 
@@ -23,9 +23,9 @@ def train(run: Run, backends: Backends) -> Trained:
     existing.begin(run, backends)
     if run.student is None:
         existing.rival_of(run, backends)
-    folder = folder_of(run, backends)
+    folder = folder_of(run, backends, "train")
     return load_or_run(
-        folder / "trained.json", Trained, lambda: train_in_worker(run, backends, folder), is_valid=_trained_is_valid
+        record_of(run, backends, "train"), Trained, lambda: train_in_worker(run, backends, folder), is_valid=_trained_is_valid
     )
 
 
@@ -35,7 +35,7 @@ def _trained_is_valid(trained: Trained) -> bool:
 
 def export(run: Run, trained: Trained, backends: Backends) -> Exported:
     """The sampler as one ONNX graph that agrees with torch."""
-    folder = folder_of(run, backends)
+    folder = folder_of(run, backends, "export")
 
     def make() -> Exported:
         from components.core.files import sha256_of
@@ -44,7 +44,7 @@ def export(run: Run, trained: Trained, backends: Backends) -> Exported:
         from components.training.trainer import restore
 
         path = folder / "export" / "model.onnx"
-        family = restore(trained.checkpoint)
+        family = restore(run.checkpoint(trained))
         serving = run.brief.serving
         graph = export_graph(family, path, levels=serving.output == "uint8", precision=serving.precision)
         parity = check_parity(family, path, graph)
@@ -60,26 +60,25 @@ def export(run: Run, trained: Trained, backends: Backends) -> Exported:
             parity=parity.differences,
         )
 
-    return load_or_run(folder / "exported.json", Exported, make, is_valid=lambda known: Path(known.path).exists())
+    return load_or_run(record_of(run, backends, "export"), Exported, make, is_valid=lambda known: Path(known.path).exists())
 
 
 def prove(run: Run, trained: Trained, exported: Exported, backends: Backends) -> Proof:
     """Score the exported graph, beside the champion where there is one, and let the gates speak."""
-    folder = folder_of(run, backends)
+    folder = folder_of(run, backends, "prove")
     champion = run.student.teacher if run.student else existing.rival_of(run, backends)
 
+    def make() -> Proof:
+        from components.pipeline.proof import prove_graph
+
+        return prove_graph(run, trained, exported, champion, backends, folder)
+
     def is_valid(known: Proof) -> bool:
-        stored = recall(folder / "stored.json", StoredBundle)
+        stored = recall(record_of(run, backends, "seal"), StoredBundle)
         reigns = champion is not None and stored is not None and champion.bundle_sha256 == stored.sha256
-        if (known.latency_ms, known.scorecard.device) != (run.facts.latency_ms, run.facts.device):
-            return False
         return Path(known.page).exists() and (reigns or known.gates.champion == (champion and champion.bundle_sha256))
 
-    from components.pipeline.proof import prove_graph
-
-    return load_or_run(
-        folder / "proof.json", Proof, lambda: prove_graph(run, trained, exported, champion, backends, folder), is_valid=is_valid
-    )
+    return load_or_run(record_of(run, backends, "prove"), Proof, make, is_valid=is_valid)
 
 
 def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
@@ -92,13 +91,14 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
     from components.runtime.reference import add_reference
     from components.training.trainer import restore
 
-    folder = folder_of(run, backends)
+    folder = folder_of(run, backends, "seal")
+    run.write(folder / "run.json")
     place_of_bundle = folder / "bundle"
     shutil.rmtree(place_of_bundle, ignore_errors=True)
     place_of_bundle.mkdir(parents=True)
     samples = shutil.copyfile(proof.samples, place_of_bundle / "samples.png")
     shutil.copyfile(exported.path, place_of_bundle / "model.onnx")
-    family = restore(trained.checkpoint)
+    family = restore(run.checkpoint(trained))
     bundle = Bundle(
         model=run.brief.name,
         family=run.decision.family,
@@ -133,7 +133,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
     bundle = bundle.model_copy(update={"admission": admitted(run, place_of_bundle, exported, proof, bundle)})
     seal_bundle(place_of_bundle, bundle)
     stored = put_bundle(backends.store, place_of_bundle)
-    stored.write(folder / "stored.json")
+    stored.write(record_of(run, backends, "seal"))
     return stored
 
 
@@ -191,7 +191,7 @@ def promote_if_proven(
         )
         notes = outcome.notes
     produced = Produced(
-        run_key=run.key,
+        run_key=run.key("seal"),
         bundle=stored,
         release=backends.versions.get(release.model, release.version),
         promoted=passed,
@@ -202,7 +202,7 @@ def promote_if_proven(
         notes=notes,
         advice=advised(run, trained, proof),
     )
-    produced.write(produced_path(folder_of(run, backends)))
+    produced.write(record_of(run, backends, "promote"))
     return produced
 
 

@@ -74,12 +74,12 @@ def _tracked(run: Run, backends: Backends, folder: Path) -> str:
     uri = settings.mlflow_uri
 
     def start() -> Tracked:
-        decision = run.decision
+        decision, key = run.decision, run.key("train")
         run_id = start_run(
             uri,
             experiment=run.brief.name,
-            name=f"{decision.family}-{decision.variant}-{run.key[:8]}",
-            tags={"genwright.key": run.key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev},
+            name=f"{decision.family}-{decision.variant}-{key[:8]}",
+            tags={"genwright.key": key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev},
             artifact_root=settings.artifact_root,
         )
         tracker = MlflowTracker(uri, run_id)
@@ -106,7 +106,7 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
 
         variant, config = (
             decision.variant,
-            recipe(student.checkpoint, steps=student.steps, width=student.width, lr_peak=student.lr_peak),
+            recipe(student.checkpoint, steps=student.trained_for, width=student.width, lr_peak=student.lr_peak),
         )
     height, width, channels = dataset.shape
     return TrainPlan(
@@ -131,7 +131,7 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         threads=brief.compute.threads or 0,
         **_budget(run),
         signal_images=_signal_images(run),
-        signal_steps=student.steps if student else SIGNAL_STEPS,
+        signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
 
 

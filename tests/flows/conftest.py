@@ -125,10 +125,10 @@ class First:
     ran: "subprocess.CompletedProcess[str]"
     left: Path
 
-    @property
-    def folder(self) -> Path:
-        (folder,) = (self.road.home / "work" / "digits").glob("*/")
-        return folder
+    def file(self, name: str) -> Path:
+        """The one file of this name that a stage left."""
+        (path,) = (self.road.home / "work" / "digits").glob(f"*/{name}")
+        return path
 
 
 @pytest.fixture(scope="session")

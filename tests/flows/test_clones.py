@@ -113,7 +113,7 @@ def test_what_one_clone_prepares_and_pushes_reaches_the_other(
 def keys(clone: Path, tmp_path: Path) -> str:
     """The key of the run that a brief would be."""
     path = clone / "briefs" / "photos.yaml"
-    return resolve(read_brief(path), Backends(Settings(home=tmp_path / f"home-of-{clone.name}")), base=base_of(path)).key
+    return resolve(read_brief(path), Backends(Settings(home=tmp_path / f"home-of-{clone.name}")), base=base_of(path)).key("seal")
 
 
 def test_a_version_that_was_not_pushed_is_one_line(cli: "Command", clones: tuple[Path, Path], tmp_path: Path) -> None:

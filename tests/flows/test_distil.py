@@ -47,7 +47,8 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
     metric = Metric(value=1.0, low=0.9, high=1.1, n=100)
     tried = StudentResult(
         variant="ect", steps=2, width=64, precision="fp32", size_mb=1.0, train_s=1.0, verdict="fail",
-        refused_for=("FD-local 2.0 times the champion's",), run_key="k", **dict.fromkeys(MEASURED, metric),
+        refused_for=("FD-local 2.0 times the champion's",), run_key="k", export_key="k", train_key="k",
+        **dict.fromkeys(MEASURED, metric),
     )  # fmt: skip
     curve = Curve(
         teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
@@ -83,8 +84,8 @@ def _told(
     steps: tuple[int, ...],
     widths: tuple[int, ...] = (64,),
     precisions: tuple[Precision, ...] = ("fp32",),
-) -> list[tuple[Any, Any]]:
-    """Every student's run, and the training that it shares; each training's checkpoint is named by the number of steps."""
+) -> list[Any]:
+    """Every student's run; each training's checkpoint is named by the number of steps."""
     release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
     request = DistillRequest(
         name="fast",
@@ -99,50 +100,53 @@ def _told(
     making = students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), request)
     told = [next(making)]
     while True:
-        run = told[-1][0]
+        run = told[-1]
         try:
-            told.append(making.send(Trained(run_id="s", checkpoint=_checkpoint(run.decision.variant, f"of-{run.student.steps}"))))
+            own = _checkpoint(run.decision.variant, f"of-{run.student.trained_for}")
+            told.append(making.send(Trained(run_id="s", checkpoint=own)))
         except StopIteration:
             return told
 
 
 def test_halving_is_a_chain_in_which_each_is_taught_by_the_one_of_twice_its_steps(a_run: Any) -> None:
     told = _told("ddpm", a_run, (8, 4, 1))
-    assert [(run.student.steps, run.student.checkpoint.sha256) for run, _ in told] == [(8, "a"), (4, "of-8"), (1, "a")]
-    assert [shared for _, shared in told] == [None] * 3
-    assert {run.student.seconds for run, _ in told} == {120.0}
-    assert {run.student.lr_peak for run, _ in told} == {0.005}, "the rate does not fall along the chain"
+    assert [(run.student.steps, run.student.checkpoint.sha256) for run in told] == [(8, "a"), (4, "of-8"), (1, "a")]
+    assert len({run.key("train") for run in told}) == 3
+    assert {run.student.seconds for run in told} == {120.0}
+    assert {run.student.lr_peak for run in told} == {0.005}, "the rate does not fall along the chain"
 
 
 def test_consistency_is_one_training_a_width_read_at_two_steps(a_run: Any) -> None:
     told = _told("edm", a_run, (4, 2, 1), widths=(64, 32))
-    assert [run.student.steps for run, _ in told] == [2, 4, 1, 2, 4, 1]
-    assert [shared and shared.checkpoint.sha256 for _, shared in told] == [None, "of-2", "of-2"] * 2
-    assert {run.student.seconds for run, _ in told} == {180.0}
-    assert [run.student.lr_peak for run, _ in told] == [0.002] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
+    assert [run.student.steps for run in told] == [2, 4, 1, 2, 4, 1]
+    trainings = [run.key("train") for run in told]
+    assert (trainings[:3], trainings[3:]) == ([trainings[0]] * 3, [trainings[3]] * 3)
+    assert trainings[0] != trainings[3]
+    assert len({run.key("export") for run in told}) == 6
+    assert {run.student.seconds for run in told} == {180.0}
+    assert [run.student.lr_peak for run in told] == [0.002] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
 
 
 @pytest.mark.parametrize(("variant", "taught_by"), [("ddpm", ["a", "a", "of-2", "of-2"]), ("edm", ["a"] * 4)])
 def test_another_precision_is_another_graph_of_the_same_training(a_run: Any, variant: str, taught_by: list[str]) -> None:
     told = _told(variant, a_run, (2, 1), precisions=("fp32", "int8"))
-    assert [(run.student.steps, run.brief.serving.precision) for run, _ in told] == [
+    assert [(run.student.steps, run.brief.serving.precision) for run in told] == [
         (2, "fp32"), (2, "int8"), (1, "fp32"), (1, "int8"),
     ]  # fmt: skip
-    assert [run.student.checkpoint.sha256 for run, _ in told] == taught_by
-    own = None if variant == "ddpm" else "of-2"
-    assert [shared and shared.checkpoint.sha256 for _, shared in told] == [None, "of-2", own, own or "of-1"]
-    assert len({run.key for run, _ in told}) == 4
+    assert [run.student.checkpoint.sha256 for run in told] == taught_by
+    assert len({run.key("train") for run in told}) == (2 if variant == "ddpm" else 1)
+    assert len({run.key("export") for run in told}) == 4
 
 
 def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_nothing(a_run: Any) -> None:
-    run = _told("edm", a_run, (1,))[0][0]
+    run = _told("edm", a_run, (1,))[0]
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
     assert (run.facts.latency_ms, run.brief.gates.latency_p95_ms_max) == (20.0, "serving")
     assert run.decision.reasons[0].text == "a student of digits version 3 in 1 step, fp32"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
-    assert quicker.key == run.key
+    assert [quicker.key(stage) == run.key(stage) for stage in ("export", "prove")] == [True, False]
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})
-    assert run.model_copy(update={"student": other}).key != run.key
+    assert run.model_copy(update={"student": other}).key("train") != run.key("train")
 
 
 def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", home: Path, registered_as: Any) -> None:

@@ -17,16 +17,18 @@ from components.pipeline.resolve import resolve
 pytestmark = pytest.mark.slow
 
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
-EXPORTING = ("RUN/export/model.onnx", "RUN/exported.json")
+EXPORTING = ("export/export/model.onnx", "export/export.json")
 PROVING = (
-    "RUN/proof/samples.png", "RUN/proof/card.html", "RUN/proof/scorecard.json", "RUN/proof/gates.json", "RUN/proof.json",
+    "prove/proof/samples.png", "prove/proof/card.html", "prove/proof/scorecard.json", "prove/proof/gates.json",
+    "prove/prove.json",
 )  # fmt: skip
 RELEASING = (
-    "RUN/bundle/reference.u8", "RUN/bundle/bundle.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
+    "seal/run.json", "seal/bundle/reference.u8", "seal/bundle/bundle.json", "store/bundles/SHA/model.onnx",
+    "store/bundles/SHA/samples.png",
     "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json",
-    "RUN/stored.json", "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
+    "seal/seal.json", "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
     "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",
-    "store/channels/digits.json", "RUN/produced.json",
+    "store/channels/digits.json", "seal/promote.json",
 )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     brief = road.brief(compute={"items_seen": ITEMS, "device": "cpu", "threads": 1})
     path, backends = road.write(brief), road.backends()
     run = resolve(brief, backends)
-    folder = stages.folder_of(run, backends)
+    folder = stages.folder_of(run, backends, "train")
     client = connect(backends.settings.mlflow_uri)
 
     # The parent is killed: the worker notices, saves its state and ends.
@@ -122,7 +122,7 @@ def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, t
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS // 3, "device": "cpu", "threads": 1, "workers": 2})
     path, backends = road.write(brief), road.backends()
-    folder = stages.folder_of(resolve(brief, backends), backends)
+    folder = stages.folder_of(resolve(brief, backends), backends, "train")
 
     started = Started(road, path)
     leader, other = started.worker(0), started.worker(1)
@@ -167,4 +167,4 @@ def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: A
     assert (ran.returncode, ran.stdout) == (1, "")
     told = [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")]  # said where it takes long
     assert told == ["genwright: digits: another production of it is running; wait for it, then run the command again"]
-    assert not list((road.home / "work" / "digits").glob("*/trained.json"))
+    assert not list((road.home / "work" / "digits").glob("*/train.json"))

@@ -142,7 +142,7 @@ def test_a_release_without_its_training_is_refused(cli: "Command", home: Path) -
 
 
 def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
-    (record,) = (home / "work" / "digits").glob("*/run.json")
+    (record,) = (home / "work" / "digits").glob("seal-*/run.json")
     stored = Run.read(record).dataset.path
     changed = shutil.copytree(stored, tmp_path / "changed")
     record.write_text(record.read_text().replace(stored, str(changed)))

@@ -31,12 +31,12 @@ def test_a_production_says_what_it_did_and_nothing_else(first: Any) -> None:
 
 
 def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> None:
-    run = Run.read(first.folder / "run.json")
-    trained = Trained.read(first.folder / "trained.json")
-    exported = Exported.read(first.folder / "exported.json")
-    proof = Proof.read(first.folder / "proof.json")
-    produced = Produced.read(first.folder / "produced.json")
-    assert produced.run_key == run.key
+    run = Run.read(next((first.road.home / "work" / "digits").glob("seal-*/run.json")))
+    trained = Trained.read(first.file("train.json"))
+    exported = Exported.read(first.file("export.json"))
+    proof = Proof.read(first.file("prove.json"))
+    produced = Produced.read(first.file("promote.json"))
+    assert produced.run_key == run.key("seal")
     assert produced.promoted
     assert trained.checkpoint.dataset_md5 == run.dataset.md5
     assert trained.checkpoint.run_id == trained.run_id == produced.release.run_id
@@ -53,7 +53,7 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
 
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
     road = first.road
-    produced = Produced.read(first.folder / "produced.json")
+    produced = Produced.read(first.file("promote.json"))
     folder, bundle = release_commands.bundle_of(road.backends().versions.resolve("digits"), road.backends())
     assert read_bundle(folder, sha256=produced.bundle.sha256) == bundle
     assert bundle.scorecard.subject == f"onnx:{sha256_of(folder / 'model.onnx')}"
@@ -61,11 +61,11 @@ def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
 
 
 def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
-    run_id = Trained.read(first.folder / "trained.json").run_id
+    run_id = Trained.read(first.file("train.json")).run_id
     client = connect(first.road.backends().settings.mlflow_uri)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    known = Run.read(first.folder / "run.json")
+    known = Run.read(next((first.road.home / "work" / "digits").glob("seal-*/run.json")))
     params = run.data.params
     config = find("vae", "gaussian").Config
     assert {name.removeprefix("config.") for name in params if name.startswith("config.")} == set(config.model_fields)
@@ -172,7 +172,7 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
     assert two.gates.champion == one.bundle.sha256
     assert two.bundle.bundle.scorecard.metrics["fd_ratio"].n >= 400
     assert "fd_ratio_max" in {gate.gate for gate in two.gates.gates}
-    beside = Scorecard.model_validate(Proof.read(_folder(grown, "seed") / "proof.json").champion)
+    beside = Scorecard.model_validate(Proof.read(Path(grown.made["seed"].page).parents[1] / "prove.json").champion)
     assert beside.subject == one.bundle.bundle.scorecard.subject
     assert beside.protocol == two.bundle.bundle.scorecard.protocol
 
@@ -182,7 +182,7 @@ def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -
     assert "champion" not in grown.made["rolled back"].release.aliases
     entries = grown.road.backends().registry.ledger.entries("grown")
     assert [(each.action, each.to_version) for each in entries[:3]] == [("promote", 1), ("promote", 2), ("rollback", 1)]
-    run = Run.read(_folder(grown, "seed") / "run.json")
+    run = _run(grown, "seed")
     assert "is not the champion" in existing.nothing_to_do(run, grown.made["rolled back"])
 
 
@@ -231,12 +231,13 @@ def test_what_was_refused_beside_another_champion_is_proved_anew_without_trainin
     road = grown.road
     backends = road.backends()
     release_commands.promote("grown/2", backends, why="by the test", force=True)
-    again = road.produce_here(Run.read(_folder(grown, "data") / "run.json").brief)
+    again = road.produce_here(_run(grown, "data").brief)
     assert again.gates.champion == grown.made["seed"].bundle.sha256
     assert again.release.version > 4
     assert again.release.run_id == grown.made["data"].release.run_id
     assert _trainings(road, "grown") == 4
 
 
-def _folder(grown: Grown, name: str) -> Path:
-    return Path(grown.made[name].page).parents[1]
+def _run(grown: Grown, name: str) -> Run:
+    produced = grown.made[name]
+    return Run.read(grown.road.backends().settings.work("grown", "seal", produced.run_key) / "run.json")

@@ -55,7 +55,7 @@ def test_every_place_lies_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.root == tmp_path / "home"
     assert settings.store_uri == str(tmp_path / "home" / "store")
     assert settings.mlflow_uri == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
-    assert settings.work("digits", "0123456789abcdef" * 4) == tmp_path / "home" / "work" / "digits" / "0123456789abcdef"
+    assert settings.work("digits", "seal", "0123456789abcdef" * 4) == tmp_path / "home/work/digits/seal-0123456789abcdef"
 
 
 def test_a_home_is_expanded_and_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_gates_are_shown_in_full(width: int) -> None:
 def test_a_curve_has_whole_headings_and_verdicts(width: int) -> None:
     tried = StudentResult(
         variant="ect", steps=4, width=64, precision="fp32", size_mb=12.5, train_s=1.0, verdict="undecided", refused_for=(),
-        run_key="k", **dict.fromkeys(MEASURED, METRIC),
+        run_key="k", export_key="k", train_key="k", **dict.fromkeys(MEASURED, METRIC),
     )  # fmt: skip
     curve = Curve(
         teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",

@@ -87,9 +87,9 @@ def test_another_choice_is_another_run(tmp_path: Path) -> None:
     more = run.decision.budget.model_copy(update={"items_seen": 1})
     for change in ({"family": "flow"}, {"config": {"augment": 0.5}}, {"budget": more}):
         other = run.model_copy(update={"decision": run.decision.model_copy(update=change)})
-        assert other.key != run.key
+        assert other.key("train") != run.key("train")
     cheaper = run.decision.model_copy(update={"reasons": ()})
-    assert run.model_copy(update={"decision": cheaper}).key == run.key
+    assert run.model_copy(update={"decision": cheaper}).key("seal") == run.key("seal")
 
 
 @pytest.mark.parametrize(

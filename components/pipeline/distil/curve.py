@@ -36,7 +36,9 @@ class StudentResult(Record):
     verdict: str
     refused_for: tuple[str, ...]
     advice: str = ""
-    run_key: str
+    run_key: str  # of its bundle
+    export_key: str
+    train_key: str
 
 
 class Curve(Record):
@@ -103,7 +105,9 @@ def _tried(each: Finished) -> StudentResult:
             *(() if each.proof.agreement.holds else (each.proof.agreement.text,)),
         ),
         advice=stages.advised(each.run, each.trained, each.proof),
-        run_key=each.run.key,
+        run_key=each.run.key("seal"),
+        export_key=each.run.key("export"),
+        train_key=each.run.key("train"),
         **{name: metrics[name] for name in MEASURED},
     )
 

@@ -7,7 +7,7 @@ from components.pipeline import existing
 from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import Curve, Finished, curve_of, keep
 from components.pipeline.distil.request import DistillRequest, teacher_of
-from components.pipeline.distil.students import expected_total, share, students
+from components.pipeline.distil.students import expected_total, students
 from components.pipeline.lease import lease
 from components.pipeline.production import After, Call, run_stages, silent
 from components.pipeline.run import Produced
@@ -27,11 +27,9 @@ def distil(
     announce("Distilling", about_s=total_s, basis=basis)
     finished: list[Finished] = []
     making = students(release, taught, trained, request)
-    run, shared = next(making)
+    run = next(making)
     with lease(run, backends):
         while True:
-            if shared is not None:
-                share(shared, run, backends)
             records: dict[str, Any] = {"run": run}
             run_stages(records, ["train"], call, lambda _, own, run=run: after("student", (run, own)))  # type: ignore[misc]
             try:
@@ -45,7 +43,7 @@ def distil(
             else:
                 finished.append(Finished(run, records["train"], records["export"], records["prove"]))
             try:
-                run, shared = making.send(records["train"])
+                run = making.send(records["train"])
             except StopIteration:
                 break
         curve = curve_of(release, finished, request)

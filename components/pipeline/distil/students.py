@@ -11,19 +11,18 @@ from components.core.records import Ceiling, Checkpoint, Reason, Release, Traini
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.durations import PROOF_S, expected
-from components.pipeline.run import SAMPLES, Run, Student, Trained, folder_of, package_version
-from components.pipeline.stage_cache import recall
+from components.pipeline.run import SAMPLES, Run, Student, Trained, package_version
 from components.runtime.devices import device_for
 
 LOST = 0.1  # recall and coverage that a student may lose against its teacher: a tenth of the data
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 
-Students = Generator[tuple[Run, Trained | None], Trained, None]
+Students = Generator[Run, Trained, None]
 
 
 def students(release: Release, run: Run, trained: Trained, request: DistillRequest) -> Students:
-    """Each student's run, the widest first, with the training it shares with one before.
+    """Each student's run, the widest first.
 
     `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
     the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
@@ -36,12 +35,13 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
     seconds = request.minutes * 60 / trainings
     for width in request.widths:
         before: dict[int, Checkpoint] = {}
-        shared = None
-        for steps in sorted(request.steps, key=lambda steps: (not halving and steps != READ_AT, -steps)):
+        ordered = sorted(request.steps, key=lambda steps: (not halving and steps != READ_AT, -steps))
+        for steps in ordered:
             student = Student(
                 teacher=release,
                 checkpoint=before.get(2 * steps, trained.checkpoint) if halving else trained.checkpoint,
                 steps=steps,
+                trained_for=steps if halving else ordered[0],
                 width=width,
                 lr_peak=config["lr_peak"] * (RATE[variant] if width == config["width"] else 1.0),
                 seconds=seconds,
@@ -49,10 +49,8 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 device=device_for("auto"),
             )
             for precision in _precisions(request, steps):
-                own: Trained = yield _run(run, student, variant, request, precision), shared
-                shared = shared or own
+                own: Trained = yield _run(run, student, variant, request, precision)
             before[steps] = own.checkpoint
-            shared = None if halving else shared
 
 
 def _run(run: Run, student: Student, variant: str, request: DistillRequest, precision: Precision) -> Run:
@@ -82,20 +80,6 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
         }
     )
     return Run(brief=brief, dataset=run.dataset, facts=facts, decision=decision, genwright=package_version(), student=student)
-
-
-def share(shared: Trained, run: Run, backends: Backends) -> None:
-    """One training serves another number of steps, and another precision: only the graph differs."""
-    assert run.student is not None
-    folder = folder_of(run, backends)
-    known = recall(folder / "trained.json", Trained)
-    if known is not None and known.checkpoint.sha256 == shared.checkpoint.sha256:
-        return
-    for stale_record in ("exported.json", "proof.json", "stored.json", "produced.json"):  # of other weights
-        (folder / stale_record).unlink(missing_ok=True)
-    checkpoint = shared.checkpoint.model_copy(update={"config": shared.checkpoint.config | {"steps": run.student.steps}})
-    run.write(folder / "run.json")
-    shared.model_copy(update={"checkpoint": checkpoint}).write(folder / "trained.json")
 
 
 def expected_total(
