@@ -121,8 +121,8 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.evaluation.samples import Stock
     from components.pipeline.backends import Backends
     from components.pipeline.distil.request import teacher_of
+    from components.pipeline.extractor import load_extractor
     from components.pipeline.run import Exported, Trained
-    from components.pipeline.training import load_extractor
     from components.runtime.cpus import usable_cpus
     from components.training.trainer import restore
     from flows.settings import Settings
@@ -136,7 +136,9 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     backends = Backends(Settings(home=home))
     _, run, trained = teacher_of(teacher_name, backends)
     torch.set_num_threads(usable_cpus())
-    teacher = Pipelined(pipeline_of(restore(trained.checkpoint), steps=DDIM_STEPS))
+    teacher = Pipelined(
+        pipeline_of(restore(trained.checkpoint, backends.workspace.open(trained.checkpoint.weights)), steps=DDIM_STEPS)
+    )
     seeds = [*range(BATCH)]
     draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}
     cards: dict[str, Any] = {}
@@ -151,10 +153,10 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     }
     beside = Contender(teacher, stock=Stock())
     for each in curve["tried"]:
-        student = f"{model}-distilled"
-        exported = Exported.read(backends.settings.work(student, "export", each["export_key"]) / "export.json")
-        trained = Trained.read(backends.settings.work(student, "train", each["train_key"]) / "train.json")
-        graph = _graph(exported, trained, steps=each["steps"])
+        records = f"runs/{model}-distilled"
+        exported = backends.workspace.read(f"{records}/{each['export_key']}/export.json", Exported)
+        own = backends.workspace.read(f"{records}/{each['train_key']}/train.json", Trained)
+        graph = _graph(exported, own, steps=each["steps"], workspace=backends.workspace)
         draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
         pair = score_pair(Contender(graph), beside, **protocol)
         cards["teacher"] = {name: pair.champion.metrics[name].model_dump(mode="json") for name in SHOWN if name != "fd_ratio"}
@@ -192,16 +194,16 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _graph(exported: Any, trained: Any, *, steps: int) -> Any:
+def _graph(exported: Any, trained: Any, *, steps: int, workspace: Any) -> Any:
     """The student's graph, BATCH images at a time."""
     from components.runtime.cpus import usable_cpus
     from components.runtime.session import GraphSampler
     from components.training.trainer import restore
 
     drawn = trained.checkpoint.model_copy(update={"config": trained.checkpoint.config | {"steps": steps}})
-    family = restore(drawn)
+    family = restore(drawn, workspace.open(drawn.weights))
     return GraphSampler(
-        Path(exported.path),
+        workspace.open(exported.graph),
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,

@@ -86,7 +86,7 @@ def dataset_of(name: str) -> Any:
     """The prepared dataset and its extractor, made where they are missing."""
     from components.core.brief import DataBrief
     from components.data.versions import fetch
-    from components.pipeline.training import load_extractor
+    from components.pipeline.extractor import load_extractor
     from flows.settings import load_backends
 
     backends = load_backends()
@@ -130,7 +130,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     from components.evaluation.signal import FixedNoiseQuality
     from components.training.plan import TrainPlan
     from components.training.sampling import TorchSampler
-    from components.training.trainer import Trainer, build, restore
+    from components.training.trainer import Trainer, build, restore_best
     from components.training.untracked import Untracked
 
     height, width, channels = dataset.shape
@@ -151,7 +151,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     )
     quality = FixedNoiseQuality.of(extractor, train, seed=row.seed)
     checkpoint = Trainer(build(plan), plan, split=train, quality=quality, tracker=Untracked()).run()
-    best = restore(checkpoint)
+    best = restore_best(plan, checkpoint)
     metrics = model_metrics(best, rest, boot=Bootstrap(seed=0), device=row.device)
     told = {
         "steps": checkpoint.steps_total,

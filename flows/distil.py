@@ -16,4 +16,5 @@ from flows.tasks import as_task
 def distil(reference: str, request: DistillRequest, show: bool = False) -> tuple[Curve, Produced | None]:
     """Train and prove every student that is asked for, keep the curve, and release the fastest that every gate passed."""
     with interruptible():
-        return run.distil(reference, request, load_backends(), as_task, Report(enabled=show))
+        backends = load_backends()
+        return run.distil(reference, request, backends, as_task, Report(backends.workspace, enabled=show))

@@ -22,11 +22,16 @@ def resolve_brief(brief_path: str) -> Run:
         return resolve(read_brief(path), load_backends(), base=base_of(path))
 
 
+def _produced(run: Run, *, show: bool = False) -> Produced:
+    backends = load_backends()
+    return production.produce(run, backends, as_task, Report(backends.workspace, enabled=show))
+
+
 @flow(name="produce")
 def produce(brief: str, show: bool = False) -> Produced:
     """Take the brief at a path down the whole road. Raises GateRefused when a gate does not let the candidate pass."""
     with interruptible():
-        produced = production.produce(resolve_brief(brief), load_backends(), as_task, Report(enabled=show))
+        produced = _produced(resolve_brief(brief), show=show)
     existing.refuse_unless_passed(produced)
     return produced
 
@@ -35,9 +40,9 @@ def produce(brief: str, show: bool = False) -> Produced:
 def retrain(brief: str) -> str:
     """Produce again when the data, the brief or genwright has changed since; else do nothing. Returns what was done, and why."""
     with interruptible():
-        run, backends = resolve_brief(brief), load_backends()
-        if (known := production.unchanged(run, backends)) is not None:
+        run = resolve_brief(brief)
+        if (known := production.unchanged(run, load_backends())) is not None:
             return known[1]
-        produced = production.produce(run, backends, as_task)
+        produced = _produced(run)
     existing.refuse_unless_passed(produced)
     return existing.produced_line(produced)

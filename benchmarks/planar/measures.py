@@ -24,7 +24,7 @@ from components.evaluation.samples import sample_seeds
 from components.families import find
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
-from components.training.trainer import Trainer, build, restore
+from components.training.trainer import Trainer, build, restore_best
 from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000
@@ -108,7 +108,7 @@ def train(
     # Seconds of this process on the CPU, so that others on the machine cost a row nothing.
     signal = KernelSignal(toy, seed=seed)
     checkpoint = Trainer(build(plan), plan, split=split, quality=signal, tracker=Untracked(), clock=time.process_time).run()
-    return restore(checkpoint), checkpoint
+    return restore_best(plan, checkpoint), checkpoint
 
 
 def measure(family: Family, toy: Toy, *, seed: int = 0) -> tuple[Images, dict[str, Metric]]:

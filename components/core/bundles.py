@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from components.core.errors import BundleError
 from components.core.files import sha256_of, write_whole
 from components.core.record import first_complaint
-from components.core.records import Bundle, FileDigest
+from components.core.records import Artifact, Bundle
 
 BUNDLE_JSON = "bundle.json"
 MODEL_ONNX = "model.onnx"
@@ -84,7 +84,7 @@ def read_bundle(folder: Path, *, sha256: str | None = None) -> Bundle:
     return bundle
 
 
-def _check_file(path: Path, file: FileDigest) -> None:
+def _check_file(path: Path, file: Artifact) -> None:
     _check_regular(path)
     if (size_bytes := path.stat().st_size) != file.size_bytes:
         raise BundleError(f"{path}: {size_bytes} bytes, expected {file.size_bytes}", do="fetch the bundle again")

@@ -86,8 +86,15 @@ class ObjectStore(Protocol):
 
     uri: str  # without a trailing slash
 
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        """Store whole or not at all; False, and nothing changed, when the key is taken."""
+    def put_if_absent(self, key: str, data: bytes | Path, *, final: bool = False) -> bool:
+        """Store whole or not at all; False, and nothing changed, when the key is taken.
+
+        `final`: nobody changes the file any more, so a store on the same disk may keep it by a second name.
+        """
+        ...
+
+    def path_of(self, key: str) -> Path | None:
+        """Where the object is a file of this machine, to read; None where it is elsewhere or absent."""
         ...
 
     def get(self, key: str) -> tuple[bytes, str] | None:

@@ -30,18 +30,26 @@ class LocalStore:
         self.root = root.absolute()
         self.uri = self.root.as_uri()
 
-    def put_if_absent(self, key: str, data: bytes | Path) -> bool:
-        """Store whole or not at all; False, and nothing changed, when the key is taken. Raises StorageError."""
+    def put_if_absent(self, key: str, data: bytes | Path, *, final: bool = False) -> bool:
+        """Store whole or not at all; False, and nothing changed, when the key is taken. Raises StorageError.
+
+        A `final` file on the same disk is linked, not copied.
+        """
         path = self._path(key)
         with self._translated(key):
             if path.is_file():
                 return False
-            with self._partial(data) as partial, self._locked():
+            with self._partial(data, final=final) as partial, self._locked():
                 if path.is_file():
                     return False
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial.replace(path)
         return True
+
+    def path_of(self, key: str) -> Path | None:
+        """The file itself, or None."""
+        path = self._path(key)
+        return path if path.is_file() else None
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         """The bytes and their tag, or None."""
@@ -86,12 +94,19 @@ class LocalStore:
         return self.root / checked_key(key)
 
     @contextmanager
-    def _partial(self, data: bytes | Path) -> Iterator[Path]:
-        """A complete copy of `data` on this file system, gone when the block ends unless it was moved."""
+    def _partial(self, data: bytes | Path, *, final: bool = False) -> Iterator[Path]:
+        """A complete copy of `data` on this file system, or the file itself, gone when the block ends unless it was moved."""
         folder = self.root / ".partial"
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         handle, name = tempfile.mkstemp(dir=folder)
+        if final and isinstance(data, Path) and _linked(data, Path(name)):
+            os.close(handle)
+            try:
+                yield Path(name)
+            finally:
+                Path(name).unlink(missing_ok=True)
+            return
         try:
             with os.fdopen(handle, "wb") as target:
                 if isinstance(data, bytes):
@@ -122,6 +137,20 @@ class LocalStore:
             yield
         except OSError as error:
             raise disk_error(error, error.filename or self.root / key) from error
+
+
+def _linked(source: Path, to: Path) -> bool:
+    """Whether `to` is now a second name of `source`, whose bytes are on the disk; False across disks."""
+    to.unlink()
+    try:
+        os.link(source, to)
+    except OSError:
+        to.touch()
+        return False
+    to.chmod(0o644)
+    with to.open("rb") as file:
+        os.fsync(file.fileno())
+    return True
 
 
 def _sweep(folder: Path) -> None:

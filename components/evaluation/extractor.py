@@ -25,6 +25,7 @@ from components.core.record import Record
 from components.evaluation.network import FEATURES, Classifier, Denoiser, resizer, shifted, to_tensor
 
 VERSION = 1
+WEIGHTS, CARD = "weights.safetensors", "extractor.json"
 BATCH = 128
 EPOCHS = 20
 STEPS = (200, 700)  # at least and at most; half the most for images above LARGE pixels a side, where a step costs four times
@@ -138,7 +139,7 @@ def train_extractor(
     steps = int(np.clip(EPOCHS * len(train) // BATCH, least, most))
     _fit(network, train, steps=steps, seed=seed, device=device, progress=progress)
     weights = save_tensors({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
-    write_whole(dest / "weights.safetensors", weights)
+    write_whole(dest / WEIGHTS, weights)
     card = ExtractorCard(
         kind=kind,
         version=VERSION,
@@ -148,9 +149,9 @@ def train_extractor(
         classes=classes,
         features=FEATURES,
         steps=steps,
-        weights_sha256=sha256_of(dest / "weights.safetensors"),
+        weights_sha256=sha256_of(dest / WEIGHTS),
     )
-    card.write(dest / "extractor.json")
+    card.write(dest / CARD)
     return Extractor(card, network, device=device)
 
 

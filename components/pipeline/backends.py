@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
     from components.delivery.channel import ChannelStore
+    from components.pipeline.workspace import Workspace
     from components.registry.steps import Registry
     from components.registry.versions import Versions
 
@@ -50,6 +51,12 @@ class Backends:
         from components.delivery.store import open_store
 
         return open_store(self.settings.store_uri, s3_endpoint=self.settings.s3_endpoint)
+
+    @cached_property
+    def workspace(self) -> "Workspace":
+        from components.pipeline.workspace import Workspace
+
+        return Workspace(self.store, self.settings.root / "artifacts")
 
     @cached_property
     def versions(self) -> "Versions":

@@ -2,11 +2,11 @@
 
 import sys
 
+from components.core.bundles import BUNDLE_JSON
 from components.core.errors import BundleError, GateRefused
-from components.core.records import Release, StoredBundle
+from components.core.records import Bundle, Release
 from components.pipeline.backends import Backends
-from components.pipeline.run import Produced, Run, record_of
-from components.pipeline.stage_cache import recall
+from components.pipeline.run import Produced, Run, record_key
 
 OTHERWISE = "change the brief"  # what an earlier version produced has no advice
 
@@ -18,24 +18,24 @@ def champion_of(model: str, backends: Backends) -> Release | None:
     return reigning(backends.registry, look(backends.registry, model))
 
 
-def rival_of(run: Run, backends: Backends) -> Release | None:
-    """The champion that a candidate of this run is proved beside. Raises BundleError where its bundle is lost."""
+def rival_of(run: Run, backends: Backends) -> str | None:
+    """The bundle, by its digest, that a candidate of this run is proved beside: the champion's, or where that is what this run
+    made, the one that it was proved beside then. Raises BundleError where the champion's is lost."""
     champion = champion_of(run.brief.name, backends)
-    if champion is None or backends.registry.has_bundle(champion.bundle_sha256) or _makes(run, champion, backends):
-        return champion
-    if (backends.settings.root / "bundles" / champion.bundle_sha256 / "bundle.json").exists():
-        return champion
+    if champion is None:
+        return None
+    sha256 = champion.bundle_sha256
+    produced = backends.workspace.read(record_key(run, "promote"), Produced)
+    if produced is not None and produced.bundle.sha256 == sha256:
+        return produced.gates.champion
+    if backends.registry.has_bundle(sha256) or (backends.settings.root / "bundles" / sha256 / BUNDLE_JSON).exists():
+        bundle = backends.workspace.read(f"bundles/{sha256}/{BUNDLE_JSON}", Bundle)
+        return bundle.gates.champion if bundle is not None and bundle.lineage.run_key == run.key("seal") else sha256
     raise BundleError(
         f"{champion.model}: the bundle of its champion, version {champion.version}, is not in {backends.store.uri}",
         do="name the store that has it in GENWRIGHT_STORE, put it back, or make another version champion: "
         f"genwright rollback {champion.model} --to VERSION",
     )
-
-
-def _makes(run: Run, champion: Release, backends: Backends) -> bool:
-    """The run that made the champion makes its bundle again."""
-    stored = recall(record_of(run, backends, "seal"), StoredBundle)
-    return stored is not None and stored.sha256 == champion.bundle_sha256
 
 
 def disagreements(model: str, backends: Backends) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ def begin(run: Run, backends: Backends) -> None:
 
 def find_existing_result(run: Run, backends: Backends) -> Produced | None:
     """What an earlier, unchanged run produced, while its version and its bundle still exist."""
-    known = recall(record_of(run, backends, "promote"), Produced)
+    known = backends.workspace.read(record_key(run, "promote"), Produced)
     if known is None or backends.store.get(f"bundles/{known.bundle.sha256}/bundle.json") is None:
         return None
     releases = backends.versions.releases(run.brief.name) if run.brief.name in backends.versions.models() else []

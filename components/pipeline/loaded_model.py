@@ -8,8 +8,8 @@ from components.core.errors import DataError, RunError
 from components.core.protocols import ImageSplit
 from components.core.records import Dataset, Lineage, Release
 from components.pipeline.backends import Backends
-from components.pipeline.run import Run, Trained, record_of
-from components.pipeline.stage_cache import recall
+from components.pipeline.run import Run, Trained, record_key
+from components.pipeline.trained import restored
 
 if TYPE_CHECKING:
     from components.core.family import Family
@@ -40,32 +40,29 @@ class LoadedModel:
 def load_model(reference: str, backends: Backends) -> LoadedModel:
     """The model of a release, its weights verified.
 
-    Raises UnknownModel; RunError when its training is not on this machine; DataError when its data is not as it was.
+    Raises UnknownModel; RunError when its training is not in the store; DataError when its data is not as it was.
     """
     from components.pipeline.release_commands import bundle_of
     from components.runtime.devices import device_for
-    from components.training.trainer import restore
 
     release = backends.versions.resolve(reference)
     _, bundle = bundle_of(release, backends)
     run, trained = training_of(release, bundle.lineage, backends)
     check_data(run.dataset, release)
-    return LoadedModel(release, restore(trained.checkpoint), run.dataset, device_for("auto"))
+    return LoadedModel(release, restored(run, trained, backends), run.dataset, device_for("auto"))
 
 
 def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:
     """The records of the run that the bundle came from."""
-    found = []
-    for path in sorted((backends.settings.root / "work" / release.model).glob("seal-*/run.json")):
-        run = recall(path, Run)
-        trained = run and recall(record_of(run, backends, "train"), Trained)
-        if run and trained and trained.checkpoint.sha256 == lineage.checkpoint_sha256:
-            found.append((run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})))
-    if found:  # students of one training differ in what was decided: their steps
-        return next((each for each in found if each[0].decision == lineage.decision), found[0])
+    workspace, key = backends.workspace, lineage.run_key
+    run = workspace.read(f"runs/{release.model}/{key}/run.json", Run) if key else None
+    trained = workspace.read(record_key(run, "train"), Trained) if run else None
+    if run and trained and trained.checkpoint.weights.sha256 == lineage.checkpoint_sha256:
+        return run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})
+    what = f"{release.model} version {release.version}: its checkpoint {lineage.checkpoint_sha256[:12]}"
     raise RunError(
-        f"{release.model} version {release.version}: its checkpoint {lineage.checkpoint_sha256[:12]} is not on this machine",
-        do="run this where it was trained, or produce it again",
+        f"{what} is not in {workspace.store.uri}",
+        do="name the store that has it in GENWRIGHT_STORE, or produce it again",
     )
 
 

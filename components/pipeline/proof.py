@@ -1,5 +1,6 @@
 """Puts a proof together: the exported graph, the champion's graph, the scorecard, the gates and the page."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
-from components.core.records import Agreement, Bundle, GateReport, Release, Scorecard
+from components.core.records import Agreement, Bundle, GateReport, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -23,14 +24,14 @@ from components.evaluation.samples import CHUNK, Stock, balanced_labels
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
+from components.pipeline.extractor import load_extractor
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
-from components.pipeline.training import load_extractor
+from components.pipeline.trained import restored
 from components.registry.tracking import MlflowTracker
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
 from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
-from components.training.trainer import restore
 
 LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
@@ -43,17 +44,13 @@ def batch_of(device: str) -> int:
     return CHUNK if device == "cuda" else max(1, min(16, CHUNK // usable_cpus()))
 
 
-def prove_graph(
-    run: Run, trained: Trained, exported: Exported, champion: Release | None, backends: Backends, folder: Path
-) -> Proof:
-    """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served."""
-    device, family = run.facts.device, restore(run.checkpoint(trained))
-    candidate = Contender(
-        _graph(family, exported, batch=batch_of(device), device=device),
-        conditional=family.spec.conditional,
-        timed=_graph(family, exported, batch=1, device=device),
-    )
-    rival = _rival(run, champion, backends)
+def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | None, backends: Backends) -> Proof:
+    """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served, `beside` the bundle of this
+    digest."""
+    device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
+    graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
+    candidate = Contender(graph(batch=batch_of(device)), conditional=family.spec.conditional, timed=graph(batch=1))
+    rival = _rival(run, beside, backends)
     card, other = _scored(run, candidate, rival, backends)
     told = model_metrics(family, held_out(run.dataset), boot=Bootstrap(seed=run.brief.seed), device=device)
     card = card.model_copy(update={"metrics": card.metrics | told})
@@ -62,22 +59,22 @@ def prove_graph(
         champion=other,
         gates=run.brief.gates,
         latency_ms=run.facts.latency_ms,
-        champion_bundle=champion.bundle_sha256 if champion and rival else None,
+        champion_bundle=beside if rival else None,
     )
-    report = report.model_copy(update={"champion": champion.bundle_sha256 if champion else None})
-    page, picture = _draw(run, trained, candidate, card, other, report, folder / "proof")
+    report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, family, candidate, backends)
-    proof = Proof(
-        scorecard=card,
-        champion=other,
-        gates=report,
-        agreement=agreed,
-        latency_ms=run.facts.latency_ms,
-        page=str(page),
-        samples=str(picture),
-    )
-    _log(proof, run, trained, backends, folder)
-    return proof
+    with workspace.scratch() as folder:
+        page, picture = _draw(run, trained, candidate, card, other, report, folder)
+        _log(card, report, run, trained, backends, folder)
+        return Proof(
+            scorecard=card,
+            champion=other,
+            gates=report,
+            agreement=agreed,
+            latency_ms=run.facts.latency_ms,
+            page=workspace.put(page),
+            samples=workspace.put(picture),
+        )
 
 
 def _scored(run: Run, candidate: Contender, rival: Contender | None, backends: Backends) -> tuple[Scorecard, Scorecard | None]:
@@ -152,9 +149,9 @@ def _draw(
     return page, picture
 
 
-def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> GraphSampler:
+def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device: str) -> GraphSampler:
     sampler = GraphSampler(
-        Path(exported.path),
+        path,
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,
@@ -164,11 +161,11 @@ def _graph(family: Family, exported: Exported, *, batch: int, device: str) -> Gr
     return _as_served(sampler)
 
 
-def _rival(run: Run, champion: Release | None, backends: Backends) -> Contender | None:
-    """The reigning champion, ready to be scored; None when there is none, or when it makes images of another shape."""
-    if champion is None:
+def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None:
+    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes images of another shape."""
+    if sha256 is None:
         return None
-    folder = fetch_bundle(backends.store, champion.bundle_sha256, backends.settings.root / "bundles")
+    folder = fetch_bundle(backends.store, sha256, backends.settings.root / "bundles")
     bundle = read_bundle(folder)
     height, width, channels = run.dataset.shape
     if bundle.spec.shape != (channels, height, width):
@@ -182,17 +179,15 @@ def _rival(run: Run, champion: Release | None, backends: Backends) -> Contender 
     )
 
 
-def _log(proof: Proof, run: Run, trained: Trained, backends: Backends, folder: Path) -> None:
-    """Students of one training share its MLflow run, each under a name of its own."""
+def _log(card: Scorecard, report: GateReport, run: Run, trained: Trained, backends: Backends, folder: Path) -> None:
+    """The numbers, and what was drawn in `folder`. Students of one training share its MLflow run, each by a name of its own."""
     name = f"proof-{run.student.steps}-steps-{run.brief.serving.precision}" if run.student else "proof"
     tracker = MlflowTracker(backends.settings.mlflow_uri, trained.run_id)
-    tracker.metrics(
-        {f"{name}/{what}": metric.value for what, metric in proof.scorecard.metrics.items()}, step=trained.checkpoint.step
-    )
+    tracker.metrics({f"{name}/{what}": metric.value for what, metric in card.metrics.items()}, step=trained.checkpoint.step)
     tracker.flush()
-    proof.scorecard.write(folder / "proof" / "scorecard.json")
-    proof.gates.write(folder / "proof" / "gates.json")
-    tracker.artifact(folder / "proof", name)
+    card.write(folder / "scorecard.json")
+    report.write(folder / "gates.json")
+    tracker.artifact(folder, name)
 
 
 def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:

@@ -15,12 +15,12 @@ from components.core.brief import Brief, Precision
 from components.core.record import Record
 from components.core.records import (
     Agreement,
+    Artifact,
     Bundle,
     Checkpoint,
     Dataset,
     Decision,
     Facts,
-    FileDigest,
     GateReport,
     Release,
     Scorecard,
@@ -53,7 +53,7 @@ class Student(Record):
     def training(self) -> dict[str, Any]:
         """What makes its training another one."""
         own = self.model_dump(mode="json", include={"trained_for", "width", "seconds", "adversarial", "device"})
-        return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.sha256}
+        return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.weights.sha256}
 
 
 class Run(Record):
@@ -122,8 +122,7 @@ class Trained(Record):
 class Exported(Record):
     """A checked graph."""
 
-    path: str
-    file: FileDigest
+    graph: Artifact
     condition: str | None
     output: str
     output_type: Literal["FP32", "UINT8"] = "FP32"
@@ -141,8 +140,8 @@ class Proof(Record):
     gates: GateReport
     agreement: Agreement
     latency_ms: float | None  # the limit that the gates took
-    page: str
-    samples: str
+    page: Artifact
+    samples: Artifact
 
 
 class Produced(Record):
@@ -153,8 +152,8 @@ class Produced(Record):
     release: Release
     promoted: bool
     gates: GateReport
-    page: str
-    samples: str
+    page: Artifact
+    samples: Artifact
     train_s: float
     notes: tuple[str, ...] = ()
     advice: str = ""  # what to do where a gate did not let it pass
@@ -170,9 +169,14 @@ def folder_of(run: Run, backends: "Backends", stage: KeyedStage) -> Path:
     return backends.settings.work(run.brief.name, stage, run.key(stage))
 
 
-def record_of(run: Run, backends: "Backends", stage: KeyedStage | Literal["promote"]) -> Path:
-    """The record of a stage; what was promoted stands beside the bundle."""
-    return folder_of(run, backends, "seal" if stage == "promote" else stage) / f"{stage}.json"
+def record_key(run: Run, stage: KeyedStage | Literal["run", "promote"], *, beside: str | None = None) -> str:
+    """Where the store has the record of a stage. A proof, and the bundle that holds it, are of one champion that it was made
+    `beside`, by its digest; the run as a whole, and what became of it, are of none."""
+    keyed = "seal" if stage in ("run", "promote") else stage
+    key = run.key(keyed)  # type: ignore[arg-type]
+    if stage in ("prove", "seal"):
+        key = hashlib.sha256(f"{key} beside {beside}".encode()).hexdigest()
+    return f"runs/{run.brief.name}/{key}/{stage}.json"
 
 
 def evidence(bundle: Bundle) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """The stages of the road as plain functions: records in, a record out, each the call of one component.
 
-components/pipeline/production.py has their order. Everything a stage leaves behind stands in the run's folder and is found again
-when the stage is run again.
+components/pipeline/production.py has their order. What a stage leaves behind is in the store, its record under the stage's key,
+and is found again when the stage is run again, here or on another machine.
 """
 
 from functools import partial
 from pathlib import Path
 
-from components.core.records import Admission, Bundle, FileDigest, Lineage, Release, StoredBundle
+from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
 from components.pipeline.backends import Backends
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_of
-from components.pipeline.stage_cache import load_or_run, recall
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
+from components.pipeline.trained import restored
 from components.pipeline.training import train_in_worker
 
 
@@ -23,82 +23,71 @@ def train(run: Run, backends: Backends) -> Trained:
     existing.begin(run, backends)
     if run.student is None:
         existing.rival_of(run, backends)
-    folder = folder_of(run, backends, "train")
-    return load_or_run(
-        record_of(run, backends, "train"), Trained, lambda: train_in_worker(run, backends, folder), is_valid=_trained_is_valid
+    folder, workspace = folder_of(run, backends, "train"), backends.workspace
+    return workspace.read_or_make(
+        record_key(run, "train"),
+        Trained,
+        lambda: train_in_worker(run, backends, folder),
+        artifacts=lambda known: (known.checkpoint.weights,),
     )
-
-
-def _trained_is_valid(trained: Trained) -> bool:
-    return (Path(trained.checkpoint.path) / "weights.safetensors").exists()
 
 
 def export(run: Run, trained: Trained, backends: Backends) -> Exported:
     """The sampler as one ONNX graph that agrees with torch."""
-    folder = folder_of(run, backends, "export")
+    workspace = backends.workspace
 
     def make() -> Exported:
-        from components.core.files import sha256_of
+        from components.core.bundles import MODEL_ONNX
         from components.export.graph import export_graph
         from components.export.parity import check_parity
-        from components.training.trainer import restore
 
-        path = folder / "export" / "model.onnx"
-        family = restore(run.checkpoint(trained))
-        serving = run.brief.serving
-        graph = export_graph(family, path, levels=serving.output == "uint8", precision=serving.precision)
-        parity = check_parity(family, path, graph)
-        return Exported(
-            path=str(path),
-            file=FileDigest(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),
-            condition=graph.condition,
-            output=graph.output,
-            output_type=graph.output_type,
-            precision=graph.precision,
-            opset=graph.opset,
-            nodes=graph.nodes,
-            parity=parity.differences,
-        )
+        family, serving = restored(run, trained, backends), run.brief.serving
+        with workspace.scratch() as folder:
+            path = folder / MODEL_ONNX
+            graph = export_graph(family, path, levels=serving.output == "uint8", precision=serving.precision)
+            parity = check_parity(family, path, graph)
+            return Exported(
+                graph=workspace.put(path),
+                condition=graph.condition,
+                output=graph.output,
+                output_type=graph.output_type,
+                precision=graph.precision,
+                opset=graph.opset,
+                nodes=graph.nodes,
+                parity=parity.differences,
+            )
 
-    return load_or_run(record_of(run, backends, "export"), Exported, make, is_valid=lambda known: Path(known.path).exists())
+    return workspace.read_or_make(record_key(run, "export"), Exported, make, artifacts=lambda known: (known.graph,))
 
 
 def prove(run: Run, trained: Trained, exported: Exported, backends: Backends) -> Proof:
     """Score the exported graph, beside the champion where there is one, and let the gates speak."""
-    folder = folder_of(run, backends, "prove")
-    champion = run.student.teacher if run.student else existing.rival_of(run, backends)
+    beside = run.student.teacher.bundle_sha256 if run.student else existing.rival_of(run, backends)
 
     def make() -> Proof:
         from components.pipeline.proof import prove_graph
 
-        return prove_graph(run, trained, exported, champion, backends, folder)
+        return prove_graph(run, trained, exported, beside, backends)
 
-    def is_valid(known: Proof) -> bool:
-        stored = recall(record_of(run, backends, "seal"), StoredBundle)
-        reigns = champion is not None and stored is not None and champion.bundle_sha256 == stored.sha256
-        return Path(known.page).exists() and (reigns or known.gates.champion == (champion and champion.bundle_sha256))
-
-    return load_or_run(record_of(run, backends, "prove"), Proof, make, is_valid=is_valid)
+    return backends.workspace.read_or_make(
+        record_key(run, "prove", beside=beside),
+        Proof,
+        make,
+        artifacts=lambda known: (known.page, known.samples),
+    )
 
 
 def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
     """Seal the bundle and put it into the object store, under its digest."""
     import shutil
 
-    from components.core.bundles import seal_bundle
-    from components.core.files import sha256_of
+    from components.core.bundles import MODEL_ONNX, seal_bundle
     from components.delivery.bundles import put_bundle
     from components.runtime.reference import add_reference
-    from components.training.trainer import restore
 
-    folder = folder_of(run, backends, "seal")
-    run.write(folder / "run.json")
-    place_of_bundle = folder / "bundle"
-    shutil.rmtree(place_of_bundle, ignore_errors=True)
-    place_of_bundle.mkdir(parents=True)
-    samples = shutil.copyfile(proof.samples, place_of_bundle / "samples.png")
-    shutil.copyfile(exported.path, place_of_bundle / "model.onnx")
-    family = restore(run.checkpoint(trained))
+    workspace = backends.workspace
+    workspace.write(record_key(run, "run"), run)
+    family = restored(run, trained, backends)
     bundle = Bundle(
         model=run.brief.name,
         family=run.decision.family,
@@ -111,29 +100,30 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
         precision=exported.precision,
         opset=exported.opset,
         max_batch=run.brief.serving.batch,
-        files=(
-            exported.file,
-            FileDigest(name="samples.png", sha256=sha256_of(samples), size_bytes=samples.stat().st_size),
-        ),
+        files=(exported.graph, proof.samples),
         lineage=Lineage(
             run_id=trained.run_id,
             brief_sha256=run.brief.digest(),
             dataset_md5=run.dataset.md5,
             dataset_rev=run.dataset.rev,
-            checkpoint_sha256=trained.checkpoint.sha256,
+            checkpoint_sha256=trained.checkpoint.weights.sha256,
             decision=run.decision,
             genwright=run.genwright,
             teacher=run.student.teacher.bundle_sha256 if run.student else None,
+            run_key=run.key("seal"),
         ),
         scorecard=proof.scorecard,
         gates=proof.gates,
         latent=family.card.latent,
     )
-    bundle = add_reference(place_of_bundle, bundle, discrete=family.card.discrete, device=run.facts.device)
-    bundle = bundle.model_copy(update={"admission": admitted(run, place_of_bundle, exported, proof, bundle)})
-    seal_bundle(place_of_bundle, bundle)
-    stored = put_bundle(backends.store, place_of_bundle)
-    stored.write(record_of(run, backends, "seal"))
+    with workspace.scratch() as folder:
+        shutil.copyfile(workspace.open(proof.samples), folder / proof.samples.name)
+        shutil.copyfile(workspace.open(exported.graph), folder / MODEL_ONNX)
+        bundle = add_reference(folder, bundle, discrete=family.card.discrete, device=run.facts.device)
+        bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
+        seal_bundle(folder, bundle)
+        stored = put_bundle(backends.store, folder)
+    workspace.write(record_key(run, "seal", beside=proof.gates.champion), stored)
     return stored
 
 
@@ -202,7 +192,7 @@ def promote_if_proven(
         notes=notes,
         advice=advised(run, trained, proof),
     )
-    produced.write(record_of(run, backends, "promote"))
+    backends.workspace.write(record_key(run, "promote"), produced)
     return produced
 
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
-from components.core.records import Checkpoint, Dataset, DataSpec
+from components.core.records import Checkpoint, DataSpec
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
+from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import log_data, params_of
-from components.pipeline.stage_cache import load_or_run
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import announce
 
@@ -30,6 +30,7 @@ class Tracked(Record):
 def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
+    from components.training.state import weights_path
     from components.training.supervise import supervise
 
     settings = backends.settings
@@ -37,7 +38,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(run.dataset, backends)
         run_id = _tracked(run, backends, folder)
-        plan = _train_plan(run, folder, run_id)
+        plan = _train_plan(run, folder, run_id, backends)
     try:
         with TemporaryDirectory(prefix="genwright-") as meeting:
             order = Order(
@@ -63,6 +64,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     checkpoint = Checkpoint.read(folder / "train" / "finished.json")
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
     MlflowTracker(settings.mlflow_uri, run_id).params(ended)
+    backends.workspace.put(weights_path(folder / "train" / "best", checkpoint.weights))
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
@@ -83,16 +85,20 @@ def _tracked(run: Run, backends: Backends, folder: Path) -> str:
             artifact_root=settings.artifact_root,
         )
         tracker = MlflowTracker(uri, run_id)
-        tracker.params(params_of(run, _train_plan(run, folder, run_id)))
+        tracker.params(params_of(run, _train_plan(run, folder, run_id, backends)))
         log_data(tracker, run)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
         return Tracked(run_id=run_id)
 
-    return load_or_run(folder / "tracked.json", Tracked, start, is_valid=lambda known: run_exists(uri, known.run_id)).run_id
+    where = f"runs/{run.brief.name}/{run.key('train')}/tracked.json"
+    known = backends.workspace.read(where, Tracked)
+    if known is None or not run_exists(uri, known.run_id):
+        backends.workspace.write(where, known := start())
+    return known.run_id
 
 
-def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
+def _train_plan(run: Run, folder: Path, run_id: str, backends: Backends) -> Any:
     from components.families import maker
     from components.training.plan import TrainPlan
 
@@ -114,6 +120,7 @@ def _train_plan(run: Run, folder: Path, run_id: str) -> Any:
         variant=variant,
         config=config,
         teacher=student.checkpoint if student else None,
+        teacher_weights=str(backends.workspace.open(student.checkpoint.weights)) if student else "",
         adversarial=student.adversarial if student else 0.0,
         spec=DataSpec(
             channels=channels,
@@ -171,25 +178,3 @@ def _processes(run: Run) -> int:
     device = _device(run)
     here = torch.cuda.device_count() if device == "cuda" else usable_cpus()
     return max(1, min(run.brief.compute.workers, here))
-
-
-def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
-    return backends.settings.root / "extractors" / dataset.md5
-
-
-def load_extractor(dataset: Dataset, backends: Backends) -> Any:
-    """The feature extractor of a dataset version, trained when there is none yet.
-
-    Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all.
-    """
-    from filelock import FileLock
-
-    from components.data.shards import open_split
-    from components.evaluation.extractor import train_extractor
-
-    dest = extractor_folder(dataset, backends)
-    dest.mkdir(parents=True, exist_ok=True)
-    with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
-        return train_extractor(
-            open_split(dataset.path, "train"), classes=len(dataset.classes), dest=dest, dataset_md5=dataset.md5
-        )

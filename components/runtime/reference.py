@@ -14,7 +14,7 @@ from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.files import sha256_of, write_whole
 from components.core.protocols import Images
-from components.core.records import Bundle, FileDigest, Reference
+from components.core.records import Artifact, Bundle, Reference
 from components.runtime.session import GraphSampler
 
 REFERENCE_U8 = "reference.u8"
@@ -40,7 +40,7 @@ def add_reference(folder: Path, bundle: Bundle, *, discrete: bool, device: str =
     )
     path = folder / REFERENCE_U8
     write_whole(path, _images(sampler, bundle, ITEMS).tobytes())
-    file = FileDigest(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+    file = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
     reference = Reference(items=ITEMS, tolerance_levels=TOLERANCE_LEVELS, may_differ=ITEMS // 2 if discrete else 1)
     return bundle.model_copy(update={"files": (*bundle.files, file), "reference": reference})
 

@@ -24,6 +24,7 @@ class TrainPlan(Record):
     folder: str
     run_id: str
     teacher: Checkpoint | None = Field(default=None, description="whom to learn from; see components/training/distillation")
+    teacher_weights: str = Field(default="", description="where the teacher's weights lie on this machine")
     adversarial: float = Field(default=0.0, ge=0, description="weight of a critic's word on a student; 0: no critic")
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: what core/threads.py says, or a run that goes on had")

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from components.core.errors import RunError
 from components.core.files import sha256_of, write_whole
-from components.core.records import Checkpoint
+from components.core.records import Artifact, Checkpoint
 
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 
 
 def flatten(prefix: str, tree: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -75,21 +76,25 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, 
     Killed in between, the record still names the weights it was written for.
     """
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    sha256 = hashlib.sha256(data).hexdigest()
-    own = folder / sha256[:16]
-    write_whole(own / "weights.safetensors", data)
-    checkpoint = Checkpoint(path=str(own), sha256=sha256, **record)
+    artifact = Artifact(name=WEIGHTS, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    path = weights_path(folder, artifact)
+    write_whole(path, data)
+    checkpoint = Checkpoint(weights=artifact, **record)
     checkpoint.write(folder / "checkpoint.json")
     for other in folder.iterdir():
-        if other.is_dir() and other != own:
+        if other.is_dir() and other != path.parent:
             shutil.rmtree(other, ignore_errors=True)
     return checkpoint
 
 
-def load_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The weights of a checkpoint, verified. Raises RunError when they are not those that were written."""
-    path = Path(checkpoint.path) / "weights.safetensors"
-    if not path.exists() or sha256_of(path) != checkpoint.sha256:
+def weights_path(folder: Path, weights: Artifact) -> Path:
+    """Where `save_checkpoint` puts them below its folder."""
+    return folder / weights.sha256[:16] / weights.name
+
+
+def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:
+    """The weights at `path`, verified. Raises RunError when they are not those that were written."""
+    if not path.exists() or sha256_of(path) != weights.sha256:
         raise RunError(f"{path}: missing or changed since training", do="run produce again to train it anew")
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -37,7 +37,7 @@ from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
-from components.training.state import load_state, load_weights, save_checkpoint, save_state
+from components.training.state import load_state, load_weights, save_checkpoint, save_state, weights_path
 from components.training.stream import BatchStream
 from components.training.work import Probe, known_work, measure_step, new_work
 
@@ -125,6 +125,10 @@ class Trainer:
     @property
     def state_path(self) -> Path:
         return self.folder / "state.safetensors"
+
+    def best_path(self, best: Checkpoint) -> Path:
+        """Where the weights of this run's best checkpoint lie."""
+        return weights_path(self.folder / "best", best.weights)
 
     @property
     def finished_path(self) -> Path:
@@ -228,7 +232,7 @@ class Trainer:
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
         if wanted == "rollback" and self.best is not None and not kept:
-            self.learner.start_again_from(load_weights(self.best))
+            self.learner.start_again_from(load_weights(self.best.weights, self.best_path(self.best)))
             self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.best.step}, at half the rate")
         else:
@@ -386,10 +390,15 @@ def build(plan: TrainPlan) -> Family:
     return find(plan.family, plan.variant).build(plan.config, plan.spec, light=plan.device == "cpu")
 
 
-def restore(checkpoint: Checkpoint) -> Family:
-    """A family with the weights of a checkpoint, verified, in evaluation mode."""
+def restore(checkpoint: Checkpoint, weights: Path) -> Family:
+    """A family with the weights of a checkpoint, which lie at `weights`, verified, in evaluation mode."""
     from components.families import find
 
     family = find(checkpoint.family, checkpoint.variant).build(checkpoint.config, checkpoint.spec)
-    family.load_state_dict(load_weights(checkpoint))
+    family.load_state_dict(load_weights(checkpoint.weights, weights))
     return family.eval()
+
+
+def restore_best(plan: TrainPlan, best: Checkpoint) -> Family:
+    """The same, of what a training of this plan left in its folder."""
+    return restore(best, weights_path(Path(plan.folder) / "best", best.weights))

@@ -66,7 +66,7 @@ def distil(
         out.print()
         out.print(curve_table(curve))
         out.print(f"[bold]Curve[/]  {near(str(picture_of(request.name, backends)))}", soft_wrap=True)
-        for line in produced_lines(produced) if produced else ():
+        for line in produced_lines(produced, backends.workspace) if produced else ():
             out.print(line, soft_wrap=True)
     refuse_unless_one_passed(curve, request.name)
 
@@ -86,4 +86,4 @@ def _distil(reference: str, request: "DistillRequest", backends: "Backends", *, 
 
         curve, produced = flow(reference, request, show=show)
         return curve, produced
-    return run(reference, request, backends, production.in_process(backends), Report(enabled=show))
+    return run(reference, request, backends, production.in_process(backends), Report(backends.workspace, enabled=show))

@@ -67,7 +67,7 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     elif nothing_done:
         from flows.cli.show import console, produced_lines
 
-        for line in (nothing_done, *produced_lines(produced)):
+        for line in (nothing_done, *produced_lines(produced, load_backends().workspace)):
             console().print(line, soft_wrap=True)
     refuse_unless_passed(produced)
 
@@ -128,4 +128,4 @@ def _produce(run: "Run", path: Path, backends: "Backends", *, show: bool) -> "Pr
 
         produced: Produced = flow(str(path), show=show)
         return produced
-    return production.produce(run, backends, production.in_process(backends), Report(enabled=show))
+    return production.produce(run, backends, production.in_process(backends), Report(backends.workspace, enabled=show))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from components.pipeline.distil.curve import Curve
+    from components.pipeline.workspace import Workspace
 
 JUDGED = ("latency_p95_ms", "fd_ratio", "coverage", "recall")
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -31,7 +32,8 @@ def console(*, stderr: bool = False) -> "Console":
 class Report:
     """Says each stage's outcome on standard output, or nothing when it is not enabled."""
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, workspace: "Workspace", *, enabled: bool) -> None:
+        self.workspace = workspace
         self.console = console() if enabled else None
 
     def __call__(self, name: str, record: Any) -> None:
@@ -71,7 +73,7 @@ class Report:
         if self.console:
             worst, how = max(exported.parity.values()), "largest" if exported.precision == "fp32" else "largest mean"
             self.console.print(
-                f"[bold]Export[/]  {exported.file.size_bytes / 1e6:.1f} MB, {exported.nodes} nodes, opset {exported.opset}; "
+                f"[bold]Export[/]  {exported.graph.size_bytes / 1e6:.1f} MB, {exported.nodes} nodes, opset {exported.opset}; "
                 f"{how} difference from torch {worst:.1e} at batch {', '.join(map(str, exported.parity))}"
             )
 
@@ -104,11 +106,11 @@ class Report:
     def produced(self, produced: Produced) -> None:
         if self.console:
             self.console.print()
-            for line in produced_lines(produced):
+            for line in produced_lines(produced, self.workspace):
                 self.console.print(line, soft_wrap=True)
 
 
-def produced_lines(produced: Produced) -> list[str]:
+def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     """Where everything is, in rich's markup."""
     from rich.markup import escape
 
@@ -120,8 +122,8 @@ def produced_lines(produced: Produced) -> list[str]:
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
         f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
-        f"[bold]Card[/]  {escape(near(produced.page))}",
-        f"[bold]Samples[/]  {escape(near(produced.samples))}",
+        f"[bold]Card[/]  {escape(near(str(workspace.open(produced.page))))}",
+        f"[bold]Samples[/]  {escape(near(str(workspace.open(produced.samples))))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",
     ]
 

@@ -78,7 +78,7 @@ store = open_store(sys.argv[1])
 left = int(sys.argv[3])
 class Dying:
     uri = store.uri
-    def put_if_absent(self, key, data):
+    def put_if_absent(self, key, data, *, final=False):
         global left
         done = store.put_if_absent(key, data)
         left -= 1

@@ -65,7 +65,7 @@ from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import cards
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build, restore
+from components.training.trainer import Trainer, build, restore_best
 
 HERE = Path(__file__).parent
 assert Path(components.__file__).is_relative_to(HERE), components.__file__
@@ -101,7 +101,7 @@ def test_it_is_trained_and_exported(tmp_path):
     )
     trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: Reading(distance=images.std()), tracker=Tracker())
     checkpoint = trainer.run()
-    family = restore(checkpoint)
+    family = restore_best(plan, checkpoint)
     graph = export_graph(family, tmp_path / "model.onnx")
     check_parity(family, tmp_path / "model.onnx", graph)
     sampler = GraphSampler(tmp_path / "model.onnx", noise=family.noise_inputs(), condition=None, output=graph.output)

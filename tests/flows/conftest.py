@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
 
 from components.core.brief import Brief
+from components.core.record import Record
 from components.core.records import Release
 from components.pipeline import release_commands
 from components.pipeline.backends import Backends
@@ -114,6 +115,9 @@ def raw_road(made_once: MadeOnce) -> Road:
     return Road(made_once("road", fill))
 
 
+R = TypeVar("R", bound=Record)
+
+
 @dataclass(frozen=True)
 class First:
     """What the first production left: its road, its output, its record, and its home as it was then.
@@ -125,10 +129,10 @@ class First:
     ran: "subprocess.CompletedProcess[str]"
     left: Path
 
-    def file(self, name: str) -> Path:
-        """The one file of this name that a stage left."""
-        (path,) = (self.road.home / "work" / "digits").glob(f"*/{name}")
-        return path
+    def record(self, stage: str, kind: type[R]) -> R:
+        """The one record of this stage in the store."""
+        (path,) = (self.road.home / "store" / "runs" / "digits").glob(f"*/{stage}.json")
+        return kind.read(path)
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +145,7 @@ def first(raw_road: Road, made_once: MadeOnce, empty_store: Path) -> First:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         said = {"args": ran.args, "returncode": ran.returncode, "stdout": ran.stdout, "stderr": ran.stderr}
         (folder / "ran.json").write_text(json.dumps(said))
-        for name in ("store", "work"):
-            shutil.copytree(raw_road.home / name, folder / "home" / name)
+        shutil.copytree(raw_road.home / "store", folder / "home" / "store")
         shutil.copy(raw_road.home / "mlflow.db", folder / "home" / "mlflow.db")
 
     folder = made_once("first", fill)

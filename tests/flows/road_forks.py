@@ -48,7 +48,8 @@ class Events:
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.rename" and str(arguments[1]).startswith(self.home):
             parts = Path(str(arguments[1])).relative_to(self.home).parts
-            parts = (parts[2].partition("-")[0], *parts[3:]) if parts[0] == "work" else parts  # the stage for its folder
+            if any(part.startswith(".") for part in parts):
+                return  # of a scratch folder
             self("/".join("SHA" if len(part) == 64 else part for part in parts))
 
     def watch(self, client: Any) -> None:

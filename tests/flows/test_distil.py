@@ -9,7 +9,7 @@ import yaml
 
 from components.core.brief import Precision
 from components.core.errors import GateRefused, InputError
-from components.core.records import Checkpoint, DataSpec, Metric, Release
+from components.core.records import Artifact, Checkpoint, DataSpec, Metric, Release
 from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
 from components.pipeline.distil.request import DistillRequest, steps_of
@@ -62,8 +62,7 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
 
 def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
     return Checkpoint(
-        path="nowhere",
-        sha256=sha256,
+        weights=Artifact(name="weights.safetensors", sha256=sha256, size_bytes=1),
         family="diffusion",
         variant=variant,
         config={"width": 64, "lr_peak": 0.01, "steps": 50} | config,
@@ -110,7 +109,7 @@ def _told(
 
 def test_halving_is_a_chain_in_which_each_is_taught_by_the_one_of_twice_its_steps(a_run: Any) -> None:
     told = _told("ddpm", a_run, (8, 4, 1))
-    assert [(run.student.steps, run.student.checkpoint.sha256) for run in told] == [(8, "a"), (4, "of-8"), (1, "a")]
+    assert [(run.student.steps, run.student.checkpoint.weights.sha256) for run in told] == [(8, "a"), (4, "of-8"), (1, "a")]
     assert len({run.key("train") for run in told}) == 3
     assert {run.student.seconds for run in told} == {120.0}
     assert {run.student.lr_peak for run in told} == {0.005}, "the rate does not fall along the chain"
@@ -133,7 +132,7 @@ def test_another_precision_is_another_graph_of_the_same_training(a_run: Any, var
     assert [(run.student.steps, run.brief.serving.precision) for run in told] == [
         (2, "fp32"), (2, "int8"), (1, "fp32"), (1, "int8"),
     ]  # fmt: skip
-    assert [run.student.checkpoint.sha256 for run in told] == taught_by
+    assert [run.student.checkpoint.weights.sha256 for run in told] == taught_by
     assert len({run.key("train") for run in told}) == (2 if variant == "ddpm" else 1)
     assert len({run.key("export") for run in told}) == 4
 

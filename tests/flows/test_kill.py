@@ -17,18 +17,16 @@ from components.pipeline.resolve import resolve
 pytestmark = pytest.mark.slow
 
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
-EXPORTING = ("export/export/model.onnx", "export/export.json")
+EXPORTING = ("store/artifacts/SHA/model.onnx", "store/runs/digits/SHA/export.json")
 PROVING = (
-    "prove/proof/samples.png", "prove/proof/card.html", "prove/proof/scorecard.json", "prove/proof/gates.json",
-    "prove/prove.json",
+    "store/artifacts/SHA/card.html", "store/artifacts/SHA/samples.png", "store/runs/digits/SHA/prove.json",
 )  # fmt: skip
 RELEASING = (
-    "seal/run.json", "seal/bundle/reference.u8", "seal/bundle/bundle.json", "store/bundles/SHA/model.onnx",
-    "store/bundles/SHA/samples.png",
-    "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json",
-    "seal/seal.json", "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
+    "store/runs/digits/SHA/run.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
+    "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json", "store/runs/digits/SHA/seal.json",
+    "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
     "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",
-    "store/channels/digits.json", "seal/promote.json",
+    "store/channels/digits.json", "store/runs/digits/SHA/promote.json",
 )  # fmt: skip
 
 

@@ -67,6 +67,11 @@ class Started:
         return [line for line in self.log.read_text().splitlines() if line.startswith("genwright:")]
 
 
+def _tracked(backends: Any) -> str:
+    (key,) = [key for key in backends.store.list("runs/digits/") if key.endswith("/tracked.json")]
+    return backends.workspace.read(key, Tracked).run_id
+
+
 def wait_gone(process: psutil.Process) -> None:
     try:
         process.wait(60)
@@ -92,7 +97,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     state = load_state(folder / "train" / "state.safetensors")
     assert state is not None
     assert state["run"]["step"] > 0
-    run_id = Tracked.read(folder / "tracked.json").run_id
+    run_id = _tracked(backends)
     assert client.get_run(run_id).info.status == "FAILED"
 
     # The worker is killed, as the kernel does when memory runs out: one line, exit code 1, the run has ended.
@@ -167,4 +172,4 @@ def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: A
     assert (ran.returncode, ran.stdout) == (1, "")
     told = [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")]  # said where it takes long
     assert told == ["genwright: digits: another production of it is running; wait for it, then run the command again"]
-    assert not list((road.home / "work" / "digits").glob("*/train.json"))
+    assert not list((road.home / "store").glob("runs/*/*/train.json"))

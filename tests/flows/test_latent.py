@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "Command") -> Path:
     """A copy of what `latent` reads of the home that produced a champion."""
     home = tmp_path / "home"
-    for name in ("store", "work"):
-        shutil.copytree(first.left / name, home / name)
+    shutil.copytree(first.left / "store", home / "store")
     shutil.copy(first.left / "mlflow.db", home / "mlflow.db")
     monkeypatch.setenv("GENWRIGHT_HOME", str(home))
     return home
@@ -137,12 +136,12 @@ def test_what_cannot_be_done_is_said_in_one_line(cli: "Command", home: Path, arg
 
 
 def test_a_release_without_its_training_is_refused(cli: "Command", home: Path) -> None:
-    shutil.rmtree(home / "work")
-    cli("latent", "traverse", "digits").refused(1, "digits version 1: its checkpoint", "not on this machine", "produce it again")
+    shutil.rmtree(home / "store" / "runs")
+    cli("latent", "traverse", "digits").refused(1, "digits version 1: its checkpoint", "is not in file://", "produce it again")
 
 
 def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
-    (record,) = (home / "work" / "digits").glob("seal-*/run.json")
+    (record,) = (home / "store" / "runs" / "digits").glob("*/run.json")
     stored = Run.read(record).dataset.path
     changed = shutil.copytree(stored, tmp_path / "changed")
     record.write_text(record.read_text().replace(stored, str(changed)))

@@ -196,7 +196,7 @@ def test_a_flow_run_that_was_killed_shows_as_crashed_and_the_next_one_finishes_t
     asked = team.start("produce", brief=brief)
     assert team.worker is not None
     until, flows = time.monotonic() + 200, []
-    while not list((road.home / "work" / "slain").glob("*/tracked.json")):  # it is about to train
+    while not list((road.home / "store" / "runs" / "slain").glob("*/tracked.json")):  # it is about to train
         assert time.monotonic() < until
         time.sleep(0.1)
     flows = [each for each in psutil.Process(team.worker.pid).children(recursive=True) if "prefect.engine" in str(each.cmdline())]

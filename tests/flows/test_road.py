@@ -14,7 +14,7 @@ from components.core.records import Scorecard
 from components.families import find
 from components.pipeline import existing, proof, release_commands
 from components.pipeline import run as runs
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, record_key
 from components.registry.mlflow_store import connect
 
 BAD = ("Traceback", "Warning", "WARNING", "Error", "ERROR", "defect")
@@ -31,11 +31,8 @@ def test_a_production_says_what_it_did_and_nothing_else(first: Any) -> None:
 
 
 def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> None:
-    run = Run.read(next((first.road.home / "work" / "digits").glob("seal-*/run.json")))
-    trained = Trained.read(first.file("train.json"))
-    exported = Exported.read(first.file("export.json"))
-    proof = Proof.read(first.file("prove.json"))
-    produced = Produced.read(first.file("promote.json"))
+    run, trained = first.record("run", Run), first.record("train", Trained)
+    exported, proof, produced = first.record("export", Exported), first.record("prove", Proof), first.record("promote", Produced)
     assert produced.run_key == run.key("seal")
     assert produced.promoted
     assert trained.checkpoint.dataset_md5 == run.dataset.md5
@@ -43,7 +40,7 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
     assert max(exported.parity.values()) < 1e-4
     assert set(exported.parity) == {1, 2, 7, 32}
     bundle = produced.bundle.bundle
-    assert bundle.lineage.checkpoint_sha256 == trained.checkpoint.sha256
+    assert bundle.lineage.checkpoint_sha256 == trained.checkpoint.weights.sha256
     assert (bundle.lineage.run_id, bundle.lineage.brief_sha256) == (trained.run_id, run.brief.digest())
     assert (bundle.scorecard, bundle.gates) == (proof.scorecard, proof.gates)
     assert bundle.latent
@@ -53,7 +50,7 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
 
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
     road = first.road
-    produced = Produced.read(first.file("promote.json"))
+    produced = first.record("promote", Produced)
     folder, bundle = release_commands.bundle_of(road.backends().versions.resolve("digits"), road.backends())
     assert read_bundle(folder, sha256=produced.bundle.sha256) == bundle
     assert bundle.scorecard.subject == f"onnx:{sha256_of(folder / 'model.onnx')}"
@@ -61,11 +58,11 @@ def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:
 
 
 def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
-    run_id = Trained.read(first.file("train.json")).run_id
+    run_id = first.record("train", Trained).run_id
     client = connect(first.road.backends().settings.mlflow_uri)
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    known = Run.read(next((first.road.home / "work" / "digits").glob("seal-*/run.json")))
+    known = first.record("run", Run)
     params = run.data.params
     config = find("vae", "gaussian").Config
     assert {name.removeprefix("config.") for name in params if name.startswith("config.")} == set(config.model_fields)
@@ -172,7 +169,7 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
     assert two.gates.champion == one.bundle.sha256
     assert two.bundle.bundle.scorecard.metrics["fd_ratio"].n >= 400
     assert "fd_ratio_max" in {gate.gate for gate in two.gates.gates}
-    beside = Scorecard.model_validate(Proof.read(Path(grown.made["seed"].page).parents[1] / "prove.json").champion)
+    beside = Scorecard.model_validate(_proof(grown, "seed").champion)
     assert beside.subject == one.bundle.bundle.scorecard.subject
     assert beside.protocol == two.bundle.bundle.scorecard.protocol
 
@@ -239,5 +236,13 @@ def test_what_was_refused_beside_another_champion_is_proved_anew_without_trainin
 
 
 def _run(grown: Grown, name: str) -> Run:
-    produced = grown.made[name]
-    return Run.read(grown.road.backends().settings.work("grown", "seal", produced.run_key) / "run.json")
+    run = grown.road.backends().workspace.read(f"runs/grown/{grown.made[name].run_key}/run.json", Run)
+    assert run is not None
+    return run
+
+
+def _proof(grown: Grown, name: str) -> Proof:
+    run, made = _run(grown, name), grown.made[name]
+    proof = grown.road.backends().workspace.read(record_key(run, "prove", beside=made.gates.champion), Proof)
+    assert proof is not None
+    return proof

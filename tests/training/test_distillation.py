@@ -13,15 +13,18 @@ from torch import Tensor
 from components.core.errors import BriefError
 from components.core.family import Batch, Family
 from components.core.files import sha256_of
-from components.core.records import Checkpoint
+from components.core.records import Artifact, Checkpoint
 from components.families import find
 from components.families.diffusion.ddpm import forward_process
 from components.families.diffusion.sampling import Point
 from components.training.distillation import recipe, student, student_variant
 from components.training.distillation.progressive import Level, lessons, move, target
-from components.training.trainer import Trainer, build, restore
+from components.training.trainer import Trainer, build, restore, restore_best
 
 TEACHERS = ("ddpm", "edm", "latent")
+
+
+WEIGHTS_AT: dict[str, Path] = {}  # of each teacher, by the digest
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -43,8 +46,10 @@ def taught(tmp_path: Path, make_plan: Any) -> Any:
         folder.mkdir()
         path = folder / "weights.safetensors"
         save_file({name: value.contiguous() for name, value in family.state_dict().items()}, path)
+        weights = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        WEIGHTS_AT[weights.sha256] = path
         return Checkpoint(
-            path=str(folder), sha256=sha256_of(path), family="diffusion", variant=variant,
+            weights=weights, family="diffusion", variant=variant,
             config=family.config.model_dump(mode="json"), spec=plan.spec, dataset_md5="d1", run_id="r", step=1, steps_total=1,
             train_s=1.0, quality=1.0, stopped_by="steps",
         )  # fmt: skip
@@ -99,7 +104,7 @@ def test_the_last_lesson_ends_in_clean_images_and_lessons_follow_each_other() ->
 def test_it_begins_with_the_weights_of_its_teacher(make_plan: Any, taught: Any, variant: str, conditional: bool) -> None:
     checkpoint = taught(variant, conditional=conditional)
     made = _student(make_plan, checkpoint, steps=2, conditional=conditional)
-    teacher: Any = restore(checkpoint)
+    teacher: Any = restore(checkpoint, WEIGHTS_AT[checkpoint.weights.sha256])
     mine, theirs = (dict(family.named_parameters()) for family in (made, teacher))
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], value) for name, value in theirs.items())
@@ -110,7 +115,9 @@ def test_a_guided_teacher_gives_all_weights_but_those_of_no_class(make_plan: Any
     made: Any = _student(make_plan, checkpoint, steps=2, conditional=True)
     classes = made.denoiser.net.class_embedding.weight
     assert len(classes) == 10
-    assert torch.equal(classes, restore(checkpoint).denoiser.net.class_embedding.weight[:10])  # type: ignore[union-attr]
+    assert torch.equal(
+        classes, restore(checkpoint, WEIGHTS_AT[checkpoint.weights.sha256]).denoiser.net.class_embedding.weight[:10]
+    )  # type: ignore[union-attr]
     x, labels = torch.randn(4, 1, 8, 8, generator=rng()), torch.arange(4)
     seen = made.teacher.denoise(x, torch.full((4,), 500.0), labels)
     assert made.teacher.guides
@@ -128,7 +135,7 @@ def test_it_learns_and_its_teacher_does_not(
     before = {name: value.clone() for name, value in family.teacher.family.state_dict().items()}
     trained = Trainer(family, plan, split=digits, quality=_quality, tracker=tracker).run()
     assert all(torch.equal(value, before[name]) for name, value in family.teacher.family.state_dict().items())
-    found = restore(trained)
+    found = restore_best(plan, trained)
     assert type(found) is find("diffusion", student_variant(checkpoint.family, checkpoint.variant)), (
         "it is a model of its family, without a teacher"
     )
@@ -188,7 +195,7 @@ def test_a_critic_joins_in_the_second_half_and_is_not_kept(
     assert any(not torch.equal(a, b) for a, b in zip(moved, alone, strict=True) if a is not None and b is not None)
     checkpoint = Trainer(made, plan, split=digits, quality=_quality, tracker=tracker).run()
     assert "train/loss_critic" in {name for _, values in tracker.logged for name in values}
-    restored = restore(checkpoint)
+    restored = restore_best(plan, checkpoint)
     assert not any(name.startswith("critic") for name in restored.state_dict())
 
 
@@ -222,7 +229,8 @@ def _plan(
 ) -> Any:
     config = recipe(checkpoint, steps=steps, width=width)
     name = f"diffusion/{student_variant(checkpoint.family, checkpoint.variant)}"
-    return make_plan(name, config=config, conditional=conditional, teacher=checkpoint, steps=length, signal_steps=steps)
+    taught = {"teacher": checkpoint, "teacher_weights": str(WEIGHTS_AT[checkpoint.weights.sha256])}
+    return make_plan(name, config=config, conditional=conditional, **taught, steps=length, signal_steps=steps)
 
 
 def _student(make_plan: Any, checkpoint: Checkpoint, **how: Any) -> Family:

@@ -12,7 +12,7 @@ from components.core.files import sha256_of
 from components.core.records import Checkpoint
 from components.families import cards
 from components.training.plan import TrainPlan
-from components.training.state import load_weights
+from components.training.state import load_weights, weights_path
 
 MEMBERS = sorted("/".join(key) for key in cards())
 FAST = {  # one of each family, and of each state that a run may have: two players, two stages, a codebook, numbers of torch's own
@@ -97,7 +97,8 @@ def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, ma
         assert forks.train(plan, at="rename", n=n)["exit"] == -signal.SIGKILL
         record = tmp_path / f"run-{n}" / "best" / "checkpoint.json"
         if record.exists():
-            assert load_weights(Checkpoint.read(record))
+            weights = Checkpoint.read(record).weights
+            assert load_weights(weights, weights_path(record.parent, weights))
         assert same_end(forks.train(plan), expected), n
 
 

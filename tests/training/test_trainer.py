@@ -20,7 +20,7 @@ from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget
 from components.training.state import flatten, load_state
-from components.training.trainer import Trainer, build, restore
+from components.training.trainer import Trainer, build, restore_best
 from components.training.work import Probe, Work, work_within
 
 Made = Callable[..., Trainer]
@@ -54,7 +54,7 @@ def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer:
     values = readings_that(0.9, 0.8, 0.1, 0.6, 0.3, 0.7)
     plan = make_plan("gan/sngan", steps=20, conditional=True)
     checkpoint = make_trainer(plan, quality=lambda images: seen.append(images) or values(images)).run()
-    family = restore(checkpoint)
+    family = restore_best(plan, checkpoint)
     assert not family.training
     sampler = TorchSampler(family, subject="torch:x", steps=plan.signal_steps)
     assert np.array_equal(sampler(range(4), [0, 1, 2, 3]), seen[2])
@@ -260,17 +260,19 @@ def test_a_stopped_run_may_get_more_steps(stopped: TrainPlan, make_trainer: Made
 
 
 def test_changed_weights_are_refused(make_plan: Any, make_trainer: Made) -> None:
-    checkpoint = make_trainer(make_plan(steps=2)).run()
-    path = Path(checkpoint.path) / "weights.safetensors"
+    plan = make_plan(steps=2)
+    trainer = make_trainer(plan)
+    checkpoint = trainer.run()
+    path = trainer.best_path(checkpoint)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(RunError, match=r"weights.safetensors: missing or changed since training; run produce again") as caught:
-        restore(checkpoint)
+        restore_best(plan, checkpoint)
     assert "\n" not in str(caught.value)
     path.unlink()
     with pytest.raises(RunError, match="missing or changed"):
-        restore(checkpoint)
+        restore_best(plan, checkpoint)
 
 
 def test_a_checkpoint_says_what_it_is_of(make_plan: Any, make_trainer: Made) -> None:
@@ -280,7 +282,7 @@ def test_a_checkpoint_says_what_it_is_of(make_plan: Any, make_trainer: Made) -> 
     assert Checkpoint.read(trainer.finished_path) == checkpoint
     assert (checkpoint.family, checkpoint.variant, checkpoint.spec) == (plan.family, plan.variant, plan.spec)
     assert (checkpoint.dataset_md5, checkpoint.run_id) == (plan.dataset.md5, plan.run_id)
-    assert checkpoint.config == restore(checkpoint).config.model_dump(mode="json")
+    assert checkpoint.config == restore_best(plan, checkpoint).config.model_dump(mode="json")
     assert checkpoint.config["ema_decay"] == 0.999, "defaults are written down"
 
 

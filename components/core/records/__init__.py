@@ -1,6 +1,7 @@
 """The records that travel between stages: small, frozen, JSON; names, ids and digests, never tensors. One file an owner."""
 
-from components.core.records.bundle import Admission, AdmissionCheck, Bundle, FileDigest, Lineage, Reference, StoredBundle
+from components.core.records.artifact import Artifact
+from components.core.records.bundle import Admission, AdmissionCheck, Bundle, Lineage, Reference, StoredBundle
 from components.core.records.checkpoint import Checkpoint, Reading
 from components.core.records.dataset import Dataset, DataSpec
 from components.core.records.decision import (
@@ -33,7 +34,7 @@ __all__ = [
     "Estimate",
     "Facts",
     "Figure",
-    "FileDigest",
+    "Artifact",
     "GateReport",
     "GateVerdict",
     "LedgerEntry",

@@ -7,6 +7,7 @@ from pydantic import Field
 from components.core.brief import FamilyName, Precision
 from components.core.noise import NoiseInput
 from components.core.record import Record
+from components.core.records.artifact import Artifact
 from components.core.records.dataset import DataSpec
 from components.core.records.decision import Decision
 from components.core.records.scorecard import GateReport, Scorecard
@@ -34,14 +35,6 @@ class Admission(Record):
         return next((f"{check.check}: {check.text}" for check in self.checks if not check.passed), "")
 
 
-class FileDigest(Record):
-    """One file of a bundle."""
-
-    name: str
-    sha256: str
-    size_bytes: int
-
-
 class Reference(Record):
     """Images that a graph made when it was sealed, in the bundle's `reference.u8` (components/runtime/reference.py).
 
@@ -64,6 +57,7 @@ class Lineage(Record):
     decision: Decision
     genwright: str  # version
     teacher: str | None = None
+    run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 
 
 class Bundle(Record):
@@ -81,7 +75,7 @@ class Bundle(Record):
     precision: Precision = "fp32"  # of its products
     opset: int
     max_batch: int = Field(ge=1, le=1024)
-    files: tuple[FileDigest, ...]
+    files: tuple[Artifact, ...]
     lineage: Lineage
     scorecard: Scorecard
     gates: GateReport

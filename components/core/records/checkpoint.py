@@ -4,14 +4,14 @@ from typing import Any
 
 from components.core.brief import FamilyName
 from components.core.record import Record
+from components.core.records.artifact import Artifact
 from components.core.records.dataset import DataSpec
 
 
 class Checkpoint(Record):
-    """The best weights of one training run: a folder of safetensors and JSON, tied to one MLflow run."""
+    """The best weights of one training run, tied to one MLflow run."""
 
-    path: str  # folder with weights.safetensors (EMA weights of the best step)
-    sha256: str  # of weights.safetensors
+    weights: Artifact  # safetensors: the averaged weights of the best step
     family: FamilyName
     variant: str
     config: dict[str, Any]

@@ -97,7 +97,7 @@ def _tried(each: Finished) -> StudentResult:
         steps=student.steps,
         width=student.width,
         precision=each.exported.precision,
-        size_mb=each.exported.file.size_bytes / 1e6,
+        size_mb=each.exported.graph.size_bytes / 1e6,
         train_s=each.trained.checkpoint.train_s,
         verdict=each.proof.gates.verdict if each.proof.agreement.holds else "fail",
         refused_for=(

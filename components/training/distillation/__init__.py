@@ -12,6 +12,7 @@ A teacher that draws with guidance teaches what it draws: the student has the gu
 teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import BriefError
@@ -73,7 +74,9 @@ def student(plan: TrainPlan) -> "Family":
 
         cls = SHARPENED[plan.variant]
     torch.manual_seed(plan.seed)
-    made: Family = cls(cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher))
+    made: Family = cls(
+        cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher, Path(plan.teacher_weights))
+    )
     if plan.adversarial:
         made.with_critic(weight=plan.adversarial)  # type: ignore[operator]
     return made

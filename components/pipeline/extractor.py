@@ -1,0 +1,56 @@
+"""The feature extractor of a dataset version: trained once, by whichever machine is first, and kept in the store for all."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.core.record import Record
+from components.core.records import Artifact, Dataset
+from components.pipeline.backends import Backends
+
+if TYPE_CHECKING:
+    from components.evaluation.extractor import Extractor
+
+
+class SharedExtractor(Record):
+    """Its two files in the store: the card names the weights' digest."""
+
+    weights: Artifact
+    card: Artifact
+
+
+def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
+    """Where it stands on this machine."""
+    return backends.settings.root / "extractors" / dataset.md5
+
+
+def load_extractor(dataset: Dataset, backends: Backends) -> "Extractor":
+    """The extractor of a dataset version, trained when there is none yet.
+
+    Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all. Of two
+    machines that train one at the same time, the first to put it gives it to both.
+    """
+    from filelock import FileLock
+
+    from components.data.shards import open_split
+    from components.evaluation.extractor import CARD, VERSION, WEIGHTS, train_extractor
+
+    dest, workspace = extractor_folder(dataset, backends), backends.workspace
+    dest.mkdir(parents=True, exist_ok=True)
+
+    def train() -> "Extractor":
+        """Or read what stands in the folder, where that is the one."""
+        split = open_split(dataset.path, "train")
+        return train_extractor(split, classes=len(dataset.classes), dest=dest, dataset_md5=dataset.md5)
+
+    def make() -> SharedExtractor:
+        train()
+        return SharedExtractor(weights=workspace.put(dest / WEIGHTS), card=workspace.put(dest / CARD))
+
+    with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
+        key = f"extractors/{dataset.md5}/version-{VERSION}.json"
+        shared = workspace.read_or_make(key, SharedExtractor, make, artifacts=lambda known: (known.weights, known.card))
+        for artifact in (shared.weights, shared.card):  # the card last: without it nothing counts as written
+            if not workspace.is_copy(dest / artifact.name, artifact):
+                shutil.copyfile(workspace.open(artifact), dest / artifact.name)
+        return train()

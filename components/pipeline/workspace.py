@@ -1,0 +1,102 @@
+"""What a stage makes and what it leaves for others: files under their digests, and records, both in the store.
+
+A record names files as artifacts (name, SHA-256, size), never by a path, so it means the same on every machine. The record of a
+stage lies under `runs/MODEL/KEY/STAGE.json` and is the proof that the stage was run: KEY is the digest of all that the stage
+depends on (run.py), and whoever writes first is the one that counts. The folder of this machine is a cache, which may be deleted.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from components.core.errors import RunError
+from components.core.files import sha256_of
+from components.core.protocols import ObjectStore
+from components.core.record import Record
+from components.core.records import Artifact
+
+R = TypeVar("R", bound=Record)
+
+
+class Workspace:
+    """Artifacts and records of one store, with a cache of the artifacts in a folder of this machine."""
+
+    def __init__(self, store: ObjectStore, cache: Path) -> None:
+        self.store = store
+        self.cache = cache
+
+    def put(self, path: Path) -> Artifact:
+        """Store a file that will not change any more, under its digest. Raises StorageError."""
+        artifact = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        self.store.put_if_absent(_key(artifact), path, final=True)
+        return artifact
+
+    def open(self, artifact: Artifact) -> Path:
+        """The file on this machine, fetched and verified where it is not here yet. Raises RunError where its bytes are others."""
+        if (own := self.store.path_of(_key(artifact))) is not None:
+            return own
+        path = self.cache / artifact.sha256 / artifact.name
+        if not path.exists() or path.stat().st_size != artifact.size_bytes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.store.fetch(_key(artifact), path)
+            if sha256_of(path) != artifact.sha256:
+                path.unlink()
+                raise RunError(
+                    f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says", do="remove it from the store"
+                )
+        return path
+
+    def is_copy(self, path: Path, artifact: Artifact) -> bool:
+        """Whether the file at `path` is the artifact."""
+        return path.is_file() and path.stat().st_size == artifact.size_bytes and sha256_of(path) == artifact.sha256
+
+    def holds(self, *artifacts: Artifact) -> bool:
+        """Whether the store has all of them."""
+        return all(_key(each) in self.store.list(_key(each)) for each in artifacts)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder to make files in, gone when the block ends; on the disk of the cache."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".scratch-", dir=self.cache) as folder:
+            yield Path(folder)
+
+    def read(self, key: str, kind: type[R]) -> R | None:
+        """The record under a key; None when there is none, or an older version of genwright wrote it."""
+        found = self.store.get(key)
+        if found is None:
+            return None
+        try:
+            return kind.model_validate_json(found[0])
+        except ValueError:
+            return None
+
+    def write(self, key: str, record: Record) -> None:
+        """Put a record under a key, in place of what is there. Raises Conflict where another writes it at the same time."""
+        found = self.store.get(key)
+        self.store.swap(key, _bytes(record), expected=found and found[1])
+
+    def read_or_make(
+        self, key: str, kind: type[R], make: Callable[[], R], *, artifacts: Callable[[R], tuple[Artifact, ...]] = lambda _: ()
+    ) -> R:
+        """The record under a key while its artifacts are there; else what `make` gives, or what another was first to put."""
+        known = self.read(key, kind)
+        if known is not None and self.holds(*artifacts(known)):
+            return known
+        made = make()
+        if self.store.put_if_absent(key, _bytes(made)):
+            return made
+        if known is None and (first := self.read(key, kind)) is not None:
+            return first
+        self.write(key, made)  # of an older version, or its artifacts were lost
+        return made
+
+
+def _key(artifact: Artifact) -> str:
+    return f"artifacts/{artifact.sha256}/{artifact.name}"
+
+
+def _bytes(record: Record) -> bytes:
+    return record.model_dump_json(indent=1).encode()

@@ -1,0 +1,90 @@
+"""What makes a run another run: the key of each stage; and which failures are tried again."""
+
+from typing import Any
+
+import pytest
+
+from components.core.errors import BriefError, Conflict, RegistryError, StorageError
+from components.pipeline.backends import Backends
+from components.pipeline.production import Stage, in_process
+from components.pipeline.run import Trained
+from flows.settings import Settings
+
+
+def test_data_seed_name_and_package_are_trained_anew(a_run: Any) -> None:
+    other = [
+        a_run.model_copy(update={"genwright": "0.0.0"}),
+        a_run.model_copy(update={"dataset": a_run.dataset.model_copy(update={"md5": "f" * 32})}),
+        *(
+            a_run.model_copy(update={"brief": a_run.brief.model_copy(update=change)})
+            for change in ({"seed": 1}, {"conditioning": "class"})
+        ),
+    ]
+    assert len({run.key("train") for run in (a_run, *other)}) == 1 + len(other)
+    same = {"dataset": a_run.dataset.model_copy(update={"rev": "0" * 40, "path": "/elsewhere"})}
+    assert a_run.model_copy(update=same).key("seal") == a_run.key("seal")  # the same bytes at another commit, on another machine
+
+
+STAGES = ("train", "export", "prove", "seal")
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"schedule": {"cron": "0 4 * * 2"}}, 0),
+        ({"goal": "quality"}, 0),  # which decided the same here
+        ({"serving": {"batch": 3}}, 1),
+        ({"gates": {"coverage_min": 0.1}}, 2),
+        ({"serving": {"precision": "fp16"}}, 3),
+        ({"serving": {"output": "uint8"}}, 3),
+        ({"compute": {"workers": 2}}, 4),
+        ({"seed": 2}, 4),
+    ],
+    ids=str,
+)
+def test_a_change_costs_the_stages_that_depend_on_it(a_run: Any, change: dict[str, Any], again: int) -> None:
+    """The last stages are run again, so many of them, and none before."""
+    brief = a_run.brief.model_validate(a_run.brief.model_dump(exclude_unset=True) | change)
+    changed = a_run.model_copy(update={"brief": brief})
+    anew = [changed.key(stage) != a_run.key(stage) for stage in STAGES]
+    assert anew == [False] * (4 - again) + [True] * again
+
+
+def test_a_nearer_latency_limit_costs_a_proof(a_run: Any) -> None:
+    quicker = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"latency_ms": 5.0})})
+    assert [quicker.key(stage) == a_run.key(stage) for stage in STAGES] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (StorageError("x"), True),
+        (Conflict("x"), True),
+        (RegistryError("x"), True),
+        (BriefError("x"), False),
+    ],
+    ids=str,
+)
+def test_only_what_passes_by_itself_is_tried_again(
+    error: Exception, again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """By the engine of one machine and by Prefect's."""
+    from prefect.states import Failed
+
+    from components.pipeline import production
+    from flows.tasks import passing
+
+    assert passing(*production.PASSING)(None, None, Failed(data=error)) is again
+    monkeypatch.setattr(production, "RETRY_DELAYS_S", (0, 0, 0))
+    tries: list[str] = []
+
+    def run(_backends: Backends) -> Trained:
+        tries.append("again")
+        raise error
+
+    call = in_process(Backends(Settings(home=tmp_path)))
+    for retried, expected in ((True, 4 if again else 1), (False, 1)):
+        tries.clear()
+        with pytest.raises(type(error)):
+            call(Stage("seal", run, takes=(), retried=retried), [])
+        assert len(tries) == expected
