@@ -142,11 +142,12 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     seeds = [*range(BATCH)]
     draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}
     cards: dict[str, Any] = {}
+    data = data_of(run, backends)
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
-        "train": open_split(run.dataset.path, "train"),
-        "reference": held_out(run.dataset),
-        "extractor": load_extractor(run.dataset, backends),
+        "train": open_split(data.path, "train"),
+        "reference": held_out(data),
+        "extractor": load_extractor(data, backends),
         "samples": SAMPLES,
         "reference_split": "validation+test",
         "fd_ratio_max": None,

@@ -34,14 +34,14 @@ def steps_of(model: str, *, side: int, device: str, threads: int, **setting: boo
     import torch
 
     from components.core.family import Batch
-    from components.core.records import Dataset, DataSpec
+    from components.core.records import DataSpec, LocalDataset
     from components.training.learner import Learner
     from components.training.plan import TrainPlan
     from components.training.trainer import build, fabric_of
 
     family, variant = model.split("/")
     channels = 1 if side == 8 else 3
-    dataset = Dataset(
+    dataset = LocalDataset(
         name="random", path="", repo=".", rev="", md5="", modality="image", shape=(side, side, channels), count=1, classes=(),
         splits={}, mean=(127.5,), std=(64.0,),
     )  # fmt: skip

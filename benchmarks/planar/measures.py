@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from benchmarks.planar.densities import Floats, Toy, to_points
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images
-from components.core.records import Ceiling, Checkpoint, Dataset, DataSpec, Metric, Reading
+from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
 from components.families import find
@@ -174,9 +174,9 @@ def _likeness(x_N2: Floats, y_M2: Floats) -> float:
     return float(sum(np.exp(-distances_NM / width).mean() for width in WIDTHS))
 
 
-def _dataset(toy: Toy, split: Points) -> Dataset:
+def _dataset(toy: Toy, split: Points) -> LocalDataset:
     mean, std = (tuple(of(split.images, axis=(0, 1, 2)).tolist()) for of in (np.mean, np.std))
-    return Dataset(
+    return LocalDataset(
         name=toy.name,
         path="",
         repo=".",

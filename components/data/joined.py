@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.protocols import Images, ImageSplit
-from components.core.records import Dataset
+from components.core.records import LocalDataset
 from components.data.shards import open_split
 from components.data.splits import Split
 
@@ -41,6 +41,6 @@ class JoinedSplit:
         return images if images is not None else self._parts[0].take(indices)
 
 
-def held_out(dataset: Dataset) -> ImageSplit:
+def held_out(dataset: LocalDataset) -> ImageSplit:
     """The images of a dataset that were not trained on."""
     return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])

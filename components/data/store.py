@@ -41,6 +41,22 @@ class VersionStore:
         self._name(name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._name(name), json.dumps({"name": name, "md5": md5}).encode())
 
+    def note_workspace(self, md5: str, folder: Path) -> None:
+        """Remember a folder of a work tree that is this version now."""
+        self._workspace(md5).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._workspace(md5), json.dumps({"folder": str(folder)}).encode())
+
+    def workspace(self, md5: str) -> Path | None:
+        """The folder of a work tree that was this version and still is; else None."""
+        known = _read_note(self._workspace(md5)).get("folder")
+        folder = Path(str(known)) if known else None
+        if folder is None or not (folder / MANIFEST).is_file() or self.md5_of(folder, note=self.note_of(folder)) != md5:
+            return None
+        return folder
+
+    def _workspace(self, md5: str) -> Path:
+        return self.folder / "workspaces" / f"{md5}.json"
+
     def note_of(self, folder: Path) -> Path:
         """Where the MD5 of a folder elsewhere is noted, with which it need not be read again."""
         return self._name((str(folder),))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.core.brief import DataBrief
 from components.core.errors import DataError
-from components.core.records import Dataset
+from components.core.records import Dataset, LocalDataset
 from components.data.dvc_cache import cached_manifest
 from components.data.lockfiles import commit_at, find_root, folder_md5, git, recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
@@ -18,7 +18,7 @@ from components.data.revisions import HEAD, WORKSPACE, address_of, locate, resol
 from components.data.store import VersionStore
 
 
-def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path | None = None) -> Dataset:
+def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path | None = None) -> LocalDataset:
     """Make a dataset readable on this machine and say which version it is.
 
     `base`: the folder that `data.repo` is relative to (the current one); of a brief it is core.brief.base_of. `mirror` is passed
@@ -31,7 +31,7 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
         check_named(data, base=place)
         return _from_address(data, address, store)
     if data.rev == WORKSPACE:
-        return _from_work_tree(data, locate(data, place))
+        return _from_work_tree(data, locate(data, place), store)
     named = resolve(data, place)
     known = named.known
     if data.rev == HEAD:
@@ -45,7 +45,7 @@ def fetch(data: DataBrief, *, cache: Path, mirror: str | None = None, base: Path
     return _dataset(data, store.path(md5), read_manifest(store.path(md5)), rev=named.rev, md5=md5)
 
 
-def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Dataset | None:
+def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> LocalDataset | None:
     """What is known of a dataset at once: reads only what lies here, and imports no dvc. None when that is not enough.
 
     Where the version is neither fetched nor in DVC's cache, the folder in the work tree stands for it: `fetch` finds out whether
@@ -69,6 +69,13 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Datas
     except DataError:
         return None
     return _dataset(data, at, manifest, rev=named.rev, md5=md5 or "")
+
+
+def find(dataset: Dataset, *, cache: Path) -> LocalDataset | None:
+    """A version that was fetched here before, or the work tree that still is this version; None where neither is here."""
+    store = VersionStore(cache)
+    folder = store.path(dataset.md5) if store.holds(dataset.md5) else store.workspace(dataset.md5)
+    return None if folder is None else LocalDataset(path=str(folder), **dataset.model_dump(exclude={"path"}))
 
 
 def check_named(data: DataBrief, *, base: Path | None = None) -> None:
@@ -112,15 +119,17 @@ def check_trackable(path: Path) -> None:
         )
 
 
-def _from_work_tree(data: DataBrief, folder: Path) -> Dataset:
+def _from_work_tree(data: DataBrief, folder: Path, store: VersionStore) -> LocalDataset:
     """The folder as it lies, read to its last byte: what differs from its own dataset.json is damage."""
     from components.data.shards import verify
 
     manifest = verify(folder)  # says how to prepare one, where there is none
-    return _dataset(data, folder, manifest, rev=WORKSPACE, md5=folder_md5(folder))
+    md5 = folder_md5(folder)
+    store.note_workspace(md5, folder)
+    return _dataset(data, folder, manifest, rev=WORKSPACE, md5=md5)
 
 
-def _from_address(data: DataBrief, address: str, store: VersionStore) -> Dataset:
+def _from_address(data: DataBrief, address: str, store: VersionStore) -> LocalDataset:
     from components.data import repository
 
     commit = commit_at(address, data.rev)
@@ -134,8 +143,8 @@ def _from_address(data: DataBrief, address: str, store: VersionStore) -> Dataset
     return _dataset(data, store.path(md5), read_manifest(store.path(md5)), rev=commit, md5=md5)
 
 
-def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5: str) -> Dataset:
-    return Dataset(
+def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5: str) -> LocalDataset:
+    return LocalDataset(
         name=Path(data.path).name,
         path=str(folder),
         repo=data.repo,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core.record import Record
-from components.core.records import Artifact, Dataset
+from components.core.records import Artifact, Dataset, LocalDataset
 from components.pipeline.backends import Backends
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
     return backends.settings.root / "extractors" / dataset.md5
 
 
-def load_extractor(dataset: Dataset, backends: Backends) -> "Extractor":
+def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
     """The extractor of a dataset version, trained when there is none yet.
 
     Its seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all. Of two

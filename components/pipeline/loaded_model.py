@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from components.core.errors import DataError, RunError
+from components.core.errors import RunError
 from components.core.protocols import ImageSplit
-from components.core.records import Dataset, Lineage, Release
+from components.core.records import Lineage, LocalDataset, Release
 from components.pipeline.backends import Backends
+from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained, record_key
 from components.pipeline.trained import restored
 
@@ -21,7 +22,7 @@ class LoadedModel:
 
     release: Release
     family: "Family"
-    dataset: Dataset
+    dataset: LocalDataset
     device: str
 
     @cached_property
@@ -48,8 +49,7 @@ def load_model(reference: str, backends: Backends) -> LoadedModel:
     release = backends.versions.resolve(reference)
     _, bundle = bundle_of(release, backends)
     run, trained = training_of(release, bundle.lineage, backends)
-    check_data(run.dataset, release)
-    return LoadedModel(release, restored(run, trained, backends), run.dataset, device_for("auto"))
+    return LoadedModel(release, restored(run, trained, backends), data_of(run, backends), device_for("auto"))
 
 
 def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:
@@ -64,16 +64,3 @@ def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple
         f"{what} is not in {workspace.store.uri}",
         do="name the store that has it in GENWRIGHT_STORE, or produce it again",
     )
-
-
-def check_data(dataset: Dataset, release: Release) -> None:
-    """Codes and scores are told beside those of the data that was trained on, so it must be that data."""
-    from pathlib import Path
-
-    from components.data.lockfiles import folder_md5
-
-    if not Path(dataset.path).is_dir() or folder_md5(Path(dataset.path)) != dataset.md5:
-        raise DataError(
-            f"{release.model} version {release.version}: {dataset.path} no longer holds version {dataset.md5[:12]} of its data",
-            do=f"check that version out again (revision {dataset.rev[:12]})",
-        )

@@ -9,7 +9,7 @@ import numpy as np
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
-from components.core.records import Agreement, Bundle, GateReport, Scorecard
+from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -25,6 +25,7 @@ from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
 from components.pipeline.extractor import load_extractor
+from components.pipeline.local_data import data_of
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.pipeline.trained import restored
 from components.registry.tracking import MlflowTracker
@@ -48,11 +49,12 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     """Score, gate, draw and log. Everything is measured on the ONNX graph, as it would be served, `beside` the bundle of this
     digest."""
     device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
+    data = data_of(run, backends)
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
     candidate = Contender(graph(batch=batch_of(device)), conditional=family.spec.conditional, timed=graph(batch=1))
     rival = _rival(run, beside, backends)
-    card, other = _scored(run, candidate, rival, backends)
-    told = model_metrics(family, held_out(run.dataset), boot=Bootstrap(seed=run.brief.seed), device=device)
+    card, other = _scored(run, data, candidate, rival, backends)
+    told = model_metrics(family, held_out(data), boot=Bootstrap(seed=run.brief.seed), device=device)
     card = card.model_copy(update={"metrics": card.metrics | told})
     report = gate(
         card,
@@ -62,9 +64,9 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         champion_bundle=beside if rival else None,
     )
     report = report.model_copy(update={"champion": beside})
-    agreed = _agreement(run, family, candidate, backends)
+    agreed = _agreement(run, data, family, candidate, backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, trained, candidate, card, other, report, folder)
+        page, picture = _draw(run, data, trained, candidate, card, other, report, folder)
         _log(card, report, run, trained, backends, folder)
         return Proof(
             scorecard=card,
@@ -77,13 +79,15 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         )
 
 
-def _scored(run: Run, candidate: Contender, rival: Contender | None, backends: Backends) -> tuple[Scorecard, Scorecard | None]:
+def _scored(
+    run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
+) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
-        "train": open_split(run.dataset.path, "train"),
-        "reference": held_out(run.dataset),
-        "extractor": load_extractor(run.dataset, backends),
+        "train": open_split(data.path, "train"),
+        "reference": held_out(data),
+        "extractor": load_extractor(data, backends),
         "seed": run.brief.seed,
         "samples": SAMPLES[run.decision.delivery],
         "reference_split": "+".join(REFERENCE),
@@ -98,7 +102,7 @@ def _scored(run: Run, candidate: Contender, rival: Contender | None, backends: B
         return pair.candidate, pair.champion
 
 
-def _agreement(run: Run, family: Family, candidate: Contender, backends: Backends) -> Agreement:
+def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contender, backends: Backends) -> Agreement:
     """The graph's samples and torch's, of the same seeds."""
     n = AGREEING[run.decision.delivery]
     seeds = [*range(n)]
@@ -107,14 +111,15 @@ def _agreement(run: Run, family: Family, candidate: Contender, backends: Backend
     return agreement(
         candidate.sampler(seeds, labels),
         torch_sampler(seeds, labels),
-        train=choose(open_split(run.dataset.path, "train"), n, seed=run.brief.seed),
-        reference=choose(held_out(run.dataset), REFERENCE_MAX, seed=run.brief.seed),
-        extractor=load_extractor(run.dataset, backends),
+        train=choose(open_split(data.path, "train"), n, seed=run.brief.seed),
+        reference=choose(held_out(data), REFERENCE_MAX, seed=run.brief.seed),
+        extractor=load_extractor(data, backends),
     )
 
 
 def _draw(
     run: Run,
+    data: LocalDataset,
     trained: Trained,
     candidate: Contender,
     card: Scorecard,
@@ -125,7 +130,7 @@ def _draw(
     """The page and the sample grid."""
     labels = balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
     shown = candidate.sampler([*range(GRID)], labels)
-    train = open_split(run.dataset.path, "train")
+    train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "card.html", folder / "samples.png"
     write_whole(picture, grid_png(shown))

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.core.brief import Brief, FamilyName
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt
-from components.core.records import Dataset, Decision, Facts
+from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.run import Run, package_version
 from components.policy.built import refuse_unless_built
@@ -41,7 +41,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
         decided = decide(brief, backends, dataset=dataset, base=base)
         check(brief, *decided, dataset, base=base)
     facts, decision = decided
-    return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright=package_version())
+    return Run(brief=brief, dataset=dataset.record, facts=facts, decision=decision, genwright=package_version())
 
 
 def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: Path | None = None) -> tuple[Facts, Decision]:
@@ -97,7 +97,7 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     return facts, decision.model_copy(update={"refusals": refusals(brief, facts, decision, dataset, base=base)})
 
 
-def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None) -> Dataset | None:
+def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None) -> LocalDataset | None:
     """What is known of the brief's data without fetching it."""
     from components.data.versions import describe
 

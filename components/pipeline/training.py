@@ -1,17 +1,20 @@
 """Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
-from components.core.records import Checkpoint, DataSpec
+from components.core.records import Checkpoint, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
+from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import log_data, params_of
 from components.runtime.cpus import usable_cpus
@@ -33,12 +36,15 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     from components.training.state import weights_path
     from components.training.supervise import supervise
 
-    settings = backends.settings
-    extractor = extractor_folder(run.dataset, backends)
+    settings, student = backends.settings, run.student
+    data = data_of(run, backends)
+    extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
-        load_extractor(run.dataset, backends)
-        run_id = _tracked(run, backends, folder)
-        plan = _train_plan(run, folder, run_id, backends)
+        load_extractor(data, backends)
+        teacher_weights = str(backends.workspace.open(student.checkpoint.weights)) if student else ""
+        plan_of = partial(_train_plan, run, folder, data=data, teacher_weights=teacher_weights)
+        run_id = _tracked(run, backends, folder, plan_of)
+        plan = plan_of(run_id)
     try:
         with TemporaryDirectory(prefix="genwright-") as meeting:
             order = Order(
@@ -68,7 +74,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
-def _tracked(run: Run, backends: Backends, folder: Path) -> str:
+def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str], Any]) -> str:
     """The one MLflow run of this training, the same after a crash."""
     from components.registry.tracking import MlflowTracker, run_exists, start_run
 
@@ -85,7 +91,7 @@ def _tracked(run: Run, backends: Backends, folder: Path) -> str:
             artifact_root=settings.artifact_root,
         )
         tracker = MlflowTracker(uri, run_id)
-        tracker.params(params_of(run, _train_plan(run, folder, run_id, backends)))
+        tracker.params(params_of(run, plan_of(run_id)))
         log_data(tracker, run)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
@@ -98,7 +104,7 @@ def _tracked(run: Run, backends: Backends, folder: Path) -> str:
     return known.run_id
 
 
-def _train_plan(run: Run, folder: Path, run_id: str, backends: Backends) -> Any:
+def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teacher_weights: str = "") -> Any:
     from components.families import maker
     from components.training.plan import TrainPlan
 
@@ -120,7 +126,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, backends: Backends) -> Any:
         variant=variant,
         config=config,
         teacher=student.checkpoint if student else None,
-        teacher_weights=str(backends.workspace.open(student.checkpoint.weights)) if student else "",
+        teacher_weights=teacher_weights,
         adversarial=student.adversarial if student else 0.0,
         spec=DataSpec(
             channels=channels,
@@ -130,7 +136,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, backends: Backends) -> Any:
             conditional=brief.conditioning == "class",
             std=max(dataset.deviation, 1 / 255),  # of images that are all the same shade it is 0
         ),
-        dataset=dataset,
+        dataset=data,
         folder=str(folder / "train"),
         run_id=run_id,
         device=_device(run),

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from components.core.brief import FamilyName
 from components.core.record import Record
-from components.core.records import Ceiling, Checkpoint, Dataset, DataSpec
+from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset
 
 
 class TrainPlan(Record):
@@ -20,7 +20,7 @@ class TrainPlan(Record):
     variant: str
     config: dict[str, Any] = Field(default_factory=dict)
     spec: DataSpec
-    dataset: Dataset
+    dataset: LocalDataset
     folder: str
     run_id: str
     teacher: Checkpoint | None = Field(default=None, description="whom to learn from; see components/training/distillation")

@@ -63,7 +63,6 @@ def digits() -> Digits:
     part = lambda a, b: ArraySplit(images[a:b], labels[a:b])  # noqa: E731
     dataset = Dataset(
         name="digits",
-        path="data/prepared/digits",
         repo=".",
         rev="HEAD",
         md5="0" * 32,

@@ -59,7 +59,7 @@ from pathlib import Path
 import numpy as np
 
 import components
-from components.core.records import Dataset, DataSpec, Reading
+from components.core.records import LocalDataset, DataSpec, Reading
 from components.runtime.session import GraphSampler
 from components.export.graph import export_graph
 from components.export.parity import check_parity
@@ -87,7 +87,7 @@ class Tracker:
     params = metrics = image = artifact = lambda *args, **more: None
 
 
-DATASET = Dataset(
+DATASET = LocalDataset(
     name="grey", path="", repo=".", rev="HEAD", md5="0", modality="image", shape=(4, 4, 1), count=64, classes=(),
     splits={"train": 64}, mean=(200.0,), std=(0.0,),
 )

@@ -10,8 +10,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from components.pipeline.run import Run
-
 if TYPE_CHECKING:
     from .conftest import Command, First
 
@@ -140,15 +138,13 @@ def test_a_release_without_its_training_is_refused(cli: "Command", home: Path) -
     cli("latent", "traverse", "digits").refused(1, "digits version 1: its checkpoint", "is not in file://", "produce it again")
 
 
-def test_data_that_changed_since_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
+def test_data_that_cannot_be_had_is_refused(cli: "Command", home: Path, first: "First", tmp_path: Path) -> None:
+    """What was trained on is fetched by its version, whatever became of this machine's copy; no other version stands for it."""
     (record,) = (home / "store" / "runs" / "digits").glob("*/run.json")
-    stored = Run.read(record).dataset.path
-    changed = shutil.copytree(stored, tmp_path / "changed")
-    record.write_text(record.read_text().replace(stored, str(changed)))
     assert cli("latent", "traverse", "digits").code == 0
-    with (changed / "quarantine.jsonl").open("a") as file:
-        file.write("{}\n")
-    cli("latent", "traverse", "digits").refused(2, str(changed), "no longer holds version")
+    shutil.rmtree(home / "data")
+    record.write_text(record.read_text().replace(str(first.road.folder), str(tmp_path)))
+    cli("latent", "traverse", "digits").refused(2, "version", "is not on this machine", str(tmp_path))
 
 
 @pytest.mark.parametrize(

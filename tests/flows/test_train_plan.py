@@ -7,7 +7,7 @@ import pytest
 
 from components.core.brief import Brief
 from components.core.errors import BriefError
-from components.core.records import Dataset
+from components.core.records import Dataset, LocalDataset
 from components.pipeline import resolve, training
 from components.pipeline.backends import Backends
 from components.pipeline.run import Run
@@ -19,14 +19,15 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
     brief = Brief.model_validate(known | changes)
     facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     dataset = Dataset(
-        name="any", path="", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
+        name="any", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
         splits={}, mean=(0.0,), std=(1.0,),
     )  # fmt: skip
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
 
 
 def train_plan(run: Run) -> Any:
-    return training._train_plan(run, Path("folder"), "run-1")
+    data = LocalDataset(path="", **run.dataset.model_dump())
+    return training._train_plan(run, Path("folder"), "run-1", data=data)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def brief_of(**changes: Any) -> Brief:
 
 def dataset_of(**changes: Any) -> Dataset:
     plain: dict[str, Any] = {
-        "name": "x", "path": "data/x", "repo": ".", "rev": "HEAD", "md5": "0" * 32, "modality": "image", "shape": (24, 32, 3),
+        "name": "x", "repo": ".", "rev": "HEAD", "md5": "0" * 32, "modality": "image", "shape": (24, 32, 3),
         "count": 5_000, "classes": ("a", "b"), "splits": {"train": 5_000}, "mean": (1.0,), "std": (1.0,),
     }  # fmt: skip
     return Dataset(**{**plain, **changes})

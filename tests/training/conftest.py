@@ -15,7 +15,7 @@ import yaml
 from sklearn.datasets import load_digits
 
 from components.core.protocols import Images
-from components.core.records import Dataset, DataSpec
+from components.core.records import DataSpec, LocalDataset
 from components.training.plan import TrainPlan
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
@@ -86,7 +86,7 @@ def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
         name, variant = family.split("/")
         config = TINY.get(family, {}) | {"batch_size": 16, "warmup_steps": 2} | more.pop("config", {})
         spec = DataSpec(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
-        dataset = Dataset(
+        dataset = LocalDataset(
             name="digits", path="", repo=".", rev="HEAD", md5="d1", modality="image", shape=(8, 8, 1), count=96,
             classes=spec.classes, splits={"train": 96}, mean=(0.0,), std=(1.0,),
         )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from components.core.family import Batch
-from components.core.records import Dataset, DataSpec
+from components.core.records import DataSpec, LocalDataset
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.memory import Trial, step_bytes
@@ -20,7 +20,7 @@ from components.training.trainer import build
 
 SIDE, FEW = 32, 2
 SPEC = DataSpec(channels=3, height=SIDE, width=SIDE)
-DATASET = Dataset(
+DATASET = LocalDataset(
     name="noise", path="", repo=".", rev="", md5="", modality="image", shape=(SIDE, SIDE, 3), count=1, classes=(), splits={},
     mean=(127.5,) * 3, std=(64.0,) * 3,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from components.core.records.artifact import Artifact
 from components.core.records.bundle import Admission, AdmissionCheck, Bundle, Lineage, Reference, StoredBundle
 from components.core.records.checkpoint import Checkpoint, Reading
-from components.core.records.dataset import Dataset, DataSpec
+from components.core.records.dataset import Dataset, DataSpec, LocalDataset
 from components.core.records.decision import (
     Ceiling,
     Decision,
@@ -39,6 +39,7 @@ __all__ = [
     "GateVerdict",
     "LedgerEntry",
     "Lineage",
+    "LocalDataset",
     "Metric",
     "PolicyWarning",
     "Pretrained",

@@ -10,10 +10,9 @@ from components.core.record import Record
 
 
 class Dataset(Record):
-    """A DVC-versioned folder at a revision. `path` is where its prepared files can be read on this machine."""
+    """A DVC-versioned folder at a revision."""
 
     name: str
-    path: str
     repo: str
     rev: str
     md5: str
@@ -46,6 +45,17 @@ class Dataset(Record):
         mean = sum(self.mean) / len(self.mean)
         square = sum(std**2 + each**2 for std, each in zip(self.std, self.mean, strict=True)) / len(self.mean)
         return math.sqrt(max(square - mean**2, 0.0)) / 127.5
+
+
+class LocalDataset(Dataset):
+    """A dataset whose prepared files can be read on this machine, in the folder `path`."""
+
+    path: str
+
+    @property
+    def record(self) -> Dataset:
+        """What is true of it on every machine."""
+        return Dataset.model_validate(self.model_dump(exclude={"path"}))
 
 
 class DataSpec(Record):

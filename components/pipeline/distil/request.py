@@ -11,7 +11,8 @@ from components.core.errors import InputError
 from components.core.record import first_complaint
 from components.core.records import Release
 from components.pipeline.backends import Backends
-from components.pipeline.loaded_model import check_data, training_of
+from components.pipeline.loaded_model import training_of
+from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -105,7 +106,7 @@ def teacher_of(reference: str, backends: Backends) -> tuple[Release, Run, Traine
     _, bundle = bundle_of(release, backends)
     student_variant(bundle.family, bundle.variant)
     run, trained = training_of(release, bundle.lineage, backends)
-    check_data(run.dataset, release)
+    data_of(run, backends)
     return release, run, trained
 
 
