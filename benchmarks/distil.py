@@ -122,6 +122,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.pipeline.backends import Backends
     from components.pipeline.distil.request import teacher_of
     from components.pipeline.extractor import load_extractor
+    from components.pipeline.local_data import data_of
     from components.pipeline.run import Exported, Trained
     from components.runtime.cpus import usable_cpus
     from components.training.trainer import restore
