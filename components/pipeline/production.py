@@ -46,7 +46,7 @@ STAGES = (
     Stage("prove", stages.prove, takes=("run", "train", "export"), title="Proof"),
     Stage("seal", stages.seal, takes=("run", "train", "export", "prove"), title="Release", retried=True),
     Stage("register", stages.register, takes=("run", "train", "seal", "prove"), retried=True),
-    Stage("promote", stages.promote_if_proven, takes=("run", "train", "seal", "register", "prove"), retried=True),
+    Stage("promote", stages.promote_if_proven, takes=("run", "lease", "train", "seal", "register", "prove"), retried=True),
 )
 
 Call = Callable[[Stage, Sequence[Record]], Record]
@@ -83,7 +83,7 @@ def run_stages(records: dict[str, Any], names: Sequence[str], call: Call, after:
 def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> Produced:
     """Take a run through all stages to its release, whatever its gates say. Raises Conflict where the model is being produced."""
     records: dict[str, Any] = {"run": run}
-    with lease(run, backends):
+    with lease(run.brief.name, backends) as records["lease"]:
         after("run", run)
         run_stages(records, [stage.name for stage in STAGES], call, after)
     produced: Produced = records["promote"]

@@ -4,12 +4,12 @@ components/pipeline/production.py has their order. What a stage leaves behind is
 and is found again when the stage is run again, here or on another machine.
 """
 
-from functools import partial
 from pathlib import Path
 
 from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
 from components.pipeline.backends import Backends
+from components.pipeline.lease import Lease, check_lease
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
 from components.pipeline.trained import restored
 from components.pipeline.training import train_in_worker
@@ -162,10 +162,14 @@ def register(run: Run, trained: Trained, stored: StoredBundle, proof: Proof, bac
 
 
 def promote_if_proven(
-    run: Run, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
+    run: Run, held: Lease, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
 ) -> Produced:
-    """The end of the road: a candidate that every gate passed becomes the champion."""
+    """The end of the road: a candidate that every gate passed becomes the champion. Raises Conflict for a stale lease."""
     from components.registry.release import promote
+
+    def check(champion: Release | None) -> None:
+        check_lease(held, backends)
+        release_commands.check_beside(release, stored.bundle, champion)
 
     notes: tuple[str, ...] = ()
     passed = proof.gates.verdict == "pass"
@@ -177,7 +181,7 @@ def promote_if_proven(
             who=backends.settings.who,
             why=f"produced from the brief {run.brief.name}; every gate passed",
             evidence=evidence(stored.bundle),
-            check=partial(release_commands.check_beside, release, stored.bundle),
+            check=check,
         )
         notes = outcome.notes
     produced = Produced(

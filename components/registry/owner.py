@@ -1,28 +1,21 @@
-"""Who works on a run: a process, named by host, pid and start time, so that a reused pid is not mistaken for it.
-
-MLflow leaves the run of a killed process RUNNING for ever; `reap` ends it. Containers may share the name of their host and number
-their own processes, so a pid says something only among those that this process can see: one boot of one machine, one namespace.
-"""
+"""Who works on a run: the process that its tags name. MLflow leaves the run of a killed one RUNNING; `reap` ends it."""
 
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
-import psutil
-
 from components.registry.mlflow_store import connect, translated
+from components.runtime.identity import Identity
 
 HOST, PID, STARTED, SEEN_BY = "genwright.host", "genwright.pid", "genwright.started", "genwright.pid_namespace"
 ENDED_BY = "genwright.ended_by"
-SAME_PROCESS_S = 2.0  # the start time is derived from the clock; it moves a little when the clock is set
 SILENT_S = 600.0  # a run that lives writes system metrics every few seconds
 
 
 def owner_tags() -> dict[str, str]:
     """The tags that name this process."""
-    process = psutil.Process()
-    return {HOST: socket.gethostname(), PID: str(process.pid), STARTED: f"{process.create_time():.2f}", SEEN_BY: _namespace()}
+    own = Identity.own()
+    return {HOST: own.host, PID: str(own.pid), STARTED: f"{own.started_s:.2f}", SEEN_BY: own.seen_by}
 
 
 def reap(tracking_uri: str, *, experiment: str | None = None) -> tuple[str, ...]:
@@ -45,33 +38,14 @@ def reap(tracking_uri: str, *, experiment: str | None = None) -> tuple[str, ...]
 
 def _alive(run: Any) -> bool:
     tags = run.data.tags
-    if tags.get(SEEN_BY) != _namespace():
-        return _last_sign_s(run) > time.time() - SILENT_S
-    return _process_lives(tags)
+    try:
+        owner = Identity(host=tags[HOST], pid=tags[PID], started_s=tags[STARTED], seen_by=tags.get(SEEN_BY, ""))
+    except (KeyError, ValueError):
+        return True  # not ours to judge
+    return owner.lives if owner.is_visible else _last_sign_s(run) > time.time() - SILENT_S
 
 
 def _last_sign_s(run: Any) -> float:
     """When the run last wrote something, in seconds since 1970."""
     stamps = (metric.timestamp for metric in run.data._metric_objs)
     return float(max((run.info.start_time, *stamps))) / 1000
-
-
-def _namespace() -> str:
-    """Among which processes a pid of this one means something; empty where the system does not say."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _process_lives(tags: dict[str, str]) -> bool:
-    try:
-        process = psutil.Process(int(tags[PID]))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return abs(process.create_time() - float(tags[STARTED])) < SAME_PROCESS_S
-    except psutil.NoSuchProcess:
-        return False
-    except (KeyError, ValueError, psutil.AccessDenied):
-        return True  # not ours to judge

@@ -70,20 +70,15 @@ class Road:
         )
 
     def produce_here(self, brief: Brief) -> Produced:
-        """The stages of flows/produce.py, training too, in this process; a standing production is returned as it is."""
-        from components.pipeline import existing, stages
+        """A production by the engine of one machine, training too, in this process; a standing one is returned as it is."""
+        from components.pipeline import existing, production
 
         backends = self.backends()
         run = resolve(brief, backends)
         if known := existing.find_existing_result(run, backends):
             return known
         with training_here():
-            trained = stages.train(run, backends)
-        exported = stages.export(run, trained, backends)
-        proof = stages.prove(run, trained, exported, backends)
-        stored = stages.seal(run, trained, exported, proof, backends)
-        release = stages.register(run, trained, stored, proof, backends)
-        return stages.promote_if_proven(run, trained, stored, release, proof, backends)
+            return production.produce(run, backends, production.in_process(backends))
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}

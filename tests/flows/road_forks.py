@@ -24,6 +24,7 @@ from components.core.brief import Brief
 from components.core.errors import GenwrightError
 from components.pipeline import existing, proof, release_commands, stages
 from components.pipeline.backends import Backends
+from components.pipeline.lease import lease
 from components.pipeline.resolve import resolve
 from components.registry.versions import Versions
 from flows.settings import Settings
@@ -75,7 +76,12 @@ def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
     proof = stages.prove(run, trained, exported, backends)
     stored = stages.seal(run, trained, exported, proof, backends)
     release = stages.register(run, trained, stored, proof, backends)
-    return stages.promote_if_proven(run, trained, stored, release, proof, backends).model_dump(mode="json")
+    events.on = False
+    with lease(run.brief.name, backends) as held:
+        events.on = True
+        produced = stages.promote_if_proven(run, held, trained, stored, release, proof, backends)
+        events.on = False
+    return produced.model_dump(mode="json")
 
 
 def look(job: dict[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,6 @@ def test_a_champion_is_served_without_mlflow_once_its_graph_was_examined(first: 
 import sys
 from flows.settings import load_backends
 from components.pipeline.serving import source_of
-from components.pipeline import release_commands
 source = source_of("digits", load_backends(), device="cpu")
 engine = source.load(source.named())
 assert source.follows and engine.sha256 == source.named().bundle_sha256

@@ -167,7 +167,7 @@ def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -
 def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     backends = road.backends()
-    with lease(resolve(road.brief(), backends), backends):
+    with lease("digits", backends):
         ran = road.cli("produce", str(road.write(road.brief())))
     assert (ran.returncode, ran.stdout) == (1, "")
     told = [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")]  # said where it takes long

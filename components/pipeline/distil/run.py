@@ -28,7 +28,7 @@ def distil(
     finished: list[Finished] = []
     making = students(release, taught, trained, request)
     run = next(making)
-    with lease(run, backends):
+    with lease(run.brief.name, backends) as held:
         while True:
             records: dict[str, Any] = {"run": run}
             run_stages(records, ["train"], call, lambda _, own, run=run: after("student", (run, own)))  # type: ignore[misc]
@@ -53,6 +53,6 @@ def distil(
         best = finished[curve.chosen]
         if (known := existing.find_existing_result(best.run, backends)) is not None:
             return curve, known
-        records = {"run": best.run, "train": best.trained, "export": best.exported, "prove": best.proof}
+        records = {"run": best.run, "lease": held, "train": best.trained, "export": best.exported, "prove": best.proof}
         run_stages(records, ["seal", "register", "promote"], call)
     return curve, records["promote"]
