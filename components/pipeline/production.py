@@ -10,13 +10,14 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
-from components.core.errors import Conflict, RegistryError, StorageError
+from components.core.errors import Conflict, InputError, RegistryError, StorageError
 from components.core.record import Record
+from components.core.records import StoredBundle
 from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.lease import lease
-from components.pipeline.run import Produced, Run
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, record_key
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
 RETRY_DELAYS_S = (1, 5, 20)
@@ -83,11 +84,46 @@ def run_stages(records: dict[str, Any], names: Sequence[str], call: Call, after:
 def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> Produced:
     """Take a run through all stages to its release, whatever its gates say. Raises Conflict where the model is being produced."""
     records: dict[str, Any] = {"run": run}
+    backends.workspace.write(record_key(run, "run"), run)
     with lease(run.brief.name, backends) as records["lease"]:
         after("run", run)
         run_stages(records, [stage.name for stage in STAGES], call, after)
     produced: Produced = records["promote"]
     return produced
+
+
+def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Record:
+    """Run one stage of the run MODEL/KEY alone, with what the stages before it left in the store; returns its record.
+
+    Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
+    """
+    stage = next((each for each in STAGES if each.name == name), None)
+    if stage is None:
+        raise InputError(f"stage {name}", allowed=", ".join(each.name for each in STAGES))
+    model, _, key = reference.partition("/")
+    run = backends.workspace.read(f"runs/{model}/{key}/run.json", Run) if model and key else None
+    if run is None:
+        raise InputError(f"--run {reference}: no such run in {backends.store.uri}", allowed="MODEL/KEY, as `produce` shows it")
+    with lease(model, backends) as held:
+        records: dict[str, Any] = {"run": run, "lease": held}
+        for before in stage.takes:
+            if before not in records:
+                records[before] = _recorded(before, run, records, backends)
+        return call(stage, [records[each] for each in stage.takes])
+
+
+RECORDED: dict[str, type[Record]] = {"train": Trained, "export": Exported, "prove": Proof, "seal": StoredBundle}
+
+
+def _recorded(name: str, run: Run, records: dict[str, Any], backends: Backends) -> Record:
+    """What a stage left; a registration, which leaves no record of its own, is asked for again and finds what is there."""
+    if name == "register":
+        return stages.register(run, records["train"], records["seal"], _recorded("prove", run, records, backends), backends)  # type: ignore[arg-type]
+    beside = run.student.teacher.bundle_sha256 if run.student else existing.rival_of(run, backends)
+    found = backends.workspace.read(record_key(run, name, beside=beside), RECORDED[name])  # type: ignore[arg-type]
+    if found is None:
+        raise InputError(f"{run.brief.name}: its stage {name} has not run yet", do=f"genwright stage {name} first")
+    return found
 
 
 def unchanged(run: Run, backends: Backends) -> tuple[Produced, str] | None:

@@ -86,7 +86,6 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
     from components.runtime.reference import add_reference
 
     workspace = backends.workspace
-    workspace.write(record_key(run, "run"), run)
     family = restored(run, trained, backends)
     bundle = Bundle(
         model=run.brief.name,

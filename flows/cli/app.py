@@ -18,6 +18,7 @@ from flows.cli.latent import latent_app
 from flows.cli.produce import produce_app
 from flows.cli.release import release_app
 from flows.cli.serve import serve_app
+from flows.cli.stage import stage_app
 from flows.settings import Settings, name_user
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (produce_app, distil_app, serve_app, release_app):
+for group in (produce_app, stage_app, distil_app, serve_app, release_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(latent_app, name="latent")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from .conftest import Command, First, Said
+    from roads import Command, First, Said
 
 REPO = Path(__file__).parents[2]
 GOOD = "name: x\nmodality: image\ndata: {path: data/none}\n"

@@ -15,7 +15,7 @@ from components.pipeline import release_commands
 from flows.settings import load_backends
 
 if TYPE_CHECKING:
-    from .conftest import Command, First
+    from roads import Command, First
 
 REPO = Path(__file__).parents[2]
 BRIEFS = sorted((REPO / "briefs").glob("*.yaml"))

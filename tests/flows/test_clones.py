@@ -17,7 +17,7 @@ from components.pipeline.resolve import resolve
 from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from .conftest import Command
+    from roads import Command
 
 REPO = Path(__file__).parents[2]
 OURS = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "dvc.yaml", "dvc.lock", "params.yaml", "briefs/digits.yaml")

@@ -19,7 +19,7 @@ from components.pipeline.run import Trained
 from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from tests.flows.conftest import Command
+    from roads import Command
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 

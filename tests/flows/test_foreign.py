@@ -17,7 +17,7 @@ from components.registry.tracking import start_run
 from flows.settings import Settings
 
 if TYPE_CHECKING:
-    from .conftest import Command, First
+    from roads import Command, First
 
 SEEN = "digits: the alias champion is on version 2, which genwright did not make; the ledger's champion is version 1"
 

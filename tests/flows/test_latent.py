@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from .conftest import Command, First
+    from roads import Command, First
 
 
 @pytest.fixture

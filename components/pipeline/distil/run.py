@@ -10,7 +10,7 @@ from components.pipeline.distil.request import DistillRequest, teacher_of
 from components.pipeline.distil.students import expected_total, students
 from components.pipeline.lease import lease
 from components.pipeline.production import After, Call, run_stages, silent
-from components.pipeline.run import Produced
+from components.pipeline.run import Produced, record_key
 from components.runtime.progress import announce
 
 
@@ -31,6 +31,7 @@ def distil(
     with lease(run.brief.name, backends) as held:
         while True:
             records: dict[str, Any] = {"run": run}
+            backends.workspace.write(record_key(run, "run"), run)
             run_stages(records, ["train"], call, lambda _, own, run=run: after("student", (run, own)))  # type: ignore[misc]
             try:
                 run_stages(

@@ -1,0 +1,55 @@
+"""One stage of a run alone, as a worker, a pod and a test call it; `train`, `export` and `evaluate` are plain names of three."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.arguments import AsJson, print_json
+from flows.cli.produce import starting
+from flows.settings import load_backends
+
+stage_app = typer.Typer()
+
+RunKey = Annotated[str, typer.Option("--run", help="a run in the store, as `produce` names it", metavar="MODEL/KEY")]
+
+
+@stage_app.command("stage")
+def stage(
+    name: Annotated[str, typer.Argument(help="train, export, prove, seal, register or promote", metavar="NAME")],
+    run: RunKey,
+    as_json: AsJson = False,
+) -> None:
+    """Run one stage of a run, with what the stages before it left in the store."""
+    _run(name, run, as_json)
+
+
+@stage_app.command()
+def train(run: RunKey, as_json: AsJson = False) -> None:
+    """Train what a run decided: its stage `train`."""
+    _run("train", run, as_json)
+
+
+@stage_app.command()
+def export(run: RunKey, as_json: AsJson = False) -> None:
+    """Export what a run trained as an ONNX graph: its stage `export`."""
+    _run("export", run, as_json)
+
+
+@stage_app.command()
+def evaluate(run: RunKey, as_json: AsJson = False) -> None:
+    """Score what a run exported beside the champion: its stage `prove`."""
+    _run("prove", run, as_json)
+
+
+def _run(name: str, run: str, as_json: bool) -> None:
+    from components.pipeline import production
+    from components.runtime.threads import rest_when_idle
+
+    rest_when_idle()
+    backends = load_backends()
+    with starting(f"{name} of {run}", backends):
+        record = production.run_stage(name, run, backends, production.in_process(backends))
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        typer.echo(f"{run}: stage {name} is done")
