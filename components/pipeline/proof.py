@@ -206,5 +206,5 @@ def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu")
 def _as_served(sampler: GraphSampler) -> GraphSampler:
     """One whose items are timed one by one takes the threads that a server gives a lone request."""
     if sampler.batch == 1:
-        sampler.widen()
+        sampler.enable_parallel_session()
     return sampler

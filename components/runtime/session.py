@@ -81,7 +81,7 @@ class GraphSampler:
         self.output = output
         self.batch = batch
 
-    def widen(self, sizes: Sequence[int] = (1,)) -> None:
+    def enable_parallel_session(self, sizes: Sequence[int] = (1,)) -> None:
         """Let a run that is `alone` take all threads, where that is faster and gives the same bytes at these sizes of batch: of
         graphs whose operators are large. Takes the memory of a second session where it is kept."""
         if self.lanes == 1 or self.wide is not None or not sizes:
@@ -102,7 +102,7 @@ class GraphSampler:
     def run(self, feeds: dict[str, npt.NDArray[np.generic]], *, alone: bool = False) -> npt.NDArray[np.generic]:
         """The raw graph: named inputs to x_NCHW, float32 in data units or levels of 8 bits, as it was exported.
 
-        `alone`: nothing else runs, and this is one of the sizes that `widen` was told.
+        `alone`: nothing else runs, and this is one of the sizes that `enable_parallel_session` was told.
         """
         return self._run(self.wide if alone and self.wide is not None else self.session, feeds)
 

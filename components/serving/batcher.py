@@ -1,7 +1,7 @@
 """Requests that arrive together run together: a bounded queue before worker threads ("lanes"), which run the model off the loop.
 
 While a lane is busy, requests gather, and the next batch takes them all up to the largest size. Another lane joins in for as much
-work as is worth a thread beside the event loop (WORTH_S); what is less is sooner done when the loop has a core to itself. Only
+work as is worth a thread beside the event loop (MIN_WORK_S); what is less is sooner done when the loop has a core to itself. Only
 when a request is known to be arriving does an unfilled batch wait for it, and then for `linger_s` at most, so a lone client waits
 for nobody.
 """
@@ -25,7 +25,7 @@ from components.serving.limits import Limits
 from components.serving.refusal import Refusal
 
 Output = npt.NDArray[np.generic]  # [N, C, H, W]
-WORTH_S = 0.004  # of work, for a lane to run beside another
+MIN_WORK_S = 0.004  # of work, for a lane to run beside another
 FULL = 0.75  # of a size of batch: with fewer items, the next smaller makes more a second where time grows with the items
 
 
@@ -194,7 +194,7 @@ class Batcher:
         with self._changed:
             if self._lingering:
                 self._changed.notify_all()
-            elif self._jobs and self._worth():
+            elif self._jobs and self._should_start_worker():
                 self._changed.notify()
 
     def _retry_after(self) -> str:
@@ -222,12 +222,12 @@ class Batcher:
         with self._changed:
             self._busy.pop(lane, None)
             while True:
-                self._changed.wait_for(lambda: self._closing or (self._jobs and self._worth()))
+                self._changed.wait_for(lambda: self._closing or (self._jobs and self._should_start_worker()))
                 self._linger()
                 batch = self._take()
                 if batch:
                     self._busy[lane] = time.monotonic(), sum(at.stop - at.start for _, at in batch)
-                    if self._jobs and self._worth():
+                    if self._jobs and self._should_start_worker():
                         self._changed.notify()  # the next lane
                 if batch or (self._closing and not self._jobs):
                     return batch
@@ -258,17 +258,17 @@ class Batcher:
                 self._jobs.popleft()
         return batch
 
-    def _worth(self) -> bool:
+    def _should_start_worker(self) -> bool:
         """Whether a free lane should take of what waits: when it is much, or no lane will soon be free as it was thought."""
-        if not self._busy or self.queued * self._item_s > WORTH_S:
+        if not self._busy or self.queued * self._item_s > MIN_WORK_S:
             return True
         now = time.monotonic()
-        return all(abs(since_s + count * self._item_s - now) > WORTH_S for since_s, count in self._busy.values())
+        return all(abs(since_s + count * self._item_s - now) > MIN_WORK_S for since_s, count in self._busy.values())
 
     def _room(self) -> int:
         """How many items a free lane takes: its share with those that are free with it, but no less than is worth a lane; and no
         more than one size of batch where the next would for the most part be idle."""
-        share = max(self.queued / (len(self._lanes) - len(self._busy)), WORTH_S / self._item_s)
+        share = max(self.queued / (len(self._lanes) - len(self._busy)), MIN_WORK_S / self._item_s)
         count = min(math.ceil(share), self.queued, self._sizes[-1])
         at = bisect_left(self._sizes, count)
         return self._sizes[at - 1] if at and count < self._full * self._sizes[at] else self._sizes[at]

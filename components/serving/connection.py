@@ -102,7 +102,7 @@ class Connection(HttpToolsProtocol):
         self.reading: TimerHandle | None = None
         self.unread_bytes = 0  # of replies, when it was last looked
         self.presence = Presence()
-        self.deaf = False  # after a reply that is under way, the connection closes
+        self.close_after_response = False  # after a reply that is under way, the connection closes
         self.refusal = (400, "this is not HTTP")
 
     def connection_made(self, transport: AsyncTransport) -> None:  # type: ignore[override]
@@ -119,7 +119,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.deaf or self.transport.is_closing():
+        if self.close_after_response or self.transport.is_closing():
             return
         self.pending_bytes += len(data)
         super().data_received(data)
@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive, self.deaf = False, True
+            self.cycle.keep_alive, self.close_after_response = False, True
             return
         if self.awaited is not Awaited.BODY:  # else its reply has gone
             body = json.dumps({"error": line}).encode()

@@ -50,7 +50,7 @@ class Engine:
         check_contract(bundle, sampler)
         engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
         check_reference(bundle, sampler)
-        sampler.widen([size for size in engine.buckets if size < sampler.lanes])
+        sampler.enable_parallel_session([size for size in engine.buckets if size < sampler.lanes])
         return engine
 
     @cached_property

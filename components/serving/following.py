@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from components.core.errors import GenwrightError, RegistryError, StorageError
-from components.serving.aside import aside
+from components.serving.daemon_thread import run_in_daemon_thread
 from components.serving.engine import Engine
 from components.serving.log import Log
 from components.serving.metrics import Metrics
@@ -68,7 +68,7 @@ class Follower:
     async def look(self) -> None:
         """One look, and the swap that follows from it. What goes wrong is logged and counted, and the old one serves on."""
         try:
-            named = await aside(self.source.named)
+            named = await run_in_daemon_thread(self.source.named)
             if named == self.serving:
                 self.refused = None
             elif named != self.refused or time.monotonic() > self._again_s:
@@ -79,7 +79,7 @@ class Follower:
     async def _take(self, named: Named) -> None:
         told = {"version": named.version, "bundle_sha256": named.bundle_sha256}
         try:
-            engine = await aside(partial(self.source.load, named))
+            engine = await run_in_daemon_thread(partial(self.source.load, named))
         except (StorageError, RegistryError):
             raise  # it is not the bundle's fault
         except Exception as error:  # noqa: BLE001 (whatever a bundle does to its loader)

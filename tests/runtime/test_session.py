@@ -72,7 +72,7 @@ def test_several_runs_at_once_give_the_bytes_of_one_after_another(
     assert (one.lanes, two.lanes) == (1, 2)
     seeds = [*range(50)]
     assert np.array_equal(one(seeds), two(seeds))
-    two.widen()
+    two.enable_parallel_session()
     assert two.wide is not None
     assert np.array_equal(one(seeds), two(seeds))
     assert np.array_equal(one([7]), two([7]))
@@ -84,7 +84,7 @@ def test_all_threads_take_a_lone_run_only_where_they_are_faster(
     for gain, widened in ((1e9, False), (0.0, True)):
         monkeypatch.setattr("components.runtime.session.GAIN", gain)
         two = sampler(batch=1, threads=2)
-        two.widen()
+        two.enable_parallel_session()
         assert (two.wide is not None) is widened
         assert np.array_equal(two([7]), sampler(batch=1)([7]))
 

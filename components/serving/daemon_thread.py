@@ -9,7 +9,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-async def aside(work: Callable[[], Result]) -> Result:
+async def run_in_daemon_thread(work: Callable[[], Result]) -> Result:
     """`work()` in a daemon thread: unlike those of the loop's executor, it is not waited for when the server stops."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -31,5 +31,5 @@ async def aside(work: Callable[[], Result]) -> Result:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
             loop.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=run, name="genwright-aside", daemon=True).start()
+    threading.Thread(target=run, name="genwright-daemon", daemon=True).start()
     return await future
