@@ -70,8 +70,10 @@ class Settings(BaseSettings):
         return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
-    def artifact_root(self) -> Path:
-        return self.root / "mlartifacts"
+    def artifact_root(self) -> Path | None:
+        """Where MLflow keeps files: a folder of the home; None for a server, which knows where it keeps them."""
+        is_server = self.mlflow_uri.startswith(("http://", "https://"))
+        return None if is_server else self.root / "mlartifacts"
 
     @property
     def data_cache(self) -> Path:

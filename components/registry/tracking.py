@@ -25,8 +25,9 @@ PARAM_MAX = 6000  # characters that MLflow keeps of a parameter
 SYSTEM = "system/"  # the prefix that MLflow's page for system metrics looks for
 
 
-def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[str, str], artifact_root: Path | str) -> str:
-    """Create a run that this process owns and return its id. A new experiment keeps its files below `artifact_root`.
+def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[str, str], artifact_root: Path | None) -> str:
+    """Create a run that this process owns and return its id. A new experiment keeps its files below `artifact_root`; None: where
+    MLflow's server keeps them.
 
     Raises RegistryError.
     """
@@ -42,11 +43,11 @@ def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[st
     return str(run.info.run_id)
 
 
-def _new_experiment(client: Any, name: str, artifact_root: Path | str) -> str:
-    root = artifact_root.absolute().as_uri() if isinstance(artifact_root, Path) else artifact_root
+def _new_experiment(client: Any, name: str, artifact_root: Path | None) -> str:
+    where = None if artifact_root is None else f"{artifact_root.absolute().as_uri().rstrip('/')}/{name}"
     try:
         with translated(name):
-            return str(client.create_experiment(name, artifact_location=f"{root.rstrip('/')}/{name}"))
+            return str(client.create_experiment(name, artifact_location=where))
     except RegistryError as error:
         if code_of(error) != EXISTS:
             raise

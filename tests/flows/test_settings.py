@@ -55,6 +55,8 @@ def test_every_place_lies_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.root == tmp_path / "home"
     assert settings.store_uri == str(tmp_path / "home" / "store")
     assert settings.mlflow_uri == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    assert settings.artifact_root == tmp_path / "home" / "mlartifacts"
+    assert Settings(home=tmp_path, tracking_uri="https://mlflow.example").artifact_root is None
     assert settings.work("digits", "seal", "0123456789abcdef" * 4) == tmp_path / "home/work/digits/seal-0123456789abcdef"
 
 
