@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from components.core.errors import BriefError, Conflict, StorageError, TrainingFailed
 from components.core.record import Record
 from components.pipeline.stage_cache import load_or_run, recall
-from flows.tasks import passing
 
 
 class Answer(Record):
@@ -83,5 +82,7 @@ def test_brief_data_and_package_each_make_another_run(a_run: Any) -> None:
 )
 def test_only_what_passes_by_itself_is_retried(error: Exception, again: bool) -> None:
     from prefect.states import Failed
+
+    from flows.tasks import passing
 
     assert passing(StorageError, Conflict)(None, None, Failed(data=error)) is again
