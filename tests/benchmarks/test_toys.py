@@ -102,6 +102,7 @@ def test_the_histogram_survives_its_packing(toy: Toy) -> None:
     assert true_shares(toy).sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_picture_has_all_families_and_room_for_those_not_trained(tmp_path: Path) -> None:
     models = sorted("/".join(key) for key in cards())
     groups = bands(models)

@@ -119,6 +119,7 @@ class TestQuickOnes:
         assert seen == [("extractor", 1, 3), ("extractor", 2, 3), ("extractor", 3, 3)]
 
 
+@pytest.mark.slow
 def test_the_denoiser_learns_features_that_tell_digits_apart(digits, make_split, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "STEPS", (100, 100))
     train = make_split(digits.train.images, None)

@@ -208,7 +208,8 @@ def test_a_graph_that_lost_too_much_is_refused(lowered: Any, make_family: Any) -
         check_parity(other, made.path, made.graph)
 
 
-@pytest.mark.parametrize("precision", [pytest.param("fp16", marks=SLOW), "int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_it_is_exported_the_same_way_twice(make_family: Any, tmp_path: Path, precision: Any) -> None:
     family, path = make_family("vae/gaussian"), tmp_path / "model.onnx"
     made = []

@@ -14,7 +14,7 @@ from components.core.records import DataSpec
 from components.families import cards, find
 
 LARGE = 28
-SIDES = ((8, 8, 1), (LARGE, LARGE, 1), (9, 13, 3))  # height, width, channels
+SMALLEST, ODD, ODD_DISCRETE = (8, 8, 1), (9, 13, 3), (5, 7, 3)  # height, width, channels; the last is drawn value by value
 CLASSES = ("dark", "middle", "bright")
 ONE_EACH = {"autoencoder/plain", "vae/gaussian", "gan/dcgan", "flow/realnvp", "diffusion/edm", "autoregressive/pixelcnn"}
 SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
@@ -78,13 +78,14 @@ def _cases() -> list[Any]:
     found = []
     for (family, variant), (card, _, _) in sorted(cards().items()):
         kinds = [kind for kind in ("none", "class") if kind in card.conditioning]
-        for height, width, channels in SIDES:
-            if card.discrete and height == LARGE:
-                continue  # drawing 784 pixels one by one shows nothing that 117 places of odd sides do not
-            for kind in {8: kinds, LARGE: kinds[:1]}.get(height, kinds[-1:]):
-                shape = {"channels": channels, "height": height, "width": width}
-                spec = DataSpec(**shape, classes=CLASSES, conditional=kind == "class")
-                found.append(pytest.param((family, variant, spec), id=f"{family}/{variant}-{height}x{width}x{channels}-{kind}"))
+        shapes = [(SMALLEST, kind, ()) for kind in kinds]
+        shapes += [(ODD_DISCRETE if card.discrete else ODD, kinds[-1], ())]
+        shapes += [] if card.discrete else [((LARGE, LARGE, 1), kinds[0], pytest.mark.slow)]
+        for (height, width, channels), kind, marks in shapes:
+            shape = {"channels": channels, "height": height, "width": width}
+            spec = DataSpec(**shape, classes=CLASSES, conditional=kind == "class")
+            case = f"{family}/{variant}-{height}x{width}x{channels}-{kind}"
+            found.append(pytest.param((family, variant, spec), id=case, marks=marks))
     return found
 
 

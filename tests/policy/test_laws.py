@@ -149,7 +149,7 @@ def check_whole(facts: Facts, decision: Decision) -> None:
         assert any(word in figure.basis for word in ("measured", "assumed", "text", "brief", "setting"))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(brief=briefs(), device=st.sampled_from(["cpu", "cuda"]), built=st.booleans())
 def test_every_brief_gets_one_decision_or_is_impossible(brief: Brief, device: Any, built: bool) -> None:
     made = facts(brief, dataset=None, device=device)
@@ -168,7 +168,7 @@ def test_every_brief_gets_one_decision_or_is_impossible(brief: Brief, device: An
     assert "unknown" not in " ".join(reason.text for reason in decision.reasons)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(brief=briefs(), family=st.sampled_from(sorted(FAMILIES)), device=st.sampled_from(["cpu", "cuda"]))
 def test_an_override_is_followed_or_refused(brief: Brief, family: Any, device: Any) -> None:
     from components.core.brief import OverrideBrief
@@ -188,7 +188,7 @@ def test_an_override_is_followed_or_refused(brief: Brief, family: Any, device: A
     assert ("override" in {warning.code for warning in decision.warnings}) == (own.family != family)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(brief=briefs())
 def test_goals_never_take_what_they_forbid(brief: Brief) -> None:
     made = facts(brief, dataset=None, device="cpu")

@@ -100,7 +100,7 @@ def test_other_commands_put_it_back_first(two: Registry, three: Versions) -> Non
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("do", ["reconcile", "rollback"])
+@pytest.mark.parametrize("do", ["reconcile", pytest.param("rollback", marks=pytest.mark.slow)])
 def test_putting_back_may_be_killed_after_any_step(
     do: str, step: str, two: Registry, three: Versions, forks: Any, tracking_uri: str, tmp_path: Path
 ) -> None:

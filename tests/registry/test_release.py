@@ -99,7 +99,7 @@ def test_rollback_skips_a_previous_version_that_was_deleted(registry: Registry, 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("command", ["promote", "rollback"])
-@pytest.mark.parametrize("then", ["the same", "reconcile"])
+@pytest.mark.parametrize("then", ["the same", pytest.param("reconcile", marks=pytest.mark.slow)])
 def test_killed_after_a_step(
     command: str, then: str, step: str, registry: Registry, three: Versions, forks: Any, tracking_uri: str, tmp_path: Path
 ) -> None:

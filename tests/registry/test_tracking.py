@@ -239,6 +239,7 @@ def test_mistakes_are_one_line(tracking_uri: str, run_id: str, tmp_path: Path) -
         start_run(tracking_uri, experiment="digits", name="n", tags={}, artifact_root=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_new_store_is_made_quietly(tmp_path: Path) -> None:
     """In a process of its own, from a folder of its own: nothing printed, nothing left but the store."""
     script = (

@@ -173,7 +173,7 @@ def test_a_student_of_a_student_has_half_its_steps(make_plan: Any, taught: Any) 
         _student(make_plan, eight, steps=8)
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("variant", TEACHERS)
 def test_a_critic_joins_in_the_second_half_and_is_not_kept(
     make_plan: Any, taught: Any, digits: Any, tracker: Any, variant: str, conditional: bool

@@ -187,6 +187,7 @@ def test_a_ceiling_that_is_reached_first_ends_it_with_the_best_weights(
     assert make_trainer(plan).run() == checkpoint, "it has ended; nothing is trained again"
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_items_and_threads(make_plan: Any, make_trainer: Made, tmp_path: Path) -> None:
     """As another machine would go on: with more cores, and without a probe of its own."""
     plan = make_plan(steps=None, ceiling=Ceiling(name="compute.minutes", seconds=60.0), items_enough=16 * 2, threads=0)
