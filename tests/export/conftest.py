@@ -30,11 +30,12 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "autoencoder/denoising",
     "autoregressive/pixelcnn-pp",
     "autoregressive/vq-pixelcnn",
+    "diffusion/cascade",
     "diffusion/latent-ect",
     "gan/wgan-gp",
     "vae/beta",
 }
-ODD_SLOW = {"vae/gaussian", "gan/style", "flow/glow", "diffusion/edm", "autoregressive/image-transformer"}  # one a family
+ODD_SLOW = {"vae/gaussian", "gan/style", "flow/glow", "autoregressive/image-transformer"}
 
 
 @dataclass(frozen=True)

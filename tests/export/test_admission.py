@@ -274,7 +274,7 @@ def damaged(build: Callable[..., Path]) -> Iterator[tuple[str, Path, str]]:
     yield "missing", folder, "unreachable"  # the store's fault: it is asked again at the next look
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_server_that_follows_refuses_the_whole_corpus_and_serves_on(
     build: Callable[..., Path], small_graph: Callable[..., onnx.ModelProto], tmp_path: Path

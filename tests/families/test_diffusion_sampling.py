@@ -161,9 +161,8 @@ def test_the_denoiser_of_the_mixture_gives_its_score(kind: str) -> None:
         torch.testing.assert_close((point.alpha * denoised - x.detach()) / point.sigma**2, score, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param("edm", marks=pytest.mark.slow), pytest.param("ddpm", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("variant", ["edm", "ddpm"])
 def test_a_trained_model_has_the_score_of_its_data_and_draws_it(variant: str) -> None:
     """Images of one pixel, learnt by the loss of the variant: D against the exact one, and the samples."""
     rng = torch.Generator().manual_seed(0)

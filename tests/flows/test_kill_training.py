@@ -19,7 +19,7 @@ from components.pipeline.training import Tracked
 from components.registry.mlflow_store import connect
 from components.training.state import load_state
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ITEMS = 60_000  # some ten seconds of the small VAE
 
@@ -79,6 +79,7 @@ def wait_gone(process: psutil.Process) -> None:
         return
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS, "device": "cpu", "threads": 1})
@@ -123,6 +124,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     assert min(value for step, value in seconds if step > state["run"]["step"]) > state["run"]["spent_s"]
 
 
+@pytest.mark.nightly
 def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS // 3, "device": "cpu", "threads": 1, "workers": 2})
@@ -147,6 +149,7 @@ def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, t
     assert trained.checkpoint.steps_total > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     override = {**road.brief().override.model_dump(exclude_unset=True)}
@@ -164,6 +167,7 @@ def test_a_training_that_diverges_ends_in_one_line(first: Any, tmp_path: Path) -
     assert not (road.home / "store").exists()
 
 
+@pytest.mark.slow
 def test_a_second_production_of_a_model_at_the_same_time_is_turned_away(first: Any, tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
     backends = road.backends()

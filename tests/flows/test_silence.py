@@ -15,10 +15,16 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.mark.parametrize(("terminal", "first_s", "gap_s"), [(True, 15.0, 10.0), (False, 45.0, 35.0)], ids=["terminal", "pipe"])
+@pytest.mark.parametrize(
+    ("terminal", "first_s", "gap_s"),
+    [
+        pytest.param(True, 15.0, 10.0, id="terminal", marks=pytest.mark.slow),
+        pytest.param(False, 45.0, 35.0, id="pipe", marks=pytest.mark.nightly),
+    ],
+)
 def test_produce_is_never_silent(
     raw_road: Any, road_in: type[Any], tmp_path: Path, terminal: bool, first_s: float, gap_s: float
 ) -> None:

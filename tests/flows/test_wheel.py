@@ -86,7 +86,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tree = {path.relative_to(REPO).as_posix() for part in ("components", "flows") for path in (REPO / part).rglob("*")}
     wanted = {name for name in tree if name.endswith((".py", ".yaml", ".j2"))}
     briefs = {f"flows/briefs/{path.name}" for path in (REPO / "briefs").glob("*.yaml")}
-    assert {"components/evaluation/page.html.j2", "components/policy/rules/choices.yaml", "flows/cli.py"} <= wanted
+    assert {"components/evaluation/page.html.j2", "components/policy/rules/choices.yaml", "flows/cli/app.py"} <= wanted
     assert len(briefs) >= 10
     assert wanted | briefs <= names
     assert [name for name in names if "test" in name] == []
