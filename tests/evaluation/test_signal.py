@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from components.core.errors import TrainingFailed
-from components.core.records import DataSpec
+from components.core.records import DataSpec, LocalDataset
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_images
 from components.training.plan import TrainPlan
@@ -87,7 +87,7 @@ def test_a_gan_whose_critic_hardly_learns_collapses_and_is_stopped(extractor, di
         variant="dcgan",
         config=COLLAPSING | {"on_collapse": "stop"},
         spec=DataSpec(channels=1, height=8, width=8),
-        dataset=digits.dataset,
+        dataset=LocalDataset(path="", **digits.dataset.model_dump()),
         folder=str(tmp_path / "run"),
         run_id="run",
         items_seen=120 * 128,

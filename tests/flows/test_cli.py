@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.core.brief import read_brief
-from components.core.records import Admission, Bundle, Channel, Dataset, Decision, GateReport, LedgerEntry
+from components.core.records import Admission, Bundle, Channel, Decision, GateReport, LedgerEntry, LocalDataset
 from components.families import cards
 from components.pipeline import release_commands
 from flows.settings import load_backends
@@ -123,7 +123,7 @@ def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> 
     assert sheet.read_bytes().startswith(b"\x89PNG")
     assert not sheet.is_relative_to(Path("data"))
     Path("brief.yaml").write_text("name: d\nmodality: image\ndata: {path: data/digits}\ncompute: {device: cpu}\n")
-    dataset = Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json())
+    dataset = LocalDataset.model_validate(cli("data", "show", "brief.yaml", "--json").json())
     assert (dataset.count, dataset.shape, dataset.rev) == (200, (8, 8, 1), "workspace")
     assert len(dataset.classes) == 10
     shown = cli("data", "show", "brief.yaml")
@@ -134,7 +134,7 @@ def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> 
     assert (again["report"]["used"], again["dataset"]["count"]) == (200, 200)
     assert all("without an item in a split" in warning for warning in again["warnings"])
     assert Path(again["sheet"]) == sheet
-    assert Dataset.model_validate(cli("data", "show", "brief.yaml", "--json").json()) == dataset
+    assert LocalDataset.model_validate(cli("data", "show", "brief.yaml", "--json").json()) == dataset
 
 
 def test_a_release_explains_itself(cli: "Command", home: Path, first: "First") -> None:

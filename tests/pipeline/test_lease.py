@@ -64,7 +64,7 @@ def test_the_lease_of_a_dead_process_is_free_at_once(homes: list[Backends], tmp_
     code = (
         "import os, sys; from pathlib import Path; from flows.settings import Settings;"
         "from components.pipeline.backends import Backends; from components.pipeline.lease import lease;"
-        "lease('digits', Backends(Settings(home=Path(sys.argv[1]), store=sys.argv[2]))).__enter__(); os._exit(9)"
+        "held = lease('digits', Backends(Settings(home=Path(sys.argv[1]), store=sys.argv[2]))); held.__enter__(); os._exit(9)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "three"), str(tmp_path / "store")]
     assert subprocess.run(command, check=False).returncode == 9

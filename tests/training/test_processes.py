@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from components.core.errors import DataError
+from components.core.records import Artifact
 from components.families import cards
+from components.training.state import weights_path
 from components.training.stream import BatchStream
 
 NAMES = sorted("/".join(key) for key in cards())
@@ -57,7 +59,7 @@ def test_two_processes_that_were_stopped_go_on_to_the_same_end(forks: Any, make_
     rest = told(forks, halves, of=2)
     assert rest["seen"]["step"] == 3
     expected = told(forks, whole, of=2)
-    assert rest["checkpoint"]["sha256"] == expected["checkpoint"]["sha256"]
+    assert rest["checkpoint"]["weights"] == expected["checkpoint"]["weights"]
     assert rest["readings"][-1] == expected["readings"][-1]
 
 
@@ -68,7 +70,7 @@ def test_those_that_are_named_here_are_there() -> None:
 
 def test_only_the_first_process_reads_quality_and_writes(forks: Any, make_plan: Any, tmp_path: Path) -> None:
     checkpoint = told(forks, make_plan(), of=2)["checkpoint"]
-    weights = Path(checkpoint["path"]) / "weights.safetensors"
+    weights = weights_path(tmp_path / "run" / "best", Artifact.model_validate(checkpoint["weights"]))
     left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
     records = {Path("finished.json"), Path("work.json"), Path("best/checkpoint.json")}
     assert left == records | {weights.relative_to(tmp_path / "run")}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.core.files import sha256_of
-from components.core.records import Checkpoint
+from components.core.records import Artifact, Checkpoint
 from components.families import cards
 from components.training.plan import TrainPlan
 from components.training.state import load_weights, weights_path
@@ -49,7 +49,7 @@ def whole(forks: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tra
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """The same weights kept, at the same step, and the same images drawn from the last weights."""
-    kept = [{key: told["checkpoint"][key] for key in ("sha256", "step", "quality", "steps_total")} for told in (one, other)]
+    kept = [{key: told["checkpoint"][key] for key in ("weights", "step", "quality", "steps_total")} for told in (one, other)]
     return kept[0] == kept[1] and one["readings"][-1] == other["readings"][-1]
 
 
@@ -104,7 +104,7 @@ def test_a_run_killed_before_any_file_appears_goes_on(forks: Any, whole: Any, ma
 
 def same_end(rest: dict[str, Any], expected: dict[str, Any]) -> bool:
     checkpoint = rest["checkpoint"]
-    return all(checkpoint[key] == expected["checkpoint"][key] for key in ("sha256", "step", "quality", "steps_total"))
+    return all(checkpoint[key] == expected["checkpoint"][key] for key in ("weights", "step", "quality", "steps_total"))
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(forks: Any, whole: Any, make_plan: Any) -> None:
@@ -142,8 +142,8 @@ def test_what_a_finished_run_leaves_is_what_its_record_names(forks: Any, make_pl
     assert [path for path in (tmp_path / "run").rglob(".*") if path.is_file()], "killed while a file was being written"
     checkpoint = forks.train(make_plan())["checkpoint"]
     left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    weights = Path(checkpoint["path"]) / "weights.safetensors"
+    weights = weights_path(tmp_path / "run" / "best", Artifact.model_validate(checkpoint["weights"]))
     records = {Path("finished.json"), Path("work.json"), Path("best/checkpoint.json")}
     assert left == records | {weights.relative_to(tmp_path / "run")}
-    assert sha256_of(weights) == checkpoint["sha256"]
+    assert sha256_of(weights) == checkpoint["weights"]["sha256"]
     assert json.loads((tmp_path / "run" / "finished.json").read_text()) == checkpoint
