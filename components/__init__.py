@@ -1,1 +1,1 @@
-"""The parts of genwright. Imports point one way: flows > parts > families, data > core (see pyproject.toml, import-linter)."""
+"""The parts of genwright. Imports point one way: flows > pipeline > parts > families, data > runtime > core (import-linter)."""

@@ -191,7 +191,7 @@ def a_run() -> Any:
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def road_in() -> type[Road]:
     """A road in a folder of one's own."""
     return Road

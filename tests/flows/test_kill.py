@@ -22,7 +22,7 @@ PROVING = (
     "store/artifacts/SHA/card.html", "store/artifacts/SHA/samples.png", "store/runs/digits/SHA/prove.json",
 )  # fmt: skip
 RELEASING = (
-    "store/runs/digits/SHA/run.json", "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
+    "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
     "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json", "store/runs/digits/SHA/seal.json",
     "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
     "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from components.families import cards
-from components.pipeline import proof, stages
+from components.pipeline import production, proof
 from components.pipeline.resolve import resolve
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
@@ -53,16 +53,12 @@ def test_it_is_produced_from_a_brief(
     backends = road.backends()
     run = resolve(brief, backends)
     assert (run.decision.family, run.decision.variant, run.decision.mode) == (family, variant, "scratch")
+    records: dict[str, Any] = {}
     with trains_here():
-        trained = stages.train(run, backends)
-    exported = stages.export(run, trained, backends)
-    assert set(exported.parity) == {1, 2, 7, 32}
-    proven = stages.prove(run, trained, exported, backends)
-    told = set(proven.scorecard.metrics)
+        produced = production.produce(run, backends, production.in_process(backends), records.__setitem__)
+    assert set(records["export"].parity) == {1, 2, 7, 32}
+    told = set(records["prove"].scorecard.metrics)
     card = cards()[family, variant][0]
     assert ("bits_per_dim" in told, "reconstruction_error" in told) == (card.likelihood != "none", card.latent)
-    stored = stages.seal(run, trained, exported, proven, backends)
-    release = stages.register(run, trained, stored, proven, backends)
-    produced = stages.promote_if_proven(run, trained, stored, release, proven, backends)
     assert produced.promoted
     assert backends.versions.resolve("one").version == 1

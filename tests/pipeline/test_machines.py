@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from components.core.brief import read_brief
+from components.pipeline.backends import Backends
 from components.pipeline.production import STAGES
 from components.pipeline.resolve import resolve
 from components.pipeline.run import record_key
+from flows.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,7 +52,8 @@ def words(document: Any) -> Iterator[str]:
 def test_every_stage_on_another_machine(machines: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = machines
     monkeypatch.chdir(one.folder)
-    backends = one.backends()
+    shared = {"store": one.environment["GENWRIGHT_STORE"], "tracking_uri": one.environment["GENWRIGHT_TRACKING_URI"]}
+    backends = Backends(Settings(home=one.home, **shared))
     run = resolve(read_brief(one.folder / "brief.yaml"), backends, base=one.folder)
     backends.workspace.write(record_key(run, "run"), run)
     name = f"digits/{run.key('seal')}"

@@ -244,9 +244,10 @@ def test_a_new_store_is_made_quietly(tmp_path: Path) -> None:
     """In a process of its own, from a folder of its own: nothing printed, nothing left but the store."""
     script = (
         "import sys\n"
+        "from pathlib import Path\n"
         "from components.registry.tracking import start_run, MlflowTracker\n"
         "uri, root = sys.argv[1:]\n"
-        "with MlflowTracker(uri, start_run(uri, experiment='e', name='n', tags={}, artifact_root=root)) as tracker:\n"
+        "with MlflowTracker(uri, start_run(uri, experiment='e', name='n', tags={}, artifact_root=Path(root))) as tracker:\n"
         "    tracker.metrics({'loss': 1.0}, step=0)\n"
     )
     (tmp_path / "cwd").mkdir()
