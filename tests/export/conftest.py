@@ -31,6 +31,7 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "autoregressive/pixelcnn-pp",
     "autoregressive/vq-pixelcnn",
     "diffusion/cascade",
+    "diffusion/ddpm",
     "diffusion/latent-ect",
     "gan/wgan-gp",
     "vae/beta",

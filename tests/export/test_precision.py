@@ -190,7 +190,9 @@ def test_products_in_a_loop_have_no_eight_bits(lowered: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["diffusion/edm", *(f"diffusion/{each}" for each in LOOPED)])
+@pytest.mark.parametrize(
+    "name", ["diffusion/edm", *(pytest.param(f"diffusion/{each}", marks=pytest.mark.nightly) for each in LOOPED)]
+)
 def test_halves_within_a_loop_make_nearly_torchs_images(lowered: Any, name: str) -> None:
     made = lowered(name, "fp16")
     assert 0 < check_parity(made.family, made.path, made.graph).worst < MEAN_TOLERANCE["fp16"]

@@ -191,7 +191,7 @@ def test_the_same_command_finishes_what_was_interrupted(road: Any) -> None:
     assert "version 1, promoted" in ran.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_second_ctrl_c_ends_at_once_and_a_stopped_worker_is_not_waited_for(first: Any, tmp_path: Path) -> None:
     """The worker is stopped, as one in a step that never ends: it cannot save, and neither way leaves it behind."""

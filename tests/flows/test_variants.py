@@ -32,7 +32,7 @@ ONE_EACH = {  # of two stages and of one, with a likelihood, a latent space, bot
     "diffusion/latent",
     "autoregressive/pixelcnn",
 }
-SLOW = {"vae/vq", "gan/sngan", "diffusion/latent"}  # codes and a prior, a game, two stages; the others of these nightly
+SLOW = {"vae/vq", "gan/sngan"}  # codes and a prior, and a game; the others of these nightly
 ROADS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.nightly) for name in VARIANTS]
 
 
