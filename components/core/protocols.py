@@ -113,6 +113,10 @@ class ObjectStore(Protocol):
         """Keys that begin with `prefix`, sorted."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Remove an object that nothing names any more; one that is not there is as good as removed."""
+        ...
+
 
 class ChannelPort(Protocol):
     """Reads and moves the channel of a model."""

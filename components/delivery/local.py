@@ -90,6 +90,11 @@ class LocalStore:
                 keys += [(at / name).as_posix() for name in names if not name.startswith(".")]
         return sorted(key for key in keys if key.startswith(prefix))
 
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none. Raises StorageError."""
+        with self._translated(key):
+            self._path(key).unlink(missing_ok=True)
+
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 

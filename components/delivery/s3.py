@@ -106,6 +106,11 @@ class S3Store:
             )
             return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", ()))
 
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none. Raises StorageError."""
+        with translated(self.uri, self.endpoint):
+            self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
+
     @cached_property
     def client(self) -> Any:
         """The boto3 client, made when first needed; safe between threads."""

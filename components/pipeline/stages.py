@@ -11,8 +11,9 @@ from components.pipeline import existing, release_commands
 from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
+from components.pipeline.saved_training import SavedTrainings
 from components.pipeline.trained import restored
-from components.pipeline.training import train_in_worker
+from components.pipeline.training import saves_of, train_in_worker
 
 
 def train(run: Run, backends: Backends) -> Trained:
@@ -24,12 +25,14 @@ def train(run: Run, backends: Backends) -> Trained:
     if run.student is None:
         existing.rival_of(run, backends)
     folder, workspace = folder_of(run, backends, "train"), backends.workspace
-    return workspace.read_or_make(
+    trained = workspace.read_or_make(
         record_key(run, "train"),
         Trained,
         lambda: train_in_worker(run, backends, folder),
         artifacts=lambda known: (known.checkpoint.weights,),
     )
+    SavedTrainings(backends.store, saves_of(run)).clear()
+    return trained
 
 
 def export(run: Run, trained: Trained, backends: Backends) -> Exported:

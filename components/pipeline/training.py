@@ -31,6 +31,7 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
+    from components.pipeline.saved_training import SavedTrainings
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
     from components.training.state import weights_path
@@ -51,10 +52,14 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
                 plan=plan,
                 tracking_uri=settings.mlflow_uri,
                 extractor=str(extractor),
+                store=settings.store_uri,
+                s3_endpoint=settings.s3_endpoint,
+                saves=saves_of(run),
                 processes=_processes(run),
                 meeting=f"{meeting}/processes",
             )
             order.write(folder / "order.json")
+            SavedTrainings(backends.store, saves_of(run)).restore(folder / "train")
             announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(
                 "components.pipeline.worker",
@@ -72,6 +77,11 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
     MlflowTracker(settings.mlflow_uri, run_id).params(ended)
     backends.workspace.put(weights_path(folder / "train" / "best", checkpoint.weights))
     return Trained(run_id=run_id, checkpoint=checkpoint)
+
+
+def saves_of(run: Run) -> str:
+    """Where the store keeps the state of a training that is under way."""
+    return f"runs/{run.brief.name}/{run.key('train')}/state"
 
 
 def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str], Any]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from components.core.errors import Conflict, GenwrightError
 from components.core.files import write_whole
@@ -22,6 +23,9 @@ from components.core.record import Record
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S
 from components.training.plan import TrainPlan
+
+if TYPE_CHECKING:
+    from components.training.trainer import Trainer
 
 ORPHAN_CHECK_S = 0.5
 LEFT_S = 60.0  # from the end of the parent to that of a process that the first one has not ended
@@ -35,6 +39,9 @@ class Order(Record):
     plan: TrainPlan
     tracking_uri: str
     extractor: str
+    store: str
+    s3_endpoint: str | None = None
+    saves: str  # where the store keeps the state while it trains
     processes: int = 1
     meeting: str = ""
 
@@ -42,8 +49,10 @@ class Order(Record):
 def lead(order: Order, *, parent: int) -> None:
     """Train to the end of the plan. The checkpoint record is left in the plan's folder."""
     from components.data.shards import open_split
+    from components.delivery.store import open_store
     from components.evaluation.extractor import Extractor
     from components.evaluation.signal import FixedNoiseQuality
+    from components.pipeline.saved_training import SavedTrainings
     from components.registry.tracking import MlflowTracker
     from components.training.trainer import Trainer, build
 
@@ -51,7 +60,13 @@ def lead(order: Order, *, parent: int) -> None:
     split = open_split(Path(plan.dataset.path), "train")
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
-    trainer = Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker)
+    saves = SavedTrainings(open_store(order.store, s3_endpoint=order.s3_endpoint), order.saves)
+    with saves.uploading(Path(plan.folder)) as saved, tracker:
+        _carry_out(Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, saved=saved), parent=parent)
+
+
+def _carry_out(trainer: "Trainer", *, parent: int) -> None:
+    """Train until the end, a signal, or the end of the parent."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         trainer.stop(signal.Signals(number).name)
@@ -59,8 +74,7 @@ def lead(order: Order, *, parent: int) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     _when_orphaned(parent, lambda: trainer.stop("the process that started it is gone"))
-    with tracker:
-        trainer.run()
+    trainer.run()
 
 
 def follow(order: Order, *, parent: int) -> None:

@@ -70,6 +70,15 @@ def load_state(path: Path) -> dict[str, Any] | None:
     return unflatten("", tensors, rest)
 
 
+def saved_step(path: Path) -> int:
+    """The step of a saved state, from its header; -1 where there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()["state"])["rest"]["/run/step"])
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError):
+        return -1
+
+
 def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
     """Write the weights to a folder named by their digest, then the record that names it, then remove what was there before.
 

@@ -60,9 +60,11 @@ class Trainer:
         quality: QualitySignal,
         tracker: Tracker,
         clock: Callable[[], float] = time.monotonic,
+        saved: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan = plan
         self.clock = clock
+        self.saved = saved  # called when a state was written
         self.quality = quality
         self.tracker = tracker
         self.folder = Path(plan.folder)
@@ -291,6 +293,7 @@ class Trainer:
             run = {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest}
             run |= {"rate_scale": self.rate_scale, "micro_batches": self.learner.parts}
             save_state(self.state_path, {**self.learner.state(), "run": run})
+            self.saved()
         self._saved_s = self.budget.spent_s
 
     @property

@@ -2,7 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from components.core.brief import read_brief
 from components.pipeline.backends import Backends
 from components.pipeline.production import STAGES
 from components.pipeline.resolve import resolve
-from components.pipeline.run import record_key
+from components.pipeline.run import folder_of, record_key
 from flows.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -52,8 +55,7 @@ def words(document: Any) -> Iterator[str]:
 def test_every_stage_on_another_machine(machines: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, three = machines
     monkeypatch.chdir(one.folder)
-    shared = {"store": one.environment["GENWRIGHT_STORE"], "tracking_uri": one.environment["GENWRIGHT_TRACKING_URI"]}
-    backends = Backends(Settings(home=one.home, **shared))
+    backends = shared_backends(one)
     run = resolve(read_brief(one.folder / "brief.yaml"), backends, base=one.folder)
     backends.workspace.write(record_key(run, "run"), run)
     name = f"digits/{run.key('seal')}"
@@ -77,6 +79,57 @@ def test_every_stage_on_another_machine(machines: list[Any], monkeypatch: pytest
         assert found is not None
         paths = [word for word in words(json.loads(found[0])) if word.startswith(("/", "file://")) and "bundles" not in word]
         assert not paths, key
+
+
+def test_a_training_killed_on_one_is_finished_by_another_with_the_same_bits(
+    machines: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one, two, three = machines
+    brief = yaml.safe_load((one.folder / "brief.yaml").read_text())
+    brief |= {"seed": 3, "compute": {**brief["compute"], "items_seen": 40_000}}
+    for machine in machines:
+        (machine.folder / "longer.yaml").write_text(yaml.safe_dump(brief))
+    monkeypatch.chdir(two.folder)
+    backends = shared_backends(two)
+    run = resolve(read_brief(two.folder / "longer.yaml"), backends, base=two.folder)
+    backends.workspace.write(record_key(run, "run"), run)
+    name, folder = f"digits/{run.key('seal')}", folder_of(run, backends, "train") / "train"
+    command = [sys.executable, "-m", "flows", "train", "--run", name]
+    with (tmp_path / "log").open("wb") as log:
+        killed = subprocess.Popen(command, cwd=two.folder, env=two.variables(), stdout=log, stderr=log)
+    until((folder / "best" / "checkpoint.json").exists, killed, tmp_path / "log")
+    killed.kill()
+    killed.wait()
+    saved = f"runs/digits/{run.key('train')}/state/saved.json"
+    until(lambda: backends.store.get(saved) is not None, None, tmp_path / "log")  # by its worker, which is alone now
+    shutil.rmtree(two.home)
+    ran = three.cli("train", "--run", name, "--json")
+    assert ran.returncode == 0, ran.stderr
+    resumed = json.loads(ran.stdout)
+    assert backends.store.get(saved) is None
+    own = {"GENWRIGHT_STORE": str(tmp_path / "store"), "GENWRIGHT_TRACKING_URI": ""}
+    elsewhere = Backends(Settings(home=one.home, store=own["GENWRIGHT_STORE"]))
+    elsewhere.workspace.write(record_key(run, "run"), run)
+    ran = one.cli("train", "--run", name, "--json", **own)
+    assert ran.returncode == 0, ran.stderr
+    whole = json.loads(ran.stdout)
+    assert whole["run_id"] != resumed["run_id"]
+    assert resumed["checkpoint"]["weights"] == whole["checkpoint"]["weights"]
+    assert resumed["checkpoint"]["steps_total"] == whole["checkpoint"]["steps_total"]
+
+
+def until(true: Callable[[], bool], process: "subprocess.Popen[bytes] | None", log: Path) -> None:
+    end = time.monotonic() + 200
+    while not true():
+        assert process is None or process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+
+
+def shared_backends(machine: Any) -> Backends:
+    named = machine.environment
+    settings = Settings(home=machine.home, store=named["GENWRIGHT_STORE"], tracking_uri=named["GENWRIGHT_TRACKING_URI"])
+    return Backends(settings)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""The state of a training that is under way, in the store, so that another machine goes on where this one was ended.
+
+Each save of the trainer is snapshotted at once and uploaded by a thread, so no step waits for the network; what is uploaded is
+the latest. `saved.json` names the files of one save and is changed last, so it names a whole one. The files are the run's
+own, under `runs/MODEL/KEY/state/`, and are removed when a later save has replaced them and when the training has ended.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+from components.core.errors import GenwrightError, StorageError
+from components.core.files import sha256_of
+from components.core.protocols import ObjectStore
+from components.core.record import Record
+
+STATE, WHOLE = "state.safetensors", ("state.safetensors", "work.json", "best/checkpoint.json", "best/*/weights.safetensors")
+SAVING = ".saving-"  # snapshots that wait for their upload
+UPLOAD_S = 4.0  # that the end of a training waits for an upload under way: a signal leaves it seven seconds in all
+
+
+class SavedFile(Record):
+    """A file of a save, by its place below the training's folder."""
+
+    path: str
+    sha256: str
+
+
+class SavedTraining(Record):
+    """One save."""
+
+    step: int
+    files: tuple[SavedFile, ...]
+
+
+class SavedTrainings:
+    """The saves of one training in a store, under `prefix`."""
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self.store = store
+        self.prefix = prefix
+
+    def restore(self, folder: Path) -> None:
+        """Lay the save into the training's folder, where it is ahead of what is there. Raises StorageError."""
+        from components.training.state import saved_step
+
+        saved = self._read()
+        if saved is None or saved.step <= saved_step(folder / STATE) or (folder / "finished.json").exists():
+            return
+        with TemporaryDirectory(dir=folder.parent) as name:
+            arriving = Path(name)
+            for file in saved.files:
+                path = arriving / file.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.store.fetch(self._key(file), path)
+                if sha256_of(path) != file.sha256:
+                    what = f"{self.store.uri}/{self._key(file)}: damaged"
+                    raise StorageError(what, do=f"remove {self.store.uri}/{self.prefix} to train from the start")
+            for file in sorted(saved.files, key=lambda each: each.path == STATE):  # the state last: without it nothing counts
+                (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+                (arriving / file.path).replace(folder / file.path)
+
+    def save(self, snapshot: Path) -> None:
+        """Upload a whole save, then name it, then remove the one before. Raises StorageError or Conflict."""
+        from components.training.state import saved_step
+
+        before, tag = self._read(), (self.store.get(self._name) or (None, None))[1]
+        paths = sorted(path for path in snapshot.rglob("*") if path.is_file())
+        files = tuple(SavedFile(path=path.relative_to(snapshot).as_posix(), sha256=sha256_of(path)) for path in paths)
+        for file in files:
+            self.store.put_if_absent(self._key(file), snapshot / file.path, final=True)
+        saved = SavedTraining(step=saved_step(snapshot / STATE), files=files)
+        self.store.swap(self._name, saved.model_dump_json().encode(), expected=tag)
+        for file in () if before is None else before.files:
+            if file not in files:
+                self.store.delete(self._key(file))
+
+    def clear(self) -> None:
+        """Remove all saves: the training has ended."""
+        for key in (self._name, *self.store.list(f"{self.prefix}/")):
+            self.store.delete(key)
+
+    @contextmanager
+    def uploading(self, folder: Path) -> Iterator[Callable[[], None]]:
+        """Gives what is to be called after each save in `folder`. A store that fails costs the save, not the training."""
+        uploads = _Uploads(self, folder)
+        try:
+            yield uploads.snapshot
+        finally:
+            uploads.close()
+
+    @property
+    def _name(self) -> str:
+        return f"{self.prefix}/saved.json"
+
+    def _key(self, file: SavedFile) -> str:
+        return f"{self.prefix}/{file.sha256}/{file.path.rpartition('/')[2]}"
+
+    def _read(self) -> SavedTraining | None:
+        found = self.store.get(self._name)
+        try:
+            return SavedTraining.model_validate_json(found[0]) if found else None
+        except ValueError:
+            return None
+
+
+class _Uploads:
+    """A thread that uploads the latest snapshot of a folder."""
+
+    def __init__(self, saved: SavedTrainings, folder: Path) -> None:
+        self.saved, self.folder = saved, folder
+        self.waiting: Path | None = None
+        self.changed = threading.Condition()
+        self.closing = False
+        for left in folder.glob(f"{SAVING}*"):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        self.thread = threading.Thread(target=self._run, name="training-state", daemon=True)
+        self.thread.start()
+
+    def snapshot(self) -> None:
+        """Second names of the files as they are now: the trainer replaces its files and never writes into one."""
+        folder = Path(mkdtemp(prefix=SAVING, dir=self.folder))
+        for path in (path for pattern in WHOLE for path in self.folder.glob(pattern)):
+            own = folder / path.relative_to(self.folder)
+            own.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, own)
+            except OSError:  # a disk that knows no second names
+                shutil.copyfile(path, own)
+        with self.changed:
+            replaced, self.waiting = self.waiting, folder
+            self.changed.notify()
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+
+    def close(self) -> None:
+        with self.changed:
+            self.closing = True
+            self.changed.notify()
+        self.thread.join(UPLOAD_S)
+
+    def _run(self) -> None:
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.waiting is not None or self.closing)
+                folder, self.waiting = self.waiting, None
+            if folder is None:
+                return
+            with suppress(GenwrightError):
+                self.saved.save(folder)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""The state of a training that another machine goes on with."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.core.errors import StorageError
+from components.delivery.local import LocalStore
+from components.pipeline.saved_training import SavedTrainings
+from components.training.state import load_state, save_state
+
+PREFIX = "runs/digits/k/state"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def saves(store: LocalStore) -> SavedTrainings:
+    return SavedTrainings(store, PREFIX)
+
+
+def train(folder: Path, step: int) -> None:
+    """What a training has in its folder when it saved at this step; the weights of step 2 stay the best."""
+    best = folder / "best" / f"{min(step, 2):016d}"
+    best.mkdir(parents=True, exist_ok=True)
+    (best / "weights.safetensors").write_bytes(b"weights")
+    (folder / "best" / "checkpoint.json").write_text(json.dumps({"step": min(step, 2)}))
+    (folder / "work.json").write_text("{}")
+    save_state(folder / "state.safetensors", {"model": {"w": torch.full((3,), float(step))}, "run": {"step": step}})
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def step_of(folder: Path) -> int:
+    state = load_state(folder / "state.safetensors")
+    assert state is not None
+    return int(state["run"]["step"])
+
+
+def test_another_machine_goes_on_with_the_last_save(saves: SavedTrainings, tmp_path: Path) -> None:
+    one, two = tmp_path / "one" / "train", tmp_path / "two" / "train"
+    one.mkdir(parents=True)
+    two.parent.mkdir()
+    with saves.uploading(one) as saved:
+        for step in (1, 2, 3):
+            train(one, step)
+            saved()
+    saves.restore(two)
+    assert step_of(two) == 3
+    kept = {path.relative_to(two).as_posix() for path in two.rglob("*") if path.is_file()}
+    assert {"state.safetensors", "work.json", "best/checkpoint.json", "best/0000000000000002/weights.safetensors"} <= kept
+    assert [path.name for path in two.parent.iterdir()] == ["train"]
+    assert not list(one.glob(".saving-*"))
+
+
+def test_a_later_save_replaces_the_one_before_and_the_end_removes_all(
+    saves: SavedTrainings, store: LocalStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for step in (1, 2, 3, 4):
+        with saves.uploading(folder) as saved:
+            train(folder, step)
+            saved()
+    assert len([key for key in store.list(PREFIX) if key.endswith("state.safetensors")]) == 1
+    saves.clear()
+    assert store.list("runs/") == []
+
+
+@pytest.mark.parametrize("what", ["ahead", "finished"])
+def test_a_machine_that_is_ahead_keeps_what_it_has(saves: SavedTrainings, tmp_path: Path, what: str) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    with saves.uploading(one) as saved:
+        train(one, 5)
+        saved()
+    train(two, 7 if what == "ahead" else 3)
+    if what == "finished":
+        (two / "finished.json").write_text("{}")
+    saves.restore(two)
+    assert step_of(two) == (7 if what == "ahead" else 3)
+
+
+def test_nothing_is_restored_where_nothing_was_saved(saves: SavedTrainings, tmp_path: Path) -> None:
+    saves.restore(tmp_path / "train")
+    assert not (tmp_path / "train").exists()
+
+
+def test_what_is_damaged_is_refused_in_one_line(saves: SavedTrainings, store: LocalStore, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    with saves.uploading(folder) as saved:
+        train(folder, 1)
+        saved()
+    (key,) = [key for key in store.list(PREFIX) if key.endswith("work.json")]
+    store.delete(key)
+    store.put_if_absent(key, b"[]")
+    with pytest.raises(StorageError, match=r"work.json: damaged; remove .* to train from the start"):
+        saves.restore(tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_store_that_fails_costs_the_save_and_not_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "train"
+    folder.mkdir()
+    with SavedTrainings(LocalStore(tmp_path / "file" / "store"), PREFIX).uploading(folder) as saved:
+        train(folder, 1)
+        saved()
+        until(lambda: not list(folder.glob(".saving-*")))
+    assert step_of(folder) == 1
