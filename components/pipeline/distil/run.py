@@ -32,16 +32,16 @@ def distil(
         while True:
             records: dict[str, Any] = {"run": run}
             backends.workspace.write(record_key(run, "run"), run)
-            run_stages(records, ["train"], call, lambda _, own, run=run: after("student", (run, own)))  # type: ignore[misc]
+            run_stages(records, ["train"], call)
+            after("student", (run, records["train"]))
             try:
-                run_stages(
-                    records, ["export", "prove"], call, lambda name, record: after("judged", record) if name == "prove" else None
-                )
+                run_stages(records, ["export", "prove"], call)
             except ExportError as error:
                 if run.brief.serving.precision == "fp32":
                     raise
                 after("left out", error)
             else:
+                after("judged", records["prove"])
                 finished.append(Finished(run, records["train"], records["export"], records["prove"]))
             try:
                 run = making.send(records["train"])
