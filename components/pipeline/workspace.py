@@ -5,6 +5,8 @@ stage lies under `runs/MODEL/KEY/STAGE.json` and is the proof that the stage was
 depends on (run.py), and whoever writes first is the one that counts. The folder of this machine is a cache, which may be deleted.
 """
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from components.core.record import Record
 from components.core.records import Artifact
 
 R = TypeVar("R", bound=Record)
+SCRATCH, SCRATCH_KEPT_S = ".scratch-", 86_400.0  # what a killed stage left is removed after a day
 
 
 class Workspace:
@@ -60,7 +63,10 @@ class Workspace:
     def scratch(self) -> Iterator[Path]:
         """A folder to make files in, gone when the block ends; on the disk of the cache."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".scratch-", dir=self.cache) as folder:
+        for left in self.cache.glob(f"{SCRATCH}*"):
+            if time.time() - left.stat().st_mtime > SCRATCH_KEPT_S:
+                shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(prefix=SCRATCH, dir=self.cache) as folder:
             yield Path(folder)
 
     def read(self, key: str, kind: type[R]) -> R | None:
