@@ -44,7 +44,7 @@ class VersionStore:
     def note_workspace(self, md5: str, folder: Path) -> None:
         """Remember a folder of a work tree that is this version now."""
         self._workspace(md5).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._workspace(md5), json.dumps({"folder": str(folder)}).encode())
+        write_whole(self._workspace(md5), json.dumps({"md5": md5, "folder": str(folder)}).encode())
 
     def workspace(self, md5: str) -> Path | None:
         """The folder of a work tree that was this version and still is; else None."""

@@ -146,15 +146,15 @@ class LocalStore:
 
 def _linked(source: Path, to: Path) -> bool:
     """Whether `to` is now a second name of `source`, whose bytes are on the disk; False across disks."""
-    to.unlink()
+    spare = to.with_name(f"{to.name}-link")
     try:
-        os.link(source, to)
+        os.link(source, spare)
     except OSError:
-        to.touch()
         return False
-    to.chmod(0o644)
-    with to.open("rb") as file:
+    spare.chmod(0o644)
+    with spare.open("rb") as file:
         os.fsync(file.fileno())
+    spare.replace(to)
     return True
 
 
@@ -162,5 +162,5 @@ def _sweep(folder: Path) -> None:
     """Remove what writers killed long ago left behind."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if time.time() - path.stat().st_mtime > PARTIAL_KEPT_S:
+            if time.time() - path.stat().st_ctime > PARTIAL_KEPT_S:
                 path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """An object store in S3 or anything that speaks it, by boto3 and conditional writes (If-None-Match: *, If-Match).
 
 Credentials come from boto3's own chain (AWS_* variables, profile, instance role). Needed: s3:GetObject, s3:PutObject,
-s3:ListBucket and s3:AbortMultipartUpload. An upload killed half-way leaves parts that no key shows; a lifecycle rule
-(AbortIncompleteMultipartUpload) removes them.
+s3:ListBucket and s3:AbortMultipartUpload; s3:DeleteObject to remove the state of a training that has ended. An upload
+killed half-way leaves parts that no key shows; a lifecycle rule (AbortIncompleteMultipartUpload) removes them.
 """
 
 import random

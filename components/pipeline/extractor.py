@@ -1,6 +1,5 @@
 """The feature extractor of a dataset version: trained once, by whichever machine is first, and kept in the store for all."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,5 +51,5 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
         shared = workspace.read_or_make(key, SharedExtractor, make, artifacts=lambda known: (known.weights, known.card))
         for artifact in (shared.weights, shared.card):  # the card last: without it nothing counts as written
             if not workspace.is_copy(dest / artifact.name, artifact):
-                shutil.copyfile(workspace.open(artifact), dest / artifact.name)
+                workspace.copy(artifact, dest / artifact.name)
         return train()

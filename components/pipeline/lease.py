@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from components.core.errors import Conflict, StorageError
+from components.core.errors import Conflict, RunError, StorageError
 from components.core.record import Record
 from components.pipeline.backends import Backends
 from components.runtime.identity import Identity
@@ -50,10 +50,10 @@ def lease(model: str, backends: Backends) -> Iterator[Lease]:
 
 
 def check_lease(own: Lease, backends: Backends) -> None:
-    """Raises Conflict when the model has had another holder since."""
+    """Raises RunError, which no retry helps, when the model has had another holder since."""
     found, _ = _read(own.model, backends)
     if found is None or found.token != own.token:
-        raise Conflict(f"{own.model}: another production took over while this one was not heard of", do="run the command again")
+        raise RunError(f"{own.model}: another production took over while this one was not heard of", do="run the command again")
 
 
 def _acquire(model: str, backends: Backends) -> Lease:

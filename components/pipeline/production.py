@@ -17,7 +17,8 @@ from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.lease import lease
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained, record_key
+from components.pipeline.resolve import check_device
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, package_version, record_key
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
 RETRY_DELAYS_S = (1, 5, 20)
@@ -46,7 +47,7 @@ STAGES = (
     Stage("export", stages.export, takes=("run", "train"), title="Export"),
     Stage("prove", stages.prove, takes=("run", "train", "export"), title="Proof"),
     Stage("seal", stages.seal, takes=("run", "train", "export", "prove"), title="Release", retried=True),
-    Stage("register", stages.register, takes=("run", "train", "seal", "prove"), retried=True),
+    Stage("register", stages.register, takes=("run", "lease", "train", "seal", "prove"), retried=True),
     Stage("promote", stages.promote_if_proven, takes=("run", "lease", "train", "seal", "register", "prove"), retried=True),
 )
 
@@ -104,6 +105,11 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
     run = backends.workspace.read(f"runs/{model}/{key}/run.json", Run) if model and key else None
     if run is None:
         raise InputError(f"--run {reference}: no such run in {backends.store.uri}", allowed="MODEL/KEY, as `produce` shows it")
+    if run.genwright != package_version() or run.key("seal") != key:
+        what = f"--run {reference}: of genwright {run.genwright}, and this is {package_version()}"
+        raise InputError(what, do="produce it again, or run that version")
+    device = run.student.device if run.student and name == "train" else run.facts.device
+    check_device(run.facts.model_copy(update={"device": device}))
     with lease(model, backends) as held:
         records: dict[str, Any] = {"run": run, "lease": held}
         for before in stage.takes:
@@ -118,8 +124,11 @@ RECORDED: dict[str, type[Record]] = {"train": Trained, "export": Exported, "prov
 def _recorded(name: str, run: Run, records: dict[str, Any], backends: Backends) -> Record:
     """What a stage left; a registration, which leaves no record of its own, is asked for again and finds what is there."""
     if name == "register":
-        return stages.register(run, records["train"], records["seal"], _recorded("prove", run, records, backends), backends)  # type: ignore[arg-type]
-    beside = run.student.teacher.bundle_sha256 if run.student else existing.rival_of(run, backends)
+        proof = _recorded("prove", run, records, backends)
+        return stages.register(run, records["lease"], records["train"], records["seal"], proof, backends)  # type: ignore[arg-type]
+    beside = None
+    if name in ("prove", "seal"):
+        beside = run.student.teacher.bundle_sha256 if run.student else existing.rival_of(run, backends)
     found = backends.workspace.read(record_key(run, name, beside=beside), RECORDED[name])  # type: ignore[arg-type]
     if found is None:
         raise InputError(f"{run.brief.name}: its stage {name} has not run yet", do=f"genwright stage {name} first")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from components.core.errors import RegistryError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
@@ -28,7 +29,7 @@ from components.pipeline.extractor import load_extractor
 from components.pipeline.local_data import data_of
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.pipeline.trained import restored
-from components.registry.tracking import MlflowTracker
+from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
 from components.runtime.session import GraphSampler
@@ -50,6 +51,9 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     digest."""
     device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
     data = data_of(run, backends)
+    if not run_exists(backends.settings.mlflow_uri, trained.run_id):  # found out now, and not after the scoring
+        what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {backends.settings.mlflow_uri}"
+        raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
     candidate = Contender(graph(batch=batch_of(device)), conditional=family.spec.conditional, timed=graph(batch=1))
     rival = _rival(run, beside, backends)

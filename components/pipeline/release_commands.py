@@ -71,7 +71,8 @@ def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> 
 def check_beside(release: Release, bundle: Bundle, champion: Release | None) -> None:
     """Raise GateRefused unless it was proved beside this champion; a student is proved beside its teacher."""
     beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)
-    if beside != bundle.gates.champion:
+    is_champion = champion is not None and champion.bundle_sha256 == release.bundle_sha256
+    if beside != bundle.gates.champion and not is_champion:
         raise GateRefused(
             f"{release.model} version {release.version} was proved beside another champion than the one that reigns now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",

@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from components.core.errors import GenwrightError, StorageError
+from components.core.errors import GenwrightError, StorageError, disk_error
 from components.core.files import sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
 
+FINISHED = "finished.json"
 STATE, WHOLE = "state.safetensors", ("state.safetensors", "work.json", "best/checkpoint.json", "best/*/weights.safetensors")
 SAVING = ".saving-"  # snapshots that wait for their upload
 UPLOAD_S = 4.0  # that the end of a training waits for an upload under way: a signal leaves it seven seconds in all
@@ -49,8 +50,14 @@ class SavedTrainings:
         from components.training.state import saved_step
 
         saved = self._read()
-        if saved is None or saved.step <= saved_step(folder / STATE) or (folder / "finished.json").exists():
+        if saved is None or saved.step <= saved_step(folder / STATE) or (folder / FINISHED).exists():
             return
+        try:
+            self._lay(saved, folder)
+        except OSError as error:
+            raise disk_error(error, folder) from error
+
+    def _lay(self, saved: SavedTraining, folder: Path) -> None:
         with TemporaryDirectory(dir=folder.parent) as name:
             arriving = Path(name)
             for file in saved.files:
@@ -81,8 +88,9 @@ class SavedTrainings:
 
     def clear(self) -> None:
         """Remove all saves: the training has ended."""
-        for key in (self._name, *self.store.list(f"{self.prefix}/")):
-            self.store.delete(key)
+        with suppress(GenwrightError):  # what is left costs room and nothing else
+            for key in self.store.list(f"{self.prefix}/"):
+                self.store.delete(key)
 
     @contextmanager
     def uploading(self, folder: Path) -> Iterator[Callable[[], None]]:
@@ -108,6 +116,12 @@ class SavedTrainings:
             return None
 
 
+def remove_snapshots(folder: Path) -> None:
+    """Those that a process left which was killed."""
+    for left in folder.glob(f"{SAVING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 class _Uploads:
     """A thread that uploads the latest snapshot of a folder."""
 
@@ -116,13 +130,17 @@ class _Uploads:
         self.waiting: Path | None = None
         self.changed = threading.Condition()
         self.closing = False
-        for left in folder.glob(f"{SAVING}*"):  # by one that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        remove_snapshots(folder)
         self.thread = threading.Thread(target=self._run, name="training-state", daemon=True)
         self.thread.start()
 
     def snapshot(self) -> None:
-        """Second names of the files as they are now: the trainer replaces its files and never writes into one."""
+        """Second names of the files as they are now: the trainer replaces its files and never writes into one. A disk that is
+        full costs the upload, not the training."""
+        with suppress(OSError):
+            self._snapshot()
+
+    def _snapshot(self) -> None:
         folder = Path(mkdtemp(prefix=SAVING, dir=self.folder))
         for path in (path for pattern in WHOLE for path in self.folder.glob(pattern)):
             own = folder / path.relative_to(self.folder)
@@ -140,6 +158,8 @@ class _Uploads:
     def close(self) -> None:
         with self.changed:
             self.closing = True
+            if (self.folder / FINISHED).exists():
+                self.waiting = None  # nobody goes on with it
             self.changed.notify()
         self.thread.join(UPLOAD_S)
 

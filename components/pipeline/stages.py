@@ -82,13 +82,14 @@ def prove(run: Run, trained: Trained, exported: Exported, backends: Backends) ->
 
 def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
     """Seal the bundle and put it into the object store, under its digest."""
-    import shutil
-
     from components.core.bundles import MODEL_ONNX, seal_bundle
-    from components.delivery.bundles import put_bundle
+    from components.delivery.bundles import holds_bundle, put_bundle
     from components.runtime.reference import add_reference
 
     workspace = backends.workspace
+    known = workspace.read(record_key(run, "seal", beside=proof.gates.champion), StoredBundle)
+    if known is not None and holds_bundle(backends.store, known.sha256):
+        return known
     family = restored(run, trained, backends)
     bundle = Bundle(
         model=run.brief.name,
@@ -119,8 +120,8 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
         latent=family.card.latent,
     )
     with workspace.scratch() as folder:
-        shutil.copyfile(workspace.open(proof.samples), folder / proof.samples.name)
-        shutil.copyfile(workspace.open(exported.graph), folder / MODEL_ONNX)
+        workspace.copy(proof.samples, folder / proof.samples.name)
+        workspace.copy(exported.graph, folder / MODEL_ONNX)
         bundle = add_reference(folder, bundle, discrete=family.card.discrete, device=run.facts.device)
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
         seal_bundle(folder, bundle)
@@ -145,10 +146,11 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
     return verdict
 
 
-def register(run: Run, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
+def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
     from components.registry.versions import CANDIDATE, CHAMPION
 
+    check_lease(held, backends)
     decision, student = run.decision, run.student
     taught = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
     release = backends.versions.register(
@@ -166,7 +168,7 @@ def register(run: Run, trained: Trained, stored: StoredBundle, proof: Proof, bac
 def promote_if_proven(
     run: Run, held: Lease, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
 ) -> Produced:
-    """The end of the road: a candidate that every gate passed becomes the champion. Raises Conflict for a stale lease."""
+    """The end of the road: a candidate that every gate passed becomes the champion. Raises RunError for a stale lease."""
     from components.registry.release import promote
 
     def check(champion: Release | None) -> None:

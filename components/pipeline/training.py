@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from components.core.errors import GenwrightError
+from components.core.errors import GenwrightError, RegistryError
 from components.core.record import Record
 from components.core.records import Checkpoint, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
@@ -31,7 +31,7 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
-    from components.pipeline.saved_training import SavedTrainings
+    from components.pipeline.saved_training import SavedTrainings, remove_snapshots
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
     from components.training.state import weights_path
@@ -74,8 +74,10 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
         raise
     checkpoint = Checkpoint.read(folder / "train" / "finished.json")
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
-    MlflowTracker(settings.mlflow_uri, run_id).params(ended)
     backends.workspace.put(weights_path(folder / "train" / "best", checkpoint.weights))
+    remove_snapshots(folder / "train")
+    with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
+        MlflowTracker(settings.mlflow_uri, run_id).params(ended)
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 

@@ -8,13 +8,13 @@ depends on (run.py), and whoever writes first is the one that counts. The folder
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TypeVar
 
-from components.core.errors import RunError
-from components.core.files import sha256_of
+from components.core.errors import RunError, disk_error
+from components.core.files import sha256_of, writing
 from components.core.protocols import ObjectStore
 from components.core.record import Record
 from components.core.records import Artifact
@@ -37,19 +37,29 @@ class Workspace:
         return artifact
 
     def open(self, artifact: Artifact) -> Path:
-        """The file on this machine, fetched and verified where it is not here yet. Raises RunError where its bytes are others."""
+        """The file on this machine, to read: fetched and verified where it is not here yet. Raises RunError where its bytes are
+        others, StorageError."""
         if (own := self.store.path_of(_key(artifact))) is not None:
             return own
         path = self.cache / artifact.sha256 / artifact.name
         if not path.exists() or path.stat().st_size != artifact.size_bytes:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self.store.fetch(_key(artifact), path)
             if sha256_of(path) != artifact.sha256:
                 path.unlink()
-                raise RunError(
-                    f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says", do="remove it from the store"
-                )
+                raise self._damaged(artifact)
         return path
+
+    def copy(self, artifact: Artifact, to: Path) -> None:
+        """A file of one's own, whole or not at all; verified. Raises RunError, StorageError."""
+        with self.open(artifact).open("rb") as source, writing(to) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        if not self.is_copy(to, artifact):
+            to.unlink()
+            raise self._damaged(artifact)
+
+    def _damaged(self, artifact: Artifact) -> RunError:
+        what = f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says"
+        return RunError(what, do="remove it from the store, and run the command again")
 
     def is_copy(self, path: Path, artifact: Artifact) -> bool:
         """Whether the file at `path` is the artifact."""
@@ -57,17 +67,29 @@ class Workspace:
 
     def holds(self, *artifacts: Artifact) -> bool:
         """Whether the store has all of them."""
-        return all(_key(each) in self.store.list(_key(each)) for each in artifacts)
+        return all(self._holds(each) for each in artifacts)
+
+    def _holds(self, artifact: Artifact) -> bool:
+        if (own := self.store.path_of(_key(artifact))) is not None:
+            return own.stat().st_size == artifact.size_bytes
+        return _key(artifact) in self.store.list(_key(artifact))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A folder to make files in, gone when the block ends; on the disk of the cache."""
-        self.cache.mkdir(parents=True, exist_ok=True)
-        for left in self.cache.glob(f"{SCRATCH}*"):
-            if time.time() - left.stat().st_mtime > SCRATCH_KEPT_S:
-                shutil.rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(prefix=SCRATCH, dir=self.cache) as folder:
-            yield Path(folder)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            folder = Path(mkdtemp(prefix=SCRATCH, dir=self.cache))
+        except OSError as error:
+            raise disk_error(error, self.cache) from error
+        with suppress(OSError):  # another sweeps at the same time
+            for left in self.cache.glob(f"{SCRATCH}*"):
+                if time.time() - left.stat().st_mtime > SCRATCH_KEPT_S:
+                    shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def read(self, key: str, kind: type[R]) -> R | None:
         """The record under a key; None when there is none, or an older version of genwright wrote it."""

@@ -32,7 +32,8 @@ class Identity(Record):
     @property
     def is_visible(self) -> bool:
         """Whether this process could see it."""
-        return self.seen_by == _namespace()
+        own = _namespace()
+        return self.seen_by == own and (bool(own) or self.host == socket.gethostname())
 
     @property
     def lives(self) -> bool:

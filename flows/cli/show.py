@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from components.core.errors import ExportError
+from components.core.errors import ExportError, GenwrightError
 from components.core.metrics import METRICS, number, words_of
 from components.core.records import GateReport, Metric, Scorecard
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from components.core.records import Artifact
     from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace
 
@@ -123,10 +124,18 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
         f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
-        f"[bold]Card[/]  {escape(near(str(workspace.open(produced.page))))}",
-        f"[bold]Samples[/]  {escape(near(str(workspace.open(produced.samples))))}",
+        f"[bold]Card[/]  {escape(_shown(produced.page, workspace))}",
+        f"[bold]Samples[/]  {escape(_shown(produced.samples, workspace))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",
     ]
+
+
+def _shown(artifact: "Artifact", workspace: "Workspace") -> str:
+    """Where it is on this machine."""
+    try:
+        return near(str(workspace.open(artifact)))
+    except GenwrightError as error:
+        return str(error)
 
 
 def near(path: str) -> str:

@@ -20,7 +20,7 @@ from components.data.lockfiles import folder_md5, recorded
 from components.data.manifest import MANIFEST
 from components.data.prepare import prepare
 from components.data.shards import open_split
-from components.data.versions import WORKSPACE, describe, fetch, track
+from components.data.versions import WORKSPACE, describe, fetch, find, track
 
 STAGE = 'python -m components.data prepare pictures.npz --to data/small --seed ${seed} --cache "$GENWRIGHT_DATA_CACHE"'
 ROOT = Path(__file__).resolve().parents[2]
@@ -466,6 +466,16 @@ def test_an_untracked_folder_is_read_only_when_the_brief_says_so(clone: Path, tm
         assert (dataset.rev, dataset.md5, dataset.path) == (WORKSPACE, folder_md5(place / "mine"), str(place / "mine"))
         described = describe(DataBrief(path="mine", rev=WORKSPACE), cache=tmp_path / "cache", base=place)
         assert described == dataset.model_copy(update={"md5": ""})
+        assert find(dataset.record, cache=tmp_path / "cache") == dataset  # whatever the current folder is
+        with (place / "mine" / "quarantine.jsonl").open("a") as file:
+            file.write("{}\n")
+        assert find(dataset.record, cache=tmp_path / "cache") is None  # it is no longer this version
+
+
+def test_a_version_that_was_fetched_is_found_again(clone: Path, tmp_path: Path) -> None:
+    dataset = fetch(DataBrief(path="own"), cache=tmp_path / "cache", base=clone)
+    assert find(dataset.record, cache=tmp_path / "cache") == dataset
+    assert find(dataset.record, cache=tmp_path / "another") is None
 
 
 def test_a_bare_repository_is_read_as_an_address(origin: tuple[Path, str, str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core.errors import Conflict
+from components.core.errors import Conflict, RunError
 from components.pipeline import lease as leases
 from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease, lease
@@ -100,7 +100,7 @@ def test_a_holder_that_was_passed_over_is_refused_and_leaves_the_next_one_alone(
     with lease("digits", homes[0]) as stale:
         check_lease(stale, homes[1])
         homes[1].workspace.write(KEY, stale.model_copy(update={"token": 2}))
-        with pytest.raises(Conflict, match="digits: another production took over while this one was not heard of"):
+        with pytest.raises(RunError, match="digits: another production took over while this one was not heard of"):
             check_lease(stale, homes[0])
     assert stored(homes[0]).token == 2
     assert stored(homes[0]).expires_s > 0

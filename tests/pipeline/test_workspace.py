@@ -1,6 +1,7 @@
 """Artifacts by their digests, records under their keys: written once, found on every machine."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,37 @@ def test_a_folder_store_keeps_the_file_itself_and_copies_nothing(tmp_path: Path)
     assert path.samefile(tmp_path / "weights")
     assert not (tmp_path / "cache").exists()
     assert not list((tmp_path / "store" / ".partial").iterdir())
+
+
+def test_a_disk_that_links_nothing_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuses)
+    workspace = Workspace(LocalStore(tmp_path / "store"), tmp_path / "cache")
+    (tmp_path / "weights").write_bytes(b"weights")
+    path = workspace.open(workspace.put(tmp_path / "weights"))
+    assert path.read_bytes() == b"weights"
+    assert not path.samefile(tmp_path / "weights")
+
+
+def test_a_copy_is_ones_own(machines: Any, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    workspace = machines("one")
+    artifact = workspace.put(tmp_path / "weights")
+    workspace.copy(artifact, tmp_path / "copy")
+    (tmp_path / "copy").write_bytes(b"another")
+    assert workspace.open(artifact).read_bytes() == (tmp_path / "weights").read_bytes() == b"weights"
+
+
+def test_what_is_cut_short_in_the_store_is_made_again(tmp_path: Path) -> None:
+    stage, workspace = Stage(), Workspace(LocalStore(tmp_path / "store"), tmp_path / "cache")
+    (tmp_path / "graph").write_bytes(b"graph")
+    artifact = workspace.put(tmp_path / "graph")
+    for expected in (1, 1):
+        assert workspace.read_or_make(KEY, Answer, stage, artifacts=lambda _: (artifact,)).value == expected
+    (tmp_path / "store" / "artifacts" / artifact.sha256 / "graph").write_bytes(b"gr")
+    assert workspace.read_or_make(KEY, Answer, stage, artifacts=lambda _: (artifact,)).value == 2
 
 
 def test_other_bytes_than_the_digest_says_are_refused(tmp_path: Path) -> None:

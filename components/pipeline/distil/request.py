@@ -97,7 +97,7 @@ def steps_of(given: Sequence[int] | None, allowed: Sequence[int], precisions: Se
 def teacher_of(reference: str, backends: Backends) -> tuple[Release, Run, Trained]:
     """The release to learn from, and the records of its training.
 
-    Raises BriefError for one that has no students, and RunError when its training is not on this machine.
+    Raises BriefError for one that has no students, and RunError when its training is not in the store.
     """
     from components.pipeline.release_commands import bundle_of
     from components.training.distillation import student_variant
