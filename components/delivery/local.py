@@ -151,6 +151,7 @@ def _linked(source: Path, to: Path) -> bool:
         os.link(source, spare)
     except OSError:
         return False
+    os.utime(spare)  # not swept for the age of its source
     spare.chmod(0o644)
     with spare.open("rb") as file:
         os.fsync(file.fileno())
@@ -162,5 +163,5 @@ def _sweep(folder: Path) -> None:
     """Remove what writers killed long ago left behind."""
     with suppress(OSError):
         for path in folder.iterdir():
-            if time.time() - path.stat().st_ctime > PARTIAL_KEPT_S:
+            if time.time() - path.stat().st_mtime > PARTIAL_KEPT_S:
                 path.unlink(missing_ok=True)
