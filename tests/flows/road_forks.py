@@ -71,14 +71,12 @@ def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
     events.watch(backends.versions._client)
     run = resolve(Brief.model_validate(job["brief"]), backends)
     trained = stages.train(run, backends)
-    events.on = True
-    exported = stages.export(run, trained, backends)
-    proof = stages.prove(run, trained, exported, backends)
-    stored = stages.seal(run, trained, exported, proof, backends)
-    release = stages.register(run, trained, stored, proof, backends)
-    events.on = False
     with lease(run.brief.name, backends) as held:
         events.on = True
+        exported = stages.export(run, trained, backends)
+        proof = stages.prove(run, trained, exported, backends)
+        stored = stages.seal(run, trained, exported, proof, backends)
+        release = stages.register(run, held, trained, stored, proof, backends)
         produced = stages.promote_if_proven(run, held, trained, stored, release, proof, backends)
         events.on = False
     return produced.model_dump(mode="json")
