@@ -82,15 +82,16 @@ class SavedTrainings:
             self.store.put_if_absent(self._key(file), snapshot / file.path, final=True)
         saved = SavedTraining(step=saved_step(snapshot / STATE), files=files)
         self.store.swap(self._name, saved.model_dump_json().encode(), expected=tag)
-        for file in () if before is None else before.files:
-            if file not in files:
-                self.store.delete(self._key(file))
+        kept = set(map(self._key, files))
+        for key in map(self._key, () if before is None else before.files):
+            if key not in kept:
+                self.store.delete(key)
 
     def clear(self) -> None:
         """Remove all saves: the training has ended."""
         with suppress(GenwrightError):  # what is left costs room and nothing else
-            for key in self.store.list(f"{self.prefix}/"):
-                self.store.delete(key)
+            for key in sorted(self.store.list(f"{self.prefix}/"), key=lambda key: key != self._name):
+                self.store.delete(key)  # their name first: killed in between, none is named that is gone
 
     @contextmanager
     def uploading(self, folder: Path) -> Iterator[Callable[[], None]]:

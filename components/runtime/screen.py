@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -215,11 +216,9 @@ def _live(screen: Screen) -> "Live":
 
 
 def _put(line: str) -> None:
-    try:
+    with suppress(OSError, ValueError):  # nobody listens any more; the work goes on
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
-    except (OSError, ValueError):
-        pass  # nobody listens any more; the work goes on
 
 
 SCREEN = Screen()

@@ -121,3 +121,26 @@ def test_a_store_that_fails_costs_the_save_and_not_the_training(tmp_path: Path) 
         saved()
         until(lambda: not list(folder.glob(".saving-*")))
     assert step_of(folder) == 1
+
+
+def test_a_removal_that_is_cut_short_names_nothing_that_is_gone(
+    saves: SavedTrainings, store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    with saves.uploading(folder) as saved:
+        train(folder, 1)
+        saved()
+    removed = []
+
+    def once(key: str) -> None:
+        if removed:
+            raise StorageError("the disk is gone")
+        removed.append(key)
+        LocalStore.delete(store, key)
+
+    monkeypatch.setattr(store, "delete", once)
+    saves.clear()
+    assert removed == [f"{PREFIX}/saved.json"]
+    saves.restore(tmp_path / "two")
+    assert not (tmp_path / "two").exists()
