@@ -201,10 +201,7 @@ def _log(card: Scorecard, report: GateReport, run: Run, trained: Trained, backen
 
 def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
     """The graph of a bundle as a sampler."""
-    sampler = GraphSampler(
-        folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=batch, device=device
-    )
-    return _as_served(sampler)
+    return _as_served(GraphSampler.of(folder, bundle, batch=batch, device=device))
 
 
 def _as_served(sampler: GraphSampler) -> GraphSampler:

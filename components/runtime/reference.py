@@ -29,15 +29,7 @@ def add_reference(folder: Path, bundle: Bundle, *, discrete: bool, device: str =
     them: where it draws from categories, the last bit may choose another one.
     Raises BundleError when the graph cannot be run.
     """
-    sampler = GraphSampler(
-        folder / MODEL_ONNX,
-        noise=bundle.noise,
-        condition=bundle.condition,
-        output=bundle.output,
-        device=device,
-        batch=bundle.max_batch,
-        threads=1,
-    )
+    sampler = GraphSampler.of(folder, bundle, device=device, threads=1)
     path = folder / REFERENCE_U8
     write_whole(path, _images(sampler, bundle, ITEMS).tobytes())
     file = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)

@@ -10,15 +10,17 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.files import sha256_of
 from components.core.noise import NoiseInput, draw
 from components.core.protocols import Images
+from components.core.records import Bundle
 from components.runtime.cpus import usable_cpus
 
 LEVEL = 1.01 / 127.5  # one of the 256 levels in data units, and a little for rounding
@@ -80,6 +82,19 @@ class GraphSampler:
         self.condition = condition
         self.output = output
         self.batch = batch
+
+    @classmethod
+    def of(cls, folder: Path, bundle: Bundle, *, device: str = "cpu", batch: int | None = None, threads: int = 0) -> Self:
+        """That of the bundle in `folder`, as many items at a time as it allows, or `batch`."""
+        return cls(
+            folder / MODEL_ONNX,
+            noise=bundle.noise,
+            condition=bundle.condition,
+            output=bundle.output,
+            device=device,
+            batch=batch or bundle.max_batch,
+            threads=threads,
+        )
 
     def enable_parallel_session(self, sizes: Sequence[int] = (1,)) -> None:
         """Let a run that is `alone` take all threads, where that is faster and gives the same bytes at these sizes of batch: of

@@ -36,15 +36,7 @@ class Engine:
         `threads` 0 means every processor this process may use. Raises BundleError, or ServingError when there is no such device.
         """
         bundle = read_bundle(folder)
-        sampler = GraphSampler(
-            folder / MODEL_ONNX,
-            noise=bundle.noise,
-            condition=bundle.condition,
-            output=bundle.output,
-            device=device,
-            batch=bundle.max_batch,
-            threads=threads,
-        )
+        sampler = GraphSampler.of(folder, bundle, device=device, threads=threads)
         if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
