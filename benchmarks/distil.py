@@ -81,9 +81,12 @@ class Pipelined:
         self.pipeline, self.subject = pipeline, "diffusers:teacher"
 
     def __call__(self, seeds: Any, labels: Any = None) -> Any:
-        from components.runtime.session import to_uint8
+        from components.core.units import to_stored
+        from components.modalities.image.spec import ImageSpec
 
-        return to_uint8(self.pipeline(list(seeds)).numpy())
+        x_NCHW = self.pipeline(list(seeds)).numpy()
+        channels, height, width = x_NCHW.shape[1:]
+        return to_stored(x_NCHW, ImageSpec(channels=channels, height=height, width=width))
 
 
 def genwright(home: Path, *words: str, again: bool = True) -> Any:
@@ -206,6 +209,7 @@ def _graph(exported: Any, trained: Any, *, steps: int, workspace: Any) -> Any:
     family = restore(drawn, workspace.open(drawn.weights))
     return GraphSampler(
         workspace.open(exported.graph),
+        spec=family.spec,
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,

@@ -35,6 +35,7 @@ def steps_of(model: str, *, side: int, device: str, threads: int, **setting: boo
 
     from components.core.family import Batch
     from components.core.records import DataSpec, LocalDataset
+    from components.modalities.image.spec import ImageSpec
     from components.training.learner import Learner
     from components.training.plan import TrainPlan
     from components.training.trainer import build, fabric_of
@@ -45,7 +46,7 @@ def steps_of(model: str, *, side: int, device: str, threads: int, **setting: boo
         name="random", path="", repo=".", rev="", md5="", modality="image", shape=(side, side, channels), count=1, classes=(),
         splits={}, mean=(127.5,), std=(64.0,),
     )  # fmt: skip
-    spec = DataSpec(channels=channels, height=side, width=side)
+    spec = DataSpec(item=ImageSpec(channels=channels, height=side, width=side))
     plan = TrainPlan(
         family=family, variant=variant, spec=spec, dataset=dataset, folder="", run_id="", device=device, threads=threads, steps=1,
         **setting,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 import yaml
+from specs import image_item
 
 from components.core.brief import Brief
 from components.core.record import Record
@@ -185,7 +186,7 @@ def a_run() -> Any:
     brief = Brief.model_validate({"name": "digits", "modality": "image", "data": {"path": "digits", "items": 1797, "side": 8}})
     facts, decision = decide(brief, Backends(Settings(home=Path("nowhere"))), dataset=None)
     dataset = Dataset(
-        name="digits", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(8, 8, 1), count=1797,
+        name="digits", repo=".", rev="HEAD", md5="0" * 32, item=image_item(8, 8, 1), count=1797,
         classes=(), splits={"train": 1438}, mean=(0.0,), std=(1.0,),
     )  # fmt: skip
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")

@@ -10,7 +10,7 @@ from components.core.protocols import Images, ImageSplit
 from components.core.records import Metric
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import pair_means
-from components.evaluation.neighbours import Distances, nearest, nearest_in_split, pixels, squared_distances
+from components.evaluation.neighbours import Distances, Vectors, nearest, nearest_in_split, squared_distances
 
 PAIRS_MAX = 1000  # items whose pairs are averaged
 DUPLICATE_QUANTILE = 0.01  # of real nearest-neighbour distances
@@ -36,22 +36,22 @@ def _pair_distances(features: npt.NDArray[np.floating], boot: Bootstrap, stream:
     return pair_means(table, np.vstack([np.ones((1, len(x))), counts]))
 
 
-def duplicate_bound(real: Images) -> float:
-    """The pixel distance below which two images count as the same: half of what separates the closest 1 % of real pairs."""
-    return DUPLICATE_FACTOR * float(np.quantile(_nearest_other(real), DUPLICATE_QUANTILE, method="lower"))
+def duplicate_bound(real_MD: Vectors) -> float:
+    """The distance below which two items count as the same, among the vectors of real ones: half of what separates the closest 1
+    % of real pairs."""
+    return DUPLICATE_FACTOR * float(np.quantile(_nearest_other(real_MD), DUPLICATE_QUANTILE, method="lower"))
 
 
-def duplicates(generated: Images, *, bound: float, boot: Bootstrap) -> Metric:
+def duplicates(generated_ND: Vectors, *, bound: float, boot: Bootstrap) -> Metric:
     """Share of generated items that have a twin among the others (after the birthday test of Arora 2017, arXiv 1706.08224).
 
     `bound` comes from as many real images, because nearest neighbours come closer as there are more of them.
     """
-    return boot.share(_nearest_other(generated) <= bound, stream="generated", better="lower")
+    return boot.share(_nearest_other(generated_ND) <= bound, stream="generated", better="lower")
 
 
-def _nearest_other(images: Images) -> Distances:
-    vectors = pixels(images)
-    return nearest(vectors, [vectors], k=1, skip_self=True)[0][:, 0]
+def _nearest_other(vectors_ND: Vectors) -> Distances:
+    return nearest(vectors_ND, [vectors_ND], k=1, skip_self=True)[0][:, 0]
 
 
 def closeness(images: Images, train: ImageSplit) -> Distances:

@@ -37,10 +37,10 @@ def model_metrics(family: Family, held_out: ImageSplit, *, boot: Bootstrap, devi
         metrics["bits_per_dim"] = boot.mean(bits_N, stream="likelihood", better="lower")
     if family.card.latent:
         errors = [
-            (model.decode(model.encode(x_BCHW, *labels), *labels) - x_BCHW).square().mean((1, 2, 3))
+            (model.decode(model.encode(x_BCHW, *labels), *labels) - x_BCHW).square().flatten(1).mean(1)
             for x_BCHW, labels in _batches(family, held_out, boot.seed, device)
         ]
-        squares_N = torch.cat(errors).double().cpu().numpy() * 127.5**2
+        squares_N = torch.cat(errors).double().cpu().numpy() * family.spec.item.storage.scale**2
         means_R = boot.means(squares_N, stream="likelihood")
         root, roots_R = math.sqrt(squares_N.mean()), np.sqrt(means_R)
         metrics["reconstruction_error"] = boot.metric(root, roots_R, n=len(squares_N), better="lower", least=0)
@@ -54,6 +54,6 @@ def _batches(family: Family, split: ImageSplit, seed: int, device: str) -> Itera
         batch = chosen[at : at + BATCH]
         labels = split.labels if family.spec.conditional else None
         yield (
-            to_data_units(split.take(batch)).to(device),
+            to_data_units(split.take(batch), family.spec.item).to(device),
             () if labels is None else (torch.from_numpy(labels[batch]).to(device),),
         )

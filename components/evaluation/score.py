@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from components.core.errors import DataError
+from components.core.modality import find_modality
 from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.distances import frechet_resampled, kid, ratio
@@ -75,6 +76,7 @@ def measure(drawn: Drawn, yardstick: Yardstick) -> tuple[dict[str, Metric], Hits
     real, boot, n = yardstick.real, yardstick.real.boot, len(drawn.images)
     features = real.extractor.features(drawn.images)
     probabilities = real.extractor.probabilities(drawn.images)
+    vectors = find_modality(yardstick.train.item.modality).vectors
     fd = frechet_resampled(features, real.features_MD, boot, real=real.gaussian)
     reached = hits(Manifold.of(features[: len(yardstick.manifold.points_ND)]), yardstick.manifold)
     metrics = {
@@ -83,7 +85,7 @@ def measure(drawn: Drawn, yardstick: Yardstick) -> tuple[dict[str, Metric], Hits
         "kid": kid(features, real.features_MD, boot),
         **reached.metrics(boot),
         "diversity": pairwise_diversity(features, real.features_MD, boot),
-        "duplicates": duplicates(drawn.images[: yardstick.duplicate_items], bound=yardstick.duplicate_bound, boot=boot),
+        "duplicates": duplicates(vectors(drawn.images[: yardstick.duplicate_items]), bound=yardstick.duplicate_bound, boot=boot),
         "memorised": memorised(closeness(drawn.images, yardstick.train), bound=yardstick.copy_bound, boot=boot),
     }
     if probabilities is not None:

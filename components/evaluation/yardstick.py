@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
+from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
 from components.core.protocols import Images, ImageSplit
-from components.core.records import Dataset, Metric, Protocol
+from components.core.records import Dataset, ItemSpec, Metric, Protocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import Gaussian, frechet_resampled
 from components.evaluation.diversity import classifier_metrics, closeness, copy_bound, duplicate_bound
@@ -54,7 +55,7 @@ class Yardstick:
     real: RealSide
     manifold: Manifold  # of as many real images as there are samples, at most
     fd_noise: Floats  # [1 + R]
-    duplicate_bound: float  # pixel distance
+    duplicate_bound: float  # distance of the vectors that copies are looked for among
     duplicate_items: int  # that the bound holds for: as many as there were real images
     copy_bound: float  # closeness
     metrics: dict[str, Metric]  # of real images and of noise: fd_real, fd_noise, ...
@@ -80,7 +81,7 @@ def make_yardstick(
     real = RealSide.of(reference, extractor, boot)
     as_many = choose(train, samples, seed=seed)
     fd_real = real.distances(as_many, stream="train")
-    fd_noise = real.distances(noise_images(samples, dataset.shape, seed=seed))
+    fd_noise = real.distances(noise_items(samples, dataset.item, seed=seed))
     return Yardstick(
         protocol=Protocol(
             extractor=extractor.name,
@@ -98,7 +99,7 @@ def make_yardstick(
         real=real,
         manifold=Manifold.of(real.features_MD[_some(len(real.images), samples, seed=seed)]),
         fd_noise=fd_noise,
-        duplicate_bound=duplicate_bound(as_many),
+        duplicate_bound=duplicate_bound(find_modality(dataset.modality).vectors(as_many)),
         duplicate_items=len(as_many),
         copy_bound=copy_bound(closeness(real.images[_some(len(real.images), samples, seed=seed)], train)),
         metrics={
@@ -122,9 +123,9 @@ def _some(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
 
 
-def noise_images(n: int, shape: tuple[int, int, int], *, seed: int) -> Images:
-    """Uniform noise, uint8 [n, H, W, C]: what a sampler that learnt nothing would give."""
-    return np.random.default_rng([seed, 4]).integers(0, 256, (n, *shape), dtype=np.uint8)
+def noise_items(n: int, item: ItemSpec, *, seed: int) -> Images:
+    """What a sampler that learnt nothing would give: stored items [n, *stored_shape]."""
+    return find_modality(item.modality).noise(n, item, np.random.default_rng([seed, 4]))
 
 
 def _classified(extractor: "Extractor", held_out: Images, boot: Bootstrap) -> dict[str, Metric]:

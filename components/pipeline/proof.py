@@ -10,6 +10,7 @@ from components.core.errors import RegistryError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
+from components.core.modality import find_modality
 from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
@@ -137,7 +138,8 @@ def _draw(
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "card.html", folder / "samples.png"
-    write_whole(picture, grid_png(shown))
+    pictures = partial(find_modality(train.item.modality).pictures, spec=train.item)
+    write_whole(picture, grid_png(pictures(shown)))
     write_page(
         page,
         model=run.brief.name,
@@ -146,8 +148,8 @@ def _draw(
         scorecard=card,
         report=report,
         champion=other,
-        samples=shown,
-        neighbours=(shown[:12], nearest),
+        samples=pictures(shown),
+        neighbours=(pictures(shown[:12]), pictures(nearest)),
         lineage={
             "MLflow run": trained.run_id,
             "data version": run.dataset.md5,
@@ -161,6 +163,7 @@ def _draw(
 def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device: str) -> GraphSampler:
     sampler = GraphSampler(
         path,
+        spec=family.spec,
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,
@@ -171,13 +174,12 @@ def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device
 
 
 def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None:
-    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes images of another shape."""
+    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes items of another shape."""
     if sha256 is None:
         return None
     folder = fetch_bundle(backends.store, sha256, backends.settings.root / "bundles")
     bundle = read_bundle(folder)
-    height, width, channels = run.dataset.shape
-    if bundle.spec.shape != (channels, height, width):
+    if bundle.spec.item != run.dataset.item:
         return None
     device = run.facts.device
     return Contender(

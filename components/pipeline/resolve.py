@@ -134,7 +134,7 @@ def _refused(
     """What each check says against it. A config is only asked of a family that is built."""
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
-        lambda: check_config(brief, facts, decision),
+        lambda: check_config(brief, facts, decision, dataset),
         lambda: check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
@@ -167,7 +167,7 @@ def check_data(brief: Brief, dataset: Dataset | None, *, base: Path | None = Non
         check_named(brief.data, base=base)
 
 
-def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
+def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None) -> None:
     """Raises BriefError when override.config holds what the family does not know, or the graph cannot have serving.precision.
 
     Imports torch, where there is any config.
@@ -185,15 +185,16 @@ def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
         )
     if brief.override is None or not brief.override.config:
         return
-    from components.core.records import DataSpec
+    from components.core.records import ClassCondition, DataSpec, spec_of
     from components.families import find, maker
 
-    side, channels = facts.side or 64, facts.channels or 3
+    item = dataset.item if dataset else spec_of(facts.modality).declared(side=facts.side or 64)
+    if item is None:
+        return
     classes = tuple(map(str, range(facts.classes)))
-    spec = DataSpec(
-        channels=channels, height=side, width=side, classes=classes, conditional=bool(classes) and facts.conditioning == "class"
-    )
-    find(decision.family, maker(decision.family, decision.variant, decision.delivery)).configure(brief.override.config, spec)
+    asked = ClassCondition(classes=classes) if classes and facts.conditioning == "class" else None
+    family = find(decision.family, maker(decision.family, decision.variant, decision.delivery))
+    family.configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 
 def check_built(facts: Facts, decision: Decision) -> None:

@@ -57,5 +57,10 @@ def log_data(tracker: Any, run: Run) -> None:
 
 def _profile(dataset: Dataset, splits: Sequence[str]) -> dict[str, object]:
     counts = {name: count for name, count in dataset.splits.items() if name in splits}
-    shape = "x".join(map(str, dataset.shape))
-    return {"items": sum(counts.values()), "splits": counts, "shape": shape, "classes": len(dataset.classes), "md5": dataset.md5}
+    return {
+        "items": sum(counts.values()),
+        "splits": counts,
+        "shape": dataset.item.text,
+        "classes": len(dataset.classes),
+        "md5": dataset.md5,
+    }

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from components.core.errors import GenwrightError, RegistryError
 from components.core.record import Record
-from components.core.records import Checkpoint, DataSpec, LocalDataset
+from components.core.records import Checkpoint, ClassCondition, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
@@ -132,7 +132,6 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teac
             decision.variant,
             recipe(student.checkpoint, steps=student.trained_for, width=student.width, lr_peak=student.lr_peak),
         )
-    height, width, channels = dataset.shape
     return TrainPlan(
         family=decision.family,
         variant=variant,
@@ -141,12 +140,9 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teac
         teacher_weights=teacher_weights,
         adversarial=student.adversarial if student else 0.0,
         spec=DataSpec(
-            channels=channels,
-            height=height,
-            width=width,
-            classes=dataset.classes,
-            conditional=brief.conditioning == "class",
-            std=max(dataset.deviation, 1 / 255),  # of images that are all the same shade it is 0
+            item=dataset.item,
+            condition=ClassCondition(classes=dataset.classes) if brief.conditioning == "class" else None,
+            std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
         ),
         dataset=data,
         folder=str(folder / "train"),

@@ -37,7 +37,6 @@ def facts(
         conditioning=brief.conditioning,
         items=items,
         side=side,
-        channels=dataset.shape[2] if dataset else None,
         classes=len(dataset.classes) if dataset else 0,
         train=dataset.splits["train"] if dataset else None,
         held_out=dataset.held_out if dataset else None,
@@ -93,8 +92,7 @@ def _priced(usd: float, tables: Tables) -> Tier:
 def _size(brief: Brief, dataset: Dataset | None) -> tuple[int, int | None]:
     """How many items there are, and the longer edge in pixels where an item has one."""
     if dataset is not None:
-        pictures = brief.modality in ("image", "video")
-        return dataset.count, max(dataset.shape[:2]) if pictures else None
+        return dataset.count, dataset.item.side
     wanted = {"items": brief.data.items, "side": brief.data.side if brief.modality in ("image", "video") else 0}
     missing = [key for key, value in wanted.items() if value is None]
     if missing or brief.data.items is None:

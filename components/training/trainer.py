@@ -23,6 +23,7 @@ from torch import Tensor
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
+from components.core.modality import find_modality
 from components.core.protocols import Images, ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
@@ -191,7 +192,9 @@ class Trainer:
         diagnosed = self._diagnose(done, progress)
         told = {"fd": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
-        self.tracker.image("samples", grid_image(images[:64]), step=self.step)
+        item = self.plan.spec.item
+        pictures = find_modality(item.modality).pictures(images[:64], item)
+        self.tracker.image("samples", grid_image(pictures), step=self.step)
         return reading
 
     def _draw_and_read(self, average: Family, drawing: Listener) -> tuple[Images, Reading]:
@@ -205,9 +208,9 @@ class Trainer:
             subject=f"torch:step-{self.step}",
             batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
         )
-        classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
+        asked = self.plan.spec.condition
         with listening(drawing):
-            images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
+            images = sampler([*range(n)], asked.examples(n) if asked else None)
         return images, self.quality(images)
 
     @torch.no_grad()

@@ -57,10 +57,9 @@ class Report:
             from components.policy.view import view
 
             dataset = run.dataset
-            shape = "x".join(map(str, dataset.shape))
             version = f"version {dataset.md5[:12]} at {dataset.rev[:12]}"
             self.console.print(view(run.facts, run.decision))
-            self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {shape}, {version}")
+            self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {dataset.item.text}, {version}")
             self.console.print(f"[bold]Run[/]  {run.brief.name}/{run.key('seal')}", soft_wrap=True)
 
     def trained(self, trained: Trained) -> None:

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.records import DataSpec
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.likelihood import model_metrics
 
@@ -53,7 +53,7 @@ class Without(Uniform):
 
 
 def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits) -> None:
-    family = Uniform(FamilyConfig(), DataSpec(channels=1, height=8, width=8))
+    family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8))
     metrics = model_metrics(family, digits.validation, boot=BOOT)
     assert set(metrics) == {"bits_per_dim", "reconstruction_error"}
     assert metrics["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
@@ -63,12 +63,12 @@ def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits) -> Non
 
 
 def test_each_image_is_told_its_own_class(digits) -> None:
-    family = Uniform(FamilyConfig(), DataSpec(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=True))
+    family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=True))
     part = type(digits.validation)(digits.validation.images[:90], digits.validation.labels[:90])
     family.right = torch.from_numpy(part.labels)
     assert model_metrics(family, part, boot=BOOT)["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
 
 
 def test_what_a_card_does_not_claim_is_not_measured(digits) -> None:
-    family = Without(FamilyConfig(), DataSpec(channels=1, height=8, width=8))
+    family = Without(FamilyConfig(), image_data(channels=1, height=8, width=8))
     assert model_metrics(family, digits.validation, boot=BOOT) == {}

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from specs import image_data
 
 from components.core.brief import Precision
 from components.core.errors import GateRefused, InputError
-from components.core.records import Artifact, Checkpoint, DataSpec, Metric, Release
+from components.core.records import Artifact, Checkpoint, Metric, Release
 from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
 from components.pipeline.distil.request import DistillRequest, steps_of
@@ -66,7 +67,7 @@ def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
         family="diffusion",
         variant=variant,
         config={"width": 64, "lr_peak": 0.01, "steps": 50} | config,
-        spec=DataSpec(channels=1, height=8, width=8),
+        spec=image_data(channels=1, height=8, width=8),
         dataset_md5="d",
         run_id="r",
         step=1,

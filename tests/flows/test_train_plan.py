@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from specs import image_item
 
 from components.core.brief import Brief
 from components.core.errors import BriefError
@@ -19,7 +20,7 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
     brief = Brief.model_validate(known | changes)
     facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     dataset = Dataset(
-        name="any", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
+        name="any", repo=".", rev="HEAD", md5="0" * 32, item=image_item(32, 32, 3), count=1797, classes=(),
         splits={}, mean=(0.0,), std=(1.0,),
     )  # fmt: skip
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")

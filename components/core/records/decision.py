@@ -27,7 +27,6 @@ class Facts(Record):
     conditioning: Conditioning
     items: int | None
     side: int | None  # pixels of the longer edge
-    channels: int | None
     classes: int
     train: int | None = None  # items of a prepared set to train on, and held out for the proof; None: not prepared yet
     held_out: int | None = None
