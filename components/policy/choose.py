@@ -1,6 +1,6 @@
 """From what is left to one plan: family by goal, chart, budget or default; then mode, variant and delivery, each by its table."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from components.core.brief import Delivery, FamilyName, Mode
@@ -26,7 +26,6 @@ class Plan:
     delivery: Delivery
     now: dict[str, Value]
     reasons: tuple[Reason, ...]
-    instead: dict[FamilyName, Reason] = field(default_factory=dict)  # why a family that the tables prefer was not taken
 
     @property
     def key(self) -> Key:
@@ -81,11 +80,6 @@ class Chooser:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))
         return Plan(family, variant, mode, delivery, {**now, "delivery": delivery}, reasons)
-
-    def mode_for(self, family: FamilyName) -> Mode:
-        """Scratch, finetune or lora, were this family chosen."""
-        now = {**self.now, "family": family, "builds_on": self.now["builds_on_family"] == family}
-        return first(self.tables.modes, now)[1].mode
 
     def reason(self, name: str, rule: Rule, now: dict[str, Value]) -> Reason:
         return Reason(rule=name, text=fill(rule.text, now), source=self.tables.cite(rule.source))
