@@ -14,10 +14,10 @@ from components.core.plain_yaml import read_plain
 from components.core.record import Record, first_complaint, shortened
 from components.core.yaml_values import NotPlain
 
-Modality = Literal["image", "audio", "video", "text"]
+Modality = str  # found by name: what a family here can draw; see pipeline/briefs.py
 Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihood", "diversity", "reconstruction"]
 Conditioning = Literal["none", "class", "text"]
-FamilyName = Literal["autoencoder", "vae", "gan", "flow", "diffusion", "autoregressive"]
+FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]
 Delivery = Literal["one_pass", "few_step", "many_step"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

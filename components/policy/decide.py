@@ -5,13 +5,13 @@ What is decided stands in the tables (rules/*.yaml); this file asks them in orde
 
 from collections.abc import Mapping
 
-from components.core.brief import OverrideBrief
+from components.core.brief import FamilyName, OverrideBrief
 from components.core.card import Card
 from components.core.records import Decision, Facts, PolicyWarning, Reason, Rejected
 from components.policy.budget import training_budget
 from components.policy.candidates import Field, narrow
 from components.policy.choose import Chooser, Plan, first
-from components.policy.conditions import FAMILIES, Value, matches
+from components.policy.conditions import Value, matches
 from components.policy.estimate import Pick, estimate, passes
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
@@ -29,7 +29,8 @@ def decide(
 ) -> Decision:
     """Choose family, variant, mode and delivery, and say why.
 
-    `cards` are those of the variants that are built; others may be chosen from the plan. Raises BriefError when the brief asks for what no family can do, or forces what a hard constraint forbids.
+    `cards` are those of the variants that are built; others may be chosen from the plan. Raises BriefError when the brief asks
+    for what no family can do, or forces what a hard constraint forbids.
     """
     tables = tables or load_tables()
     now = situation(facts, tables)
@@ -103,15 +104,21 @@ def _rejected(chooser: Chooser, plan: Plan, own: Plan, now: dict[str, Value]) ->
     override = Reason(rule="override", text="the policy would have chosen it", source=chooser.tables.cite(("design-brief",)))
     special = {**({own.family: override} if own.family != plan.family else {}), **chooser.field.out}
     rejected = []
-    for family in FAMILIES:
+    for family in chooser.field.all_families:
         if family == plan.family:
             continue
-        why = special.get(family)
-        if why is None:
-            name, rule = first(chooser.tables.rejections[family], now)
-            why = chooser.reason(f"rejected.{family}.{name}", rule, now)
+        why = special.get(family) or _rejection(chooser, family, now)
         rejected.append(Rejected(family=family, rule=why.rule, text=why.text, source=why.source))
     return tuple(rejected)
+
+
+def _rejection(chooser: Chooser, family: FamilyName, now: dict[str, Value]) -> Reason:
+    """What the tables say against a family that nothing else speaks against."""
+    if family not in chooser.tables.rejections:
+        text = "no table has a prior for it: only an override chooses it"
+        return Reason(rule=f"rejected.{family}.no-prior", text=text, source=chooser.tables.cite(("card",)))
+    name, rule = first(chooser.tables.rejections[family], now)
+    return chooser.reason(f"rejected.{family}.{name}", rule, now)
 
 
 def _warnings(tables: Tables, now: dict[str, Value]) -> tuple[PolicyWarning, ...]:

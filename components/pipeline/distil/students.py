@@ -24,13 +24,13 @@ Students = Generator[Run, Trained, None]
 def students(release: Release, run: Run, trained: Trained, request: DistillRequest) -> Students:
     """Each student's run, the widest first.
 
-    `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
+    `send` what came of its training. One that halves is taught by the student of twice the steps where there is one, else by
     the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
     """
-    from components.training.distillation import RATE, student_variant
+    from components.training.distillation import student_card
 
-    variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
-    halving = variant == "ddpm"
+    card, config = student_card(trained.checkpoint), trained.checkpoint.config
+    variant, halving = card.variant, card.student_halves
     trainings = len(request.widths) * (len(request.steps) if halving else 1)
     seconds = request.minutes * 60 / trainings
     for width in request.widths:
@@ -43,7 +43,7 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 steps=steps,
                 trained_for=steps if halving else ordered[0],
                 width=width,
-                lr_peak=config["lr_peak"] * (RATE[variant] if width == config["width"] else 1.0),
+                lr_peak=config["lr_peak"] * (card.student_rate if width == config["width"] else 1.0),
                 seconds=seconds,
                 adversarial=request.adversarial,
                 device=device_for("auto"),
