@@ -102,6 +102,7 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "memorised_max": 0.1,
         "latency_p95_ms_max": "serving",
     }
+    assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})
     assert list(thresholds({}))[:4] == ["fd_ratio_max", "fd_noise_ratio_max", "coverage_min", "recall_min"]
     assert thresholds({})["duplicates_max"] == DUPLICATES, "data that is warned of is data whose faithful model fails the gate"
 
@@ -124,6 +125,8 @@ def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> Non
         ({"fd_ratio_max": 0}, "brief: gates.fd_ratio_max: Input should be greater than 0 (given: 0)"),
         ({"fd_ratio_max": float("inf")}, "brief: gates.fd_ratio_max: Input should be a finite number"),
         ({"fd_ratio_max": True}, "brief: gates.fd_ratio_max: Input should be a valid number (given: True)"),
+        ({"latency_p95_ms_max": float("inf")}, "brief: gates.latency_p95_ms_max"),
+        ({"coverage_min": float("nan")}, "brief: gates.coverage_min: Input should be"),
         ({"fd_ratio_max": "serving"}, "brief: gates.fd_ratio_max: Input should be a valid number (given: 'serving')"),
         ({"coverage_min": [1]}, "brief: gates.coverage_min: Input should be a valid number (given: [1])"),
     ],

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, create_model
 
@@ -52,11 +52,11 @@ def student_thresholds(given: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def _model() -> type[Record]:
     """The gates that are here as a record of thresholds, which refuses what a brief may not say."""
-    kinds: dict[str, Any] = {"number": float, "positive": Positive, "share": Share}
+    kinds: dict[str, Any] = {"number": Annotated[float, Field(allow_inf_nan=False)], "positive": Positive, "share": Share}
     fields: dict[str, Any] = {}
     for gate in found_gates().values():
         kind = kinds[gate.takes] | Literal["serving"] if gate.default == "serving" else kinds[gate.takes]
-        fields[gate.name] = (kind | None, Field(default=gate.default, allow_inf_nan=False))
+        fields[gate.name] = (kind | None, gate.default)
     return create_model("Gates", __base__=Record, **fields)
 
 

@@ -31,12 +31,10 @@ IMITATION = 0.4  # share of the budget of a narrower student
 
 def student_variant(family: str, variant: str) -> str:
     """The variant of the students of a teacher. Raises BriefError where it can have none."""
-    known = {key: entry[0].student for key, entry in cards().items()}
-    if (student := known.get((family, variant))) is None:
-        raise BriefError(
-            f"{family}/{variant} cannot be distilled", allowed=", ".join("/".join(key) for key in known if known[key])
-        )
-    return student
+    known = {key: card.student for key, (card, _, _) in sorted(cards().items()) if card.student is not None}
+    if (family, variant) not in known:
+        raise BriefError(f"{family}/{variant} cannot be distilled", allowed=", ".join("/".join(key) for key in known))
+    return known[family, variant]
 
 
 def student_card(teacher: "Checkpoint") -> Card:
