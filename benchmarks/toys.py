@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks.planar.densities import TOYS
 from benchmarks.shared import RESULTS, ROOT, circumstances
@@ -139,10 +139,10 @@ def main() -> None:
     parser.add_argument("--toys", nargs="+", default=list(TOYS), choices=list(TOYS))
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    from components.core.brief import FamilyName
     from components.families import cards
+    from components.policy.tables import load_tables
 
-    order = get_args(FamilyName)
+    order = list(dict.fromkeys((*load_tables().known_families, *(family for family, _ in cards()))))
     known = ["/".join(key) for key in sorted(cards(), key=lambda key: (order.index(key[0]), key[1]))]
     if unknown := sorted(set(options.only) - set(known)):
         parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(known)}")

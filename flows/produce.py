@@ -4,8 +4,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from components.core.brief import base_of, read_brief
+from components.core.brief import base_of
 from components.pipeline import existing, production
+from components.pipeline.briefs import load_brief
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced, Run
 from components.runtime.progress import stage
@@ -17,9 +18,9 @@ from flows.tasks import as_task, network
 
 @network
 def resolve_brief(brief_path: str) -> Run:
-    path = Path(brief_path)
+    path, backends = Path(brief_path), load_backends()
     with stage("Data", quiet_s=10.0):
-        return resolve(read_brief(path), load_backends(), base=base_of(path))
+        return resolve(load_brief(path, backends), backends, base=base_of(path))
 
 
 def _produced(run: Run, *, show: bool = False) -> Produced:

@@ -1,8 +1,11 @@
-"""The card of a family: what the policy knows about it. A literal in the family's file, read without importing torch."""
+"""The card of a family: what it is and what it can do. A literal in the family's file, read without importing torch.
+
+Whoever must know whether a family can do a thing asks its card, and never for its name.
+"""
 
 from typing import Literal
 
-from components.core.brief import Conditioning, FamilyName, Modality
+from components.core.brief import Conditioning, FamilyName, Modality, Mode
 from components.core.record import Record
 
 
@@ -19,7 +22,17 @@ class Card(Record):
     steps: int  # network evaluations a sample, by default
     side_max: int  # pixels; the largest image it is meant for
     data_appetite: int  # items below which it tends to fail or to memorise
+    sequential: Literal["none", "pixel", "code", "token"] = "none"  # what it draws one after another
+    stepwise: bool = False  # denoises in steps, whose number can be chosen
+    on_codes: bool = False  # its steps are on the codes of an autoencoder of its own
+    invertible: bool = False  # x to z and back without loss
+    wide: bool = False  # meant for more than 256 pixels a side
+    starts: tuple[Mode, ...] = ("scratch", "finetune")  # where its weights may begin
     exports: bool = True  # False: it has no ONNX graph, and is not produced for a release
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
+    student: str | None = None  # the variant of this family that its students are of; None: it has none
+    student_steps: tuple[int, ...] = ()  # of a student of this variant, the most first
+    student_rate: float = 1.0  # of the teacher's peak learning rate, for a student that begins with its weights
+    student_halves: bool = False  # a student of this variant is taught by one of twice its steps, where there is one
     references: tuple[str, ...]

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from components.core.metrics import Gate
 from components.core.records import GateReport, GateVerdict
+from components.evaluation.definitions import gates as found_gates
 
 Kind = Literal["duplicates", "collapse", "blurry", "latency", "undecided", "short", "memorised", "champion", "other"]
 
 DUPLICATES_MANY = 0.01  # share of identical items in the data that is named as a cause
-REPEATS = ("duplicates_max", "memorised_max", "coverage_min", "recall_min")  # gates that data of few distinct items fails
-SPEED = "latency_p95_ms_max"
-RELATIVE = ("fd_ratio_max", "coverage_lost_max", "recall_lost_max")
+UNKNOWN = Gate("", "", "max", default=None)  # of an older report, which no file defines any more
 FACTOR_MAX = 100.0  # times the reference items: beyond it no number is named
 
 PRODUCE: dict[Kind, str] = {
@@ -86,26 +86,30 @@ def causes(report: GateReport, training: Training) -> tuple[Cause, ...]:
 
 def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
     failed = [gate for gate in gates if gate.verdict == "fail"]
-    repeats = training.duplicates >= DUPLICATES_MANY and any(gate.gate in REPEATS for gate in gates)
+    repeats = training.duplicates >= DUPLICATES_MANY and any(_of(gate).repeats for gate in gates)
     if repeats:
         yield Cause("duplicates", f"{training.duplicates:.1%} of the data's items are identical to another")
-    quality = [gate for gate in failed if gate.gate != SPEED and not (repeats and gate.gate in REPEATS)]
+    quality = [gate for gate in failed if _of(gate).cause != "latency" and not (repeats and _of(gate).repeats)]
     if quality and training.collapse:
         yield Cause("collapse", f"it lost modes in training ({training.collapse})")
     if quality and training.blurry:
         yield Cause("blurry", "quality is asked for and the family blurs")
-    if any(gate.gate == SPEED for gate in gates):
+    if any(_of(gate).cause == "latency" for gate in gates):
         yield Cause("latency", "an item takes too long")
-    unsure = [gate for gate in gates if gate.verdict == "undecided" and gate.gate != SPEED]
+    unsure = [gate for gate in gates if gate.verdict == "undecided" and _of(gate).cause != "latency"]
     if unsure and not repeats:
         yield Cause("undecided", _too_few(unsure, training.reference))
     improving = training.steps_total > 0 and training.step >= training.steps_total
     if quality and improving and not training.collapse:
         yield Cause("short", f"its last reading was its best, so it was still improving when the {training.ended_by} ended it")
-    if any(gate.gate == "memorised_max" for gate in quality):
+    if any(_of(gate).cause == "memorised" for gate in quality):
         yield Cause("memorised", "samples are copies of training items")
-    if quality and all(gate.gate in RELATIVE for gate in quality) and not (improving or training.collapse):
+    if quality and all(_of(gate).relative for gate in quality) and not (improving or training.collapse):
         yield Cause("champion", "it had stopped improving and the champion is better")
+
+
+def _of(verdict: GateVerdict) -> Gate:
+    return found_gates().get(verdict.gate, UNKNOWN)
 
 
 def _too_few(gates: Sequence[GateVerdict], reference: int) -> str:

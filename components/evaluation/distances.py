@@ -1,8 +1,8 @@
-"""Distances between two sets of features: Frechet (FD-local, never called FID: the features are trained here) and KID.
+"""The Frechet distance between two sets of features, its resamples and its ratios.
 
-N generated and M real items, D dimensions, R resamples. Both depend on how many items there are (the Frechet distance is
-biased upwards, by an amount that falls like 1/N: Chong and Forsyth 2020, arXiv 1911.07023), so a protocol fixes the counts
-and numbers with other counts are never compared.
+N generated and M real items, D dimensions, R resamples. It depends on how many items there are (it is biased upwards, by an
+amount that falls like 1/N: Chong and Forsyth 2020, arXiv 1911.07023), so a protocol fixes the counts and numbers with other
+counts are never compared.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.records import Metric
-from components.evaluation.bootstrap import Bootstrap, Counts, Floats
+from components.evaluation.bootstrap import Bootstrap, Floats
 
-KID_BLOCK = 1000  # items a side in one kernel matrix: 8 MB
 RATIO_FLOOR = 0.05  # of the measured distance: what a resample may fall to before a ratio is taken
 SPAN = 1e-10  # eigenvalues below this share of the largest are rounding
 
@@ -99,38 +98,7 @@ def ratio(above: Floats, below: Floats, boot: Bootstrap, *, n: int) -> Metric:
     """The ratio of two distances [1 + R] that were resampled together, with its interval. 0/0 is 1: two perfect copies."""
     tiny = np.finfo(np.float64).tiny
     above, below = (np.maximum(distances, RATIO_FLOOR * distances[0]) + tiny for distances in (above, below))
-    return boot.metric(float(above[0] / below[0]), above[1:] / below[1:], n=n, better="lower", least=0)
-
-
-def kid(features_ND: npt.NDArray[np.floating], reference_MD: npt.NDArray[np.floating], boot: Bootstrap) -> Metric:
-    """Kernel Inception distance's estimator (Binkowski 2018, arXiv 1801.01401) on these features, with its interval.
-
-    The unbiased squared MMD with k(x, y) = (x.y / D + 1)^3, averaged over disjoint subsets of at most KID_BLOCK items.
-    A resample weighs pairs of *different* items, so it is a U-statistic too and repeats do not bias it.
-    """
-    n, m = len(features_ND), len(reference_MD)
-    blocks = max(1, min(-(-max(n, m) // KID_BLOCK), min(n, m) // 2))
-    values = np.zeros(1 + boot.resamples)
-    w_x, w_y = (_with_itself(boot.counts(size, stream=stream)) for size, stream in ((n, "generated"), (m, "reference")))
-    for block in range(blocks):
-        x, y = (part[block::blocks].astype(np.float64) for part in (features_ND, reference_MD))
-        values += _mmd2(x, y, w_x[:, block::blocks], w_y[:, block::blocks]) / blocks
-    return boot.metric(float(values[0]), values[1:], n=n, better="lower")
-
-
-def _with_itself(counts_RN: Counts) -> Floats:
-    return np.vstack([np.ones((1, counts_RN.shape[1])), counts_RN])
-
-
-def _mmd2(x: Floats, y: Floats, w_x: Floats, w_y: Floats) -> Floats:
-    cross = ((w_x @ _kernel(x, y)) * w_y).sum(axis=1) / (w_x.sum(axis=1) * w_y.sum(axis=1))
-    mmd2: Floats = pair_means(_kernel(x, x), w_x) + pair_means(_kernel(y, y), w_y) - 2 * cross
-    return mmd2
-
-
-def _kernel(x: Floats, y: Floats) -> Floats:
-    kernel: Floats = (x @ y.T / x.shape[1] + 1) ** 3
-    return kernel
+    return boot.metric(float(above[0] / below[0]), above[1:] / below[1:], n=n, least=0)
 
 
 def pair_means(values_NN: Floats, w_RN: Floats) -> Floats:

@@ -1,7 +1,7 @@
-"""Fidelity and coverage by nearest-neighbour balls in feature space.
+"""Nearest-neighbour balls in feature space, and which items lie in whose.
 
 N generated, M real, D dimensions. Precision and recall: Kynkaanniemi 2019 (arXiv 1904.06991), k = 3. Density and coverage:
-Naeem 2020 (arXiv 2002.09797), k = 5. Intervals resample the items that are counted, with the balls as they are.
+Naeem 2020 (arXiv 2002.09797), k = 5.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.core.records import Metric
-from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.bootstrap import Floats
 from components.evaluation.neighbours import nearest, row_blocks, squared_distances
 
 PRECISION_K = 3
@@ -51,23 +50,6 @@ class Hits:
     inside_N: Floats  # real balls (k = 5) that an item lies in
     recalled_M: npt.NDArray[np.bool_]
     covered_M: npt.NDArray[np.bool_]
-
-    def metrics(self, boot: Bootstrap) -> dict[str, Metric]:
-        """precision, recall, density and coverage, each with its interval."""
-        return {
-            "precision": boot.share(self.precise_N, stream="generated", better="higher"),
-            "recall": boot.share(self.recalled_M, stream="reference", better="higher"),
-            "density": boot.mean(self.inside_N / COVERAGE_K, stream="generated", better="higher"),
-            "coverage": boot.share(self.covered_M, stream="reference", better="higher"),
-        }
-
-    def lost(self, before: "Hits", boot: Bootstrap) -> dict[str, Metric]:
-        """recall_lost and coverage_lost: the share of real items that `before` reached less the share that these do."""
-        pairs = {"recall_lost": (before.recalled_M, self.recalled_M), "coverage_lost": (before.covered_M, self.covered_M)}
-        return {
-            name: boot.mean(was.astype(np.float64) - now, stream="reference", better="lower")
-            for name, (was, now) in pairs.items()
-        }
 
 
 def hits(generated: Manifold, real: Manifold) -> Hits:

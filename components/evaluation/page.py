@@ -9,11 +9,11 @@ import numpy as np
 
 from components.core.files import write_whole
 from components.core.grid import filling, grid_png
-from components.core.metrics import METRICS, Words, number, words_of
+from components.core.metrics import Words, number
 from components.core.modality import find_modality
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
-from components.evaluation.gates import GATES
+from components.evaluation.definitions import gates, words, words_of
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLUMNS = 12
@@ -77,7 +77,7 @@ def write_page(
         counts=(len(samples), len(neighbours[0])),
         facts=_facts(scorecard, dataset, report) | dict(lineage or {}),
         better=BETTER,
-        meanings={gate.name: words_of(gate.metric).note for gate in GATES},
+        meanings={name: words_of(gate.metric).note for name, gate in gates().items()},
     )
     write_whole(path, html.encode())
 
@@ -97,8 +97,8 @@ def _scale(images: Images) -> int:
 
 
 def _rows(card: Scorecard, champion: Scorecard | None) -> list[Row]:
-    """Known metrics in the order of their table, then any others by name."""
-    names = [name for name in METRICS if name in card.metrics] + sorted(set(card.metrics) - set(METRICS))
+    """Known metrics in their order, then any others by name."""
+    names = [name for name in words() if name in card.metrics] + sorted(set(card.metrics) - set(words()))
     rows = []
     for name in names:
         metric, other = card.metrics[name], champion.metrics.get(name) if champion else None

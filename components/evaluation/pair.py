@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.core.protocols import Images, ImageSampler, ImageSplit
+from components.core.protocols import ImageSampler, ImageSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
-from components.evaluation.distances import ratio
-from components.evaluation.samples import Drawn, Stock
-from components.evaluation.score import asked_classes, make_card, measure
-from components.evaluation.yardstick import RealSide, choose, make_yardstick
+from components.evaluation.evaluated import Evaluated
+from components.evaluation.metrics.fd import over_champion
+from components.evaluation.samples import Stock
+from components.evaluation.score import asked_classes, make_card
+from components.evaluation.yardstick import RealSide, make_yardstick
 from components.runtime.progress import Report
 
 if TYPE_CHECKING:
+    from components.core.family import Family
     from components.evaluation.extractor import Extractor
 
 LOOKS = 3  # times the samples are looked at, doubled from one to the next
@@ -20,7 +22,8 @@ LOOKS = 3  # times the samples are looked at, doubled from one to the next
 
 @dataclass(frozen=True)
 class Contender:
-    """An artifact to be compared. `conditional`: it takes classes. `timed`: the same with batches of one, for its latency.
+    """An artifact to be compared. `conditional`: it takes classes. `timed`: the same with batches of one, for its latency;
+    `model`: what it was made from, for what only a model can tell.
 
     `stock` is given where several are measured beside it, so that its samples are drawn once.
     """
@@ -29,6 +32,7 @@ class Contender:
     conditional: bool = False
     timed: ImageSampler | None = None
     stock: Stock | None = None
+    model: "Family | None" = None
 
 
 @dataclass(frozen=True)
@@ -70,36 +74,26 @@ def score_pair(
     stocks = [side.stock or Stock() for side in sides]
     for look in range(looks):
         count = samples << look
+        yardstick = make_yardstick(
+            dataset=dataset,
+            train=train,
+            reference=reference,
+            extractor=extractor,
+            seed=seed,
+            samples=count,
+            reference_split=reference_split,
+            resamples=resamples,
+            level=level,
+            real=real,
+        )
         ours, theirs = (
             stock.draw(side.sampler, seed=seed, samples=count, classes=asked, progress=progress)
             for side, asked, stock in zip(sides, classes, stocks, strict=True)
         )
-        fd_ratio = _ratio(ours, theirs, real, choose(train, count, seed=seed))
+        beside = Evaluated(theirs, yardstick, timed=champion.timed, model=champion.model, device=device)
+        seen = Evaluated(ours, yardstick, champion=beside, timed=candidate.timed, model=candidate.model, device=device)
+        fd_ratio = over_champion(seen, beside)
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
-    yardstick = make_yardstick(
-        dataset=dataset,
-        train=train,
-        reference=reference,
-        extractor=extractor,
-        seed=seed,
-        samples=count,
-        reference_split=reference_split,
-        resamples=resamples,
-        level=level,
-    )
-    (metrics, reached), (metrics_champion, reached_champion) = measure(ours, yardstick), measure(theirs, yardstick)
-    metrics |= {"fd_ratio": fd_ratio, **reached.lost(reached_champion, yardstick.real.boot)}
-    return Pair(
-        candidate=make_card(ours, yardstick, metrics, classes=classes[0], timed=candidate.timed, device=device),
-        champion=make_card(theirs, yardstick, metrics_champion, classes=classes[1], timed=champion.timed, device=device),
-        fd_ratio=fd_ratio,
-    )
-
-
-def _ratio(ours: Drawn, theirs: Drawn, real: RealSide, train_images: Images) -> Metric:
-    """The candidate's FD-local over the champion's, or over that of real images where the champion is better than they are:
-    what real images differ by among themselves is no reason to refuse anything."""
-    fd_real = real.distances(train_images, stream="train")[0]
-    fd, fd_champion = real.distances(ours.images), real.distances(theirs.images)
-    return ratio(fd, fd_champion + max(0.0, fd_real - fd_champion[0]), real.boot, n=len(ours.images))
+    card = make_card(seen)
+    return Pair(candidate=card, champion=make_card(beside), fd_ratio=card.metrics["fd_ratio"])

@@ -12,15 +12,12 @@ import numpy.typing as npt
 
 from components.core.errors import InputError, RunError
 from components.core.protocols import Images, ImageSampler
-from components.core.records import Metric
-from components.evaluation.bootstrap import Bootstrap, Floats, quantile_metric
+from components.evaluation.bootstrap import Floats
 from components.runtime.progress import Report
 
 SEEDS_FROM = 2**40
 SEEDS_EACH = 2**20
 CHUNK = 64  # samples timed together, and between two reports of progress
-TIMED = (20, 100)  # single items timed: at least and at most
-TIMED_S = 10.0  # seconds after which the least is enough
 
 
 @dataclass(frozen=True)
@@ -98,20 +95,3 @@ class Stock:
             have = draw_samples(sampler, seed=seed, samples=samples, classes=classes, have=have, progress=progress)
             self._kept = {key: have}
         return have.first(samples)
-
-
-def latency_p95(sampler: ImageSampler, *, boot: Bootstrap, classes: int | None = None) -> Metric:
-    """p95 milliseconds for one item, over 20 to 100 single calls after two that warm up.
-
-    Give it a sampler that runs batches of one: a padded batch would be timed whole.
-    """
-    labels = None if classes is None else [0]
-    spent: list[float] = []
-    for call in range(2 + TIMED[1]):
-        if len(spent) >= TIMED[0] and sum(spent) > TIMED_S * 1000:
-            break
-        started = time.perf_counter()
-        sampler([SEEDS_FROM + call], labels)
-        if call >= 2:
-            spent.append((time.perf_counter() - started) * 1000)
-    return quantile_metric(np.array(spent), 0.95, boot, stream="latency", better="lower")

@@ -3,8 +3,8 @@
 import io
 from collections.abc import Mapping
 
-from components.core.metrics import words_of
 from components.core.records import Metric
+from components.evaluation.definitions import words_of
 
 DPI = 110
 COLOURS = {"pass": "tab:green", "undecided": "tab:orange", "fail": "tab:red"}

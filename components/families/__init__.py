@@ -3,8 +3,8 @@
 Cards are literals, so this module reads them from the source and `genwright plan` needs no torch.
 """
 
-import ast
 import importlib
+from ast import ClassDef
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from components.core.brief import Delivery
 from components.core.card import Card
 from components.core.errors import NotBuilt
+from components.core.literals import assigned, body_of, read
 
 if TYPE_CHECKING:
     from components.core.family import Family
@@ -24,11 +25,12 @@ def cards() -> dict[tuple[str, str], tuple[Card, str, str]]:
     """Every family found: (family, variant) -> its card, its module and its class name."""
     found: dict[tuple[str, str], tuple[Card, str, str]] = {}
     for path in sorted(HERE.rglob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            card = _card_of(node, path)
-            if card is not None and isinstance(node, ast.ClassDef):
-                module = ".".join((__name__, *path.relative_to(HERE).with_suffix("").parts))
-                found[card.family, card.variant] = (card, module, node.name)
+        module = ".".join((__name__, *path.relative_to(HERE).with_suffix("").parts))
+        for node in body_of(path):
+            if isinstance(node, ClassDef) and (given := assigned(node.body, "card")) is not None:
+                card = read(given, {"Card": Card}, what="a card", path=path)
+                if isinstance(card, Card):
+                    found[card.family, card.variant] = (card, module, node.name)
     return found
 
 
@@ -63,18 +65,3 @@ def _entry(family: str, variant: str) -> tuple[Card, str, str]:
             allowed=built,
             do="choose one of them with override: {family: ..., variant: ...}",
         ) from None
-
-
-def _card_of(node: ast.stmt, path: Path) -> Card | None:
-    """The card literal in a class body, or None."""
-    for statement in node.body if isinstance(node, ast.ClassDef) else ():
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(call := statement.value, ast.Call):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            if isinstance(targets[0], ast.Name) and targets[0].id == "card":
-                try:
-                    return Card(**{str(word.arg): ast.literal_eval(word.value) for word in call.keywords})
-                except ValueError as error:
-                    raise TypeError(
-                        f"{path}:{statement.lineno}: a card is a literal, readable without running the file"
-                    ) from error
-    return None

@@ -16,9 +16,7 @@ from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.agreement import agreement
-from components.evaluation.bootstrap import Bootstrap
-from components.evaluation.gates import gate
-from components.evaluation.likelihood import model_metrics
+from components.evaluation.gates import gate, thresholds
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
@@ -56,11 +54,10 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {backends.settings.mlflow_uri}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
-    candidate = Contender(graph(batch=batch_of(device)), conditional=family.spec.conditional, timed=graph(batch=1))
+    conditional = family.spec.conditional
+    candidate = Contender(graph(batch=batch_of(device)), conditional=conditional, timed=graph(batch=1), model=family)
     rival = _rival(run, beside, backends)
     card, other = _scored(run, data, candidate, rival, backends)
-    told = model_metrics(family, held_out(data), boot=Bootstrap(seed=run.brief.seed), device=device)
-    card = card.model_copy(update={"metrics": card.metrics | told})
     report = gate(
         card,
         champion=other,
@@ -101,9 +98,10 @@ def _scored(
     with reported("Proof") as progress:
         protocol["progress"] = progress
         if rival is None:
-            return score(candidate.sampler, conditional=candidate.conditional, timed=candidate.timed, **protocol), None
-        looks = LOOKS[run.decision.delivery]
-        pair = score_pair(candidate, rival, fd_ratio_max=run.brief.gates.fd_ratio_max, looks=looks, **protocol)
+            own: dict[str, Any] = {"conditional": candidate.conditional, "timed": candidate.timed, "model": candidate.model}
+            return score(candidate.sampler, **own, **protocol), None
+        protocol |= {"fd_ratio_max": thresholds(run.brief.gates)["fd_ratio_max"], "looks": LOOKS[run.decision.delivery]}
+        pair = score_pair(candidate, rival, **protocol)
         return pair.candidate, pair.champion
 
 

@@ -26,6 +26,7 @@ from components.core.records import (
     Scorecard,
     StoredBundle,
 )
+from components.evaluation.gates import thresholds
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
@@ -102,8 +103,12 @@ class Run(Record):
 
     def _proving(self) -> dict[str, Any]:
         facts = self.facts
-        gates = self.brief.gates.model_dump(mode="json")
-        return {"gates": gates, "latency_ms": facts.latency_ms, "device": facts.device, "delivery": self.decision.delivery}
+        return {
+            "gates": thresholds(self.brief.gates),
+            "latency_ms": facts.latency_ms,
+            "device": facts.device,
+            "delivery": self.decision.delivery,
+        }
 
     def checkpoint(self, trained: "Trained") -> Checkpoint:
         """What is drawn from: the training's best weights, in as many steps as this run asks for."""

@@ -117,11 +117,12 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
 
 
 def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teacher_weights: str = "") -> Any:
-    from components.families import maker
+    from components.families import find_card, maker
     from components.training.plan import TrainPlan
 
     brief, dataset, decision, student = run.brief, run.dataset, run.decision, run.student
-    one_step = {"steps": 1} if decision.family == "diffusion" and decision.delivery == "one_pass" else {}
+    stepwise = find_card(decision.family, decision.variant).stepwise
+    one_step = {"steps": 1} if stepwise and decision.delivery == "one_pass" else {}
     # sorted: the order in the YAML says nothing
     config = one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {})
     variant = maker(decision.family, decision.variant, decision.delivery)

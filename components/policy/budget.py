@@ -31,7 +31,7 @@ def training_budget(facts: Facts, costs: Costs, pick: Pick, *, usd_per_gpu_hour:
     elif granted is None:
         text = f"{items:,} items seen, as no budget is granted: {costs.tiers[facts.tier].steps:,} steps of {costs.batch}"
     elif most is not None and wanted < granted.seconds:
-        because = costs.enough[pick.family].because if most == costs.enough[pick.family].items_seen else _epochs(costs)
+        because = costs.enough_of(pick.family).because if most == costs.enough_of(pick.family).items_seen else _epochs(costs)
         text = (
             f"{most:,} items seen, about {_duration(wanted)}, of the {_grant(granted)}: they are enough ({because});"
             " compute.spend: all asks for the whole"
@@ -56,7 +56,7 @@ def _ceilings(facts: Facts, *, usd_per_hour: float) -> tuple[Ceiling, ...]:
 
 
 def _enough(facts: Facts, costs: Costs, pick: Pick) -> int:
-    own = costs.enough[pick.family].items_seen
+    own = costs.enough_of(pick.family).items_seen
     return own if facts.items is None else min(own, costs.epochs_enough * facts.items)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
-from components.core.brief import Conditioning, Delivery, FamilyName, OverrideBrief
+from components.core.brief import Conditioning, Delivery, OverrideBrief
 from components.core.card import Card
 from components.core.errors import BriefError, NotBuilt
 from components.core.records import Decision, Facts
@@ -48,7 +48,7 @@ def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | No
         return f"{name} cannot be released: its card says that it has no ONNX graph", None
     if facts.conditioning not in card.conditioning:
         return f"conditioning {facts.conditioning} for {name} from scratch is not built yet", ", ".join(card.conditioning)
-    several = card.steps > 1 and card.family in ("diffusion", "autoregressive")  # a VQ-VAE's short prior counts as one pass
+    several = card.stepwise or card.sequential != "none"
     natural: tuple[Delivery, ...] = ("few_step", "one_pass") if card.distils else ("many_step",) if several else ("one_pass",)
     if decision.delivery not in natural:
         return f"delivery {decision.delivery} of {name} is not built yet", ", ".join(natural)
@@ -57,7 +57,8 @@ def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | No
 
 def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> str:
     """The first change that leads to something that is built and that the policy does not call foundation scale."""
-    for words, changes, override in _ways(facts, decision):
+    families = dict.fromkeys((decision.family, *(rejected.family for rejected in decision.rejected)))
+    for words, changes, override in _ways(facts, tuple(families)):
         changed = facts.model_copy(update=changes)
         try:
             other = decide(changed, cards=cards, override=override)
@@ -69,8 +70,8 @@ def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> st
     return "choose another modality, or add a family: one file under components/families"
 
 
-def _ways(facts: Facts, decision: Decision) -> Iterator[Way]:
-    """Changes of the brief to try, the smallest first."""
+def _ways(facts: Facts, families: tuple[str, ...]) -> Iterator[Way]:
+    """Changes of the brief to try, the smallest first; `families`: the one that was decided first."""
     scratch = OverrideBrief(mode="scratch")
     yield "force it with override: {mode: scratch}", {}, scratch
     for delivery in get_args(Delivery):
@@ -80,7 +81,7 @@ def _ways(facts: Facts, decision: Decision) -> Iterator[Way]:
         changes = {"conditioning": conditioning}
         yield f"write conditioning: {conditioning}", changes, None
         yield f"write conditioning: {conditioning} and override: {{mode: scratch}}", changes, scratch
-    for family in sorted(get_args(FamilyName), key=lambda family: family != decision.family):
+    for family in families:
         override = OverrideBrief(family=family, mode="scratch")
         words = f"override: {{family: {family}, mode: scratch}}"
         yield f"force another choice with {words}", {}, override

@@ -1,13 +1,13 @@
 """What the hard constraints leave, and why the rest is out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from components.core.brief import FamilyName
 from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.records import Reason
-from components.policy.conditions import FAMILIES, Situation, Value, matches
+from components.policy.conditions import Situation, Value, matches
 from components.policy.rows import Constraint, VariantRow
 from components.policy.situation import fill
 from components.policy.tables import Tables
@@ -29,8 +29,13 @@ class Field:
 
     @property
     def families(self) -> tuple[FamilyName, ...]:
-        remaining = {family for family, _ in self.variants}
-        return tuple(family for family in FAMILIES if family in remaining)
+        """Those that remain."""
+        return families_of(self.variants)
+
+    @property
+    def all_families(self) -> tuple[FamilyName, ...]:
+        """Those that remain and those that are out."""
+        return families_of(self.everything)
 
 
 def narrow(now: Situation, tables: Tables, cards: Cards) -> Field:
@@ -56,8 +61,12 @@ def narrow(now: Situation, tables: Tables, cards: Cards) -> Field:
                 do="drop one of these demands from the brief",
             )
         left = kept
-    remaining = tuple(family for family in FAMILIES if any(family == key[0] for key in left))
-    return Field(left, everything, _leaves(now, tables, remaining), tuple(reasons), out, dropped)
+    return Field(left, everything, _leaves(now, tables, families_of(left)), tuple(reasons), out, dropped)
+
+
+def families_of(keys: Iterable[Key]) -> tuple[FamilyName, ...]:
+    """The families of these variants: in the order of the tables, then those that are known by their cards alone."""
+    return tuple(dict.fromkeys(family for family, _ in keys))
 
 
 def variants(tables: Tables, cards: Cards) -> dict[Key, VariantRow]:
@@ -79,6 +88,7 @@ def traits(key: Key, row: VariantRow) -> dict[str, Value]:
         "sequential": row.sequential,
         "wide": row.wide,
         "latent": row.latent,
+        "invertible": row.invertible,
     }
 
 
@@ -92,32 +102,29 @@ def _of_modality(now: Situation) -> Constraint:
 
 
 def _leaves(now: Situation, tables: Tables, remaining: tuple[FamilyName, ...]) -> tuple[FamilyName, ...]:
-    """What the goal leaves: its own families, else all that it does not forbid, else all."""
+    """What the goal leaves: its own families, else all that it does not forbid, else all. A family without a prior is left only
+    where no other is."""
     goal = tables.goals[now["goal"]]  # type: ignore[index]
-    wanted = tuple(family for family in goal.leaves if family in remaining)
-    return wanted or tuple(family for family in remaining if family not in goal.never) or remaining
+    known = tuple(family for family in remaining if family in tables.families)
+    wanted = tuple(family for family in goal.leaves if family in known)
+    return wanted or tuple(family for family in known if family not in goal.never) or known or remaining
 
 
 def _key(name: str) -> Key:
     family, _, variant = name.partition("/")
-    return family, variant  # type: ignore[return-value]
+    return family, variant
 
 
 def _from_card(card: Card, planned: VariantRow | None) -> VariantRow:
-    """The card as a row. What a card does not say comes from the plan, or is guessed on the safe side."""
-    sequential = "none" if card.family != "autoregressive" else "token" if "text" in card.modalities else "pixel"
-    base = planned or VariantRow(
-        modalities=card.modalities,
-        conditioning=card.conditioning,
-        likelihood=card.likelihood,
-        invertible=card.family == "flow",
-        sequential=sequential,
-        wide=card.family == "gan" or card.side_max > 256,
-        steps=card.steps,
-        source=("card",),
-    )
-    from_card = ("modalities", "conditioning", "likelihood", "latent", "steps", "side_max", "distils")
-    update = {name: getattr(card, name) for name in from_card} | {"appetite": card.data_appetite}
+    """The card as a row. What a card does not say (its sources) comes from the plan, where there is one."""
+    told = {
+        name: getattr(card, name)
+        for name in (
+            "modalities", "conditioning", "likelihood", "latent", "steps", "side_max", "distils", "sequential", "stepwise",
+            "on_codes", "invertible", "wide", "starts",
+        )
+    }  # fmt: skip
+    told["appetite"] = card.data_appetite
     if planned and "text" in planned.conditioning:  # captions come with a pretrained model, not with what is built here
-        update["conditioning"] = tuple(dict.fromkeys((*card.conditioning, "text")))
-    return base.model_copy(update=update)
+        told["conditioning"] = tuple(dict.fromkeys((*card.conditioning, "text")))
+    return planned.model_copy(update=told) if planned else VariantRow(**told, source=("card",))

@@ -1,6 +1,6 @@
 """From what is left to one plan: family by goal, chart, budget or default; then mode, variant and delivery, each by its table."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from components.core.brief import Delivery, FamilyName, Mode
@@ -26,7 +26,6 @@ class Plan:
     delivery: Delivery
     now: dict[str, Value]
     reasons: tuple[Reason, ...]
-    instead: dict[FamilyName, Reason] = field(default_factory=dict)  # why a family that the tables prefer was not taken
 
     @property
     def key(self) -> Key:
@@ -76,16 +75,12 @@ class Chooser:
             reasons = (*reasons, reason)
         now["variant"] = variant
         now["many_step_fits"] = self._many_step_fits(family, variant, mode)
-        now["distilled"] = self.field.everything[family, variant].distils is not None
+        row = self.field.everything[family, variant]
+        now |= {"distilled": row.distils is not None, "stepwise": row.stepwise, "sequential": row.sequential}
         if delivery is None:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))
         return Plan(family, variant, mode, delivery, {**now, "delivery": delivery}, reasons)
-
-    def mode_for(self, family: FamilyName) -> Mode:
-        """Scratch, finetune or lora, were this family chosen."""
-        now = {**self.now, "family": family, "builds_on": self.now["builds_on_family"] == family}
-        return first(self.tables.modes, now)[1].mode
 
     def reason(self, name: str, rule: Rule, now: dict[str, Value]) -> Reason:
         return Reason(rule=name, text=fill(rule.text, now), source=self.tables.cite(rule.source))
@@ -93,12 +88,23 @@ class Chooser:
     def _family(self) -> tuple[FamilyName, tuple[Reason, ...]]:
         families = self.field.families
         for name, rule in self.tables.choices.items():
-            family = self.now["pretrained_family"] if rule.choose == "pretrained" else rule.choose
+            family = str(self.now["pretrained_family"]) if rule.choose == "pretrained" else rule.choose
             if family in families and matches(rule.when, self.now):
                 return family, (self.reason(name, rule, self.now),)
-        if len(families) == 1:
-            return families[0], ()  # the hard constraints, which are reasons already, have decided
+        known = [family for family in families if family in self.tables.families]
+        if not known:
+            return self._without_prior()
+        if len(known) == 1:
+            return known[0], ()  # the hard constraints, which are reasons already, have decided
         return self._best_ranked()
+
+    def _without_prior(self) -> tuple[FamilyName, tuple[Reason, ...]]:
+        """Where nothing is known of any family that is left, the first is taken."""
+        families = self.field.families
+        text = f"no table has a prior for what is left ({', '.join(families)}), and nothing else can draw {self.facts.modality}"
+        if len(families) > 1:
+            text += "; override: {family: ...} chooses another of them"
+        return families[0], (Reason(rule="default.no-prior", text=text, source=self.tables.cite(("card",))),)
 
     def _best_ranked(self) -> tuple[FamilyName, tuple[Reason, ...]]:
         """By the priors, when no row names a family that is left."""

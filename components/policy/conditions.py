@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import model_validator
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode
+from components.core.brief import Conditioning, Delivery, Goal, Mode
 from components.core.record import Record
 from components.core.records import Tier
 
@@ -43,13 +43,11 @@ class Range(Record):
 Test = bool | str | tuple[str, ...] | Range
 When = dict[str, Test]
 
-FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 STARTS = ("none", "general", "in_domain")
 SIZES = ("small", "big")
 
 # What a condition may ask: words have the listed values, numbers take ranges, flags take true and false.
 WORDS: dict[str, tuple[str, ...]] = {
-    "modality": get_args(Modality),
     "goal": get_args(Goal),
     "conditioning": get_args(Conditioning),
     "tier": get_args(Tier),
@@ -57,10 +55,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "data": SIZES,
     "compute": SIZES,
     "pretrained": STARTS,
-    "pretrained_family": ("none", *FAMILIES),
     "start": STARTS,
-    "builds_on_family": ("none", *FAMILIES),
-    "family": FAMILIES,
     "mode": get_args(Mode),
     "delivery": get_args(Delivery),
     "likelihood_kind": ("exact", "bound", "none"),
@@ -86,10 +81,17 @@ NUMBERS = (
 FLAGS = (
     "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
-    "distilled", "too_few_items",
+    "distilled", "too_few_items", "stepwise", "invertible",
 )  # fmt: skip
+NAMES = ("modality", "family", "pretrained_family", "builds_on_family")  # words whose values are the tables' own (names_in)
 OPEN = ("variant", "forced_to", "would_choose", "items_lacking", "rare_class_names")  # free words
-ATTRIBUTES = (*WORDS, *NUMBERS, *FLAGS, *OPEN)
+ATTRIBUTES = (*NAMES, *WORDS, *NUMBERS, *FLAGS, *OPEN)
+
+
+def names_in(*, families: tuple[str, ...], modalities: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The values of the NAMES."""
+    given = ("none", *families)
+    return {"modality": modalities, "family": families, "pretrained_family": given, "builds_on_family": given}
 
 
 def matches(when: When, situation: Situation) -> bool:
@@ -104,8 +106,9 @@ def _holds(test: Test, value: Value) -> bool:
     return any(given in allowed for given in (value if isinstance(value, tuple) else (value,)))
 
 
-def complaint(when: When) -> str | None:
-    """What is wrong with a condition, in words, or None."""
+def complaint(when: When, names: Mapping[str, tuple[str, ...]]) -> str | None:
+    """What is wrong with a condition, in words, or None. `names`: those that the tables know (names_in)."""
+    known = {**WORDS, **names}
     for attribute, test in when.items():
         if attribute not in ATTRIBUTES:
             return f"{attribute!r} is no attribute; allowed: {', '.join(ATTRIBUTES)}"
@@ -113,9 +116,9 @@ def complaint(when: When) -> str | None:
             return f"{attribute} takes a range such as {{below: 10}}"
         if attribute in FLAGS and not isinstance(test, bool):
             return f"{attribute} takes true or false"
-        if attribute in WORDS:
+        if attribute in known:
             asked = test if isinstance(test, tuple) else (test,)
-            wrong = [word for word in asked if word not in WORDS[attribute]]
+            wrong = [word for word in asked if word not in known[attribute]]
             if wrong:
-                return f"{attribute} cannot be {wrong[0]!r}; allowed: {', '.join(WORDS[attribute])}"
+                return f"{attribute} cannot be {wrong[0]!r}; allowed: {', '.join(known[attribute])}"
     return None

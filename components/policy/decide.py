@@ -3,17 +3,16 @@
 What is decided stands in the tables (rules/*.yaml); this file asks them in order and writes down what they say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from components.core.brief import OverrideBrief
+from components.core.brief import FamilyName, OverrideBrief
 from components.core.card import Card
 from components.core.records import Decision, Facts, PolicyWarning, Reason, Rejected
 from components.policy.budget import training_budget
 from components.policy.candidates import Field, narrow
 from components.policy.choose import Chooser, Plan, first
-from components.policy.conditions import FAMILIES, Value, matches
+from components.policy.conditions import Value, matches
 from components.policy.estimate import Pick, estimate, passes
-from components.policy.evidence import Evidence, weigh
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
@@ -25,20 +24,19 @@ def decide(
     *,
     cards: Mapping[tuple[str, str], Card],
     override: OverrideBrief | None = None,
-    scorecards: Sequence[Evidence] = (),
     tables: Tables | None = None,
     usd_per_gpu_hour: float = 2.0,
 ) -> Decision:
     """Choose family, variant, mode and delivery, and say why.
 
-    `cards` are those of the variants that are built; others may be chosen from the plan. `scorecards` are measurements made
-    here. Raises BriefError when the brief asks for what no family can do, or forces what a hard constraint forbids.
+    `cards` are those of the variants that are built; others may be chosen from the plan. Raises BriefError when the brief asks
+    for what no family can do, or forces what a hard constraint forbids.
     """
     tables = tables or load_tables()
     now = situation(facts, tables)
     field = narrow(now, tables, cards)
     chooser = Chooser(facts, tables, field, now | _start(now, field))
-    own = weigh(chooser, chooser.prior(), scorecards)
+    own = chooser.prior()
     forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
     plan = force(chooser, own, override) if override is not None and forced else own
     return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour)
@@ -102,19 +100,25 @@ def _tier(chooser: Chooser) -> Reason:
 
 
 def _rejected(chooser: Chooser, plan: Plan, own: Plan, now: dict[str, Value]) -> tuple[Rejected, ...]:
-    """Every other family: out by a hard constraint, by the brief's override, by a measurement, or by its table."""
+    """Every other family: out by a hard constraint, by the brief's override, or by its table."""
     override = Reason(rule="override", text="the policy would have chosen it", source=chooser.tables.cite(("design-brief",)))
-    special = {**({own.family: override} if own.family != plan.family else {}), **plan.instead, **chooser.field.out}
+    special = {**({own.family: override} if own.family != plan.family else {}), **chooser.field.out}
     rejected = []
-    for family in FAMILIES:
+    for family in chooser.field.all_families:
         if family == plan.family:
             continue
-        why = special.get(family)
-        if why is None:
-            name, rule = first(chooser.tables.rejections[family], now)
-            why = chooser.reason(f"rejected.{family}.{name}", rule, now)
+        why = special.get(family) or _rejection(chooser, family, now)
         rejected.append(Rejected(family=family, rule=why.rule, text=why.text, source=why.source))
     return tuple(rejected)
+
+
+def _rejection(chooser: Chooser, family: FamilyName, now: dict[str, Value]) -> Reason:
+    """What the tables say against a family that nothing else speaks against."""
+    if family not in chooser.tables.rejections:
+        text = "no table has a prior for it: only an override chooses it"
+        return Reason(rule=f"rejected.{family}.no-prior", text=text, source=chooser.tables.cite(("card",)))
+    name, rule = first(chooser.tables.rejections[family], now)
+    return chooser.reason(f"rejected.{family}.{name}", rule, now)
 
 
 def _warnings(tables: Tables, now: dict[str, Value]) -> tuple[PolicyWarning, ...]:

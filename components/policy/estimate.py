@@ -37,7 +37,8 @@ class Pick(NamedTuple):
 
     @property
     def latent(self) -> bool:
-        return self.variant == "latent"
+        """Whether its steps are on the codes of an autoencoder."""
+        return self.row.on_codes
 
 
 def price_of(facts: Facts, costs: Costs, *, usd_per_gpu_hour: float) -> float:
@@ -136,7 +137,7 @@ class Pass(NamedTuple):
 
 def step_ms(facts: Facts, costs: Costs, *, family: FamilyName, latent: bool = False, tuned: bool = False) -> float:
     """Milliseconds of one network pass on one item. `tuned`: the network is that of a pretrained model."""
-    cost, gpu = costs.families[family], facts.device == "cuda"
+    cost, gpu = costs.of_family(family), facts.device == "cuda"
     network = _network(facts, costs, tuned=tuned).serve if cost.grows else 1.0
     relative = _pixels(facts, costs, latent=latent) / costs.pass_anchor["side"] ** 2
     grown = costs.pass_anchor["ms"] * relative * cost.serve * network
@@ -215,7 +216,7 @@ def _network(facts: Facts, costs: Costs, *, tuned: bool) -> TierCost:
 
 def items_s(items: int, facts: Facts, costs: Costs, pick: Pick) -> tuple[float, str]:
     """Seconds of training from scratch on so many items seen, and what they are made of."""
-    tier, family = costs.tiers[facts.tier], costs.families[pick.family].train
+    tier, family = costs.tiers[facts.tier], costs.of_family(pick.family).train
     px = _pixels(facts, costs, latent=pick.latent)
     step = _train_step_s(math.sqrt(px), costs)
     device = costs.gpu_over_cpu if facts.device == "cuda" else 1.0

@@ -3,9 +3,10 @@
 from components.core.brief import Delivery, FamilyName, OverrideBrief
 from components.core.errors import BriefError
 from components.core.records import Reason
+from components.policy.candidates import families_of
 from components.policy.choose import Chooser, Plan
+from components.policy.rows import VariantRow
 
-TUNED_BY_LORA: tuple[FamilyName, ...] = ("diffusion", "autoregressive")
 SUBSECOND_MS = 1000
 
 
@@ -14,7 +15,7 @@ def force(chooser: Chooser, own: Plan, override: OverrideBrief) -> Plan:
     source = chooser.tables.cite(("design-brief",))
     family, variant = _subject(chooser, own, override)
     builds_on = chooser.now["pretrained_family"] == family
-    _check_mode(family, override, builds_on=builds_on, given=chooser.facts.pretrained is not None)
+    _check_mode(chooser, family, override, builds_on=builds_on)
     plan = chooser.complete(
         family,
         variant=variant,
@@ -23,7 +24,7 @@ def force(chooser: Chooser, own: Plan, override: OverrideBrief) -> Plan:
         builds_on=builds_on,
         reasons=(Reason(rule="override", text="the brief forces this choice", source=source),),
     )
-    _check_delivery(plan, chooser.facts.latency_ms)
+    _check_delivery(plan, chooser.field.everything[plan.key], chooser.facts.latency_ms)
     if plan.words == own.words:
         return own.because(Reason(rule="override.agrees", text="the brief forces what the policy chooses", source=source))
     return plan
@@ -34,6 +35,8 @@ def _subject(chooser: Chooser, own: Plan, override: OverrideBrief) -> tuple[Fami
     field = chooser.field
     if override.variant is None:
         family = override.family or own.family
+        if family not in field.all_families:
+            raise BriefError(f"override: family: {family} is unknown", allowed=", ".join(field.all_families), do=_DO)
         if family not in field.families:
             raise BriefError(
                 f"override: family: {family} is impossible: {field.out[family].text}", allowed=", ".join(field.families), do=_DO
@@ -51,31 +54,34 @@ def _subject(chooser: Chooser, own: Plan, override: OverrideBrief) -> tuple[Fami
     return family, override.variant
 
 
-def _check_mode(family: FamilyName, override: OverrideBrief, *, builds_on: bool, given: bool) -> None:
+def _check_mode(chooser: Chooser, family: FamilyName, override: OverrideBrief, *, builds_on: bool) -> None:
     if override.mode in ("finetune", "lora") and not builds_on:
+        given = chooser.facts.pretrained is not None
         what = f"the pretrained model is not a {family}" if given else "no pretrained model is given"
         raise BriefError(
             f"override: mode: {override.mode} is impossible: {what}",
             allowed="scratch",
             do=f"add pretrained: with family: {family}",
         )
-    if override.mode == "lora" and family not in TUNED_BY_LORA:
+    everything = chooser.field.everything
+    adapted = families_of(key for key, row in everything.items() if "lora" in row.starts)
+    if override.mode == "lora" and family not in adapted:
         raise BriefError(
             f"override: mode: lora is not for {family}",
             allowed="scratch, finetune",
-            do=f"LoRA is for {' and '.join(TUNED_BY_LORA)}",
+            do=f"LoRA is for {' and '.join(adapted)}",
         )
 
 
-def _check_delivery(plan: Plan, latency_ms: float | None) -> None:
+def _check_delivery(plan: Plan, row: VariantRow, latency_ms: float | None) -> None:
     allowed: tuple[Delivery, ...] = ("one_pass",)
-    if plan.family == "autoregressive":
+    subsecond = latency_ms is not None and latency_ms < SUBSECOND_MS
+    if row.sequential != "none":
         allowed = ("many_step",)
-    elif plan.family == "diffusion":
-        subsecond = latency_ms is not None and latency_ms < SUBSECOND_MS
+    elif row.stepwise:
         allowed = ("few_step", "one_pass") if subsecond else ("many_step", "few_step", "one_pass")
     if plan.delivery not in allowed:
-        limit = f" under {latency_ms:g} ms" if plan.family == "diffusion" else ""
+        limit = f" under {latency_ms:g} ms" if row.stepwise and subsecond else ""
         raise BriefError(
             f"override: delivery: {plan.delivery} is impossible for {plan.family}{limit}", allowed=", ".join(allowed), do=_DO
         )

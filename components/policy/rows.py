@@ -9,6 +9,7 @@ from components.core.record import Record
 from components.core.records import Tier
 from components.policy.conditions import When
 
+OTHER = "other"  # the name of the row for families that have none
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 
 
@@ -28,7 +29,7 @@ class Constraint(Rule):
 
 
 class Choice(Rule):
-    choose: FamilyName | Literal["pretrained"]
+    choose: FamilyName  # or "pretrained": that of the pretrained model
 
 
 class ModeRule(Rule):
@@ -95,6 +96,9 @@ class VariantRow(Record):
     invertible: bool = False
     latent: bool = False
     sequential: Literal["none", "pixel", "code", "token"] = "none"
+    stepwise: bool = False
+    on_codes: bool = False
+    starts: tuple[Mode, ...] = ("scratch", "finetune")
     steps: int
     side_max: int | None = None
     wide: bool = False
@@ -155,7 +159,10 @@ class Work(Record):
 
 
 class Costs(Record):
-    """What the estimates are made of; see rules/estimate.yaml for where each number comes from."""
+    """What the estimates are made of; see rules/estimate.yaml for where each number comes from.
+
+    A family without a row of its own has that of OTHER.
+    """
 
     usd_per_cpu_hour: float
     gpu_over_cpu: float
@@ -178,3 +185,11 @@ class Costs(Record):
     pretrained: dict[Literal["small", "wide", "other"], Tier]
     tuning: dict[Literal["lora", "finetune"], Tuning]
     memory: Memory
+
+    def of_family(self, family: FamilyName) -> FamilyCost:
+        """What its training and its passes cost beside those of a diffusion model."""
+        return self.families.get(family) or self.families[OTHER]
+
+    def enough_of(self, family: FamilyName) -> Enough:
+        """How many items seen are enough."""
+        return self.enough.get(family) or self.enough[OTHER]

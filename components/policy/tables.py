@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from components.core.brief import FamilyName, Goal
+from components.core.brief import FamilyName, Goal, Modality
 from components.core.errors import SettingsError
 from components.core.plain_yaml import load_yaml
 from components.core.record import Record, first_complaint
 from components.core.yaml_values import NotPlain
-from components.policy.conditions import ATTRIBUTES, WORDS, complaint
+from components.policy.conditions import ATTRIBUTES, complaint, names_in
 from components.policy.rows import (
+    OTHER,
     Choice,
     Constraint,
     Costs,
@@ -55,14 +56,25 @@ class Tables(Record):
     warnings: dict[str, WarningRule]
     estimate: Costs
 
+    @property
+    def known_families(self) -> tuple[FamilyName, ...]:
+        """Every family with a planned variant or a prior."""
+        return tuple(dict.fromkeys((*(name.split("/")[0] for name in self.variants), *self.families)))
+
+    @property
+    def known_modalities(self) -> tuple[Modality, ...]:
+        """Every modality that a planned variant draws."""
+        return tuple(dict.fromkeys(each for row in self.variants.values() for each in row.modalities))
+
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        for place, rule in self._rules():
-            self._check(place, rule)
         for name, row in self.variants.items():
             self._check_sources(f"variants.{name}", row.source)
-            if name.split("/")[0] not in WORDS["family"]:
+            if not all(name.partition("/")):
                 raise ValueError(f"variants.{name}: the name must be FAMILY/VARIANT")
+        for place, rule in self._rules():
+            self._check(place, rule)
+        self._check_families()
         unknown = [row for row in self.variant_rules.values() if f"{row.family}/{row.variant}" not in self.variants]
         if unknown:
             raise ValueError(f"variant_rules: no variant {unknown[0].family}/{unknown[0].variant} in variants")
@@ -77,7 +89,8 @@ class Tables(Record):
 
     def _check(self, place: str, rule: Rule) -> None:
         for name in ("when", "keep"):
-            wrong = complaint(getattr(rule, name, {}))
+            names = names_in(families=self.known_families, modalities=self.known_modalities)
+            wrong = complaint(getattr(rule, name, {}), names)
             if wrong:
                 raise ValueError(f"{place}.{name}: {wrong}")
         fields = {field for text in (rule.text, getattr(rule, "fix", "")) for _, field, _, _ in Formatter().parse(text) if field}
@@ -92,9 +105,25 @@ class Tables(Record):
         if missing or not keys:
             raise ValueError(f"{place}.source: {missing[:1] or 'none'} is not in the table sources; add it there")
 
+    def _check_families(self) -> None:
+        """Every family that a row names is one with a planned variant or a prior."""
+        known = self.known_families
+        named = {
+            **{f"choices.{name}.choose": (row.choose,) for name, row in self.choices.items() if row.choose != "pretrained"},
+            **{f"goals.{name}": (*row.leaves, *row.never) for name, row in self.goals.items()},
+            "rejections": tuple(self.rejections),
+            "estimate.families": tuple(name for name in self.estimate.families if name != OTHER),
+            "estimate.enough": tuple(name for name in self.estimate.enough if name != OTHER),
+        }
+        for place, names in named.items():
+            if unknown := [name for name in names if name not in known]:
+                raise ValueError(f"{place}: no family {unknown[0]!r}; allowed: {', '.join(known)}")
+        if OTHER not in self.estimate.families or OTHER not in self.estimate.enough:
+            raise ValueError(f"estimate: families and enough need a row {OTHER!r}, for families without one")
+
     def _check_complete(self) -> None:
-        for family in WORDS["family"]:
-            if not any(not rule.when for rule in self.rejections.get(family, {}).values()):  # type: ignore[call-overload]
+        for family in self.families:
+            if not any(not rule.when for rule in self.rejections.get(family, {}).values()):
                 raise ValueError(f"rejections.{family}: a row without a condition must come last")
         for table in ("modes", "deliveries"):
             if all(rule.when for rule in getattr(self, table).values()):

@@ -22,7 +22,6 @@ LAYERS = {  # what decided, in words, for the first part of a rule's name
     "tier": "the budget",
     "disagreement": "two guides",
     "prior": "the family",
-    "evidence": "measured",
     "override": "forced",
 }
 

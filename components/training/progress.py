@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from components.core.metrics import words_of
+from components.core.metrics import READINGS
 from components.core.records import Ceiling, Reading
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S, Stage, say
@@ -41,7 +41,7 @@ class Progress:
     def reading(self, reading: Reading, *, step: int, best: bool) -> None:
         """Say what the quality signal reads."""
         mark = "best so far" if best else "the best stays"
-        self._say(f"  step {step}: {words_of('train/fd').label} {reading.distance:.4g} ({mark})")
+        self._say(f"  step {step}: {READINGS['train/fd'].label} {reading.distance:.4g} ({mark})")
 
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""

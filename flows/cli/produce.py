@@ -21,10 +21,12 @@ produce_app = typer.Typer()
 @produce_app.command()
 def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     """Say which family the policy chooses, and why. Fetches and trains nothing."""
-    from components.core.brief import base_of, read_brief
+    from components.core.brief import base_of
     from components.pipeline import resolve
+    from components.pipeline.briefs import load_brief
 
-    facts, decision = resolve.plan(read_brief(brief), load_backends(), base=base_of(brief))
+    backends = load_backends()
+    facts, decision = resolve.plan(load_brief(brief, backends), backends, base=base_of(brief))
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
@@ -102,14 +104,15 @@ def _uncollected() -> Iterator[None]:
 
 def _produced(path: Path, *, show: bool) -> "tuple[Produced, str]":
     """What stands for this brief once the command has ended, and why nothing had to be done; empty where something was."""
-    from components.core.brief import base_of, read_brief
+    from components.core.brief import base_of
     from components.pipeline import production
+    from components.pipeline.briefs import load_brief
     from components.pipeline.resolve import resolve
 
     backends = load_backends()
     with starting(path, backends):
         with _uncollected():
-            run = resolve(read_brief(path), backends, base=base_of(path))
+            run = resolve(load_brief(path, backends), backends, base=base_of(path))
             known = production.unchanged(run, backends)
         if known:
             return known

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.errors import ExportError, GenwrightError
-from components.core.metrics import METRICS, number, words_of
+from components.core.metrics import number
 from components.core.records import GateReport, Metric, Scorecard
+from components.evaluation.definitions import words, words_of
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def scorecard_table(card: Scorecard) -> "Table":
     interval = f"{protocol.level:.0%} interval"
     right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
     table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)
-    for name in (*METRICS, *sorted(set(card.metrics) - set(METRICS))):
+    for name in (*words(), *sorted(set(card.metrics) - set(words()))):
         if metric := card.metrics.get(name):
             table.add_row(words_of(name).heading, name, number(metric.value), _interval(metric), f"{metric.n:,}")
     return table

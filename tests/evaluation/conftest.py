@@ -9,7 +9,6 @@ import pytest
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_item
 
-from components.core.brief import GatesBrief
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.extractor import Extractor, train_extractor
@@ -134,10 +133,10 @@ def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
         "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
     }
     card = score(sampler, dataset=digits.dataset, samples=200, **real)
-    report = gate(card, champion=None, gates=GatesBrief())
+    report = gate(card, champion=None)
     write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
     write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
     pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
-    report = gate(pair.candidate, champion=pair.champion, gates=GatesBrief())
+    report = gate(pair.candidate, champion=pair.champion)
     write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)
     return {path.stem: path for path in folder.glob("*.html")}

@@ -6,7 +6,7 @@ import pytest
 
 from components.core.records import GateReport, GateVerdict, Verdict
 from components.evaluation.advice import DISTIL, PRODUCE, Training, advice, causes
-from components.evaluation.gates import GATES
+from components.evaluation.definitions import gates as found_gates
 
 DONE = Training(step=600, steps_total=1000, reference=359)  # its best reading was not its last
 
@@ -64,7 +64,7 @@ def test_undecided_is_never_advised_to_train_longer() -> None:
     assert "train longer" not in advice(report(straddling), Training(step=9, steps_total=9, reference=32))
 
 
-@pytest.mark.parametrize("gate", [gate.name for gate in GATES])
+@pytest.mark.parametrize("gate", list(found_gates()))
 @pytest.mark.parametrize("remedies", [PRODUCE, DISTIL])
 def test_every_gate_has_advice_in_one_line(gate: str, remedies: Any) -> None:
     for known in (DONE, Training(step=1, steps_total=1, collapse="x", duplicates=0.5, blurry=True)):

@@ -3,7 +3,8 @@ import pytest
 from scipy.linalg import sqrtm
 
 from components.evaluation.bootstrap import Bootstrap
-from components.evaluation.distances import Gaussian, frechet, frechet_resampled, kid, ratio
+from components.evaluation.distances import Gaussian, frechet, frechet_resampled, ratio
+from components.evaluation.metrics.kid import kid
 
 BOOT = Bootstrap(seed=0, resamples=100)
 

@@ -4,10 +4,11 @@ import itertools
 
 import pytest
 
-from components.core.brief import GatesBrief
-from components.core.errors import RunError
+from components.core.errors import BriefError, RunError
 from components.core.records import Metric, Protocol, Scorecard
-from components.evaluation.gates import GATES, gate, overall
+from components.data.words import DUPLICATES
+from components.evaluation.definitions import gates as found_gates
+from components.evaluation.gates import gate, overall, student_thresholds, thresholds
 from components.evaluation.pair import Contender, score_pair
 
 PROTOCOL = Protocol(
@@ -48,7 +49,7 @@ def verdict_of(report, name: str) -> str:
     [((0.05, 0.01, 0.09), "pass"), ((0.08, 0.04, 0.12), "undecided"), ((0.3, 0.2, 0.4), "fail"), ((-0.3, -0.4, -0.2), "pass")],
 )
 def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, verdict) -> None:
-    gates = GatesBrief(coverage_lost_max=0.1)
+    gates = {"coverage_lost_max": 0.1}
     report = gate(card(fd_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=card(), gates=gates)
     assert verdict_of(report, "coverage_lost_max") == verdict
     assert "coverage_lost_max" not in {each.gate for each in gate(card(), champion=None, gates=gates).gates}
@@ -67,7 +68,7 @@ def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, ve
     ],
 )
 def test_the_interval_decides(metric, interval, verdict) -> None:
-    report = gate(card(**{metric: interval}), champion=None, gates=GatesBrief())
+    report = gate(card(**{metric: interval}), champion=None)
     assert verdict_of(report, f"{metric}_{'min' if metric == 'coverage' else 'max'}") == verdict
     assert report.verdict == verdict
 
@@ -80,30 +81,78 @@ def test_one_fail_fails_and_nothing_undecided_passes(verdicts) -> None:
 
 
 def test_each_gate_is_a_threshold_of_the_brief_and_null_turns_it_off() -> None:
-    assert [each.name for each in GATES] == list(GatesBrief.model_fields)
-    off = GatesBrief(**dict.fromkeys(GatesBrief.model_fields))
-    report = gate(card(), champion=None, gates=off)
+    assert list(thresholds({})) == list(found_gates())
+    assert {name: each.default for name, each in found_gates().items()} == thresholds({})
+    report = gate(card(), champion=None, gates=dict.fromkeys(found_gates()))
     assert (report.gates, report.verdict) == ((), "undecided")  # nothing proved is nothing passed
-    one = gate(card(memorised=(0.9, 0.8, 1.0)), champion=None, gates=GatesBrief(memorised_max=None))
+    one = gate(card(memorised=(0.9, 0.8, 1.0)), champion=None, gates={"memorised_max": None})
     assert one.verdict == "pass"
     assert "memorised_max" not in {each.gate for each in one.gates}
 
 
+def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_record() -> None:
+    assert thresholds({}) == {
+        "fd_ratio_max": 1.25,
+        "fd_noise_ratio_max": 0.5,
+        "coverage_min": 0.3,
+        "recall_min": 0.05,
+        "coverage_lost_max": None,
+        "recall_lost_max": None,
+        "duplicates_max": 0.05,
+        "memorised_max": 0.1,
+        "latency_p95_ms_max": "serving",
+    }
+    assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})
+    assert list(thresholds({}))[:4] == ["fd_ratio_max", "fd_noise_ratio_max", "coverage_min", "recall_min"]
+    assert thresholds({})["duplicates_max"] == DUPLICATES, "data that is warned of is data whose faithful model fails the gate"
+
+
+def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> None:
+    given = {"coverage_lost_max": 0.3, "latency_p95_ms_max": 5, "duplicates_max": None}
+    assert student_thresholds(given) == {
+        "coverage_lost_max": 0.3, "recall_lost_max": 0.1, "latency_p95_ms_max": "serving", "duplicates_max": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"fid_max": 3},
+            "brief: gates.fid_max: unknown key; allowed: fd_ratio_max, fd_noise_ratio_max, coverage_min, recall_min,",
+        ),
+        ({"coverage_min": 2}, "brief: gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
+        ({"fd_ratio_max": 0}, "brief: gates.fd_ratio_max: Input should be greater than 0 (given: 0)"),
+        ({"fd_ratio_max": float("inf")}, "brief: gates.fd_ratio_max: Input should be a finite number"),
+        ({"fd_ratio_max": True}, "brief: gates.fd_ratio_max: Input should be a valid number (given: True)"),
+        ({"latency_p95_ms_max": float("inf")}, "brief: gates.latency_p95_ms_max"),
+        ({"coverage_min": float("nan")}, "brief: gates.coverage_min: Input should be"),
+        ({"fd_ratio_max": "serving"}, "brief: gates.fd_ratio_max: Input should be a valid number (given: 'serving')"),
+        ({"coverage_min": [1]}, "brief: gates.coverage_min: Input should be a valid number (given: [1])"),
+    ],
+)
+def test_a_gate_that_is_not_here_or_a_threshold_that_cannot_be_is_refused(given, line) -> None:
+    with pytest.raises(BriefError) as caught:
+        thresholds(given)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_first_release_is_judged_by_the_absolute_gates() -> None:
-    report = gate(card(), champion=None, gates=GatesBrief())
+    report = gate(card(), champion=None)
     assert "fd_ratio_max" not in {each.gate for each in report.gates}
     assert (report.verdict, report.champion) == ("pass", None)
 
 
 def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
-    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=GatesBrief()).gates}
-    assert gate(card(), champion=None, gates=GatesBrief(), latency_ms=5).verdict == "fail"
-    assert gate(card(), champion=None, gates=GatesBrief(latency_p95_ms_max=50), latency_ms=5).verdict == "pass"
-    off = GatesBrief.model_validate_json(GatesBrief(latency_p95_ms_max=None).model_dump_json())
+    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None).gates}
+    assert gate(card(), champion=None, latency_ms=5).verdict == "fail"
+    assert gate(card(), champion=None, gates={"latency_p95_ms_max": 50}, latency_ms=5).verdict == "pass"
+    off = {"latency_p95_ms_max": None}
     assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=off, latency_ms=5).gates}
     bare = card().model_copy(update={"metrics": {k: m for k, m in card().metrics.items() if k != "latency_p95_ms"}})
     with pytest.raises(RunError, match="the scorecard has no latency_p95_ms"):
-        gate(bare, champion=None, gates=GatesBrief(), latency_ms=5)
+        gate(bare, champion=None, latency_ms=5)
 
 
 @pytest.mark.parametrize("field", list(Protocol.model_fields))
@@ -111,20 +160,20 @@ def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
     other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})
     with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
-        gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(other), gates=GatesBrief())
+        gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(other))
 
 
 def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
     with pytest.raises(RunError, match="not made beside each other"):
-        gate(card(), champion=card(), gates=GatesBrief())
+        gate(card(), champion=card())
     with pytest.raises(RunError, match="not made beside each other"):
-        gate(card(fd_ratio=(0.7, 0.6, 0.8)), champion=card(), gates=GatesBrief())
-    report = gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(), gates=GatesBrief(), champion_bundle="b" * 64)
+        gate(card(fd_ratio=(0.7, 0.6, 0.8)), champion=card())
+    report = gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(), champion_bundle="b" * 64)
     assert (report.verdict, report.champion) == ("pass", "b" * 64)
 
 
 def test_a_verdict_says_what_was_measured_and_what_was_wanted_in_one_line() -> None:
-    report = gate(card(coverage=(0.3, 0.25, 0.35)), champion=None, gates=GatesBrief())
+    report = gate(card(coverage=(0.3, 0.25, 0.35)), champion=None)
     text = next(each.text for each in report.gates if each.gate == "coverage_min")
     assert "0.3 [0.25, 0.35], at least 0.3 wanted" in text
     assert "more samples" in text
@@ -148,7 +197,7 @@ def beside(digits, extractor):
 
 
 def judged(pair) -> str:
-    return verdict_of(gate(pair.candidate, champion=pair.champion, gates=GatesBrief()), "fd_ratio_max")
+    return verdict_of(gate(pair.candidate, champion=pair.champion), "fd_ratio_max")
 
 
 def test_the_champion_itself_passes_at_the_first_look(beside, fitted) -> None:

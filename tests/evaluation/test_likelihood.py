@@ -1,6 +1,7 @@
 """Bits a dimension and reconstruction error of models for which both are known."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.evaluation.bootstrap import Bootstrap
-from components.evaluation.likelihood import model_metrics
-
-BOOT = Bootstrap(seed=0)
+from components.core.records import Metric
+from components.evaluation.evaluated import Evaluated
+from components.evaluation.samples import draw_samples
+from components.evaluation.score import measure
+from components.evaluation.yardstick import make_yardstick
 
 
 class Uniform(Family):
@@ -52,9 +54,25 @@ class Without(Uniform):
     card = Uniform.card.model_copy(update={"likelihood": "none", "latent": False})
 
 
-def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits) -> None:
+@pytest.fixture
+def told(digits, extractor, fitted):
+    """What the metrics of a model tell of it; `split` is what it is held against."""
+
+    def tell(family: Family, split: Any = None) -> dict[str, Metric]:
+        yardstick = make_yardstick(
+            dataset=digits.dataset, train=digits.train, reference=split or digits.validation, extractor=extractor, seed=0,
+            samples=40,
+        )  # fmt: skip
+        drawn = draw_samples(fitted(8, seed=1), seed=0, samples=40)
+        metrics = measure(Evaluated(drawn, yardstick, model=family))
+        return {name: metric for name, metric in metrics.items() if name in ("bits_per_dim", "reconstruction_error")}
+
+    return tell
+
+
+def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits, told) -> None:
     family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8))
-    metrics = model_metrics(family, digits.validation, boot=BOOT)
+    metrics = told(family)
     assert set(metrics) == {"bits_per_dim", "reconstruction_error"}
     assert metrics["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
     assert metrics["reconstruction_error"].value == pytest.approx(3, abs=1e-3)
@@ -62,13 +80,13 @@ def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits) -> Non
     assert {metric.better for metric in metrics.values()} == {"lower"}
 
 
-def test_each_image_is_told_its_own_class(digits) -> None:
+def test_each_image_is_told_its_own_class(digits, told) -> None:
     family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=True))
     part = type(digits.validation)(digits.validation.images[:90], digits.validation.labels[:90])
     family.right = torch.from_numpy(part.labels)
-    assert model_metrics(family, part, boot=BOOT)["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
+    assert told(family, part)["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
 
 
-def test_what_a_card_does_not_claim_is_not_measured(digits) -> None:
+def test_what_a_card_does_not_claim_is_not_measured(told) -> None:
     family = Without(FamilyConfig(), image_data(channels=1, height=8, width=8))
-    assert model_metrics(family, digits.validation, boot=BOOT) == {}
+    assert told(family) == {}

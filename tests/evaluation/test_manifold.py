@@ -4,6 +4,7 @@ import pytest
 from components.evaluation import neighbours
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.manifold import Hits, Manifold, hits
+from components.evaluation.metrics.coverage import lost, shares
 from components.evaluation.neighbours import nearest
 
 BOOT = Bootstrap(seed=0, resamples=50)
@@ -14,7 +15,7 @@ def cloud(n: int, *, seed: int, centre: float = 0.0) -> np.ndarray:
 
 
 def measured(generated: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    return {k: m.value for k, m in found(generated, real).metrics(BOOT).items()}
+    return {k: m.value for k, m in shares(found(generated, real), BOOT).items()}
 
 
 def found(generated: np.ndarray, real: np.ndarray) -> Hits:
@@ -49,13 +50,13 @@ def test_what_is_lost_is_counted_image_by_image() -> None:
     real = np.concatenate([cloud(200, seed=1), cloud(200, seed=2, centre=40)])
     both = found(np.concatenate([cloud(200, seed=3), cloud(200, seed=4, centre=40)]), real)
     half, again = found(cloud(400, seed=5), real), found(real[::-1] + 1e-9, real)
-    lost = half.lost(both, BOOT)
+    gone = lost(half, both, BOOT)
     for name in ("recall", "coverage"):
-        metric = lost[f"{name}_lost"]
-        assert metric.value == pytest.approx(both.metrics(BOOT)[name].value - half.metrics(BOOT)[name].value)
+        metric = gone[f"{name}_lost"]
+        assert metric.value == pytest.approx(shares(both, BOOT)[name].value - shares(half, BOOT)[name].value)
         assert 0.35 < metric.low < metric.value < metric.high < 0.6
-        assert again.lost(half, BOOT)[f"{name}_lost"].high < -0.3, "a gain is less than nothing"
-    assert {(m.low, m.value, m.high) for m in both.lost(both, BOOT).values()} == {(0, 0, 0)}
+        assert lost(again, half, BOOT)[f"{name}_lost"].high < -0.3, "a gain is less than nothing"
+    assert {(m.low, m.value, m.high) for m in lost(both, both, BOOT).values()} == {(0, 0, 0)}
 
 
 def test_one_outlier_raises_recall_of_a_wide_ball_but_not_coverage() -> None:

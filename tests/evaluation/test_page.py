@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.core.brief import GatesBrief
 from components.core.errors import GenwrightError, RunError
 from components.core.grid import filling, grid_png
 from components.core.labels import labelled_png
@@ -74,7 +73,7 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
             decision=decision,
             dataset=digits.dataset,
             scorecard=card,
-            report=gate(card, champion=None, gates=GatesBrief()),
+            report=gate(card, champion=None),
             samples=digits.test.images[:3],
             neighbours=(digits.test.images[:3], digits.test.images[:3]),
         )

@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from components.core.brief import GatesBrief
 from components.core.errors import DataError, InputError, RunError
 from components.evaluation.gates import gate
 from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
@@ -22,7 +21,7 @@ def scored(digits, extractor):
 
 
 def verdicts(card) -> dict[str, str]:
-    report = gate(card, champion=None, gates=GatesBrief())
+    report = gate(card, champion=None)
     return {each.gate: each.verdict for each in report.gates} | {"": report.verdict}
 
 

@@ -141,7 +141,7 @@ def test_another_precision_is_another_graph_of_the_same_training(a_run: Any, var
 def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_nothing(a_run: Any) -> None:
     run = _told("edm", a_run, (1,))[0]
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
-    assert (run.facts.latency_ms, run.brief.gates.latency_p95_ms_max) == (20.0, "serving")
+    assert (run.facts.latency_ms, run.brief.gates["latency_p95_ms_max"]) == (20.0, "serving")
     assert run.decision.reasons[0].text == "a student of digits version 3 in 1 step, fp32"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
     assert [quicker.key(stage) == run.key(stage) for stage in ("export", "prove")] == [True, False]

@@ -128,7 +128,7 @@ def grown(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Grown:
 
     road = first.road.beside(tmp_path_factory.mktemp("grown") / "road")
     brief = road.brief(name="grown")
-    impossible = road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
+    impossible = road.brief(name="grown", gates={**brief.gates, **IMPOSSIBLE})
     made, trainings = {}, {}
 
     def note(name: str, produced: Produced) -> None:
@@ -215,7 +215,7 @@ def test_a_refused_version_stays_a_candidate_until_it_is_forced(grown: Grown) ->
 @pytest.mark.slow
 def test_a_refused_production_exits_with_3_and_one_line(grown: Grown) -> None:
     brief = grown.road.brief(name="grown")
-    impossible = grown.road.brief(name="grown", gates={**brief.gates.model_dump(), **IMPOSSIBLE})
+    impossible = grown.road.brief(name="grown", gates={**brief.gates, **IMPOSSIBLE})
     ran = grown.road.cli("produce", str(grown.road.write(impossible)))
     assert ran.returncode == 3, ran.stdout + ran.stderr
     assert "nothing to do" in ran.stdout

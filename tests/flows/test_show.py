@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from components.core.brief import GatesBrief
-from components.core.metrics import METRICS
 from components.core.records import Metric, Protocol, Release, Scorecard
+from components.evaluation.definitions import words
 from components.evaluation.gates import gate
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult
 from flows.cli.show import curve_table, gate_table, scorecard_table
@@ -19,7 +18,7 @@ PROTOCOL = Protocol(
     extractor="e", extractor_sha256="e", dataset_md5="d", reference_split="v", reference_count=359, samples=2000, resizer="none",
     seed=0, bootstrap=200, level=0.95,
 )  # fmt: skip
-CARD = Scorecard(subject="onnx:a", protocol=PROTOCOL, metrics=dict.fromkeys(METRICS, METRIC) | {"fd_real": METRIC}, device="cpu")
+CARD = Scorecard(subject="onnx:a", protocol=PROTOCOL, metrics=dict.fromkeys(words(), METRIC), device="cpu")
 
 
 def shown(table: Any, width: int) -> str:
@@ -33,12 +32,12 @@ def shown(table: Any, width: int) -> str:
 @pytest.mark.parametrize("width", [80, 120])
 def test_every_metric_is_shown_with_its_name_and_id(width: int) -> None:
     lines = " ".join(shown(scorecard_table(CARD), width).split())
-    assert [word for words in METRICS.values() for word in (*words.name.split(), words.id) if word not in lines] == []
+    assert [part for word in words().values() for part in (*word.name.split(), word.id) if part not in lines] == []
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_gates_are_shown_in_full(width: int) -> None:
-    report = gate(CARD, champion=None, gates=GatesBrief(), latency_ms=5)
+    report = gate(CARD, champion=None, latency_ms=5)
     lines = shown(gate_table(report), width)
     assert all(each.gate in lines for each in report.gates)
 
@@ -54,5 +53,5 @@ def test_a_curve_has_whole_headings_and_verdicts(width: int) -> None:
         tried=(tried,), chosen=0,
         **{f"teacher_{name}": METRIC for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip
-    words = set(re.findall(r"[^\s]+", shown(curve_table(curve), width)))
-    assert {"student", "Latency", "Throughput", "FD-local", "champion's", "Coverage", "Recall", "gates", "undecided"} <= words
+    seen = set(re.findall(r"[^\s]+", shown(curve_table(curve), width)))
+    assert {"student", "Latency", "Throughput", "FD-local", "champion's", "Coverage", "Recall", "gates", "undecided"} <= seen

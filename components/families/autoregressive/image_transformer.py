@@ -43,6 +43,8 @@ class ImageTransformer(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
+        sequential="pixel",
+        starts=("scratch", "finetune", "lora"),
         discrete=True,
         references=("pmlr:v119/chen20s", "arXiv:1706.03762"),
     )

@@ -40,6 +40,8 @@ class PixelCNN(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
+        sequential="pixel",
+        starts=("scratch", "finetune", "lora"),
         discrete=True,
         references=("arXiv:1606.05328", "arXiv:1601.06759"),
     )

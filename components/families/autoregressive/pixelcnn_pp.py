@@ -158,6 +158,8 @@ class PixelCNNpp(PixelFamily):
         steps=784,
         side_max=32,
         data_appetite=1_000,
+        sequential="pixel",
+        starts=("scratch", "finetune", "lora"),
         discrete=True,
         references=("arXiv:1701.05517",),
     )

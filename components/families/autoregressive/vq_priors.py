@@ -132,6 +132,8 @@ class VQPixelCNN(VQPriorFamily):
         steps=64,
         side_max=128,
         data_appetite=1_000,
+        sequential="code",
+        starts=("scratch", "finetune", "lora"),
         discrete=True,
         references=("arXiv:1711.00937", "arXiv:1606.05328"),
     )
@@ -156,6 +158,8 @@ class VQTransformer(VQPriorFamily):
         steps=64,
         side_max=128,
         data_appetite=1_000,
+        sequential="code",
+        starts=("scratch", "finetune", "lora"),
         discrete=True,
         references=("arXiv:1711.00937", "arXiv:2012.09841"),
     )

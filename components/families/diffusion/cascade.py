@@ -74,6 +74,9 @@ class Cascade(Family):
         steps=52,
         side_max=1024,
         data_appetite=1_000,
+        stepwise=True,
+        wide=True,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:2106.15282", "arXiv:2206.00364"),
     )
     Config = CascadeConfig

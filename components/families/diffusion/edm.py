@@ -34,6 +34,9 @@ class EDM(Family):
         steps=35,
         side_max=64,
         data_appetite=1_000,
+        stepwise=True,
+        starts=("scratch", "finetune", "lora"),
+        student="ect",
         references=("arXiv:2206.00364", "arXiv:2010.02502"),
     )
     Config = EDMConfig

@@ -73,6 +73,11 @@ class Latent(Family):
         steps=49,
         side_max=1024,
         data_appetite=2_000,
+        stepwise=True,
+        on_codes=True,
+        wide=True,
+        starts=("scratch", "finetune", "lora"),
+        student="latent-ect",
         references=("arXiv:2112.10752", "arXiv:2206.00364"),
     )
     Config = LatentConfig

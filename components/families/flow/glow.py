@@ -48,6 +48,7 @@ class Glow(Flow):
         steps=1,
         side_max=256,
         data_appetite=1_000,
+        invertible=True,
         references=("arXiv:1807.03039", "arXiv:1605.08803", "arXiv:1902.00275"),
     )
     Config = GlowConfig

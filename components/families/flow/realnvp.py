@@ -53,6 +53,7 @@ class RealNVP(Flow):
         steps=1,
         side_max=64,
         data_appetite=1_000,
+        invertible=True,
         references=("arXiv:1605.08803", "arXiv:1902.00275"),
     )
     Config = RealNVPConfig

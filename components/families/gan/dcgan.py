@@ -115,6 +115,7 @@ class DCGAN(Adversarial):
         steps=1,
         side_max=64,
         data_appetite=5_000,
+        wide=True,
         references=("arXiv:1511.06434", "arXiv:1406.2661", "arXiv:1411.1784"),
     )
     Config = DCGANConfig

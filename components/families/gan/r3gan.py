@@ -144,6 +144,7 @@ class R3GAN(Adversarial):
         steps=1,
         side_max=128,
         data_appetite=5_000,
+        wide=True,
         references=("arXiv:2501.05441", "arXiv:1807.00734", "arXiv:1901.09321"),
     )
     Config = R3GANConfig

@@ -51,6 +51,7 @@ class SNGAN(Adversarial):
         steps=1,
         side_max=128,
         data_appetite=5_000,
+        wide=True,
         references=("arXiv:1802.05957", "arXiv:1802.05637", "arXiv:1705.02894"),
     )
     Config = SNGANConfig

@@ -93,6 +93,7 @@ class StyleGAN2(Adversarial):
         steps=1,
         side_max=1024,
         data_appetite=2_000,
+        wide=True,
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config

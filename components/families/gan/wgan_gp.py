@@ -50,6 +50,7 @@ class WGANGP(Adversarial):
         steps=1,
         side_max=64,
         data_appetite=5_000,
+        wide=True,
         references=("arXiv:1704.00028", "arXiv:1701.07875"),
     )
     Config = WGANGPConfig

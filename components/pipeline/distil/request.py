@@ -51,14 +51,15 @@ def request_of(
     """
     import torch
 
-    from components.training.distillation import STEPS, student_variant
+    from components.training.distillation import student_card
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
     release, run, trained = teacher_of(reference, backends)
     name = _checked(name or f"{release.model}-distilled", release, run)
-    allowed = STEPS[student_variant(trained.checkpoint.family, trained.checkpoint.variant)]
-    if trained.checkpoint.variant == "ddpm":
+    card = student_card(trained.checkpoint)
+    allowed = card.student_steps
+    if card.student_halves:
         allowed = tuple(count for count in allowed if 2 * count <= trained.checkpoint.config["steps"])
     if wrong := [share for share in widths if not 0 < share <= 1]:
         raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")

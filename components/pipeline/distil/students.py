@@ -8,13 +8,13 @@ from collections.abc import Generator, Sequence
 
 from components.core.brief import Precision
 from components.core.records import Ceiling, Checkpoint, Reason, Release, TrainingBudget
+from components.evaluation.gates import student_thresholds
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.durations import PROOF_S, expected
 from components.pipeline.run import SAMPLES, Run, Student, Trained, package_version
 from components.runtime.devices import device_for
 
-LOST = 0.1  # recall and coverage that a student may lose against its teacher: a tenth of the data
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
 
@@ -24,13 +24,13 @@ Students = Generator[Run, Trained, None]
 def students(release: Release, run: Run, trained: Trained, request: DistillRequest) -> Students:
     """Each student's run, the widest first.
 
-    `send` what came of its training. Halving (of DDPM) is taught by the student of twice the steps where there is one, else by
+    `send` what came of its training. One that halves is taught by the student of twice the steps where there is one, else by
     the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
     """
-    from components.training.distillation import RATE, student_variant
+    from components.training.distillation import student_card
 
-    variant, config = student_variant(trained.checkpoint.family, trained.checkpoint.variant), trained.checkpoint.config
-    halving = variant == "ddpm"
+    card, config = student_card(trained.checkpoint), trained.checkpoint.config
+    variant, halving = card.variant, card.student_halves
     trainings = len(request.widths) * (len(request.steps) if halving else 1)
     seconds = request.minutes * 60 / trainings
     for width in request.widths:
@@ -43,7 +43,7 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 steps=steps,
                 trained_for=steps if halving else ordered[0],
                 width=width,
-                lr_peak=config["lr_peak"] * (RATE[variant] if width == config["width"] else 1.0),
+                lr_peak=config["lr_peak"] * (card.student_rate if width == config["width"] else 1.0),
                 seconds=seconds,
                 adversarial=request.adversarial,
                 device=device_for("auto"),
@@ -57,8 +57,7 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
     """The production of a student: its teacher's, but for the name, the variant and the delivery, and the limit among the facts,
     so that another limit trains nothing anew. Its gates hold it to its teacher's recall and coverage too, unless the brief says
     how far."""
-    own = {name: LOST for name in ("recall_lost_max", "coverage_lost_max") if getattr(run.brief.gates, name) is None}
-    gates = run.brief.gates.model_copy(update={"latency_p95_ms_max": "serving", **own})
+    gates = student_thresholds(run.brief.gates)
     serving = run.brief.serving.model_copy(update={"precision": precision})
     brief = run.brief.model_copy(update={"name": request.name, "gates": gates, "serving": serving, "override": None})
     facts = run.facts.model_copy(

@@ -12,67 +12,73 @@ A teacher that draws with guidance teaches what it draws: the student has the gu
 teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
 """
 
+import importlib
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import BriefError
+from components.core.card import Card
+from components.core.errors import BriefError, NotBuilt
+from components.families import cards, find_card
 from components.training.plan import TrainPlan
 
 if TYPE_CHECKING:
     from components.core.family import Family
     from components.core.records import Checkpoint
 
-STUDENTS = {"ddpm": "ddpm", "edm": "ect", "ect": "ect", "latent": "latent-ect", "latent-ect": "latent-ect"}
-STEPS = {"ddpm": (8, 4, 2, 1), "ect": (4, 2, 1), "latent-ect": (4, 2, 1)}  # that a student can be asked for
 IMITATION = 0.4  # share of the budget of a narrower student
-RATE = {"ddpm": 0.5, "ect": 0.2, "latent-ect": 0.2}  # of the teacher's peak, for a student that begins with its weights
 
 
 def student_variant(family: str, variant: str) -> str:
     """The variant of the students of a teacher. Raises BriefError where it can have none."""
-    if family != "diffusion" or variant not in STUDENTS:
-        raise BriefError(
-            f"{family}/{variant} cannot be distilled", allowed=", ".join(f"diffusion/{taught}" for taught in STUDENTS)
-        )
-    return STUDENTS[variant]
+    known = {key: card.student for key, (card, _, _) in sorted(cards().items()) if card.student is not None}
+    if (family, variant) not in known:
+        raise BriefError(f"{family}/{variant} cannot be distilled", allowed=", ".join("/".join(key) for key in known))
+    return known[family, variant]
+
+
+def student_card(teacher: "Checkpoint") -> Card:
+    """The card of the students of a teacher. Raises BriefError as `student_variant`."""
+    return find_card(teacher.family, student_variant(teacher.family, teacher.variant))
+
+
+def student_class(card: Card) -> Any:
+    """The class that learns from a teacher to be a model of this card. It is found here by the card that it inherits."""
+    for module in pkgutil.iter_modules(__path__):
+        for cls in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(cls, type) and getattr(cls, "is_student", False) and getattr(cls, "card", None) == card:
+                return cls
+    raise NotBuilt(f"{card.family}/{card.variant}: no class in components/training/distillation learns to be one")
 
 
 def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
-    """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`.
-
-    Of a teacher that predicts noise it predicts v (arXiv:2202.00512, sec. 4: noise says nothing of the image at the first step).
-    """
-    variant = student_variant(teacher.family, teacher.variant)
-    if steps not in STEPS[variant]:
-        raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, STEPS[variant])))
+    """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`."""
+    card = student_card(teacher)
+    if steps not in card.student_steps:
+        raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, card.student_steps)))
     width = width or teacher.config["width"]
     narrower = width != teacher.config["width"]
     own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "width": width}
-    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else RATE[variant])
-    if variant == "ddpm":
-        prediction = {"prediction": "v"} if teacher.config["prediction"] == "epsilon" else {}
-        return teacher.config | own | {"solver": "ddim"} | prediction
-    return teacher.config | own | {"teacher_share": IMITATION if narrower else 0.0}
+    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else card.student_rate)
+    own |= student_class(card).own_recipe(teacher.config, narrower=narrower)
+    return teacher.config | own
 
 
 def student(plan: TrainPlan) -> "Family":
     """The student of a plan's teacher with its initial weights. Raises BriefError for a plan that does not fit the teacher."""
     import torch
 
-    from components.training.distillation.consistency import ConsistencyStudent, LatentConsistencyStudent
-    from components.training.distillation.progressive import ProgressiveStudent
     from components.training.trainer import restore
 
     assert plan.teacher is not None
-    wanted = student_variant(plan.teacher.family, plan.teacher.variant)
-    if plan.variant != wanted:
-        raise BriefError(f"variant: {plan.variant} given", allowed=f"{wanted} of {plan.teacher.variant}")
-    kinds: dict[str, Any] = {"ddpm": ProgressiveStudent, "ect": ConsistencyStudent, "latent-ect": LatentConsistencyStudent}
-    cls = kinds[plan.variant]
+    card = student_card(plan.teacher)
+    if plan.variant != card.variant:
+        raise BriefError(f"variant: {plan.variant} given", allowed=f"{card.variant} of {plan.teacher.variant}")
+    cls = student_class(card)
     if plan.adversarial:
-        from components.training.distillation.adversarial import SHARPENED
+        from components.training.distillation.adversarial import sharpened
 
-        cls = SHARPENED[plan.variant]
+        cls = sharpened(cls)
     torch.manual_seed(plan.seed)
     made: Family = cls(
         cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher, Path(plan.teacher_weights))

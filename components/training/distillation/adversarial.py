@@ -9,6 +9,7 @@ no part of what is kept of it.
 B batch, C channels, H height, W width.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from components.core.family import Batch
 from components.families.gan.residual import Discriminator
 from components.families.gan.sngan import SNGANConfig
-from components.training.distillation.consistency import ConsistencyStudent, LatentConsistencyStudent
-from components.training.distillation.progressive import ProgressiveStudent
 
 if TYPE_CHECKING:
     from components.core.family import Family as Base
@@ -68,20 +67,7 @@ class Sharpened(Base):
         return {name: value for name, value in super().kept().items() if not name.startswith("critic.")}
 
 
-class SharpenedProgressive(Sharpened, ProgressiveStudent):
-    """Progressive distillation, sharpened."""
-
-
-class SharpenedConsistency(Sharpened, ConsistencyStudent):
-    """Consistency tuning, sharpened."""
-
-
-class SharpenedLatentConsistency(Sharpened, LatentConsistencyStudent):
-    """Consistency tuning on codes, sharpened in pixels."""
-
-
-SHARPENED: dict[str, Any] = {
-    "ddpm": SharpenedProgressive,
-    "ect": SharpenedConsistency,
-    "latent-ect": SharpenedLatentConsistency,
-}
+@cache
+def sharpened(student: Any) -> Any:
+    """The class of a student, with a critic beside it."""
+    return type(f"Sharpened{student.__name__}", (Sharpened, student), {"__module__": __name__, "__doc__": student.__doc__})

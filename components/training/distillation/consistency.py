@@ -9,7 +9,7 @@ B batch, C channels, H height, W width.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from components.core.family import Batch
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.consistency import ECT, ECTConfig, LatentECT, LatentECTConfig, consistency_loss
+from components.training.distillation import IMITATION
 from components.training.distillation.teaching import Teacher, begin_as
 
 
@@ -28,6 +29,12 @@ class _Taught:
     spec: DataSpec
     denoiser: Any
     teacher: Teacher
+    is_student: ClassVar[bool] = True
+
+    @staticmethod
+    def own_recipe(teacher: dict[str, Any], *, narrower: bool) -> dict[str, Any]:
+        """What its config has other than its teacher's: the share of the budget in which a narrower one imitates it."""
+        return {"teacher_share": IMITATION if narrower else 0.0}
 
     def _learn(self, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, stage: int) -> Tensor:
         """At stage 0, of a narrower student, the teacher's denoised images; then eq. 12."""

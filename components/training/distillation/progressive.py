@@ -16,6 +16,7 @@ B batch, C channels, H height, W width, N steps.
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def lessons(process: list[Point], steps: int, *, each: int = 2) -> list[list[Poi
 class ProgressiveStudent(DDPM):
     """DDPM of a few steps of DDIM, taught by `teacher`."""
 
+    is_student: ClassVar[bool] = True
     lessons_NP3: Tensor  # for each of its N steps P levels of the teacher: time, alpha, sigma
 
     def __init__(self, config: DDPMConfig, spec: DataSpec, *, teacher: DDPM) -> None:
@@ -56,6 +58,12 @@ class ProgressiveStudent(DDPM):
         each = max(2, min(teacher.config.steps, PATIENT) // config.steps)
         table = lessons(forward_process(config.schedule, config.levels), config.steps, each=each)
         self.register_buffer("lessons_NP3", torch.tensor(table), persistent=False)
+
+    @staticmethod
+    def own_recipe(teacher: dict[str, Any], *, narrower: bool) -> dict[str, Any]:
+        """What its config has other than its teacher's: DDIM, and v where the teacher predicts noise, which says nothing of the
+        image at the first step (arXiv:2202.00512, sec. 4)."""
+        return {"solver": "ddim"} | ({"prediction": "v"} if teacher["prediction"] == "epsilon" else {})
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the student's clean image beside the one it should see}."""

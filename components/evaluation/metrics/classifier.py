@@ -1,0 +1,53 @@
+"""What a classifier trained on the real items sees in the samples. Without classes in the data there is none, and none apply.
+
+N samples, K classes.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.metrics import Words
+from components.core.records import Metric
+from components.evaluation.bootstrap import Bootstrap
+from components.evaluation.evaluated import Evaluated, once
+from components.evaluation.yardstick import Yardstick
+
+WORDS = (
+    Words("confident_share", "Sure", "samples the classifier is more than 0.9 sure of", better="higher", share=True, order=70),
+    Words("confident_share_real", "Sure, real images", "what held-out images get", share=True, order=71),
+    Words("class_share_min", "Rarest class", "its share of the samples", better="higher", share=True, order=72),
+    Words(
+        "label_agreement", "Label agreement", "samples that look like the class asked for", better="higher", share=True, order=73
+    ),
+)
+CONFIDENT = 0.9
+
+
+@once
+def sure_of_real(yardstick: Yardstick) -> Metric | None:
+    """The mark: the share of held-out items that it is sure of."""
+    probabilities_MK = yardstick.real.extractor.probabilities(yardstick.real.items)
+    return None if probabilities_MK is None else _sure(probabilities_MK, yardstick.real.boot)
+
+
+def compute(seen: Evaluated) -> dict[str, Metric]:
+    """The shares of samples that it is sure of, of the rarest class and, where classes were asked for, of those that obey."""
+    probabilities_NK, boot, mark = seen.probabilities, seen.boot, sure_of_real(seen.yardstick)
+    if probabilities_NK is None or mark is None:
+        return {}
+    guesses_N = probabilities_NK.argmax(axis=1)
+    one_hot_NK = np.eye(probabilities_NK.shape[1])[guesses_N]
+    rarest_R = boot.means(one_hot_NK, stream="generated").min(axis=1)
+    rarest = float(one_hot_NK.mean(axis=0).min())
+    found = {
+        "confident_share": _sure(probabilities_NK, boot),
+        "confident_share_real": mark,
+        "class_share_min": boot.metric(rarest, rarest_R, n=len(guesses_N), least=0, most=1),
+    }
+    if seen.drawn.labels_N is not None:
+        found["label_agreement"] = boot.share(guesses_N == seen.drawn.labels_N, stream="generated")
+    return found
+
+
+def _sure(probabilities_NK: npt.NDArray[np.floating], boot: Bootstrap) -> Metric:
+    return boot.share(probabilities_NK.max(axis=1) > CONFIDENT, stream="generated")

@@ -1,0 +1,37 @@
+"""Diversity: how far apart two samples are, on average, over how far apart two real items are. A collapsed model has little."""
+
+import numpy as np
+import numpy.typing as npt
+
+from components.core.metrics import Words
+from components.core.records import Metric
+from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.distances import pair_means
+from components.evaluation.evaluated import Evaluated
+from components.evaluation.neighbours import squared_distances
+
+WORDS = (
+    Words("diversity", "Diversity", "mean distance between samples over that between real images; 1 is as diverse", order=40),
+)
+PAIRS_MAX = 1000  # items whose pairs are averaged
+
+
+def compute(seen: Evaluated) -> dict[str, Metric]:
+    """Of the samples and the reference."""
+    return {"diversity": pairwise_diversity(seen.features, seen.yardstick.real.features_MD, seen.boot)}
+
+
+def pairwise_diversity(features_ND: npt.NDArray[np.floating], reference_MD: npt.NDArray[np.floating], boot: Bootstrap) -> Metric:
+    """Mean distance between two generated items over that between two real ones: 1 is as diverse as reality, 0 one image."""
+    ours, real = (
+        _pair_distances(features, boot, stream) for features, stream in ((features_ND, "generated"), (reference_MD, "reference"))
+    )
+    ratio = ours / np.maximum(real, np.finfo(np.float64).tiny)
+    return boot.metric(float(ratio[0]), ratio[1:], n=len(features_ND), least=0)
+
+
+def _pair_distances(features: npt.NDArray[np.floating], boot: Bootstrap, stream: str) -> Floats:
+    x = features[:PAIRS_MAX].astype(np.float64)
+    table = np.sqrt(squared_distances(x, x)).astype(np.float64)
+    counts = boot.counts(len(features), stream=stream)[:, : len(x)]
+    return pair_means(table, np.vstack([np.ones((1, len(x))), counts]))
