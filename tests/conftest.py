@@ -25,7 +25,7 @@ from components.core.files import sha256_of  # noqa: E402
 from components.core.records import Bundle  # noqa: E402
 from components.modalities.image.spec import ImageSpec  # noqa: E402
 
-pytest_plugins = ["roads"]  # one production for the tests of flows and pipeline
+pytest_plugins = ["roads", "servers"]  # one production for the tests of flows and pipeline; SeaweedFS, PostgreSQL, MLflow
 TIMES = Path(__file__).with_name("seconds.json")  # by tier and file: see docs/testing.md
 ONE_TEST_S = 0.3  # of a file that has not been timed
 

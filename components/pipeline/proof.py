@@ -28,6 +28,7 @@ from components.pipeline.extractor import load_extractor
 from components.pipeline.local_data import data_of
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.pipeline.trained import restored
+from components.registry.mlflow_store import without_password
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
@@ -51,7 +52,8 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
     data = data_of(run, backends)
     if not run_exists(backends.settings.mlflow_uri, trained.run_id):  # found out now, and not after the scoring
-        what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {backends.settings.mlflow_uri}"
+        shown = without_password(backends.settings.mlflow_uri)
+        what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
     conditional = family.spec.conditional

@@ -148,6 +148,7 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
 
 def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
+    from components.delivery.bundles import bundle_uri
     from components.registry.versions import CANDIDATE, CHAMPION
 
     check_lease(held, backends)
@@ -155,7 +156,8 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
     taught = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
     release = backends.versions.register(
         run.brief.name,
-        bundle=stored,
+        sha256=stored.sha256,
+        uri=bundle_uri(backends.store, stored.sha256),
         run_id=trained.run_id,
         description=f"{decision.family}/{decision.variant} on {run.dataset.name} at {run.dataset.md5[:8]}",
         tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | taught,

@@ -31,7 +31,7 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
-    from components.pipeline.saved_training import SavedTrainings, remove_snapshots
+    from components.pipeline.saved_training import SavedTrainings, remove_if_damaged, remove_snapshots
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
     from components.training.state import weights_path
@@ -59,6 +59,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
                 meeting=f"{meeting}/processes",
             )
             order.write(folder / "order.json")
+            remove_if_damaged(folder / "train")
             SavedTrainings(backends.store, saves_of(run)).restore(folder / "train")
             announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(

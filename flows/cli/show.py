@@ -116,6 +116,8 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     """Where everything is, in rich's markup."""
     from rich.markup import escape
 
+    from components.delivery.bundles import bundle_uri
+
     release = produced.release
     champion = "champion" in release.aliases
     promoted = "promoted: it reigns as champion" if champion else "promoted; another version is champion now"
@@ -123,7 +125,7 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     return [
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
-        f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
+        f"[bold]Bundle[/]  {escape(bundle_uri(workspace.store, produced.bundle.sha256))}",
         f"[bold]Card[/]  {escape(_shown(produced.page, workspace))}",
         f"[bold]Samples[/]  {escape(_shown(produced.samples, workspace))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",

@@ -52,7 +52,7 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
         **dict.fromkeys(MEASURED, metric),
     )  # fmt: skip
     curve = Curve(
-        teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
+        teacher=Release(model="digits", version=3, bundle_sha256="b", run_id="r"), latency_ms=20.0, device="cpu",
         tried=(tried,), chosen=None,
         **{f"teacher_{name}": metric for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _told(
     precisions: tuple[Precision, ...] = ("fp32",),
 ) -> list[Any]:
     """Every student's run; each training's checkpoint is named by the number of steps."""
-    release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
+    release = Release(model="digits", version=3, bundle_sha256="b", run_id="r")
     request = DistillRequest(
         name="fast",
         steps=steps,

@@ -107,8 +107,7 @@ class Bundle(Record):
 
 
 class StoredBundle(Record):
-    """A bundle in an object store."""
+    """A bundle that an object store has, whichever store that is."""
 
     sha256: str
-    uri: str
     bundle: Bundle
