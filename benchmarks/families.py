@@ -128,9 +128,11 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     from components.evaluation.bootstrap import Bootstrap
     from components.evaluation.likelihood import model_metrics
     from components.evaluation.signal import FixedNoiseQuality
+    from components.training.checkpoint import restore_best
     from components.training.plan import TrainPlan
     from components.training.sampling import TorchSampler
-    from components.training.trainer import Trainer, build, restore_best
+    from components.training.start import build
+    from components.training.trainer import Trainer
     from components.training.untracked import Untracked
 
     height, width, channels = dataset.shape

@@ -11,7 +11,8 @@ from components.core.records import DataSpec, LocalDataset
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_images
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 N = 200

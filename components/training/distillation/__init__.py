@@ -1,5 +1,5 @@
 """Students: fewer steps than their teacher takes, and perhaps a narrower network. A student is a model of a family like any
-other; only what it learns from differs.
+other; only what it learns from differs (its start is start/student.py).
 
     teacher                     student                    method
     diffusion/ddpm              diffusion/ddpm             progressive.py: half of the steps of what it is shown, 8 to 1
@@ -12,15 +12,10 @@ A teacher that draws with guidance teaches what it draws: the student has the gu
 teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.core.errors import BriefError
-from components.training.plan import TrainPlan
-
-if TYPE_CHECKING:
-    from components.core.family import Family
-    from components.core.records import Checkpoint
+from components.core.records import Checkpoint
 
 STUDENTS = {"ddpm": "ddpm", "edm": "ect", "ect": "ect", "latent": "latent-ect", "latent-ect": "latent-ect"}
 STEPS = {"ddpm": (8, 4, 2, 1), "ect": (4, 2, 1), "latent-ect": (4, 2, 1)}  # that a student can be asked for
@@ -37,7 +32,7 @@ def student_variant(family: str, variant: str) -> str:
     return STUDENTS[variant]
 
 
-def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
+def recipe(teacher: Checkpoint, *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
     """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`.
 
     Of a teacher that predicts noise it predicts v (arXiv:2202.00512, sec. 4: noise says nothing of the image at the first step).
@@ -53,30 +48,3 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
         prediction = {"prediction": "v"} if teacher.config["prediction"] == "epsilon" else {}
         return teacher.config | own | {"solver": "ddim"} | prediction
     return teacher.config | own | {"teacher_share": IMITATION if narrower else 0.0}
-
-
-def student(plan: TrainPlan) -> "Family":
-    """The student of a plan's teacher with its initial weights. Raises BriefError for a plan that does not fit the teacher."""
-    import torch
-
-    from components.training.distillation.consistency import ConsistencyStudent, LatentConsistencyStudent
-    from components.training.distillation.progressive import ProgressiveStudent
-    from components.training.trainer import restore
-
-    assert plan.teacher is not None
-    wanted = student_variant(plan.teacher.family, plan.teacher.variant)
-    if plan.variant != wanted:
-        raise BriefError(f"variant: {plan.variant} given", allowed=f"{wanted} of {plan.teacher.variant}")
-    kinds: dict[str, Any] = {"ddpm": ProgressiveStudent, "ect": ConsistencyStudent, "latent-ect": LatentConsistencyStudent}
-    cls = kinds[plan.variant]
-    if plan.adversarial:
-        from components.training.distillation.adversarial import SHARPENED
-
-        cls = SHARPENED[plan.variant]
-    torch.manual_seed(plan.seed)
-    made: Family = cls(
-        cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher, Path(plan.teacher_weights))
-    )
-    if plan.adversarial:
-        made.with_critic(weight=plan.adversarial)  # type: ignore[operator]
-    return made
