@@ -86,9 +86,9 @@ NUMBERS = (
 FLAGS = (
     "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
-    "distilled", "too_few_items",
+    "distilled", "too_few_items", "made_here",
 )  # fmt: skip
-OPEN = ("variant", "forced_to", "would_choose", "items_lacking", "rare_class_names")  # free words
+OPEN = ("variant", "pretrained_variant", "forced_to", "would_choose", "items_lacking", "rare_class_names")  # free words
 ATTRIBUTES = (*WORDS, *NUMBERS, *FLAGS, *OPEN)
 
 
