@@ -128,7 +128,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.pipeline.local_data import data_of
     from components.pipeline.run import Exported, Trained
     from components.runtime.cpus import usable_cpus
-    from components.training.trainer import restore
+    from components.training.checkpoint import restore
     from flows.settings import Settings
 
     produced = genwright(home, "produce", brief)
@@ -203,7 +203,7 @@ def _graph(exported: Any, trained: Any, *, steps: int, workspace: Any) -> Any:
     """The student's graph, BATCH images at a time."""
     from components.runtime.cpus import usable_cpus
     from components.runtime.session import GraphSampler
-    from components.training.trainer import restore
+    from components.training.checkpoint import restore
 
     drawn = trained.checkpoint.model_copy(update={"config": trained.checkpoint.config | {"steps": steps}})
     family = restore(drawn, workspace.open(drawn.weights))

@@ -127,9 +127,11 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     """The trainer of every production, without a tracking server."""
     from components.core.records import Ceiling, DataSpec
     from components.evaluation.signal import FixedNoiseQuality
+    from components.training.checkpoint import restore_best
     from components.training.plan import TrainPlan
     from components.training.sampling import TorchSampler
-    from components.training.trainer import Trainer, build, restore_best
+    from components.training.start import build
+    from components.training.trainer import Trainer
     from components.training.untracked import Untracked
 
     family, variant = row.model.split("/")

@@ -22,9 +22,11 @@ from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset,
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
 from components.families import find
+from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
-from components.training.trainer import Trainer, build, restore_best
+from components.training.start import build
+from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000

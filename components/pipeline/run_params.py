@@ -37,6 +37,8 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
             "teacher_sha256": student.teacher.bundle_sha256,
         }
         params |= {"adversarial": student.adversarial}
+    if run.base is not None:
+        params |= {"base": run.base.name, "base_sha256": run.base.bundle_sha256}
     return params
 
 

@@ -122,7 +122,7 @@ def remove_if_damaged(folder: Path) -> None:
     """Remove a finished training whose weights are not those that it ended with: with a folder store they are one file with the
     store's, so what damaged the one damaged the other. It is trained anew then."""
     from components.core.records import Checkpoint
-    from components.training.state import weights_path
+    from components.training.checkpoint import weights_path
 
     with suppress(RunError):
         weights = Checkpoint.read(folder / FINISHED).weights

@@ -12,7 +12,8 @@ from components.core.records import LocalDataset
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_items
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 N = 200

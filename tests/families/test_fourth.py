@@ -65,7 +65,9 @@ from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import cards
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build, restore_best
+from components.training.checkpoint import restore_best
+from components.training.start import build
+from components.training.trainer import Trainer
 from specs import image_data, image_item
 
 HERE = Path(__file__).parent

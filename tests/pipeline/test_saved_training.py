@@ -12,7 +12,8 @@ import torch
 from components.core.errors import StorageError
 from components.delivery.local import LocalStore
 from components.pipeline.saved_training import SavedTrainings, remove_if_damaged
-from components.training.state import load_state, save_checkpoint, save_state, weights_path
+from components.training.checkpoint import save_checkpoint, weights_path
+from components.training.state import load_state, save_state
 
 PREFIX = "runs/digits/k/state"
 

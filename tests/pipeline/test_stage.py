@@ -82,7 +82,7 @@ def test_a_training_that_mlflow_does_not_know_is_refused_before_it_is_scored(
     (key,) = [key for key in backends.store.list("runs/digits/") if key.endswith("/run.json")]
     run = backends.workspace.read(key, Run)
     assert run is not None
-    gates = run.brief.gates.model_copy(update={"coverage_min": 0.01})  # else the proof is there already
+    gates = run.brief.gates | {"coverage_min": 0.01}  # else the proof is there already
     run = run.model_copy(update={"brief": run.brief.model_copy(update={"gates": gates})})
     backends.workspace.write(record_key(run, "run"), run)
     monkeypatch.setattr("components.pipeline.proof._scored", lambda *_: pytest.fail("it was scored"))

@@ -26,7 +26,8 @@ from components.families import cards, find
 from components.modalities.image.spec import ImageSpec
 from components.runtime.processes import joined
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 
 RAW = load_digits()
 IMAGES = (RAW.images[:96] * 255 / 16).round().astype(np.uint8)[..., None]

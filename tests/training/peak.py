@@ -17,7 +17,7 @@ from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.memory import Trial, step_bytes
 from components.training.plan import TrainPlan
-from components.training.trainer import build
+from components.training.start import build
 
 SIDE, FEW = 32, 2
 SPEC = DataSpec(item=ImageSpec(channels=3, height=SIDE, width=SIDE))

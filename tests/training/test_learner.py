@@ -22,8 +22,9 @@ from components.families import cards, find
 from components.training import memory
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
+from components.training.start import build
 from components.training.state import load_state, save_state
-from components.training.trainer import Trainer, build
+from components.training.trainer import Trainer
 
 MEMBERS = sorted("/".join(key) for key in cards())
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}

@@ -16,9 +16,9 @@ from components.training import stream
 from components.training.average import Average
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
+from components.training.start import build
 from components.training.state import load_state, restore_rng, rng_state, save_state
 from components.training.stream import BatchStream
-from components.training.trainer import build
 
 
 def numbered(make_split: Any, n: int, *, labels: bool = True) -> Any:

@@ -16,11 +16,13 @@ from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.protocols import Images
 from components.core.records import Ceiling, Checkpoint, DataSpec, Reading
+from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget
+from components.training.start import build
 from components.training.state import flatten, load_state
-from components.training.trainer import Trainer, build, restore_best
+from components.training.trainer import Trainer
 from components.training.work import Probe, Work, work_within
 
 Made = Callable[..., Trainer]
@@ -251,7 +253,7 @@ def test_a_damaged_state_is_refused_in_one_line(stopped: TrainPlan, make_trainer
     "change", [{"seed": 1}, {"config": {"lr_peak": 1e-5}}, {"config": {"width": 32}}, {"family": "gan/sngan"}]
 )
 def test_a_state_of_another_run_is_refused(stopped: TrainPlan, make_plan: Any, make_trainer: Made, change: Any) -> None:
-    with pytest.raises(RunError, match="its saved training state is of another family, config, dataset or seed; delete"):
+    with pytest.raises(RunError, match="its saved training state is of another family, config, dataset, seed or start; delete"):
         make_trainer(make_plan(**change)).run()
     assert make_trainer(stopped).run().steps_total == 6
 

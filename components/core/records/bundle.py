@@ -56,7 +56,8 @@ class Lineage(Record):
     checkpoint_sha256: str
     decision: Decision
     genwright: str  # version
-    teacher: str | None = None
+    teacher: str | None = None  # the bundle that it learnt from
+    base: str | None = None  # the bundle whose weights it began with
     run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 
 

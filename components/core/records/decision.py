@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality
 from components.core.record import Record
 
 Tier = Literal["tiny", "small", "medium", "large"]
@@ -16,6 +16,8 @@ class Pretrained(Record):
     model: str
     family: FamilyName
     in_domain: bool
+    release: str | None = None  # NAME/VERSION, where it was made here and its release was read
+    variant: str | None = None  # of that release
     notes: tuple[str, ...] = ()
 
 
@@ -122,7 +124,7 @@ class Decision(Record):
 
     family: FamilyName
     variant: str
-    mode: Mode
+    mode: str  # the start: scratch, finetune, lora, or another one that the brief names
     delivery: Delivery
     reasons: tuple[Reason, ...]
     rejected: tuple[Rejected, ...]
