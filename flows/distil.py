@@ -5,8 +5,8 @@ from prefect import flow
 from components.pipeline.distil import run
 from components.pipeline.distil.curve import Curve
 from components.pipeline.distil.request import DistillRequest
+from components.pipeline.report import Report
 from components.pipeline.run import Produced
-from flows.cli.show import Report
 from flows.prefect_server import interruptible
 from flows.settings import load_backends
 from flows.tasks import as_task

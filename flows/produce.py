@@ -7,10 +7,10 @@ from prefect import flow
 from components.core.brief import base_of
 from components.pipeline import existing, production
 from components.pipeline.briefs import load_brief
+from components.pipeline.report import Report
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced, Run
 from components.runtime.progress import stage
-from flows.cli.show import Report
 from flows.prefect_server import interruptible
 from flows.settings import load_backends
 from flows.tasks import as_task, network

@@ -33,7 +33,7 @@ def promote(reference: str, why: str = "", force: bool = False) -> Outcome:
 
 @flow(name="rollback")
 def rollback(model: str, why: str = "", to: int | None = None) -> Outcome:
-    """Let the version before reign again."""
+    """Make the version before champion again."""
     outcome: Outcome = rollback_release(model, why, to)
     return outcome
 

@@ -13,9 +13,9 @@ OTHERWISE = "change the brief"  # what an earlier version produced has no advice
 
 def champion_of(model: str, backends: Backends) -> Release | None:
     """The champion that proofs compare with: the ledger's, or the one that a hand in MLflow put in its place."""
-    from components.registry.state import look, reigning
+    from components.registry.state import champion_of, look
 
-    return reigning(backends.registry, look(backends.registry, model))
+    return champion_of(backends.registry, look(backends.registry, model))
 
 
 def rival_of(run: Run, backends: Backends) -> str | None:
@@ -68,10 +68,10 @@ def find_existing_result(run: Run, backends: Backends) -> Produced | None:
 
 
 def _proved_beside(known: Produced, champion: Release | None) -> bool:
-    """What was refused was measured beside the champion that reigns now; beside another one it is proved anew."""
-    reigns = champion is not None and champion.bundle_sha256 == known.bundle.sha256  # forced past its gates
+    """What was refused was measured beside the champion of now; beside another one it is proved anew."""
+    is_champion = champion is not None and champion.bundle_sha256 == known.bundle.sha256  # forced past its gates
     beside = known.bundle.bundle.lineage.teacher or (champion and champion.bundle_sha256)
-    return reigns or known.gates.champion == beside
+    return is_champion or known.gates.champion == beside
 
 
 def refuse_unless_passed(produced: Produced) -> None:
@@ -93,7 +93,7 @@ def nothing_to_do(run: Run, known: Produced) -> str:
     """One line that says why an unchanged run trains nothing."""
     release = known.release
     state = (
-        "reigns as champion"
+        "is champion"
         if "champion" in release.aliases
         else "is not the champion"
         if known.promoted

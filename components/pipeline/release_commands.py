@@ -24,19 +24,19 @@ def explained(reference: str, backends: Backends) -> Release:
 
     Raises UnknownModel.
     """
-    from components.registry.state import look, reigning
+    from components.registry.state import champion_of, look
 
     model = reference.removesuffix("@champion")
     if set(model) & set("@/"):
         return backends.versions.resolve(reference)
     registered = {release.bundle_sha256: release for release in backends.versions.releases(model)}
     state = look(backends.registry, model)
-    champion = reigning(backends.registry, state) if state.champion is None else None
+    champion = champion_of(backends.registry, state) if state.champion is None else None
     return registered.get(champion.bundle_sha256, champion) if champion else backends.versions.resolve(reference)
 
 
 def promote(reference: str, backends: Backends, *, why: str = "", force: bool = False) -> Outcome:
-    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion that reigns now, or forced."""
+    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion of now, or forced."""
     from components.registry.release import promote as release_promote
 
     release = backends.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
@@ -55,13 +55,13 @@ def promote(reference: str, backends: Backends, *, why: str = "", force: bool = 
     )
 
 
-def _reigns(release: Release, champion: Release | None) -> bool:
+def _is_champion(release: Release, champion: Release | None) -> bool:
     return champion is not None and (champion.version, champion.bundle_sha256) == (release.version, release.bundle_sha256)
 
 
 def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> None:
-    """Raise GateRefused unless its gates passed, or it reigns all the same."""
-    if bundle.gates.verdict != "pass" and not _reigns(release, champion):
+    """Raise GateRefused unless its gates passed, or it is champion all the same."""
+    if bundle.gates.verdict != "pass" and not _is_champion(release, champion):
         name = f"{release.model} version {release.version}"
         raise GateRefused(
             f"{name}: its gates say {bundle.gates.verdict}", do="see `genwright explain`, or promote with --force --why"
@@ -74,13 +74,13 @@ def check_beside(release: Release, bundle: Bundle, champion: Release | None) -> 
     is_champion = champion is not None and champion.bundle_sha256 == release.bundle_sha256
     if beside != bundle.gates.champion and not is_champion:
         raise GateRefused(
-            f"{release.model} version {release.version} was proved beside another champion than the one that reigns now",
+            f"{release.model} version {release.version} was proved beside another champion than the one that is champion now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",
         )
 
 
 def rollback(model: str, backends: Backends, *, why: str = "", to: int | None = None) -> Outcome:
-    """Let the version before, or version `to`, reign again."""
+    """Make the version before, or version `to`, champion again."""
     from components.registry.release import rollback as release_rollback
 
     return release_rollback(backends.registry, model, who=backends.settings.who, why=why or "rolled back", to=to)
@@ -133,7 +133,7 @@ def deploy(reference: str, backends: Backends, *, store: str | None = None) -> C
     folder, bundle = bundle_of(release, backends)
     target = open_store(store, s3_endpoint=backends.settings.s3_endpoint) if store else backends.store
     champion = champion_of(release.model, backends)
-    if target.uri == backends.store.uri and not _reigns(release, champion):
+    if target.uri == backends.store.uri and not _is_champion(release, champion):
         raise GateRefused(
             f"{release.model} version {release.version} is not the champion, whom alone this store's channel names",
             do=f"run `genwright promote {release.model}/{release.version}`",

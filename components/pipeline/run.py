@@ -174,7 +174,7 @@ class Proof(Record):
 
 
 class Produced(Record):
-    """The end of the road: what was made, and whether it reigns."""
+    """The end of the road: what was made, and whether it is champion."""
 
     run_key: str  # of its bundle
     bundle: StoredBundle

@@ -3,7 +3,7 @@
     bundle (already put) -> ledger entry -> aliases previous, champion, candidate -> compare-and-swap of the channel
 
 A kill between any two leaves the old or the new version served, and the same command again finishes the job without a second
-entry. The alias `champion` is the truth about which version reigns, while it is on a version that can be served; the channel
+entry. The alias `champion` is the truth about which version is champion, while it is on a version that can be served; the channel
 follows it. The ledger entry is what counts as done: who wrote one is told so, even where another followed at once.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from components.core.errors import BundleError, Conflict, GenwrightError, UnknownModel
 from components.core.records import LedgerEntry, Release
 from components.registry.hands import after_hands
-from components.registry.state import State, differences, look, reigning
+from components.registry.state import State, champion_of, differences, look
 from components.registry.steps import ATTEMPTS, Outcome, Registry, append, before, finish, same
 from components.registry.versions import PREVIOUS
 
@@ -43,7 +43,7 @@ def promote(
             if state.last is not None and same(release, state.last):
                 return _effect(registry, state.last, notes, changed=bool(notes))
             if check is not None:
-                check(reigning(registry, state))
+                check(champion_of(registry, state))
             entry = _next(registry, state, release, action="promote", who=who, why=why, evidence=dict(evidence or {}))
         except Conflict:
             continue
@@ -52,9 +52,9 @@ def promote(
 
 
 def rollback(registry: Registry, model: str, *, who: str, why: str, to: int | None = None) -> Outcome:
-    """Let the version `previous` reign again, or the one named by `to`. No bundle is deleted.
+    """Make the version `previous` champion again, or the one named by `to`. No bundle is deleted.
 
-    Afterwards `previous` is what reigned before that one, so a second rollback goes one step further back and never forward
+    Afterwards `previous` is the champion before that one, so a second rollback goes one step further back and never forward
     to what was rolled back. From a foreign champion the step back is to the ledger's. Raises UnknownModel when there is nothing
     to go back to, BundleError for a version without a bundle.
     """
@@ -110,7 +110,7 @@ def _next(
     if not registry.has_bundle(release.bundle_sha256):
         what = f"{state.model} version {release.version}: its bundle {release.bundle_sha256[:12]} is not in the store"
         raise BundleError(what, do="put it back, or choose another version")
-    # The champion reigned; without one, or when it already is the target of an entry nobody finished, the ledger's last word.
+    # There was a champion; without one, or when it already is the target of an entry nobody finished, the ledger's last word.
     came_from = None if state.champion is None or state.champion.version == release.version else state.champion
     return append(registry, release, last=state.last, came_from=came_from, action=action, who=who, why=why, evidence=evidence)
 
@@ -135,7 +135,7 @@ def _target(registry: Registry, state: State, to: int | None) -> Release:
 
 
 def _effect(registry: Registry, entry: LedgerEntry, notes: list[str], *, changed: bool) -> Outcome:
-    """Put the entry into effect, and say what reigns then. Whatever stops it, the entry stands, and the error says so."""
+    """Put the entry into effect, and say which version is champion. Whatever stops it, the entry stands, and the error says so."""
     try:
         newest, moved = finish(registry, entry)
         release = registry.versions.get(newest.model, newest.to_version)

@@ -99,7 +99,7 @@ def _name(
     return "moved", ""
 
 
-def reigning(registry: Registry, state: State) -> Release | None:
+def champion_of(registry: Registry, state: State) -> Release | None:
     """The champion that a candidate is proved beside: the ledger's, or the one that a hand in MLflow put in its place.
 
     None where nothing was promoted, and where a hand took the alias away from a champion whose bundle is lost.

@@ -52,7 +52,7 @@ class Outcome(Record):
     """What a promotion, rollback or reconciliation left behind."""
 
     model: str
-    release: Release | None  # the version that reigns now
+    release: Release | None  # the version that is champion now
     entry: LedgerEntry | None  # the newest entry of the ledger
     changed: bool  # False: everything already was so
     notes: tuple[str, ...] = ()  # one line each, for a person
@@ -127,7 +127,7 @@ def _set_aliases(registry: Registry, entry: LedgerEntry, entries: Sequence[Ledge
 
 
 def before(version: int, entries: Sequence[LedgerEntry], existing: set[int]) -> int | None:
-    """The existing version that reigned before `version` was last promoted: where a rollback from it leads."""
+    """The existing version that was champion before `version` was last promoted: where a rollback from it leads."""
     for at in range(len(entries) - 1, -1, -1):
         entry = entries[at]
         if entry.action == "promote" and entry.to_version == version:

@@ -1,6 +1,6 @@
 """Registered versions of models in MLflow and their aliases. A version points at a bundle by digest and URI.
 
-The alias `champion` is the truth about which version reigns; `candidate` is the newest, `previous` the one to roll back to.
+The alias `champion` is the truth about which version is champion; `candidate` is the newest, `previous` the one to roll back to.
 """
 
 from collections.abc import Iterator, Mapping

@@ -60,7 +60,8 @@ def distil(
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
-        from flows.cli.show import console, curve_table, near, produced_lines
+        from components.pipeline.report import near, produced_lines
+        from components.pipeline.view import console, curve_table
 
         out = console()
         out.print()
@@ -75,9 +76,9 @@ def _distil(reference: str, request: "DistillRequest", backends: "Backends", *, 
     """In this process; or as a run of Prefect's flow, where the user named a server."""
     from components.pipeline import production
     from components.pipeline.distil.run import distil as run
+    from components.pipeline.report import Report
     from components.runtime.threads import rest_when_idle
     from flows import prefect_server
-    from flows.cli.show import Report
 
     rest_when_idle()
     if prefect_server.is_named():

@@ -30,8 +30,8 @@ def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(decision.model_dump(mode="json"))
         return
+    from components.pipeline.view import console
     from components.policy.view import view
-    from flows.cli.show import console
 
     console().print(view(facts, decision))
 
@@ -45,17 +45,9 @@ def families(as_json: AsJson = False) -> None:
     if as_json:
         print_json([card.model_dump(mode="json") for card in found])
         return
-    from rich.table import Table
+    from components.pipeline.view import console, families_table
 
-    from flows.cli.show import console
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("family", "p(x)", "steps", "what it is, and its paper"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "p(x)", "steps"))
-    for card in found:
-        about = f"{card.title} [dim]{card.references[0]}[/]"  # conditioning and the other references are in --json
-        table.add_row(f"{card.family}/{card.variant}", card.likelihood, str(card.steps), about)
-    console().print(table)
+    console().print(families_table(found))
 
 
 @produce_app.command()
@@ -67,7 +59,8 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(produced.model_dump(mode="json"))
     elif nothing_done:
-        from flows.cli.show import console, produced_lines
+        from components.pipeline.report import produced_lines
+        from components.pipeline.view import console
 
         for line in (nothing_done, *produced_lines(produced, load_backends().workspace)):
             console().print(line, soft_wrap=True)

@@ -21,7 +21,7 @@ def promote(
     force: Annotated[bool, typer.Option(help="past the gates; say --why")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a candidate the champion, when its gates passed beside the one that reigns."""
+    """Make a candidate the champion, when its gates passed beside the champion."""
     from components.pipeline import release_commands
 
     if force and not why:
@@ -38,7 +38,7 @@ def rollback(
     why: Why = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let the version before the champion reign again. No training, no bundle is lost."""
+    """Go back to the version before the champion. No training, no bundle is lost."""
     from components.pipeline import release_commands
 
     _print_outcome(release_commands.rollback(model, load_backends(), why=why, to=to), as_json)
@@ -70,15 +70,9 @@ def history(model: Model, as_json: AsJson = False) -> None:
         if not differing:
             typer.echo(f"{model}: nothing was promoted yet")
         return
-    from rich.table import Table
+    from components.pipeline.view import console, history_table
 
-    from flows.cli.show import console
-
-    table = Table("#", "when", "what", "version", "bundle", "who", "why")
-    for entry in entries:
-        moved = f"{entry.from_version or '-'} → {entry.to_version}"
-        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
-    console().print(table)
+    console().print(history_table(entries))
 
 
 @release_app.command()
@@ -96,32 +90,9 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
             typer.echo(line, err=True)
         print_json(bundle.model_dump(mode="json"))
         return
-    from rich.markup import escape
+    from components.pipeline.view import console, print_explanation
 
-    from components.pipeline.distil.curve import stale
-    from components.policy.view import Footnotes, sentence
-    from flows.cli.show import console, gate_table, scorecard_table
-
-    out = console()
-    lineage = bundle.lineage
-    out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
-    for line in differing:
-        out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
-    if because := stale(bundle, backends):
-        out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
-    if lineage.teacher:
-        out.print(f"learnt from bundle {lineage.teacher}")
-    if lineage.base:
-        out.print(f"began with the weights of bundle {lineage.base}")
-    out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
-    notes = Footnotes()
-    for reason in lineage.decision.reasons:
-        out.print(f"  - {escape(sentence(reason.text))} [dim]{escape(notes.cite(reason.source))}[/]")
-    for source, number in notes:
-        out.print(f"    [dim]{escape(f'[{number}]')} {escape(source)}[/]")
-    out.print(scorecard_table(bundle.scorecard))
-    out.print(gate_table(bundle.gates))
+    print_explanation(console(), release, bundle, differing, backends)
 
 
 @release_app.command()
@@ -154,10 +125,6 @@ def _print_outcome(outcome: Any, as_json: bool) -> None:
     if as_json:
         print_json(outcome.model_dump(mode="json"))
         return
-    for note in outcome.notes:
-        typer.echo(note)
-    if outcome.release is None:
-        typer.echo(f"{outcome.model}: no version reigns")
-    else:
-        done = "reigns now" if outcome.changed else "reigns already; nothing changed"
-        typer.echo(f"{outcome.model} version {outcome.release.version} {done}, bundle {outcome.release.bundle_sha256[:12]}")
+    from components.pipeline.view import outcome_lines
+
+    typer.echo("\n".join(outcome_lines(outcome)))

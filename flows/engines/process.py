@@ -4,8 +4,8 @@ from pathlib import Path
 
 from components.pipeline import production
 from components.pipeline.backends import Backends
+from components.pipeline.report import Report
 from components.pipeline.run import Produced, Run
-from flows.cli.show import Report
 
 
 def produced(run: Run, brief: Path, backends: Backends, *, show: bool) -> Produced:

@@ -16,7 +16,7 @@ from components.evaluation.gates import gate, thresholds
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.score import deterministic, score
-from flows.cli.show import gate_table, scorecard_table
+from components.pipeline.view import gate_table, scorecard_table
 
 METRIC = '''"""How bright the samples are."""
 

@@ -160,7 +160,7 @@ def test_a_promoted_release_is_promoted_again_without_effect(cli: "Command", hom
     before = cli("history", "digits", "--json").json()
     outcome = cli("promote", "digits@champion", "--json").json()
     assert (outcome["changed"], outcome["release"]["version"]) == (False, 1)
-    assert "reigns already" in cli("promote", "digits/1").out
+    assert "is champion already" in cli("promote", "digits/1").out
     assert cli("history", "digits", "--json").json() == before
 
 
@@ -241,7 +241,7 @@ def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, 
     assert (forced["changed"], forced["release"]["version"], forced["entry"]["why"]) == (True, 2, "a test")
     back = cli("rollback", "digits", "--why", "worse", "--json").json()
     assert (back["changed"], back["release"]["version"], back["entry"]["action"]) == (True, 1, "rollback")
-    assert "digits version 2 reigns now" in cli("rollback", "digits", "--to", "2").out
+    assert "digits version 2 is champion now" in cli("rollback", "digits", "--to", "2").out
     told = cli("history", "digits", "--json").json()
     assert [(entry["action"], entry["to_version"]) for entry in told] == [
         ("promote", 1), ("promote", 2), ("rollback", 1), ("rollback", 2),

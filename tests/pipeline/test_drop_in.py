@@ -1,7 +1,7 @@
 """The test of the house: one more of each kind, as files and folders and with no other edit, takes a brief to a served reply.
 
-tests/drop_in holds a modality (series of 64 numbers), a family for it, a data source, a metric, a gate, a start, a scheme of stores
-and an engine. They are laid over a copy of the package.
+tests/drop_in holds a modality (series of 64 numbers), a family for it, a data source, a metric, a gate, a start, a scheme of
+stores and an engine. They are laid over a copy of the package.
 """
 
 import io

@@ -50,9 +50,9 @@ def test_its_releases_are_explained_rolled_back_and_promoted(cli: "Command", old
     entries = cli("history", "digits", "--json").json()
     assert [entry["to_version"] for entry in entries] == [1, 2, 3]
     assert cli("explain", "digits", "--json").json()["lineage"]["run_key"] is None
-    assert "digits version 2 reigns now" in cli("rollback", "digits").out
-    assert "digits version 2 reigns already" in cli("reconcile", "digits").out
-    assert "digits version 3 reigns now" in cli("promote", "digits/3", "--force", "--why", "back").out
+    assert "digits version 2 is champion now" in cli("rollback", "digits").out
+    assert "digits version 2 is champion already" in cli("reconcile", "digits").out
+    assert "digits version 3 is champion now" in cli("promote", "digits/3", "--force", "--why", "back").out
 
 
 def test_what_needs_its_training_is_refused_in_one_line(cli: "Command", older: Path, monkeypatch: pytest.MonkeyPatch) -> None:

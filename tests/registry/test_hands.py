@@ -10,7 +10,7 @@ import pytest
 from components.core.errors import BundleError, UnknownModel
 from components.core.records import Channel, Release
 from components.registry.release import promote, reconcile, rollback
-from components.registry.state import differences, look, reigning
+from components.registry.state import differences, look, champion_of
 from components.registry.steps import Registry
 from components.registry.versions import Versions
 
@@ -44,7 +44,7 @@ def name(registry: Registry) -> str:
     return look(registry, "digits").name
 
 
-def assert_reigns(registry: Registry, version: int) -> None:
+def assert_champion(registry: Registry, version: int) -> None:
     state = look(registry, "digits")
     assert (state.name, state.alias) == ("settled", version)
     assert state.channel is not None
@@ -60,7 +60,7 @@ def test_a_foreign_champion_is_seen(two: Registry, three: Versions) -> None:
         "digits: the alias champion is on version 4, which genwright did not make; the ledger's champion is version 2; "
         "`genwright reconcile digits` puts it back",
     )
-    beside = reigning(two, state)
+    beside = champion_of(two, state)
     assert beside is not None
     assert (beside.version, beside.bundle_sha256) == (2, f"{2:064x}")
 
@@ -74,27 +74,27 @@ def test_the_ledgers_champion_is_put_back_with_an_entry(two: Registry, three: Ve
         "digits: the alias champion was on version 4, which genwright did not make; "
         "version 2, the ledger's champion, has it back",
     )
-    assert_reigns(two, 2)
+    assert_champion(two, 2)
     entry = two.ledger.entries("digits")[-1]
     assert (entry.action, entry.from_version, entry.to_version, entry.who) == ("restore", 2, 2, "ada")
     assert entry.evidence == {"foreign": FOREIGN}
     assert three.aliases("digits")["previous"] == 1
     assert rollback(two, "digits", **BY).notes == ()  # and now a step back
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
 
 
 def test_other_commands_put_it_back_first(two: Registry, three: Versions) -> None:
     by_hand(three)
     outcome = promote(two, "digits", 3, **BY)
     assert len(outcome.notes) == 1
-    assert_reigns(two, 3)
+    assert_champion(two, 3)
     three.set_alias("digits", "champion", FOREIGN)
     assert rollback(two, "digits", **BY, to=1).changed
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
     three.set_alias("digits", "champion", FOREIGN)
     again = promote(two, "digits", 1, **BY)  # the ledger's own champion
     assert (again.changed, len(again.notes)) == (True, 1)
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
     told = [(entry.action, entry.to_version) for entry in two.ledger.entries("digits")[2:]]
     assert told == [("restore", 2), ("promote", 3), ("restore", 3), ("rollback", 1), ("restore", 1)]
 
@@ -108,7 +108,7 @@ def test_putting_back_may_be_killed_after_any_step(
     job = {"tracking_uri": tracking_uri, "store": str(tmp_path / "store")}
     assert forks.run(do, **job, kill_after=step) == -9
     assert forks.run("reconcile" if step == "channel" else do, **job) == 0
-    assert_reigns(two, 2)
+    assert_champion(two, 2)
     assert [entry.action for entry in two.ledger.entries("digits")] == ["promote", "promote", "restore"]
 
 
@@ -118,7 +118,7 @@ def test_a_version_whose_bundle_is_lost_is_foreign_too(two: Registry, three: Ver
     (line,) = differences(two, look(two, "digits"))
     assert "version 3, whose bundle 000000000000 is not in the store; the ledger's champion is version 2" in line
     assert reconcile(two, "digits", who="ada").changed
-    assert_reigns(two, 2)
+    assert_champion(two, 2)
 
 
 def test_what_has_no_bundle_cannot_be_promoted_or_gone_back_to(two: Registry, lost: set[str]) -> None:
@@ -127,7 +127,7 @@ def test_what_has_no_bundle_cannot_be_promoted_or_gone_back_to(two: Registry, lo
         with pytest.raises(BundleError, match=r"digits version \d: its bundle 000000000000 is not in the store; put it back"):
             refused()
     assert len(two.ledger.entries("digits")) == 2
-    assert_reigns(two, 2)
+    assert_champion(two, 2)
 
 
 def test_a_champion_whose_bundle_is_lost_is_told(two: Registry, three: Versions, lost: set[str]) -> None:
@@ -139,25 +139,25 @@ def test_a_champion_whose_bundle_is_lost_is_told(two: Registry, three: Versions,
     outcome = reconcile(two, "digits", who="ada")
     assert (outcome.release, outcome.changed) == (None, False)
     assert promote(two, "digits", 1, **BY).changed
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
 
 
 def test_a_foreign_champion_may_be_first(registry: Registry, three: Versions) -> None:
     by_hand(three)
     (line,) = reconcile(registry, "digits", who="ada").notes
     assert line.endswith("nothing was promoted yet; what is promoted next takes the alias")
-    assert reigning(registry, look(registry, "digits")) is None
+    assert champion_of(registry, look(registry, "digits")) is None
     with pytest.raises(UnknownModel, match="no previous version"):
         rollback(registry, "digits", **BY)
     assert promote(registry, "digits", 1, **BY).notes == (line,)
-    assert_reigns(registry, 1)
+    assert_champion(registry, 1)
     assert [entry.from_version for entry in registry.ledger.entries("digits")] == [None]
 
 
 def test_a_foreign_previous_is_passed_over(two: Registry, three: Versions) -> None:
     by_hand(three, "previous")
     assert rollback(two, "digits", **BY).release == three.get("digits", 1)
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
 
 
 def test_a_hand_that_goes_back_at_once_is_a_hand(two: Registry, three: Versions) -> None:
@@ -165,7 +165,7 @@ def test_a_hand_that_goes_back_at_once_is_a_hand(two: Registry, three: Versions)
     three.set_alias("digits", "champion", 1)
     assert name(two) == "moved"
     assert reconcile(two, "digits", who="ada").changed
-    assert_reigns(two, 1)
+    assert_champion(two, 1)
     assert two.ledger.entries("digits")[-1].evidence == {"by_hand": True}
 
 
@@ -220,17 +220,17 @@ def test_every_difference_is_named(
     (line,) = differences(two, state)
     assert line.startswith("digits: ")
     assert told in line
-    champion: Release | None = reigning(two, state)
+    champion: Release | None = champion_of(two, state)
     assert champion is not None
     assert (champion.version, champion.bundle_sha256) == (beside, f"{beside:064x}")
 
 
-def test_nothing_reigns_where_nothing_was_promoted(registry: Registry, three: Versions) -> None:
+def test_there_is_no_champion_where_nothing_was_promoted(registry: Registry, three: Versions) -> None:
     state = look(registry, "digits")
-    assert (state.name, reigning(registry, state), differences(registry, state)) == ("none", None, ())
+    assert (state.name, champion_of(registry, state), differences(registry, state)) == ("none", None, ())
 
 
 def test_a_champion_taken_away_whose_bundle_is_lost_holds_up_nothing(two: Registry, three: Versions, lost: set[str]) -> None:
     removed(two, three)
     lost.add(f"{2:064x}")
-    assert reigning(two, look(two, "digits")) is None
+    assert champion_of(two, look(two, "digits")) is None

@@ -18,7 +18,7 @@ STEPS = ("ledger", "previous", "champion", "candidate", "channel")
 BY = {"who": "ada", "why": "better"}
 
 
-def reigning(registry: Registry) -> dict[str, int]:
+def champion_of(registry: Registry) -> dict[str, int]:
     return {alias: release.version for release in registry.versions.releases("digits") for alias in release.aliases}
 
 
@@ -27,7 +27,7 @@ def assert_settled(registry: Registry, version: int) -> None:
     entries = registry.ledger.entries("digits")
     found = registry.channels.read("digits")
     assert found is not None
-    assert reigning(registry)["champion"] == version == found[0].version == entries[-1].to_version
+    assert champion_of(registry)["champion"] == version == found[0].version == entries[-1].to_version
     assert found[0].sequence == entries[-1].sequence == len(entries)
     assert found[0].bundle_sha256 == entries[-1].to_bundle == f"{version:064x}"
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
@@ -53,10 +53,10 @@ def test_promote_sets_everything_once(registry: Registry, three: Versions) -> No
         "why": "better",
         "evidence": {"fd_ratio": 0.9},
     }
-    assert reigning(registry) == {"champion": 1}
+    assert champion_of(registry) == {"champion": 1}
     three.set_alias("digits", "candidate", 3)
     assert promote(registry, "digits", 2, **BY).changed
-    assert reigning(registry) == {"champion": 2, "previous": 1, "candidate": 3}  # another's candidacy stands
+    assert champion_of(registry) == {"champion": 2, "previous": 1, "candidate": 3}  # another's candidacy stands
     again = promote(registry, "digits", 2, **BY)
     assert not again.changed
     assert again.release is not None
@@ -77,7 +77,7 @@ def test_rollbacks_walk_back_and_never_forward(registry: Registry, three: Versio
         promote(registry, "digits", version, **BY)
     assert rollback(registry, "digits", **BY).release == three.get("digits", 2)
     assert_settled(registry, 2)
-    assert reigning(registry) == {"champion": 2, "previous": 1}
+    assert champion_of(registry) == {"champion": 2, "previous": 1}
     rollback(registry, "digits", **BY)
     assert_settled(registry, 1)
     with pytest.raises(UnknownModel, match="digits has no previous version to roll back to; allowed: versions 1, 2, 3; name one"):
@@ -85,7 +85,7 @@ def test_rollbacks_walk_back_and_never_forward(registry: Registry, three: Versio
     assert rollback(registry, "digits", **BY, to=3).changed
     assert not rollback(registry, "digits", **BY, to=3).changed
     assert_settled(registry, 3)
-    assert reigning(registry)["previous"] == 2
+    assert champion_of(registry)["previous"] == 2
     assert [entry.action for entry in registry.ledger.entries("digits")] == ["promote"] * 3 + ["rollback"] * 3
 
 
@@ -119,7 +119,7 @@ def test_killed_after_a_step(
     assert len(registry.ledger.entries("digits")) == 3
     assert len(three.releases("digits")) == 3
     expected = {"champion": 3, "previous": 2} if command == "promote" else {"champion": 1, "candidate": 3}
-    assert reigning(registry) == expected
+    assert champion_of(registry) == expected
 
 
 def test_a_promotion_killed_half_way_can_be_overtaken_or_undone(registry: Registry, three: Versions) -> None:
@@ -141,7 +141,7 @@ def test_a_promotion_killed_half_way_can_be_overtaken_or_undone(registry: Regist
     with pytest.raises(Killed):
         promote(dying, "digits", 2, **BY)
     promote(registry, "digits", 3, **BY)
-    assert reigning(registry) == {"champion": 3, "previous": 1}
+    assert champion_of(registry) == {"champion": 3, "previous": 1}
     assert registry.ledger.entries("digits")[-1].from_version == 1  # 2 never reigned
 
 
@@ -155,7 +155,7 @@ def test_a_hand_in_mlflow_is_noted_and_followed(registry: Registry, three: Versi
     assert outcome.entry.who == "unknown, noted by cron"
     assert outcome.entry.evidence == {"by_hand": True}
     assert_settled(registry, 3)
-    assert reigning(registry)["previous"] == 1
+    assert champion_of(registry)["previous"] == 1
     again = reconcile(registry, "digits", who="cron")
     assert (again.changed, again.notes) == (False, ())
     three.set_alias("digits", "champion", 2)
@@ -193,7 +193,7 @@ def test_a_deleted_champion_is_told_in_one_line(registry: Registry, three: Versi
     assert three.register("digits", **bundle_of(4), run_id="").version == 4
     assert promote(registry, "digits", 4, **BY).changed
     assert_settled(registry, 4)
-    assert reigning(registry)["previous"] == 1  # the deleted one cannot be gone back to
+    assert champion_of(registry)["previous"] == 1  # the deleted one cannot be gone back to
 
 
 def test_the_same_number_in_a_rebuilt_registry_is_another_version(registry: Registry, three: Versions, bundle_of: Any) -> None:
@@ -234,7 +234,7 @@ def test_an_overtaken_writer_yields_to_the_newer_entry(registry: Registry, three
     assert outcome.notes == (
         "digits: ledger entry 1 (promote, version 1) stands; entry 2 (promote, version 2, by bob) followed at once",
     )
-    assert reigning(registry)["champion"] == 2
+    assert champion_of(registry)["champion"] == 2
     found = registry.channels.read("digits")
     assert found is not None
     assert (found[0].version, found[0].sequence) == (2, 2)
@@ -260,7 +260,7 @@ def test_a_proof_counts_beside_the_champion_at_the_moment_of_writing(registry: R
     with pytest.raises(GateRefused):
         promote(registry, "digits", 3, **BY, check=beside_one)
     assert_settled(registry, 2)
-    assert not promote(registry, "digits", 2, **BY, check=beside_one).changed  # it reigns already
+    assert not promote(registry, "digits", 2, **BY, check=beside_one).changed  # it is champion already
 
     def overtakes(step: str) -> None:
         raise AssertionError(step)
@@ -332,7 +332,7 @@ def assert_settled_at(registry: Registry, version: int) -> None:
     found, last = registry.channels.read("digits"), registry.ledger.last("digits")
     assert found is not None
     assert last is not None
-    assert (reigning(registry)["champion"], found[0].version, last.to_version) == (version, version, version)
+    assert (champion_of(registry)["champion"], found[0].version, last.to_version) == (version, version, version)
     assert found[0].sequence == last.sequence
 
 

@@ -17,7 +17,7 @@ from components.data.sources.survey import parent_of, survey_encoded
 from components.data.sources.tarred import tars_in
 from components.runtime.progress import Advance
 
-KIND = "a folder of images"
+KIND = "an image folder"
 Place = tuple[int, int]  # device and inode: a real folder, by whatever name
 
 

@@ -11,7 +11,7 @@ from components.core.records import Metric, Protocol, Release, Scorecard
 from components.evaluation.definitions import words
 from components.evaluation.gates import gate
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult
-from flows.cli.show import curve_table, gate_table, scorecard_table
+from components.pipeline.view import curve_table, gate_table, scorecard_table
 
 METRIC = Metric(value=1234.5, low=0.012345, high=2345.6, n=20_000)
 PROTOCOL = Protocol(

@@ -120,7 +120,7 @@ def test_unchanged_nothing_is_trained_and_it_says_why(first: Any) -> None:
         ran = first.road.cli(command, "brief.yaml")
         assert ran.returncode == 0, ran.stderr
         assert "nothing to do: the brief, the data" in ran.stdout
-        assert "digits version 1, which reigns as champion" in ran.stdout
+        assert "digits version 1, which is champion" in ran.stdout
         assert [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")] == []  # said where it takes long
     assert _trainings(first.road, "digits") == before == 1
 

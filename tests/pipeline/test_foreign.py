@@ -58,7 +58,7 @@ def test_what_needs_the_champion_says_how_to_get_it_back(cli: "Command", foreign
 def test_one_command_puts_the_champion_back(cli: "Command", foreign: Path, command: str) -> None:
     said = cli(command, "digits")
     assert (said.code, said.err) == (0, "")
-    assert "digits version 1 reigns now" in said.out
+    assert "digits version 1 is champion now" in said.out
     assert "version 1, the ledger's champion, has it back" in said.out
     entry = LedgerEntry.model_validate(cli("history", "digits", "--json").json()[-1])
     assert (entry.action, entry.to_version, entry.who, entry.evidence) == ("restore", 1, "tester", {"foreign": 2})

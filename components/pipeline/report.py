@@ -1,34 +1,20 @@
-"""What `produce` tells a person while it runs: the decision, the scorecard, the gates, and where everything is."""
+"""What `produce` and `distil` tell a person while they run: the decision, what each stage came to, and where everything is."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from components.core.errors import ExportError, GenwrightError
 from components.core.metrics import number
-from components.core.records import GateReport, Metric, Scorecard
-from components.evaluation.definitions import words, words_of
+from components.evaluation.definitions import words_of
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
+from components.pipeline.view import COLOURS, console, gate_table, scorecard_table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from components.core.records import Artifact
-    from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace
 
 JUDGED = ("latency_p95_ms", "fd_ratio", "coverage", "recall")
-COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
-
-
-def console(*, stderr: bool = False) -> "Console":
-    """A console that keeps 100 columns where there is no terminal, so that logs do not fold tables."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 100, highlight=False, soft_wrap=False)
 
 
 class Report:
@@ -120,7 +106,7 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
 
     release = produced.release
     champion = "champion" in release.aliases
-    promoted = "promoted: it reigns as champion" if champion else "promoted; another version is champion now"
+    promoted = "promoted: it is champion" if champion else "promoted; another version is champion now"
     fate = promoted if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
     return [
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
@@ -146,62 +132,3 @@ def near(path: str) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
         return path
-
-
-def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
-    """A table whose headings are never cut, and broken only between words: it fits 80 columns."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    table.padding = (0, 1, 0, 0)
-    for heading, side in columns.items():
-        table.add_column(heading, justify=side, overflow="fold", min_width=max(map(len, heading.split())))
-    return table
-
-
-def scorecard_table(card: Scorecard) -> "Table":
-    """Every metric with its id, as MLflow has it under proof/, and its interval."""
-    protocol = card.protocol
-    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out images"
-    interval = f"{protocol.level:.0%} interval"
-    right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
-    table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)
-    for name in (*words(), *sorted(set(card.metrics) - set(words()))):
-        if metric := card.metrics.get(name):
-            table.add_row(words_of(name).heading, name, number(metric.value), _interval(metric), f"{metric.n:,}")
-    return table
-
-
-def curve_table(curve: "Curve") -> "Table":
-    """Every student that was tried, the fastest first, and the teacher below."""
-    name = f"{curve.teacher.model} version {curve.teacher.version}"
-    limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
-    scores = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "coverage", "recall")
-    right: dict[str, Literal["right"]] = {words_of(score).heading: "right" for score in scores}
-    table = table_of(f"Students of {name} on {curve.device}{limit}", student="left", **right, gates="left")
-    table.columns[-1].no_wrap = True
-    order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
-    for at in order:
-        each, arrow = curve.tried[at], "→ " if at == curve.chosen else ""
-        table.add_row(
-            f"{arrow}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
-            *(number(getattr(each, score).value) for score in scores),
-            f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
-        )
-    speed = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
-    coverage, recall = number(curve.teacher_coverage.value), number(curve.teacher_recall.value)
-    table.add_row("teacher", *(number(metric.value) for metric in speed), "1", coverage, recall, "")
-    return table
-
-
-def gate_table(report: GateReport) -> "Table":
-    """What each gate says."""
-    title = f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]"
-    table = table_of(title, gate="left", verdict="left", measured="left")
-    for each in report.gates:
-        table.add_row(each.gate, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.text)
-    return table
-
-
-def _interval(metric: Metric) -> str:
-    return f"{number(metric.low)} to {number(metric.high)}"

@@ -1,0 +1,148 @@
+"""Tables and texts for a person at a terminal: the scorecard, the gates, the students of a curve, a release, its ledger."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from components.core.card import Card
+from components.core.metrics import number
+from components.core.records import Bundle, GateReport, LedgerEntry, Metric, Release, Scorecard
+from components.evaluation.definitions import words, words_of
+from components.pipeline.backends import Backends
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from components.pipeline.distil.curve import Curve
+    from components.registry.steps import Outcome
+
+COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that keeps 100 columns where there is no terminal, so that logs do not fold tables."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 100, highlight=False, soft_wrap=False)
+
+
+def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
+    """A table whose headings are never cut, and broken only between words: it fits 80 columns."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)
+    for heading, side in columns.items():
+        table.add_column(heading, justify=side, overflow="fold", min_width=max(map(len, heading.split())))
+    return table
+
+
+def scorecard_table(card: Scorecard) -> "Table":
+    """Every metric with its id, as MLflow has it under proof/, and its interval."""
+    protocol = card.protocol
+    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out images"
+    interval = f"{protocol.level:.0%} interval"
+    right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
+    table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)
+    for name in (*words(), *sorted(set(card.metrics) - set(words()))):
+        if metric := card.metrics.get(name):
+            table.add_row(words_of(name).heading, name, number(metric.value), _interval(metric), f"{metric.n:,}")
+    return table
+
+
+def curve_table(curve: "Curve") -> "Table":
+    """Every student that was tried, the fastest first, and the teacher below."""
+    name = f"{curve.teacher.model} version {curve.teacher.version}"
+    limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
+    scores = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "coverage", "recall")
+    right: dict[str, Literal["right"]] = {words_of(score).heading: "right" for score in scores}
+    table = table_of(f"Students of {name} on {curve.device}{limit}", student="left", **right, gates="left")
+    table.columns[-1].no_wrap = True
+    order = sorted(range(len(curve.tried)), key=lambda at: curve.tried[at].latency_p95_ms.value)
+    for at in order:
+        each, arrow = curve.tried[at], "→ " if at == curve.chosen else ""
+        table.add_row(
+            f"{arrow}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
+            *(number(getattr(each, score).value) for score in scores),
+            f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
+        )
+    speed = (curve.teacher_latency_p95_ms, curve.teacher_throughput_per_s, curve.teacher_fd)
+    coverage, recall = number(curve.teacher_coverage.value), number(curve.teacher_recall.value)
+    table.add_row("teacher", *(number(metric.value) for metric in speed), "1", coverage, recall, "")
+    return table
+
+
+def gate_table(report: GateReport) -> "Table":
+    """What each gate says."""
+    title = f"Gates: [{COLOURS[report.verdict]}]{report.verdict}[/]"
+    table = table_of(title, gate="left", verdict="left", measured="left")
+    for each in report.gates:
+        table.add_row(each.gate, f"[{COLOURS[each.verdict]}]{each.verdict}[/]", each.text)
+    return table
+
+
+def _interval(metric: Metric) -> str:
+    return f"{number(metric.low)} to {number(metric.high)}"
+
+
+def history_table(entries: Sequence[LedgerEntry]) -> "Table":
+    """Every promotion and rollback."""
+    from rich.table import Table
+
+    table = Table("#", "when", "what", "version", "bundle", "who", "why")
+    for entry in entries:
+        moved = f"{entry.from_version or '-'} → {entry.to_version}"
+        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
+    return table
+
+
+def print_explanation(out: "Console", release: Release, bundle: Bundle, differing: Sequence[str], backends: Backends) -> None:
+    """Why a release is what it is. `differing`: where ledger, alias and channel do."""
+    from rich.markup import escape
+
+    from components.pipeline.distil.curve import stale
+    from components.policy.view import Footnotes, sentence
+
+    lineage = bundle.lineage
+    out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
+    for line in differing:
+        out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
+    if because := stale(bundle, backends):
+        out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
+    if lineage.teacher:
+        out.print(f"learnt from bundle {lineage.teacher}")
+    if lineage.base:
+        out.print(f"began with the weights of bundle {lineage.base}")
+    out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
+    notes = Footnotes()
+    for reason in lineage.decision.reasons:
+        out.print(f"  - {escape(sentence(reason.text))} [dim]{escape(notes.cite(reason.source))}[/]")
+    for source, at in notes:
+        out.print(f"    [dim]{escape(f'[{at}]')} {escape(source)}[/]")
+    out.print(scorecard_table(bundle.scorecard))
+    out.print(gate_table(bundle.gates))
+
+
+def outcome_lines(outcome: "Outcome") -> list[str]:
+    """What a promotion, a rollback or a reconciliation came to."""
+    if outcome.release is None:
+        return [*outcome.notes, f"{outcome.model}: no version is champion"]
+    done = "is champion now" if outcome.changed else "is champion already; nothing changed"
+    bundle = outcome.release.bundle_sha256[:12]
+    return [*outcome.notes, f"{outcome.model} version {outcome.release.version} {done}, bundle {bundle}"]
+
+
+def families_table(cards: Sequence[Card]) -> "Table":
+    """Each family with what it is and its paper; conditioning and the other references are in --json."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("family", "p(x)", "steps", "what it is, and its paper"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "p(x)", "steps"))
+    for card in cards:
+        about = f"{card.title} [dim]{card.references[0]}[/]"
+        table.add_row(f"{card.family}/{card.variant}", card.likelihood, str(card.steps), about)
+    return table
