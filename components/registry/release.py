@@ -135,7 +135,7 @@ def _target(registry: Registry, state: State, to: int | None) -> Release:
 
 
 def _effect(registry: Registry, entry: LedgerEntry, notes: list[str], *, changed: bool) -> Outcome:
-    """Put the entry into effect, and say which version is champion. Whatever stops it, the entry stands, and the error says so."""
+    """Put the entry into effect, and say which version is champion. Whatever stops it, the entry stands; the error says so."""
     try:
         newest, moved = finish(registry, entry)
         release = registry.versions.get(newest.model, newest.to_version)

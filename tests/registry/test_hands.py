@@ -10,7 +10,7 @@ import pytest
 from components.core.errors import BundleError, UnknownModel
 from components.core.records import Channel, Release
 from components.registry.release import promote, reconcile, rollback
-from components.registry.state import differences, look, champion_of
+from components.registry.state import champion_of, differences, look
 from components.registry.steps import Registry
 from components.registry.versions import Versions
 
