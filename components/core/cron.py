@@ -11,7 +11,11 @@ LENGTH_MAX = 200  # characters
 
 
 def check_cron(line: str) -> None:
-    """Raises ValueError with what is wrong with a cron line, and what is allowed."""
+    """Raises ValueError with what is wrong with a cron line, and what is allowed.
+
+    >>> check_cron("0 3 * * 1")
+    >>> check_cron("@daily")
+    """
     from cronsim import CronSim, CronSimError
 
     if line.lower() in WORDS:

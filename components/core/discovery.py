@@ -10,7 +10,11 @@ from typing import Any
 
 
 def names(package: str) -> tuple[str, ...]:
-    """The members of a package, sorted; those that begin with an underscore are its own business."""
+    """The members of a package, sorted; those that begin with an underscore are its own business.
+
+    >>> "image" in names("components.modalities")
+    True
+    """
     paths = importlib.import_module(package).__path__
     return tuple(sorted(found.name for found in pkgutil.iter_modules(paths) if not found.name.startswith("_")))
 

@@ -38,7 +38,11 @@ def scale_for(images: Images) -> int:
 
 
 def filling(count: int, *, most: int) -> int:
-    """Columns, at most `most` and at least half of them, that leave no cell of the last row empty; `most` where none do."""
+    """Columns, at most `most` and at least half of them, that leave no cell of the last row empty; `most` where none do.
+
+    >>> filling(64, most=12), filling(10, most=8)
+    (8, 5)
+    """
     return next((columns for columns in range(most, (most - 1) // 2, -1) if count % columns == 0), most)
 
 

@@ -114,7 +114,11 @@ class Modality(ABC):
 
 
 def find_modality(name: str) -> Modality:
-    """The modality of this name. Raises InputError for one that is not here."""
+    """The modality of this name. Raises InputError for one that is not here.
+
+    >>> list(find_modality("image").encodings)
+    ['png']
+    """
     try:
         found: Modality = member(MODALITIES, name, "modality")
     except KeyError:

@@ -28,7 +28,14 @@ class NoiseInput(Record):
 
 
 def draw(inputs: Sequence[NoiseInput], seeds: Sequence[int]) -> "dict[str, npt.NDArray[np.float32]]":
-    """Noise for `len(seeds)` items: name -> float32 [N, *shape]. Row k depends on seeds[k] alone."""
+    """Noise for `len(seeds)` items: name -> float32 [N, *shape]. Row k depends on seeds[k] alone.
+
+    >>> z = NoiseInput(name="z", shape=(2,))
+    >>> draw([z], [7, 8])["z"].shape
+    (2, 2)
+    >>> bool((draw([z], [7, 8])["z"][1] == draw([z], [8])["z"][0]).all())
+    True
+    """
     import numpy as np
 
     drawn = {}

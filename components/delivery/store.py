@@ -15,6 +15,9 @@ def open_store(uri: str, *, s3_endpoint: str | None = None, region: str | None =
     """The store at `uri`, a folder or SCHEME://...; nothing is created or contacted yet.
 
     `s3_endpoint` is the http(s) address of an S3 server other than Amazon's. Raises SettingsError.
+
+    >>> open_store("s3://models/team").uri
+    's3://models/team'
     """
     scheme, colon, rest = uri.partition("://")
     if not uri.strip():

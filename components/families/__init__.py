@@ -35,7 +35,11 @@ def cards() -> dict[tuple[str, str], tuple[Card, str, str]]:
 
 
 def find_card(family: str, variant: str) -> Card:
-    """The card of a family. Raises NotBuilt when no file here defines it."""
+    """The card of a family. Raises NotBuilt when no file here defines it.
+
+    >>> find_card("vae", "gaussian").latent
+    True
+    """
     return _entry(family, variant)[0]
 
 

@@ -35,7 +35,12 @@ class Budget:
 
 
 def learning_rate(config: FamilyConfig, *, step: int, progress: float) -> float:
-    """Linear warm-up over `warmup_steps`, flat, then linear to zero from `decay_from` of the run, or of its stage, on."""
+    """Linear warm-up over `warmup_steps`, flat, then linear to zero from `decay_from` of the run, or of its stage, on.
+
+    >>> from components.core.family import FamilyConfig
+    >>> [round(learning_rate(FamilyConfig(), step=step, progress=step / 1000), 6) for step in (0, 500, 850)]
+    [2e-05, 0.001, 0.0005]
+    """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     left = min(1.0, (1 - progress) / (1 - config.decay_from)) if config.decay_from < 1 else 1.0
     return config.lr_peak * warm * max(left, 1e-3)

@@ -12,8 +12,14 @@ import components
 PAGE = Path(components.__file__).parents[1] / "docs" / "extending.md"
 FILE = re.compile(r"```python\n# (\S+\.py)\n(.*?)```", re.DOTALL)
 KINDS = (
-    "evaluation/metrics", "evaluation/gates", "data/sources", "families", "modalities/series", "training/start", "delivery/schemes",
-)  # fmt: skip
+    "data/sources",
+    "delivery/schemes",
+    "evaluation/gates",
+    "evaluation/metrics",
+    "families",
+    "modalities/series",
+    "training/start",
+)
 
 
 def test_the_examples_of_the_page_do_what_it_says(tmp_path: Path) -> None:
