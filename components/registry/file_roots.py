@@ -7,19 +7,22 @@ from urllib.parse import unquote, urlsplit
 from components.core.errors import RegistryError
 from components.registry.mlflow_store import without_password
 
-DO = "give all machines one MLflow server: GENWRIGHT_TRACKING_URI=http://HOST:PORT, of `mlflow server --backend-store-uri` this"
+BEFORE_A_DATABASE = (
+    "give all machines one MLflow server: GENWRIGHT_TRACKING_URI=http://HOST:PORT, of `mlflow server` on that database"
+)
+ON_A_SERVER = "rename the brief: who made its experiment gave it that folder in place of the server's"
 
 
 def check_reachable(root: str, tracking_uri: str, *, what: str) -> None:
-    """Raises RegistryError where a shared database names a folder that this machine does not have, or may not write to.
+    """Raises RegistryError where a database or a server names a folder that this machine does not have, or may not write to.
 
     MLflow would make it anew, and its files would lie there unseen. SQLite is a file of one machine.
     """
     folder = folder_of(root)
     if folder is None or tracking_uri.startswith("sqlite") or (folder.is_dir() and os.access(folder, os.W_OK)):
         return
-    database = without_password(tracking_uri)
-    raise RegistryError(f"{database}: the files of {what} are in {folder}, a folder of another machine", do=DO)
+    text = f"{without_password(tracking_uri)}: the files of {what} are in {folder}, a folder of another machine"
+    raise RegistryError(text, do=ON_A_SERVER if tracking_uri.startswith("http") else BEFORE_A_DATABASE)
 
 
 def folder_of(uri: str) -> Path | None:

@@ -34,7 +34,7 @@ from components.registry.versions import Versions
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PROCESSES = 16
-ITEMS = 12_000  # of brief.yaml
+ITEMS = 16_000  # of brief.yaml
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from servers import mlflow_server
 
-from components.core.errors import UnknownModel
+from components.core.errors import RegistryError, UnknownModel
 from components.registry.mlflow_store import connect
 from components.registry.owner import reap
 from components.registry.tracking import MlflowTracker, start_run
@@ -45,5 +45,9 @@ def test_the_whole_registry_over_http(server: str, tmp_path: Path, capsys: pytes
         versions.set_alias("digits", "champion", 9)
     versions.drop_alias("digits", "champion")
     versions.drop_alias("digits", "champion")
+    nowhere = (tmp_path / "another" / "mlartifacts").as_uri()  # as versions before this one made them
+    connect(server).create_experiment("older", artifact_location=nowhere)
+    with pytest.raises(RegistryError, match="another/mlartifacts, a folder of another machine; rename the brief"):
+        start_run(server, experiment="older", name="run", tags={}, artifact_root=None)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", "")
