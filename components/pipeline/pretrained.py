@@ -49,7 +49,6 @@ def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) 
         version=release.version,
         bundle_sha256=release.bundle_sha256,
         checkpoint=trained.checkpoint,
-        tuned=run.base is not None or student is not None,
         teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
     )
 

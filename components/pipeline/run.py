@@ -64,7 +64,6 @@ class Base(Record):
     version: int
     bundle_sha256: str
     checkpoint: Checkpoint
-    tuned: bool  # whether it was not trained from scratch itself
     teacher: str | None = None  # NAME/VERSION, where it is a student
 
     @property
@@ -75,7 +74,7 @@ class Base(Record):
     @property
     def training(self) -> dict[str, Any]:
         """What makes a training that begins with it another one: a release in another precision is none."""
-        return {"weights": self.checkpoint.weights.sha256, "config": self.checkpoint.config, "tuned": self.tuned}
+        return {"weights": self.checkpoint.weights.sha256, "config": self.checkpoint.config}
 
 
 class Run(Record):

@@ -150,7 +150,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
     if run.base is not None:
         from components.training.start.finetune import recipe as base_recipe
 
-        config = base_recipe(run.base.checkpoint, variant=variant, tuned=run.base.tuned) | config
+        config = base_recipe(run.base.checkpoint, variant=variant) | config
     return TrainPlan(
         family=decision.family,
         variant=variant,

@@ -136,11 +136,10 @@ def test_another_choice_is_another_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variant", "delivery", "trained", "steps"), [("edm", "many_step", "edm", 9), ("edm", "few_step", "ect", None)]
 )
-@pytest.mark.parametrize(("tuned", "rate"), [(False, 0.002), (True, 0.02)])
 def test_what_is_fine_tuned_has_the_config_of_its_base(
-    tmp_path: Path, variant: str, delivery: str, trained: str, steps: int | None, tuned: bool, rate: float
+    tmp_path: Path, variant: str, delivery: str, trained: str, steps: int | None
 ) -> None:
-    """At a tenth of the rate of a training from scratch; what the brief gives outranks it."""
+    """What the brief gives outranks it."""
     config = {"width": 48, "lr_peak": 0.02, "steps": 9, "batch_size": 32}
     checkpoint = Checkpoint(
         weights=Artifact(name="w", sha256="a", size_bytes=1), family="diffusion", variant=variant, config=config,
@@ -148,11 +147,11 @@ def test_what_is_fine_tuned_has_the_config_of_its_base(
         quality=1.0, stopped_by="items_seen",
     )  # fmt: skip
     run = planned(tmp_path, override={"family": "diffusion", "variant": variant, "delivery": delivery})
-    base = Base(model="base", version=3, bundle_sha256="b", checkpoint=checkpoint, tuned=tuned)
+    base = Base(model="base", version=3, bundle_sha256="b", checkpoint=checkpoint)
     begun = run.model_copy(update={"base": base})
     plan = train_plan(begun)
     assert plan.variant == trained
-    assert plan.config == {"width": 48, "batch_size": 32, "lr_peak": pytest.approx(rate)} | ({"steps": steps} if steps else {})
+    assert plan.config == {"width": 48, "batch_size": 32, "lr_peak": 0.02} | ({"steps": steps} if steps else {})
     forced = run.brief.override.model_copy(update={"config": {"lr_peak": 0.5}})
     brief = run.brief.model_copy(update={"override": forced})
     assert train_plan(begun.model_copy(update={"brief": brief})).config["lr_peak"] == 0.5
@@ -160,14 +159,9 @@ def test_what_is_fine_tuned_has_the_config_of_its_base(
     weights = checkpoint.model_copy(update={"weights": checkpoint.weights.model_copy(update={"sha256": "other"})})
     keys = {
         each.key("train")
-        for each in (
-            run,
-            begun,
-            begun.model_copy(update={"base": base.model_copy(update={"checkpoint": weights})}),
-            begun.model_copy(update={"base": base.model_copy(update={"tuned": not tuned})}),
-        )
+        for each in (run, begun, begun.model_copy(update={"base": base.model_copy(update={"checkpoint": weights})}))
     }
-    assert len(keys) == 4
+    assert len(keys) == 3
     released_again = base.model_copy(update={"version": 4, "bundle_sha256": "c"})
     assert begun.model_copy(update={"base": released_again}).key("train") == begun.key("train"), "the same weights"
 

@@ -20,7 +20,7 @@ from components.training.checkpoint import restore
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.start import build, find_start, starts
-from components.training.start.finetune import RATE, Finetune, network_changes, recipe
+from components.training.start.finetune import Finetune, network_changes, recipe
 from components.training.start.lora import Lora
 from components.training.start.scratch import Scratch
 from components.training.start.student import Student
@@ -226,11 +226,10 @@ def test_a_state_of_another_base_is_refused(a_base: Any, tuned: Any, digits: Any
     assert trainer(start.model_copy(update={"weights": moved})).run().steps_total == 6, "on a machine that has it elsewhere"
 
 
-def test_the_rate_is_a_tenth_once(a_base: Any) -> None:
-    base = a_base("vae/gaussian", lr_peak=0.02).base
-    once = recipe(base, variant="gaussian")
-    assert once == base.config | {"lr_peak": pytest.approx(0.02 * RATE)}
-    assert recipe(base, variant="gaussian", tuned=True) == base.config, "what was fine-tuned keeps its rate"
+def test_the_recipe_is_that_of_the_base(a_base: Any) -> None:
+    base = a_base("vae/gaussian", lr_peak=0.02, width=32).base
+    assert recipe(base, variant="gaussian") == base.config
+    assert (base.config["lr_peak"], base.config["width"]) == (0.02, 32)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_ceiling_becomes_items_seen_by_a_probe(make_plan: Any, make_trainer: M
     assert not work.enough
     again = make_trainer(make_plan(folder="again", steps=None, items_seen=work.items_seen)).run()
     if probed.stopped_by == "items_seen":  # it may have met its ceiling on a machine that slowed down
-        assert again.weights.sha256 == probed.weights.sha256
+        assert again.weights == probed.weights
     assert (again.steps_total, again.items_seen) == (work.items_seen // 16, work.items_seen)
 
 

@@ -1,11 +1,8 @@
 """Fine-tuning: every weight of a base learns on, from where the base's training left it.
 
-The base gives its network, its recipe and its averaged weights. Of the recipe the peak of the learning rate is lower:
-
-    lr_peak = RATE * that of the base         where the base was trained from scratch; else that of the base
-
-Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune at a tenth of the rate of pretraining, "which allows fine-tuning to
-make progress while not clobbering the initialization".
+The base gives its network, its whole recipe and its averaged weights. The learning rate is the base's, too. At a tenth of it, as
+Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune a classifier, it was worse than training from scratch
+(docs/decisions/0013-starts.md has the numbers).
 """
 
 from pathlib import Path
@@ -18,7 +15,6 @@ from components.training.start import ModelPlan, Origin, Start
 if TYPE_CHECKING:
     from components.core.family import Family
 
-RATE = 0.1
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -47,16 +43,15 @@ class Finetune(Start):
         return made
 
 
-def recipe(base: Checkpoint, *, variant: str, tuned: bool = False) -> dict[str, Any]:
+def recipe(base: Checkpoint, *, variant: str) -> dict[str, Any]:
     """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
-    its own; `tuned`: the base was no training from scratch."""
+    its own."""
     from components.families import find
 
-    config = base.config | {"lr_peak": base.config["lr_peak"] * (1.0 if tuned else RATE)}
     if variant == base.variant:
-        return config
+        return base.config
     fields = find(base.family, variant).Config.model_fields
-    return {name: value for name, value in config.items() if name in fields and name != "steps"}
+    return {name: value for name, value in base.config.items() if name in fields and name != "steps"}
 
 
 def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> list[str]:
