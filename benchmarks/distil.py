@@ -81,9 +81,12 @@ class Pipelined:
         self.pipeline, self.subject = pipeline, "diffusers:teacher"
 
     def __call__(self, seeds: Any, labels: Any = None) -> Any:
-        from components.runtime.session import to_uint8
+        from components.core.units import to_stored
+        from components.modalities.image.spec import ImageSpec
 
-        return to_uint8(self.pipeline(list(seeds)).numpy())
+        x_NCHW = self.pipeline(list(seeds)).numpy()
+        channels, height, width = x_NCHW.shape[1:]
+        return to_stored(x_NCHW, ImageSpec(channels=channels, height=height, width=width))
 
 
 def genwright(home: Path, *words: str, again: bool = True) -> Any:
@@ -125,7 +128,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     from components.pipeline.local_data import data_of
     from components.pipeline.run import Exported, Trained
     from components.runtime.cpus import usable_cpus
-    from components.training.trainer import restore
+    from components.training.checkpoint import restore
     from flows.settings import Settings
 
     produced = genwright(home, "produce", brief)
@@ -200,12 +203,13 @@ def _graph(exported: Any, trained: Any, *, steps: int, workspace: Any) -> Any:
     """The student's graph, BATCH images at a time."""
     from components.runtime.cpus import usable_cpus
     from components.runtime.session import GraphSampler
-    from components.training.trainer import restore
+    from components.training.checkpoint import restore
 
     drawn = trained.checkpoint.model_copy(update={"config": trained.checkpoint.config | {"steps": steps}})
     family = restore(drawn, workspace.open(drawn.weights))
     return GraphSampler(
         workspace.open(exported.graph),
+        spec=family.spec,
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,

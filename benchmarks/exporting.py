@@ -40,10 +40,11 @@ def family_of(model: str) -> Any:
 
     from components.core.records import DataSpec
     from components.families import find
+    from components.modalities.image.spec import ImageSpec
 
     torch.manual_seed(0)
     family, variant = model.split("/")
-    made = find(family, variant).build({}, DataSpec(channels=1, height=SIDE, width=SIDE, std=0.5), light=True)
+    made = find(family, variant).build({}, DataSpec(item=ImageSpec(channels=1, height=SIDE, width=SIDE)), light=True)
     with torch.no_grad():
         for weight in made.parameters():
             weight.add_(0.02 * torch.randn_like(weight))

@@ -127,18 +127,19 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
     """The trainer of every production, without a tracking server."""
     from components.core.records import Ceiling, DataSpec
     from components.evaluation.signal import FixedNoiseQuality
+    from components.training.checkpoint import restore_best
     from components.training.plan import TrainPlan
     from components.training.sampling import TorchSampler
-    from components.training.trainer import Trainer, build, restore_best
+    from components.training.start import build
+    from components.training.trainer import Trainer
     from components.training.untracked import Untracked
 
-    height, width, channels = dataset.shape
     family, variant = row.model.split("/")
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]
         variant=variant,
         config=CONFIG.get(row.model, {}),
-        spec=DataSpec(channels=channels, height=height, width=width, std=dataset.deviation),
+        spec=DataSpec(item=dataset.item, std=dataset.deviation),
         dataset=dataset,
         folder=str(folder),
         run_id="bench",

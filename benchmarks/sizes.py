@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families import cards, find
+from components.modalities.image.spec import ImageSpec
 
 TABLE = Path(__file__).parents[1] / "components" / "policy" / "sizes.json"
 SIDES = (8, 16, 28, 32, 64, 128, 256, 512)
@@ -34,7 +35,7 @@ COLUMNS = ("side", "light", "params_m", "params_train_m", "gflop", "calls")
 def measured(card: Card, *, side: int, light: bool) -> list[Any]:
     """One row of the table."""
     device = "cpu" if f"{card.family}/{card.variant}" in COMPUTED else "meta"
-    spec = DataSpec(channels=CHANNELS, height=side, width=side, std=0.5)
+    spec = DataSpec(item=ImageSpec(channels=CHANNELS, height=side, width=side))
     with torch.device(device), torch.no_grad():
         family = find(card.family, card.variant).build({}, spec, light=light).eval()
         training = {id(parameter): parameter.numel() for group in family.parameter_groups().values() for parameter in group}

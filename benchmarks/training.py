@@ -35,22 +35,25 @@ def steps_of(model: str, *, side: int, device: str, threads: int, **setting: boo
 
     from components.core.family import Batch
     from components.core.records import DataSpec, LocalDataset
+    from components.modalities.image.spec import ImageSpec
+    from components.training.device import open_device
     from components.training.learner import Learner
     from components.training.plan import TrainPlan
-    from components.training.trainer import build, fabric_of
+    from components.training.start import build
 
     family, variant = model.split("/")
     channels = 1 if side == 8 else 3
+    item = ImageSpec(channels=channels, height=side, width=side)
     dataset = LocalDataset(
-        name="random", path="", repo=".", rev="", md5="", modality="image", shape=(side, side, channels), count=1, classes=(),
-        splits={}, mean=(127.5,), std=(64.0,),
+        name="random", path="", repo=".", rev="", md5="", item=item, count=1, classes=(), splits={}, mean=(127.5,), std=(64.0,),
     )  # fmt: skip
-    spec = DataSpec(channels=channels, height=side, width=side)
+    spec = DataSpec(item=item)
     plan = TrainPlan(
-        family=family, variant=variant, spec=spec, dataset=dataset, folder="", run_id="", device=device, threads=threads, steps=1,
+        family=family, variant=variant, spec=spec, dataset=dataset, folder="", run_id="", device=device, threads=threads,
+        items_seen=1,
         **setting,
     )  # fmt: skip
-    learner = Learner(build(plan), plan, fabric_of(plan))
+    learner = Learner(build(plan), plan, open_device(device, threads=threads))
     rng = torch.Generator().manual_seed(0)
     levels = torch.randint(0, 256, (learner.family.config.batch_size, *spec.shape), generator=rng)
     images_BCHW = (levels / 127.5 - 1).to(device)
@@ -130,7 +133,7 @@ def main() -> None:
         for row in rows:
             print(model, "  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         how = {**shape, "rounds": options.rounds, "seconds": options.seconds}
-        keep(path, model, how | circumstances("torch", "lightning", "diffusers", device=options.device), rows)
+        keep(path, model, how | circumstances("torch", "diffusers", device=options.device), rows)
     print(f"wrote {path}")
 
 

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     )
     s3_endpoint: str | None = Field(default=None, description="URL of an S3-compatible server that is not Amazon's")
     tracking_uri: str | None = Field(default=None, description="MLflow: sqlite:///..., postgresql://... or http://...")
+    engine: str | None = Field(default=None, description="what runs the stages: process, prefect, or a file of flows/engines")
     data_mirror: str | None = Field(default=None, description="a folder or URL laid out like the datasets' public mirrors")
     usd_per_gpu_hour: float = Field(default=2.0, gt=0, description="the price that turns GPU hours and dollars into each other")
     policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")

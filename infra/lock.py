@@ -28,6 +28,7 @@ def resolve(pins: Path, *, upgrade: bool) -> list[str]:
         "pyproject.toml",
         "--extra=dev",
         "--extra=kubeflow",
+        "--extra=postgres",
         "--universal",
         "--python-version=3.11",
     ]

@@ -23,8 +23,9 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 from components.core.bundles import seal_bundle  # noqa: E402
 from components.core.files import sha256_of  # noqa: E402
 from components.core.records import Bundle  # noqa: E402
+from components.modalities.image.spec import ImageSpec  # noqa: E402
 
-pytest_plugins = ["roads"]  # one production for the tests of flows and pipeline
+pytest_plugins = ["roads", "servers"]  # one production for the tests of flows and pipeline; SeaweedFS, PostgreSQL, MLflow
 TIMES = Path(__file__).with_name("seconds.json")  # by tier and file: see docs/testing.md
 ONE_TEST_S = 0.3  # of a file that has not been timed
 
@@ -147,7 +148,10 @@ def record(*, classes: bool, max_batch: int) -> dict[str, Any]:
         "model": "digits",
         "family": "vae",
         "variant": "residual",
-        "spec": {"channels": 1, "height": SIDE, "width": SIDE, "classes": CLASSES if classes else (), "conditional": classes},
+        "spec": {
+            "item": {"modality": "image", "channels": 1, "height": SIDE, "width": SIDE},
+            "condition": {"kind": "class", "classes": CLASSES} if classes else None,
+        },
         "noise": [{"name": "z", "shape": [NOISE]}],
         "condition": "label" if classes else None,
         "output": "x",
@@ -217,7 +221,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if levels:
             from components.export.graph import make_levels
 
-            make_levels(model.graph, "x")
+            make_levels(model.graph, "x", ImageSpec.storage)
         onnx.save(model, folder / "model.onnx")
         file = {
             "name": "model.onnx",

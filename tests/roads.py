@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 import yaml
+from specs import image_item
 
 from components.core.brief import Brief
 from components.core.record import Record
@@ -185,7 +186,7 @@ def a_run() -> Any:
     brief = Brief.model_validate({"name": "digits", "modality": "image", "data": {"path": "digits", "items": 1797, "side": 8}})
     facts, decision = decide(brief, Backends(Settings(home=Path("nowhere"))), dataset=None)
     dataset = Dataset(
-        name="digits", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(8, 8, 1), count=1797,
+        name="digits", repo=".", rev="HEAD", md5="0" * 32, item=image_item(8, 8, 1), count=1797,
         classes=(), splits={"train": 1438}, mean=(0.0,), std=(1.0,),
     )  # fmt: skip
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
@@ -271,7 +272,7 @@ def home(first: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Com
 def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
     """Registers the champion's bundle with some of its record changed, under a model's name: the next version of it."""
     from components.core.bundles import seal_bundle
-    from components.delivery.bundles import put_bundle
+    from components.delivery.bundles import bundle_uri, put_bundle
 
     def register(model: str, **changes: Any) -> Release:
         backends = Backends(Settings(home=home))
@@ -280,6 +281,8 @@ def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         seal_bundle(copy, bundle.model_copy(update={"model": model} | changes))
-        return backends.versions.register(model, bundle=put_bundle(backends.store, copy), run_id=bundle.lineage.run_id)
+        sha256 = put_bundle(backends.store, copy).sha256
+        uri = bundle_uri(backends.store, sha256)
+        return backends.versions.register(model, sha256=sha256, uri=uri, run_id=bundle.lineage.run_id)
 
     return register

@@ -20,11 +20,13 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, ndtr
 
 from components.core.protocols import Images
-from components.runtime.session import to_uint8
+from components.core.units import to_stored
+from components.modalities.image.spec import ImageSpec
 
 Floats = npt.NDArray[np.float64]
 LEVELS = 256
 PARTS = 8
+POINT = ImageSpec(channels=2, height=1, width=1)  # its two numbers are its channels
 NEAR = 3.0  # deviations from a centre; 98.9 % of a Gaussian in the plane lie within
 
 
@@ -43,7 +45,7 @@ class Toy:
 
     def images(self, n: int, rng: np.random.Generator) -> Images:
         """Points as images of one pixel, uint8 [N, 1, 1, 2]."""
-        return to_uint8(self.draw(n, rng).astype(np.float32)[:, :, None, None])
+        return to_stored(self.draw(n, rng).astype(np.float32)[:, :, None, None], POINT)
 
     def log_density(self, points_N2: Floats) -> Floats:
         """log p in nats, of each point."""

@@ -15,16 +15,18 @@ import numpy.typing as npt
 import torch
 from scipy.spatial.distance import cdist
 
-from benchmarks.planar.densities import Floats, Toy, to_points
+from benchmarks.planar.densities import POINT, Floats, Toy, to_points
 from components.core.family import Family, to_data_units
 from components.core.protocols import Images
 from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
 from components.families import find
+from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
-from components.training.trainer import Trainer, build, restore_best
+from components.training.start import build
+from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000
@@ -44,6 +46,7 @@ class Points:
 
     images: Images
     labels: None = None
+    item = POINT
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,7 +90,7 @@ def train(
     split = Points(points_of(toy, "train", TRAIN_ITEMS, seed=seed))
     family, variant = model.split("/")
     dataset = _dataset(toy, split)
-    spec = DataSpec(channels=2, height=1, width=1, std=dataset.deviation)
+    spec = DataSpec(item=POINT, std=dataset.deviation)
     batch = find(family, variant).configure(dict(config or {}), spec, light=True).batch_size
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]
@@ -159,7 +162,7 @@ def likelihood(family: Family, toy: Toy, boot: Bootstrap, *, seed: int = 0, n: i
     held_out = points_of(toy, "held_out", n, seed=seed)
     model: Any = family.eval()
     batches = [held_out[at : at + BATCH] for at in range(0, n, BATCH)]
-    nats_N = torch.cat([model.log_prob(to_data_units(batch)) for batch in batches]).double().numpy()
+    nats_N = torch.cat([model.log_prob(to_data_units(batch, family.spec.item)) for batch in batches]).double().numpy()
     bits_N = -nats_N / (2 * math.log(2))
     truth_N = -np.log2(toy.masses()[tuple(held_out.reshape(-1, 2).T)]) / 2
     return {
@@ -182,8 +185,7 @@ def _dataset(toy: Toy, split: Points) -> LocalDataset:
         repo=".",
         rev="HEAD",
         md5=f"toy-{toy.name}",
-        modality="image",
-        shape=(1, 1, 2),
+        item=POINT,
         count=len(split),
         classes=(),
         splits={"train": len(split)},

@@ -18,7 +18,7 @@ Modality = str  # found by name: what a family here can draw; see pipeline/brief
 Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihood", "diversity", "reconstruction"]
 Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
-Mode = Literal["scratch", "finetune", "lora"]
+Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
 Delivery = Literal["one_pass", "few_step", "many_step"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -101,7 +101,7 @@ class OverrideBrief(Record):
 
     family: FamilyName | None = None
     variant: str | None = None
-    mode: Mode | None = None
+    mode: str | None = Field(default=None, min_length=1, description="where the weights begin: a file of training/start")
     delivery: Delivery | None = None
     config: dict[str, Any] = Field(default_factory=dict, description="values of the family's Config")
 

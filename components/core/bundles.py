@@ -50,6 +50,9 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundl
         raise BundleError(f"{where}: file name {bad!r}", allowed="letters, digits, '.', '_' and '-', not bundle.json")
     if len(set(names)) < len(names) or MODEL_ONNX not in names:
         raise BundleError(f"{where}: it names the files {names}", allowed=f"each name once, {MODEL_ONNX} among them")
+    graphs = [graph.file for graph in bundle.graphs]
+    if len({MODEL_ONNX, *graphs}) <= len(graphs) or not {*graphs} <= {*names}:
+        raise BundleError(f"{where}: its graphs are the files {graphs}", allowed=f"each file once, not {MODEL_ONNX}: {names}")
     for name, shape in ((bundle.output, bundle.spec.shape), *((noise.name, noise.shape) for noise in bundle.noise)):
         if 4 * bundle.max_batch * math.prod(shape) > BATCH_LIMIT_BYTES:
             what = f"{where}: {bundle.max_batch} items of {name!r}, {list(shape)}"

@@ -1,6 +1,6 @@
 """The contract of a family, checked when a class is defined. Imports torch: only parts that compute import this module.
 
-B batch, C channels, H height, W width. Data units: float32 in [-1, 1], NCHW.
+B batch. Data units (core/records/item.py): float32 about [-1, 1], [B, *shape of an item]; of images NCHW.
 """
 
 import inspect
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy.typing as npt
 import torch
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
@@ -16,10 +17,9 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.noise import NoiseInput
-from components.core.protocols import Images
 from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
-from components.core.records import DataSpec
+from components.core.records import DataSpec, ItemSpec
 
 ACTIVE = 0.01  # a unit of a code carries information when its mean code varies by more over the data
 
@@ -47,10 +47,11 @@ class FamilyConfig(Record):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees: images_BCHW in [-1, 1], labels_B int64 or None, the share of the budget spent, the number of the step."""
+    """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
+    the share of the budget spent, the number of the step."""
 
-    images_BCHW: Tensor
-    labels_B: Tensor | None = None
+    x: Tensor
+    condition: Tensor | None = None
     progress: float = 1.0  # 0 to 1
     step: int = 0
 
@@ -86,9 +87,12 @@ class Family(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.spec = spec
-        if spec.conditional and "class" not in self.card.conditioning:
+        name, card = f"{self.card.family}/{self.card.variant}", self.card
+        if spec.item.modality not in card.modalities:
+            raise BriefError(f"modality: {spec.item.modality} is not something {name} can do", allowed=", ".join(card.modalities))
+        if spec.condition is not None and spec.condition.asked not in card.conditioning:
             raise BriefError(
-                f"conditioning: class is not something {self.card.family}/{self.card.variant} can do", allowed="none"
+                f"conditioning: {spec.condition.asked} is not something {name} can do", allowed=", ".join(card.conditioning)
             )
 
     @classmethod
@@ -155,7 +159,8 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def sampler(self, *, steps: int | None = None) -> nn.Module:
-        """A deterministic module `forward(*noise, condition_B) -> x_BCHW`; without classes it takes the noise alone.
+        """A deterministic module `forward(*noise, condition) -> x`, items in data units; without a condition it takes the noise
+        alone.
 
         It shares this model's weights. It is what is evaluated, exported and served. `steps` None means the card's.
         """
@@ -166,6 +171,8 @@ def of_two_stages(progress: float, *, first: float) -> float:
     return progress / first if progress < first else (progress - first) / (1 - first)
 
 
-def to_data_units(images: Images | Tensor) -> Tensor:
-    """uint8 [N, H, W, C] to float32 x_NCHW in [-1, 1], on the device of the images."""
-    return torch.as_tensor(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1).contiguous()
+def to_data_units(items: npt.NDArray[Any] | Tensor, item: ItemSpec) -> Tensor:
+    """Stored items [N, *stored_shape] as data units, float32 [N, *shape], on the device of the items."""
+    storage = item.storage
+    back = tuple(storage.axes.index(axis) + 1 for axis in range(len(storage.axes)))
+    return torch.as_tensor(items).permute(0, *back).float().div_(storage.scale).sub_(storage.offset).contiguous()

@@ -2,42 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from components.core.records import Channel, Metric, Reading
+from components.core.records import Channel, ItemSpec, Metric, Reading
 
-Images = npt.NDArray[np.uint8]  # [N, H, W, C]
+Stored = npt.NDArray[Any]  # [N, *stored_shape] of an item's storage (core/records/item.py); of images uint8 [N, H, W, C]
+Images = Stored
+Raw = bytes | Stored  # an item as a source has it: a file, or an array
+Pictures = npt.NDArray[np.uint8]  # [N, H, W, 1 to 4]
+Asked = Sequence[int] | npt.NDArray[Any]  # what each of N items is asked for by: class indices, or [N, *shape] of the condition
 
 
 class ImageSampler(Protocol):
-    """Something that makes images from seeds: a torch sampler, or an ONNX session over an exported graph."""
+    """Something that makes items from seeds: a torch sampler, or an ONNX session over an exported graph."""
 
     subject: str  # onnx:SHA256 or torch:SHA256
 
-    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
-        """One image a seed, uint8 [N, H, W, C]; image k depends on seeds[k] and labels[k] alone."""
+    def __call__(self, seeds: Sequence[int], asked: Asked | None = None) -> Stored:
+        """One stored item a seed, [N, *stored_shape]; item k depends on seeds[k] and asked[k] alone."""
         ...
 
 
 class ImageSplit(Protocol):
     """One split of a dataset, on disk: indexable without holding it in memory."""
 
+    item: ItemSpec
     labels: npt.NDArray[np.int64] | None  # [N]
 
     def __len__(self) -> int: ...
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        """The images at `indices`, uint8 [len(indices), H, W, C]."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
+        """The stored items at `indices`, [len(indices), *stored_shape]."""
         ...
 
 
 class QualitySignal(Protocol):
-    """A cheap look at a batch of generated images during training."""
+    """A cheap look at a batch of generated items during training."""
 
-    def __call__(self, images: Images) -> Reading: ...
+    def __call__(self, images: Stored) -> Reading: ...
 
 
 class Resampling(Protocol):
@@ -74,7 +79,7 @@ class Tracker(Protocol):
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
 
-    def image(self, name: str, image: Images, *, step: int) -> None:
+    def image(self, name: str, image: npt.NDArray[np.uint8], *, step: int) -> None:
         """Log one picture, uint8 [H, W, C]."""
         ...
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from components.core.errors import GenwrightError
 from components.core.home import DEFAULT
-from components.data.images import BACKGROUND
 from components.data.manifest import Report
 from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
 from components.data.sources.classes import CLASS_RULES
@@ -25,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--limit", type=int)
     options.add_argument("--quarantine-max", type=float, default=QUARANTINE_MAX)
-    options.add_argument("--background", default=BACKGROUND)
+    options.add_argument("--background")
     options.add_argument("--levels", type=int)
+    options.add_argument("--modality", default="image")
     options.add_argument("--classes", choices=CLASS_RULES, default="auto")
     options.add_argument("--mirror", default="")
     options.add_argument("--cache", default="")
@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=given.seed,
             limit_items=given.limit,
             quarantine_max=given.quarantine_max,
-            background=given.background,
+            background=given.background or None,
             levels=given.levels,
             classes=given.classes,
+            modality=given.modality,
             mirror=given.mirror or None,
             cache=cache,
             told=reports.append,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import Images, ImageSplit
+from components.core.protocols import ImageSplit, Stored
 from components.core.records import LocalDataset
 from components.data.shards import open_split
 from components.data.splits import Split
@@ -18,6 +18,7 @@ class JoinedSplit:
 
     def __init__(self, parts: Sequence[ImageSplit]) -> None:
         self._parts = parts
+        self.item = parts[0].item
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         labels = [part.labels for part in parts]
         self.labels = (
@@ -27,20 +28,17 @@ class JoinedSplit:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        """The images at `indices`, uint8 [len(indices), H, W, C]."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
+        """The stored items at `indices`, [len(indices), *stored_shape]."""
         part_of = np.searchsorted(self._starts, indices, side="right") - 1
-        images: Images | None = None
+        items = np.empty((len(indices), *self.item.stored_shape), self.item.storage.dtype)
         for number, part in enumerate(self._parts):
             here = part_of == number
             if here.any():
-                taken = part.take(indices[here] - self._starts[number])
-                if images is None:
-                    images = np.empty((len(indices), *taken.shape[1:]), np.uint8)
-                images[here] = taken
-        return images if images is not None else self._parts[0].take(indices)
+                items[here] = part.take(indices[here] - self._starts[number])
+        return items
 
 
 def held_out(dataset: LocalDataset) -> ImageSplit:
-    """The images of a dataset that were not trained on."""
+    """The items of a dataset that were not trained on."""
     return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])

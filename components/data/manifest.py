@@ -1,12 +1,13 @@
 """dataset.json: what a prepared folder holds. Nothing in it depends on when, where or by whom it was prepared."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from components.core.errors import DataError
 from components.core.record import Record, first_complaint
+from components.core.records.item import ItemSpec, spec_of
 from components.data.splits import Split
 
 MANIFEST = "dataset.json"
@@ -15,7 +16,7 @@ FORMAT = 1  # raise it whenever a stage of dvc.yaml would write other bytes
 
 
 class Shard(Record):
-    """One file of uint8 [count, H, W, C] and, for a set with classes, one of int64 [count] beside it."""
+    """One file of stored items [count, *stored_shape] and, for a set with classes, one of int64 [count] beside it."""
 
     file: str
     count: int
@@ -42,13 +43,13 @@ class Report(Record):
     class_counts: dict[Split, tuple[int, ...]]  # in the order of the classes
     identical: int  # items equal to an earlier one
     shared: int  # held-out items equal to one of the training items
-    flat: int  # items of one colour all over
-    flat_by_ground: int  # of these, transparent pictures laid over the ground
-    low: int  # of all values, 0 to 255
-    high: int
-    levels: int | None  # of pictures stored in more than eight bits; None: there are none, and no number was asked for
-    transparent: int  # pictures with transparency
-    background: str  # what they were laid over
+    flat: int  # items of one value all over
+    flat_by_ground: int = 0  # of these, transparent pictures laid over the ground
+    low: int | float  # of all stored values
+    high: int | float
+    levels: int | None = None  # of pictures stored in more than eight bits; None: there are none, and no number was asked for
+    transparent: int = 0  # pictures with transparency
+    background: str = ""  # what they were laid over
     notes: tuple[str, ...]  # rules that were applied
 
     @property
@@ -62,19 +63,30 @@ class Manifest(Record):
 
     format: Literal[1] = 1
     source: str
-    modality: Literal["image"] = "image"
+    modality: str = "image"
     count: int
-    shape: tuple[int, int, int]  # H, W, C
+    shape: tuple[int, ...]  # of a stored item: H, W, C of an image
     classes: tuple[str, ...]
     class_counts: tuple[int, ...]
     splits: dict[Split, int]
-    mean: tuple[float, ...]  # per channel of the training items, of [0, 255]
+    mean: tuple[float, ...]  # per channel of the training items, of stored values
     std: tuple[float, ...]
     seed: int
     resizer: str | None  # None: the items are as the source gives them
     quarantine: Quarantine
     shards: dict[Split, tuple[Shard, ...]]
     report: Report | None = Field(default=None, exclude_if=lambda report: report is None)
+    details: dict[str, Any] = Field(
+        default_factory=dict, exclude_if=lambda details: not details
+    )  # of an item, where no axis tells
+
+    @property
+    def item(self) -> ItemSpec:
+        """The shape of one item. Raises DataError where its modality is not known here."""
+        try:
+            return spec_of(self.modality).of_stored(self.shape, self.details)
+        except KeyError:
+            raise DataError(f"{self.source}: items of the modality {self.modality!r}, which is not here") from None
 
 
 def read_manifest(folder: Path) -> Manifest:

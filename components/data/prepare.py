@@ -1,7 +1,7 @@
-"""From a source to a prepared folder: uint8 shards for each split, and dataset.json. The set is never held in memory.
+"""From a source to a prepared folder: shards of stored items for each split, and dataset.json. The set is never held in memory.
 
-Two passes: a survey (count, size, channels, depth, classes), then one item after another is decoded, brought to size, and written
-to its split. The same source, side and seed give the same bytes on every machine.
+Two passes: a survey, in which a reader of the modality looks at every item, then one item after another is read and written to
+its split. The same source, options and seed give the same bytes on every machine.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,20 +10,18 @@ from pathlib import Path
 
 from components.core.errors import DataError
 from components.core.files import write_whole
+from components.core.modality import find_modality
 from components.core.proof_items import BLOCK, ITEMS_NEEDED
-from components.data.images import BACKGROUND, MAX_PIXELS, check_background
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Report
 from components.data.second_pass import Options, SecondPass
 from components.data.sources.classes import ClassRule
 from components.data.sources.find import find_source
-from components.data.sources.item import Item, Source, Survey
+from components.data.sources.item import Item, Opening, Source
 from components.data.sources.names import shown
 from components.data.staging import staging
 from components.data.writing import SHARD_BYTES
 from components.runtime.progress import bar
 
-MAX_SIDE = 4096
-MAX_LEVELS = 1 << 24
 QUARANTINE_MAX = 0.01
 Told = Callable[[Report], None]
 
@@ -36,9 +34,10 @@ def prepare(
     seed: int = 0,
     limit_items: int | None = None,
     quarantine_max: float = QUARANTINE_MAX,
-    background: str = BACKGROUND,
+    background: str | None = None,
     levels: int | None = None,
     classes: ClassRule = "auto",
+    modality: str = "image",
     mirror: str | None = None,
     cache: Path,
     progress: bool = True,
@@ -47,35 +46,42 @@ def prepare(
 ) -> Manifest:
     """Prepare `source` (a public set's name, or the user's own path) into the folder `dest`, whole or not at all.
 
-    `side`: pixels; each item becomes a square of it. `limit_items`: that many, spread evenly over the source.
-    `quarantine_max`: the share of unusable items above which it fails. `background`: the colour under transparency.
-    `levels`: how many a channel has (4096 for twelve bits); None: as the pictures show. `classes`: whether folders are.
-    `mirror`: a folder or URL that holds the public sets. `cache`: where downloads, reports and contact sheets stay.
-    `told` is given the report, which is part of the manifest but for public sets.
-    Raises DataError (input), RunError (no mirror answers), StorageError or SettingsError (disk).
+    `modality`: of the files at a path; a public set has its own. `side`, `background`, `levels`: options of images, see
+    ImageReader; None where they are not given. `limit_items`: that many, spread evenly over the source. `quarantine_max`: the
+    share of unusable items above which it fails. `classes`: whether folders are. `mirror`: a folder or URL that holds the public
+    sets. `cache`: where downloads, reports and contact sheets stay. `told` is given the report, which is part of the manifest but
+    for public sets. Raises DataError (input), RunError (no mirror answers), StorageError or SettingsError (disk).
     """
-    options = Options(side=side, seed=seed, quarantine_max=quarantine_max, background=background, levels=levels)
+    options = Options(seed=seed, quarantine_max=quarantine_max)
     _check(options, limit_items=limit_items)
+    given = {"side": side, "background": background, "levels": levels}
+    reading = {name: value for name, value in given.items() if value is not None}
+    if isinstance(source, str | Path):
+        find_modality(modality).reader(reading)  # what is wrong with the options is said first
     place = dest.absolute()
     _check_nameable(place)
     if not isinstance(source, str | Path):
         found = source
     else:
         _check_apart(source, place)
-        found = find_source(source, cache=cache, mirror=mirror, progress=progress, classes=classes)
+        opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, modality=modality)
+        found = find_source(source, opening)
+    reader = find_modality(found.modality).reader(reading)
     with bar(f"survey {found.kind}", total=None, show=progress) as advance:
-        survey = found.survey(advance)
+        survey = found.survey(reader, advance)
     if classes == "none":
         survey = replace(survey, classes=(), index=None)
-    _check_survey(survey, found, side=side)
+    if survey.count < BLOCK:
+        raise DataError(f"{found.where}: {survey.count} items", allowed=f"{ITEMS_NEEDED} or more", do="add more data")
+    item = reader.spec(where=found.where)
     wanted = min(limit_items or survey.count, survey.count)
     with staging(place, marker=MANIFEST) as folder, bar(f"prepare {found.kind}", total=wanted, show=progress) as advance:
-        writing = SecondPass(folder, survey, options, wanted=wanted, shard_bytes=shard_bytes)
+        writing = SecondPass(folder, survey, reader, item, options, wanted=wanted, shard_bytes=shard_bytes)
         try:
             with (folder / QUARANTINE).open("w", encoding="utf-8") as refused:
-                writing.run(_spread(found.items(), survey.count, wanted), refused, advance)
+                writing.run(_spread(found.items(reader), survey.count, wanted), refused, advance)
             writing.check(where=found.where, report=folder / QUARANTINE, keep=cache / "quarantine" / f"{place.name}.jsonl")
-            manifest, report = writing.finish(found.kind)
+            manifest, report = writing.finish(found)
         finally:
             writing.abandon()
         manifest.write(folder / MANIFEST)
@@ -101,18 +107,12 @@ def _spread(items: Iterator[Item], count: int, wanted: int) -> Iterator[Item]:
 
 
 def _check(options: Options, *, limit_items: int | None) -> None:
-    side, levels = options.side, options.levels
-    if side is not None and not 1 <= side <= MAX_SIDE:
-        raise DataError(f"side {side}", allowed=f"1 to {MAX_SIDE} pixels")
     if not 0 <= options.seed < 2**32:
         raise DataError(f"seed {options.seed}", allowed="0 to 4294967295")
     if limit_items is not None and limit_items < BLOCK:
         raise DataError(f"limit of {limit_items} items", allowed=f"{BLOCK} or more, {ITEMS_NEEDED} or more for a proof")
     if not 0 <= options.quarantine_max < 1:
         raise DataError(f"quarantine-max {options.quarantine_max}", allowed="0 up to, not including, 1")
-    if levels is not None and not 2 <= levels <= MAX_LEVELS:
-        raise DataError(f"levels {levels}", allowed=f"2 to {MAX_LEVELS}: 4096 for twelve bits")
-    check_background(options.background)
 
 
 def _check_nameable(dest: Path) -> None:
@@ -127,13 +127,3 @@ def _check_apart(source: str | Path, dest: Path) -> None:
     path = Path(source).absolute()
     if path.exists() and (path == dest or dest in path.parents or (path in dest.parents and path.is_dir())):
         raise DataError(f"{shown(str(dest))}: lies in the source, or the source in it", do="name a folder elsewhere")
-
-
-def _check_survey(survey: Survey, source: Source, *, side: int | None) -> None:
-    if survey.count < BLOCK:
-        raise DataError(f"{source.where}: {survey.count} items", allowed=f"{ITEMS_NEEDED} or more", do="add more data")
-    if side is None and survey.size is None:
-        given = f"sizes differ: {survey.mixed}" if survey.mixed else f"none of {survey.count} items is a readable picture"
-        raise DataError(f"{source.where}: {given}", do="give a side in pixels (--side)" if survey.mixed else "give other data")
-    if side is None and survey.size and survey.size[0] * survey.size[1] > MAX_SIDE * MAX_SIDE:
-        raise DataError(f"{source.where}: {survey.size[0]}x{survey.size[1]} pixels", allowed=f"{MAX_PIXELS}", do="give --side")

@@ -1,6 +1,6 @@
-"""A user's own images, read into memory in the shape that a model takes: one picture, a folder, a zip, a tar or an npz.
+"""A user's own items, read into memory in the shape that a model takes: one file, a folder, a zip, a tar or an npz.
 
-N items, H, W pixels, C channels.
+N items, stored as the spec says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,86 +11,70 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from components.core.errors import DataError
-from components.core.protocols import Images
-from components.data.images import SUFFIXES, decode, header_of, refit, to_mode, to_pixels
-from components.data.levels import Levels
+from components.core.modality import ItemReader, Unreadable, find_modality
+from components.core.protocols import Stored
+from components.core.records.item import ItemSpec
 from components.data.sources.find import find_source
-from components.data.sources.item import Item, Pixels, Survey, Unreadable
+from components.data.sources.item import Item, Opening, Survey
 
 
 @dataclass(frozen=True)
-class ReadImages:
-    """A core.protocols.ImageSplit in memory, and what each image is called."""
+class ReadItems:
+    """A core.protocols.ImageSplit in memory, and what each item is called."""
 
-    images: Images
+    item: ItemSpec
+    images: Stored
     labels: npt.NDArray[np.int64] | None
     names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        """The images at `indices`, uint8 [len(indices), H, W, C]."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
+        """The items at `indices`, [len(indices), *stored_shape]."""
         return self.images[indices]
 
 
-def read_images(where: Path, *, shape: tuple[int, int, int], classes: Sequence[str] = (), at_most: int) -> ReadImages:
-    """The first `at_most` images at `where`, each as [H, W, C]: of another size, its centre square is resized.
+def read_items(where: Path, *, item: ItemSpec, classes: Sequence[str] = (), at_most: int) -> ReadItems:
+    """The first `at_most` items at `where`, each as [*stored_shape]; an image of another size has its centre square resized.
 
-    `classes`: where these are given, each image's class is looked for among them by its folder or label.
-    Raises DataError for what is no source of images, for an image that cannot be read, and for a class that is not there.
+    `classes`: where these are given, each item's class is looked for among them by its folder or label.
+    Raises DataError for what is no source of items, for an item that cannot be read, and for a class that is not there.
     """
-    if where.is_file() and where.suffix.lower() in SUFFIXES:
-        item = Item(name=where.name, read=where.read_bytes)
-        return ReadImages(np.stack([_pixels(item, where, shape, _levels([item]))]), None, (where.name,))
-    source = find_source(where, cache=where, mirror=None, progress=False)
-    survey = source.survey(lambda items: None) if classes else None
-    levels = _levels(islice(source.items(), at_most))
-    images, labels, names = [], [], []
-    for item in islice(source.items(), at_most):
-        images.append(_pixels(item, where, shape, levels))
-        names.append(item.name)
+    modality = find_modality(item.modality)
+    reader = modality.reader({}, into=item)
+    if where.is_file() and where.suffix.lower() in reader.suffixes:
+        one = Item(name=where.name, read=where.read_bytes)
+        _look(reader, [one])
+        return ReadItems(item, np.stack([_read(reader, one, where)]), None, (where.name,))
+    source = find_source(where, Opening(cache=where, modality=item.modality))
+    survey = source.survey(modality.reader({}), lambda items: None) if classes else None
+    _look(reader, islice(source.items(reader), at_most))
+    found, labels, names = [], [], []
+    for one in islice(source.items(reader), at_most):
+        found.append(_read(reader, one, where))
+        names.append(one.name)
         if survey and survey.classes:
-            labels.append(_label(item, survey, classes, where))
-    if not images:
-        raise DataError(f"{where}: no images in it")
-    return ReadImages(np.stack(images), np.array(labels, np.int64) if labels else None, tuple(names))
+            labels.append(_label(one, survey, classes, where))
+    if not found:
+        raise DataError(f"{where}: no {modality.plural} in it")
+    return ReadItems(item, np.stack(found), np.array(labels, np.int64) if labels else None, tuple(names))
 
 
-def _levels(items: Iterable[Item]) -> Levels:
-    """How many levels these pictures have, as preparation would find it."""
-    largest: list[int] = []
+def _look(reader: ItemReader, items: Iterable[Item]) -> None:
+    """Let the reader see them, as a preparation would."""
     for item in items:
         with suppress(Unreadable, OSError):  # named when its turn comes
-            data = item.read()
-            found = header_of(data).largest if isinstance(data, bytes) else None
-            largest += [] if found is None else [found]
-    return Levels.of(asked=None, largest=max(largest, default=None))
+            reader.look(item.read())
 
 
-def _pixels(item: Item, where: Path, shape: tuple[int, int, int], levels: Levels) -> Pixels:
-    height, width, channels = shape
-    side = height if height == width else None
+def _read(reader: ItemReader, item: Item, where: Path) -> Stored:
     try:
-        data = item.read()
-        pixels = (
-            decode(data, channels=channels, side=side, levels=levels)
-            if isinstance(data, bytes)
-            else _fitted(data, channels, side)
-        )
+        return reader.read(item.read())
     except (Unreadable, OSError) as error:
         raise DataError(f"{where}: {item.name}: {error}", do="remove it or write it again") from error
-    if pixels.shape != shape:
-        raise DataError(f"{where}: {item.name} is {'x'.join(map(str, pixels.shape))}", allowed="x".join(map(str, shape)))
-    return pixels
-
-
-def _fitted(pixels: Pixels, channels: int, side: int | None) -> Pixels:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    return refit(to_pixels(to_mode(image, channels=channels)), side=side)
 
 
 def _label(item: Item, survey: Survey, classes: Sequence[str], where: Path) -> int:

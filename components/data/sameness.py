@@ -1,12 +1,13 @@
 """Items that are equal to each other, or flat: what a generator could learn by heart, and what it could not learn at all."""
 
 import hashlib
+import math
 from array import array
 
 import numpy as np
 import numpy.typing as npt
 
-from components.data.sources.item import Pixels
+from components.core.protocols import Stored
 from components.data.splits import SPLITS, Split
 
 
@@ -16,14 +17,15 @@ class Sameness:
     def __init__(self) -> None:
         self.digests: dict[Split, array[int]] = {split: array("Q") for split in SPLITS}
         self.flat = 0
-        self.low, self.high = 255, 0
+        self.low, self.high = math.inf, -math.inf
 
-    def add(self, pixels: Pixels, split: Split) -> bool:
-        """Count one item, uint8 [H, W, C]; whether it is flat: one colour all over."""
-        digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest()
+    def add(self, item: Stored, split: Split, *, channel_axis: int | None = None) -> bool:
+        """Count one stored item; whether it is flat: of one value, or one colour, all over."""
+        digest = hashlib.blake2b(np.ascontiguousarray(item).data, digest_size=8).digest()
         self.digests[split].append(int.from_bytes(digest, "little"))
-        low_C, high_C = pixels.min((0, 1)), pixels.max((0, 1))
-        self.low, self.high = min(self.low, int(low_C.min())), max(self.high, int(high_C.max()))
+        others = tuple(axis for axis in range(item.ndim) if axis != channel_axis)
+        low_C, high_C = item.min(others), item.max(others)
+        self.low, self.high = min(self.low, low_C.min().item()), max(self.high, high_C.max().item())
         flat = bool((low_C == high_C).all())
         self.flat += flat
         return flat

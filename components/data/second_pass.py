@@ -1,4 +1,4 @@
-"""The second pass of a preparation: each item is decoded, brought to size, written to its split, and counted."""
+"""The second pass of a preparation: each item is read, written to its split, and counted."""
 
 import json
 from collections import Counter
@@ -9,13 +9,12 @@ from typing import IO
 
 from components.core.errors import DataError
 from components.core.files import write_whole
+from components.core.modality import ItemReader, Unreadable, find_modality
 from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
-from components.data.images import RESIZER, decode, is_transparent, refit
-from components.data.levels import Levels, stretch_pixels
+from components.core.records.item import ItemSpec
 from components.data.manifest import Manifest, Quarantine, Report
 from components.data.sameness import Sameness
-from components.data.sources.find import PUBLIC
-from components.data.sources.item import Item, Pixels, Survey, Unreadable
+from components.data.sources.item import Item, Source, Survey
 from components.data.splits import SPLITS, Split, split_of
 from components.data.writing import ShardWriter, Statistics
 from components.runtime.progress import Advance
@@ -23,13 +22,10 @@ from components.runtime.progress import Advance
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose. `side`: pixels, of squares. `levels`: of a channel; None: as the pictures show."""
+    """What the user chose, whatever the items are."""
 
-    side: int | None = None
     seed: int = 0
     quarantine_max: float = 0.01
-    background: str = "white"
-    levels: int | None = None
 
 
 @dataclass
@@ -38,6 +34,8 @@ class SecondPass:
 
     folder: Path
     survey: Survey
+    reader: ItemReader
+    item: ItemSpec
     options: Options
     wanted: int
     shard_bytes: int
@@ -50,16 +48,12 @@ class SecondPass:
     flat_by_ground: int = 0
 
     def __post_init__(self) -> None:
-        side = self.options.side
-        height, width = (side, side) if side else self.survey.size or (0, 0)
-        self.shape = (height, width, self.survey.channels)
-        self.levels = Levels.of(asked=self.options.levels, largest=self.survey.largest)
         labelled = bool(self.survey.classes)
         self.writers = {
-            split: ShardWriter(self.folder, split, shape=self.shape, labelled=labelled, shard_bytes=self.shard_bytes)
+            split: ShardWriter(self.folder, split, item=self.item, labelled=labelled, shard_bytes=self.shard_bytes)
             for split in SPLITS
         }
-        self.statistics = Statistics(self.survey.channels)
+        self.statistics = Statistics(self.item)
 
     def run(self, items: Iterator[Item], report: IO[str], advance: Advance) -> None:
         """Write each item to its split, or name it in the report."""
@@ -82,23 +76,15 @@ class SecondPass:
 
     def _write(self, item: Item, split: Split) -> None:
         data = item.read()
-        pixels = self._pixels(data)
+        stored = self.reader.read(data)
         label = self.survey.class_of(item)
-        self.writers[split].add(pixels, label)
-        if self.sameness.add(pixels, split) and isinstance(data, bytes):
-            self.flat_by_ground += is_transparent(data)
+        self.writers[split].add(stored, label)
+        if self.sameness.add(stored, split, channel_axis=self.item.channel_axis):
+            self.flat_by_ground += self.reader.vanishes(data)
         if split == "train":
-            self.statistics.add(pixels)
+            self.statistics.add(stored)
         if label is not None:
             self.classes[split][label] += 1
-
-    def _pixels(self, data: Pixels | bytes) -> Pixels:
-        options = self.options
-        if isinstance(data, bytes):
-            return decode(
-                data, channels=self.survey.channels, side=options.side, levels=self.levels, background=options.background
-            )
-        return refit(stretch_pixels(data, count=self.levels.shallow), side=options.side)
 
     def check(self, *, where: str, report: Path, keep: Path) -> None:
         """Raises DataError when too many items were refused, too few are left or all are alike; the report is kept outside."""
@@ -118,44 +104,48 @@ class SecondPass:
     def _check_alike(self, used: int, where: str) -> None:
         if self.sameness.identical() < used - 1:
             return
-        what, do = "are the same picture", "give other data: there is nothing to learn from one item"
+        modality = find_modality(self.item.modality)
+        flat = modality.flat
+        what, do = f"are the same {modality.singular}", "give other data: there is nothing to learn from one item"
         if self.sameness.flat:
-            what = "are the same, one flat colour"
+            what = f"are the same, {flat}"
         if self.flat_by_ground:
-            ground = self.options.background
-            what = f"come out the same, one flat colour: {self.flat_by_ground} are transparent and were laid over {ground}"
+            ground = self.reader.details()["background"]
+            what = f"come out the same, {flat}: {self.flat_by_ground} are transparent and were laid over {ground}"
             do = f"choose another ground with --background, for example {'black' if ground != 'black' else 'white'}"
         raise DataError(f"{where}: all {used:,} items {what}", do=do)
 
-    def finish(self, kind: str) -> tuple[Manifest, Report]:
+    def finish(self, source: Source) -> tuple[Manifest, Report]:
         """Close the shards and describe them."""
         for writer in self.writers.values():
             writer.finish()
         counts: dict[Split, int] = {split: sum(shard.count for shard in writer.shards) for split, writer in self.writers.items()}
         if not all(counts.values()):
             raise DataError(f"a split came out empty: {counts}", do="raise --limit or add more data")
-        side, report = self.options.side, self._report(sum(counts.values()))
+        report = self._report(sum(counts.values()))
         manifest = Manifest(
-            source=kind,
+            source=source.kind,
+            modality=self.item.modality,
             count=report.used,
-            shape=self.shape,
+            shape=self.item.stored_shape,
+            details=self.item.details,
             classes=self.survey.classes,
             class_counts=tuple(map(sum, zip(*report.class_counts.values(), strict=True))),
             splits=counts,
             mean=self.statistics.mean(),
             std=self.statistics.std(),
             seed=self.options.seed,
-            resizer=RESIZER if side and self.survey.size != (side, side) else None,
+            resizer=self.reader.resizer,
             quarantine=Quarantine(
                 count=self.reasons.total(), share_max=self.options.quarantine_max, reasons=dict(sorted(self.reasons.items()))
             ),
             shards={split: tuple(writer.shards) for split, writer in self.writers.items()},
-            report=None if kind in PUBLIC else report,
+            report=None if source.locked else report,
         )
         return manifest, report
 
     def _report(self, used: int) -> Report:
-        survey, options = self.survey, self.options
+        survey = self.survey
         passed_over = survey.count - self.wanted
         left = dict(survey.left_alone) | ({"beyond --limit": passed_over} if passed_over else {})
         return Report(
@@ -168,10 +158,8 @@ class SecondPass:
             flat_by_ground=self.flat_by_ground,
             low=self.sameness.low,
             high=self.sameness.high,
-            levels=options.levels or (None if survey.largest is None else self.levels.deep),
-            transparent=survey.transparent,
-            background=options.background,
             notes=survey.notes,
+            **self.reader.details(),
         )
 
     def abandon(self) -> None:

@@ -1,6 +1,6 @@
 """Prepared splits as memory maps: indexable at random without being held in memory.
 
-N items, H, W pixels, C channels.
+N items, stored as their spec says (core/records/item.py).
 """
 
 from functools import lru_cache
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from components.core.errors import DataError
 from components.core.files import sha256_of
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.data.manifest import Manifest, Shard, read_manifest
 from components.data.splits import SPLITS, Split
 
@@ -25,7 +25,7 @@ class ShardedSplit:
     def __init__(self, folder: Path, split: Split, manifest: Manifest) -> None:
         self.folder = folder
         self.split = split
-        self.shape = manifest.shape
+        self.item = manifest.item
         self.shards = manifest.shards[split]
         self.starts = np.cumsum([0, *(shard.count for shard in self.shards)])
         self.labels = self._labels() if manifest.classes else None
@@ -37,21 +37,21 @@ class ShardedSplit:
     def __reduce__(self) -> tuple[object, ...]:
         return open_split, (self.folder, self.split)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        """The images at `indices`, uint8 [len(indices), H, W, C]. Raises IndexError outside 0 .. N - 1, DataError."""
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
+        """The stored items at `indices`, [len(indices), *stored_shape]. Raises IndexError outside 0 .. N - 1, DataError."""
         indices = np.asarray(indices, np.int64)
         if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"indices {indices.min()} to {indices.max()} of {len(self)} items")
-        images = np.empty((len(indices), *self.shape), np.uint8)
+        items = np.empty((len(indices), *self.item.stored_shape), self.item.storage.dtype)
         owners = np.searchsorted(self.starts, indices, side="right") - 1
         for owner in np.unique(owners):
             of_owner = owners == owner
-            images[of_owner] = self._map(int(owner))[indices[of_owner] - self.starts[owner]]
-        return images
+            items[of_owner] = self._map(int(owner))[indices[of_owner] - self.starts[owner]]
+        return items
 
-    def _open(self, at: int) -> npt.NDArray[np.uint8]:
-        shard = self.shards[at]
-        return _mapped(self.folder / shard.file, (shard.count, *self.shape), np.dtype(np.uint8))  # type: ignore[return-value]
+    def _open(self, at: int) -> Stored:
+        shard, item = self.shards[at], self.item
+        return _mapped(self.folder / shard.file, (shard.count, *item.stored_shape), np.dtype(item.storage.dtype))
 
     def _labels(self) -> npt.NDArray[np.int64]:
         parts = [_mapped(self.folder / str(shard.labels_file), (shard.count,), np.dtype(np.int64)) for shard in self.shards]
@@ -94,7 +94,7 @@ def check_sizes(folder: Path) -> Manifest:
 
 def _check(folder: Path, shard: Shard, manifest: Manifest) -> None:
     expected: list[tuple[str, int, tuple[int, ...], np.dtype[np.generic]]] = [
-        (shard.file, shard.size_bytes, (shard.count, *manifest.shape), np.dtype(np.uint8))
+        (shard.file, shard.size_bytes, (shard.count, *manifest.shape), np.dtype(manifest.item.storage.dtype))
     ]
     if manifest.classes:
         expected.append((str(shard.labels_file), shard.labels_size_bytes, (shard.count,), np.dtype(np.int64)))

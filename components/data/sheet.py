@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from components.core.modality import find_modality
 from components.data.manifest import Manifest
 from components.data.shards import ShardedSplit, open_split
 
@@ -28,23 +29,24 @@ def sheet_png(folder: Path, manifest: Manifest) -> bytes:
     """A row a class, or a grid of items where there are none, as PNG bytes: evenly spread training items."""
     train = open_split(folder, "train")
     rows = _rows(train, manifest)
-    height, width = _cell(manifest.shape)
+    item = manifest.item
+    pictures = find_modality(item.modality).pictures
+    height, width = _cell(pictures(train.take(np.zeros(1, np.int64)), item).shape[1:])
     sheet_width = max(GAP + COLUMNS * (width + GAP), 360)
     titles = TEXT + 2
     heights = [(TEXT if title else 0) + (height + GAP + 2 if len(indices) else 0) for title, indices in rows]
     sheet = Image.new("RGB", (sheet_width, titles + sum(heights) + GAP), GROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    shape = "x".join(map(str, manifest.shape))
-    draw.text((GAP, 2), f"{manifest.count:,} items of {shape}; some of the {len(train):,} training items", INK, font)
+    draw.text((GAP, 2), f"{manifest.count:,} items of {item.text}; some of the {len(train):,} training items", INK, font)
     top = titles
     for (title, indices), row_height in zip(rows, heights, strict=True):
         if title:
             draw.text((GAP, top + 2), title, INK, font)
         line = top + (TEXT if title else 0)
-        for column, item in enumerate(train.take(indices)):
+        for column, picture in enumerate(pictures(train.take(indices), item)):
             left = GAP + column * (width + GAP)
             draw.rectangle((left - 1, line + 1, left + width, line + 2 + height), outline=EDGE)
-            sheet.paste(_thumbnail(item, (width, height)), (left, line + 2))
+            sheet.paste(_thumbnail(picture, (width, height)), (left, line + 2))
         top += row_height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
@@ -68,14 +70,14 @@ def _spread(indices: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
     return indices if len(indices) <= most else indices[np.linspace(0, len(indices) - 1, most).astype(np.int64)]
 
 
-def _cell(shape: tuple[int, int, int]) -> tuple[int, int]:
+def _cell(shape: tuple[int, ...]) -> tuple[int, int]:
     """Height and width of an item on the sheet: small ones are enlarged by whole numbers, large ones brought down."""
     longer = max(shape[:2])
     factor = max(1, CELL // longer) if longer <= CELL else 1.5 * CELL / longer
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
 
 
-def _thumbnail(item: npt.NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    image = Image.fromarray(item[..., 0] if item.shape[2] == 1 else item).convert("RGB")
+def _thumbnail(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).convert("RGB")
     enlarged = size[0] >= image.width
     return image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.BICUBIC)

@@ -1,7 +1,9 @@
 """A preparation in words: what became of every file, the classes, the values, and what will fail later."""
 
+import math
 from pathlib import Path
 
+from components.core.modality import find_modality
 from components.core.proof_items import proof_shortage
 from components.data.manifest import Manifest, Report
 from components.data.sources import left_alone
@@ -10,22 +12,19 @@ from components.data.sources.names import shown
 from components.data.splits import SPLITS
 
 NAMED = 12  # classes named at most
-DARK, BRIGHT = 16, 239  # mean of 255: less or more is seldom meant
-CONTRAST = 6  # standard deviation of 255
 DUPLICATES = 0.05  # share of the items that equal an earlier one: the default of the gate on duplicates, as a test holds
 
 
 def lines(manifest: Manifest, report: Report, *, to: Path, sheet: Path) -> list[str]:
     """What `data prepare` prints."""
-    height, width, channels = manifest.shape
     splits = ", ".join(f"{manifest.splits[split]:,} {split}" for split in SPLITS)
     return [
-        f"{shown(str(to))}: {manifest.count:,} items of {height}x{width}x{channels} ({splits})",
+        f"{shown(str(to))}: {manifest.count:,} items of {manifest.item.text} ({splits})",
         f"  files      {account(manifest, report)}",
         *([f"  classes    {_classes(manifest, report)}"] if manifest.classes else []),
         f"  values     {_values(manifest, report)}",
         f"  alike      {_share(report.identical, report.used)} equal an earlier one; {_share(report.flat, report.used)} are flat",
-        *(f"  rule       {note}" for note in _rules(report)),
+        *(f"  rule       {note}" for note in (*report.notes, *find_modality(manifest.modality).rules(report.model_dump()))),
         *(f"  WARNING    {warning}" for warning in warnings(manifest, report)),
         f"  sheet      {shown(str(sheet))}",
     ]
@@ -44,8 +43,8 @@ def warnings(manifest: Manifest, report: Report) -> list[str]:
     found = [
         _proof(manifest),
         _duplicates(report),
-        _flat(report),
-        _dark(manifest, report),
+        _flat(report, find_modality(manifest.modality).flat),
+        *find_modality(manifest.modality).remarks(low=report.low, high=report.high, mean=manifest.mean, std=manifest.std),
         _rare(manifest, report),
         *(f"class names look alike: {names}; merge them if they are one" for names in look_alikes(manifest.classes)),
         _unread_labels(manifest, report),
@@ -69,7 +68,7 @@ def _duplicates(report: Report) -> str:
     return f"{_share(report.identical, report.used)} equal an earlier one{leaked}; remove the copies" if report.shared else ""
 
 
-def _flat(report: Report) -> str:
+def _flat(report: Report, what: str) -> str:
     if not report.flat:
         return ""
     cause = ""
@@ -79,21 +78,7 @@ def _flat(report: Report) -> str:
             f"; {report.flat_by_ground:,} of them are transparent pictures that vanish on {report.background}: "
             f"try --background {other}"
         )
-    return f"{_share(report.flat, report.used)} are one flat colour{cause or '; look at the sheet'}"
-
-
-def _dark(manifest: Manifest, report: Report) -> str:
-    mean, std = (sum(each) / len(each) for each in (manifest.mean, manifest.std))
-    if report.high < 128 or mean < DARK:
-        return (
-            f"the items are dark: a mean of {mean:.0f} and at most {report.high} of 255; if their white is darker than 255, "
-            f"say how many levels they have, for example --levels {report.high + 1}"
-        )
-    if mean > BRIGHT:
-        return f"the items are nearly white: a mean of {mean:.0f} of 255; look at the sheet"
-    return (
-        f"the items have little contrast: a standard deviation of {std:.1f} of 255; look at the sheet" if std < CONTRAST else ""
-    )
+    return f"{_share(report.flat, report.used)} are {what}{cause or '; look at the sheet'}"
 
 
 def _rare(manifest: Manifest, report: Report) -> str:
@@ -127,21 +112,9 @@ def _classes(manifest: Manifest, report: Report) -> str:
 
 def _values(manifest: Manifest, report: Report) -> str:
     mean, std = (", ".join(f"{value:.1f}" for value in each) for each in (manifest.mean, manifest.std))
-    return f"{report.low} to {report.high} of 255; in training mean {mean}, standard deviation {std}"
-
-
-def _rules(report: Report) -> list[str]:
-    found = list(report.notes)
-    if report.transparent:
-        found.append(f"{report.transparent:,} pictures with transparency are laid over {report.background} (--background)")
-    if report.levels is not None:
-        found.append(f"{_depth(report.levels)} of a channel become 0 to 255 (--levels)")
-    return found
-
-
-def _depth(levels: int) -> str:
-    bits = levels.bit_length() - 1
-    return f"the {levels:,} levels ({bits} bits)" if levels == 1 << bits else f"the {levels:,} levels"
+    most = manifest.item.storage.high
+    of = f" of {most:g}" if math.isfinite(most) else ""
+    return f"{report.low:g} to {report.high:g}{of}; in training mean {mean}, standard deviation {std}"
 
 
 def _some(names: list[str]) -> str:

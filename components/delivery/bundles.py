@@ -10,7 +10,12 @@ from components.core.files import write_whole
 from components.core.protocols import ObjectStore
 from components.core.records import Bundle, StoredBundle
 
-__all__ = ["fetch_bundle", "holds_bundle", "put_bundle", "read_bundle"]
+__all__ = ["bundle_uri", "fetch_bundle", "holds_bundle", "put_bundle", "read_bundle"]
+
+
+def bundle_uri(store: ObjectStore, sha256: str) -> str:
+    """Where a bundle is, for people and for MLflow; no record holds it, so that a store may be moved."""
+    return f"{store.uri}/bundles/{sha256}"
 
 
 def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
@@ -30,7 +35,7 @@ def put_bundle(store: ObjectStore, folder: Path) -> StoredBundle:
             raise BundleError(
                 f"{store.uri}/{key}: the store holds other bytes under this address", do="remove them and put again"
             )
-    return StoredBundle(sha256=sha256, uri=f"{store.uri}/{prefix}", bundle=bundle)
+    return StoredBundle(sha256=sha256, bundle=bundle)
 
 
 def holds_bundle(store: ObjectStore, sha256: str) -> bool:

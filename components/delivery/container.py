@@ -15,7 +15,7 @@ from components.core.records import Bundle
 NEEDED = ("numpy", "pillow", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn", "uvloop", "httptools")
 RUNTIME = "onnxruntime"  # for a CPU, whichever is installed here
 RUNTIMES = (RUNTIME, "onnxruntime-gpu")
-SOURCES = ("core", "runtime", "serving")  # of components: what the server imports
+SOURCES = ("core", "modalities", "runtime", "serving")  # of components: what the server imports
 
 DOCKERFILE = """\
 # {model} version {version}, bundle {sha256}

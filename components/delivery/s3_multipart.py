@@ -3,8 +3,8 @@
 boto3's own `upload_file` takes no condition, so the parts are sent here: the condition stands on the completing request.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ def upload_parts(client: Any, bucket: str, name: str, path: Path) -> None:
         return {"PartNumber": number, "ETag": reply["ETag"], **sums}
 
     try:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            parts = list(pool.map(send, range(1, -(-size_bytes // part_bytes) + 1)))
+        # Its threads are daemons: a process whose upload nobody waits for any more ends without it.
+        with ThreadPool(WORKERS) as pool:
+            parts = pool.map(send, range(1, -(-size_bytes // part_bytes) + 1), chunksize=1)
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell

@@ -1,35 +1,37 @@
 """The feature extractor of a dataset: trained here on its train split, pinned by the hash of its weights.
 
-N images, D features, K classes. With labels it is a classifier and its features are the layer below the logits; without, a
-denoising encoder. It is deterministic given data, seed and version on one kind of machine. A folder holds `weights.safetensors`
-and `extractor.json`, which names the digest of the weights and is written last: without it nothing counts as written.
+The networks are those of the items' modality (core/features.py). N items, D features, K classes. With labels it is a classifier
+and its features are the layer below the logits; without, a denoising encoder. It is deterministic given data, seed and version on
+one kind of machine. A folder holds `weights.safetensors` and `extractor.json`, which names the digest of the weights and is
+written last: without it nothing counts as written.
 """
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import model_validator
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from components.core.errors import DataError, RunError
+from components.core.features import FEATURES, Features, Trunk, features_of
 from components.core.files import sha256_of, write_whole
-from components.core.protocols import Images, ImageSplit
+from components.core.protocols import ImageSplit, Stored
 from components.core.record import Record
-from components.evaluation.network import FEATURES, Classifier, Denoiser, resizer, shifted, to_tensor
+from components.core.records.item import AnyItem, ItemSpec
 
 VERSION = 1
 WEIGHTS, CARD = "weights.safetensors", "extractor.json"
 BATCH = 128
 EPOCHS = 20
-STEPS = (200, 700)  # at least and at most; half the most for images above LARGE pixels a side, where a step costs four times
-LARGE = 32
+STEPS_LEAST = 200
 LR_PEAK = 3e-3
 NOISE = 0.3  # added to what the denoiser sees, in data units
 STANDARD_ITEMS = 2000  # training images that set the scale of the features
@@ -46,11 +48,21 @@ class ExtractorCard(Record):
     version: int
     dataset_md5: str
     seed: int
-    shape: tuple[int, int, int]  # height, width, channels
+    item: AnyItem
     classes: int
     features: int
     steps: int
     weights_sha256: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, value: Any) -> Any:
+        """Those of before there were other kinds tell an image's height, width and channels."""
+        if not isinstance(value, dict) or "shape" not in value:
+            return value
+        rest = dict(value)
+        height, width, channels = rest.pop("shape")
+        return rest | {"item": {"modality": "image", "channels": channels, "height": height, "width": width}}
 
     @property
     def name(self) -> str:
@@ -58,10 +70,11 @@ class ExtractorCard(Record):
 
 
 class Extractor:
-    """Images in, features (and class probabilities, for a classifier) out."""
+    """Stored items in, features (and class probabilities, for a classifier) out."""
 
-    def __init__(self, card: ExtractorCard, network: Classifier | Denoiser, *, device: str = "cpu") -> None:
+    def __init__(self, card: ExtractorCard, network: nn.Module, *, device: str = "cpu") -> None:
         self.card = card
+        self.networks: Features = features_of(card.item.modality)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
 
@@ -72,7 +85,7 @@ class Extractor:
         path = folder / "weights.safetensors"
         if not path.is_file() or sha256_of(path) != card.weights_sha256:
             raise RunError(f"{path}: missing or not the weights that extractor.json names", do="delete the folder and run again")
-        network = _network(card.kind, card.shape, card.classes, card.seed)
+        network = _network(card.kind, card.item, card.classes, card.seed)
         network.load_state_dict(load_tensors(path.read_bytes()))
         return cls(card, network, device=device)
 
@@ -86,28 +99,30 @@ class Extractor:
 
     @property
     def resizer(self) -> str:
-        return resizer(*self.card.shape[:2])
+        return self.networks.resizer(self.card.item)
 
-    def features(self, images: Images) -> npt.NDArray[np.float32]:
-        """float32 [N, D] for uint8 images [N, H, W, C]. Raises RunError for images of another shape."""
-        return self._run(images, self.network.trunk.standard)
+    def features(self, items: Stored) -> npt.NDArray[np.float32]:
+        """float32 [N, D] for stored items [N, *stored_shape]. Raises RunError for items of another shape."""
+        return self._run(items, cast(Trunk, self.network.trunk).standard)
 
-    def probabilities(self, images: Images) -> npt.NDArray[np.float32] | None:
+    def probabilities(self, items: Stored) -> npt.NDArray[np.float32] | None:
         """float32 [N, K], or None when the data has no labels."""
-        if not isinstance(self.network, Classifier):
+        if self.card.kind != "classifier":
             return None
         network = self.network
-        return self._run(images, lambda x: functional.softmax(network(x), dim=1))
+        return self._run(items, lambda x: functional.softmax(network(x), dim=1))
 
-    def _run(self, images: Images, compute: Callable[[Tensor], Tensor]) -> npt.NDArray[np.float32]:
-        if images.shape[1:] != self.card.shape or images.dtype != np.uint8:
+    def _run(self, items: Stored, compute: Callable[[Tensor], Tensor]) -> npt.NDArray[np.float32]:
+        item = self.card.item
+        if items.shape[1:] != item.stored_shape or items.dtype != item.storage.dtype:
             raise RunError(
-                f"images of {images.dtype} {images.shape[1:]} given to an extractor", allowed=f"uint8 {self.card.shape}"
+                f"items of {items.dtype} {items.shape[1:]} given to an extractor",
+                allowed=f"{item.storage.dtype} {item.stored_shape}",
             )
         with torch.inference_mode():
             parts = [
-                compute(to_tensor(images[at : at + INFER_BATCH]).to(self.device)).float().cpu().numpy()
-                for at in range(0, len(images), INFER_BATCH)
+                compute(self.networks.to_tensor(items[at : at + INFER_BATCH], item).to(self.device)).float().cpu().numpy()
+                for at in range(0, len(items), INFER_BATCH)
             ]
         return np.concatenate(parts) if parts else np.empty((0, FEATURES), np.float32)
 
@@ -132,11 +147,10 @@ def train_extractor(
     if (standing := _standing(dest, kind=kind, dataset_md5=dataset_md5, seed=seed, device=device)) is not None:
         return standing
     if len(train) < 2:
-        raise DataError(f"the train split holds {len(train)} images", allowed="2 or more", do="add images")
-    height, width, channels = train.take(np.zeros(1, np.int64)).shape[1:]
-    network = _network(kind, (height, width, channels), classes, seed).to(device)
-    least, most = STEPS if max(height, width) <= LARGE else (STEPS[0], max(STEPS[0], STEPS[1] // 2))
-    steps = int(np.clip(EPOCHS * len(train) // BATCH, least, most))
+        raise DataError(f"the train split holds {len(train)} items", allowed="2 or more", do="add data")
+    networks: Features = features_of(train.item.modality)
+    network = _network(kind, train.item, classes, seed).to(device)
+    steps = int(np.clip(EPOCHS * len(train) // BATCH, STEPS_LEAST, max(STEPS_LEAST, networks.most_steps(train.item))))
     _fit(network, train, steps=steps, seed=seed, device=device, progress=progress)
     weights = save_tensors({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
     write_whole(dest / WEIGHTS, weights)
@@ -145,7 +159,7 @@ def train_extractor(
         version=VERSION,
         dataset_md5=dataset_md5,
         seed=seed,
-        shape=(height, width, channels),
+        item=train.item,
         classes=classes,
         features=FEATURES,
         steps=steps,
@@ -165,18 +179,15 @@ def _standing(dest: Path, *, kind: Kind, dataset_md5: str, seed: int, device: st
     return found if (found.card.kind, found.card.version, found.card.dataset_md5, found.card.seed) == wanted else None
 
 
-def _network(kind: Kind, shape: tuple[int, int, int], classes: int, seed: int) -> Classifier | Denoiser:
+def _network(kind: Kind, item: ItemSpec, classes: int, seed: int) -> nn.Module:
     """A network with weights drawn from `seed`, without touching the process's own random state."""
-    probe = to_tensor(np.zeros((1, *shape), np.uint8))
-    channels, height, width = probe.shape[1:]
+    networks: Features = features_of(item.modality)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(channels, height, width, classes) if kind == "classifier" else Denoiser(channels, height, width)
+        return networks.classifier(item, classes) if kind == "classifier" else networks.denoiser(item)
 
 
-def _fit(
-    network: Classifier | Denoiser, train: ImageSplit, *, steps: int, seed: int, device: str, progress: Progress | None
-) -> None:
+def _fit(network: nn.Module, train: ImageSplit, *, steps: int, seed: int, device: str, progress: Progress | None) -> None:
     """AdamW with a one-cycle rate (Smith 2018, arXiv 1803.09820), float32 throughout."""
     rng = np.random.default_rng([seed, 1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR_PEAK, weight_decay=0.02)
@@ -198,7 +209,8 @@ def _fit(
     network.eval()
     with torch.no_grad():
         seen = train.take(np.sort(rng.permutation(len(train))[:STANDARD_ITEMS]))
-        network.trunk.standardise(torch.cat([network.trunk(to_tensor(part).to(device)) for part in np.array_split(seen, 8)]))
+        trunk, to_tensor = cast(Trunk, network.trunk), features_of(train.item.modality).to_tensor
+        trunk.standardise(torch.cat([trunk(to_tensor(part, train.item).to(device)) for part in np.array_split(seen, 8)]))
 
 
 def _rate(step: int, steps: int) -> float:
@@ -206,12 +218,11 @@ def _rate(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def _loss(
-    network: Classifier | Denoiser, train: ImageSplit, picked: npt.NDArray[np.int64], rng: np.random.Generator, device: str
-) -> Tensor:
-    clean_BCHW = shifted(to_tensor(train.take(picked)), rng)
+def _loss(network: nn.Module, train: ImageSplit, picked: npt.NDArray[np.int64], rng: np.random.Generator, device: str) -> Tensor:
+    networks: Features = features_of(train.item.modality)
+    clean = networks.moved(networks.to_tensor(train.take(picked), train.item), rng)
     if train.labels is not None:
         labels_B = torch.from_numpy(train.labels[picked]).to(device)
-        return functional.cross_entropy(network(clean_BCHW.to(device)), labels_B)
-    noise = torch.from_numpy(rng.standard_normal(clean_BCHW.shape, dtype=np.float32))
-    return functional.mse_loss(network((clean_BCHW + NOISE * noise).to(device)), clean_BCHW.to(device))
+        return functional.cross_entropy(network(clean.to(device)), labels_B)
+    noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), dtype=np.float32))
+    return functional.mse_loss(network((clean + NOISE * noise).to(device)), clean.to(device))

@@ -27,6 +27,6 @@ def held_out_batches(seen: Evaluated) -> Iterator[tuple[Tensor, tuple[Tensor, ..
         batch = chosen[at : at + BATCH]
         labels = split.labels if seen.model.spec.conditional else None
         yield (
-            to_data_units(split.take(batch)).to(seen.device),
+            to_data_units(split.take(batch), seen.model.spec.item).to(seen.device),
             () if labels is None else (torch.from_numpy(labels[batch]).to(seen.device),),
         )

@@ -1,4 +1,4 @@
-"""Nearest neighbours and the pixel space they are looked up in, in bounded memory.
+"""Nearest neighbours, among any vectors and in the space of the items themselves, in bounded memory.
 
 N queries, M points, D dimensions, k neighbours. No table larger than CELLS is ever held.
 """
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from components.core.modality import find_modality
 from components.core.protocols import Images, ImageSplit
 
 CELLS = 8_000_000  # entries of one block of distances
-PIXELS_MAX = 1024  # values an image is averaged down to before distances are taken
 SPLIT_CHUNK = 4096  # images read from disk at once
 
 Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -69,21 +69,6 @@ def _smallest(squares: Distances, k: int, queries_ND: Vectors, points_MD: Vector
     return found, picked
 
 
-def pixels(images: Images) -> npt.NDArray[np.float32]:
-    """Images as vectors in [0, 1], averaged over blocks until at most PIXELS_MAX values remain: float32 [N, D].
-
-    Copies are looked for here and not among features: a classifier's features forget what sets two images of a class apart.
-    """
-    n, height, width, channels = images.shape
-    factor = 1
-    while -(-height // factor) * -(-width // factor) * channels > PIXELS_MAX:
-        factor += 1
-    padded = np.pad(images, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-    blocks = padded.reshape(n, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, channels)
-    means: npt.NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
-    return means
-
-
 def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]:
     """The images of a split in order, a chunk at a time."""
     for at in range(0, len(split), size):
@@ -91,5 +76,7 @@ def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]
 
 
 def nearest_in_split(images: Images, split: ImageSplit, *, k: int) -> tuple[Distances, Indices]:
-    """The k nearest images of a split to each image, in pixel space: distances [N, k] and indices into the split [N, k]."""
-    return nearest(pixels(images), (pixels(chunk) for chunk in split_chunks(split)), k=min(k, len(split)))
+    """The k nearest items of a split to each item, as the modality's vectors: distances [N, k] and indices into the split [N,
+    k]."""
+    vectors = find_modality(split.item.modality).vectors
+    return nearest(vectors(images), (vectors(chunk) for chunk in split_chunks(split)), k=min(k, len(split)))

@@ -10,6 +10,7 @@ import numpy as np
 from components.core.files import write_whole
 from components.core.grid import filling, grid_png
 from components.core.metrics import Words, number
+from components.core.modality import find_modality
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
 from components.evaluation.definitions import gates, words, words_of
@@ -122,10 +123,10 @@ def _bar(metric: Metric, low: float, high: float) -> Bar:
 
 
 def _facts(card: Scorecard, dataset: Dataset, report: GateReport) -> dict[str, str]:
-    protocol = card.protocol
+    protocol, plural = card.protocol, find_modality(dataset.modality).plural
     facts = {
         "Artifact": card.subject,
-        "Dataset": f"{dataset.name}, {dataset.count:,} images of {' × '.join(map(str, dataset.shape))}",
+        "Dataset": f"{dataset.name}, {dataset.count:,} {plural} of {' × '.join(map(str, dataset.item.stored_shape))}",
         "Data version": f"md5 {dataset.md5}, revision {dataset.rev}",
         "Extractor": f"{protocol.extractor}, sha256 {protocol.extractor_sha256}",
         "Protocol": f"{protocol.samples:,} samples against {protocol.reference_count:,} of the {protocol.reference_split} split, "

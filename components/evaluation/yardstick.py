@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
+from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
 from components.core.protocols import Images, ImageSplit
-from components.core.records import Dataset, Protocol
+from components.core.records import Dataset, ItemSpec, Protocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import Gaussian, frechet_resampled
 
@@ -114,6 +115,6 @@ def _some(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
 
 
-def noise_images(n: int, shape: tuple[int, int, int], *, seed: int) -> Images:
-    """Uniform noise, uint8 [n, H, W, C]: what a sampler that learnt nothing would give."""
-    return np.random.default_rng([seed, 4]).integers(0, 256, (n, *shape), dtype=np.uint8)
+def noise_items(n: int, item: ItemSpec, *, seed: int) -> Images:
+    """What a sampler that learnt nothing would give: stored items [n, *stored_shape]."""
+    return find_modality(item.modality).noise(n, item, np.random.default_rng([seed, 4]))

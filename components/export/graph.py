@@ -18,6 +18,7 @@ from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.record import Record
+from components.core.records import Storage
 from components.export.norms import groups_as_instances
 from components.export.precision import halved, nodes, quantised
 
@@ -25,7 +26,6 @@ OPSET = 21
 EXAMPLE_BATCH = 2  # with 1 the exporter would fix the batch at 1
 CALIBRATION_BATCH, CALIBRATION_BATCHES = 16, 8
 CONDITION = "condition"
-OUTPUT = "image"
 
 
 class Graph(Record):
@@ -41,11 +41,10 @@ class Graph(Record):
 
 
 def example_inputs(family: Family, n: int, *, seed: int = 0) -> tuple[Tensor, ...]:
-    """Noise, and classes where the family is conditional, for n items."""
+    """Noise, and what is asked for where the family is conditional, for n items."""
     noise = family.noise(n, torch.Generator().manual_seed(seed))
-    if not family.spec.conditional:
-        return noise
-    return (*noise, torch.arange(n) % len(family.spec.classes))
+    asked = family.spec.condition
+    return noise if asked is None else (*noise, torch.from_numpy(asked.examples(n)))
 
 
 def export_graph(
@@ -53,12 +52,17 @@ def export_graph(
 ) -> Graph:
     """Write the sampler of `family` (on CPU) to `path`, checked by onnx. Raises ExportError when it cannot be exported.
 
-    With `levels` the image comes in the 256 levels of 8 bits, as `to_uint8` makes them of data units. The inputs stay float32 in
-    every `precision`.
+    With `levels` the items come in the 256 levels that they are stored in, as `to_stored` makes them of data units. The inputs
+    stay float32 in every `precision`.
     """
     import onnx
 
-    sampler = family.sampler(steps=steps).eval()
+    sampler, item = family.sampler(steps=steps).eval(), family.spec.item
+    if levels and item.storage.dtype != "uint8":
+        raise ExportError(
+            f"serving.output: uint8 given for {item.modality}, which is stored as {item.storage.dtype}", allowed="float32"
+        )
+    output = item.modality
     condition = CONDITION if family.spec.conditional else None
     names = [noise.name for noise in family.noise_inputs()] + ([condition] if condition else [])
     try:
@@ -67,7 +71,7 @@ def export_graph(
             dynamic = tuple({0: torch.export.Dim.DYNAMIC} for _ in names)
             traced = torch.export.export(sampler, example_inputs(family, EXAMPLE_BATCH), dynamic_shapes=dynamic)
             program = torch.onnx.export(
-                traced, dynamo=True, opset_version=OPSET, input_names=names, output_names=[OUTPUT], verbose=False
+                traced, dynamo=True, opset_version=OPSET, input_names=names, output_names=[output], verbose=False
             )
         assert program is not None
         model = program.model_proto
@@ -78,7 +82,7 @@ def export_graph(
         elif precision == "int8":
             model = quantised(model, calibration_of(family, names))
         if levels:
-            make_levels(model.graph, OUTPUT)
+            make_levels(model.graph, output, item.storage)
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -87,7 +91,7 @@ def export_graph(
     return Graph(
         inputs=tuple(names),
         condition=condition,
-        output=OUTPUT,
+        output=output,
         opset=OPSET,
         nodes=sum(1 for _ in nodes(model.graph)),
         output_type="UINT8" if levels else "FP32",
@@ -115,8 +119,8 @@ def _strip(graph: object) -> None:
     del graph.metadata_props[:]  # type: ignore[attr-defined]
 
 
-def make_levels(graph: Any, output: str) -> None:
-    """Let a graph that makes `output` in data units make its levels: (x + 1) 127.5, rounded half to even, within 0 and 255.
+def make_levels(graph: Any, output: str, storage: Storage) -> None:
+    """Let a graph that makes `output` in data units make what is stored: (x + offset) scale, rounded half to even, in its range.
 
     What is NaN in data units is some level here: admission looks at those, and the server refuses noise that is not finite.
     """
@@ -129,7 +133,7 @@ def make_levels(graph: Any, output: str) -> None:
             for at, name in enumerate(names):
                 if name == output:
                     names[at] = units
-    numbers = {"one": 1.0, "half_range": 127.5, "lowest": 0.0, "highest": 255.0}
+    numbers = {"one": storage.offset, "half_range": storage.scale, "lowest": storage.low, "highest": storage.high}
     graph.initializer.extend(numpy_helper.from_array(np.float32(value), f"levels_{name}") for name, value in numbers.items())
     graph.node.extend(
         (

@@ -8,9 +8,10 @@ import torch
 from components.core.errors import ExportError
 from components.core.family import Family
 from components.core.record import Record
+from components.core.units import levels_to_units
 from components.export.graph import Graph, example_inputs
 from components.export.precision import MEAN_TOLERANCE
-from components.runtime.session import GraphSampler, to_units
+from components.runtime.session import GraphSampler
 
 BATCHES = (1, 2, 7, 32)
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level
@@ -22,7 +23,7 @@ FLIPPED = 0.1
 
 class Parity(Record):
     """The largest absolute difference between torch and the graph, in data units, at each batch size; of a graph of lower
-    precision, the largest mean difference of an image.
+    precision, the largest mean difference of an item.
 
     Of a discrete sampler: that of the items that chose the same categories; `flipped` is the share of those that did not.
     """
@@ -39,19 +40,19 @@ class Parity(Record):
 def check_parity(family: Family, path: Path, graph: Graph, *, steps: int | None = None) -> Parity:
     """Run both on the same noise. Raises ExportError when they differ by more than is allowed at any batch size."""
     sampler = family.sampler(steps=steps).eval()
-    session = GraphSampler(path, noise=family.noise_inputs(), condition=graph.condition, output=graph.output)
+    session = GraphSampler(path, spec=family.spec, noise=family.noise_inputs(), condition=graph.condition, output=graph.output)
     differences, flipped = {}, 0
     allowed = MEAN_TOLERANCE.get(graph.precision, TOLERANCE) + (0.0 if graph.output_type == "FP32" else HALF_LEVEL)
     for batch in BATCHES:
         inputs = example_inputs(family, batch, seed=batch)
         with torch.inference_mode():
-            expected_NCHW = sampler(*inputs).numpy()
-        made_NCHW = session.run({name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
-        got_NCHW = to_units(made_NCHW)
-        if got_NCHW.shape != expected_NCHW.shape:
-            raise ExportError(f"{path.name}: batch {batch} gives {got_NCHW.shape}, torch gives {expected_NCHW.shape}")
-        apart_NCHW = np.abs(got_NCHW - expected_NCHW)
-        worst_N = (apart_NCHW.max if graph.precision == "fp32" else apart_NCHW.mean)(axis=(1, 2, 3))
+            expected = sampler(*inputs).numpy()
+        made = session.run({name: value.numpy() for name, value in zip(graph.inputs, inputs, strict=True)})
+        got = levels_to_units(made, family.spec.item)
+        if got.shape != expected.shape:
+            raise ExportError(f"{path.name}: batch {batch} gives {got.shape}, torch gives {expected.shape}")
+        apart_ND = np.abs(got - expected).reshape(batch, -1)
+        worst_N = (apart_ND.max if graph.precision == "fp32" else apart_ND.mean)(axis=1)
         if family.card.discrete:
             same_N = worst_N <= allowed
             flipped += int((~same_N).sum())

@@ -19,24 +19,25 @@ import numpy.typing as npt
 
 from components.core.errors import BundleError
 from components.core.record import Record
-from components.core.records import AdmissionCheck, Bundle
+from components.core.records import AdmissionCheck, Bundle, GraphFile
+from components.core.units import levels_to_units
 from components.export.inspection import inspect
 from components.export.operators import HEAVY
 from components.export.precision import MEAN_TOLERANCE
 from components.export.refusal import Refused
-from components.runtime.contract import Feeds, check_contract, check_images, probe
+from components.runtime.contract import Feeds, check_contract, check_graph, check_items, probe
 from components.runtime.reference import check_reference
-from components.runtime.session import LEVEL, GraphSampler, opened, to_units
+from components.runtime.session import LEVEL, GraphSampler, opened
 
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as for the parity with torch
 ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another
 SMALL = 8  # items that are run one by one as well
-ORDER = ("file", "load", "contract", "run", "determinism", "reference", "batch", "placement")
+ORDER = ("file", "load", "contract", "run", "determinism", "reference", "batch", "placement", "graphs")
 LEVELLING = ("Cast", "Clip", "Round", "Mul", "Add")  # from the last on: how graph.py makes levels of data units
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "out of memory", "allocat")
 
-Images = npt.NDArray[np.float32]  # [N, C, H, W]
+Units = npt.NDArray[np.float32]  # [N, *shape]
 
 
 class Question(Record):
@@ -88,36 +89,39 @@ def _examine(question: Question, checks: list[AdmissionCheck]) -> None:
     check_contract(bundle, sampler)
     passed("contract", "the inputs and outputs that bundle.json declares")
     feeds = probe(bundle)
-    made_NCHW = sampler.run(feeds)
-    check_images(made_NCHW, bundle)
+    made, item = sampler.run(feeds), bundle.spec.item
+    check_items(made, bundle)
     if bundle.output_type == "UINT8":
         _check_units(question, feeds)
-    full_NCHW = to_units(made_NCHW)
-    passed("run", f"{bundle.max_batch} images, all values finite, from {full_NCHW.min():.3f} to {full_NCHW.max():.3f}")
-    _check_deterministic(full_NCHW, to_units(sampler.run(feeds)))
+    full = levels_to_units(made, item)
+    passed("run", f"{bundle.max_batch} items, all values finite, from {full.min():.3f} to {full.max():.3f}")
+    _check_deterministic(full, levels_to_units(sampler.run(feeds), item))
     passed("determinism", "the same noise gave the same bytes")
     passed("reference", check_reference(bundle, sampler))
     tolerance = MEAN_TOLERANCE.get(bundle.precision, TOLERANCE if bundle.output_type == "FP32" else LEVEL)
-    items = [{name: rows[k : k + 1] for name, rows in feeds.items()} for k in range(min(SMALL, len(full_NCHW)))]
+    ones = [{name: rows[k : k + 1] for name, rows in feeds.items()} for k in range(min(SMALL, len(full)))]
     passed(
         "batch",
         _alike(
-            full_NCHW[: len(items)],
-            to_units(np.concatenate([sampler.run(item) for item in items])),
+            full[: len(ones)],
+            levels_to_units(np.concatenate([sampler.run(one) for one in ones]), item),
             tolerance=tolerance,
             on_average=bundle.precision in MEAN_TOLERANCE,
         ),
     )
     with tempfile.TemporaryDirectory() as folder:
         watched = _loaded(question, profile=Path(folder) / "profile")
-        watched.run(items[0])
+        watched.run(ones[0])
         passed("placement", _placed(Path(watched.session.end_profiling()), question.device))
+    if bundle.graphs:
+        passed("graphs", "; ".join(f"{graph.name}: {_beside(question, graph)}" for graph in bundle.graphs))
 
 
 def _loaded(question: Question, *, profile: Path | None = None) -> GraphSampler:
     bundle = question.bundle
     sampler = GraphSampler(
         Path(question.graph),
+        spec=bundle.spec,
         noise=bundle.noise,
         condition=bundle.condition,
         output=bundle.output,
@@ -129,6 +133,14 @@ def _loaded(question: Question, *, profile: Path | None = None) -> GraphSampler:
     if question.device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
         raise Refused("placement", "ONNX Runtime finds no CUDA device it can use")
     return sampler
+
+
+def _beside(question: Question, graph: GraphFile) -> str:
+    """A graph beside the sampler, inspected, loaded and tried. Raises Refused or BundleError."""
+    path = Path(question.graph).with_name(graph.file)
+    found = inspect(path)
+    check_graph(graph, opened(path, threads=1, device=question.device))
+    return found
 
 
 def _check_units(question: Question, feeds: Feeds) -> None:
@@ -165,17 +177,17 @@ def _placed(profile: Path, device: str) -> str:
     return f"{here} of {len(ran)} operators ran on {device}, all that do the work among them"
 
 
-def _check_deterministic(first_NCHW: Images, second_NCHW: Images) -> None:
-    if not np.array_equal(first_NCHW, second_NCHW):
-        worst = float(np.abs(first_NCHW - second_NCHW).max())
-        raise Refused("determinism", f"the same noise gave images that differ by {worst:.2g}")
+def _check_deterministic(first: Units, second: Units) -> None:
+    if not np.array_equal(first, second):
+        worst = float(np.abs(first - second).max())
+        raise Refused("determinism", f"the same noise gave items that differ by {worst:.2g}")
 
 
-def _alike(together_NCHW: Images, alone_NCHW: Images, *, tolerance: float, on_average: bool) -> str:
+def _alike(together: Units, alone: Units, *, tolerance: float, on_average: bool) -> str:
     """What a batch of N makes of the items that were also run one by one. Raises Refused when it is something else."""
-    if together_NCHW.shape != alone_NCHW.shape:
-        raise Refused("batch", f"batches of one give {list(alone_NCHW.shape)}, one batch {list(together_NCHW.shape)}")
-    apart_ND = np.abs(together_NCHW - alone_NCHW).reshape(len(alone_NCHW), -1)
+    if together.shape != alone.shape:
+        raise Refused("batch", f"batches of one give {list(alone.shape)}, one batch {list(together.shape)}")
+    apart_ND = np.abs(together - alone).reshape(len(alone), -1)
     worst_N = apart_ND.mean(1) if on_average else apart_ND.max(1)
     elsewhere = int((worst_N > tolerance).sum())
     if elsewhere > max(1, ELSEWHERE * len(worst_N)):

@@ -23,6 +23,7 @@ from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
 from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
+from components.families.images import side_of
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 
 CODES, CODES_OF_CLASS = 4096, 256  # of the training images that the Gaussians are fitted to: in all, or of each class
@@ -44,7 +45,7 @@ class AutoencoderConfig(PyramidConfig):
         """A small code for small images: the fewer its numbers, the better Gaussians describe it."""
         found = super().defaults(spec, light=light)
         most = found["latent"]
-        latent = min(16, most) if max(spec.height, spec.width) <= 16 else most
+        latent = min(16, most) if side_of(spec) <= 16 else most
         components = cls.model_fields["components"].default
         return found | {
             "latent": latent,
@@ -163,7 +164,7 @@ class Autoencoder(Family):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the squared error as a share of the data's variance, and the penalty}."""
-        x_BCHW, labels_B = batch.images_BCHW, batch.labels_B if self.spec.conditional else None
+        x_BCHW, labels_B = batch.x, batch.condition if self.spec.conditional else None
         z_BZ = self.encode(self._corrupt(x_BCHW, rng), labels_B)
         back_BCHW = self.decoder(with_class(z_BZ, labels_B, self.spec))
         error = F.mse_loss(back_BCHW, x_BCHW) / self.spec.std**2
@@ -174,7 +175,7 @@ class Autoencoder(Family):
         wanted = max(CODES, CODES_OF_CLASS * self.density.classes)
         seen: list[tuple[Tensor, Tensor | None]] = []
         while sum(len(z_BZ) for z_BZ, _ in seen) < wanted and (batch := next(batches, None)) is not None:
-            seen.append((self.encode(batch.images_BCHW, batch.labels_B), batch.labels_B))
+            seen.append((self.encode(batch.x, batch.condition), batch.condition))
         labels = [labels_B for _, labels_B in seen if labels_B is not None] if self.spec.conditional else []
         self.density.fit(torch.cat([z_BZ for z_BZ, _ in seen]), torch.cat(labels) if labels else None)
 

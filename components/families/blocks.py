@@ -6,6 +6,7 @@ B batch, C channels, H height, W width.
 from torch import Tensor, nn
 
 from components.core.records import DataSpec
+from components.families.images import image_of, resized
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -24,18 +25,22 @@ def halvings(height: int, width: int, *, smallest: int = 4) -> list[tuple[int, i
 
 def folded(spec: DataSpec, patch: int) -> DataSpec:
     """What a network sees of images whose squares of `patch` x `patch` pixels enter as one place of so many more channels."""
-    sides = {"height": -(-spec.height // patch), "width": -(-spec.width // patch)}
-    return spec.model_copy(update={"channels": spec.channels * patch**2, **sides}) if patch > 1 else spec
+    sides = {"height": -(-image_of(spec).height // patch), "width": -(-image_of(spec).width // patch)}
+    return resized(spec, channels=image_of(spec).channels * patch**2, **sides) if patch > 1 else spec
 
 
 def fold(spec: DataSpec, patch: int) -> list[nn.Module]:
     """Layers from x_BCHW to `folded` images, the sides filled up with zeros to whole squares; none for single pixels."""
-    return [nn.ZeroPad2d((0, -spec.width % patch, 0, -spec.height % patch)), nn.PixelUnshuffle(patch)] if patch > 1 else []
+    return (
+        [nn.ZeroPad2d((0, -image_of(spec).width % patch, 0, -image_of(spec).height % patch)), nn.PixelUnshuffle(patch)]
+        if patch > 1
+        else []
+    )
 
 
 def unfold(spec: DataSpec, patch: int) -> list[nn.Module]:
     """The inverse of `fold`."""
-    cut = nn.ZeroPad2d((0, -(-spec.width % patch), 0, -(-spec.height % patch)))
+    cut = nn.ZeroPad2d((0, -(-image_of(spec).width % patch), 0, -(-image_of(spec).height % patch)))
     return [nn.PixelShuffle(patch), cut] if patch > 1 else []
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from components.core.family import FamilyConfig
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, fold, folded, group_norm, halvings, unfold
+from components.families.images import image_of, side_of
 
 
 class PyramidConfig(FamilyConfig):
@@ -33,7 +34,7 @@ class PyramidConfig(FamilyConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """A code of no more numbers than the image has values, and of two at least."""
-        patch = {"patch": 2} if light and max(spec.height, spec.width) > 16 else {}
+        patch = {"patch": 2} if light and side_of(spec) > 16 else {}
         return {"latent": max(2, min(cls.model_fields["latent"].default, math.prod(spec.shape)))} | patch
 
 
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
     def __init__(self, config: PyramidConfig, spec: DataSpec, *, outputs: int) -> None:
         super().__init__()
         sizes, widths = _levels(config, spec)
-        planes = spec.channels + (len(spec.classes) if spec.conditional else 0)
+        planes = image_of(spec).channels + (len(spec.classes) if spec.conditional else 0)
         layers: list[nn.Module] = [*fold(spec, config.patch), nn.Conv2d(planes * config.patch**2, widths[0], 3, padding=1)]
         for level, (width, following) in enumerate(pairwise([*widths, widths[-1]])):
             layers += [ResidualBlock(width, width, dropout=config.dropout) for _ in range(config.blocks)]
@@ -72,7 +73,7 @@ class Decoder(nn.Module):
             layers += [ResidualBlock(widths[level], widths[level], dropout=config.dropout) for _ in range(config.blocks)]
             if level:
                 layers.append(Upsample(widths[level], widths[level - 1], sizes[level - 1]))
-        planes = spec.channels * config.patch**2
+        planes = image_of(spec).channels * config.patch**2
         layers += [group_norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], planes, 3, padding=1), *unfold(spec, config.patch)]
         self.body = nn.Sequential(*layers)
 
@@ -100,6 +101,6 @@ def with_planes(x_BCHW: Tensor, labels_B: Tensor | None, spec: DataSpec) -> Tens
 
 def _levels(config: PyramidConfig, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
     """The sides of each level and their channels."""
-    seen = folded(spec, config.patch)
+    seen = image_of(folded(spec, config.patch))
     sizes = halvings(seen.height, seen.width)
     return sizes, [config.width * min(2**level, 4) for level in range(len(sizes))]

@@ -21,6 +21,7 @@ from components.core.family import ACTIVE, Batch, Family
 from components.core.noise import NoiseInput
 from components.core.randomness import normal
 from components.core.records import DataSpec
+from components.families.images import image_of
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 from components.runtime.processes import mean_over_processes
 
@@ -70,11 +71,11 @@ class GaussianVAE(Family):
         super().__init__(config, spec)
         self.encoder = Encoder(config, spec, outputs=2 * config.latent)
         self.decoder = Decoder(config, spec)
-        self.log_scale_C = nn.Parameter(torch.full((spec.channels,), -2.0))
+        self.log_scale_C = nn.Parameter(torch.full((image_of(spec).channels,), -2.0))
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the negative bound in nats an item, divided by the number of values}, the KL term warmed up."""
-        log_px_B, kl_B = self._terms(batch.images_BCHW, batch.labels_B, rng)
+        log_px_B, kl_B = self._terms(batch.x, batch.condition, rng)
         cost = self._price(kl_B.mean(), batch.progress) - log_px_B.mean()
         return {"model": cost / math.prod(self.spec.shape)}
 
@@ -111,7 +112,7 @@ class GaussianVAE(Family):
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """The units that carry information; 0 says that the posterior has collapsed."""
-        return {"active_units": float(self.active_units(batch.images_BCHW, batch.labels_B))}
+        return {"active_units": float(self.active_units(batch.x, batch.condition))}
 
     def decode(self, z_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """The decoder's mean x_BCHW in [-1, 1]."""

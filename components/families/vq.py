@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from components.core.family import FamilyConfig
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
+from components.families.images import image_of, side_of
 from components.runtime.processes import processes, rows_over_processes, sum_over_processes
 
 REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
@@ -51,7 +52,7 @@ class VQConfig(FamilyConfig):
 
         Of a light one the prior is short, and the codebook larger in its place: 4x4 codes up to side 32.
         """
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         return {
             "halvings": 1 if side <= 16 else 2 if side <= 64 else 3,
             "codes": 64 if side <= 16 else 128 if side <= 32 else 512,
@@ -129,7 +130,7 @@ class VQAutoencoder(nn.Module):
 
     def __init__(self, config: VQConfig, spec: DataSpec) -> None:
         super().__init__()
-        sizes = [(spec.height, spec.width)]
+        sizes = [(image_of(spec).height, image_of(spec).width)]
         for _ in range(config.halvings):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         widths = [config.width * min(2**level, 4) for level in range(len(sizes))]
@@ -179,7 +180,7 @@ def _flat(z_BDhw: Tensor) -> Tensor:
 def _encoder(config: VQConfig, spec: DataSpec, widths: list[int]) -> nn.Sequential:
     """Strided convolutions, then residual blocks on the grid, where they are cheap (section 4.1)."""
     layers: list[nn.Module] = []
-    for before, width in pairwise([spec.channels, *widths[1:]]):
+    for before, width in pairwise([image_of(spec).channels, *widths[1:]]):
         layers += [nn.SiLU(), nn.Conv2d(before, width, 3, stride=2, padding=1)]
     layers += _blocks(config, widths[-1])
     return nn.Sequential(*layers[1:], group_norm(widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], config.latent, 1))
@@ -191,7 +192,7 @@ def _decoder(config: VQConfig, spec: DataSpec, widths: list[int], sizes: list[tu
     layers.append(group_norm(widths[-1]))
     for level in reversed(range(1, len(widths))):
         layers += [nn.SiLU(), Upsample(widths[level], widths[level - 1], sizes[level - 1])]
-    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[0], spec.channels, 3, padding=1))
+    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[0], image_of(spec).channels, 3, padding=1))
 
 
 def _blocks(config: VQConfig, width: int) -> list[nn.Module]:

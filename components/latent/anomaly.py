@@ -55,8 +55,8 @@ def score(family: Family, items: Items, *, device: str = "cpu") -> dict[str, Flo
     family = family.eval().to(device)
     scores = {}
     if family.card.latent:
-        error_NHWC = LatentSpace(family, device=device).rebuild(items).astype(np.float64) - items.images
-        scores["reconstruction"] = np.sqrt(np.square(error_NHWC).mean((1, 2, 3)))
+        error = LatentSpace(family, device=device).rebuild(items).astype(np.float64) - items.images
+        scores["reconstruction"] = np.sqrt(np.square(error).mean(tuple(range(1, error.ndim))))
     if family.card.likelihood != "none":
         scores["bits_per_dim"] = _bits_per_dim(family, items, device)
     if not scores:

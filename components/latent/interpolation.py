@@ -22,8 +22,8 @@ from components.core.family import Family
 from components.core.noise import draw
 from components.core.protocols import Images
 from components.core.record import Record
+from components.core.units import to_stored
 from components.latent.space import Cloud, Items, LatentSpace
-from components.runtime.session import to_uint8
 
 STRAIGHT = 1e-6  # of sin w: below it the ends lie in one direction, or in opposite ones, and no circle is given
 NORMS_ALIKE = 1.05
@@ -117,7 +117,7 @@ def _drawn(family: Family, noise: list[Tensor], label: int, device: str) -> Imag
     if family.spec.conditional:
         arguments.append(torch.full((len(noise[0]),), label, device=device))
     sampler = family.to(device).sampler().eval().to(device)
-    return to_uint8(sampler(*arguments).float().cpu().numpy())
+    return to_stored(sampler(*arguments).float().cpu().numpy(), family.spec.item)
 
 
 def _told(z_2U: Tensor) -> Interpolation:

@@ -40,8 +40,8 @@ class Beside(Record):
 
 
 def picture_points(images: Images) -> list[PicturePoint]:
-    """PNG, and each lossy codec that this Pillow has at every quality. Empty for images that are neither grey nor RGB."""
-    if images.shape[3] not in (1, 3):
+    """PNG, and each lossy codec that this Pillow has at every quality. Empty for what is neither a grey nor an RGB image."""
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
         return []
     sheet = _sheet(images[: (SIDE_MAX // max(images.shape[1:3])) ** 2])
     lossy = [codec for codec, name in (("jpeg", "jpg"), ("webp", "webp")) if features.check(name)]

@@ -1,6 +1,6 @@
-"""The latent space of a family: images to codes and back, batch by batch, and where the codes of the data lie.
+"""The latent space of a family: items to codes and back, batch by batch, and where the codes of the data lie.
 
-N items, H height, W width, C channels; z_NU codes with the shape [U...] that the family gives them: a vector, a map, or all the
+N items; z_NU codes with the shape [U...] that the family gives them: a vector, a map, or all the
 values of the image; float32, or int64 for the entries of a codebook.
 """
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
-from components.core.protocols import Images, ImageSplit
-from components.runtime.session import to_uint8
+from components.core.protocols import ImageSplit, Stored
+from components.core.units import to_stored
 
 BATCH = 100
 Labels = npt.NDArray[np.int64]  # [N]
@@ -24,9 +24,9 @@ Labels = npt.NDArray[np.int64]  # [N]
 
 @dataclass(frozen=True)
 class Items:
-    """Images, uint8 [N, H, W, C], and their classes where they have some."""
+    """Stored items, [N, *stored_shape], and their classes where they have some."""
 
-    images: Images
+    images: Stored
     labels: Labels | None = None
 
     def __len__(self) -> int:
@@ -80,8 +80,8 @@ class LatentSpace:
         return torch.cat([encode(x_BCHW, labels_B).cpu() for x_BCHW, labels_B in batches(self.family, items, self.device)])
 
     @torch.no_grad()
-    def decode(self, z_NU: Tensor, labels: Labels | None) -> Images:
-        """The images of codes, uint8 [N, H, W, C]."""
+    def decode(self, z_NU: Tensor, labels: Labels | None) -> Stored:
+        """The items of codes, [N, *stored_shape]."""
         model: Any = self.family
         labels_N = _labels(self.family, labels, self.device)
         parts = []
@@ -89,11 +89,11 @@ class LatentSpace:
             labels_B = None if labels_N is None else labels_N[at : at + BATCH]
             z_BU = z_NU[at : at + BATCH].to(self.device)
             x_BCHW = model.decode(model.snap(z_BU) if self.vectors else z_BU, labels_B)
-            parts.append(to_uint8(x_BCHW.float().cpu().numpy()))
+            parts.append(to_stored(x_BCHW.float().cpu().numpy(), self.family.spec.item))
         return np.concatenate(parts)
 
-    def rebuild(self, items: Items) -> Images:
-        """decode(encode(x)), uint8 [N, H, W, C]."""
+    def rebuild(self, items: Items) -> Stored:
+        """decode(encode(x)), [N, *stored_shape]."""
         return self.decode(self.encode(items), items.labels)
 
 
@@ -115,7 +115,7 @@ def batches(family: Family, items: Items, device: str) -> Iterator[tuple[Tensor,
     """x_BCHW in data units, and labels_B where the family is told classes."""
     labels_N = _labels(family, items.labels, device)
     for at in range(0, len(items), BATCH):
-        x_BCHW = to_data_units(items.images[at : at + BATCH]).to(device)
+        x_BCHW = to_data_units(items.images[at : at + BATCH], family.spec.item).to(device)
         yield x_BCHW, None if labels_N is None else labels_N[at : at + BATCH]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from components.core.files import write_whole
 from components.core.labels import labelled_png
+from components.core.modality import find_modality
 from components.core.protocols import Images
 from components.evaluation.bootstrap import Bootstrap
 from components.latent.anomaly import compare, ranked, remarks, score
@@ -45,7 +46,7 @@ def interpolate(
         walks = [between_items(space, two, around, points=points) for two in both]
         rows = [framed(path, two) for (path, _), two in zip(walks, both, strict=True)]
         names = ["from", *shares(points), "to"]
-    _draw(np.concatenate(rows), out, rows=[f"{'seed' if by_seeds else 'item'} {a} to {b}" for a, b in ends], columns=names)
+    _draw(model, np.concatenate(rows), out, rows=[f"{'seed' if by_seeds else 'item'} {a} to {b}" for a, b in ends], columns=names)
     told = [{"ends": two, **walk.model_dump(mode="json")} for two, (_, walk) in zip(ends, walks, strict=True)]
     lines = [f"{a} to {b}: {walk.sentence}" for (a, b), (_, walk) in zip(ends, walks, strict=True)]
     return {"between": "seeds" if by_seeds else "items", "rows": told}, lines
@@ -56,7 +57,7 @@ def traverse(model: LoadedModel, item: int, out: Path, *, units: int, points: in
     space, z_NU = _space(model, vectors=True)
     images, told = move(space, take(model.held_out, [item]), cloud(z_NU), units=units, points=points)
     deviations = [f"{-told.sigmas + 2 * told.sigmas * at / (points - 1):+.2g}" for at in range(points)]
-    _draw(images, out, rows=[f"unit {each.unit}" for each in told.units], columns=deviations)
+    _draw(model, images, out, rows=[f"unit {each.unit}" for each in told.units], columns=deviations)
     rows = ", ".join(f"unit {each.unit} (deviation {each.std:.2g})" for each in told.units)
     lines = [f"{told.units_active} of {told.units_total} units are active", f"rows: {rows}"]
     return {"item": item, **told.model_dump(mode="json")}, lines
@@ -70,6 +71,7 @@ def arithmetic(
     v_U, told = attribute(space.encode(plus), space.encode(minus), cloud(z_NU))
     changed = take(model.held_out, items)
     _draw(
+        model,
         beside_originals(add(space, changed, v_U, strengths=strengths), changed),
         out,
         rows=[f"item {at}" for at in items],
@@ -90,7 +92,7 @@ def anomaly(model: LoadedModel, scored: Items, names: Sequence[str], normal: Ite
     told = {name: compare(found[name], held_out[name], normal_M=others.get(name), boot=boot) for name in found}
     by = list(told)[-1]
     picture, rows, columns = ranked(model.family, scored, found[by], columns=SHOWN, device=model.device)
-    _draw(picture, out, rows=rows, columns=[str(at + 1) for at in range(columns)])
+    _draw(model, picture, out, rows=rows, columns=[str(at + 1) for at in range(columns)])
     lines = [f"{name}: {each.sentence}" for name, each in told.items()]
     lines += [*remarks(held_out), f"the picture begins with the highest {by} and ends with the lowest"]
     scores = {name: each.model_dump(mode="json") for name, each in told.items()}
@@ -105,7 +107,7 @@ def compress(model: LoadedModel, steps: Sequence[float], out: Path, plot: Path, 
     points, rivals = [point for _, point in measured], picture_points(items.images)
     rows = [items.images[:SHOWN], *(back[:SHOWN] for back, _ in measured)]
     names = ["original", *(f"{_step(point.step)}{point.bits_per_dim:.2f} bits/dim" for point in points)]
-    _draw(np.concatenate(rows), out, rows=names, columns=[""] * len(rows[0]))
+    _draw(model, np.concatenate(rows), out, rows=names, columns=[""] * len(rows[0]))
     write_whole(plot, rate_plot(points, rivals, name=space.name))
     told = [
         {**point.model_dump(mode="json"), "beside": {name: each.model_dump() for name, each in beside(point, rivals).items()}}
@@ -127,8 +129,10 @@ def _step(step: float | None) -> str:
     return "" if step is None else f"step {step:g}: "
 
 
-def _draw(images: Images, out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:
-    write_whole(out, labelled_png(images, rows=rows, columns=columns))
+def _draw(model: LoadedModel, items: Images, out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:
+    item = model.dataset.item
+    pictures = find_modality(item.modality).pictures(items, item)
+    write_whole(out, labelled_png(pictures, rows=rows, columns=columns))
 
 
 def _rates(points: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[str]:

@@ -84,7 +84,7 @@ def first_held_out(model: "LoadedModel", kind: str | None, count: int) -> list[i
 
 def named_images(text: str, model: "LoadedModel", *, at_most: int) -> tuple["Items", tuple[str, ...]]:
     """A split of the model's data by its name, or the images at a path, and what each image is called."""
-    from components.data.reading import read_images
+    from components.data.reading import read_items
     from components.data.shards import open_split
     from components.data.splits import SPLITS
     from components.latent.space import Items, evenly, take
@@ -94,5 +94,5 @@ def named_images(text: str, model: "LoadedModel", *, at_most: int) -> tuple["Ite
         chosen = evenly(images, at_most=at_most)
         return take(images, chosen), tuple(f"{split}[{at}]" for at in chosen)
     spec = model.family.spec
-    read = read_images(Path(text), shape=model.dataset.shape, classes=spec.classes if spec.conditional else (), at_most=at_most)
+    read = read_items(Path(text), item=model.dataset.item, classes=spec.classes if spec.conditional else (), at_most=at_most)
     return Items(read.images, read.labels), read.names

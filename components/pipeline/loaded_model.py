@@ -59,8 +59,11 @@ def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple
     trained = workspace.read(record_key(run, "train"), Trained) if run else None
     if run and trained and trained.checkpoint.weights.sha256 == lineage.checkpoint_sha256:
         return run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})
-    what = f"{release.model} version {release.version}: its checkpoint {lineage.checkpoint_sha256[:12]}"
+    name = f"{release.model} version {release.version}"
+    if key is None:
+        what = f"{name}: made by an earlier genwright, which kept its training out of the store"
+        raise RunError(what, do="produce its brief again; it serves and rolls back as it is")
     raise RunError(
-        f"{what} is not in {workspace.store.uri}",
+        f"{name}: its checkpoint {lineage.checkpoint_sha256[:12]} is not in {workspace.store.uri}",
         do="name the store that has it in GENWRIGHT_STORE, or produce it again",
     )

@@ -4,6 +4,7 @@ An engine is a `Call`: it is given a stage and the records that the stage takes,
 the engine of one machine; flows/produce.py has Prefect's.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from components.pipeline.run import Exported, Produced, Proof, Run, Trained, pac
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
 RETRY_DELAYS_S = (1, 5, 20)
+RUN_NAME = re.compile(r"\w[\w.-]*/\w+")  # MODEL/KEY
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def run_stages(records: dict[str, Any], names: Sequence[str], call: Call, after:
 def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> Produced:
     """Take a run through all stages to its release, whatever its gates say. Raises Conflict where the model is being produced."""
     records: dict[str, Any] = {"run": run}
-    backends.workspace.write(record_key(run, "run"), run)
     with lease(run.brief.name, backends) as records["lease"]:
+        backends.workspace.write(record_key(run, "run"), run)
         after("run", run)
         run_stages(records, [stage.name for stage in STAGES], call, after)
     produced: Produced = records["promote"]
@@ -102,12 +104,14 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
     if stage is None:
         raise InputError(f"stage {name}", allowed=", ".join(each.name for each in STAGES))
     model, _, key = reference.partition("/")
-    run = backends.workspace.read(f"runs/{model}/{key}/run.json", Run) if model and key else None
+    run = backends.workspace.read(f"runs/{reference}/run.json", Run) if RUN_NAME.fullmatch(reference) else None
     if run is None:
         raise InputError(f"--run {reference}: no such run in {backends.store.uri}", allowed="MODEL/KEY, as `produce` shows it")
-    if run.genwright != package_version() or run.key("seal") != key:
+    if run.genwright != package_version():
         what = f"--run {reference}: of genwright {run.genwright}, and this is {package_version()}"
         raise InputError(what, do="produce it again, or run that version")
+    if run.key("seal") != key:
+        raise InputError(f"--run {reference}: the run there has the key {run.key('seal')}", do="produce it again")
     device = run.student.device if run.student and name == "train" else run.facts.device
     check_device(run.facts.model_copy(update={"device": device}))
     with lease(model, backends) as held:

@@ -10,6 +10,7 @@ from components.core.errors import RegistryError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
+from components.core.modality import find_modality
 from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
@@ -27,6 +28,7 @@ from components.pipeline.extractor import load_extractor
 from components.pipeline.local_data import data_of
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.pipeline.trained import restored
+from components.registry.mlflow_store import without_password
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
@@ -50,7 +52,8 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
     data = data_of(run, backends)
     if not run_exists(backends.settings.mlflow_uri, trained.run_id):  # found out now, and not after the scoring
-        what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {backends.settings.mlflow_uri}"
+        shown = without_password(backends.settings.mlflow_uri)
+        what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
     conditional = family.spec.conditional
@@ -135,7 +138,8 @@ def _draw(
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "card.html", folder / "samples.png"
-    write_whole(picture, grid_png(shown))
+    pictures = partial(find_modality(train.item.modality).pictures, spec=train.item)
+    write_whole(picture, grid_png(pictures(shown)))
     write_page(
         page,
         model=run.brief.name,
@@ -144,13 +148,14 @@ def _draw(
         scorecard=card,
         report=report,
         champion=other,
-        samples=shown,
-        neighbours=(shown[:12], nearest),
+        samples=pictures(shown),
+        neighbours=(pictures(shown[:12]), pictures(nearest)),
         lineage={
             "MLflow run": trained.run_id,
             "data version": run.dataset.md5,
             "data revision": run.dataset.rev,
             "brief": run.brief.digest(),
+            **({"base": f"{run.base.name}, bundle {run.base.bundle_sha256}"} if run.base else {}),
         },
     )
     return page, picture
@@ -159,6 +164,7 @@ def _draw(
 def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device: str) -> GraphSampler:
     sampler = GraphSampler(
         path,
+        spec=family.spec,
         noise=family.noise_inputs(),
         condition=exported.condition,
         output=exported.output,
@@ -169,13 +175,12 @@ def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device
 
 
 def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None:
-    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes images of another shape."""
+    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes items of another shape."""
     if sha256 is None:
         return None
     folder = fetch_bundle(backends.store, sha256, backends.home.bundles)
     bundle = read_bundle(folder)
-    height, width, channels = run.dataset.shape
-    if bundle.spec.shape != (channels, height, width):
+    if bundle.spec.item != run.dataset.item:
         return None
     device = run.facts.device
     return Contender(

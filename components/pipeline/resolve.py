@@ -1,19 +1,23 @@
 """From a brief to a decision and a run, and whether anything here can make what was decided. Imports nothing heavy."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 
-from components.core.brief import Brief, FamilyName
+from components.core.brief import Brief
 from components.core.card import Card
-from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt
+from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
 from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
-from components.pipeline.run import Run, package_version
+from components.pipeline.pretrained import base_of, check_base, needs_base, read_release
+from components.pipeline.run import Base, Run, package_version
 from components.policy.built import refuse_unless_built
-from components.policy.facts import check_items
+from components.policy.facts import check_items, undeclared
 from components.runtime.devices import device_for
 from components.runtime.disk import check_room
+from components.training.start import find_start, starts
+
+BeginsWith = Callable[[], Base | None]  # reads the release whose weights a run begins with
 
 
 def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Run:
@@ -24,12 +28,16 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     """
     from components.data.versions import check_named, fetch
 
-    known, decided = known_dataset(brief, backends, base=base), None
-    with suppress(BriefError):  # neither declared nor prepared yet: decided once the data is here
+    check_start(brief)
+    known = known_dataset(brief, backends, base=base)
+    decided: tuple[Facts, Decision] | None = None
+    begins_with: BeginsWith = no_base
+    if known is not None or not undeclared(brief):  # else it is decided once the data is here
         decided = decide(brief, backends, dataset=known, base=base)
     try:
         if decided is not None:
-            check(brief, *decided, known, base=base)
+            begins_with = cache(partial(base_of, brief, *decided, backends))
+            check(brief, *decided, known, base=base, begins_with=begins_with)
     except DataError:
         _ = backends.settings.root  # a home that cannot be is said first
         raise
@@ -39,9 +47,17 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
         decided = decide(brief, backends, dataset=dataset, base=base)
-        check(brief, *decided, dataset, base=base)
+        begins_with = cache(partial(base_of, brief, *decided, backends))
+        check(brief, *decided, dataset, base=base, begins_with=begins_with)
     facts, decision = decided
-    return Run(brief=brief, dataset=dataset.record, facts=facts, decision=decision, genwright=package_version())
+    return Run(
+        brief=brief,
+        dataset=dataset.record,
+        facts=facts,
+        decision=decision,
+        genwright=package_version(),
+        base=begins_with(),
+    )
 
 
 def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: Path | None = None) -> tuple[Facts, Decision]:
@@ -60,31 +76,9 @@ def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: P
         usd_per_gpu_hour=price,
         tables=tables,
         base=base,
-        family_of=lambda reference: family_of(reference, backends),
+        read_release=lambda reference: read_release(reference, backends),
     )
     return facts, choose(facts, cards=_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price)
-
-
-def family_of(reference: str, backends: Backends) -> FamilyName:
-    """The family of a release, NAME@ALIAS or NAME/VERSION, as its bundle says. Raises UnknownModel for one that is not here."""
-    from components.core.errors import UnknownModel
-
-    settings = backends.settings
-    try:
-        if settings.tracking_uri is None and not (settings.home / "mlflow.db").exists():
-            raise UnknownModel("nothing was produced in this home yet")  # and a plan makes no store to look
-        from components.core.records import Bundle
-
-        release = backends.versions.resolve(reference)
-        stored = backends.store.get(f"bundles/{release.bundle_sha256}/bundle.json")
-        if stored is None:
-            raise UnknownModel(f"the bundle of {reference} is not in the store")
-        return Bundle.model_validate_json(stored[0]).family
-    except (UnknownModel, ValueError) as error:
-        raise UnknownModel(
-            f"pretrained.model: models:/{reference}: its family cannot be read: {error}",
-            do="write pretrained.family, or produce it",
-        ) from error
 
 
 def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple[Facts, Decision]:
@@ -92,9 +86,12 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
 
     `base`: the folder that the brief's paths are relative to.
     """
+    check_start(brief)
     dataset = known_dataset(brief, backends, base=base)
     facts, decision = decide(brief, backends, dataset=dataset, base=base)
-    return facts, decision.model_copy(update={"refusals": refusals(brief, facts, decision, dataset, base=base)})
+    begins_with = cache(partial(base_of, brief, facts, decision, backends))
+    refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with)
+    return facts, decision.model_copy(update={"refusals": refused})
 
 
 def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None) -> LocalDataset | None:
@@ -104,24 +101,44 @@ def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None)
     return describe(brief.data, cache=backends.named_home.data, base=base)
 
 
-def check(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, *, base: Path | None = None) -> None:
-    """All that `produce` asks before it trains. `dataset` is None where the data is not here yet.
+def no_base() -> Base | None:
+    """For what does not begin with a release."""
+    return None
 
-    Raises the first refusal: NotBuilt, BriefError or DataError.
+
+def check(
+    brief: Brief,
+    facts: Facts,
+    decision: Decision,
+    dataset: Dataset | None,
+    *,
+    base: Path | None = None,
+    begins_with: BeginsWith = no_base,
+) -> None:
+    """All that `produce` asks before it trains. `dataset` is None where the data is not here yet; `begins_with` reads the release
+    whose weights are taken.
+
+    Raises the first refusal: NotBuilt, UnknownModel, BriefError or DataError.
     """
-    for refusal in _refused(brief, facts, decision, dataset, base):
+    for refusal in _refused(brief, facts, decision, dataset, base, begins_with):
         raise refusal
 
 
 def refusals(
-    brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, *, base: Path | None = None
+    brief: Brief,
+    facts: Facts,
+    decision: Decision,
+    dataset: Dataset | None,
+    *,
+    base: Path | None = None,
+    begins_with: BeginsWith = no_base,
 ) -> tuple[str, ...]:
     """Why `produce` will refuse what was decided, a line each; empty where it will not.
 
     Raises BriefError for what is wrong in the brief itself: that is to be mended before anything is planned.
     """
     found = []
-    for refusal in _refused(brief, facts, decision, dataset, base):
+    for refusal in _refused(brief, facts, decision, dataset, base, begins_with):
         if isinstance(refusal, BriefError):
             raise refusal
         found.append(f"{refusal} (exit {refusal.exit_code})")
@@ -129,24 +146,30 @@ def refusals(
 
 
 def _refused(
-    brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Path | None
+    brief: Brief,
+    facts: Facts,
+    decision: Decision,
+    dataset: Dataset | None,
+    base: Path | None,
+    begins_with: BeginsWith,
 ) -> Iterator[GenwrightError]:
-    """What each check says against it. A config is only asked of a family that is built."""
+    """What each check says against it, once. A config is only asked of a family that is built and a base that is there."""
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
-        lambda: check_config(brief, facts, decision),
+        lambda: check_base(brief, facts, dataset, begins_with()),
+        lambda: check_config(brief, facts, decision, dataset, begins_with()),
         lambda: check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
     )
-    built = True
+    said: set[type[GenwrightError]] = set()
     for each in checks:
         try:
             each()
-        except NotBuilt as error:
-            if built:  # said once
+        except (NotBuilt, UnknownModel) as error:
+            if type(error) not in said:
                 yield error
-            built = False
+            said.add(type(error))
         except GenwrightError as error:
             yield error
 
@@ -167,8 +190,18 @@ def check_data(brief: Brief, dataset: Dataset | None, *, base: Path | None = Non
         check_named(brief.data, base=base)
 
 
-def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
-    """Raises BriefError when override.config holds what the family does not know, or the graph cannot have serving.precision.
+def check_start(brief: Brief) -> None:
+    """Raises BriefError for an override.mode that is no start, and for one that begins from a model where none is given."""
+    mode = brief.override.mode if brief.override else None
+    if mode is not None and needs_base(find_start(mode)) and brief.pretrained is None:
+        raise BriefError(
+            f"override: mode: {mode} is impossible: no pretrained model is given", allowed="scratch", do="add pretrained:"
+        )
+
+
+def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Base | None = None) -> None:
+    """Raises BriefError when override.config holds what the family does not know or makes another network than its base's, or
+    the graph cannot have serving.precision.
 
     Imports torch, where there is any config.
     """
@@ -185,22 +218,35 @@ def check_config(brief: Brief, facts: Facts, decision: Decision) -> None:
         )
     if brief.override is None or not brief.override.config:
         return
-    from components.core.records import DataSpec
+    from components.core.records import ClassCondition, DataSpec, spec_of
     from components.families import find, maker
 
-    side, channels = facts.side or 64, facts.channels or 3
+    variant = maker(decision.family, decision.variant, decision.delivery)
+    if base is not None:
+        from components.training.start.finetune import network_changes
+
+        if changed := network_changes(base.checkpoint, brief.override.config, variant=variant):
+            own = ", ".join(f"{name}: {base.checkpoint.config.get(name)}" for name in changed)
+            raise BriefError(
+                f"override.config: {', '.join(changed)} would make another network than that of {base.name}",
+                allowed=own,
+                do="leave it out, or write mode: scratch",
+            )
+        return
+    item = dataset.item if dataset else spec_of(facts.modality).declared(side=facts.side or 64)
+    if item is None:
+        return
     classes = tuple(map(str, range(facts.classes)))
-    spec = DataSpec(
-        channels=channels, height=side, width=side, classes=classes, conditional=bool(classes) and facts.conditioning == "class"
-    )
-    find(decision.family, maker(decision.family, decision.variant, decision.delivery)).configure(brief.override.config, spec)
+    asked = ClassCondition(classes=classes) if classes and facts.conditioning == "class" else None
+    find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 
 def check_built(facts: Facts, decision: Decision) -> None:
     """Raises NotBuilt when nothing here can make what was decided."""
     from components.families import maker
 
-    refuse_unless_built(facts, decision, cards=_cards(), maker=maker)
+    built = {name: start.begins_from for name, start in starts().items() if start.in_briefs}
+    refuse_unless_built(facts, decision, cards=_cards(), maker=maker, starts=built)
 
 
 def _cards() -> dict[tuple[str, str], Card]:

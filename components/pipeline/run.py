@@ -57,8 +57,30 @@ class Student(Record):
         return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.weights.sha256}
 
 
+class Base(Record):
+    """The release that a model begins with, and its checkpoint."""
+
+    model: str
+    version: int
+    bundle_sha256: str
+    checkpoint: Checkpoint
+    tuned: bool  # whether it was not trained from scratch itself
+    teacher: str | None = None  # NAME/VERSION, where it is a student
+
+    @property
+    def name(self) -> str:
+        """NAME/VERSION."""
+        return f"{self.model}/{self.version}"
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What makes a training that begins with it another one: a release in another precision is none."""
+        return {"weights": self.checkpoint.weights.sha256, "config": self.checkpoint.config, "tuned": self.tuned}
+
+
 class Run(Record):
-    """One production run: a brief at one data version, built by one version of genwright. A `student` has a teacher besides."""
+    """One production run: a brief at one data version, built by one version of genwright. A `student` has a teacher besides, and
+    what is fine-tuned a `base`."""
 
     brief: Brief
     dataset: Dataset
@@ -66,6 +88,7 @@ class Run(Record):
     decision: Decision
     genwright: str
     student: Student | None = None
+    base: Base | None = None
 
     def key(self, stage: KeyedStage) -> str:
         """The digest of what a stage depends on, that of the stage before among it."""
@@ -95,6 +118,7 @@ class Run(Record):
             "processes": [compute.workers, compute.threads],
             "device": self.facts.device if student is None else student.device,
             "student": student and student.training,
+            **({"base": self.base.training} if self.base else {}),
         }
 
     def _exporting(self) -> dict[str, Any]:
@@ -190,4 +214,6 @@ def evidence(bundle: Bundle) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: metrics[name].model_dump(include={"value", "low", "high", "n"}) for name in ("fd", "fd_ratio") if name in metrics
     }
+    if bundle.lineage.base is not None:
+        shown["base"] = bundle.lineage.base
     return {"verdict": bundle.gates.verdict, "beside": bundle.gates.champion, "scorecard": bundle.scorecard.digest(), **shown}

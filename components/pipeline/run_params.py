@@ -37,6 +37,8 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
             "teacher_sha256": student.teacher.bundle_sha256,
         }
         params |= {"adversarial": student.adversarial}
+    if run.base is not None:
+        params |= {"base": run.base.name, "base_sha256": run.base.bundle_sha256}
     return params
 
 
@@ -57,5 +59,10 @@ def log_data(tracker: Any, run: Run) -> None:
 
 def _profile(dataset: Dataset, splits: Sequence[str]) -> dict[str, object]:
     counts = {name: count for name, count in dataset.splits.items() if name in splits}
-    shape = "x".join(map(str, dataset.shape))
-    return {"items": sum(counts.values()), "splits": counts, "shape": shape, "classes": len(dataset.classes), "md5": dataset.md5}
+    return {
+        "items": sum(counts.values()),
+        "splits": counts,
+        "shape": dataset.item.text,
+        "classes": len(dataset.classes),
+        "md5": dataset.md5,
+    }

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from components.core.errors import GenwrightError, StorageError, disk_error
+from components.core.errors import GenwrightError, RunError, StorageError, disk_error
 from components.core.files import sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
@@ -21,7 +21,7 @@ from components.core.record import Record
 FINISHED = "finished.json"
 STATE, WHOLE = "state.safetensors", ("state.safetensors", "work.json", "best/checkpoint.json", "best/*/weights.safetensors")
 SAVING = ".saving-"  # snapshots that wait for their upload
-UPLOAD_S = 4.0  # that the end of a training waits for an upload under way: a signal leaves it seven seconds in all
+UPLOAD_S = 4.0  # that a training which is stopped waits for its upload: a signal leaves it seven seconds in all
 
 
 class SavedFile(Record):
@@ -75,13 +75,13 @@ class SavedTrainings:
         """Upload a whole save, then name it, then remove the one before. Raises StorageError or Conflict."""
         from components.training.state import saved_step
 
-        before, tag = self._read(), (self.store.get(self._name) or (None, None))[1]
+        before, tag = self._read(), (self.store.get(self.name) or (None, None))[1]
         paths = sorted(path for path in snapshot.rglob("*") if path.is_file())
         files = tuple(SavedFile(path=path.relative_to(snapshot).as_posix(), sha256=sha256_of(path)) for path in paths)
         for file in files:
             self.store.put_if_absent(self._key(file), snapshot / file.path, final=True)
         saved = SavedTraining(step=saved_step(snapshot / STATE), files=files)
-        self.store.swap(self._name, saved.model_dump_json().encode(), expected=tag)
+        self.store.swap(self.name, saved.model_dump_json().encode(), expected=tag)
         kept = set(map(self._key, files))
         for key in map(self._key, () if before is None else before.files):
             if key not in kept:
@@ -90,7 +90,7 @@ class SavedTrainings:
     def clear(self) -> None:
         """Remove all saves: the training has ended."""
         with suppress(GenwrightError):  # what is left costs room and nothing else
-            for key in sorted(self.store.list(f"{self.prefix}/"), key=lambda key: key != self._name):
+            for key in sorted(self.store.list(f"{self.prefix}/"), key=lambda key: key != self.name):
                 self.store.delete(key)  # their name first: killed in between, none is named that is gone
 
     @contextmanager
@@ -103,18 +103,32 @@ class SavedTrainings:
             uploads.close()
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """The key of the record that names a whole save."""
         return f"{self.prefix}/saved.json"
 
     def _key(self, file: SavedFile) -> str:
         return f"{self.prefix}/{file.sha256}/{file.path.rpartition('/')[2]}"
 
     def _read(self) -> SavedTraining | None:
-        found = self.store.get(self._name)
+        found = self.store.get(self.name)
         try:
             return SavedTraining.model_validate_json(found[0]) if found else None
         except ValueError:
             return None
+
+
+def remove_if_damaged(folder: Path) -> None:
+    """Remove a finished training whose weights are not those that it ended with: with a folder store they are one file with the
+    store's, so what damaged the one damaged the other. It is trained anew then."""
+    from components.core.records import Checkpoint
+    from components.training.checkpoint import weights_path
+
+    with suppress(RunError):
+        weights = Checkpoint.read(folder / FINISHED).weights
+        path = weights_path(folder / "best", weights)
+        if not path.is_file() or sha256_of(path) != weights.sha256:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_snapshots(folder: Path) -> None:
@@ -157,14 +171,17 @@ class _Uploads:
             shutil.rmtree(replaced, ignore_errors=True)
 
     def close(self) -> None:
+        ended = (self.folder / FINISHED).exists()
         with self.changed:
             self.closing = True
-            if (self.folder / FINISHED).exists():
+            if ended:
                 self.waiting = None  # nobody goes on with it
             self.changed.notify()
-        self.thread.join(UPLOAD_S)
+        self.thread.join(0 if ended else UPLOAD_S)
 
     def _run(self) -> None:
+        with suppress(GenwrightError):
+            self.saved.store.get(self.saved.name)  # connected: the upload of a training that is stopped has seconds
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self.waiting is not None or self.closing)

@@ -113,6 +113,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
             decision=run.decision,
             genwright=run.genwright,
             teacher=run.student.teacher.bundle_sha256 if run.student else None,
+            base=run.base.bundle_sha256 if run.base else None,
             run_key=run.key("seal"),
         ),
         scorecard=proof.scorecard,
@@ -148,17 +149,20 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
 
 def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
+    from components.delivery.bundles import bundle_uri
     from components.registry.versions import CANDIDATE, CHAMPION
 
     check_lease(held, backends)
     decision, student = run.decision, run.student
-    taught = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
+    begun = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
+    begun |= {"base": run.base.name} if run.base else {}
     release = backends.versions.register(
         run.brief.name,
-        bundle=stored,
+        sha256=stored.sha256,
+        uri=bundle_uri(backends.store, stored.sha256),
         run_id=trained.run_id,
         description=f"{decision.family}/{decision.variant} on {run.dataset.name} at {run.dataset.md5[:8]}",
-        tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | taught,
+        tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | begun,
     )
     if CHAMPION not in release.aliases:
         backends.versions.set_alias(run.brief.name, CANDIDATE, release.version)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def restored(run: Run, trained: Trained, backends: Backends) -> "Family":
     """The trained family as this run draws from it, in evaluation mode."""
-    from components.training.trainer import restore
+    from components.training.checkpoint import restore
 
     checkpoint = run.checkpoint(trained)
     return restore(checkpoint, backends.workspace.open(checkpoint.weights))

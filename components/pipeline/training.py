@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from components.core.errors import GenwrightError, RegistryError
 from components.core.record import Record
-from components.core.records import Checkpoint, DataSpec, LocalDataset
+from components.core.records import Checkpoint, ClassCondition, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
@@ -19,6 +19,7 @@ from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import log_data, params_of
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import announce
+from components.training.start import Start, find_start
 
 PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
@@ -31,19 +32,18 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
-    from components.pipeline.saved_training import SavedTrainings, remove_snapshots
+    from components.pipeline.saved_training import SavedTrainings, remove_if_damaged, remove_snapshots
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.state import weights_path
+    from components.training.checkpoint import weights_path
     from components.training.supervise import supervise
 
-    settings, student = backends.settings, run.student
+    settings = backends.settings
     data = data_of(run, backends)
     extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
-        teacher_weights = str(backends.workspace.open(student.checkpoint.weights)) if student else ""
-        plan_of = partial(_train_plan, run, folder, data=data, teacher_weights=teacher_weights)
+        plan_of = partial(_train_plan, run, folder, data=data, start=_start_of(run, backends))
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
@@ -59,6 +59,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
                 meeting=f"{meeting}/processes",
             )
             order.write(folder / "order.json")
+            remove_if_damaged(folder / "train")
             SavedTrainings(backends.store, saves_of(run)).restore(folder / "train")
             announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(
@@ -116,7 +117,20 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
     return known.run_id
 
 
-def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teacher_weights: str = "") -> Any:
+def _start_of(run: Run, backends: Backends) -> Start:
+    """Where the weights begin, the files of it on this machine."""
+    if run.student is not None:
+        from components.training.start.student import Student
+
+        teacher = run.student.checkpoint
+        return Student(teacher=teacher, weights=backends.workspace.open(teacher.weights), adversarial=run.student.adversarial)
+    start = find_start(run.decision.mode)
+    if run.base is None:
+        return start.of()
+    return start.of(base=run.base.checkpoint, weights=backends.workspace.open(run.base.checkpoint.weights))
+
+
+def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start) -> Any:
     from components.families import find_card, maker
     from components.training.plan import TrainPlan
 
@@ -133,21 +147,19 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, teac
             decision.variant,
             recipe(student.checkpoint, steps=student.trained_for, width=student.width, lr_peak=student.lr_peak),
         )
-    height, width, channels = dataset.shape
+    if run.base is not None:
+        from components.training.start.finetune import recipe as base_recipe
+
+        config = base_recipe(run.base.checkpoint, variant=variant, tuned=run.base.tuned) | config
     return TrainPlan(
         family=decision.family,
         variant=variant,
         config=config,
-        teacher=student.checkpoint if student else None,
-        teacher_weights=teacher_weights,
-        adversarial=student.adversarial if student else 0.0,
+        start=start,
         spec=DataSpec(
-            channels=channels,
-            height=height,
-            width=width,
-            classes=dataset.classes,
-            conditional=brief.conditioning == "class",
-            std=max(dataset.deviation, 1 / 255),  # of images that are all the same shade it is 0
+            item=dataset.item,
+            condition=ClassCondition(classes=dataset.classes) if brief.conditioning == "class" else None,
+            std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
         ),
         dataset=data,
         folder=str(folder / "train"),

@@ -54,7 +54,8 @@ def lead(order: Order, *, parent: int) -> None:
     from components.evaluation.signal import FixedNoiseQuality
     from components.pipeline.saved_training import SavedTrainings
     from components.registry.tracking import MlflowTracker
-    from components.training.trainer import Trainer, build
+    from components.training.start import build
+    from components.training.trainer import Trainer
 
     plan = order.plan
     split = open_split(Path(plan.dataset.path), "train")
@@ -82,7 +83,8 @@ def follow(order: Order, *, parent: int) -> None:
     from components.core.protocols import Images
     from components.core.records import Reading
     from components.data.shards import open_split
-    from components.training.trainer import Trainer, build
+    from components.training.start import build
+    from components.training.trainer import Trainer
     from components.training.untracked import Untracked
 
     def unread(images: Images) -> Reading:

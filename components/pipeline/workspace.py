@@ -33,29 +33,36 @@ class Workspace:
     def put(self, path: Path) -> Artifact:
         """Store a file that will not change any more, under its digest. Raises StorageError."""
         artifact = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
-        self.store.put_if_absent(_key(artifact), path, final=True)
+        if not self.store.put_if_absent(_key(artifact), path, final=True):
+            self._mend(artifact, path)
         return artifact
 
+    def _mend(self, artifact: Artifact, path: Path) -> None:
+        """Replace what a folder store holds under the digest where that is damaged; S3 looks after its objects itself."""
+        own = self.store.path_of(_key(artifact))
+        if own is not None and not own.samefile(path) and not self.is_copy(own, artifact):
+            self.store.delete(_key(artifact))
+            self.store.put_if_absent(_key(artifact), path, final=True)
+
     def open(self, artifact: Artifact) -> Path:
-        """The file on this machine, to read: fetched and verified where it is not here yet. Raises RunError where its bytes are
+        """The file on this machine, to read, verified; fetched where it is not here yet. Raises RunError where its bytes are
         others, StorageError."""
         if (own := self.store.path_of(_key(artifact))) is not None:
+            if not self.is_copy(own, artifact):
+                raise self._damaged(artifact)
             return own
         path = self.cache / artifact.sha256 / artifact.name
-        if not path.exists() or path.stat().st_size != artifact.size_bytes:
+        if not self.is_copy(path, artifact):
             self.store.fetch(_key(artifact), path)
-            if sha256_of(path) != artifact.sha256:
+            if not self.is_copy(path, artifact):
                 path.unlink()
                 raise self._damaged(artifact)
         return path
 
     def copy(self, artifact: Artifact, to: Path) -> None:
-        """A file of one's own, whole or not at all; verified. Raises RunError, StorageError."""
+        """A file of one's own, whole or not at all. Raises RunError, StorageError."""
         with self.open(artifact).open("rb") as source, writing(to) as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        if not self.is_copy(to, artifact):
-            to.unlink()
-            raise self._damaged(artifact)
 
     def _damaged(self, artifact: Artifact) -> RunError:
         what = f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says"

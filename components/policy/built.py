@@ -1,6 +1,6 @@
 """Whether what was decided is built, and the smallest change of the brief that leads to something that is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from components.core.brief import Conditioning, Delivery, OverrideBrief
@@ -9,24 +9,27 @@ from components.core.errors import BriefError, NotBuilt
 from components.core.records import Decision, Facts
 from components.policy.candidates import Cards
 from components.policy.decide import decide
+from components.policy.pretrained import RELEASE
 
 FOUNDATION = "scratch-at-foundation-scale"  # the warning that no advice may lead to
 STARTS = {"lora": "LoRA of a pretrained", "finetune": "fine-tuning a pretrained"}
 CONDITIONINGS: tuple[Conditioning, ...] = ("none", "class")  # in the order in which they are advised
 
 Maker = Callable[[str, str, Delivery], str]  # the variant that trains what was decided
+Starts = Mapping[str, tuple[str, ...]]  # what each start is built for: nothing, a release made here, a foreign model
 Way = tuple[str, dict[str, Any], OverrideBrief | None]  # in words, as a change of the facts, as an override
 
 
-def refuse_unless_built(facts: Facts, decision: Decision, *, cards: Cards, maker: Maker) -> None:
-    """Raises NotBuilt when none of `cards` can make what was decided: what is missing, what there is, and a way out."""
-    missing = _missing(facts, decision, cards, maker)
+def refuse_unless_built(facts: Facts, decision: Decision, *, cards: Cards, maker: Maker, starts: Starts) -> None:
+    """Raises NotBuilt when none of `cards` can make what was decided, or not from this start: what is missing, what there is, and
+    a way out."""
+    missing = _missing(facts, decision, cards, maker, starts)
     if missing is not None:
         what, allowed = missing
-        raise NotBuilt(what, allowed=allowed, do=_way_out(facts, decision, cards, maker))
+        raise NotBuilt(what, allowed=allowed, do=_way_out(facts, decision, cards, maker, starts))
 
 
-def _missing(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> tuple[str, str | None] | None:
+def _missing(facts: Facts, decision: Decision, cards: Cards, maker: Maker, starts: Starts) -> tuple[str, str | None] | None:
     """What is missing for a decision, and what there is in its place; None where it can be made."""
     name = f"{decision.family}/{decision.variant}"
     built = {key: card for key, card in cards.items() if facts.modality in card.modalities}
@@ -34,11 +37,20 @@ def _missing(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> tu
     if not built:
         modalities = sorted({modality for card in cards.values() for modality in card.modalities})
         return f"{name} is not built yet, nor is any other model of {facts.modality}", f"modality: {', '.join(modalities)}"
-    if decision.mode != "scratch":
-        return f"{STARTS[decision.mode]} {name} is not built yet (mode {decision.mode})", "mode scratch"
+    if not {"nothing", _origin(facts)} & set(starts[decision.mode]):
+        what = STARTS.get(decision.mode, f"{decision.mode} of a pretrained")
+        others = [mode for mode, origins in starts.items() if _origin(facts) in origins]
+        return f"{what} {name} is not built yet (mode {decision.mode})", f"mode {', '.join([*others, 'scratch'])}"
     if card is None:
         return f"{name} is not built yet", ", ".join("/".join(key) for key in built)
     return _beyond(card, facts, decision)
+
+
+def _origin(facts: Facts) -> str:
+    """What a training may begin from besides nothing."""
+    if facts.pretrained is None:
+        return "nothing"
+    return "release" if facts.pretrained.model.startswith(RELEASE) else "foreign"
 
 
 def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | None] | None:
@@ -55,7 +67,7 @@ def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | No
     return None
 
 
-def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> str:
+def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker, starts: Starts) -> str:
     """The first change that leads to something that is built and that the policy does not call foundation scale."""
     families = dict.fromkeys((decision.family, *(rejected.family for rejected in decision.rejected)))
     for words, changes, override in _ways(facts, tuple(families)):
@@ -65,13 +77,18 @@ def _way_out(facts: Facts, decision: Decision, cards: Cards, maker: Maker) -> st
         except BriefError:
             continue
         warned = {warning.code for warning in other.warnings}
-        if FOUNDATION not in warned and _missing(changed, other, cards, maker) is None:
+        if FOUNDATION not in warned and _missing(changed, other, cards, maker, starts) is None:
             return f"{words}; that makes {other.family}/{other.variant}, {other.mode}, {other.delivery}"
     return "choose another modality, or add a family: one file under components/families"
 
 
 def _ways(facts: Facts, families: tuple[str, ...]) -> Iterator[Way]:
     """Changes of the brief to try, the smallest first; `families`: the one that was decided first."""
+    if _origin(facts) == "release":
+        tuned = OverrideBrief(mode="finetune")
+        yield "write override: {mode: finetune}", {}, tuned
+        words = f"override: {{family: {families[0]}, mode: finetune}}"
+        yield f"write {words}", {}, tuned.model_copy(update={"family": families[0]})
     scratch = OverrideBrief(mode="scratch")
     yield "force it with override: {mode: scratch}", {}, scratch
     for delivery in get_args(Delivery):

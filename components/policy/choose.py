@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from components.core.brief import Delivery, FamilyName, Mode
+from components.core.brief import Delivery, FamilyName
 from components.core.records import Facts, Reason
 from components.policy.candidates import Field, Key
 from components.policy.conditions import Value, matches
@@ -22,7 +22,7 @@ class Plan:
 
     family: FamilyName
     variant: str
-    mode: Mode
+    mode: str
     delivery: Delivery
     now: dict[str, Value]
     reasons: tuple[Reason, ...]
@@ -58,18 +58,24 @@ class Chooser:
         family: FamilyName,
         *,
         variant: str | None = None,
-        mode: Mode | None = None,
+        mode: str | None = None,
         delivery: Delivery | None = None,
         builds_on: bool | None = None,
         reasons: tuple[Reason, ...] = (),
     ) -> Plan:
         """The plan for a family; what is not given comes from the tables."""
         builds_on = self.now["builds_on_family"] == family if builds_on is None else builds_on
+        base = self.base_variant(family) if builds_on else None
+        if base is not None and (variant not in (None, base) or (family, base) not in self.field.variants):
+            base, builds_on = None, False  # weights do not carry over to another variant
         now: dict[str, Value] = {**self.now, "family": family, "builds_on": builds_on}
         if mode is None:
             name, rule = first(self.tables.modes, now)
             mode, reasons = rule.mode, (*reasons, self.reason(name, rule, now))
         now["mode"] = mode
+        if base is not None and mode != "scratch" and variant is None:
+            text = f"the pretrained model is {family}/{base}, and weights do not carry over to another variant"
+            variant, reasons = base, (*reasons, Reason(rule="variant.base", text=text, source=self.tables.cite(("003-scratch",))))
         if variant is None:
             variant, reason = self._variant(family, now)
             reasons = (*reasons, reason)
@@ -81,6 +87,11 @@ class Chooser:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))
         return Plan(family, variant, mode, delivery, {**now, "delivery": delivery}, reasons)
+
+    def base_variant(self, family: FamilyName) -> str | None:
+        """The variant of the pretrained model, where that is a release made here of this family."""
+        pretrained = self.facts.pretrained
+        return pretrained.variant if pretrained is not None and pretrained.family == family else None
 
     def reason(self, name: str, rule: Rule, now: dict[str, Value]) -> Reason:
         return Reason(rule=name, text=fill(rule.text, now), source=self.tables.cite(rule.source))
@@ -143,7 +154,7 @@ class Chooser:
         """Whether a variant is meant for items of this side."""
         return row.side_max is None or self.facts.side is None or self.facts.side <= row.side_max
 
-    def _many_step_fits(self, family: FamilyName, variant: str, mode: Mode) -> bool:
+    def _many_step_fits(self, family: FamilyName, variant: str, mode: str) -> bool:
         if self.facts.latency_ms is None:
             return True
         pick = Pick(family, variant, self.field.everything[family, variant], mode, "many_step")

@@ -43,8 +43,10 @@ def decide(
 
 
 def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
-    """Whether the pretrained model is of use: its family is among what the hard constraints and the goal leave."""
-    useful = now["pretrained_family"] in field.leaves
+    """Whether the pretrained model is of use: its family is among what the hard constraints and the goal leave, and so is the
+    variant of a release made here."""
+    family, variant = now["pretrained_family"], now["pretrained_variant"]
+    useful = family in field.leaves and (variant is None or (family, variant) in field.variants)
     return {"start": now["pretrained"] if useful else "none", "builds_on_family": now["pretrained_family"] if useful else "none"}
 
 

@@ -18,7 +18,7 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from components.core.brief import Delivery, FamilyName, Mode
+from components.core.brief import Delivery, FamilyName
 from components.core.records import Estimate, Facts, Figure
 from components.policy.rows import Costs, TierCost, VariantRow
 from components.policy.sizes import Network, counted, published
@@ -32,13 +32,18 @@ class Pick(NamedTuple):
     family: FamilyName
     variant: str
     row: VariantRow
-    mode: Mode
+    mode: str
     delivery: Delivery
 
     @property
     def latent(self) -> bool:
         """Whether its steps are on the codes of an autoencoder."""
         return self.row.on_codes
+
+
+def tuned(facts: Facts, pick: Pick) -> bool:
+    """Whether the network is that of a pretrained model made elsewhere; of one made here it is the family's own."""
+    return pick.mode != "scratch" and facts.pretrained is not None and facts.pretrained.variant is None
 
 
 def price_of(facts: Facts, costs: Costs, *, usd_per_gpu_hour: float) -> float:
@@ -67,7 +72,7 @@ def estimate(facts: Facts, costs: Costs, pick: Pick, *, training_s: Figure, usd_
 
 def parameters(facts: Facts, pick: Pick) -> Figure | None:
     """Millions of parameters of what draws; None where nobody has counted them."""
-    if pick.mode != "scratch":
+    if tuned(facts, pick):
         found = published(facts.pretrained.model) if facts.pretrained else None
         return Figure(value=found[0], unit="M parameters", basis=f"text: {found[1]}") if found else None
     network = _network_of(facts, pick.family, pick.variant)
@@ -78,8 +83,8 @@ def parameters(facts: Facts, pick: Pick) -> Figure | None:
 def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:
     """Gigabytes of one training process, as an interval; a lower bound where the size of the network is not known."""
     memory = costs.memory
-    network = _network_of(facts, pick.family, pick.variant) if pick.mode == "scratch" else None
-    known = published(facts.pretrained.model) if pick.mode != "scratch" and facts.pretrained else None
+    network = None if tuned(facts, pick) else _network_of(facts, pick.family, pick.variant)
+    known = published(facts.pretrained.model) if tuned(facts, pick) and facts.pretrained else None
     params_m = network.params_train_m if network else known[0] if known else None
     per_parameter = memory.bytes_per_parameter_frozen if pick.mode == "lora" else memory.bytes_per_parameter
     px = _pixels(facts, costs, latent=pick.latent)
@@ -146,14 +151,15 @@ def step_ms(facts: Facts, costs: Costs, *, family: FamilyName, latent: bool = Fa
 
 def diffusion_step_ms(facts: Facts, costs: Costs) -> float:
     """Milliseconds of one denoising step, were diffusion chosen: the least that an item would take."""
-    tuned = facts.pretrained is not None and facts.pretrained.family == "diffusion"
+    pretrained = facts.pretrained
+    foreign = pretrained is not None and pretrained.family == "diffusion" and pretrained.variant is None
     wide = facts.side is not None and facts.side > costs.latent_above
     network = _network_of(facts, "diffusion", "latent" if wide else "edm")
-    if not tuned and network and (one := _worked(facts, costs, network)):
+    if not foreign and network and (one := _worked(facts, costs, network)):
         return one.value
     if facts.modality != "image" or facts.side is None or facts.side <= costs.latent_above:
-        return step_ms(facts, costs, family="diffusion", tuned=tuned)
-    return step_ms(facts, costs, family="diffusion", latent=True, tuned=tuned) + step_ms(facts, costs, family="vae")
+        return step_ms(facts, costs, family="diffusion", tuned=foreign)
+    return step_ms(facts, costs, family="diffusion", latent=True, tuned=foreign) + step_ms(facts, costs, family="vae")
 
 
 def pieces(facts: Facts, costs: Costs, *, sequential: str) -> int:
@@ -171,10 +177,10 @@ def piece_ms(facts: Facts, costs: Costs, *, sequential: str) -> float:
 
 def _pass_ms(facts: Facts, costs: Costs, pick: Pick) -> Pass:
     """By the work of the default network where it was counted; else scaled from one measured pass, good to a factor of 3."""
-    network = _network_of(facts, pick.family, pick.variant) if pick.mode == "scratch" else None
+    network = None if tuned(facts, pick) else _network_of(facts, pick.family, pick.variant)
     if network and (one := _worked(facts, costs, network)):
         return one
-    step = step_ms(facts, costs, family=pick.family, latent=pick.latent, tuned=pick.mode != "scratch")
+    step = step_ms(facts, costs, family=pick.family, latent=pick.latent, tuned=tuned(facts, pick))
     anchor, gpu = costs.pass_anchor, facts.device == "cuda"
     source = (
         "text: 50 ms a pass at 1024x1024 for a GAN, and at 512x512 for Stable Diffusion"
@@ -227,7 +233,7 @@ def items_s(items: int, facts: Facts, costs: Costs, pick: Pick) -> tuple[float, 
     return items / costs.batch * step * family * tier.train / device, basis + (f", / {device:g} on a GPU" if device > 1 else "")
 
 
-def tuning_s(facts: Facts, costs: Costs, mode: Mode) -> tuple[float, str]:
+def tuning_s(facts: Facts, costs: Costs, mode: str) -> tuple[float, str]:
     tuning = costs.tuning["lora" if mode == "lora" else "finetune"]
     low, high = tuning.hours
     hours = min(high, max(low, (facts.items or 0) * tuning.hours_per_item))

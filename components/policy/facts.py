@@ -7,7 +7,7 @@ from components.core.brief import Brief, ComputeBrief
 from components.core.errors import BriefError, DataError
 from components.core.proof_items import proof_shortage
 from components.core.records import Dataset, Facts, Tier
-from components.policy.pretrained import FamilyOf, pretrained
+from components.policy.pretrained import ReadRelease, pretrained
 from components.policy.tables import Tables, load_tables
 
 
@@ -19,11 +19,11 @@ def facts(
     usd_per_gpu_hour: float = 2.0,
     tables: Tables | None = None,
     base: Path | None = None,
-    family_of: FamilyOf | None = None,
+    read_release: ReadRelease | None = None,
 ) -> Facts:
     """The brief made concrete. `device` is already resolved from auto; `usd_per_gpu_hour` prices a budget given in hours.
 
-    `base`: the folder that the brief's paths are relative to (the current one); `family_of`: reads the family of a release.
+    `base`: the folder that the brief's paths are relative to (the current one); `read_release`: reads a release.
 
     Raises BriefError when neither the data nor the brief says how much there is, or when the two contradict each other.
     """
@@ -37,7 +37,6 @@ def facts(
         conditioning=brief.conditioning,
         items=items,
         side=side,
-        channels=dataset.shape[2] if dataset else None,
         classes=len(dataset.classes) if dataset else 0,
         train=dataset.splits["train"] if dataset else None,
         held_out=dataset.held_out if dataset else None,
@@ -56,7 +55,7 @@ def facts(
         batch=brief.serving.batch,
         require=brief.require,
         accept=brief.accept,
-        pretrained=brief.pretrained and pretrained(brief.pretrained, base=base or Path.cwd(), family_of=family_of),
+        pretrained=brief.pretrained and pretrained(brief.pretrained, base=base or Path.cwd(), read_release=read_release),
     )
 
 
@@ -93,16 +92,20 @@ def _priced(usd: float, tables: Tables) -> Tier:
 def _size(brief: Brief, dataset: Dataset | None) -> tuple[int, int | None]:
     """How many items there are, and the longer edge in pixels where an item has one."""
     if dataset is not None:
-        pictures = brief.modality in ("image", "video")
-        return dataset.count, max(dataset.shape[:2]) if pictures else None
-    wanted = {"items": brief.data.items, "side": brief.data.side if brief.modality in ("image", "video") else 0}
-    missing = [key for key, value in wanted.items() if value is None]
+        return dataset.count, dataset.item.side
+    missing = undeclared(brief)
     if missing or brief.data.items is None:
         raise BriefError(
             f"data: {brief.data.path} is not prepared and {' and '.join(missing)} not declared",
             do="prepare the data, or declare items: and side: under data: to plan without it",
         )
     return brief.data.items, brief.data.side
+
+
+def undeclared(brief: Brief) -> list[str]:
+    """What the brief does not declare of its data, so that nothing can be decided before it is here."""
+    wanted = {"items": brief.data.items, "side": brief.data.side if brief.modality in ("image", "video") else 0}
+    return [key for key, value in wanted.items() if value is None]
 
 
 def _check_dataset(brief: Brief, dataset: Dataset) -> None:

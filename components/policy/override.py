@@ -16,10 +16,14 @@ def force(chooser: Chooser, own: Plan, override: OverrideBrief) -> Plan:
     family, variant = _subject(chooser, own, override)
     builds_on = chooser.now["pretrained_family"] == family
     _check_mode(chooser, family, override, builds_on=builds_on)
+    mode = override.mode or (own.mode if family == own.family else None)
+    if mode not in (None, "scratch"):
+        variant = chooser.base_variant(family) or variant
+    _check_base(chooser, family, override, mode)
     plan = chooser.complete(
         family,
         variant=variant,
-        mode=override.mode or (own.mode if family == own.family else None),
+        mode=mode,
         delivery=override.delivery,
         builds_on=builds_on,
         reasons=(Reason(rule="override", text="the brief forces this choice", source=source),),
@@ -70,6 +74,27 @@ def _check_mode(chooser: Chooser, family: FamilyName, override: OverrideBrief, *
             f"override: mode: lora is not for {family}",
             allowed="scratch, finetune",
             do=f"LoRA is for {' and '.join(adapted)}",
+        )
+
+
+def _check_base(chooser: Chooser, family: FamilyName, override: OverrideBrief, mode: str | None) -> None:
+    """Of a release made here the variant is its own, and a hard constraint may forbid it."""
+    base, pretrained = chooser.base_variant(family), chooser.facts.pretrained
+    if base is None or pretrained is None or "scratch" in (override.mode, mode):
+        return
+    if override.variant not in (None, base):
+        raise BriefError(
+            f"override: variant: {override.variant} given, and pretrained.model: {pretrained.model} is {family}/{base}",
+            allowed=base,
+            do="leave variant out, or write mode: scratch beside it",
+        )
+    if override.mode is not None and (family, base) not in chooser.field.variants:
+        why = chooser.field.dropped.get((family, base))
+        raise BriefError(
+            f"override: mode: {override.mode} is impossible: {pretrained.model} is {family}/{base}, "
+            + (why.text if why else "which no family here makes"),
+            allowed="scratch",
+            do=_DO,
         )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.core.brief import FamilyName, PretrainedBrief
-from components.core.errors import DataError
+from components.core.errors import BriefError, DataError, UnknownModel
 from components.core.records import Pretrained, Reason
 
-FamilyOf = Callable[[str], FamilyName]
+ReadRelease = Callable[[str], tuple[str, FamilyName, str]]  # NAME@ALIAS or NAME/VERSION -> NAME/VERSION, family, variant
 RELEASE, HUB = "models:/", "hf:"
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 SOURCE = "DESIGN, The brief: pretrained"
@@ -24,19 +24,33 @@ CLASSES: dict[str, FamilyName] = {
 }  # fmt: skip
 
 
-def pretrained(given: PretrainedBrief, *, base: Path, family_of: FamilyOf | None = None) -> Pretrained:
-    """The pretrained model with its family and domain. `base`: what a folder is relative to; `family_of`: reads a release.
+def pretrained(given: PretrainedBrief, *, base: Path, read_release: ReadRelease | None = None) -> Pretrained:
+    """The pretrained model with its family and domain. `base`: what a folder is relative to; `read_release` raises UnknownModel
+    for a release that is not here, which a brief that says its family can be planned without.
 
-    Raises DataError for a folder whose family would have to be read, and cannot be; `family_of` raises its own for a release.
+    Raises DataError for a folder whose family would have to be read, and cannot be, and BriefError for a family that is another.
     """
     notes: list[str] = []
-    family = given.family
+    family, release, variant = given.family, None, None
+    if given.model.startswith(RELEASE) and read_release is not None:
+        try:
+            release, family, variant = read_release(given.model.removeprefix(RELEASE))
+        except UnknownModel:
+            if given.family is None:
+                raise
+        else:
+            if given.family not in (None, family):
+                raise BriefError(
+                    f"pretrained.family: {given.family} given, and {given.model} is a {family} model", allowed=family
+                )
+            notes.append(f"{given.model} is {release}, a {family}/{variant} model, as its release says")
     if family is None:
-        family, how = _family(given.model, base, family_of)
+        family, how = _family(given.model, base)
         notes.append(how)
     if given.in_domain is None:
         notes.append("whether it knows data like this is not stated: a general model is assumed (pretrained.in_domain)")
-    return Pretrained(model=given.model, family=family, in_domain=bool(given.in_domain), notes=tuple(notes))
+    own = {"release": release, "variant": variant}
+    return Pretrained(model=given.model, family=family, in_domain=bool(given.in_domain), notes=tuple(notes), **own)
 
 
 def reasons(facts_pretrained: Pretrained | None) -> tuple[Reason, ...]:
@@ -45,14 +59,11 @@ def reasons(facts_pretrained: Pretrained | None) -> tuple[Reason, ...]:
     return tuple(Reason(rule=f"pretrained.note-{at}", text=note, source=SOURCE) for at, note in enumerate(notes))
 
 
-def _family(model: str, base: Path, family_of: FamilyOf | None) -> tuple[FamilyName, str]:
+def _family(model: str, base: Path) -> tuple[FamilyName, str]:
     if model.startswith(HUB):
         return "diffusion", f"{model} is a hub id of no stated family: diffusion is assumed (pretrained.family)"
     if model.startswith(RELEASE):
-        if family_of is None:
-            return "diffusion", f"{model} is a release of no stated family: diffusion is assumed (pretrained.family)"
-        family = family_of(model.removeprefix(RELEASE))
-        return family, f"{model} is a {family} model, as its release says"
+        return "diffusion", f"{model} is a release of no stated family: diffusion is assumed (pretrained.family)"
     name = _class_name(model, base / model)
     for part, family in CLASSES.items():
         if part in name:

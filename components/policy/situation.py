@@ -39,6 +39,8 @@ def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
         "compute": "big" if facts.tier in tables.tiers.big else "small",
         "pretrained": "none" if pretrained is None else "in_domain" if pretrained.in_domain else "general",
         "pretrained_family": pretrained.family if pretrained else "none",
+        "pretrained_variant": pretrained.variant if pretrained else None,
+        "made_here": pretrained is not None and pretrained.variant is not None,
         "likelihood": facts.goal == "likelihood" or "likelihood" in facts.require,
         "invertibility": "invertibility" in facts.require,
         "accepts_instability": "instability" in facts.accept,

@@ -104,7 +104,7 @@ def _headline(facts: Facts, decision: Decision) -> "RenderableType":
     style = "red" if decision.refusals else "green"
     line = Text.assemble(
         (f"{decision.family}/{decision.variant}", f"bold {style}"),
-        f", {MODES[decision.mode]}, {STEPS[decision.delivery]} an item\n",
+        f", {MODES.get(decision.mode, decision.mode)}, {STEPS[decision.delivery]} an item\n",
         (_facts(facts), "dim"),
     )
     if decision.refusals:

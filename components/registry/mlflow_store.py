@@ -6,6 +6,7 @@ The file store is not offered: MLflow 3 refuses it.
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 ALLOWED = "sqlite:///PATH, postgresql://HOST/NAME or http(s)://HOST"
+DRIVERS = {"psycopg2": "pip install 'genwright[postgres]'"}  # by the module that SQLAlchemy asks for
+PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^/]*@")
 # Set before mlflow is imported, and only where the user has not chosen: no emoji links, no telemetry, and an unreachable
 # server gives up after seconds instead of minutes.
 QUIET = {
@@ -37,7 +40,7 @@ def connect(tracking_uri: str) -> "MlflowClient":
     """
     scheme = tracking_uri.partition(":")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql", "mysql", "http", "https"):
-        raise SettingsError(f"tracking URI {tracking_uri!r} cannot be used", allowed=ALLOWED)
+        raise SettingsError(f"tracking URI {without_password(tracking_uri)!r} cannot be used", allowed=ALLOWED)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     with translated(tracking_uri):
@@ -47,6 +50,8 @@ def connect(tracking_uri: str) -> "MlflowClient":
             logging.getLogger(logger).setLevel(logging.WARNING)
         if scheme == "sqlite":
             _make_sqlite(tracking_uri)
+        elif scheme in ("postgresql", "mysql"):
+            _ask_database(tracking_uri)
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
@@ -79,6 +84,20 @@ def _make_sqlite(tracking_uri: str) -> None:
             new.unlink(missing_ok=True)
 
 
+def _ask_database(tracking_uri: str) -> None:
+    """Connect once: MLflow asks ten times, for two minutes, before it says that nobody answers."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    with create_engine(tracking_uri, poolclass=NullPool).connect():
+        pass
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be shown and logged."""
+    return PASSWORD.sub(r"\1:***@", uri)
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn what MLflow, its database or the disk raise about `what` into one line. MLflow's error stays as the cause."""
@@ -88,7 +107,7 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError) as error:
-        raise _line(error, what) from error
+        raise _line(error, without_password(what)) from error
     except OSError as error:
         raise disk_error(error, error.filename or what) from error
 
@@ -105,7 +124,11 @@ def _line(error: Exception, what: str) -> GenwrightError:
             return disk_error(OSError(code, said), what)
     first = next(iter(text.splitlines()), type(error).__name__)
     if isinstance(error, ModuleNotFoundError):
-        return RegistryError(f"{what}: the database driver {error.name!r} is not installed", do=f"pip install {error.name}")
+        do = DRIVERS.get(str(error.name), f"pip install {error.name}")
+        return RegistryError(f"{what}: the database driver {error.name!r} is not installed", do=do)
+    if "connection to server" in text:  # as libpq begins each of its errors
+        said = first.partition("failed: ")[2] or first
+        return RegistryError(f"{what}: {said}", do="check the address, the user and that the database runs")
     if "Max retries exceeded" in text:
         return RegistryError(f"{what}: nothing answers there", do="start the MLflow server, or set GENWRIGHT_TRACKING_URI")
     return RegistryError(f"{what}: MLflow says: {first[:300]}")

@@ -109,7 +109,7 @@ def reigning(registry: Registry, state: State) -> Release | None:
     last = state.last
     if state.alias is None and not registry.has_bundle(last.to_bundle):
         return None
-    return Release(model=state.model, version=last.to_version, bundle_sha256=last.to_bundle, bundle_uri="", run_id="")
+    return Release(model=state.model, version=last.to_version, bundle_sha256=last.to_bundle, run_id="")
 
 
 def differences(registry: Registry, state: State) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
-from components.core.errors import Interrupted, RegistryError
+from components.core.errors import Interrupted, RegistryError, disk_error
 from components.core.protocols import Images
+from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
 from components.registry.owner import ENDED_BY, owner_tags
@@ -37,6 +38,8 @@ def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[st
     if found is not None and found.lifecycle_stage == "deleted":
         restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
         raise RegistryError(f"experiment {experiment!r} was deleted in MLflow", do=f"restore it ({restore}) or rename the brief")
+    if found is not None:
+        check_reachable(found.artifact_location, tracking_uri, what=f"experiment {experiment!r}")
     where = found.experiment_id if found else _new_experiment(client, experiment, artifact_root)
     with translated(tracking_uri):
         run = client.create_run(where, run_name=name, tags={**tags, **owner_tags()})
@@ -45,6 +48,8 @@ def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[st
 
 def _new_experiment(client: Any, name: str, artifact_root: Path | None) -> str:
     where = None if artifact_root is None else f"{artifact_root.absolute().as_uri().rstrip('/')}/{name}"
+    if where is not None and (folder := folder_of(where)) is not None:
+        _make(folder)  # by which this machine knows it again
     try:
         with translated(name):
             return str(client.create_experiment(name, artifact_location=where))
@@ -52,6 +57,13 @@ def _new_experiment(client: Any, name: str, artifact_root: Path | None) -> str:
         if code_of(error) != EXISTS:
             raise
         return str(client.get_experiment_by_name(name).experiment_id)  # another process was first
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
 
 
 class MlflowTracker:
@@ -67,7 +79,8 @@ class MlflowTracker:
         self._flush_s = flush_s
         self._client = connect(tracking_uri)
         with self._translated():
-            self._client.get_run(run_id)
+            artifacts = self._client.get_run(run_id).info.artifact_uri
+        check_reachable(artifacts.rsplit("/", 2)[0], tracking_uri, what=f"run {run_id}")  # without RUN/artifacts
         self._seen: dict[str, int] = {}  # metric -> last step logged before the crash
         self._buffer = MetricBuffer(self._write, every_s=flush_s)
         self._sigterm: Any = None

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from components.core.errors import RegistryError, UnknownModel
-from components.core.records import Release, StoredBundle
+from components.core.records import Release
 from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -23,20 +23,23 @@ class Versions:
         self._tracking_uri = tracking_uri
 
     def register(
-        self, model: str, *, bundle: StoredBundle, run_id: str, description: str = "", tags: Mapping[str, str] | None = None
+        self, model: str, *, sha256: str, uri: str, run_id: str, description: str = "", tags: Mapping[str, str] | None = None
     ) -> Release:
-        """The version of `model` that holds this bundle, created when there is none: one bundle has one version."""
+        """The version of `model` that holds the bundle of this digest, created when there is none: one bundle has one version.
+
+        `uri`: where it is, which MLflow shows.
+        """
         try:
             with self._translated():
                 self._client.create_registered_model(model)
         except RegistryError as error:
             if code_of(error) != EXISTS:
                 raise
-        if not self._holding(model, bundle.sha256):
+        if not self._holding(model, sha256):
             with self._translated():  # the tags in the same call: a kill leaves a version that is found, or none
-                every = {**(tags or {}), BUNDLE: bundle.sha256, URI: bundle.uri}
-                self._client.create_model_version(model, self._source(bundle), run_id, tags=every, description=description)
-        return self.get(model, self._settle(model, bundle.sha256))
+                every = {**(tags or {}), BUNDLE: sha256, URI: uri}
+                self._client.create_model_version(model, self._source(sha256, uri), run_id, tags=every, description=description)
+        return self.get(model, self._settle(model, sha256))
 
     def get(self, model: str, version: int) -> Release:
         """One version. Raises UnknownModel."""
@@ -117,10 +120,10 @@ class Versions:
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._tracking_uri)
 
-    def _source(self, bundle: StoredBundle) -> str:
+    def _source(self, sha256: str, uri: str) -> str:
         """What MLflow shows as the version's source. Its server refuses folders of ours, so it gets a name in their place."""
-        local = bundle.uri.startswith(("file:", "/")) and self._tracking_uri.startswith("http")
-        return f"genwright:///bundles/{bundle.sha256}" if local else bundle.uri
+        local = uri.startswith(("file:", "/")) and self._tracking_uri.startswith("http")
+        return f"genwright:///bundles/{sha256}" if local else uri
 
     def _what(self, model: str) -> str:
         """What can be named, for an error line."""
@@ -159,7 +162,6 @@ class Versions:
             model=version.name,
             version=number,
             bundle_sha256=version.tags[BUNDLE],
-            bundle_uri=version.tags.get(URI, version.source),
             run_id=version.run_id or "",
             aliases=held,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +10,22 @@ import numpy.typing as npt
 from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.noise import draw
-from components.core.records import Bundle
+from components.core.records import Bundle, GraphFile
 from components.runtime.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
 TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8"}
 # ONNX Runtime's names, and the protocol's
-ORT_TYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64", "tensor(uint8)": "UINT8"}
+ORT_TYPES = {
+    "tensor(float)": "FP32",
+    "tensor(float16)": "FP16",
+    "tensor(int64)": "INT64",
+    "tensor(int32)": "INT32",
+    "tensor(uint8)": "UINT8",
+    "tensor(bool)": "BOOL",
+}
+NUMPY_TYPES = {"FP32": "f4", "FP16": "f2", "INT64": "i8", "INT32": "i4", "UINT8": "u1", "BOOL": "?"}
+TRIED = 2  # items that a graph beside the sampler is tried on
 
 
 @dataclass(frozen=True)
@@ -28,13 +38,16 @@ class TensorSpec:
 
 
 def inputs_of(bundle: Bundle) -> tuple[TensorSpec, ...]:
-    """The graph's inputs as the bundle declares them: its noise, then its class index."""
+    """The graph's inputs as the bundle declares them: its noise, then its condition."""
     noise = tuple(TensorSpec(noise.name, "FP32", noise.shape) for noise in bundle.noise)
-    return noise if bundle.condition is None else (*noise, TensorSpec(bundle.condition, "INT64", ()))
+    asked = bundle.spec.condition
+    if bundle.condition is None:
+        return noise
+    return (*noise, TensorSpec(bundle.condition, asked.datatype if asked else "INT64", asked.shape if asked else ()))
 
 
 def output_of(bundle: Bundle) -> TensorSpec:
-    """The image."""
+    """The items."""
     return TensorSpec(bundle.output, bundle.output_type, bundle.spec.shape)
 
 
@@ -49,22 +62,40 @@ def check_contract(bundle: Bundle, sampler: GraphSampler) -> None:
         raise BundleError(
             f"{MODEL_ONNX}: its outputs are {outputs}, bundle.json declares {bundle.output!r} of {bundle.output_type}"
         )
-    if bundle.condition is not None and not bundle.spec.classes:
-        raise BundleError(f"bundle.json: the condition {bundle.condition!r} without classes")
+    if (bundle.condition is None) != (bundle.spec.condition is None):
+        raise BundleError(f"bundle.json: the input {bundle.condition!r} for the condition {bundle.spec.condition!r}")
 
 
 def probe(bundle: Bundle) -> dict[str, npt.NDArray[np.generic]]:
     """Inputs for a full batch, always the same."""
     feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(bundle.noise, range(bundle.max_batch)))
-    if bundle.condition is not None:
-        feeds[bundle.condition] = np.arange(bundle.max_batch, dtype=np.int64) % len(bundle.spec.classes)
+    if bundle.condition is not None and bundle.spec.condition is not None:
+        feeds[bundle.condition] = bundle.spec.condition.examples(bundle.max_batch)
     return feeds
 
 
-def check_images(x_NCHW: npt.NDArray[np.generic], bundle: Bundle) -> None:
+def check_items(x: npt.NDArray[np.generic], bundle: Bundle) -> None:
     """Raise BundleError when a full batch has another shape than declared, or values that are not finite."""
     declared = (bundle.max_batch, *bundle.spec.shape)
-    if x_NCHW.shape != declared:
-        raise BundleError(f"{MODEL_ONNX}: makes {list(x_NCHW.shape)}, bundle.json declares {list(declared)}")
-    if not np.isfinite(x_NCHW).all():
+    if x.shape != declared:
+        raise BundleError(f"{MODEL_ONNX}: makes {list(x.shape)}, bundle.json declares {list(declared)}")
+    if not np.isfinite(x).all():
         raise BundleError(f"{MODEL_ONNX}: makes values that are NaN or infinite")
+
+
+def check_graph(graph: GraphFile, session: Any) -> None:
+    """Raise BundleError when a graph beside the sampler does not take and make what bundle.json declares, tried on two items."""
+    for ports, nodes in ((graph.inputs, session.get_inputs()), (graph.outputs, session.get_outputs())):
+        declared = sorted((port.name, port.datatype, len(port.shape) + 1) for port in ports)
+        found = sorted((node.name, ORT_TYPES.get(node.type, node.type), len(node.shape)) for node in nodes)
+        if found != declared:
+            raise BundleError(f"{graph.file}: has {found}, bundle.json declares {declared}")
+    feeds = {port.name: np.zeros((TRIED, *port.shape), NUMPY_TYPES[port.datatype]) for port in graph.inputs}
+    try:
+        made = session.run([port.name for port in graph.outputs], feeds)
+    except Exception as error:
+        raise BundleError(f"{graph.file}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
+    for port, values in zip(graph.outputs, made, strict=True):
+        declared_shape = (TRIED, *port.shape)
+        if values.shape != declared_shape or (values.dtype.kind == "f" and not np.isfinite(values).all()):
+            raise BundleError(f"{graph.file}: {port.name!r} is {list(values.shape)}", allowed=f"{list(declared_shape)}, finite")

@@ -1,9 +1,9 @@
-"""An exported graph as a sampler: seeds in, images out. Used to prove a bundle and to serve it, so both see the same bytes.
+"""An exported graph as a sampler: seeds in, stored items out. Used to prove a bundle and to serve it, so both see the same bytes.
 
 On a CPU one run takes one thread, and several go on at once, since threads that share a run wait for each other after every
 operator (docs/decisions/0007-serving.md has what that costs).
 
-N items, C channels, H height, W width. Imports onnxruntime, and neither torch nor a family.
+N items. Imports onnxruntime, and neither torch nor a family.
 """
 
 import time
@@ -19,30 +19,15 @@ from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.files import sha256_of
 from components.core.noise import NoiseInput, draw
-from components.core.protocols import Images
-from components.core.records import Bundle
+from components.core.protocols import Asked, Stored
+from components.core.records import Bundle, DataSpec
+from components.core.units import to_stored
 from components.runtime.cpus import usable_cpus
 
 LEVEL = 1.01 / 127.5  # one of the 256 levels in data units, and a little for rounding
 GAIN = 1.1  # all threads must be this much faster for one run than one thread is
 WEIGHED_S = 0.2  # for which the two are compared, and for REPEATS at least
 REPEATS = 3
-
-
-def to_units(x_NCHW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """What a graph makes in data units [-1, 1]: levels of 8 bits are brought there."""
-    if x_NCHW.dtype != np.uint8:
-        return x_NCHW.astype(np.float32, copy=False)
-    units: npt.NDArray[np.float32] = x_NCHW.astype(np.float32) / 127.5 - 1
-    return units
-
-
-def to_uint8(x_NCHW: npt.NDArray[Any]) -> Images:
-    """Data units [-1, 1], NCHW, to uint8 [N, H, W, C], rounding half to even; levels of 8 bits as they are."""
-    if x_NCHW.dtype == np.uint8:
-        return np.ascontiguousarray(x_NCHW.transpose(0, 2, 3, 1))
-    scaled = np.clip(np.rint((x_NCHW + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(scaled.transpose(0, 2, 3, 1))
 
 
 class GraphSampler:
@@ -58,6 +43,7 @@ class GraphSampler:
         self,
         path: Path,
         *,
+        spec: DataSpec,
         noise: Sequence[NoiseInput],
         condition: str | None,
         output: str,
@@ -78,6 +64,7 @@ class GraphSampler:
         self.session = opened(path, threads=threads // self.lanes, device=device, profile=profile)
         self.wide: ort.InferenceSession | None = None
         self.subject = f"onnx:{sha256_of(path)}"
+        self.spec = spec
         self.noise = tuple(noise)
         self.condition = condition
         self.output = output
@@ -88,6 +75,7 @@ class GraphSampler:
         """That of the bundle in `folder`, as many items at a time as it allows, or `batch`."""
         return cls(
             folder / MODEL_ONNX,
+            spec=bundle.spec,
             noise=bundle.noise,
             condition=bundle.condition,
             output=bundle.output,
@@ -115,7 +103,7 @@ class GraphSampler:
                 self.wide = wide
 
     def run(self, feeds: dict[str, npt.NDArray[np.generic]], *, alone: bool = False) -> npt.NDArray[np.generic]:
-        """The raw graph: named inputs to x_NCHW, float32 in data units or levels of 8 bits, as it was exported.
+        """The raw graph: named inputs to x [N, *shape], float32 in data units or the numbers of the storage, as it was exported.
 
         `alone`: nothing else runs, and this is one of the sizes that `enable_parallel_session` was told.
         """
@@ -123,32 +111,32 @@ class GraphSampler:
 
     def _run(self, session: Any, feeds: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
         try:
-            x_NCHW: npt.NDArray[np.generic] = session.run([self.output], feeds)[0]
+            x: npt.NDArray[np.generic] = session.run([self.output], feeds)[0]
         except Exception as error:
             raise BundleError(f"{self.subject[:17]}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
-        return x_NCHW
+        return x
 
-    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
-        """One image a seed, uint8 [N, H, W, C]; image k depends on seeds[k] and labels[k] alone."""
+    def __call__(self, seeds: Sequence[int], asked: Asked | None = None) -> Stored:
+        """One stored item a seed, [N, *stored_shape]; item k depends on seeds[k] and asked[k] alone. Without `asked`: the first
+        class, or zeros."""
         starts = range(0, len(seeds), self.batch)
         alone = len(starts) == 1 and self.batch == 1
 
-        def chunk(at: int) -> Images:
+        def chunk(at: int) -> Stored:
             own = seeds[at : at + self.batch]
-            feeds = self._feeds(own, labels and labels[at : at + self.batch], self.batch)
-            return to_uint8(self.run(feeds, alone=alone)[: len(own)])
+            feeds = self._feeds(own, None if asked is None else asked[at : at + self.batch], self.batch)
+            return to_stored(self.run(feeds, alone=alone)[: len(own)], self.spec.item)
 
         if self.lanes == 1 or len(starts) == 1:
             return np.concatenate([chunk(at) for at in starts])
         with ThreadPoolExecutor(self.lanes) as pool:
             return np.concatenate([*pool.map(chunk, starts)])
 
-    def _feeds(self, seeds: Sequence[int], labels: Sequence[int] | None, size: int) -> dict[str, npt.NDArray[np.generic]]:
+    def _feeds(self, seeds: Sequence[int], asked: Asked | None, size: int) -> dict[str, npt.NDArray[np.generic]]:
         """The inputs of these items, and of others up to `size`."""
-        n = len(seeds)
-        feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(self.noise, [*seeds, *[0] * (size - n)]))
-        if self.condition is not None:
-            feeds[self.condition] = np.array([*(labels or [0] * n), *[0] * (size - n)], np.int64)
+        feeds: dict[str, npt.NDArray[np.generic]] = dict(draw(self.noise, [*seeds, *[0] * (size - len(seeds))]))
+        if self.condition is not None and self.spec.condition is not None:
+            feeds[self.condition] = self.spec.condition.rows(size, asked)
         return feeds
 
 

@@ -11,11 +11,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Router
 
 from components.core.errors import ServingError
+from components.core.modality import find_modality
 from components.serving.accept import prefers
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
 from components.serving.gate import Gate
-from components.serving.generate import Generate
+from components.serving.generate import Generate, formats_of
 from components.serving.limits import Limits
 from components.serving.log import Log
 from components.serving.metrics import Metrics
@@ -122,8 +123,12 @@ def described(served: Served) -> dict[str, object]:
         "bundle_sha256": served.engine.sha256,
         "family": f"{bundle.family}/{bundle.variant}",
         "latent": bundle.latent,
-        "classes": bundle.spec.classes if bundle.condition else [],
-        "image": {"height": bundle.spec.height, "width": bundle.spec.width, "channels": bundle.spec.channels},
+        "classes": bundle.spec.classes,
+        "formats": formats_of(bundle),
+        "modality": bundle.spec.item.modality,
+        "plural": find_modality(bundle.spec.item.modality).plural,
+        bundle.spec.item.modality: bundle.spec.item.model_dump(mode="json", exclude={"modality"}),
+        "size": bundle.spec.item.text,
         "scorecard": {name: metric.model_dump(mode="json") for name, metric in bundle.scorecard.metrics.items()},
         "gates": bundle.gates.verdict,
         "inputs": [{"name": spec.name, "shape": spec.shape} for spec in served.engine.inputs],

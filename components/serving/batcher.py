@@ -140,7 +140,7 @@ class Batcher:
         """Nobody waits for it any longer."""
         self._withdraw(job)
         if not job.future.done():
-            line = f"no answer within {seconds:g} s; try again later or ask for fewer images"
+            line = f"no answer within {seconds:g} s; try again later or ask for fewer items"
             job.future.set_exception(Refusal(503, line, Retry_After=self._retry_after()))
 
     def _let_go(self) -> None:

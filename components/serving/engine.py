@@ -1,13 +1,15 @@
-"""A verified bundle, loaded and warm: noise in, images out. Nothing here knows HTTP.
+"""A verified bundle, loaded and warm: noise in, items out. Nothing here knows HTTP.
 
-N items, C channels, H height, W width. The same item gives the same bytes whatever it is batched with: at load, every batch
+N items. The same item gives the same bytes whatever it is batched with: at load, every batch
 size ("bucket") is compared bit for bit with the full batch, and only those that agree are used.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +17,9 @@ import numpy.typing as npt
 from components.core.bundles import MODEL_ONNX, address_of, read_bundle
 from components.core.errors import BundleError, ServingError
 from components.core.records import Bundle
-from components.runtime.contract import Feeds, TensorSpec, check_contract, check_images, inputs_of, output_of, probe
+from components.runtime.contract import Feeds, TensorSpec, check_contract, check_graph, check_items, inputs_of, output_of, probe
 from components.runtime.reference import check_reference
-from components.runtime.session import GraphSampler
+from components.runtime.session import GraphSampler, opened
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Engine:
     sha256: str
     sampler: GraphSampler
     buckets: tuple[int, ...]  # ascending sizes of batch that give the same bytes
+    graphs: Mapping[str, Any] = field(default_factory=dict)  # the sessions of those beside the sampler
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 0, device: str = "cpu") -> "Engine":
@@ -40,7 +43,10 @@ class Engine:
         if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
-        engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler))
+        beside = {graph.name: opened(folder / graph.file, threads=sampler.threads, device=device) for graph in bundle.graphs}
+        for graph in bundle.graphs:
+            check_graph(graph, beside[graph.name])
+        engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler), beside)
         check_reference(bundle, sampler)
         sampler.enable_parallel_session([size for size in engine.buckets if size < sampler.lanes])
         return engine
@@ -68,18 +74,18 @@ class Engine:
         return self.sampler.lanes
 
     def run(self, feeds: Feeds, *, alone: bool = False) -> npt.NDArray[np.generic]:
-        """x_NCHW as the graph makes it, in data units [-1, 1] or in 256 levels, for at most `max_batch` items. `alone`: fewer
-        items than `lanes`, and nothing else runs.
+        """x [N, *shape] as the graph makes it, in data units or in the levels that are stored, for at most `max_batch` items.
+        `alone`: fewer items than `lanes`, and nothing else runs.
 
         Raises BundleError when the graph fails.
         """
         n = len(next(iter(feeds.values())))
         size = next(bucket for bucket in self.buckets if bucket >= n)
         padded = {name: np.concatenate([rows, np.repeat(rows[-1:], size - n, axis=0)]) for name, rows in feeds.items()}
-        x_NCHW = self.sampler.run(padded if size > n else dict(feeds), alone=alone and size < self.lanes)
-        if x_NCHW.shape != (size, *self.bundle.spec.shape):
-            raise BundleError(f"{MODEL_ONNX}: made {list(x_NCHW.shape)} of {size} items")
-        return x_NCHW[:n]
+        x = self.sampler.run(padded if size > n else dict(feeds), alone=alone and size < self.lanes)
+        if x.shape != (size, *self.bundle.spec.shape):
+            raise BundleError(f"{MODEL_ONNX}: made {list(x.shape)} of {size} items")
+        return x[:n]
 
 
 def stable_buckets(bundle: Bundle, sampler: GraphSampler) -> tuple[int, ...]:
@@ -89,14 +95,14 @@ def stable_buckets(bundle: Bundle, sampler: GraphSampler) -> tuple[int, ...]:
     """
     full = bundle.max_batch
     feeds = probe(bundle)
-    x_NCHW = sampler.run(feeds)
-    check_images(x_NCHW, bundle)
+    x = sampler.run(feeds)
+    check_items(x, bundle)
     turned = sampler.run({name: np.roll(rows, 1, axis=0) for name, rows in feeds.items()})
-    if not np.array_equal(turned, np.roll(x_NCHW, 1, axis=0)):
+    if not np.array_equal(turned, np.roll(x, 1, axis=0)):
         return (1,)  # an item's place in the batch shows in its bytes: one at a time is all that can be promised
     sizes = [2**k for k in range((full - 1).bit_length())]
     # The last items of the full batch become the first of a small one: neither size nor place may matter.
-    same = [size for size in sizes if np.array_equal(sampler.run(_last(feeds, size)), x_NCHW[-size:])]
+    same = [size for size in sizes if np.array_equal(sampler.run(_last(feeds, size)), x[-size:])]
     return (*same, full)
 
 

@@ -1,24 +1,23 @@
-"""POST /v1/generate: images for people.
+"""POST /v1/generate: items for people.
 
-The body is JSON, every key optional: `count` images, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, of the
-class `condition` (name or id, or a list with one an image), as `format` png | npy | grid, by `model` where several are served;
-with `toward` and `mix`, each on the way to another seed's image, by that share of it. A reply is
+The body is JSON, every key optional: `count` items, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, of the class
+`condition` (name or id, or a list with one an item), as `format`: one of the modality (of images: png), npy or grid, by `model`
+where several are served; with `toward` and `mix`, each on the way to another seed's item, by that share of it. A reply is
 
 format   content type
 png      image/png for one image; application/zip of PNGs for several; application/json where Accept prefers it
 grid     image/png: one picture of all, small images magnified
-npy      application/x-npy: uint8 [N, H, W, C]
+npy      application/x-npy: the stored items, of images uint8 [N, H, W, C]
 
 and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which classes (ids), X-Bundle-Sha256 which bundle.
 Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number.
 """
 
 import json
-import math
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +25,12 @@ from pydantic import Field, StrictInt, StrictStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from components.core.modality import find_modality
 from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
+from components.core.records import Bundle, ItemSpec
+from components.core.units import to_stored
 from components.runtime.contract import Feeds
-from components.runtime.session import to_uint8
 from components.serving import pictures
 from components.serving.accept import prefers
 from components.serving.body import read_body, unless_left, worked
@@ -39,8 +40,6 @@ from components.serving.served import Models, Served
 from components.serving.walk import walked
 
 RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
-PNG_BYTES = 16 << 10  # what a PNG costs whatever is in it, in bytes that could be copied meanwhile
-COMPRESSION = 16  # what a byte in it costs
 Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
 Class = StrictInt | StrictStr
 
@@ -52,7 +51,7 @@ class GenerateRequest(Record):
     seed: Seed | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     condition: Class | tuple[Class, ...] | None = None
-    format: Literal["png", "npy", "grid"] = "png"
+    format: StrictStr | None = None
     model: StrictStr | None = None
     toward: Seed | None = None
     mix: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
@@ -75,14 +74,15 @@ class Generate:
         bundle = served.engine.bundle
         with served.batcher.arriving():
             seeds = seeds_of(asked, served.limits.count)
-            labels = labels_of(asked.condition, seeds, bundle.spec.classes if bundle.condition else ())
+            form = format_of(asked.format, bundle)
+            labels = labels_of(asked.condition, seeds, bundle.spec.classes)
             make = partial(feeds_of, served, seeds, labels, walk_of(asked))
             feeds = await worked(len(seeds) * served.engine.noise_bytes, make)
-        x_NCHW = await unless_left(request, served.batcher.submit(feeds))
+        x = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
-        show = partial(rendered, form=asked.format, accept=accept, stem=served.model)
+        show = partial(rendered, spec=bundle.spec.item, form=form, accept=accept, stem=served.model)
         with served.watch.encode.time():
-            body, media_type = await worked(effort(x_NCHW.shape, asked.format), show, x_NCHW, seeds, labels)
+            body, media_type = await worked(effort(x, bundle.spec.item, form), show, x, seeds, labels)
         headers = {**served.headers(), "X-Seed": shown(seeds)}
         if labels is not None:
             headers["X-Class"] = ",".join(map(str, labels))
@@ -118,14 +118,14 @@ def keys() -> str:
 
 
 def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
-    """One seed an image. Raises Refusal 422 when the request contradicts itself or asks for too many."""
+    """One seed an item. Raises Refusal 422 when the request contradicts itself or asks for too many."""
     if asked.seed is not None and asked.seeds is not None:
         raise Refusal(422, "both seed and seeds given; send one of them")
     lists = {"seeds": asked.seeds, "condition": asked.condition}
     told = {"count": asked.count} | {name: len(each) if isinstance(each, tuple) else None for name, each in lists.items()}
     counts = {name: count for name, count in told.items() if count is not None}
     if len(set(counts.values())) > 1:
-        raise Refusal(422, f"the numbers of images differ: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+        raise Refusal(422, f"the numbers of items differ: {', '.join(f'{name} {count}' for name, count in counts.items())}")
     count = next(iter(counts.values()), 1)
     if not 1 <= count <= count_max:
         raise Refusal(422, f"count: {count} given; allowed: 1 to {count_max}")
@@ -138,7 +138,7 @@ def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
 
 
 def labels_of(condition: Class | tuple[Class, ...] | None, seeds: Sequence[int], classes: Sequence[str]) -> list[int] | None:
-    """One class id an image, or None for a model without classes. Raises Refusal 422 for a class that does not exist."""
+    """One class id an item, or None for a model without classes. Raises Refusal 422 for a class that does not exist."""
     if not classes:
         if condition is not None:
             raise Refusal(422, "condition: this model has no classes; leave it out")
@@ -173,37 +173,63 @@ def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None,
     noise = walked(bundle.noise, seeds, toward=walk[0], mix=walk[1]) if walk else draw(bundle.noise, seeds)
     feeds: dict[str, npt.NDArray[np.generic]] = dict(noise)
     if bundle.condition is not None:
-        feeds[bundle.condition] = np.array(labels, np.int64)
+        assert bundle.spec.condition is not None  # checked when it was loaded
+        feeds[bundle.condition] = bundle.spec.condition.rows(len(seeds), labels)
     return feeds
 
 
-def effort(shape: Sequence[int], form: str) -> int:
-    """How many bytes could be copied in about the time that it takes to encode images of this shape, [N, C, H, W]."""
-    n, channels, height, width = shape
+def format_of(wanted: str | None, bundle: Bundle) -> str:
+    """The format of a reply; by default the first of the modality. Raises Refusal 422 for one that it has not."""
+    formats = formats_of(bundle)
+    if wanted is not None and wanted not in formats:
+        raise Refusal(422, f"format: {wanted[:80]!r} given; allowed: {', '.join(formats)}")
+    return wanted or next(iter(formats))
+
+
+def formats_of(bundle: Bundle) -> dict[str, str]:
+    """What its items are delivered as, each with the content type of one item; the default first."""
+    encodings = find_modality(bundle.spec.item.modality).encodings
+    own = {name: encoding.media_type for name, encoding in encodings.items()}
+    return own | {"npy": "application/x-npy", "grid": "image/png"}
+
+
+def effort(x: npt.NDArray[np.generic], spec: ItemSpec, form: str) -> int:
+    """How many bytes could be copied in about the time that it takes to encode items x [N, *shape]."""
+    modality = find_modality(spec.modality)
+    encoding = modality.encodings.get(form) or next(iter(modality.encodings.values()))
     if form == "npy":
-        return 4 * math.prod(shape)
-    zoom = pictures.zoom_of(height, width) if form == "grid" else 1
-    return n * (PNG_BYTES + COMPRESSION * channels * height * width * zoom**2)
+        return 4 * x.size
+    zoom = pictures.zoom_of(spec.side or pictures.TILE_PIXELS) if form == "grid" else 1
+    return len(x) * encoding.effort_least + encoding.effort * x.size * zoom**2
 
 
 def rendered(
-    x_NCHW: npt.NDArray[np.generic], seeds: Sequence[int], labels: Sequence[int] | None, *, form: str, accept: str, stem: str
+    x: npt.NDArray[np.generic],
+    seeds: Sequence[int],
+    labels: Sequence[int] | None,
+    *,
+    spec: ItemSpec,
+    form: str,
+    accept: str,
+    stem: str,
 ) -> tuple[bytes, str]:
-    """The reply's body and content type. Raises Refusal 500 where the model made no image."""
-    if not np.isfinite(x_NCHW).all():
-        wrong = [seed for seed, x_CHW in zip(seeds, x_NCHW, strict=True) if not np.isfinite(x_CHW).all()]
+    """The reply's body and content type, of items x [N, *shape]. Raises Refusal 500 where the model made none."""
+    if not np.isfinite(x).all():
+        wrong = [seed for seed, one in zip(seeds, x, strict=True) if not np.isfinite(one).all()]
         raise Refusal(500, f"the model makes values that are NaN or infinite of seed {wrong[0]}; ask for other seeds")
-    images = to_uint8(x_NCHW)
+    items, modality = to_stored(x, spec), find_modality(spec.modality)
     if form == "grid":
-        return pictures.grid(images), "image/png"
+        return pictures.grid(modality.pictures(items, spec)), "image/png"
     if form == "npy":
-        return pictures.npy(images), "application/x-npy"
-    if prefers(accept, "application/json", over="image/png" if len(images) == 1 else "application/zip"):
-        return pictures.as_json(images, seeds, labels), "application/json"
-    if len(images) == 1:
-        return pictures.png(images[0]), "image/png"
-    names = [f"{stem}-{k:03d}-seed{seed}.png" for k, seed in enumerate(seeds)]
-    return pictures.zipped(images, names), "application/zip"
+        return pictures.npy(items), "application/x-npy"
+    encoding = modality.encodings[form]
+    files = [encoding.encode(item, spec) for item in items]
+    if prefers(accept, "application/json", over=encoding.media_type if len(items) == 1 else "application/zip"):
+        return pictures.as_json(files, seeds, labels, plural=modality.plural, form=form), "application/json"
+    if len(items) == 1:
+        return files[0], encoding.media_type
+    names = [f"{stem}-{k:03d}-seed{seed}{encoding.suffix}" for k, seed in enumerate(seeds)]
+    return pictures.zipped(files, names), "application/zip"
 
 
 def shown(seeds: Sequence[int]) -> str:

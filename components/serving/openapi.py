@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from components.core.noise import SEED_LIMIT
+from components.serving.generate import formats_of
 from components.serving.limits import Limits
 from components.serving.served import Models, Served
 
@@ -20,14 +21,14 @@ WHY = {
     413: "the body is too large",
     415: "the body is compressed",
     422: "the request asks for what cannot be",
-    429: "too many images are waiting; Retry-After says when to come back",
+    429: "too many items are waiting; Retry-After says when to come back",
     431: "the headers are too large",
-    500: "the model made no image of this seed",
+    500: "the model made no item of this seed",
     503: "the server is stopping, or no answer came in time",
 }
 ASKED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503)
 JSON: dict[str, Any] = {"application/json": {}}
-GENERATED: dict[str, Any] = {"image/png": {}, "application/zip": {}, "application/x-npy": {}, "application/json": {}}
+ALSO = ("application/zip", "application/json")  # of several items, and where Accept prefers it
 INFERRED: dict[str, Any] = {"application/json": {}, "application/octet-stream": {}}
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 
@@ -41,7 +42,7 @@ def document(models: Models, limits: Limits, *, tokens: bool) -> Schema:
         "/": {"get": answers("What is served, as JSON or as a page for people", content=JSON | {"text/html": {}})},
         "/metrics": {"get": answers("Prometheus metrics", content={"text/plain": {}})},
         "/openapi.json": {"get": answers("This document")},
-        "/v1/generate": {"post": asks("Images", generate_schema(every, limits), GENERATED, required=len(every) > 1)},
+        "/v1/generate": {"post": asks("Items", generate_schema(every, limits), generated(every), required=len(every) > 1)},
         "/v2": {"get": answers("The server's name, version and extensions")},
         "/v2/health/live": {"get": answers("Whether the process answers", refuses=()) | {"security": []}},
         "/v2/health/ready": {"get": answers("Whether requests should be sent here", refuses=(503,)) | {"security": []}},
@@ -52,7 +53,7 @@ def document(models: Models, limits: Limits, *, tokens: bool) -> Schema:
             paths[path] = {"get": answers("Inputs and outputs", refuses=(401, 403, 404))}
             paths[f"{path}/config"] = {"get": answers("The same, for Triton's clients", refuses=(401, 403, 404))}
             paths[f"{path}/ready"] = {"get": answers("Whether it answers", refuses=(401, 403, 404, 503))}
-            paths[f"{path}/infer"] = {"post": asks("Noise in, images out", infer_schema(served), INFERRED, required=True)}
+            paths[f"{path}/infer"] = {"post": asks("Noise in, items out", infer_schema(served), INFERRED, required=True)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "genwright", "version": "1", "description": f"Serves {', '.join(each.model for each in every)}."},
@@ -60,6 +61,11 @@ def document(models: Models, limits: Limits, *, tokens: bool) -> Schema:
         "components": {"schemas": {"Error": ERROR}, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}] if tokens else [],
     }
+
+
+def generated(models: list[Served]) -> Schema:
+    """The content types of a reply of /v1/generate."""
+    return {name: {} for served in models for name in (*formats_of(served.engine.bundle).values(), *ALSO)}
 
 
 def answers(summary: str, *, content: Schema = JSON, refuses: tuple[int, ...] = (401, 403)) -> Schema:
@@ -84,16 +90,17 @@ def generate_schema(models: list[Served], limits: Limits) -> Schema:
 
 def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
     bundle = served.engine.bundle
+    formats = list(formats_of(bundle))
     number: Schema = {"type": "integer", "minimum": 0, "maximum": SEED_LIMIT - 1}
     first = number | {"maximum": SEED_LIMIT - limits.count}
     many = {"type": "array", "minItems": 1, "maxItems": limits.count}
     every: Schema = {
-        "format": {"enum": ["png", "npy", "grid"], "default": "png"},
+        "format": {"enum": formats, "default": formats[0]},
         "toward": number,
         "mix": {"type": "number", "minimum": 0, "maximum": 1},
         "model": {"const": served.model},
     }
-    classes = [*range(len(bundle.spec.classes)), *bundle.spec.classes] if bundle.condition else []
+    classes = [*range(len(bundle.spec.classes)), *bundle.spec.classes]
     one: Schema = {"condition": {"enum": classes, "description": "a class by id or name"}} if classes else {}
     count = {"type": "integer", "minimum": 1, "maximum": limits.count, "default": 1}
     found = [

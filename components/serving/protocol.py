@@ -110,15 +110,15 @@ def understood(served: Served, body: bytes, header_length: str | None) -> tuple[
     wants_binary(message, served.engine.output)
     feeds = decode(message.inputs, binary, served.engine.inputs, count_max=served.limits.count)
     bundle = served.engine.bundle
-    if bundle.condition is not None:
-        labels, classes = feeds[bundle.condition], len(bundle.spec.classes)
+    if bundle.condition is not None and (classes := len(bundle.spec.classes)):
+        labels = feeds[bundle.condition]
         if not np.isin(labels, range(classes)).all():
             raise Refusal(400, f"input {bundle.condition!r}: a class that does not exist; allowed: 0 to {classes - 1}")
     return message, feeds
 
 
 def answer(served: Served, message: InferRequest, x: Any) -> Response:
-    """The reply to an infer request. Raises Refusal 422 when its noise makes no image."""
+    """The reply to an infer request. Raises Refusal 422 when its noise makes no item."""
     if not all_finite(x):
         raise Refusal(422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have")
     output = served.engine.output

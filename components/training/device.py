@@ -6,8 +6,12 @@ optimizer is needed: Lightning Fabric did no more here than this file, for eight
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+
+from components.runtime.processes import processes, rank
+from components.runtime.threads import default_threads
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,12 @@ class TrainingDevice:
     def autocast(self) -> AbstractContextManager[None]:
         """For the forward pass; the backward pass follows it by itself."""
         return torch.autocast("cuda", torch.bfloat16) if self.on_gpu else nullcontext()
+
+
+def open_device(kind: Literal["cpu", "cuda"], *, threads: int) -> TrainingDevice:
+    """The device, one of several GPUs for each process; this process computes with so many threads, or its share of the cores."""
+    torch.set_num_threads(threads or default_threads(shared_by=processes()))
+    if kind == "cpu":
+        return TrainingDevice(torch.device("cpu"))
+    torch.cuda.set_device(rank())
+    return TrainingDevice(torch.device("cuda", rank()))

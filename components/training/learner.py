@@ -106,11 +106,11 @@ class Learner:
 
     def _shares(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
         """The parts of a batch and their shares of it; the generator is told which items of the whole they are."""
-        items = len(batch.images_BCHW)
+        items = len(batch.x)
         alone = self.parts == processes() == 1
         self.rng.start, self.rng.whole = rank() * items, 0 if alone else processes() * items
-        images = batch.images_BCHW.contiguous(memory_format=self.layout).tensor_split(self.parts)
-        labels = [None] * len(images) if batch.labels_B is None else batch.labels_B.tensor_split(self.parts)
+        images = batch.x.contiguous(memory_format=self.layout).tensor_split(self.parts)
+        labels = [None] * len(images) if batch.condition is None else batch.condition.tensor_split(self.parts)
         for images_BCHW, labels_B in zip(images, labels, strict=True):
-            yield replace(batch, images_BCHW=images_BCHW, labels_B=labels_B), len(images_BCHW) / items
+            yield replace(batch, x=images_BCHW, condition=labels_B), len(images_BCHW) / items
             self.rng.start += len(images_BCHW)

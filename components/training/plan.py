@@ -1,12 +1,14 @@
 """What one training run is told: small, frozen, JSON, so that it crosses into the subprocess that trains."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from components.core.brief import FamilyName
 from components.core.record import Record
-from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset
+from components.core.records import Ceiling, DataSpec, LocalDataset
+from components.training.start import Start, read_start
+from components.training.start.scratch import Scratch
 
 
 class TrainPlan(Record):
@@ -23,9 +25,7 @@ class TrainPlan(Record):
     dataset: LocalDataset
     folder: str
     run_id: str
-    teacher: Checkpoint | None = Field(default=None, description="whom to learn from; see components/training/distillation")
-    teacher_weights: str = Field(default="", description="where the teacher's weights lie on this machine")
-    adversarial: float = Field(default=0.0, ge=0, description="weight of a critic's word on a student; 0: no critic")
+    start: Annotated[SerializeAsAny[Start], BeforeValidator(read_start)] = Scratch()
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=0, ge=0, description="CPU threads; 0: what core/threads.py says, or a run that goes on had")
     # Off: on a CPU no gain stands clear of its spread (benchmarks/results/training-cpu.json), on a GPU none is measured.

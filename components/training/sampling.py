@@ -1,4 +1,4 @@
-"""A family's own sampler in torch, as an ImageSampler: the reference that the exported graph must agree with."""
+"""A family's own sampler in torch, as an ItemSampler: the reference that the exported graph must agree with."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import torch
 
 from components.core.family import Family
 from components.core.noise import draw
-from components.core.protocols import Images
-from components.runtime.session import to_uint8
+from components.core.protocols import Asked, Stored
+from components.core.units import to_stored
 
 
 class TorchSampler:
-    """Seeds in, images out; image k depends on seeds[k] and labels[k] alone."""
+    """Seeds in, stored items out; item k depends on seeds[k] and asked[k] alone."""
 
     def __init__(self, family: Family, *, subject: str, steps: int | None = None, device: str = "cpu", batch: int = 64) -> None:
         self.family = family
@@ -21,14 +21,15 @@ class TorchSampler:
         self.batch = batch
 
     @torch.inference_mode()
-    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
-        """One image a seed, uint8 [N, H, W, C]."""
+    def __call__(self, seeds: Sequence[int], asked: Asked | None = None) -> Stored:
+        """One stored item a seed, [N, *stored_shape]; without `asked` the first class, or zeros."""
+        spec = self.family.spec
         out = []
         for at in range(0, len(seeds), self.batch):
             noise = draw(self.family.noise_inputs(), seeds[at : at + self.batch])
             inputs = [torch.from_numpy(value).to(self.device) for value in noise.values()]
-            if self.family.spec.conditional:
-                chosen = labels[at : at + self.batch] if labels else [0] * len(inputs[0])
-                inputs.append(torch.tensor(chosen, device=self.device))
+            if spec.condition is not None:
+                rows = spec.condition.rows(len(inputs[0]), None if asked is None else asked[at : at + self.batch])
+                inputs.append(torch.from_numpy(rows).to(self.device))
             out.append(self.module(*inputs).float().cpu())
-        return to_uint8(torch.cat(out).numpy())
+        return to_stored(torch.cat(out).numpy(), spec.item)

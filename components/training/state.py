@@ -1,8 +1,6 @@
-"""The resumable state of a run in one file, and the best checkpoint: safetensors and JSON, written whole or not at all."""
+"""The resumable state of a run in one file: safetensors and JSON, written whole or not at all."""
 
-import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from components.core.errors import RunError
-from components.core.files import sha256_of, write_whole
-from components.core.records import Artifact, Checkpoint
+from components.core.files import write_whole
 
 FORMAT = 1
-WEIGHTS = "weights.safetensors"
 
 
 def flatten(prefix: str, tree: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -77,36 +73,6 @@ def saved_step(path: Path) -> int:
             return int(json.loads(file.metadata()["state"])["rest"]["/run/step"])
     except (SafetensorError, KeyError, ValueError, TypeError, OSError):
         return -1
-
-
-def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
-    """Write the weights to a folder named by their digest, then the record that names it, then remove what was there before.
-
-    Killed in between, the record still names the weights it was written for.
-    """
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    artifact = Artifact(name=WEIGHTS, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
-    path = weights_path(folder, artifact)
-    write_whole(path, data)
-    checkpoint = Checkpoint(weights=artifact, **record)
-    checkpoint.write(folder / "checkpoint.json")
-    for other in folder.iterdir():
-        if other.is_dir() and other != path.parent:
-            shutil.rmtree(other, ignore_errors=True)
-    return checkpoint
-
-
-def weights_path(folder: Path, weights: Artifact) -> Path:
-    """Where `save_checkpoint` puts them below its folder."""
-    return folder / weights.sha256[:16] / weights.name
-
-
-def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:
-    """The weights at `path`, verified. Raises RunError when they are not those that were written."""
-    if not path.exists() or sha256_of(path) != weights.sha256:
-        raise RunError(f"{path}: missing or changed since training", do="run produce again to train it anew")
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
 def rng_state(rng: torch.Generator) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Batches in a seeded order that depends on the step alone, so a resumed run sees what an uninterrupted one sees.
 
-Images travel as bytes and become floats where they are used; on a GPU a split that fits stays there for the whole run.
+Items travel as they are stored and become floats where they are used; on a GPU a split that fits stays there for the whole run.
 
-N items, B batch (of this process), G batch (of all processes), C channels, H height, W width.
+N items, B batch (of this process), G batch (of all processes).
 """
 
 from typing import Protocol
@@ -34,6 +34,7 @@ class BatchStream:
         self.batch_size = self.whole // processes()
         self.items = len(split)
         self.seed = seed
+        self.item = split.item
         self._source = _source(split, torch.device(device))
         self._epoch = -1
         self._batches_PG: npt.NDArray[np.int64] = np.empty((0, 0), np.int64)
@@ -43,11 +44,11 @@ class BatchStream:
         return self.items // self.whole
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """The batch of a step on the device: x_BCHW in [-1, 1] and labels_B."""
+        """The batch of a step on the device: x [B, ...] in data units and labels_B."""
         return self._read(self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size])
 
     def of_all(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """The batch of all processes, in each that asks: x_GCHW and labels_G."""
+        """The batch of all processes, in each that asks: x [G, ...] and labels_G."""
         return self._read(self._chosen(step))
 
     def _chosen(self, step: int) -> npt.NDArray[np.int64]:
@@ -59,8 +60,8 @@ class BatchStream:
         return chosen_G
 
     def _read(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        images_BHWC, labels_B = self._source.take(chosen_B)
-        return to_data_units(images_BHWC), labels_B
+        stored, labels_B = self._source.take(chosen_B)
+        return to_data_units(stored, self.item), labels_B
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         """The items of each batch of an epoch, sorted within it: neighbours on disk are read together."""
@@ -71,7 +72,7 @@ class BatchStream:
 
 class _Source(Protocol):
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        """images_BHWC, uint8, and labels_B, on the device."""
+        """Stored items [B, *stored_shape] and labels_B, on the device."""
         ...
 
 
@@ -83,20 +84,20 @@ class _OnDisk:
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         labels = self.split.labels
-        images_BHWC = _sent(self.split.take(chosen_B), self.device)
-        return images_BHWC, None if labels is None else _sent(labels[chosen_B], self.device)
+        stored = _sent(self.split.take(chosen_B), self.device)
+        return stored, None if labels is None else _sent(labels[chosen_B], self.device)
 
 
 class _OnDevice:
     """Holds the whole split where the model is."""
 
     def __init__(self, split: ImageSplit, device: torch.device) -> None:
-        self.images_NHWC = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
+        self.stored = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
         self.labels_N = None if split.labels is None else torch.from_numpy(split.labels).to(device)
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        index_B = _sent(chosen_B, self.images_NHWC.device)
-        return self.images_NHWC[index_B], None if self.labels_N is None else self.labels_N[index_B]
+        index_B = _sent(chosen_B, self.stored.device)
+        return self.stored[index_B], None if self.labels_N is None else self.labels_N[index_B]
 
 
 def _source(split: ImageSplit, device: torch.device) -> _Source:

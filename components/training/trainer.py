@@ -1,15 +1,11 @@
 """The one trainer, for every family: the loop is here to be read.
 
 A step: take the batch of this step and let the family learn from it (learner.py). Everything a step depends on is in the saved
-state, so a killed run goes on where its last save was and, on a CPU, ends with the same bits as one that was never killed, unless
-its ceiling ends it. Of several processes (core/processes.py) the first one decides, reads the clock, speaks and writes.
-
-B batch, C channels, H height, W width.
+state (resume.py), so a killed run goes on where its last save was and, on a CPU, ends with the same bits as one that was never
+killed, unless its ceiling ends it. Where the weights begin stands in start/, what is read of the quality in readings.py, how much
+is done in work.py. Of several processes (runtime/processes.py) the first one decides, reads the clock, speaks and writes.
 """
 
-import copy
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -20,26 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from components.core.errors import RunError, TrainingFailed
+from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
-from components.core.grid import grid_image
-from components.core.protocols import Images, ImageSplit, QualitySignal, Tracker
+from components.core.protocols import ImageSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
-from components.runtime.progress import Listener, listening
-from components.runtime.threads import default_threads
-from components.training.device import TrainingDevice
-from components.training.diagnostics import complaints
+from components.training.checkpoint import load_weights, save_checkpoint, weights_path
+from components.training.device import open_device
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
 from components.training.memory import parts_that_fit
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
-from components.training.sampling import TorchSampler
+from components.training.readings import Readings
+from components.training.resume import SavedRun, load_run, save_run, state_path
 from components.training.schedule import Budget, learning_rate
-from components.training.state import load_state, load_weights, save_checkpoint, save_state, weights_path
 from components.training.stream import BatchStream
-from components.training.work import Probe, known_work, measure_step, new_work
+from components.training.work import known_work, settle_work
 
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
 
@@ -65,14 +58,14 @@ class Trainer:
         self.plan = plan
         self.clock = clock
         self.saved = saved  # called when a state was written
-        self.quality = quality
         self.tracker = tracker
         self.folder = Path(plan.folder)
-        on = device_of(plan)
-        self.device = on.device
+        before = known_work(plan)
+        on = open_device(plan.device, threads=plan.threads or (before.threads if before else 0))
         self.learner = Learner(family, plan, on)
         self.family, self.average = self.learner.family, self.learner.average
-        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=self.device)
+        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=on.device)
+        self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
         self.best: Checkpoint | None = None
@@ -126,7 +119,7 @@ class Trainer:
 
     @property
     def state_path(self) -> Path:
-        return self.folder / "state.safetensors"
+        return state_path(self.plan)
 
     def best_path(self, best: Checkpoint) -> Path:
         """Where the weights of this run's best checkpoint lie."""
@@ -172,7 +165,8 @@ class Trainer:
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
         began = self.budget.spent_s
-        reading = broadcast_from_rank0(lambda: self._reading(progress, done=done))
+        batch = self.batch or self._batch(done)
+        reading = broadcast_from_rank0(lambda: self.readings.read(progress, step=self.step, batch=batch))
         self._reading_s = self.budget.spent_s - began
         worth = (bool(reading.collapse), reading.distance)  # what has collapsed is worse than all that has not
         better = self.best is None or worth < (bool(self.best.collapse), self.best.quality)
@@ -183,46 +177,6 @@ class Trainer:
             self.best = broadcast_from_rank0(lambda: self._keep(reading))
         if reading.collapse:
             self._act_on_collapse(reading, progress, kept=better)
-
-    def _reading(self, progress: Progress, *, done: float) -> Reading:
-        """The signal on fixed noise, told to the tracker with a grid."""
-        images, reading = self._draw_and_read(self.average.family, progress.drawing)
-        shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
-        diagnosed = self._diagnose(done, progress)
-        told = {"fd": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
-        self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=self.step)
-        self.tracker.image("samples", grid_image(images[:64]), step=self.step)
-        return reading
-
-    def _draw_and_read(self, average: Family, drawing: Listener) -> tuple[Images, Reading]:
-        """Samples on fixed noise, and the signal on them."""
-        self._calibrate(average)
-        n = self.plan.signal_images
-        sampler = TorchSampler(
-            average,
-            steps=min(self.plan.signal_steps, getattr(self.family.config, "steps", self.plan.signal_steps)),
-            device=self.device.type,
-            subject=f"torch:step-{self.step}",
-            batch=n if self.family.card.discrete else min(n, 64),  # one walk over the pixels rather than several
-        )
-        classes = len(self.plan.spec.classes) if self.plan.spec.conditional else 0
-        with listening(drawing):
-            images = sampler([*range(n)], [index % classes for index in range(n)] if classes else None)
-        return images, self.quality(images)
-
-    @torch.no_grad()
-    def _calibrate(self, average: Family) -> None:
-        """Let the average measure what it needs, on the first epoch."""
-        steps = range(self.stream.steps_an_epoch)
-        average.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
-
-    @torch.no_grad()
-    def _diagnose(self, done: float, progress: Progress) -> dict[str, float]:
-        """What the average tells of itself on the last batch."""
-        diagnosed = self.average.family.diagnostics(self.batch or self._batch(done))
-        for complaint in complaints(diagnosed):
-            progress.warned(complaint, step=self.step)
-        return diagnosed
 
     def _act_on_collapse(self, reading: Reading, progress: Progress, *, kept: bool) -> None:
         """As config.on_collapse says. A model that only begins is as poor in variety; in the first half of the budget it is
@@ -290,66 +244,34 @@ class Trainer:
 
     def _save(self) -> None:
         if rank() == 0:
-            run = {"step": self.step, "read": self.read, "spent_s": self.budget.spent_s, "plan": self._plan_digest}
-            run |= {"rate_scale": self.rate_scale, "micro_batches": self.learner.parts}
-            save_state(self.state_path, {**self.learner.state(), "run": run})
+            now = SavedRun(step=self.step, read=self.read, spent_s=self.budget.spent_s, rate_scale=self.rate_scale)
+            save_run(self.plan, self.learner, now)
             self.saved()
         self._saved_s = self.budget.spent_s
 
-    @property
-    def _plan_digest(self) -> str:
-        """What must be the same for a saved state to be gone on with; the budget, for one, may grow."""
-        same = self.plan.model_dump(mode="json", include={"family", "variant", "config", "spec", "seed", "adversarial"})
-        return f"{self.plan.dataset.md5}:{hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()}"
-
     def _resume(self) -> float:
         """Go on from the saved state, if there is one; the seconds it took. Raises RunError when it is damaged or another's."""
-        for left in self.folder.rglob(".*.safetensors.*"):  # what a killed run was writing
-            left.unlink(missing_ok=True)
-        state = load_state(self.state_path)
-        if state is None:
+        known = load_run(self.plan, self.learner)
+        if known is None:
             return 0.0
-        again = f"delete {self.state_path} to train from the start"
-        try:
-            run = state["run"]
-            if run["plan"] != self._plan_digest:
-                raise RunError(f"{self.folder}: its saved training state is of another family, config, dataset or seed", do=again)
-            self.learner.load_state(state)
-            self.step, self.read, self.rate_scale = run["step"], run["read"], run["rate_scale"]
-            self.learner.parts = run["micro_batches"]
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"{self.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
+        self.step, self.read, self.rate_scale = known.step, known.read, known.rate_scale
         best = self.folder / "best" / "checkpoint.json"
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
-        return float(run["spent_s"])
+        return known.spent_s
 
     def _settle_work(self) -> None:
-        """Items seen and steps of this run: the plan's, those of an earlier session, or what a probe finds room for."""
-        plan = self.plan
-        known = broadcast_from_rank0(lambda: known_work(plan))
-        if known is None:
-            probe = None if plan.items_seen is not None else self._probe()
-            readings, whole = len(READINGS) - self.read, self.stream.whole
-            known = broadcast_from_rank0(
-                lambda: new_work(plan, probe, whole=whole, readings=readings, spent_s=self.budget.spent_s)
-            )
-        self.items_planned = known.items_seen
-        self.budget.steps = -(-known.items_seen // self.stream.whole)
-
-    def _probe(self) -> Probe:
-        """The seconds of a step, by all processes, and of a reading, by the first."""
-        parts, average = self.learner.parts, self.average.family
-        step_s = measure_step(self.family, self.plan, self.learner.on, self.stream, parts=parts, clock=self.clock)
-
-        def once_s() -> float:
-            began = self.clock()
-            self._draw_and_read(copy.deepcopy(average), lambda done, of: None)
-            return self.clock() - began
-
-        def reading_s() -> float:
-            return min(once_s(), once_s())  # the first one also loads and allocates
-
-        return Probe(step_s=step_s, reading_s=broadcast_from_rank0(reading_s))
+        """Items seen and steps of this run."""
+        work = settle_work(
+            self.plan,
+            self.learner,
+            self.stream,
+            readings=len(READINGS) - self.read,
+            reading_s=lambda: self.readings.seconds(clock=self.clock),
+            spent_s=lambda: self.budget.spent_s,
+            clock=self.clock,
+        )
+        self.items_planned = work.items_seen
+        self.budget.steps = -(-work.items_seen // self.stream.whole)
 
     def _fit_into_memory(self) -> None:
         """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
@@ -371,40 +293,3 @@ class DueActions:
     saving: bool
     over: bool
     stopping: str | None
-
-
-def device_of(plan: TrainPlan) -> TrainingDevice:
-    """The device of a plan, one of several GPUs for each process; also sets how many threads this process computes with."""
-    before = known_work(plan)
-    torch.set_num_threads(plan.threads or (before.threads if before else default_threads(shared_by=processes())))
-    if plan.device == "cpu":
-        return TrainingDevice(torch.device("cpu"))
-    torch.cuda.set_device(rank())
-    return TrainingDevice(torch.device("cuda", rank()))
-
-
-def build(plan: TrainPlan) -> Family:
-    """The family of a plan with its initial weights, which depend on the seed and the teacher alone."""
-    from components.families import find
-
-    if plan.teacher is not None:
-        from components.training.distillation import student
-
-        return student(plan)
-
-    torch.manual_seed(plan.seed)
-    return find(plan.family, plan.variant).build(plan.config, plan.spec, light=plan.device == "cpu")
-
-
-def restore(checkpoint: Checkpoint, weights: Path) -> Family:
-    """A family with the weights of a checkpoint, which lie at `weights`, verified, in evaluation mode."""
-    from components.families import find
-
-    family = find(checkpoint.family, checkpoint.variant).build(checkpoint.config, checkpoint.spec)
-    family.load_state_dict(load_weights(checkpoint.weights, weights))
-    return family.eval()
-
-
-def restore_best(plan: TrainPlan, best: Checkpoint) -> Family:
-    """The same, of what a training of this plan left in its folder."""
-    return restore(best, weights_path(Path(plan.folder) / "best", best.weights))

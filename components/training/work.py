@@ -69,6 +69,30 @@ def known_work(plan: TrainPlan) -> Work | None:
     )
 
 
+def settle_work(
+    plan: TrainPlan,
+    learner: Learner,
+    stream: BatchStream,
+    *,
+    readings: int,
+    reading_s: Callable[[], float],
+    spent_s: Callable[[], float],
+    clock: Callable[[], float],
+) -> Work:
+    """What this run does: the plan's items, those of an earlier session, or what a probe finds room for. All processes take part.
+
+    `readings` are still to come; the first process measures one by `reading_s`.
+    """
+    known = broadcast_from_rank0(lambda: known_work(plan))
+    if known is not None:
+        return known
+    probe = None
+    if plan.items_seen is None:
+        step_s = measure_step(learner.family, plan, learner.on, stream, parts=learner.parts, clock=clock)
+        probe = Probe(step_s=step_s, reading_s=broadcast_from_rank0(reading_s))
+    return broadcast_from_rank0(lambda: new_work(plan, probe, whole=stream.whole, readings=readings, spent_s=spent_s()))
+
+
 def new_work(plan: TrainPlan, probe: Probe | None, *, whole: int, readings: int, spent_s: float) -> Work:
     """The items of the plan, or those that fit its ceiling by the probe, kept beside the state."""
     threads = torch.get_num_threads()

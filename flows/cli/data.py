@@ -25,11 +25,14 @@ def data_prepare(
     quarantine_max: Annotated[
         float | None, typer.Option(help="the share of unusable images that may be set aside; 0.01", min=0, max=1)
     ] = None,
-    background: Annotated[str, typer.Option(help="the colour under transparent pictures: white, black, '#80a0ff'")] = "white",
+    background: Annotated[
+        str | None, typer.Option(help="the colour under transparent pictures: white (the default), black, '#80a0ff'")
+    ] = None,
     levels: Annotated[
         int | None, typer.Option(help="levels of a channel: 4096 for twelve bits; by default as the pictures show", min=2)
     ] = None,
     classes: Annotated[str, typer.Option(help="auto: folders or labels, but no chunks; folders: chunks too; none")] = "auto",
+    modality: Annotated[str, typer.Option(help="of the files in a folder, zip or tar")] = "image",
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
@@ -50,6 +53,7 @@ def data_prepare(
         background=background,
         levels=levels,
         classes=classes,  # type: ignore[arg-type]
+        modality=modality,
         mirror=settings.data_mirror,
         cache=Home(settings.root).data,
         told=reports.append,
@@ -82,4 +86,4 @@ def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(dataset.model_dump(mode="json"))
         return
-    say(f"{dataset.path}: {dataset.count:,} items of {'x'.join(map(str, dataset.shape))}, version {dataset.md5} at {dataset.rev}")
+    say(f"{dataset.path}: {dataset.count:,} items of {dataset.item.text}, version {dataset.md5} at {dataset.rev}")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.cli.arguments import QUIET_S, AsJson, BriefFile, print_json
-from flows.settings import load_backends
+from flows.settings import Settings, load_backends
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
-    from components.pipeline.run import Produced, Run
+    from components.pipeline.run import Produced
 
 produce_app = typer.Typer()
 
@@ -114,21 +114,10 @@ def _produced(path: Path, *, show: bool) -> "tuple[Produced, str]":
         with _uncollected():
             run = resolve(load_brief(path, backends), backends, base=base_of(path))
             known = production.unchanged(run, backends)
-        return known or (_produce(run, path, backends, show=show), "")
+        if known:
+            return known
+        from components.runtime.threads import rest_when_idle
+        from flows.engines import produced
 
-
-def _produce(run: "Run", path: Path, backends: "Backends", *, show: bool) -> "Produced":
-    """In this process; or as a run of Prefect's flow, where the user named a server."""
-    from components.pipeline import production
-    from components.runtime.threads import rest_when_idle
-    from flows import prefect_server
-    from flows.cli.show import Report
-
-    rest_when_idle()
-    if prefect_server.is_named():
-        prefect_server.prepare()
-        from flows.produce import produce as flow
-
-        produced: Produced = flow(str(path), show=show)
-        return produced
-    return production.produce(run, backends, production.in_process(backends), Report(backends.workspace, enabled=show))
+        rest_when_idle()
+        return produced(Settings.load().engine, run, path, backends, show=show), ""

@@ -112,6 +112,8 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
         out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
     if lineage.teacher:
         out.print(f"learnt from bundle {lineage.teacher}")
+    if lineage.base:
+        out.print(f"began with the weights of bundle {lineage.base}")
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
     notes = Footnotes()
     for reason in lineage.decision.reasons:

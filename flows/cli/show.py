@@ -58,10 +58,9 @@ class Report:
             from components.policy.view import view
 
             dataset = run.dataset
-            shape = "x".join(map(str, dataset.shape))
             version = f"version {dataset.md5[:12]} at {dataset.rev[:12]}"
             self.console.print(view(run.facts, run.decision))
-            self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {shape}, {version}")
+            self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {dataset.item.text}, {version}")
             self.console.print(f"[bold]Run[/]  {run.brief.name}/{run.key('seal')}", soft_wrap=True)
 
     def trained(self, trained: Trained) -> None:
@@ -117,6 +116,8 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     """Where everything is, in rich's markup."""
     from rich.markup import escape
 
+    from components.delivery.bundles import bundle_uri
+
     release = produced.release
     champion = "champion" in release.aliases
     promoted = "promoted: it reigns as champion" if champion else "promoted; another version is champion now"
@@ -124,7 +125,7 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     return [
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
-        f"[bold]Bundle[/]  {escape(produced.bundle.uri)}",
+        f"[bold]Bundle[/]  {escape(bundle_uri(workspace.store, produced.bundle.sha256))}",
         f"[bold]Card[/]  {escape(_shown(produced.page, workspace))}",
         f"[bold]Samples[/]  {escape(_shown(produced.samples, workspace))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from specs import to_uint8
 
 from benchmarks.planar.densities import LEVELS, PARTS, TOYS, Toy, to_points
 from benchmarks.planar.measures import SAMPLES, energy, measure, train
@@ -16,7 +17,6 @@ from components.core.family import to_data_units
 from components.core.protocols import Images
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
-from components.runtime.session import to_uint8
 
 ONE_EACH = {  # and the steps in which it gets there
     "autoencoder/plain": 800,
@@ -127,7 +127,7 @@ def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> Non
     every = np.stack(np.meshgrid(np.arange(LEVELS), np.arange(LEVELS)), -1).reshape(-1, 1, 1, 2).astype(np.uint8)
     torch.manual_seed(0)
     with torch.no_grad():
-        batches = [to_data_units(every[at : at + 8192]) for at in range(0, len(every), 8192)]
+        batches = [to_data_units(every[at : at + 8192], family.spec.item) for at in range(0, len(every), 8192)]
         total = float(torch.cat([family.log_prob(x_BCHW) for x_BCHW in batches]).double().exp().sum())
     if model.startswith("autoregressive/"):
         assert total == pytest.approx(1, abs=1e-4)

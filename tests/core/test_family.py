@@ -4,15 +4,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.records import DataSpec
 
-SPEC = DataSpec(channels=1, height=4, width=4)
+SPEC = image_data(channels=1, height=4, width=4)
 COMMON: dict[str, Any] = {
     "family": "vae",
     "variant": "toy",
@@ -28,7 +28,7 @@ COMMON: dict[str, Any] = {
 
 
 def losses(self: Family, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-    return {"model": batch.images_BCHW.sum()}
+    return {"model": batch.x.sum()}
 
 
 def noise_inputs(self: Family) -> tuple[NoiseInput, ...]:
@@ -100,7 +100,7 @@ def test_a_config_that_is_wrong_is_told_in_one_line() -> None:
 
 
 def test_conditioning_that_the_card_does_not_promise_is_refused() -> None:
-    spec = DataSpec(channels=1, height=4, width=4, classes=("a", "b"), conditional=True)
+    spec = image_data(channels=1, height=4, width=4, classes=("a", "b"), conditional=True)
     with pytest.raises(BriefError, match="conditioning: class is not something vae/toy can do; allowed: none"):
         defined().build({}, spec)
 

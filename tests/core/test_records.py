@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from specs import image_item
 
 from components.core.errors import RunError
 from components.core.record import Record
@@ -89,7 +90,7 @@ def test_what_is_no_record_is_told_in_one_line(tmp_path: Path, content: bytes | 
 def test_the_deviation_of_a_dataset_is_that_of_all_its_values_together() -> None:
     values = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3)) // np.array([1, 2, 4])
     dataset = Dataset(
-        name="d", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(4, 4, 3), count=50, classes=(),
+        name="d", repo=".", rev="HEAD", md5="0" * 32, item=image_item(4, 4, 3), count=50, classes=(),
         splits={}, mean=tuple(values.mean((0, 1, 2))), std=tuple(values.std((0, 1, 2))),
     )  # fmt: skip
     assert dataset.deviation == pytest.approx((values / 127.5 - 1).std(), rel=1e-9)

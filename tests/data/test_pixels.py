@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from specs import image_item
 
 from components.core.errors import DataError
-from components.data.reading import read_images
+from components.data.reading import read_items
 
 from .conftest import Prepared, blocks, encoded, lay
 
@@ -121,7 +122,7 @@ def test_a_users_own_scan_is_read_by_the_same_rule(tmp_path: Path) -> None:
     levels = deep(1, 12)
     levels[0, 0] = 4095
     lay(tmp_path, {"a.png": encoded(levels)})
-    read = read_images(tmp_path / "a.png", shape=(16, 16, 1), at_most=1)
+    read = read_items(tmp_path / "a.png", item=image_item(16, 16, 1), at_most=1)
     assert (read.images[0] == expected(levels, 4096)).all()
 
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components.core.errors import DataError, SettingsError
+from components.core.modality import ItemReader
 from components.core.proof_items import BLOCK
 from components.data.prepare import prepare
 from components.data.shards import open_split, verify
@@ -51,11 +52,14 @@ class Counted:
     side: int = 8
     kind: str = "counted"
     where: str = "counted"
+    modality: str = "image"
+    locked: bool = False
 
-    def survey(self, advance: Callable[[int], None]) -> Survey:
-        return Survey(count=self.count, size=(self.side, self.side), channels=3)
+    def survey(self, reader: ItemReader, advance: Callable[[int], None]) -> Survey:
+        reader.look(self._pixels(0))
+        return Survey(count=self.count)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         for at in range(self.count):
             yield Item(name=str(at), read=partial(self._pixels, at))
 
@@ -243,7 +247,7 @@ def test_nothing_but_rubbish(tmp_path: Path) -> None:
     for at in range(40):
         (folder / f"{at}.png").write_bytes(b"rubbish")
     for side in (None, 8):
-        with pytest.raises(DataError, match=r"none of 40 items|40 of 40 items"):
+        with pytest.raises(DataError, match=r"none of the items|40 of 40 items"):
             prepare(folder, tmp_path / "x", side=side, cache=tmp_path, progress=False)
 
 

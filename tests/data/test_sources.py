@@ -20,7 +20,7 @@ from components.data.manifest import Manifest
 from components.data.prepare import prepare
 from components.data.shards import open_split, verify
 from components.data.sources.cifar10 import Cifar10
-from components.data.sources.find import PUBLIC
+from components.data.sources.find import named_sources
 from components.data.sources.mnist import Mnist
 from components.data.splits import SPLITS
 
@@ -240,7 +240,7 @@ def bad_sources(tmp_path: Path, folder: Path) -> dict[str, tuple[object, str]]:
         (both / path.name).write_bytes(path.read_bytes())
         (both / "class" / path.name).write_bytes(path.read_bytes())
     names = {
-        "missing": "no such source, file or folder; allowed: uci-digits",
+        "missing": "no such source, file or folder; allowed: cifar10, emoji, mnist, uci-digits, or the path of an npz",
         "mnistt": "no such source",
         "empty": "no pictures in it",
         "one": "1 items; allowed: 64 or more",
@@ -279,4 +279,4 @@ def test_the_public_names_are_the_ones_in_params() -> None:
     import yaml
 
     params = yaml.safe_load((Path(__file__).resolve().parents[2] / "params.yaml").read_text())
-    assert {entry["source"] for entry in params["datasets"].values()} == set(PUBLIC)
+    assert {entry["source"] for entry in params["datasets"].values()} == set(named_sources())

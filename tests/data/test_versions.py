@@ -416,7 +416,7 @@ def test_wrong_names_are_one_line(clone: Path, tmp_path: Path) -> None:
 def test_describe_reads_what_lies_there_and_imports_no_dvc(origin: tuple[Path, str, str], tmp_path: Path) -> None:
     known = describe(DataBrief(path="own"), cache=tmp_path, base=origin[0])
     assert known is not None
-    assert (known.rev, known.shape, known.classes) == (origin[2], (8, 8, 1), tuple("0123456789"))
+    assert (known.rev, known.item.text, known.classes) == (origin[2], "8x8x1", tuple("0123456789"))
     assert known == fetch(DataBrief(path="own"), cache=tmp_path, base=origin[0])
     assert known == describe(DataBrief(path="own"), cache=tmp_path, base=origin[0])
     code = (

@@ -1,97 +1,21 @@
-"""A real SeaweedFS for the session, a store of each kind, and bundles to put into them."""
+"""A store of each kind, of the session's SeaweedFS and of a folder, and bundles to put into them."""
 
 import os
 import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from servers import KEY_ID, SECRET, Weed
 
 from components.core.bundles import seal_bundle
 from components.core.files import sha256_of
 from components.core.protocols import ObjectStore
 from components.core.records import Bundle
 from components.delivery.store import open_store
-
-PORTS = ("admin", "filer", "master", "s3", "volume")
-KEY_ID, SECRET, BUCKET = "genwright-key", "genwright-secret", "genwright"
-
-
-@dataclass(frozen=True)
-class Weed:
-    """A running SeaweedFS."""
-
-    endpoint: str
-    bucket: str = BUCKET
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def weed_command(folder: Path, ports: list[int]) -> list[str]:
-    names = [f"{part}.port{kind}" for part in PORTS for kind in ("", ".grpc")]
-    return [
-        shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "weed",
-        *("mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
-        *("-webdav=false", "-admin.ui=false", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-        *(f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock", "-s3.autoCreateBucket=false"),
-        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
-    ]
-
-
-@pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
-    folder = tmp_path_factory.mktemp("weed")
-    ports = free_ports(2 * len(PORTS))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "AWS_ACCESS_KEY_ID": KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-    }
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(weed_command(folder, ports), env=environment, cwd=folder, stdout=log, stderr=log)
-    try:
-        endpoint = f"http://127.0.0.1:{ports[2 * PORTS.index('s3')]}"
-        wait_for_bucket(endpoint, process, folder / "log")
-        yield Weed(endpoint)
-    finally:
-        process.kill()  # asked to, it takes more than five seconds; its folder is this run's alone
-        process.wait()
-
-
-def wait_for_bucket(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    client = boto3.session.Session(KEY_ID, SECRET, region_name="us-east-1").client(
-        "s3", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-    )
-    last: Exception | None = None
-    for _ in range(600):
-        try:
-            client.head_bucket(Bucket=BUCKET)
-        except (BotoCoreError, ClientError) as error:
-            last = error
-        else:
-            return
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        time.sleep(0.1)
-    pytest.fail(f"SeaweedFS did not start: {last}: {log.read_text(errors='replace')[-2000:]}")
 
 
 @pytest.fixture(autouse=True)

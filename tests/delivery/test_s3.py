@@ -85,6 +85,23 @@ store.put_if_absent("big", Path(sys.argv[3]))
 """
 
 
+UPLOADING = """
+import sys, threading, time
+from pathlib import Path
+from components.delivery.store import open_store
+store = open_store(sys.argv[1], s3_endpoint=sys.argv[2])
+under_way = threading.Event()
+
+def stall(**_):
+    under_way.set()
+    time.sleep(600)
+
+store.client.meta.events.register("before-call.s3.UploadPart", stall)
+threading.Thread(target=store.put_if_absent, args=("big", Path(sys.argv[3])), daemon=True).start()
+under_way.wait(60)
+"""
+
+
 @pytest.fixture
 def corner(weed: Any, request: pytest.FixtureRequest) -> S3Store:
     return S3Store(weed.bucket, request.node.name, endpoint=weed.endpoint)
@@ -101,6 +118,14 @@ def test_kill_9_between_the_parts_and_their_completion(corner: S3Store, tmp_path
     assert corner.list("") == []
     assert corner.put_if_absent("big", tmp_path / "big")
     assert corner.list("") == ["big"]
+
+
+def test_a_process_ends_without_an_upload_that_nobody_waits_for(corner: S3Store, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * (17 << 20))
+    command = [sys.executable, "-c", UPLOADING, corner.uri, corner.endpoint or "", str(tmp_path / "big")]
+    ended = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert corner.list("") == []
 
 
 def test_a_lost_race_of_large_files_leaves_no_parts(corner: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
+from specs import ArraySplit, image_item
 
 from components.core.protocols import Images
 from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
@@ -18,20 +18,6 @@ from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import SEEDS_EACH, SEEDS_FROM
 from components.evaluation.score import score
-
-
-@dataclass
-class ArraySplit:
-    """A split in memory."""
-
-    images: Images
-    labels: npt.NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        return self.images[indices]
 
 
 @dataclass
@@ -65,8 +51,7 @@ def digits() -> Digits:
         repo=".",
         rev="HEAD",
         md5="0" * 32,
-        modality="image",
-        shape=(8, 8, 1),
+        item=image_item(8, 8, 1),
         count=1797,
         classes=tuple("0123456789"),
         splits={"train": 1337, "validation": 230, "test": 230},

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from components.core.errors import DataError, RunError
+from components.core.features import Features
 from components.evaluation import extractor as module
 from components.evaluation.extractor import Extractor, train_extractor
-from components.evaluation.network import SIDE_MAX
+from components.modalities.image.features import SIDE_MAX
 
 
 def test_it_knows_held_out_digits_and_how_sure_it_may_be(extractor, digits) -> None:
@@ -42,7 +43,8 @@ def test_it_is_read_again_and_not_trained_again(extractor, extractor_folder, dig
 
 @pytest.fixture
 def quick(monkeypatch) -> None:
-    monkeypatch.setattr(module, "STEPS", (3, 3))
+    monkeypatch.setattr(module, "STEPS_LEAST", 3)
+    monkeypatch.setattr(Features, "steps_most", 3)
 
 
 @pytest.mark.usefixtures("quick")
@@ -80,7 +82,8 @@ class TestQuickOnes:
         with pytest.raises(RunError, match="no such extractorcard"):
             Extractor.load(tmp_path)
         monkeypatch.undo()
-        monkeypatch.setattr(module, "STEPS", (3, 3))
+        monkeypatch.setattr(module, "STEPS_LEAST", 3)
+        monkeypatch.setattr(Features, "steps_most", 3)
         assert self.made(digits, tmp_path).sha256
 
     def test_a_broken_card_is_one_line(self, digits, tmp_path) -> None:
@@ -138,5 +141,5 @@ def test_images_of_another_shape_or_type_are_refused(extractor) -> None:
 
 
 def test_a_split_of_one_image_is_refused(make_split, tmp_path) -> None:
-    with pytest.raises(DataError, match="holds 1 images"):
+    with pytest.raises(DataError, match="holds 1 items"):
         train_extractor(make_split(np.zeros((1, 8, 8, 1), np.uint8), None), classes=0, dest=tmp_path, dataset_md5="m")

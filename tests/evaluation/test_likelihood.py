@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.records import DataSpec, Metric
+from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.samples import draw_samples
 from components.evaluation.score import measure
@@ -70,7 +71,7 @@ def told(digits, extractor, fitted):
 
 
 def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits, told) -> None:
-    family = Uniform(FamilyConfig(), DataSpec(channels=1, height=8, width=8))
+    family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8))
     metrics = told(family)
     assert set(metrics) == {"bits_per_dim", "reconstruction_error"}
     assert metrics["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
@@ -80,12 +81,12 @@ def test_a_uniform_model_takes_eight_bits_and_is_three_levels_off(digits, told) 
 
 
 def test_each_image_is_told_its_own_class(digits, told) -> None:
-    family = Uniform(FamilyConfig(), DataSpec(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=True))
+    family = Uniform(FamilyConfig(), image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=True))
     part = type(digits.validation)(digits.validation.images[:90], digits.validation.labels[:90])
     family.right = torch.from_numpy(part.labels)
     assert told(family, part)["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
 
 
 def test_what_a_card_does_not_claim_is_not_measured(told) -> None:
-    family = Without(FamilyConfig(), DataSpec(channels=1, height=8, width=8))
+    family = Without(FamilyConfig(), image_data(channels=1, height=8, width=8))
     assert told(family) == {}

@@ -5,7 +5,7 @@ from components.evaluation import neighbours
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.manifold import Hits, Manifold, hits
 from components.evaluation.metrics.coverage import lost, shares
-from components.evaluation.neighbours import nearest, pixels
+from components.evaluation.neighbours import nearest
 
 BOOT = Bootstrap(seed=0, resamples=50)
 
@@ -84,10 +84,3 @@ def test_a_point_is_not_its_own_neighbour_but_its_copy_is() -> None:
     assert distances[20, 0] == 0
     assert indices[20, 0] == 0
     assert (distances[1:20] > 0).all()
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (65, 47, 4), (256, 256, 1)])
-def test_pixels_are_averaged_down_to_a_bound(shape: tuple[int, int, int]) -> None:
-    vectors = pixels(np.full((3, *shape), 51, np.uint8))
-    assert vectors.shape[1] <= neighbours.PIXELS_MAX
-    assert vectors == pytest.approx(np.full(vectors.shape, 0.2))

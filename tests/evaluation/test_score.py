@@ -10,7 +10,7 @@ from components.evaluation.gates import gate
 from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
 from components.evaluation.score import deterministic, score
 from components.evaluation.signal import FixedNoiseQuality
-from components.evaluation.yardstick import noise_images
+from components.evaluation.yardstick import noise_items
 
 N = 400
 
@@ -40,7 +40,7 @@ def test_a_good_generator_passes_every_gate(scored, fitted) -> None:
 
 
 def test_noise_fails(scored, digits, make_shelf) -> None:
-    card = scored(make_shelf("torch:noise", noise_images(N, digits.dataset.shape, seed=77)))
+    card = scored(make_shelf("torch:noise", noise_items(N, digits.dataset.item, seed=77)))
     found = verdicts(card)
     assert found["fd_noise_ratio_max"] == "fail"
     assert found["coverage_min"] in ("fail", "undecided")
@@ -202,7 +202,7 @@ def test_a_conditional_model_on_data_without_classes_is_refused(scored, fitted, 
 
 def test_the_quality_signal_orders_generators(extractor, digits, fitted) -> None:
     signal = FixedNoiseQuality.of(extractor, digits.validation)
-    noise = noise_images(256, digits.dataset.shape, seed=1)
+    noise = noise_items(256, digits.dataset.item, seed=1)
     values = [
         signal(images[:256]).distance
         for images in (digits.test.images, fitted(8, seed=1).images, fitted(1, seed=1).images, noise)

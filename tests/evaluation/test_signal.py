@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from specs import image_data
 
 from components.core.errors import TrainingFailed
-from components.core.records import DataSpec, LocalDataset
+from components.core.records import LocalDataset
 from components.evaluation.signal import FixedNoiseQuality
-from components.evaluation.yardstick import noise_images
+from components.evaluation.yardstick import noise_items
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 N = 200
@@ -69,7 +71,7 @@ def test_poor_images_of_all_classes_are_no_collapse(signal, digits, fitted) -> N
 
 
 def test_an_untrained_model_is_not_accused(signal, digits) -> None:
-    reading = signal(noise_images(N, digits.dataset.shape, seed=3))
+    reading = signal(noise_items(N, digits.dataset.item, seed=3))
     assert reading.precision < 0.1
     assert reading.collapse == ""
 
@@ -86,7 +88,7 @@ def test_a_gan_whose_critic_hardly_learns_collapses_and_is_stopped(extractor, di
         family="gan",
         variant="dcgan",
         config=COLLAPSING | {"on_collapse": "stop"},
-        spec=DataSpec(channels=1, height=8, width=8),
+        spec=image_data(channels=1, height=8, width=8),
         dataset=LocalDataset(path="", **digits.dataset.model_dump()),
         folder=str(tmp_path / "run"),
         run_id="run",

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from specs import image_data
 
 from components.core.family import Family
-from components.core.records import DataSpec
 from components.export.graph import Graph, export_graph
 from components.families import cards, find
 from components.runtime.session import GraphSampler
@@ -48,6 +48,7 @@ class Exported:
     def session(self, *, batch: int = 16) -> GraphSampler:
         return GraphSampler(
             self.path,
+            spec=self.family.spec,
             noise=self.family.noise_inputs(),
             condition=self.graph.condition,
             output=self.graph.output,
@@ -59,7 +60,7 @@ class Exported:
 def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Family:
     """A small family whose every weight matters: none is left at the zero or the one it started from."""
     height, width, channels = side
-    spec = DataSpec(channels=channels, height=height, width=width, classes=("a", "b", "c"), conditional=conditional)
+    spec = image_data(channels=channels, height=height, width=width, classes=("a", "b", "c"), conditional=conditional)
     torch.manual_seed(0)
     config = TINY.get(name, {}) | ({} if side == (8, 8, 1) else SLOWER.get(name, {}))
     family = find(*name.split("/")).build(config, spec)

@@ -11,10 +11,10 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.errors import ExportError
-from components.core.records import DataSpec
 from components.export.graph import OPSET, example_inputs, export_graph
 from components.export.parity import BATCHES, FLIPPED, TOLERANCE, check_parity
 from components.families import cards
@@ -135,7 +135,7 @@ def test_both_samplers_draw_the_same_images(exported: Any) -> None:
     graph = exported.session(batch=8)
     reference = TorchSampler(exported.family, subject="torch:x", batch=5)
     got, expected = graph(range(21), labels), reference(range(21), labels)
-    assert got.shape == expected.shape == (21, *exported.family.spec.shape[1:], exported.family.spec.channels)
+    assert got.shape == expected.shape == (21, *exported.family.spec.item.stored_shape)
     same = agreeing(exported, got, expected, within=1)
     assert np.abs(got[same].astype(int) - expected[same].astype(int)).max() <= 1
     assert graph.subject.startswith("onnx:")
@@ -185,7 +185,7 @@ class Unexportable(GaussianVAE):
 
 
 def test_a_sampler_that_cannot_be_exported_is_refused_in_one_line(tmp_path: Path) -> None:
-    family = Unexportable.build({"width": 16, "latent": 4}, DataSpec(channels=1, height=8, width=8))
+    family = Unexportable.build({"width": 16, "latent": 4}, image_data(channels=1, height=8, width=8))
     with pytest.raises(ExportError, match="vae/gaussian cannot be exported to ONNX: ") as caught:
         export_graph(family, tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)

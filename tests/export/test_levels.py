@@ -8,21 +8,22 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from specs import image_data, image_item, to_uint8
 
 from components.core.bundles import read_bundle
 from components.core.errors import BundleError
-from components.core.records import DataSpec
+from components.core.units import levels_to_units
 from components.export.admission import examine
 from components.export.graph import example_inputs, export_graph
 from components.export.parity import HALF_LEVEL, TOLERANCE, check_parity
 from components.families import find
 from components.runtime.contract import check_contract
-from components.runtime.session import GraphSampler, to_uint8, to_units
+from components.runtime.session import GraphSampler
 
 
 def test_levels_are_those_of_the_images(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    family = find("vae", "gaussian").build({"width": 16, "latent": 4}, DataSpec(channels=3, height=9, width=8)).eval()
+    family = find("vae", "gaussian").build({"width": 16, "latent": 4}, image_data(channels=3, height=9, width=8)).eval()
     made = {}
     for levels in (False, True):
         path = tmp_path / f"{levels}.onnx"
@@ -40,13 +41,13 @@ def test_levels_are_those_of_the_images(tmp_path: Path) -> None:
 
 def test_units_and_levels_are_each_others_inverse() -> None:
     every = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    assert np.array_equal(to_uint8(to_units(every)), every.transpose(0, 2, 3, 1))
+    assert np.array_equal(to_uint8(levels_to_units(every, image_item(16, 16, 1))), every.transpose(0, 2, 3, 1))
 
 
 def test_a_bundle_says_which_of_both_its_graph_makes(build: Callable[..., Path]) -> None:
     folder = build(levels=True)
     bundle = read_bundle(folder)
-    sampler = GraphSampler(folder / "model.onnx", noise=bundle.noise, condition=None, output="x")
+    sampler = GraphSampler.of(folder, bundle)
     check_contract(bundle, sampler)
     with pytest.raises(BundleError, match=r"its outputs are \{'x': 'UINT8'\}, bundle.json declares 'x' of FP32"):
         check_contract(bundle.model_copy(update={"output_type": "FP32"}), sampler)
@@ -62,4 +63,4 @@ def test_it_is_admitted_and_sampled_as_the_other(build: Callable[..., Path]) -> 
 
 def _sampled(folder: Path) -> Any:
     bundle = read_bundle(folder)
-    return GraphSampler(folder / "model.onnx", noise=bundle.noise, condition=None, output=bundle.output)([1, 2, 3])
+    return GraphSampler.of(folder, bundle)([1, 2, 3])

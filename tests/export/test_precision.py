@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, numpy_helper
+from specs import image_data
 
 from components.core.errors import ExportError
-from components.core.records import DataSpec
 from components.export.graph import Graph, calibration_of, export_graph
 from components.export.inspection import inspect
 from components.export.parity import BATCHES, TOLERANCE, check_parity
@@ -114,7 +114,9 @@ def test_products_with_weights_are_halves_and_nothing_else_is(lowered: Any, name
 @pytest.mark.slow
 def test_attention_stays_in_float32(make_family: Any, tmp_path: Path) -> None:
     """Its products have no weights."""
-    family = find("diffusion", "edm").build({"width": 16, "steps": 1, "attention": True}, DataSpec(channels=1, height=8, width=8))
+    family = find("diffusion", "edm").build(
+        {"width": 16, "steps": 1, "attention": True}, image_data(channels=1, height=8, width=8)
+    )
     graph = export_graph(family.eval(), tmp_path / "model.onnx")
     whole = onnx.load(tmp_path / "model.onnx")
     kept = []

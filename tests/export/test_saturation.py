@@ -14,14 +14,14 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from specs import to_uint8
 
 from components.core.files import sha256_of
 from components.core.noise import draw
 from components.core.records import Bundle
 from components.export.admission import examine
 from components.export.precision import WEIGHT_MAX
-from components.runtime.reference import ITEMS, REFERENCE_U8, add_reference
-from components.runtime.session import to_uint8
+from components.runtime.reference import ITEMS, add_reference
 
 Ints = npt.NDArray[np.int64]
 LOWEST, HIGHEST = -(2**15), 2**15 - 1
@@ -74,13 +74,13 @@ def test_a_graph_that_this_processor_computes_in_another_way_is_refused(
     for saturating in (False, True):
         made = images(weights_KM, draw(bundle.noise, range(ITEMS))["z"], saturating=saturating)
         assert len(np.unique(made)) > 20
-        (folder / REFERENCE_U8).write_bytes(made.tobytes())
+        (folder / "reference.u8").write_bytes(made.tobytes())
         refusals.append(examine(folder / "model.onnx", bundle).refusal)
     if portable:
         assert refusals == ["", ""]
     else:
         passed, refused = sorted(refusals)
         assert passed == ""
-        assert refused.startswith("reference: model.onnx: makes other images on this machine than where it was sealed: ")
+        assert refused.startswith("reference: model.onnx: makes other items on this machine than where it was sealed: ")
         assert "of 8 differ" in refused
         assert "allowed: 2" in refused

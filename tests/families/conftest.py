@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor
 
 from components.core.card import Card
@@ -83,7 +84,7 @@ def _cases() -> list[Any]:
         shapes += [] if card.discrete else [((LARGE, LARGE, 1), kinds[0], pytest.mark.slow)]
         for (height, width, channels), kind, marks in shapes:
             shape = {"channels": channels, "height": height, "width": width}
-            spec = DataSpec(**shape, classes=CLASSES, conditional=kind == "class")
+            spec = image_data(**shape, classes=CLASSES, conditional=kind == "class")
             case = f"{family}/{variant}-{height}x{width}x{channels}-{kind}"
             found.append(pytest.param((family, variant, spec), id=case, marks=marks))
     return found
@@ -130,7 +131,7 @@ def latent_case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="session")
 def make_case() -> Any:
     def make(family: str, variant: str, *, conditional: bool = False, side: int = 8, channels: int = 1) -> Case:
-        spec = DataSpec(channels=channels, height=side, width=side, classes=CLASSES, conditional=conditional)
+        spec = image_data(channels=channels, height=side, width=side, classes=CLASSES, conditional=conditional)
         return Case(find(family, variant), spec)
 
     return make

@@ -133,9 +133,9 @@ def test_it_is_calibrated_on_the_codes_of_clean_images(make_case: Any, variant: 
     batches = [case.batch(24, seed=seed) for seed in range(3)]
     with torch.no_grad():
         family.calibrate(iter(batches))
-        z_NZ = torch.cat([family.encode(batch.images_BCHW, batch.labels_B) for batch in batches])
+        z_NZ = torch.cat([family.encode(batch.x, batch.condition) for batch in batches])
     for kind in range(3 if conditional else 1):
-        own = z_NZ if not conditional else z_NZ[torch.cat([batch.labels_B for batch in batches]) == kind]
+        own = z_NZ if not conditional else z_NZ[torch.cat([batch.condition for batch in batches]) == kind]
         torch.testing.assert_close(family.density.mean_RZ[kind], own.mean(0), atol=1e-5, rtol=1e-4)
 
 
@@ -148,10 +148,10 @@ def test_a_denoising_one_sees_corrupted_images_and_is_judged_by_clean_ones(make_
     loss = family.losses(batch, torch.Generator().manual_seed(0))["model"]
     masked = seen[0] == -1
     assert float(masked.float().mean()) == pytest.approx(0.25, abs=0.02)
-    assert float((seen[0] - batch.images_BCHW)[~masked].std()) == pytest.approx(0.3, rel=0.03)
+    assert float((seen[0] - batch.x)[~masked].std()) == pytest.approx(0.3, rel=0.03)
     with torch.no_grad():
         z_BZ = family.encoder(seen[0])
-        error = F.mse_loss(family.decoder(z_BZ), batch.images_BCHW) / case.spec.std**2
+        error = F.mse_loss(family.decoder(z_BZ), batch.x) / case.spec.std**2
     penalty = 0.5 * family.config.code_weight * z_BZ.square().mean()
     assert loss.item() == pytest.approx((error + penalty).item(), rel=1e-5)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor
 
 from components.core.errors import BriefError
-from components.core.records import DataSpec
 from components.families import autoregressive, cards, find
 from components.families.autoregressive import gated, pixelcnn_pp, transformer
 from components.families.autoregressive.gated import GatedPixelCNN
@@ -109,7 +109,7 @@ def test_the_probabilities_of_all_grids_sum_to_one(kind: str, shape: tuple[int, 
 def test_the_masses_of_all_8_bit_images_sum_to_one(variant: str) -> None:
     """Two pixels have 65,536 images."""
     torch.manual_seed(0)
-    family: Any = find("autoregressive", variant).build({"width": 32, "blocks": 1}, DataSpec(channels=1, height=1, width=2))
+    family: Any = find("autoregressive", variant).build({"width": 32, "blocks": 1}, image_data(channels=1, height=1, width=2))
     levels = torch.cartesian_prod(torch.arange(256), torch.arange(256)).view(-1, 1, 1, 2)
     with torch.no_grad():
         nats = torch.cat([family.eval().log_prob(to_data_units(part)) for part in levels.split(8192)])

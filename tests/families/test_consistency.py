@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.errors import BriefError
 from components.core.family import Batch
-from components.core.records import DataSpec
 from components.families.diffusion.consistency import ECT, LEVELS, ConsistencyConfig, consistency_loss, nearer
 from components.families.diffusion.sampling import Point, Sampler
 
-SPEC = DataSpec(channels=1, height=8, width=8, std=0.5)
+SPEC = image_data(channels=1, height=8, width=8, std=0.5)
 
 
 def rng(seed: int = 0) -> torch.Generator:

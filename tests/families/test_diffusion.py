@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
-from components.core.records import DataSpec
 from components.families.diffusion import EDM, EDMConfig, Sampler
 from components.families.diffusion.preconditioning import points
 
@@ -111,7 +111,7 @@ def test_preconditioning_gives_unit_inputs_and_a_unit_loss(make_case: Any) -> No
 
 
 def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
-    wide = DataSpec(channels=1, height=8, width=20, std=0.75)
+    wide = image_data(channels=1, height=8, width=20, std=0.75)
     assert EDM.build({}, wide).config.sigma_data == 0.75
     assert EDM.build({"sigma_data": 0.3}, wide).config.sigma_data == 0.3
     doubled = EDM.build({}, wide.model_copy(update={"std": 1.0})).config

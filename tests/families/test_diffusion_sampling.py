@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.family import Batch
-from components.core.records import DataSpec
 from components.families import find
 from components.families.diffusion.ddpm import clean, forward_process, trailing
 from components.families.diffusion.preconditioning import PreconditionedConfig, points
@@ -167,7 +167,7 @@ def test_a_trained_model_has_the_score_of_its_data_and_draws_it(variant: str) ->
     """Images of one pixel, learnt by the loss of the variant: D against the exact one, and the samples."""
     rng = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    family: Any = find("diffusion", variant).build({"width": 32}, DataSpec(channels=1, height=1, width=1, std=0.42))
+    family: Any = find("diffusion", variant).build({"width": 32}, image_data(channels=1, height=1, width=1, std=0.42))
     x0_N111 = mixture_of(20_000, rng)
     optimizer = torch.optim.Adam(family.parameters())
     steps = 1500

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor
 
 from components.core.family import Batch
-from components.core.records import DataSpec
 from components.families.diffusion.cascade import Cascade
 from components.families.diffusion.latent import Latent, LatentConfig
 
@@ -105,7 +105,7 @@ def test_the_autoencoder_learns_to_reconstruct(make_case: Any) -> None:
 
 @pytest.mark.parametrize(("side", "code"), [((8, 8), (4, 4)), ((28, 28), (7, 7)), ((9, 13), (5, 7)), ((128, 130), (16, 17))])
 def test_codes_are_halved_by_the_side(side: tuple[int, int], code: tuple[int, int]) -> None:
-    family = Latent.build({"width": 16}, DataSpec(channels=3, height=side[0], width=side[1]))
+    family = Latent.build({"width": 16}, image_data(channels=3, height=side[0], width=side[1]))
     assert family.noise_inputs()[0].shape == (4, *code)
 
 
@@ -151,7 +151,7 @@ def test_the_cascade_samples_detail_around_its_base(make_case: Any) -> None:
 
 
 def test_steps_of_the_cascade_are_those_of_its_card() -> None:
-    family = Cascade.build({"width": 16}, DataSpec(channels=1, height=8, width=8))
+    family = Cascade.build({"width": 16}, image_data(channels=1, height=8, width=8))
     sampler = family.sampler()
     assert len(sampler.base.rows_K7) + len(sampler.detail.rows_K7) == Cascade.card.steps
     assert Latent.card.steps == 2 * LatentConfig().steps - 1
@@ -159,5 +159,5 @@ def test_steps_of_the_cascade_are_those_of_its_card() -> None:
 
 @pytest.mark.parametrize("cls", [Latent, Cascade])
 def test_small_images_get_a_narrow_network(cls: Any) -> None:
-    widths = {side: cls.Config.defaults(DataSpec(channels=1, height=side, width=side)).get("width") for side in (8, 17)}
+    widths = {side: cls.Config.defaults(image_data(channels=1, height=side, width=side)).get("width") for side in (8, 17)}
     assert widths == {8: 32, 17: None}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.errors import BriefError
 from components.core.family import Batch
-from components.core.records import DataSpec
 from components.families import cards, find
 from components.families.flow.dequantisation import Variational
 from components.families.flow.layers import (
@@ -56,7 +56,7 @@ def shake(module: nn.Module, *, by: float = 0.1) -> Any:
 
 def flow(variant: str, size: tuple[int, int, int], *, conditional: bool = False, by: float = 0.1, **config: Any) -> Any:
     height, width, channels = size
-    spec = DataSpec(channels=channels, height=height, width=width, std=0.75, classes=("a", "b"), conditional=conditional)
+    spec = image_data(channels=channels, height=height, width=width, std=0.75, classes=("a", "b"), conditional=conditional)
     torch.manual_seed(0)
     return shake(find("flow", variant).build(TINY | config, spec), by=by)
 
@@ -221,7 +221,7 @@ def test_the_masses_of_all_images_sum_to_no_more_than_one(variant: str, dequanti
 
 def test_variational_dequantisation_is_a_density_on_the_unit_cube() -> None:
     """log q(u|x) is that of the noise less the log determinant of eps -> u, and starts near 0: uniform."""
-    spec = DataSpec(channels=1, height=2, width=3)
+    spec = image_data(channels=1, height=2, width=3)
     torch.manual_seed(0)
     module = Variational(spec, width=8, depth=1, bound=2.0)
     x_BCHW = images(200, (2, 3, 1))
@@ -301,7 +301,7 @@ def test_the_sampler_decodes_noise_of_its_temperature(variant: str) -> None:
 
 
 def test_the_data_sets_the_defaults_and_the_sides_limit_the_scales() -> None:
-    digits, photos = (DataSpec(channels=1, height=32, width=32, std=std) for std in (0.75, 0.5))
+    digits, photos = (image_data(channels=1, height=32, width=32, std=std) for std in (0.75, 0.5))
     built = {(name, spec.std): find("flow", name).build(TINY, spec).config for name in VARIANTS for spec in (digits, photos)}
     assert {key: config.scales for key, config in built.items() if key[1] == 0.75} == {("realnvp", 0.75): 4, ("glow", 0.75): 3}
     assert all((config.alpha is None) == (key[1] == 0.5) for key, config in built.items())

@@ -43,7 +43,7 @@ class PixelGaussian(Family):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         # The noise makes the loss a draw of the generator's, as in any family.
-        x = batch.images_BCHW + 0.01 * torch.randn(batch.images_BCHW.shape, generator=rng)
+        x = batch.x + 0.01 * torch.randn(batch.x.shape, generator=rng)
         return {"model": (self.log_std + 0.5 * ((x - self.mean) / self.log_std.exp()) ** 2).mean()}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
@@ -59,13 +59,16 @@ from pathlib import Path
 import numpy as np
 
 import components
-from components.core.records import LocalDataset, DataSpec, Reading
+from components.core.records import LocalDataset, Reading
 from components.runtime.session import GraphSampler
 from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import cards
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build, restore_best
+from components.training.checkpoint import restore_best
+from components.training.start import build
+from components.training.trainer import Trainer
+from specs import image_data, image_item
 
 HERE = Path(__file__).parent
 assert Path(components.__file__).is_relative_to(HERE), components.__file__
@@ -73,6 +76,7 @@ assert ("flow", "pixel-gaussian") in cards()
 
 
 class Split:
+    item = image_item(4, 4, 1)
     labels = None
 
     def __len__(self):
@@ -88,7 +92,7 @@ class Tracker:
 
 
 DATASET = LocalDataset(
-    name="grey", path="", repo=".", rev="HEAD", md5="0", modality="image", shape=(4, 4, 1), count=64, classes=(),
+    name="grey", path="", repo=".", rev="HEAD", md5="0", item=image_item(4, 4, 1), count=64, classes=(),
     splits={"train": 64}, mean=(200.0,), std=(0.0,),
 )
 
@@ -96,7 +100,7 @@ DATASET = LocalDataset(
 def test_it_is_trained_and_exported(tmp_path):
     plan = TrainPlan(
         family="flow", variant="pixel-gaussian", config={"lr_peak": 0.05, "batch_size": 8, "ema_decay": 0.5},
-        spec=DataSpec(channels=1, height=4, width=4), dataset=DATASET, folder=str(tmp_path / "run"),
+        spec=image_data(channels=1, height=4, width=4), dataset=DATASET, folder=str(tmp_path / "run"),
         run_id="run", threads=1, items_seen=60 * 8,
     )
     trainer = Trainer(build(plan), plan, split=Split(), quality=lambda images: Reading(distance=images.std()), tracker=Tracker())
@@ -104,7 +108,8 @@ def test_it_is_trained_and_exported(tmp_path):
     family = restore_best(plan, checkpoint)
     graph = export_graph(family, tmp_path / "model.onnx")
     check_parity(family, tmp_path / "model.onnx", graph)
-    sampler = GraphSampler(tmp_path / "model.onnx", noise=family.noise_inputs(), condition=None, output=graph.output)
+    noise = family.noise_inputs()
+    sampler = GraphSampler(tmp_path / "model.onnx", spec=family.spec, noise=noise, condition=None, output=graph.output)
     assert (checkpoint.family, checkpoint.variant) == ("flow", "pixel-gaussian")
     assert abs(sampler(range(200)).mean() - 200) < 40
 """
@@ -118,6 +123,7 @@ def test_it_is_found_held_to_the_contract_trained_and_exported(tmp_path: Path) -
     (tmp_path / "components" / "families" / "pixels.py").write_text(FILE)
     for name in ("conftest.py", "test_contract.py"):
         shutil.copy(here / name, tmp_path / name)
+    shutil.copy(here.parent / "specs.py", tmp_path / "specs.py")
     (tmp_path / "test_road.py").write_text(ROAD)
     options = ["-vv", "--import-mode=importlib", "-p", "no:cacheprovider", "-k", "pixel-gaussian or road"]
     command = [sys.executable, "-m", "pytest", *options]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.core.records import DataSpec
 from components.families.gan.adaptive import TRANSFORMATIONS, AdaptiveAugment
 from components.families.gan.style import PATH_INTERVAL, R1_INTERVAL, StyleGAN2, path_length, path_weight
 from components.families.gan.styled import (
@@ -108,7 +108,7 @@ def test_resizing_by_two_is_the_filter_1331(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 13, 3), (4, 4, 1), (5, 40, 1)])
 def test_each_pixel_of_each_layer_has_its_noise(seeded: None, shape: tuple[int, int, int]) -> None:
     height, width, channels = shape
-    synthesis = Synthesis(DataSpec(channels=channels, height=height, width=width), width=16, latent=4)
+    synthesis = Synthesis(image_data(channels=channels, height=height, width=width), width=16, latent=4)
     for layer in synthesis.layers:
         torch.nn.init.ones_(layer.strength)
     noise_BN = normal(1, sum(h * w for h, w in synthesis.sizes)).requires_grad_()
@@ -136,7 +136,7 @@ def test_path_length_has_a_gradient() -> None:
 
 
 def test_the_path_penalty_is_heavier_when_lazy_and_its_mean_follows(make_case: Any) -> None:
-    assert path_weight(DataSpec(channels=1, height=1024, width=1024)) == pytest.approx(math.log(2) / (2**20 * math.log(512)))
+    assert path_weight(image_data(channels=1, height=1024, width=1024)) == pytest.approx(math.log(2) / (2**20 * math.log(512)))
     case = make_case("gan", "style", conditional=True)
     family, plain = case.build(path_length=2.0), case.build(path_length=0.0)
     for step, due in ((0, True), (1, False), (PATH_INTERVAL, True)):
@@ -161,7 +161,7 @@ def test_r1_is_lazy_and_as_heavy_as_its_interval(make_case: Any) -> None:
     for step in (0, 1, R1_INTERVAL - 1, R1_INTERVAL):
         batch = replace(case.batch(8), step=step)
         extra = (family.losses(batch, rng())["discriminator"] - plain.losses(batch, rng())["discriminator"]).detach()
-        real_BCHW = batch.images_BCHW.clone().requires_grad_()
+        real_BCHW = batch.x.clone().requires_grad_()
         (slope,) = torch.autograd.grad(plain.discriminator(real_BCHW, None).sum(), real_BCHW)
         expected = R1_INTERVAL * 0.5 / 2 * float(slope.square().sum((1, 2, 3)).mean()) if step % R1_INTERVAL == 0 else 0.0
         assert float(extra) == pytest.approx(expected, rel=1e-3, abs=1e-6)
@@ -220,7 +220,7 @@ def test_style_mixing_takes_the_later_layers_from_another_style(make_case: Any) 
 
 
 def test_small_images_train_without_what_cifar_10_did_without() -> None:
-    small, large = (StyleGAN2.build({}, DataSpec(channels=3, height=32, width=side)).config for side in (32, 33))
+    small, large = (StyleGAN2.build({}, image_data(channels=3, height=32, width=side)).config for side in (32, 33))
     assert (small.depth, small.path_length, small.style_mixing) == (2, 0.0, 0.0)
     assert (large.depth, large.path_length, large.style_mixing) == (8, 1.0, 0.9)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from specs import image_data
 
 from components.core.family import Batch
 from components.core.records import DataSpec
@@ -12,7 +13,7 @@ SIDES = ((28, 28), (17, 30))
 
 
 def spec(height: int, width: int) -> DataSpec:
-    return DataSpec(channels=1, height=height, width=width, std=0.6)
+    return image_data(channels=1, height=height, width=width, std=0.6)
 
 
 @pytest.mark.parametrize("size", SIDES)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 
 from components.core.family import Batch, Family
-from components.core.records import DataSpec
 from components.families import cards, find
 
-SPEC = DataSpec(channels=2, height=1, width=1)
+SPEC = image_data(channels=2, height=1, width=1)
 MOMENTS = ((0.0, 0), (1.0, 0), (1.0, 1))  # progress and step: both ends of a training in stages, and a step that is nobody's turn
 
 
@@ -49,7 +49,7 @@ def test_every_variant_learns_and_draws_one_pixel(name: str) -> None:
 def test_a_code_has_no_more_numbers_than_the_image(name: str) -> None:
     model: Any = build(name).eval()
     with torch.no_grad():
-        z = model.encode(batch().images_BCHW)
+        z = model.encode(batch().x)
         back_BCHW = model.decode(z)
     assert z.shape[1:].numel() <= 2
     assert back_BCHW.shape == (8, *SPEC.shape)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor
 
 from components.core.family import Batch
-from components.core.records import DataSpec
 from components.families.vq import Quantiser, VQAutoencoder, VQConfig, straight_through
 from components.families.vqvae import VQVAE
 
@@ -123,7 +123,7 @@ def test_perplexity_is_the_number_of_codes_in_use(counts: list[float], expected:
 @pytest.fixture
 def autoencoder() -> VQAutoencoder:
     torch.manual_seed(0)
-    return VQAutoencoder(VQConfig(width=16, codes=32, latent=4), DataSpec(channels=3, height=9, width=13))
+    return VQAutoencoder(VQConfig(width=16, codes=32, latent=4), image_data(channels=3, height=9, width=13))
 
 
 def test_codes_are_integers_on_the_grid(autoencoder: VQAutoencoder) -> None:
@@ -178,7 +178,7 @@ def enumerable() -> VQVAE:
     """Three codes on a grid of 2x2, whose prior is far from uniform."""
     torch.manual_seed(0)
     config = {"width": 16, "codes": 3, "latent": 2, "prior_width": 16, "depth": 2}
-    family = VQVAE.build(config, DataSpec(channels=1, height=4, width=4))
+    family = VQVAE.build(config, image_data(channels=1, height=4, width=4))
     assert isinstance(family, VQVAE)
     with torch.no_grad():
         for parameter in family.prior.parameters():

@@ -50,8 +50,8 @@ def test_the_priors_loss_is_that_of_the_codes_of_the_batch(variant: str, make_ca
     batch: Batch = case.batch(progress=1.0)
     with torch.no_grad():
         loss = float(family.losses(batch, torch.Generator())["prior"])
-        codes_Bhw = family.autoencoder.encode(batch.images_BCHW)
-        nats = family.prior.log_prob(codes_Bhw[:, None], batch.labels_B)
+        codes_Bhw = family.autoencoder.encode(batch.x)
+        nats = family.prior.log_prob(codes_Bhw[:, None], batch.condition)
     assert codes_Bhw.shape[1:] == family.autoencoder.grid
     assert loss == pytest.approx(-float(nats.mean()), rel=1e-5)
 

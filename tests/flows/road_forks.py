@@ -22,6 +22,8 @@ import torch  # noqa: F401
 import components.pipeline.proof  # noqa: F401
 from components.core.brief import Brief
 from components.core.errors import GenwrightError
+from components.core.records import DataSpec
+from components.modalities.image.spec import ImageSpec
 from components.pipeline import existing, proof, release_commands, stages
 from components.pipeline.backends import Backends
 from components.pipeline.lease import lease
@@ -133,12 +135,13 @@ def fork(job: dict[str, Any]) -> dict[str, Any]:
 
 def warm(database: str) -> None:
     """What every fork would otherwise load again: MLflow's store, and all that an export pulls in."""
-    from components.core.records import DataSpec
     from components.export.graph import export_graph
     from components.families import find
 
     Versions(f"sqlite:///{database}").models()
-    family = find("vae", "gaussian").build({"width": 16, "latent": 4, "blocks": 1}, DataSpec(channels=1, height=8, width=8))
+    family = find("vae", "gaussian").build(
+        {"width": 16, "latent": 4, "blocks": 1}, DataSpec(item=ImageSpec(channels=1, height=8, width=8))
+    )
     with tempfile.TemporaryDirectory() as folder:
         export_graph(family.eval(), Path(folder) / "model.onnx")
 

@@ -329,17 +329,30 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
     Path("brief.yaml").write_text(PRETRAINED + "pretrained: {model: 'models:/digits@champion', in_domain: true}\n")
     reasons = cli("plan", "brief.yaml", "--json", GENWRIGHT_HOME=home).json()["reasons"]
     said = [reason["text"] for reason in reasons if reason["rule"].startswith("pretrained.")]
-    assert said == ["models:/digits@champion is a vae model, as its release says"]
+    assert said == ["models:/digits@champion is digits/1, a vae/gaussian model, as its release says"]
 
 
-@pytest.mark.parametrize("mode", ["lora", "finetune"])
-def test_a_mode_that_is_not_built_yet_is_said(cli: "Command", mode: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "mode", "names"),
+    [
+        ("hf:org/base", "lora", ("LoRA", "not built yet (mode lora)", "mode scratch")),
+        ("hf:org/base", "finetune", ("fine-tuning", "not built yet (mode finetune)", "mode scratch")),
+        ("models:/base@champion", "lora", ("LoRA", "not built yet (mode lora)", "mode finetune, scratch")),
+        (
+            "models:/base@champion",
+            "finetune",
+            ("models:/base@champion", "nothing was produced in this home yet", "name a release"),
+        ),
+    ],
+)
+def test_a_start_that_is_not_built_yet_is_said(cli: "Command", model: str, mode: str, names: tuple[str, ...]) -> None:
+    """Fine-tuning is built for releases made here."""
     Path("brief.yaml").write_text(
         PLANNED
-        + "pretrained: {model: 'models:/base@champion', family: diffusion, in_domain: true}\n"
+        + f"pretrained: {{model: '{model}', family: diffusion, in_domain: true}}\n"
         + f"override: {{family: diffusion, variant: edm, mode: {mode}, delivery: many_step}}\n"
     )
-    cli("produce", "brief.yaml").refused(2, mode, "not built yet", "scratch")
+    cli("produce", "brief.yaml").refused(2, *names)
 
 
 @pytest.fixture

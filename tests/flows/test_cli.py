@@ -124,7 +124,7 @@ def test_data_is_prepared_and_planned_outside_any_repository(cli: "Command") -> 
     assert not sheet.is_relative_to(Path("data"))
     Path("brief.yaml").write_text("name: d\nmodality: image\ndata: {path: data/digits}\ncompute: {device: cpu}\n")
     dataset = LocalDataset.model_validate(cli("data", "show", "brief.yaml", "--json").json())
-    assert (dataset.count, dataset.shape, dataset.rev) == (200, (8, 8, 1), "workspace")
+    assert (dataset.count, dataset.item.text, dataset.rev) == (200, "8x8x1", "workspace")
     assert len(dataset.classes) == 10
     shown = cli("data", "show", "brief.yaml")
     assert (shown.code, shown.err) == (0, "")
@@ -225,7 +225,7 @@ print(sorted({"mlflow", "torch", "prefect", "onnx"} & set(sys.modules)))
     (note,) = (home / "admitted").glob("*/*-cpu.json")
     made = Admission.read(note)
     assert made.verdict == "pass"
-    assert "8 images, the same bytes as where it was sealed" in [check.text for check in made.checks]
+    assert "8 items, the same bytes as where it was sealed" in [check.text for check in made.checks]
 
 
 def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, registered_as: Any) -> None:

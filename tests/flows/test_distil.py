@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from specs import image_data
 
 from components.core.brief import Precision
 from components.core.errors import GateRefused, InputError
-from components.core.records import Artifact, Checkpoint, DataSpec, Metric, Release
+from components.core.records import Artifact, Checkpoint, Metric, Release
 from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
 from components.pipeline.distil.request import DistillRequest, steps_of
@@ -51,7 +52,7 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
         **dict.fromkeys(MEASURED, metric),
     )  # fmt: skip
     curve = Curve(
-        teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
+        teacher=Release(model="digits", version=3, bundle_sha256="b", run_id="r"), latency_ms=20.0, device="cpu",
         tried=(tried,), chosen=None,
         **{f"teacher_{name}": metric for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip
@@ -66,7 +67,7 @@ def _checkpoint(variant: str, sha256: str = "a", **config: Any) -> Checkpoint:
         family="diffusion",
         variant=variant,
         config={"width": 64, "lr_peak": 0.01, "steps": 50} | config,
-        spec=DataSpec(channels=1, height=8, width=8),
+        spec=image_data(channels=1, height=8, width=8),
         dataset_md5="d",
         run_id="r",
         step=1,
@@ -85,7 +86,7 @@ def _told(
     precisions: tuple[Precision, ...] = ("fp32",),
 ) -> list[Any]:
     """Every student's run; each training's checkpoint is named by the number of steps."""
-    release = Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r")
+    release = Release(model="digits", version=3, bundle_sha256="b", run_id="r")
     request = DistillRequest(
         name="fast",
         steps=steps,

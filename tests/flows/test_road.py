@@ -1,6 +1,7 @@
 """The whole road on real digits: what a production leaves, what makes it train again, and what the gates and people may do."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
     assert bundle.latent
     assert bundle.admission is not None
     assert (bundle.admission.verdict, bundle.admission.checks[0].check) == ("pass", "parity")
+
+
+def test_no_record_names_a_place_on_this_machine(first: Any) -> None:
+    """Of a store that is a folder; tests/pipeline/test_machines.py asks the same of S3."""
+    store, repo = first.left / "store", str(first.road.folder)  # the brief's own word
+    records = [path for path in store.rglob("*.json") if not path.name.startswith(".")]
+    assert {"run.json", "train.json", "export.json", "prove.json", "seal.json", "promote.json", "bundle.json"} <= {
+        path.name for path in records
+    }
+    for path in records:
+        words = {word for word in re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text()) if word != repo}
+        assert [word for word in words if word.startswith(("/", "file:")) or repo in word] == [], path
 
 
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:

@@ -49,7 +49,7 @@ def test_a_curve_has_whole_headings_and_verdicts(width: int) -> None:
         run_key="k", export_key="k", train_key="k", **dict.fromkeys(MEASURED, METRIC),
     )  # fmt: skip
     curve = Curve(
-        teacher=Release(model="digits", version=3, bundle_sha256="b", bundle_uri="u", run_id="r"), latency_ms=20.0, device="cpu",
+        teacher=Release(model="digits", version=3, bundle_sha256="b", run_id="r"), latency_ms=20.0, device="cpu",
         tried=(tried,), chosen=0,
         **{f"teacher_{name}": METRIC for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip

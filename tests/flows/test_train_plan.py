@@ -1,16 +1,20 @@
 """What is decided is what is trained: its seconds, its config, and a key of its own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from specs import image_data, image_item
 
 from components.core.brief import Brief
 from components.core.errors import BriefError
-from components.core.records import Dataset, LocalDataset
+from components.core.records import Artifact, Checkpoint, Dataset, LocalDataset
 from components.pipeline import resolve, training
 from components.pipeline.backends import Backends
-from components.pipeline.run import Run
+from components.pipeline.run import Base, Run
+from components.training import start
+from components.training.start.scratch import Scratch
 from flows.settings import Settings
 
 
@@ -19,7 +23,7 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
     brief = Brief.model_validate(known | changes)
     facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     dataset = Dataset(
-        name="any", repo=".", rev="HEAD", md5="0" * 32, modality="image", shape=(32, 32, 3), count=1797, classes=(),
+        name="any", repo=".", rev="HEAD", md5="0" * 32, item=image_item(32, 32, 3), count=1797, classes=(),
         splits={}, mean=(0.0,), std=(1.0,),
     )  # fmt: skip
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
@@ -27,7 +31,7 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
 
 def train_plan(run: Run) -> Any:
     data = LocalDataset(path="", **run.dataset.model_dump())
-    return training._train_plan(run, Path("folder"), "run-1", data=data)
+    return training._train_plan(run, Path("folder"), "run-1", data=data, start=Scratch())
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,42 @@ def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
     assert (large.variant, large.config) == ("latent", {})
 
 
+DROPPED_IN = """
+from typing import Literal
+
+from components.training.start import ModelPlan, Start
+
+
+class Warm(Start):
+    kind: Literal["warm"] = "warm"
+
+    def build(self, plan: ModelPlan):
+        raise AssertionError("nothing is built here")
+"""
+
+
+@pytest.fixture
+def warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A start of a test's own."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "warm.py").write_text(DROPPED_IN)
+    monkeypatch.setattr(start, "__path__", [*start.__path__, str(tmp_path / "more")])
+    start.starts.cache_clear()
+    yield
+    start.starts.cache_clear()
+
+
+def test_a_start_that_is_dropped_in_is_named_by_a_brief(warm: None, tmp_path: Path) -> None:
+    run = planned(tmp_path / "home", override={"mode": "warm"})
+    assert run.decision.mode == "warm"
+    assert run.decision.overridden is not None, "the policy says what it would have chosen"
+    resolve.check_built(run.facts, run.decision)
+    began = training._start_of(run, Backends(Settings(home=tmp_path / "home")))
+    assert type(began) is start.find_start("warm")
+    assert run.key("train") != planned(tmp_path / "home").key("train")
+    assert type(training._start_of(planned(tmp_path / "home"), Backends(Settings(home=tmp_path / "home")))) is Scratch
+
+
 def test_another_choice_is_another_run(tmp_path: Path) -> None:
     run = planned(tmp_path)
     more = run.decision.budget.model_copy(update={"items_seen": 1})
@@ -91,6 +131,45 @@ def test_another_choice_is_another_run(tmp_path: Path) -> None:
         assert other.key("train") != run.key("train")
     cheaper = run.decision.model_copy(update={"reasons": ()})
     assert run.model_copy(update={"decision": cheaper}).key("seal") == run.key("seal")
+
+
+@pytest.mark.parametrize(
+    ("variant", "delivery", "trained", "steps"), [("edm", "many_step", "edm", 9), ("edm", "few_step", "ect", None)]
+)
+@pytest.mark.parametrize(("tuned", "rate"), [(False, 0.002), (True, 0.02)])
+def test_what_is_fine_tuned_has_the_config_of_its_base(
+    tmp_path: Path, variant: str, delivery: str, trained: str, steps: int | None, tuned: bool, rate: float
+) -> None:
+    """At a tenth of the rate of a training from scratch; what the brief gives outranks it."""
+    config = {"width": 48, "lr_peak": 0.02, "steps": 9, "batch_size": 32}
+    checkpoint = Checkpoint(
+        weights=Artifact(name="w", sha256="a", size_bytes=1), family="diffusion", variant=variant, config=config,
+        spec=image_data(channels=3, height=32, width=32), dataset_md5="d", run_id="r", step=1, steps_total=1, train_s=1.0,
+        quality=1.0, stopped_by="items_seen",
+    )  # fmt: skip
+    run = planned(tmp_path, override={"family": "diffusion", "variant": variant, "delivery": delivery})
+    base = Base(model="base", version=3, bundle_sha256="b", checkpoint=checkpoint, tuned=tuned)
+    begun = run.model_copy(update={"base": base})
+    plan = train_plan(begun)
+    assert plan.variant == trained
+    assert plan.config == {"width": 48, "batch_size": 32, "lr_peak": pytest.approx(rate)} | ({"steps": steps} if steps else {})
+    forced = run.brief.override.model_copy(update={"config": {"lr_peak": 0.5}})
+    brief = run.brief.model_copy(update={"override": forced})
+    assert train_plan(begun.model_copy(update={"brief": brief})).config["lr_peak"] == 0.5
+
+    weights = checkpoint.model_copy(update={"weights": checkpoint.weights.model_copy(update={"sha256": "other"})})
+    keys = {
+        each.key("train")
+        for each in (
+            run,
+            begun,
+            begun.model_copy(update={"base": base.model_copy(update={"checkpoint": weights})}),
+            begun.model_copy(update={"base": base.model_copy(update={"tuned": not tuned})}),
+        )
+    }
+    assert len(keys) == 4
+    released_again = base.model_copy(update={"version": 4, "bundle_sha256": "c"})
+    assert begun.model_copy(update={"base": released_again}).key("train") == begun.key("train"), "the same weights"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from sklearn.datasets import load_digits
+from specs import image_data
 from torch import Tensor, nn
 
 from components.core.card import Card
@@ -23,7 +24,7 @@ CLASSES = tuple("0123456789")
 
 
 def spec(*, conditional: bool = False) -> DataSpec:
-    return DataSpec(channels=1, height=8, width=8, classes=CLASSES, conditional=conditional, std=0.75)
+    return image_data(channels=1, height=8, width=8, classes=CLASSES, conditional=conditional, std=0.75)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def autoencoder(train: Items) -> LatentSpace:
     """A plain autoencoder with 8 numbers a code, after 60 small steps."""
     torch.manual_seed(0)
     family = find("autoencoder", "plain").build({"width": 16, "latent": 8}, spec()).train()
-    rng, x_NCHW = torch.Generator().manual_seed(0), to_data_units(train.images)
+    rng, x_NCHW = torch.Generator().manual_seed(0), to_data_units(train.images, spec().item)
     optimizer = torch.optim.AdamW(family.parameters(), lr=5e-3)
     for _ in range(60):
         chosen = torch.randint(len(x_NCHW), (24,), generator=rng)
@@ -93,7 +94,7 @@ class Rotation(Family):
 
     def __init__(self, config: FamilyConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        size = spec.height * spec.width
+        size = spec.item.height * spec.item.width
         q_DD, _ = torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(0)))
         self.turn = nn.Parameter(q_DD)
 

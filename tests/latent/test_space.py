@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from specs import image_item
 
 from components.core.errors import InputError
 from components.latent.arithmetic import add, attribute, beside_originals
@@ -13,6 +14,8 @@ from components.latent.traversal import traverse
 
 
 class Split:
+    item = image_item(1, 1, 1)
+
     def __init__(self, n: int, labels: bool = True) -> None:
         self.images = np.arange(n, dtype=np.uint8)[:, None, None, None]
         self.labels = np.arange(n) % 3 if labels else None

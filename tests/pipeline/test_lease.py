@@ -86,6 +86,29 @@ def test_one_of_another_machine_is_free_once_it_ran_out(homes: list[Backends]) -
         assert next_one.token == 2
 
 
+def test_where_the_system_does_not_say_what_a_process_sees_the_name_of_the_host_decides(
+    homes: list[Backends], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without /proc, as on macOS: a dead holder on this host is passed over at once, one on another host once it ran out."""
+    monkeypatch.setattr("components.runtime.identity._namespace", lambda: "")
+    with lease("digits", homes[0]) as own:
+        assert (own.holder.seen_by, own.holder.is_visible) == ("", True)
+    gone = own.holder.model_copy(update={"started_s": 1.0})  # its pid is another process by now
+    left = own.model_copy(update={"holder": gone, "expires_s": time.time() + 60})
+    homes[0].workspace.write(KEY, left)
+    with lease("digits", homes[1]) as next_one:
+        assert next_one.token == 2
+    elsewhere = left.model_copy(update={"holder": gone.model_copy(update={"host": "far"})})
+    homes[0].workspace.write(KEY, elsewhere)
+    with pytest.raises(Conflict, match="another production of it is running on far"), lease("digits", homes[1]):
+        pass
+    homes[0].workspace.write(KEY, elsewhere.model_copy(update={"expires_s": time.time() - 1}))
+    with lease("digits", homes[1]):
+        pass
+    seen = own.holder.model_copy(update={"seen_by": "a boot"})  # of a system that does say so
+    assert not seen.is_visible
+
+
 def test_it_is_renewed_while_it_is_held(homes: list[Backends], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "BEAT_S", 0.02)
     with lease("digits", homes[0]) as own:

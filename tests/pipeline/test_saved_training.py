@@ -1,6 +1,7 @@
 """The state of a training that another machine goes on with."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 
 from components.core.errors import StorageError
 from components.delivery.local import LocalStore
-from components.pipeline.saved_training import SavedTrainings
+from components.pipeline.saved_training import SavedTrainings, remove_if_damaged
+from components.training.checkpoint import save_checkpoint, weights_path
 from components.training.state import load_state, save_state
 
 PREFIX = "runs/digits/k/state"
@@ -110,6 +112,47 @@ def test_what_is_damaged_is_refused_in_one_line(saves: SavedTrainings, store: Lo
     with pytest.raises(StorageError, match=r"work.json: damaged; remove .* to train from the start"):
         saves.restore(tmp_path / "two")
     assert not (tmp_path / "two").exists()
+
+
+class Stuck(LocalStore):
+    """A store that is asked to take a file, and does not come to an end."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked = threading.Event()
+
+    def put_if_absent(self, key: str, data: bytes | Path, *, final: bool = False) -> bool:
+        self.asked.set()
+        time.sleep(60)
+        return False
+
+
+def test_the_end_of_a_training_waits_for_no_upload(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    store = Stuck(tmp_path / "store")
+    with SavedTrainings(store, PREFIX).uploading(folder) as saved:
+        train(folder, 1)
+        saved()
+        assert store.asked.wait(30)
+        (folder / "finished.json").write_text("{}")
+        began = time.monotonic()
+    assert time.monotonic() - began < 1
+
+
+def test_a_finished_training_whose_weights_were_damaged_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    record = {"family": "vae", "variant": "gaussian", "config": {}, "spec": {"channels": 1, "height": 8, "width": 8}}
+    record |= {"dataset_md5": "0" * 32, "run_id": "r", "step": 1, "steps_total": 1, "train_s": 1.0, "quality": 1.0}
+    checkpoint = save_checkpoint(folder / "best", {"w": torch.ones(3)}, record | {"stopped_by": "items_seen"})
+    remove_if_damaged(folder)  # not finished
+    checkpoint.write(folder / "finished.json")
+    remove_if_damaged(folder)
+    path = weights_path(folder / "best", checkpoint.weights)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + b"x")
+    remove_if_damaged(folder)
+    assert not folder.exists()
 
 
 def test_a_store_that_fails_costs_the_save_and_not_the_training(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import RunError, StorageError, TrainingFailed
@@ -106,6 +106,30 @@ def test_what_is_cut_short_in_the_store_is_made_again(tmp_path: Path) -> None:
     assert workspace.read_or_make(KEY, Answer, stage, artifacts=lambda _: (artifact,)).value == 2
 
 
+@pytest.mark.parametrize("damage", [b"gr", b"grape"])
+def test_what_is_damaged_in_a_folder_is_refused_and_replaced_by_whoever_makes_it_again(tmp_path: Path, damage: bytes) -> None:
+    workspace = Workspace(LocalStore(tmp_path / "store"), tmp_path / "cache")
+    (tmp_path / "graph").write_bytes(b"graph")
+    artifact = workspace.put(tmp_path / "graph")
+    held = workspace.open(artifact)
+    held.unlink()
+    held.write_bytes(damage)
+    for use in (workspace.open, lambda artifact: workspace.copy(artifact, tmp_path / "copy")):
+        with pytest.raises(RunError, match=r"graph: other bytes than its digest says; remove it from the store, and run"):
+            use(artifact)
+    assert not (tmp_path / "copy").exists()
+    assert workspace.put(tmp_path / "graph") == artifact
+    assert workspace.open(artifact).read_bytes() == b"graph"
+
+
+def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
+    workspace = Workspace(Elsewhere(tmp_path / "store"), tmp_path / "cache")
+    (tmp_path / "graph").write_bytes(b"graph")
+    artifact = workspace.put(tmp_path / "graph")
+    workspace.open(artifact).write_bytes(b"grape")
+    assert workspace.open(artifact).read_bytes() == b"graph"
+
+
 def test_other_bytes_than_the_digest_says_are_refused(tmp_path: Path) -> None:
     workspace = Workspace(Elsewhere(tmp_path / "store"), tmp_path / "cache")
     (tmp_path / "weights").write_bytes(b"weights")
@@ -152,6 +176,7 @@ def test_a_stage_that_fails_leaves_no_record_and_keeps_the_old_one(machines: Any
     assert workspace.read(KEY, Answer) == Answer(value=1)
 
 
+@settings(deadline=None)  # a busy disk is no failure
 @given(st.one_of(st.binary(max_size=40), st.just(b'{"value": 1, "more": 2}'), st.just(b'{"value": "one"}'), st.just(b"{}")))
 def test_what_is_no_record_is_made_again(tmp_path_factory: pytest.TempPathFactory, found: bytes) -> None:
     folder = tmp_path_factory.mktemp("workspace")

@@ -15,7 +15,6 @@ PLAIN: dict[str, Any] = {
     "conditioning": "none",
     "items": 20_000,
     "side": 32,
-    "channels": 3,
     "classes": 0,
     "tier": "small",
     "tier_because": "a test",

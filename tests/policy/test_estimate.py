@@ -43,7 +43,7 @@ def test_measured_latencies_lie_in_their_interval(plan: Plan, name: str) -> None
     """The graphs of benchmarks/exporting.py: default networks for 28x28 grey images, one item at a time on two CPU cores."""
     family, variant = name.split("/")
     forced = OverrideBrief.model_validate({"family": family, "variant": variant})
-    figure = plan(side=28, channels=1, device="cpu", tier="tiny", override=forced).estimate.latency_ms
+    figure = plan(side=28, device="cpu", tier="tiny", override=forced).estimate.latency_ms
     evaluations = int(figure.basis.split(" ")[0])
     drawn = 2 if variant == "ect" else 1  # evaluations of the measured graph
     ms = MEASURED[name]["graphs"]["fp32"]["batch 1"]["ms"] / drawn * evaluations

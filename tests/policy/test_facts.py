@@ -1,13 +1,23 @@
 """From a brief to Facts: what is measured outranks what is declared, and budgets become tiers."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from specs import image_item
 
 from components.core.brief import Brief, ComputeBrief, DataBrief
 from components.core.errors import BriefError
-from components.core.records import Dataset
+from components.core.records import Dataset, ItemSpec, Storage
 from components.policy.facts import facts
+
+
+class Sound(ItemSpec):
+    """Of a modality that is not here."""
+
+    dims = ("length",)
+    storage = Storage(dtype="int16", axes=(0,))
+    modality: Literal["audio"] = "audio"
+    length: int
 
 
 def brief_of(**changes: Any) -> Brief:
@@ -16,7 +26,7 @@ def brief_of(**changes: Any) -> Brief:
 
 def dataset_of(**changes: Any) -> Dataset:
     plain: dict[str, Any] = {
-        "name": "x", "repo": ".", "rev": "HEAD", "md5": "0" * 32, "modality": "image", "shape": (24, 32, 3),
+        "name": "x", "repo": ".", "rev": "HEAD", "md5": "0" * 32, "item": image_item(24, 32, 3),
         "count": 5_000, "classes": ("a", "b"), "splits": {"train": 5_000}, "mean": (1.0,), "std": (1.0,),
     }  # fmt: skip
     return Dataset(**{**plain, **changes})
@@ -24,12 +34,12 @@ def dataset_of(**changes: Any) -> Dataset:
 
 def test_measured_outranks_declared() -> None:
     made = facts(brief_of(), dataset=dataset_of(), device="cpu")
-    assert (made.items, made.side, made.channels, made.classes) == (5_000, 32, 3, 2)
+    assert (made.items, made.side, made.classes) == (5_000, 32, 2)
 
 
 def test_declared_is_enough_to_plan() -> None:
     made = facts(brief_of(), dataset=None, device="cpu")
-    assert (made.items, made.side, made.channels, made.classes) == (100, 16, None, 0)
+    assert (made.items, made.side, made.classes) == (100, 16, 0)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +98,6 @@ def test_the_price_of_an_hour_is_a_setting() -> None:
 
 def test_contradictions_with_the_data_are_refused() -> None:
     with pytest.raises(BriefError, match="holds audio"):
-        facts(brief_of(), dataset=dataset_of(modality="audio"), device="cpu")
+        facts(brief_of(), dataset=dataset_of(item=Sound(length=8)), device="cpu")
     with pytest.raises(BriefError, match="0 classes"):
         facts(brief_of(conditioning="class"), dataset=dataset_of(classes=()), device="cpu")

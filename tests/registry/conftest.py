@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from components.core.records import StoredBundle
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.registry.ledger import Ledger
@@ -44,7 +43,7 @@ def template_of_three(template: Path, tmp_path_factory: pytest.TempPathFactory) 
     place = tmp_path_factory.mktemp("three")
     versions = Versions(f"sqlite:///{shutil.copy(template, place / 'mlflow.db')}")
     for number in (1, 2, 3):
-        versions.register("digits", bundle=stored(number), run_id="")
+        versions.register("digits", **stored(number), run_id="")
     return place / "mlflow.db"
 
 
@@ -61,10 +60,10 @@ def registry(three: Versions, tmp_path: Path) -> Registry:
     return Registry(versions=three, ledger=Ledger(store), channels=ChannelStore(store))
 
 
-def stored(number: int) -> StoredBundle:
-    """What `register` reads of a stored bundle: its address; a whole bundle is not at stake here."""
+def stored(number: int) -> dict[str, str]:
+    """What `register` is told of a stored bundle: its digest, and where it is."""
     sha256 = f"{number:064x}"
-    return StoredBundle.model_construct(sha256=sha256, uri=f"s3://bundles/{sha256}")
+    return {"sha256": sha256, "uri": f"s3://bundles/{sha256}"}
 
 
 class Forks:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import GateRefused, GenwrightError
-from components.core.records import Release, StoredBundle
+from components.core.records import Release
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.registry.ledger import Ledger
@@ -55,8 +55,8 @@ def do_connect(job: dict[str, Any]) -> None:
 
 
 def do_register(job: dict[str, Any]) -> None:
-    bundle = StoredBundle.model_construct(sha256=job["sha256"], uri=f"s3://bundles/{job['sha256']}")
-    Versions(job["tracking_uri"]).register("digits", bundle=bundle, run_id=job["run_id"])
+    bundle = {"sha256": job["sha256"], "uri": f"s3://bundles/{job['sha256']}"}
+    Versions(job["tracking_uri"]).register("digits", **bundle, run_id=job["run_id"])
 
 
 def do_start_run(job: dict[str, Any]) -> None:

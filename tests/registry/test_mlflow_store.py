@@ -2,13 +2,15 @@
 
 import socket
 import sqlite3
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.core.errors import RegistryError, SettingsError, StorageError
-from components.registry.mlflow_store import connect
+from components.registry.mlflow_store import connect, without_password
 from components.registry.versions import Versions
 
 
@@ -42,7 +44,7 @@ def test_a_full_disk_is_named(tracking_uri: str, versions: Versions, bundle_of: 
 
     def fill() -> None:
         for number in range(1, 400):
-            versions.register("digits", bundle=bundle_of(number), run_id=run_id, description="long " * 900)
+            versions.register("digits", **bundle_of(number), run_id=run_id, description="long " * 900)
 
     with pytest.raises(StorageError, match="the disk is full; free some space"):
         fill()
@@ -56,6 +58,44 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RegistryError, match=f"127.0.0.1:{port}: nothing answers there; start the MLflow") as caught:
         Versions(f"http://127.0.0.1:{port}").models()
     assert "\n" not in str(caught.value)
+
+
+POSTGRES = "postgresql://genwright:s3cret@127.0.0.1:9/mlflow"
+
+
+def test_a_database_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(RegistryError) as caught:
+        connect(POSTGRES)
+    assert str(caught.value) == (
+        "postgresql://genwright:***@127.0.0.1:9/mlflow: the database driver 'psycopg2' is not installed; "
+        "pip install 'genwright[postgres]'"
+    )
+
+
+def test_a_database_that_does_not_answer_is_named_at_once_and_without_its_password() -> None:
+    pytest.importorskip("psycopg2")
+    began = time.monotonic()
+    with pytest.raises(
+        RegistryError, match=r"genwright:\*\*\*@127.0.0.1:9/mlflow: Connection refused; check the address"
+    ) as caught:
+        connect(POSTGRES)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 20  # MLflow by itself takes two minutes
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:pa:ss@host:80/x", "http://user:***@host:80/x"),
+        ("postgresql+psycopg2://u:p@h/n", "postgresql+psycopg2://u:***@h/n"),
+        ("postgresql://u@h/n", "postgresql://u@h/n"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////home/a:b@c/mlflow.db", "sqlite:////home/a:b@c/mlflow.db"),
+    ],
+)
+def test_a_uri_is_shown_without_its_password(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
 
 
 def test_a_killed_creation_leaves_no_half_store(tmp_path: Path, forks: Any) -> None:

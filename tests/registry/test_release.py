@@ -190,7 +190,7 @@ def test_a_deleted_champion_is_told_in_one_line(registry: Registry, three: Versi
         "digits: version 3 was deleted in MLflow and its alias champion with it; the channel still serves bundle 000000000000; "
         "promote or roll back to choose one",
     )
-    assert three.register("digits", bundle=bundle_of(4), run_id="").version == 4
+    assert three.register("digits", **bundle_of(4), run_id="").version == 4
     assert promote(registry, "digits", 4, **BY).changed
     assert_settled(registry, 4)
     assert reigning(registry)["previous"] == 1  # the deleted one cannot be gone back to
@@ -199,7 +199,7 @@ def test_a_deleted_champion_is_told_in_one_line(registry: Registry, three: Versi
 def test_the_same_number_in_a_rebuilt_registry_is_another_version(registry: Registry, three: Versions, bundle_of: Any) -> None:
     promote(registry, "digits", 1, **BY)
     three._client.delete_registered_model("digits")
-    assert three.register("digits", bundle=bundle_of(4), run_id="").version == 1
+    assert three.register("digits", **bundle_of(4), run_id="").version == 1
     assert promote(registry, "digits", 1, **BY).changed
     found = registry.channels.read("digits")
     assert found is not None
@@ -300,7 +300,7 @@ TWENTY = 20
 @pytest.fixture
 def twenty(registry: Registry, three: Versions, bundle_of: Any) -> Registry:
     for number in range(4, TWENTY + 2):
-        three.register("digits", bundle=bundle_of(number), run_id="")
+        three.register("digits", **bundle_of(number), run_id="")
     return registry
 
 

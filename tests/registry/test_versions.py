@@ -9,12 +9,11 @@ from components.registry.versions import Versions
 
 
 def test_a_bundle_has_one_version(versions: Versions, run_id: str, bundle_of: Any) -> None:
-    first = versions.register("digits", bundle=bundle_of(1), run_id=run_id, description="the first", tags={"brief": "b1"})
+    first = versions.register("digits", **bundle_of(1), run_id=run_id, description="the first", tags={"brief": "b1"})
     assert (first.model, first.version, first.bundle_sha256, first.run_id) == ("digits", 1, f"{1:064x}", run_id)
-    assert first.bundle_uri == f"s3://bundles/{1:064x}"
-    assert versions.register("digits", bundle=bundle_of(1), run_id=run_id) == first
-    assert versions.register("digits", bundle=bundle_of(2), run_id=run_id).version == 2
-    assert versions.register("faces", bundle=bundle_of(1), run_id=run_id).version == 1
+    assert versions.register("digits", **bundle_of(1), run_id=run_id) == first
+    assert versions.register("digits", **bundle_of(2), run_id=run_id).version == 2
+    assert versions.register("faces", **bundle_of(1), run_id=run_id).version == 1
     assert versions.models() == ["digits", "faces"]
     found = versions._client.get_model_version("digits", "1")
     assert (found.description, found.tags) == (
@@ -33,11 +32,11 @@ def test_many_processes_register_one_bundle(versions: Versions, run_id: str, for
 
 def test_doubles_are_settled_unless_an_alias_holds_them(versions: Versions, run_id: str, bundle_of: Any) -> None:
     bundle = bundle_of(1)
-    versions.register("digits", bundle=bundle, run_id=run_id)
+    versions.register("digits", **bundle, run_id=run_id)
     for _ in range(2):  # as if two more processes had registered at the same moment
-        versions._client.create_model_version("digits", bundle.uri, run_id, tags={"bundle_sha256": bundle.sha256})
+        versions._client.create_model_version("digits", bundle["uri"], run_id, tags={"bundle_sha256": bundle["sha256"]})
     versions.set_alias("digits", "champion", 3)
-    assert versions.register("digits", bundle=bundle, run_id=run_id).version == 1
+    assert versions.register("digits", **bundle, run_id=run_id).version == 1
     assert [release.version for release in versions.releases("digits")] == [1, 3]
 
 
@@ -104,5 +103,5 @@ def test_versions_that_genwright_did_not_register_are_left_alone(three: Versions
 
 def test_a_name_that_mlflow_refuses_is_one_line(versions: Versions, run_id: str, bundle_of: Any) -> None:
     with pytest.raises(RegistryError, match="MLflow says") as caught:
-        versions.register("a/b", bundle=bundle_of(1), run_id=run_id)
+        versions.register("a/b", **bundle_of(1), run_id=run_id)
     assert "\n" not in str(caught.value)

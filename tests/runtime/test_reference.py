@@ -11,16 +11,14 @@ import pytest
 from components.core.bundles import BUNDLE_JSON, parse_bundle, read_bundle
 from components.core.errors import BundleError
 from components.core.records import Bundle
-from components.runtime.reference import ITEMS, REFERENCE_U8, add_reference, check_reference
+from components.runtime.reference import ITEMS, add_reference, check_reference
 from components.runtime.session import GraphSampler
 
 Build = Callable[..., Path]
 
 
 def sampler_of(folder: Path, bundle: Bundle) -> GraphSampler:
-    return GraphSampler(
-        folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output=bundle.output, batch=bundle.max_batch
-    )
+    return GraphSampler.of(folder, bundle)
 
 
 @pytest.fixture
@@ -37,8 +35,8 @@ def carried(build: Build) -> Callable[..., tuple[Path, Bundle]]:
 @pytest.mark.parametrize("shape", [{}, {"classes": True}, {"max_batch": 1}, {"levels": True}], ids=str)
 def test_where_it_was_sealed_the_bytes_are_the_same(carried: Any, shape: dict[str, Any]) -> None:
     folder, bundle = carried(**shape)
-    assert (folder / REFERENCE_U8).stat().st_size == ITEMS * 8 * 8
-    assert bundle.files[-1].name == REFERENCE_U8
+    assert (folder / "reference.u8").stat().st_size == ITEMS * 8 * 8
+    assert bundle.files[-1].name == "reference.u8"
     assert check_reference(bundle, sampler_of(folder, bundle)) == "8 images, the same bytes as where it was sealed"
 
 
@@ -51,11 +49,11 @@ def test_images_may_differ_by_a_little_and_few_by_more(
 ) -> None:
     """So many of the images are so many levels apart."""
     folder, bundle = carried(discrete=discrete)
-    x = np.frombuffer((folder / REFERENCE_U8).read_bytes(), np.uint8).reshape(ITEMS, -1).copy()
+    x = np.frombuffer((folder / "reference.u8").read_bytes(), np.uint8).reshape(ITEMS, -1).copy()
     x[:items] = np.where(x[:items] > 127, x[:items] - levels, x[:items] + levels)
-    (folder / REFERENCE_U8).write_bytes(x.tobytes())
+    (folder / "reference.u8").write_bytes(x.tobytes())
     if refused:
-        with pytest.raises(BundleError, match=rf"other images on this machine .*: {items} of 8 differ by 9\.0 .*; allowed: 2; "):
+        with pytest.raises(BundleError, match=rf"other items on this machine .*: {items} of 8 differ by 9\.0 .*; allowed: 2; "):
             check_reference(bundle, sampler_of(folder, bundle))
     else:
         assert "on average at most" in check_reference(bundle, sampler_of(folder, bundle))
@@ -64,7 +62,7 @@ def test_images_may_differ_by_a_little_and_few_by_more(
 @pytest.mark.parametrize("data", [None, b"", b"\x00" * (ITEMS * 64 - 1)], ids=["missing", "empty", "cut"])
 def test_a_reference_that_is_not_there_is_one_line(carried: Any, data: bytes | None) -> None:
     folder, bundle = carried()
-    (folder / REFERENCE_U8).unlink() if data is None else (folder / REFERENCE_U8).write_bytes(data)
+    (folder / "reference.u8").unlink() if data is None else (folder / "reference.u8").write_bytes(data)
     with pytest.raises(BundleError, match=r"reference\.u8: not the 8 images that bundle\.json declares; fetch it again$"):
         check_reference(bundle, sampler_of(folder, bundle))
 

@@ -7,13 +7,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from specs import image_data, to_uint8
 
 from components.core.errors import BundleError
 from components.core.noise import NoiseInput, draw
 from components.core.protocols import ImageSampler
-from components.runtime.session import GraphSampler, to_uint8
+from components.runtime.session import GraphSampler
 
 Z = NoiseInput(name="z", shape=(1, 2, 2))
+SPECS = {told: image_data(channels=1, height=2, width=2, classes=("a", "b", "c"), conditional=told) for told in (False, True)}
 
 
 @pytest.fixture
@@ -37,7 +39,9 @@ def sampler(tmp_path: Path) -> Callable[..., GraphSampler]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
         path = tmp_path / f"{classes}.onnx"
         onnx.save(model, path)
-        return GraphSampler(path, noise=[Z], condition="y" if classes else None, output="x", batch=batch, threads=threads)
+        return GraphSampler(
+            path, spec=SPECS[classes], noise=[Z], condition="y" if classes else None, output="x", batch=batch, threads=threads
+        )
 
     return made
 
@@ -104,7 +108,7 @@ def test_what_is_no_graph_is_told_in_one_line(tmp_path: Path, sampler: Callable[
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
     for path in (tmp_path / "model.onnx", tmp_path / "missing.onnx"):
         with pytest.raises(BundleError, match="ONNX Runtime cannot load it") as caught:
-            GraphSampler(path, noise=[Z], condition=None, output="x")
+            GraphSampler(path, spec=SPECS[False], noise=[Z], condition=None, output="x")
         assert "\n" not in str(caught.value)
     with pytest.raises(BundleError, match="ONNX Runtime cannot run it") as caught:
         sampler().run({"z": np.zeros((1, 1, 3, 3), np.float32)})

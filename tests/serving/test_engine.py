@@ -65,8 +65,8 @@ def test_a_graph_that_breaks_its_contract_is_refused(build: Build, shape: dict[s
 
 
 def test_a_condition_without_classes_is_refused(build: Build) -> None:
-    spec = {"channels": 1, "height": 8, "width": 8}
-    with pytest.raises(BundleError, match="without classes"):
+    spec = {"item": {"modality": "image", "channels": 1, "height": 8, "width": 8}}
+    with pytest.raises(BundleError, match="the input 'label' for the condition None"):
         Engine.load(build(classes=True, changes={"spec": spec}), threads=1)
 
 

@@ -19,7 +19,7 @@ import pytest
 from components.core.bundles import address_of, seal_bundle
 from components.core.errors import BundleError
 from components.core.records import Bundle
-from components.runtime.reference import REFERENCE_U8, add_reference
+from components.runtime.reference import add_reference
 from components.serving import following
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
@@ -149,7 +149,7 @@ def test_a_champion_that_makes_other_images_here_is_refused_and_the_old_one_serv
     """It was sealed where its graph makes the images of another one."""
     first, other, elsewhere = build(), build(scale=0.5), build(scale=2.0)
     bundle = add_reference(other, Bundle.read(other / "bundle.json"), discrete=False)
-    (elsewhere / REFERENCE_U8).write_bytes((other / REFERENCE_U8).read_bytes())
+    (elsewhere / "reference.u8").write_bytes((other / "reference.u8").read_bytes())
     seal_bundle(elsewhere, bundle.model_copy(update={"files": (*Bundle.read(elsewhere / "bundle.json").files, bundle.files[-1])}))
     seal_bundle(other, bundle)
     channel.name(1, first)
@@ -162,7 +162,7 @@ def test_a_champion_that_makes_other_images_here_is_refused_and_the_old_one_serv
         assert serves(server) == address_of(other)
         _, said = server.stop()
     (refused,) = [event for event in map(json.loads, said.splitlines()) if event["event"] == "refused"]
-    assert "makes other images on this machine than where it was sealed" in refused["error"]
+    assert "makes other items on this machine than where it was sealed" in refused["error"]
 
 
 def test_versions_of_the_protocol_follow(build: Callable[..., Path], channel: Channel, start: Any) -> None:

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from components.core.bundles import read_bundle
 from components.runtime.session import GraphSampler
-from components.serving import generate, pictures
+from components.serving import generate
 from components.serving.app import Service, fixed
 from components.serving.engine import Engine
 
@@ -36,7 +36,7 @@ def picture(data: bytes) -> np.ndarray[Any, Any]:
 
 def sampler(folder: Path) -> GraphSampler:
     bundle = read_bundle(folder)
-    return GraphSampler(folder / "model.onnx", noise=bundle.noise, condition=bundle.condition, output="x", batch=16, threads=1)
+    return GraphSampler.of(folder, bundle, batch=16, threads=1)
 
 
 def test_the_images_are_the_samplers(server: Any, plain: Path) -> None:
@@ -97,24 +97,19 @@ def test_grid(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "encoder", "aside"),
-    [
-        ({}, "png", False),
-        ({"count": 16}, "zipped", True),
-        ({"count": 16, "format": "npy"}, "npy", False),
-        ({"format": "grid"}, "grid", True),
-    ],
+    ("body", "aside"),
+    [({}, False), ({"count": 16}, True), ({"count": 16, "format": "npy"}, False), ({"format": "grid"}, True)],
 )
 def test_what_takes_long_to_encode_leaves_the_event_loop_to_others(
-    plain: Path, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], encoder: str, aside: bool
+    plain: Path, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], aside: bool
 ) -> None:
     threads = []
 
     def noted(work: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *given: threads.append(threading.get_ident()) or work(*given)
+        return lambda *given, **named: threads.append(threading.get_ident()) or work(*given, **named)
 
     monkeypatch.setattr(generate, "parse", noted(generate.parse))  # on the event loop
-    monkeypatch.setattr(pictures, encoder, noted(getattr(pictures, encoder)))
+    monkeypatch.setattr(generate, "rendered", noted(generate.rendered))
     service = Service()
     service.add(fixed("digits", "1", Engine.load(plain)))
     with TestClient(service.app) as client:
@@ -167,7 +162,7 @@ BAD = [
     ({"seed": 1.5}, "seed"),
     ({"seed": 1, "seeds": [1]}, "both seed and seeds"),
     ({"seeds": []}, "seeds"),
-    ({"seeds": [1, 2], "count": 3}, "the numbers of images differ: count 3, seeds 2"),
+    ({"seeds": [1, 2], "count": 3}, "the numbers of items differ: count 3, seeds 2"),
     ({"seeds": list(range(257))}, "count: 257 given"),
     ({"format": "jpeg"}, "format"),
     ({"condition": 0}, "this model has no classes"),

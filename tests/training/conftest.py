@@ -9,31 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import yaml
 from sklearn.datasets import load_digits
+from specs import ArraySplit, image_data, image_item
 
 from components.core.protocols import Images
-from components.core.records import DataSpec, LocalDataset
+from components.core.records import LocalDataset
 from components.training.plan import TrainPlan
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 TINY["vae/gaussian"] |= {"dropout": 0.1}  # so that one resumed run has drawn from torch's own generator
-
-
-@dataclass
-class ArraySplit:
-    """A split in memory."""
-
-    images: Images
-    labels: npt.NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
-        return self.images[indices]
 
 
 @dataclass
@@ -85,9 +71,9 @@ def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
     def make(family: str = "vae/gaussian", *, folder: str = "run", conditional: bool = False, **more: Any) -> TrainPlan:
         name, variant = family.split("/")
         config = TINY.get(family, {}) | {"batch_size": 16, "warmup_steps": 2} | more.pop("config", {})
-        spec = DataSpec(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
+        spec = image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
         dataset = LocalDataset(
-            name="digits", path="", repo=".", rev="HEAD", md5="d1", modality="image", shape=(8, 8, 1), count=96,
+            name="digits", path="", repo=".", rev="HEAD", md5="d1", item=image_item(8, 8, 1), count=96,
             classes=spec.classes, splits={"train": 96}, mean=(0.0,), std=(1.0,),
         )  # fmt: skip
         steps = more.pop("steps", 6)

@@ -23,15 +23,18 @@ from components.core.errors import GenwrightError
 from components.core.protocols import Images
 from components.core.records import Reading
 from components.families import cards, find
+from components.modalities.image.spec import ImageSpec
 from components.runtime.processes import joined
 from components.training.plan import TrainPlan
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 
 RAW = load_digits()
 IMAGES = (RAW.images[:96] * 255 / 16).round().astype(np.uint8)[..., None]
 
 
 class Digits:
+    item = ImageSpec(channels=1, height=8, width=8)
     labels = RAW.target[:96].astype(np.int64)
 
     def __len__(self) -> int:

@@ -12,16 +12,17 @@ import torch
 
 from components.core.family import Batch
 from components.core.records import DataSpec, LocalDataset
+from components.modalities.image.spec import ImageSpec
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.memory import Trial, step_bytes
 from components.training.plan import TrainPlan
-from components.training.trainer import build
+from components.training.start import build
 
 SIDE, FEW = 32, 2
-SPEC = DataSpec(channels=3, height=SIDE, width=SIDE)
+SPEC = DataSpec(item=ImageSpec(channels=3, height=SIDE, width=SIDE))
 DATASET = LocalDataset(
-    name="noise", path="", repo=".", rev="", md5="", modality="image", shape=(SIDE, SIDE, 3), count=1, classes=(), splits={},
+    name="noise", path="", repo=".", rev="", md5="", item=SPEC.item, count=1, classes=(), splits={},
     mean=(127.5,) * 3, std=(64.0,) * 3,
 )  # fmt: skip
 

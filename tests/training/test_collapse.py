@@ -10,7 +10,9 @@ import torch
 from components.core.errors import TrainingFailed
 from components.core.protocols import Images
 from components.core.records import Reading
-from components.training.trainer import Trainer, build, restore
+from components.training.checkpoint import restore
+from components.training.start import build
+from components.training.trainer import Trainer
 
 BAD = "the samples are 0.10 times as diverse as the data"
 

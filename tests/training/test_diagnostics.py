@@ -8,7 +8,8 @@ import pytest
 from components.core.protocols import Images
 from components.core.records import Reading
 from components.training.diagnostics import complaints
-from components.training.trainer import Trainer, build
+from components.training.start import build
+from components.training.trainer import Trainer
 
 
 def quality(_: Images) -> Reading:

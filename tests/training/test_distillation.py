@@ -17,9 +17,12 @@ from components.core.records import Artifact, Checkpoint
 from components.families import find
 from components.families.diffusion.ddpm import forward_process
 from components.families.diffusion.sampling import Point
-from components.training.distillation import recipe, student, student_variant
+from components.training.checkpoint import restore, restore_best
+from components.training.distillation import recipe, student_variant
 from components.training.distillation.progressive import Level, lessons, move, target
-from components.training.trainer import Trainer, build, restore, restore_best
+from components.training.start import build
+from components.training.start.student import Student
+from components.training.trainer import Trainer
 
 TEACHERS = ("ddpm", "edm", "latent")
 
@@ -179,7 +182,7 @@ def test_a_critic_joins_in_the_second_half_and_is_not_kept(
     make_plan: Any, taught: Any, digits: Any, tracker: Any, variant: str, conditional: bool
 ) -> None:
     plan = _plan(make_plan, taught(variant, conditional=conditional), steps=2, conditional=conditional, length=6)
-    plan = plan.model_copy(update={"adversarial": 0.1})
+    plan = plan.model_copy(update={"start": plan.start.model_copy(update={"adversarial": 0.1})})
     made = build(plan)
     labels = torch.arange(4) % 10 if conditional else None
     batch = Batch(torch.rand(4, 1, 8, 8, generator=rng()) * 2 - 1, labels, progress=0.4)
@@ -213,9 +216,9 @@ def test_what_cannot_be_taught_is_refused(make_plan: Any, taught: Any) -> None:
         recipe(checkpoint, steps=3)
     with pytest.raises(BriefError, match="gan/dcgan cannot be distilled; allowed: diffusion/ddpm"):
         student_variant("gan", "dcgan")
-    plan = make_plan("diffusion/ddpm", teacher=checkpoint)
+    plan = make_plan("diffusion/ddpm", start=_start(checkpoint))
     with pytest.raises(BriefError, match="variant: ddpm given; allowed: ect of edm"):
-        student(plan)
+        build(plan)
 
 
 def _quality(images: Any) -> Any:
@@ -229,8 +232,12 @@ def _plan(
 ) -> Any:
     config = recipe(checkpoint, steps=steps, width=width)
     name = f"diffusion/{student_variant(checkpoint.family, checkpoint.variant)}"
-    taught = {"teacher": checkpoint, "teacher_weights": str(WEIGHTS_AT[checkpoint.weights.sha256])}
-    return make_plan(name, config=config, conditional=conditional, **taught, steps=length, signal_steps=steps)
+    start = _start(checkpoint)
+    return make_plan(name, config=config, conditional=conditional, start=start, steps=length, signal_steps=steps)
+
+
+def _start(checkpoint: Checkpoint) -> Student:
+    return Student(teacher=checkpoint, weights=WEIGHTS_AT[checkpoint.weights.sha256])
 
 
 def _student(make_plan: Any, checkpoint: Checkpoint, **how: Any) -> Family:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_item
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,8 +22,9 @@ from components.families import cards, find
 from components.training import memory
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
+from components.training.start import build
 from components.training.state import load_state, save_state
-from components.training.trainer import Trainer, build
+from components.training.trainer import Trainer
 
 MEMBERS = sorted("/".join(key) for key in cards())
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
@@ -56,7 +58,7 @@ def make_learner(make_plan: Any) -> Callable[..., Learner]:
 
 @pytest.fixture
 def batch(digits: Any) -> Batch:
-    return Batch(to_data_units(digits.images[:11]), torch.from_numpy(digits.labels[:11]), progress=1.0)
+    return Batch(to_data_units(digits.images[:11], image_item(8, 8, 1)), torch.from_numpy(digits.labels[:11]), progress=1.0)
 
 
 def gradients(learner: Learner) -> dict[str, Tensor]:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from specs import image_item
 
 from components.core.errors import StorageError
-from components.core.family import FamilyConfig
+from components.core.family import FamilyConfig, to_data_units
 from components.training import stream
 from components.training.average import Average
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget, learning_rate
+from components.training.start import build
 from components.training.state import load_state, restore_rng, rng_state, save_state
-from components.training.stream import BatchStream, to_data_units
-from components.training.trainer import build
+from components.training.stream import BatchStream
 
 
 def numbered(make_split: Any, n: int, *, labels: bool = True) -> Any:
@@ -79,7 +80,7 @@ def test_a_split_held_on_the_device_gives_the_same_batches(make_split: Any) -> N
 
 def test_data_units() -> None:
     images = np.array([0, 51, 255], np.uint8).reshape(1, 1, 1, 3)
-    x_NCHW = to_data_units(images)
+    x_NCHW = to_data_units(images, image_item(1, 1, 3))
     assert x_NCHW.shape == (1, 3, 1, 1)
     assert x_NCHW.dtype == torch.float32
     assert torch.allclose(x_NCHW.flatten(), torch.tensor([-1.0, -0.6, 1.0]))

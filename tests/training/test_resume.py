@@ -11,8 +11,8 @@ import pytest
 from components.core.files import sha256_of
 from components.core.records import Artifact, Checkpoint
 from components.families import cards
+from components.training.checkpoint import load_weights, weights_path
 from components.training.plan import TrainPlan
-from components.training.state import load_weights, weights_path
 
 MEMBERS = sorted("/".join(key) for key in cards())
 FAST = {  # one of each family, and of each state that a run may have: two players, two stages, a codebook, numbers of torch's own

@@ -16,11 +16,13 @@ from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.protocols import Images
 from components.core.records import Ceiling, Checkpoint, DataSpec, Reading
+from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.schedule import Budget
+from components.training.start import build
 from components.training.state import flatten, load_state
-from components.training.trainer import Trainer, build, restore_best
+from components.training.trainer import Trainer
 from components.training.work import Probe, Work, work_within
 
 Made = Callable[..., Trainer]
@@ -142,7 +144,7 @@ def test_a_ceiling_becomes_items_seen_by_a_probe(make_plan: Any, make_trainer: M
     assert not work.enough
     again = make_trainer(make_plan(folder="again", steps=None, items_seen=work.items_seen)).run()
     if probed.stopped_by == "items_seen":  # it may have met its ceiling on a machine that slowed down
-        assert again.sha256 == probed.sha256
+        assert again.weights.sha256 == probed.weights.sha256
     assert (again.steps_total, again.items_seen) == (work.items_seen // 16, work.items_seen)
 
 
@@ -251,7 +253,7 @@ def test_a_damaged_state_is_refused_in_one_line(stopped: TrainPlan, make_trainer
     "change", [{"seed": 1}, {"config": {"lr_peak": 1e-5}}, {"config": {"width": 32}}, {"family": "gan/sngan"}]
 )
 def test_a_state_of_another_run_is_refused(stopped: TrainPlan, make_plan: Any, make_trainer: Made, change: Any) -> None:
-    with pytest.raises(RunError, match="its saved training state is of another family, config, dataset or seed; delete"):
+    with pytest.raises(RunError, match="its saved training state is of another family, config, dataset, seed or start; delete"):
         make_trainer(make_plan(**change)).run()
     assert make_trainer(stopped).run().steps_total == 6
 
@@ -358,7 +360,7 @@ def test_the_average_is_calibrated_before_each_reading(
     events: list[Any] = []
 
     def calibrate(family: Family, batches: Iterator[Batch]) -> None:
-        items = sum(len(batch.images_BCHW) for batch in batches)
+        items = sum(len(batch.x) for batch in batches)
         events.append((items, family.training, torch.is_grad_enabled(), next(family.parameters()).requires_grad))
 
     def quality(images: Images) -> Reading:

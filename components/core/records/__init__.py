@@ -1,8 +1,9 @@
 """The records that travel between stages: small, frozen, JSON; names, ids and digests, never tensors. One file an owner."""
 
 from components.core.records.artifact import Artifact
-from components.core.records.bundle import Admission, AdmissionCheck, Bundle, Lineage, Reference, StoredBundle
+from components.core.records.bundle import Admission, AdmissionCheck, Bundle, GraphFile, Lineage, Port, Reference, StoredBundle
 from components.core.records.checkpoint import Checkpoint, Reading
+from components.core.records.condition import ClassCondition, Condition, EmbeddingCondition, ItemCondition
 from components.core.records.dataset import Dataset, DataSpec, LocalDataset
 from components.core.records.decision import (
     Ceiling,
@@ -17,17 +18,21 @@ from components.core.records.decision import (
     Tier,
     TrainingBudget,
 )
+from components.core.records.item import AnyItem, ItemSpec, Storage, spec_of
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Protocol, Scorecard, Verdict
 
 __all__ = [
     "Admission",
     "AdmissionCheck",
+    "AnyItem",
     "Agreement",
     "Bundle",
     "Ceiling",
     "Channel",
     "Checkpoint",
+    "ClassCondition",
+    "Condition",
     "DataSpec",
     "Dataset",
     "Decision",
@@ -35,13 +40,18 @@ __all__ = [
     "Facts",
     "Figure",
     "Artifact",
+    "EmbeddingCondition",
     "GateReport",
     "GateVerdict",
+    "GraphFile",
+    "ItemCondition",
+    "ItemSpec",
     "LedgerEntry",
     "Lineage",
     "LocalDataset",
     "Metric",
     "PolicyWarning",
+    "Port",
     "Pretrained",
     "Protocol",
     "Reading",
@@ -50,8 +60,10 @@ __all__ = [
     "Rejected",
     "Release",
     "Scorecard",
+    "Storage",
     "StoredBundle",
     "Tier",
     "TrainingBudget",
     "Verdict",
+    "spec_of",
 ]

@@ -1,6 +1,6 @@
 """What export owns: what is served, its files, where it comes from and whether it may be served."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,7 +36,7 @@ class Admission(Record):
 
 
 class Reference(Record):
-    """Images that a graph made when it was sealed, in the bundle's `reference.u8` (components/runtime/reference.py).
+    """Items that a graph made when it was sealed, in a file of the bundle (components/runtime/reference.py).
 
     Where it is served, at most `may_differ` of them may differ by more than `tolerance_levels` of 255 on average.
     """
@@ -56,22 +56,44 @@ class Lineage(Record):
     checkpoint_sha256: str
     decision: Decision
     genwright: str  # version
-    teacher: str | None = None
+    teacher: str | None = None  # the bundle that it learnt from
+    base: str | None = None  # the bundle whose weights it began with
     run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 
 
-class Bundle(Record):
-    """What is served. This record is bundle.json; its SHA-256 is the bundle's address."""
+class Port(Record):
+    """One input or output of a graph: its name, its type by the Open Inference Protocol, and the shape of one item."""
 
-    format: Literal[1] = 1
+    name: str
+    datatype: Literal["FP32", "FP16", "INT64", "INT32", "UINT8", "BOOL"]
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class GraphFile(Record):
+    """A graph beside the sampler, such as `text_encoder`: its file in the bundle, and what it takes and makes."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    file: str
+    inputs: Annotated[tuple[Port, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Port, ...], Field(min_length=1)]
+    opset: int
+
+
+class Bundle(Record):
+    """What is served. This record is bundle.json; its SHA-256 is the bundle's address.
+
+    The sampler is model.onnx, which the fields here describe; `graphs` are those beside it. Format 1 knew images and one graph.
+    """
+
+    format: Literal[1, 2] = 2
     model: str
     family: FamilyName
     variant: str
     spec: DataSpec
     noise: tuple[NoiseInput, ...]
-    condition: str | None  # name of the class-index input (int64, shape [batch]), if the graph has one
-    output: str  # name of the image output [batch, C, H, W]
-    output_type: Literal["FP32", "UINT8"] = "FP32"  # in [-1, 1], or the 256 levels
+    condition: str | None  # name of the input that spec.condition describes, if the graph has one
+    output: str  # name of the items [batch, *spec.shape]
+    output_type: Literal["FP32", "UINT8"] = "FP32"  # in data units, or the 256 levels
     precision: Precision = "fp32"  # of its products
     opset: int
     max_batch: int = Field(ge=1, le=1024)
@@ -82,11 +104,11 @@ class Bundle(Record):
     latent: bool = False  # whether its noise is a latent space: near noise, near images
     admission: Admission | None = None  # None: sealed by a version that did not examine its graphs
     reference: Reference | None = None  # None: sealed by a version that kept none
+    graphs: tuple[GraphFile, ...] = ()
 
 
 class StoredBundle(Record):
-    """A bundle in an object store."""
+    """A bundle that an object store has, whichever store that is."""
 
     sha256: str
-    uri: str
     bundle: Bundle

@@ -1,12 +1,13 @@
 """What the data owns: a version of a dataset, and what a family must know of its items."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from components.core.brief import Modality
 from components.core.record import Record
+from components.core.records.condition import ClassCondition, Condition
+from components.core.records.item import AnyItem
 
 
 class Dataset(Record):
@@ -16,16 +17,29 @@ class Dataset(Record):
     repo: str
     rev: str
     md5: str
-    modality: Modality
-    shape: tuple[int, int, int]  # height, width, channels
+    item: AnyItem
     count: int
     classes: tuple[str, ...]
     splits: dict[Literal["train", "validation", "test"], int]
-    mean: tuple[float, ...]  # per channel, of [0, 255]
+    mean: tuple[float, ...]  # per channel, of stored values
     std: tuple[float, ...]
     quarantined: int = 0
     duplicates: float = 0.0  # share of items equal to an earlier one; 0 where it was not counted: the public sets
     class_counts: dict[Literal["train", "validation", "test"], tuple[int, ...]] = Field(default_factory=dict)  # likewise
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, value: Any) -> Any:
+        """Records of before there were other kinds tell an image's height, width and channels."""
+        if not isinstance(value, dict) or "shape" not in value:
+            return value
+        rest = dict(value)
+        height, width, channels = rest.pop("shape")
+        return rest | {"item": {"modality": rest.pop("modality"), "channels": channels, "height": height, "width": width}}
+
+    @property
+    def modality(self) -> str:
+        return self.item.modality
 
     @property
     def held_out(self) -> int:
@@ -44,7 +58,7 @@ class Dataset(Record):
         """The standard deviation of all values together, in data units ([-1, 1])."""
         mean = sum(self.mean) / len(self.mean)
         square = sum(std**2 + each**2 for std, each in zip(self.std, self.mean, strict=True)) / len(self.mean)
-        return math.sqrt(max(square - mean**2, 0.0)) / 127.5
+        return math.sqrt(max(square - mean**2, 0.0)) / self.item.storage.scale
 
 
 class LocalDataset(Dataset):
@@ -59,15 +73,33 @@ class LocalDataset(Dataset):
 
 
 class DataSpec(Record):
-    """What a family must know of the data: the shape of one item, its classes and spread. Data units: floats in [-1, 1], NCHW."""
+    """What a family must know of the data: the shape of one item, what it is asked for by, and how spread its values are."""
 
-    channels: int = Field(ge=1)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
-    classes: tuple[str, ...] = ()
-    conditional: bool = False
-    std: float = Field(default=0.5, gt=0, description="standard deviation of all values; about 0.5 for natural images")
+    item: AnyItem
+    condition: Condition | None = None
+    std: float = Field(default=0.5, gt=0, description="standard deviation of all values in data units; natural images: about 0.5")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, value: Any) -> Any:
+        """Bundles and checkpoints of before there were other kinds tell the size of an image, and its classes."""
+        if not isinstance(value, dict) or "height" not in value:
+            return value
+        rest = dict(value)
+        item = {"modality": "image", **{name: rest.pop(name) for name in ("channels", "height", "width")}}
+        classes, conditional = rest.pop("classes", ()), rest.pop("conditional", False)
+        return rest | {"item": item, "condition": {"kind": "class", "classes": classes} if conditional else None}
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.height, self.width)
+    def shape(self) -> tuple[int, ...]:
+        """Of one item in data units."""
+        return self.item.shape
+
+    @property
+    def conditional(self) -> bool:
+        return self.condition is not None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Those that an item may be asked for by."""
+        return self.condition.classes if isinstance(self.condition, ClassCondition) else ()

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Mode
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality
 from components.core.record import Record
 
 Tier = Literal["tiny", "small", "medium", "large"]
@@ -16,6 +16,8 @@ class Pretrained(Record):
     model: str
     family: FamilyName
     in_domain: bool
+    release: str | None = None  # NAME/VERSION, where it was made here and its release was read
+    variant: str | None = None  # of that release
     notes: tuple[str, ...] = ()
 
 
@@ -27,7 +29,6 @@ class Facts(Record):
     conditioning: Conditioning
     items: int | None
     side: int | None  # pixels of the longer edge
-    channels: int | None
     classes: int
     train: int | None = None  # items of a prepared set to train on, and held out for the proof; None: not prepared yet
     held_out: int | None = None
@@ -123,7 +124,7 @@ class Decision(Record):
 
     family: FamilyName
     variant: str
-    mode: Mode
+    mode: str  # the start: scratch, finetune, lora, or another one that the brief names
     delivery: Delivery
     reasons: tuple[Reason, ...]
     rejected: tuple[Rejected, ...]

@@ -13,7 +13,6 @@ class Release(Record):
     model: str
     version: int
     bundle_sha256: str
-    bundle_uri: str
     run_id: str
     aliases: tuple[str, ...] = ()
 

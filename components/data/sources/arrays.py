@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import DataError
-from components.data.images import MAX_PIXELS
-from components.data.sources.item import Item, Survey
+from components.core.modality import ItemReader
+from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.names import numbers_first, shown
 from components.runtime.progress import Advance
 
+KIND = "an npz"
 WANTED = "`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels` [N] of whole numbers or text"
+MAX_PIXELS = 50_000_000  # of one image
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
 
 
@@ -31,22 +33,26 @@ class Npz:
 
     path: Path
     kind: str = "npz"
+    modality: str = "image"
+    locked: bool = False
 
     @property
     def where(self) -> str:
         """The path."""
         return shown(str(self.path))
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """The arrays' headers and the labels. Raises DataError for arrays of another kind."""
         with self._opened() as archive, _array(archive, "images") as (_, shape):
             labels = self._labels(archive, shape[0])
             left = _others(archive, shape[0])
         classes = tuple(sorted(set(labels), key=numbers_first)) if labels else ()
         index = {name: at for at, name in enumerate(classes)}
-        return Survey(count=shape[0], size=(shape[1], shape[2]), channels=shape[3], classes=classes, index=index, left_alone=left)
+        if shape[0]:
+            reader.look(np.zeros(shape[1:], np.uint8))
+        return Survey(count=shape[0], classes=classes, index=index, left_alone=left)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """In the order of the array."""
         with self._opened() as archive, _array(archive, "images") as (stream, shape):
             labels = self._labels(archive, shape[0])
@@ -115,3 +121,12 @@ def _array(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], tup
         if not 0 < shape[1] * shape[2] <= MAX_PIXELS or int(np.prod(shape)) > archive.getinfo(member).file_size:
             raise ValueError(f"{name} are {list(shape)}, which does not fit the file")
         yield stream, shape
+
+
+def claimed(path: Path, opening: Opening) -> Npz | None:
+    """A file with the ending of one. Raises DataError where folders are asked for as classes."""
+    if path.is_dir() or path.suffix != ".npz":
+        return None
+    if opening.classes == "folders":
+        raise DataError(f"{shown(str(path))}: --classes folders given, and an npz has none", allowed="auto, none")
+    return Npz(path)

@@ -10,15 +10,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from components.core.modality import ItemReader
 from components.data.archives import Archive, RawFile, raw_files
-from components.data.sources.item import Item, Pixels, Survey
+from components.data.sources.item import Item, Opening, Survey
 from components.runtime.progress import Advance
 
 SIDE = 32
 ROW_BYTES = 1 + 3 * SIDE * SIDE
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCH_BYTES = 10_000 * ROW_BYTES
+NAME = "cifar10"
 ARCHIVES = (
     Archive(
         "cifar-10/cifar-10-binary.tar.gz",
@@ -46,16 +49,19 @@ class Cifar10:
     mirror: str | None = None
     progress: bool = False
     archives: tuple[Archive, ...] = ARCHIVES
-    kind: str = "cifar10"
-    where: str = "cifar10"
+    kind: str = NAME
+    where: str = NAME
+    modality: str = "image"
+    locked: bool = True
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Known from the sizes of the raw files."""
         count = sum(raw.size_bytes // ROW_BYTES for archive in self.archives for raw in archive.files)
         index = {name: at for at, name in enumerate(CLASSES)}
-        return Survey(count=count, size=(SIDE, SIDE), channels=3, classes=CLASSES, index=index)
+        reader.look(np.zeros((SIDE, SIDE, 3), np.uint8))
+        return Survey(count=count, classes=CLASSES, index=index)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """Training batches 1 to 5, then the test batch, in the order of the files."""
         files = raw_files(self.kind, self.archives, cache=self.cache, mirror=self.mirror, progress=self.progress)
         for name, path in files.items():
@@ -69,6 +75,11 @@ class Cifar10:
                 )
 
 
-def _pixels(rows: Pixels, at: int) -> Pixels:
+def _pixels(rows: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.uint8]:
     """Row [3073] -> [32, 32, 3]."""
     return np.array(rows[at, 1:]).reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+
+
+def opened(opening: Opening) -> Cifar10:
+    """The set, through the cache and the mirror."""
+    return Cifar10(cache=opening.cache, mirror=opening.mirror, progress=opening.progress)

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
-from components.data.images import SUFFIXES
+from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
 from components.data.sources.classes import ClassRule
-from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
+from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.labels import find_labels
 from components.data.sources.left_alone import BROKEN_LINKS, FOLDER_LINKS, Tally, kind_of, words
 from components.data.sources.names import is_hidden, shown
 from components.data.sources.survey import parent_of, survey_encoded
+from components.data.sources.tarred import tars_in
 from components.runtime.progress import Advance
 
+KIND = "a folder of images"
 Place = tuple[int, int]  # device and inode: a real folder, by whatever name
 
 
@@ -24,33 +26,41 @@ class Folder:
     """Pictures by their suffix, in the order of their names; every other file is left alone, and counted."""
 
     path: Path
-    kind: str = "image-folder"
     classes: ClassRule = "auto"
+    modality: str = "image"
+    locked: bool = False
+
+    @property
+    def kind(self) -> str:
+        """In dataset.json."""
+        return f"{self.modality}-folder"
 
     @property
     def where(self) -> str:
         """The path."""
         return shown(str(self.path))
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty folder."""
         left = Tally()
-        found = survey_encoded(self._walk(left), where=self.where, advance=advance, left_alone=left, rule=self.classes)
+        found = survey_encoded(
+            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+        )
         if not found.count:
-            raise DataError(f"{self.where}: no pictures in it{_instead(left)}", allowed=" ".join(sorted(SUFFIXES)))
+            raise DataError(f"{self.where}: no pictures in it{_instead(left)}", allowed=" ".join(sorted(reader.suffixes)))
         return found
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """Top folder first, then each subfolder, sorted. A link to a folder is followed, each real folder once."""
-        return self._walk(Tally())
+        return self._walk(Tally(), reader)
 
-    def _walk(self, left: Tally) -> Iterator[Item]:
+    def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
         labels = find_labels(self._label_file, where=self.where)
         for path in self._files(left):
             inside = PurePosixPath(path.relative_to(self.path).as_posix())
             if str(inside) == labels.file:
                 continue
-            if is_hidden(inside) or path.suffix.lower() not in SUFFIXES:
+            if is_hidden(inside) or path.suffix.lower() not in reader.suffixes:
                 left[BROKEN_LINKS if path.is_symlink() and not path.exists() else kind_of(inside)] += 1
                 continue
             folder = "" if labels.deny_folders else parent_of(inside)
@@ -105,3 +115,10 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Unreadable("unreadable", error.strerror or "cannot be read") from error
+
+
+def claimed(path: Path, opening: Opening) -> Folder | None:
+    """A folder, but for one of tars."""
+    if not path.is_dir() or tars_in(path):
+        return None
+    return Folder(path, classes=opening.classes, modality=opening.modality)

@@ -9,7 +9,6 @@ Tally = Counter[str]  # a suffix or a rule -> files
 HIDDEN = "hidden files"
 LINKS = "links inside the archive"
 FOLDER_LINKS = "links to folders that are read already"
-FRAMES = "pages or frames after the first"
 BROKEN_LINKS = "broken links"
 NO_SUFFIX = "no suffix"
 LABEL_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".xml", ".parquet", ".mat", ".arrow"})
@@ -20,7 +19,7 @@ OTHER_PICTURES = (
 REMEDIES = dict.fromkeys(OTHER_PICTURES.split(), "convert to PNG or JPEG first") | {
     NO_SUFFIX: "give pictures their suffix",
     LINKS: "pack with --dereference --hard-dereference",
-    FRAMES: "write each as a picture of its own to use them",
+    "pages or frames after the first": "write each as a picture of its own to use them",
 }
 
 

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from components.core.errors import DataError
+from components.core.modality import ItemReader
 from components.data.archives import Archive, RawFile, raw_files
-from components.data.sources.item import Item, Pixels, Survey
+from components.data.sources.item import Item, Opening, Survey
 from components.data.splits import Split
 from components.runtime.progress import Advance
 
@@ -24,6 +26,7 @@ def _archive(name: str, md5: str, size_bytes: int) -> Archive:
     return Archive(f"mnist/{name}.gz", tuple(f"{base}{name}.gz" for base in MIRRORS), (RawFile(name, md5, size_bytes),))
 
 
+NAME = "mnist"
 ARCHIVES = (
     _archive("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", 47_040_016),
     _archive("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", 60_008),
@@ -41,18 +44,20 @@ class Mnist:
     mirror: str | None = None
     progress: bool = False
     archives: tuple[Archive, ...] = ARCHIVES
-    kind: str = "mnist"
-    where: str = "mnist"
+    kind: str = NAME
+    where: str = NAME
+    modality: str = "image"
+    locked: bool = True
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Counts and size stand in the files' headers."""
         files = raw_files(self.kind, self.archives, cache=self.cache, mirror=self.mirror, progress=self.progress)
         images = [idx(files[f"{stem}-images-idx3-ubyte"]) for _, stem in PARTS]
-        size = (images[0].shape[1], images[0].shape[2])
+        reader.look(np.zeros((*images[0].shape[1:], 1), np.uint8))
         index = {name: at for at, name in enumerate(CLASSES)}
-        return Survey(count=sum(map(len, images)), size=size, channels=1, classes=CLASSES, index=index)
+        return Survey(count=sum(map(len, images)), classes=CLASSES, index=index)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """Training items first, in the order of the files."""
         files = raw_files(self.kind, self.archives, cache=self.cache, mirror=self.mirror, progress=self.progress)
         for split, stem in PARTS:
@@ -67,12 +72,12 @@ class Mnist:
                 )
 
 
-def _pixels(images: Pixels, at: int) -> Pixels:
+def _pixels(images: npt.NDArray[np.uint8], at: int) -> npt.NDArray[np.uint8]:
     """Image [28, 28] -> [28, 28, 1]."""
     return np.array(images[at])[..., None]
 
 
-def idx(path: Path) -> Pixels:
+def idx(path: Path) -> npt.NDArray[np.uint8]:
     """An IDX file of unsigned bytes as a memory map: two zero bytes, 0x08, the rank, then big-endian sizes. Raises DataError."""
     with path.open("rb") as file:
         head = file.read(4)
@@ -82,3 +87,8 @@ def idx(path: Path) -> Pixels:
     if not rank or len(shape) != rank or start + int(np.prod(shape)) != path.stat().st_size:
         raise DataError(f"{path}: not an IDX file of bytes", do="delete it and run the same command again")
     return np.memmap(path, np.uint8, "r", offset=start, shape=shape)
+
+
+def opened(opening: Opening) -> Mnist:
+    """The set, through the cache and the mirror."""
+    return Mnist(cache=opening.cache, mirror=opening.mirror, progress=opening.progress)

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from components.core.errors import DataError
-from components.data.images import SUFFIXES
-from components.data.sources.item import MAX_FILE_BYTES, Item, Unreadable
+from components.core.modality import MAX_FILE_BYTES, Unreadable
+from components.data.sources.item import Item
 from components.data.sources.labels import FILES
 from components.data.sources.left_alone import Tally, kind_of
 from components.data.sources.names import shown
@@ -43,8 +43,9 @@ class Samples:
     After the last member `finish` refuses what was taken apart.
     """
 
-    def __init__(self, *, where: str, left: Tally, refuse_lost_labels: bool = True) -> None:
+    def __init__(self, *, where: str, suffixes: frozenset[str], left: Tally, refuse_lost_labels: bool = True) -> None:
         self.where = where
+        self.suffixes = suffixes
         self.refuse_lost_labels = refuse_lost_labels
         self.left = left
         self.unlabelled = 0
@@ -61,7 +62,7 @@ class Samples:
             if key != sample.key:
                 yield from self._end(sample)
                 sample = _Sample(key)
-            if inside.suffix.lower() in SUFFIXES and data is not None:
+            if inside.suffix.lower() in self.suffixes and data is not None:
                 item = Item(name=shown(f"{tar}/{inside}"), read=_reader(data), folder=parent_of(inside))
                 yield from self._add_picture(sample, extension, item)
             else:

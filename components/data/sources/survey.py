@@ -1,41 +1,28 @@
-"""The first pass over encoded pictures: how many, how large, grey or coloured, which classes. Decodes headers only, and whole
-pictures only where they have more than eight bits a channel.
-"""
+"""The first pass over files: how many there are and which classes. What they are, the reader sees."""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from components.core.errors import DataError
-from components.data.images import Header, header_of
+from components.core.modality import ItemReader, Unreadable
 from components.data.sources.classes import MAX_CLASSES, ClassRule, RunningNumbers, classes_of_folders, ordered
-from components.data.sources.item import Item, Survey, Unreadable
-from components.data.sources.left_alone import FRAMES, Tally
+from components.data.sources.item import Item, Survey
+from components.data.sources.left_alone import Tally
 from components.runtime.progress import Advance
 
 
 class _Seen:
-    """What the pictures have shown so far."""
+    """What the files have shown so far."""
 
     def __init__(self) -> None:
-        self.count = self.refused = self.unlabelled = self.transparent = self.frames = self.deep = 0
-        self.grey = True
-        self.largest: int | None = None
+        self.count = self.refused = self.unlabelled = 0
         self.labels: set[str] = set()
         self.folders: set[str] = set()
-        self.sizes: dict[tuple[int, int], None] = {}
         self.numbers = RunningNumbers()
         self.first_unlabelled = ""
 
-    def add(self, item: Item, header: Header) -> None:
-        if len(self.sizes) < 2:
-            self.sizes[header.size] = None
-        self.grey = self.grey and header.grey
-        self.transparent += header.transparent
-        self.frames += header.frames - 1
-        if header.largest is not None:
-            self.deep += 1
-            self.largest = max(self.largest or 0, header.largest)
+    def add(self, item: Item) -> None:
         if item.label is not None:
             self.labels.add(item.label)
             return
@@ -46,9 +33,15 @@ class _Seen:
 
 
 def survey_encoded(
-    items: Iterable[Item], *, where: str, advance: Advance, left_alone: Tally | None = None, rule: ClassRule = "auto"
+    items: Iterable[Item],
+    reader: ItemReader,
+    *,
+    where: str,
+    advance: Advance,
+    left_alone: Tally | None = None,
+    rule: ClassRule = "auto",
 ) -> Survey:
-    """Survey pictures whose classes are their labels, or else their folders. Raises DataError for a set at odds with itself.
+    """Survey files whose classes are their labels, or else their folders. Raises DataError for a set at odds with itself.
 
     `left_alone` is filled by whoever yields the items, and read when they have ended.
     """
@@ -57,9 +50,8 @@ def survey_encoded(
         seen.count += 1
         advance(1)
         try:
-            data = item.read()
-            assert isinstance(data, bytes)
-            seen.add(item, header_of(data))
+            reader.look(item.read())
+            seen.add(item)
         except Unreadable:
             seen.refused += 1  # the second pass puts it into quarantine
         if len(seen.labels) > MAX_CLASSES or len(seen.folders) > MAX_CLASSES:
@@ -71,17 +63,12 @@ def survey_encoded(
             do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
         )
     classes, index, notes = _classes(seen, where=where, rule=rule)
-    left.update({FRAMES: seen.frames} if seen.frames else {})
+    left.update(reader.left_alone())
     return Survey(
         count=seen.count,
-        size=next(iter(seen.sizes)) if len(seen.sizes) == 1 else None,
-        channels=1 if seen.grey else 3,
         classes=classes,
         index=index,
-        mixed=" and ".join(f"{height}x{width}" for height, width in seen.sizes),
         refused=seen.refused,
-        largest=seen.largest,
-        transparent=seen.transparent,
         left_alone=dict(left),
         notes=notes,
     )

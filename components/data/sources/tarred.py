@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from components.core.errors import DataError
-from components.data.images import SUFFIXES
+from components.core.modality import MAX_FILE_BYTES, ItemReader, find_modality
 from components.data.sources.classes import ClassRule
-from components.data.sources.item import MAX_FILE_BYTES, Item, Survey
+from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.labels import FILES
-from components.data.sources.left_alone import HIDDEN, LINKS, Tally, words
+from components.data.sources.left_alone import HIDDEN, LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
 from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
 from components.data.sources.survey import survey_encoded
@@ -26,6 +26,8 @@ from components.runtime.progress import Advance
 
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
 MAX_JSON_BYTES = 1 << 20
+KIND = "a tar of images or WebDataset tars"
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -33,39 +35,47 @@ class Tars:
     """One tar (plain, gz, bz2, xz) or the shards of a set, in order. `beside`: other files in the folder of the shards."""
 
     paths: tuple[Path, ...]
-    kind: str = "image-tar"
     classes: ClassRule = "auto"
+    modality: str = "image"
+    locked: bool = False
     beside: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """In dataset.json."""
+        return f"{self.modality}-tar"
 
     @property
     def where(self) -> str:
         """The path."""
         return shown(str(self.paths[0]))
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
         left = Tally(dict(self.beside))
-        found = survey_encoded(self._walk(left), where=self.where, advance=advance, left_alone=left, rule=self.classes)
+        found = survey_encoded(
+            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+        )
         if not found.count:
             instead = f", but {words(left, most=4)}" if left else ""
-            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(SUFFIXES)))
+            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(reader.suffixes)))
         return found
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """In the order of the archives. One sample is held at a time."""
-        return self._walk(Tally())
+        return self._walk(Tally(), reader)
 
-    def _walk(self, left: Tally) -> Iterator[Item]:
-        samples = Samples(where=self.where, left=left, refuse_lost_labels=self.classes != "none")
+    def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
+        samples = Samples(where=self.where, suffixes=reader.suffixes, left=left, refuse_lost_labels=self.classes != "none")
         for path in self.paths:
             try:
-                yield from samples.of(_members(path, left), tar=path.name)
+                yield from samples.of(_members(path, left, reader.suffixes), tar=path.name)
             except DAMAGED as error:
                 raise DataError(f"{shown(str(path))}: a damaged tar: {error}", do="pack or download it again") from error
         samples.finish()
 
 
-def _members(path: Path, left: Tally) -> Iterator[Member]:
+def _members(path: Path, left: Tally, suffixes: frozenset[str]) -> Iterator[Member]:
     """Pictures, labels and .json of a tar, each read whole up to the limit; of other files the name alone.
 
     Raises DataError for a member that points outside.
@@ -80,7 +90,7 @@ def _members(path: Path, left: Tally) -> Iterator[Member]:
         for member in tar:
             inside = check_member(member.name, where=where)
             if member.isfile() and not is_hidden(inside):
-                yield inside, _data(tar, member, inside)
+                yield inside, _data(tar, member, inside, suffixes)
             elif not member.isdir():
                 left[HIDDEN if is_hidden(inside) else LINKS] += 1
             tar.members = []  # type: ignore[attr-defined]  # else it keeps a record of every member it has passed
@@ -89,10 +99,10 @@ def _members(path: Path, left: Tally) -> Iterator[Member]:
             raise tarfile.ReadError("it ends without an end mark, or is damaged before it")
 
 
-def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath) -> bytes | None:
+def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath, suffixes: frozenset[str]) -> bytes | None:
     limits = {".cls": MAX_LABEL_BYTES + 1, ".json": MAX_JSON_BYTES} | dict.fromkeys(FILES, MAX_JSON_BYTES)
     limit = limits.get(inside.name, limits.get(inside.suffix))
-    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in SUFFIXES else limit
+    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in suffixes else limit
     if limit is None:
         return None
     reader = tar.extractfile(member)
@@ -130,3 +140,26 @@ class _Watched:
         """The block at `offset` bytes from the start."""
         start = offset - (self.at - len(self.last))
         return self.last[start : start + tarfile.BLOCKSIZE]
+
+
+def tars_in(folder: Path) -> tuple[Path, ...]:
+    """The tars of a folder, in order."""
+    return tuple(entry for entry in sorted(folder.iterdir()) if entry.name.endswith(TAR_SUFFIXES) and entry.is_file())
+
+
+def claimed(path: Path, opening: Opening) -> Tars | None:
+    """A tar, or a folder of them. Raises DataError for a folder that holds items too: one of the two would be passed over."""
+    of = {"classes": opening.classes, "modality": opening.modality}
+    if not path.is_dir():
+        named = path.suffix not in (".npz", ".zip") and (path.name.endswith(TAR_SUFFIXES) or tarfile.is_tarfile(path))
+        return Tars((path,), **of) if named else None  # type: ignore[arg-type]
+    if not (tars := tars_in(path)):
+        return None
+    suffixes = find_modality(opening.modality).reader({}).suffixes
+    if item := min((each for each in path.rglob("*") if each.suffix.lower() in suffixes and each.is_file()), default=None):
+        raise DataError(
+            f"{shown(str(path))}: holds both tars ({shown(tars[0].name)}) and pictures ({shown(item.name)})",
+            do="name one of the tars, or move them elsewhere",
+        )
+    beside = Tally(kind_of(PurePosixPath(each.name)) for each in path.rglob("*") if each.is_file() and each not in tars)
+    return Tars(tars, beside=tuple(sorted(beside.items())), **of)  # type: ignore[arg-type]

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
-from components.data.images import SUFFIXES
+from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
 from components.data.sources.classes import ClassRule
-from components.data.sources.item import MAX_FILE_BYTES, Item, Survey, Unreadable
+from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.labels import FILES, MAX_BYTES, Labels, find_labels
 from components.data.sources.left_alone import LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
@@ -19,6 +19,7 @@ from components.data.sources.survey import parent_of, survey_encoded
 from components.runtime.progress import Advance
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
+KIND = "a zip of images"
 UTF8 = 0x800  # the flag of a name in UTF-8; any other is cp437 by the format, and UTF-8 from many tools all the same
 Member = tuple[PurePosixPath, zipfile.ZipInfo]
 
@@ -28,28 +29,36 @@ class Zip:
     """Folders inside are the classes, as in a folder of pictures."""
 
     path: Path
-    kind: str = "image-zip"
     classes: ClassRule = "auto"
+    modality: str = "image"
+    locked: bool = False
+
+    @property
+    def kind(self) -> str:
+        """In dataset.json."""
+        return f"{self.modality}-zip"
 
     @property
     def where(self) -> str:
         """The path."""
         return shown(str(self.path))
 
-    def survey(self, advance: Advance) -> Survey:
+    def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
         left = Tally()
-        found = survey_encoded(self._walk(left), where=self.where, advance=advance, left_alone=left, rule=self.classes)
+        found = survey_encoded(
+            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+        )
         if not found.count:
             instead = f", but {words(left, most=4)}" if left else ""
-            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(SUFFIXES)))
+            raise DataError(f"{self.where}: no pictures in it{instead}", allowed=" ".join(sorted(reader.suffixes)))
         return found
 
-    def items(self) -> Iterator[Item]:
+    def items(self, reader: ItemReader) -> Iterator[Item]:
         """In the order of the members' names."""
-        return self._walk(Tally())
+        return self._walk(Tally(), reader)
 
-    def _walk(self, left: Tally) -> Iterator[Item]:
+    def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
         try:
             archive = zipfile.ZipFile(self.path)
         except DAMAGED as error:
@@ -62,7 +71,7 @@ class Zip:
                     continue
                 if stat.S_ISLNK(info.external_attr >> 16):
                     left[LINKS] += 1
-                elif is_hidden(inside) or inside.suffix.lower() not in SUFFIXES:
+                elif is_hidden(inside) or inside.suffix.lower() not in reader.suffixes:
                     left[kind_of(inside)] += 1
                 else:
                     yield self._item(archive, inside, info, labels, top)
@@ -122,3 +131,10 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise Unreadable("oversized", f"more than {MAX_FILE_BYTES >> 20} MiB")
     return data
+
+
+def claimed(path: Path, opening: Opening) -> Zip | None:
+    """A file that is a zip, but for an npz."""
+    if path.is_dir() or path.suffix == ".npz" or not (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)):
+        return None
+    return Zip(path, classes=opening.classes, modality=opening.modality)

@@ -6,10 +6,11 @@ What counts as a twin comes from as many real items, because nearest neighbours 
 import numpy as np
 
 from components.core.metrics import Gate, Words
-from components.core.protocols import Images
+from components.core.modality import find_modality
+from components.core.protocols import Stored
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated, once
-from components.evaluation.neighbours import Distances, nearest, pixels
+from components.evaluation.neighbours import Distances, nearest
 from components.evaluation.yardstick import Yardstick
 
 WORDS = (Words("duplicates", "Duplicates", "samples with a twin among the samples", better="lower", share=True, order=50),)
@@ -20,16 +21,16 @@ FACTOR = 0.5  # two items twice as close as the closest 1 % of real pairs are th
 
 @once
 def bound(yardstick: Yardstick) -> float:
-    """The pixel distance below which two items count as the same: half of what separates the closest 1 % of real pairs."""
-    return FACTOR * float(np.quantile(_nearest_other(yardstick.training_items), QUANTILE, method="lower"))
+    """The distance below which two items count as the same: half of what separates the closest 1 % of real pairs."""
+    return FACTOR * float(np.quantile(_nearest_other(yardstick.training_items, yardstick), QUANTILE, method="lower"))
 
 
 def compute(seen: Evaluated) -> dict[str, Metric]:
     """Of as many samples as there were real items."""
     items = seen.items[: len(seen.yardstick.training_items)]
-    return {"duplicates": seen.boot.share(_nearest_other(items) <= bound(seen.yardstick), stream="generated")}
+    return {"duplicates": seen.boot.share(_nearest_other(items, seen.yardstick) <= bound(seen.yardstick), stream="generated")}
 
 
-def _nearest_other(items: Images) -> Distances:
-    vectors = pixels(items)
-    return nearest(vectors, [vectors], k=1, skip_self=True)[0][:, 0]
+def _nearest_other(items: Stored, yardstick: Yardstick) -> Distances:
+    vectors_ND = find_modality(yardstick.train.item.modality).vectors(items)
+    return nearest(vectors_ND, [vectors_ND], k=1, skip_self=True)[0][:, 0]

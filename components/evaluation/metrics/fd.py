@@ -9,7 +9,7 @@ from components.core.records import Metric
 from components.evaluation.bootstrap import Floats
 from components.evaluation.distances import ratio
 from components.evaluation.evaluated import Evaluated, once
-from components.evaluation.yardstick import Yardstick, noise_images
+from components.evaluation.yardstick import Yardstick, noise_items
 
 WORDS = (
     Words("fd", "FD-local", "Fréchet distance of this dataset's own features; never an FID", better="lower", order=10),
@@ -34,7 +34,7 @@ def distances(seen: Evaluated) -> Floats:
 def of_noise(yardstick: Yardstick) -> Floats:
     """That of as many items of noise: [1 + R]."""
     protocol = yardstick.protocol
-    noise = noise_images(protocol.samples, yardstick.dataset.shape, seed=protocol.seed)
+    noise = noise_items(protocol.samples, yardstick.dataset.item, seed=protocol.seed)
     return yardstick.real.distances(yardstick.real.extractor.features(noise))
 
 

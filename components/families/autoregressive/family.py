@@ -11,6 +11,7 @@ from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.autoregressive.grid import Grid, GridModel, to_data_units, to_levels
+from components.families.images import image_of
 
 LEVELS = 256  # of an 8-bit value
 
@@ -41,7 +42,7 @@ class PixelFamily(Family):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the negative log-likelihood in nats a value}. Nothing is drawn but dropout."""
         del rng
-        nats_BCHW = self.model.log_prob(to_levels(batch.images_BCHW, LEVELS), self._labels(batch.labels_B))
+        nats_BCHW = self.model.log_prob(to_levels(batch.x, LEVELS), self._labels(batch.condition))
         return {"model": -nats_BCHW.mean()}
 
     def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
@@ -69,4 +70,4 @@ class PixelFamily(Family):
 def pixel_grid(spec: DataSpec) -> Grid:
     """The grid of an image."""
     classes = len(spec.classes) if spec.conditional else 0
-    return Grid(spec.channels, spec.height, spec.width, LEVELS, classes)
+    return Grid(image_of(spec).channels, image_of(spec).height, image_of(spec).width, LEVELS, classes)

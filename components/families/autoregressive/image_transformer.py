@@ -8,6 +8,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
 from components.families.autoregressive.transformer import GridTransformer
+from components.families.images import side_of
 
 
 class ImageTransformerConfig(PixelConfig):
@@ -23,7 +24,7 @@ class ImageTransformerConfig(PixelConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, small batches and a shallow network: a batch of few has many tokens, and steps count more."""
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         shallow = {"blocks": 2, "lr_peak": 4e-3} if light or side <= 16 else {}
         return shallow | ({"batch_size": 16} if side <= 32 else {})
 

@@ -8,6 +8,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
 from components.families.autoregressive.gated import GatedPixelCNN
+from components.families.images import side_of
 
 
 class PixelCNNConfig(PixelConfig):
@@ -20,7 +21,7 @@ class PixelCNNConfig(PixelConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, small batches, as arXiv:1601.06759 has them, and a small network: steps count more than width."""
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         narrow = {"width": 32, "blocks": 4, "kernel": 5, "lr_peak": 4e-3} if light or side <= 16 else {}
         return narrow | ({"batch_size": 16} if side <= 32 else {})
 

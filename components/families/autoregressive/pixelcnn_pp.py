@@ -20,6 +20,7 @@ from components.families.autoregressive.family import PixelConfig, PixelFamily, 
 from components.families.autoregressive.grid import Grid, GridModel, Index, inverse_cdf, to_data_units
 from components.families.autoregressive.logistics import Mixture, outputs, uniform_bias
 from components.families.autoregressive.streams import PointWalk, RowWalk, Streams
+from components.families.images import image_of, side_of
 
 
 class PixelCNNppConfig(PixelConfig):
@@ -33,7 +34,7 @@ class PixelCNNppConfig(PixelConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The coarsest resolution has some 8 pixels a side, as in the paper. Small images, a narrow network."""
-        side, least = max(spec.height, spec.width), min(spec.height, spec.width)
+        side, least = side_of(spec), min(image_of(spec).height, image_of(spec).width)
         narrow = {"width": 16, "blocks": 1} if light or side <= 16 else {}
         depth = 3 if least >= 24 else 2 if least >= 12 else 1
         return narrow | {"depth": depth}

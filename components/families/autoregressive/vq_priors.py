@@ -19,6 +19,7 @@ from components.core.records import DataSpec
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel
 from components.families.autoregressive.transformer import GridTransformer
+from components.families.images import side_of
 from components.families.vq import VQAutoencoder, VQConfig
 
 
@@ -34,7 +35,7 @@ class VQPriorConfig(VQConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Up to side 16 fewer codes and a smaller prior, that learns faster."""
         small = {"codes": 32, "prior_width": 48, "depth": 3, "lr_peak": 4e-3}
-        return super().defaults(spec, light=light) | (small if max(spec.height, spec.width) <= 16 else {})
+        return super().defaults(spec, light=light) | (small if side_of(spec) <= 16 else {})
 
 
 class VQTransformerConfig(VQPriorConfig):
@@ -73,10 +74,10 @@ class VQPriorFamily(Family):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """The autoencoder's loss in its share of the budget, then the prior's: nats a code."""
         if batch.progress < self.config.autoencoder_share:
-            return {"autoencoder": self.autoencoder.loss(batch.images_BCHW, rng)}
+            return {"autoencoder": self.autoencoder.loss(batch.x, rng)}
         with torch.no_grad():
-            codes_B1hw = self.autoencoder.encode(batch.images_BCHW)[:, None]
-        labels_B = batch.labels_B if self.spec.conditional else None
+            codes_B1hw = self.autoencoder.encode(batch.x)[:, None]
+        labels_B = batch.condition if self.spec.conditional else None
         return {"prior": -self.prior.log_prob(codes_B1hw, labels_B).mean()}
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:

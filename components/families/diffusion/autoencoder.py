@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
+from components.families.images import image_of
 from components.runtime.processes import mean_over_processes
 
 LOGVAR = (-30.0, 20.0)
@@ -31,17 +32,17 @@ class Autoencoder(nn.Module):
 
     def __init__(self, spec: DataSpec, *, width: int, code: int, halve: int) -> None:
         super().__init__()
-        sizes = halvings(spec.height, spec.width, smallest=1)[: halve + 1]
+        sizes = halvings(image_of(spec).height, image_of(spec).width, smallest=1)[: halve + 1]
         widths = [width * min(2**level, 4) for level in range(len(sizes))]
         self.shape = (code, *sizes[-1])
-        down: list[nn.Module] = [nn.Conv2d(spec.channels, widths[0], 3, padding=1)]
+        down: list[nn.Module] = [nn.Conv2d(image_of(spec).channels, widths[0], 3, padding=1)]
         for width_in, width_out in pairwise(widths):
             down += [ResidualBlock(width_in, width_in), nn.Conv2d(width_in, width_out, 3, stride=2, padding=1)]
         self.encoder = nn.Sequential(*down, *_head(widths[-1], 2 * code))
         up: list[nn.Module] = [nn.Conv2d(code, widths[-1], 3, padding=1)]
         for level in reversed(range(1, len(sizes))):
             up += [ResidualBlock(widths[level], widths[level]), Upsample(widths[level], widths[level - 1], sizes[level - 1])]
-        self.decoder = nn.Sequential(*up, *_head(widths[0], spec.channels))
+        self.decoder = nn.Sequential(*up, *_head(widths[0], image_of(spec).channels))
         self.register_buffer("mean_Z", torch.zeros(code))
         self.register_buffer("square_Z", torch.ones(code))
         self.register_buffer("batches", torch.zeros(()))

@@ -21,6 +21,7 @@ from components.core.records import DataSpec
 from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
 from components.families.diffusion.sampling import Sampler
+from components.families.images import image_of, resized
 
 
 class CascadeConfig(PreconditionedConfig):
@@ -83,22 +84,22 @@ class Cascade(Family):
 
     def __init__(self, config: CascadeConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.low = ((spec.height + 1) // 2, (spec.width + 1) // 2)
-        small = spec.model_copy(update={"height": self.low[0], "width": self.low[1]})
+        self.low = ((image_of(spec).height + 1) // 2, (image_of(spec).width + 1) // 2)
+        small = resized(spec, height=self.low[0], width=self.low[1])
         self.base = Denoiser(config.model_copy(update={"patch": 1}), small)
-        self.detail = Denoiser(config, spec, planes=spec.channels + 1)
-        self.conditioning = Conditioning((spec.height, spec.width))
+        self.detail = Denoiser(config, spec, planes=image_of(spec).channels + 1)
+        self.conditioning = Conditioning((image_of(spec).height, image_of(spec).width))
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"base": of the small images, "detail": of the images, given small ones with noise}, both in every step."""
-        x_BCHW = batch.images_BCHW
+        x_BCHW = batch.x
         low_BChw = self.downsample(x_BCHW)
         s_B = uniform(x_BCHW.shape[:1], rng) * self.config.condition_noise_max
         noise_BChw = normal(low_BChw.shape, rng)
         planes = self.conditioning(low_BChw, s_B, noise_BChw)
         return {
-            "base": self.base.loss(low_BChw, batch.labels_B, rng),
-            "detail": self.detail.loss(x_BCHW, batch.labels_B, rng, planes_BPHW=planes),
+            "base": self.base.loss(low_BChw, batch.condition, rng),
+            "detail": self.detail.loss(x_BCHW, batch.condition, rng, planes_BPHW=planes),
         }
 
     def downsample(self, x_BCHW: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class Cascade(Family):
         return {"base": list(self.base.parameters()), "detail": list(self.detail.parameters())}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
-        small = (self.spec.channels, *self.low)
+        small = (image_of(self.spec).channels, *self.low)
         return (
             NoiseInput(name="noise", shape=small),
             NoiseInput(name="condition_noise", shape=small),

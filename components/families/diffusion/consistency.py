@@ -160,7 +160,7 @@ class ECT(_Tuned, EDM):
         """{"model": EDM's loss in the teacher's share of the budget, then that of eq. 12}."""
         if (stage := self._stage(batch.progress)) == 0:
             return super().losses(batch, rng)
-        images_BCHW, labels_B = batch.images_BCHW, batch.labels_B if self.spec.conditional else None
+        images_BCHW, labels_B = batch.x, batch.condition if self.spec.conditional else None
         return {"model": consistency_loss(self.denoiser, images_BCHW, labels_B, rng, config=self.config, stage=stage)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
@@ -202,7 +202,7 @@ class LatentECT(_Tuned, Latent):
         """Those of latent diffusion, then {"prior": eq. 12 on the codes}."""
         if (stage := self._stage(batch.progress)) == 0 or batch.progress < self.config.autoencoder_share:
             return super().losses(batch, rng)
-        codes_BZhw, labels_B = self.codes(batch, rng), batch.labels_B if self.spec.conditional else None
+        codes_BZhw, labels_B = self.codes(batch, rng), batch.condition if self.spec.conditional else None
         return {"prior": consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:

@@ -148,8 +148,8 @@ class DDPM(Family):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the prediction}."""
-        images_BCHW, planes_BPHW = augmented(batch.images_BCHW, self.config, rng)
-        return {"model": self.denoiser.loss(images_BCHW, batch.labels_B, rng, planes_BPHW=planes_BPHW)}
+        images_BCHW, planes_BPHW = augmented(batch.x, self.config, rng)
+        return {"model": self.denoiser.loss(images_BCHW, batch.condition, rng, planes_BPHW=planes_BPHW)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         """One noise image an item; ancestral sampling takes one a step."""

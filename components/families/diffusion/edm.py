@@ -48,8 +48,8 @@ class EDM(Family):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the weighted denoising error of eq. 2}."""
-        images_BCHW, planes_BPHW = augmented(batch.images_BCHW, self.config, rng)
-        return {"model": self.denoiser.loss(images_BCHW, batch.labels_B, rng, planes_BPHW=planes_BPHW)}
+        images_BCHW, planes_BPHW = augmented(batch.x, self.config, rng)
+        return {"model": self.denoiser.loss(images_BCHW, batch.condition, rng, planes_BPHW=planes_BPHW)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return (NoiseInput(name="noise", shape=self.spec.shape),)

@@ -22,6 +22,7 @@ from components.families.diffusion.autoencoder import Autoencoder
 from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
 from components.families.diffusion.sampling import Sampler
+from components.families.images import resized, side_of
 
 
 class LatentConfig(PreconditionedConfig):
@@ -36,7 +37,7 @@ class LatentConfig(PreconditionedConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Codes are standardised, so EDM's own noise levels hold whatever the data's deviation; no more channels than values."""
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         network = super(PreconditionedConfig, cls).defaults(spec, light=light)
         most = min(cls.model_fields["latent"].default, math.prod(spec.shape))
         found = {"patch": 1, "halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
@@ -86,19 +87,19 @@ class Latent(Family):
         super().__init__(config, spec)
         self.autoencoder = Autoencoder(spec, width=config.autoencoder_width, code=config.latent, halve=config.halve)
         channels, height, width = self.autoencoder.shape
-        codes = spec.model_copy(update={"channels": channels, "height": height, "width": width})
+        codes = resized(spec, channels=channels, height=height, width=width)
         self.denoiser = Denoiser(config, codes)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"autoencoder": ...} in the first share of the budget, then {"prior": the weighted denoising error of the codes}."""
         if batch.progress < self.config.autoencoder_share:
-            return {"autoencoder": self.autoencoder.loss(batch.images_BCHW, rng, kl_weight=self.config.kl_weight)}
-        return {"prior": self.denoiser.loss(self.codes(batch, rng), batch.labels_B, rng)}
+            return {"autoencoder": self.autoencoder.loss(batch.x, rng, kl_weight=self.config.kl_weight)}
+        return {"prior": self.denoiser.loss(self.codes(batch, rng), batch.condition, rng)}
 
     @torch.no_grad()
     def codes(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """The standardised codes_BZhw of a batch; in training their moments are measured on the way."""
-        z_BZhw, _ = self.autoencoder.draw(batch.images_BCHW, rng)
+        z_BZhw, _ = self.autoencoder.draw(batch.x, rng)
         if self.training:
             self.autoencoder.measure(z_BZhw)
         return self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from components.core.family import FamilyConfig
 from components.core.randomness import uniform
 from components.core.records import DataSpec
+from components.families.images import image_of, side_of
 
 
 class DiffusionConfig(FamilyConfig):
@@ -46,7 +47,7 @@ class DiffusionConfig(FamilyConfig):
 
         Squares of pixels as channels (sec. 3.2 of arXiv:2301.11093) make a network of few places, which is quick.
         """
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         single = {"widths": (1,), "attention": False} if side == 1 else {}
         patch = {"patch": 2} if light and side > 16 else {}
         return single | patch | ({"width": 32, "lr_peak": 2e-3, "batch_size": 32} if light or side <= 16 else {})
@@ -69,11 +70,11 @@ class Network(nn.Module):
             down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
         self.patch = config.patch
         side = config.patch * 2 ** (levels - 1)
-        self.pad = (-spec.height % side, -spec.width % side)
+        self.pad = (-image_of(spec).height % side, -image_of(spec).width % side)
         self.net = UNet2DModel(
             sample_size=None,
-            in_channels=(spec.channels + planes) * config.patch**2,
-            out_channels=spec.channels * config.patch**2,
+            in_channels=(image_of(spec).channels + planes) * config.patch**2,
+            out_channels=image_of(spec).channels * config.patch**2,
             block_out_channels=tuple(config.width * multiple for multiple in config.widths),
             down_block_types=tuple(down),
             up_block_types=tuple(up),

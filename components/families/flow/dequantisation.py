@@ -18,6 +18,7 @@ from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.flow.layers import Chain, CheckerboardCoupling
 from components.families.flow.networks import Residual, convolutions
+from components.families.images import image_of
 
 NEARLY_UNIFORM = 1.7  # the deviation at which the sigmoid of a normal variable is nearest to uniform
 
@@ -35,7 +36,7 @@ class Variational(nn.Module):
 
     def __init__(self, spec: DataSpec, *, width: int, depth: int, bound: float) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), Residual(width))
+        self.features = nn.Sequential(nn.Conv2d(image_of(spec).channels, width, 3, padding=1), Residual(width))
         make = lambda channels_in, channels_out: convolutions(channels_in, channels_out, width=width)  # noqa: E731
         own_CHW = torch.ones(spec.shape)
         self.couplings = Chain(

@@ -29,6 +29,7 @@ from components.core.records import DataSpec
 from components.families.flow.dequantisation import Uniform, Variational
 from components.families.flow.layers import Bijection, InvertibleConv
 from components.families.flow.multiscale import MultiScale
+from components.families.images import side_of
 
 DEVIATION_OF_UNIFORM = 1 / math.sqrt(3)  # in [-1, 1]; data of a larger one crowd at the extremes
 ALPHA = 0.05  # arXiv:1605.08803
@@ -52,7 +53,7 @@ class FlowConfig(FamilyConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The logit transform where values crowd at the extremes, as those of digits do; small images, narrow networks."""
-        narrow = {"width": 32} if light or max(spec.height, spec.width) <= 16 else {}
+        narrow = {"width": 32} if light or side_of(spec) <= 16 else {}
         return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow
 
 
@@ -102,8 +103,8 @@ class Flow(Family):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the negative bound of log P in nats a value}. The first batch of a training decides where it starts."""
         if self.training and not self._is_fitted():
-            self._fit(batch.images_BCHW, rng)
-        bound_B = self._bound(batch.images_BCHW, self._labels(batch.labels_B), rng)
+            self._fit(batch.x, rng)
+        bound_B = self._bound(batch.x, self._labels(batch.condition), rng)
         return {"model": -bound_B.mean() / math.prod(self.spec.shape)}
 
     def log_prob(

@@ -22,6 +22,7 @@ from components.families.flow.flow import Flow, FlowConfig
 from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, CheckerboardCoupling, InvertibleConv
 from components.families.flow.multiscale import scales_default
 from components.families.flow.networks import convolutions
+from components.families.images import image_of
 
 
 class GlowConfig(FlowConfig):
@@ -55,7 +56,7 @@ class Glow(Flow):
     learned_prior = True
 
     def steps(self, own_CHW: Tensor, squeezed: bool, last: bool) -> Sequence[Bijection]:
-        one_place = self.spec.height == self.spec.width == 1
+        one_place = image_of(self.spec).height == image_of(self.spec).width == 1
         if squeezed == one_place:
             return ()
         make = partial(convolutions, width=self.config.width)

@@ -108,7 +108,7 @@ class PlaceNorm(Bijection):
 
     FLOOR = 0.1
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shift_CHW = nn.Parameter(torch.zeros(shape))
         self.log_scale_CHW = nn.Parameter(torch.zeros(shape))

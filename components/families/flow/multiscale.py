@@ -21,6 +21,7 @@ from components.core.records import DataSpec
 from components.families.blocks import halvings
 from components.families.flow.layers import Bijection, Chain, PlaceNorm, squeeze, unsqueeze
 from components.families.flow.networks import ZeroConv
+from components.families.images import image_of
 
 CLASS_RATE = 10.0  # classes must be told apart long before a network is trained: their means move faster by this
 SIGMA_BOUND = 5.0  # of |log sigma|
@@ -30,12 +31,12 @@ Steps = Callable[[Tensor, bool, bool], Sequence[Bijection]]  # own_CHW, after th
 
 def scales_most(spec: DataSpec) -> int:
     """How many scales an image has sides for: none is squeezed below two places."""
-    return len(halvings(spec.height, spec.width, smallest=3))
+    return len(halvings(image_of(spec).height, image_of(spec).width, smallest=3))
 
 
 def scales_default(spec: DataSpec, *, fewer: int) -> int:
     """ceil(log2 side) - fewer, at least two where the sides allow."""
-    wanted = math.ceil(math.log2(max(spec.height, spec.width, 2))) - fewer
+    wanted = math.ceil(math.log2(max(image_of(spec).height, image_of(spec).width, 2))) - fewer
     return min(max(2, wanted), scales_most(spec))
 
 
@@ -139,7 +140,7 @@ class MultiScale(nn.Module):
     def __init__(self, spec: DataSpec, steps: Steps, *, scales: int, learned: bool, by_place: bool) -> None:
         super().__init__()
         if scales > (most := scales_most(spec)):
-            sides = f"{spec.height}x{spec.width}"
+            sides = f"{image_of(spec).height}x{image_of(spec).width}"
             raise BriefError(f"override.config.scales: {scales} is too many for {sides} pixels", allowed=f"1 to {most}")
         classes = len(spec.classes) if spec.conditional else 0
         own_CHW = torch.ones(spec.shape)

@@ -22,6 +22,7 @@ from components.families.flow.flow import Flow, FlowConfig
 from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, CheckerboardCoupling
 from components.families.flow.multiscale import scales_default
 from components.families.flow.networks import residual
+from components.families.images import side_of
 
 
 class RealNVPConfig(FlowConfig):
@@ -34,7 +35,7 @@ class RealNVPConfig(FlowConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        few = {"full": False} if light and max(spec.height, spec.width) > 16 else {}
+        few = {"full": False} if light and side_of(spec) > 16 else {}
         return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)} | few
 
 

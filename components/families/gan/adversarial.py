@@ -98,8 +98,8 @@ class Adversarial(Family):
             norm.train()
         with by_itself():
             for number, batch in enumerate(islice(batches, CALIBRATION_BATCHES)):
-                rng = torch.Generator(batch.images_BCHW.device).manual_seed(number)
-                self.generate(len(batch.images_BCHW), batch.labels_B if self.spec.conditional else None, rng)
+                rng = torch.Generator(batch.x.device).manual_seed(number)
+                self.generate(len(batch.x), batch.condition if self.spec.conditional else None, rng)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
@@ -134,10 +134,10 @@ class Adversarial(Family):
         return cutout(shift(x_BCHW, self.config.shift, rng), self.config.cutout, rng)
 
     def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
-        labels_B = batch.labels_B if self.spec.conditional else None
+        labels_B = batch.condition if self.spec.conditional else None
         with torch.set_grad_enabled(learns):
-            fake_BCHW = self.generate(len(batch.images_BCHW), labels_B, rng)
-        real_BCHW, fake_BCHW = (_watched(self.augment(x_BCHW, rng)) for x_BCHW in (batch.images_BCHW, fake_BCHW))
+            fake_BCHW = self.generate(len(batch.x), labels_B, rng)
+        real_BCHW, fake_BCHW = (_watched(self.augment(x_BCHW, rng)) for x_BCHW in (batch.x, fake_BCHW))
         real_B, fake_B = (self.discriminator(x_BCHW, labels_B) for x_BCHW in (real_BCHW, fake_BCHW))
         return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress, batch.step)
 

@@ -22,6 +22,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
 from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
+from components.families.images import image_of
 
 
 class DCGANConfig(AdversarialConfig):
@@ -60,7 +61,7 @@ class Generator(nn.Module):
         for level in reversed(range(1, len(sizes))):
             last = level == 1
             layers += [BatchNorm(widths[level]), nn.ReLU()]
-            layers += [Up(widths[level], spec.channels if last else widths[level - 1], sizes[level - 1], bias=last)]
+            layers += [Up(widths[level], image_of(spec).channels if last else widths[level - 1], sizes[level - 1], bias=last)]
         self.body = nn.Sequential(*layers, nn.Tanh())
         self.apply(_initialise)
         nn.init.normal_(self.stem.weight, std=self.noise.width**-0.5)  # any size of noise arrives with the spread it has
@@ -81,7 +82,9 @@ class Discriminator(nn.Module):
             first = level == 0
             # An odd side gets one more row or column, so that half of it is rounded up as G's levels are.
             layers += [nn.ZeroPad2d((0, size[1] % 2, 0, size[0] % 2))]
-            layers += [nn.Conv2d(spec.channels if first else widths[level], widths[level + 1], 4, 2, padding=1, bias=first)]
+            layers += [
+                nn.Conv2d(image_of(spec).channels if first else widths[level], widths[level + 1], 4, 2, padding=1, bias=first)
+            ]
             layers += [nn.LeakyReLU(0.2)] if first else [BatchNorm(widths[level + 1]), nn.LeakyReLU(0.2)]
             assert following == ((size[0] + 1) // 2, (size[1] + 1) // 2)
         self.body = nn.Sequential(*layers, *([BatchDeviation()] if config.batch_deviation else []), nn.Flatten())
@@ -133,7 +136,7 @@ class DCGAN(Adversarial):
 
 def _levels(config: DCGANConfig, spec: DataSpec) -> tuple[list[tuple[int, int]], list[int]]:
     """Down to four pixels as in the paper; small images to two and over two halvings, or a single layer would be all there is."""
-    return pyramid(config.width, spec, smallest=4 if min(spec.height, spec.width) > 16 else 2, least=3)
+    return pyramid(config.width, spec, smallest=4 if min(image_of(spec).height, image_of(spec).width) > 16 else 2, least=3)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from components.core.records import DataSpec
 from components.families.blocks import halvings
 from components.families.gan.adversarial import AdversarialConfig
+from components.families.images import image_of, side_of
 from components.runtime.processes import mean_over_processes, processes
 
 
@@ -28,12 +29,12 @@ class PatchedConfig(AdversarialConfig):
 
 def patched(spec: DataSpec, *, light: bool) -> dict[str, Any]:
     """Squares of two by two pixels where there is no GPU and the image has enough of them."""
-    return {"patch": 2} if light and max(spec.height, spec.width) > 16 else {}
+    return {"patch": 2} if light and side_of(spec) > 16 else {}
 
 
 def narrowed(spec: DataSpec, *, light: bool, **recipe: float) -> dict[str, Any]:
     """Defaults for small images: a width at which two cores take enough steps in minutes, and the recipe that suits it."""
-    side = max(spec.height, spec.width)
+    side = side_of(spec)
     return {"width": 16 if light or side <= 16 else 32, **recipe} if light or side <= 32 else {}
 
 
@@ -42,7 +43,7 @@ def pyramid(width: int, spec: DataSpec, *, smallest: int = 4, least: int = 2) ->
 
     There are `least` levels of whatever small images: a single one would leave hardly a network. Half of a side of one is one.
     """
-    sizes = halvings(spec.height, spec.width, smallest=smallest)
+    sizes = halvings(image_of(spec).height, image_of(spec).width, smallest=smallest)
     while len(sizes) < least:
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes, [width * min(2**level, 4) for level in range(len(sizes))]

@@ -26,6 +26,7 @@ from components.families.blocks import fold, folded, unfold
 from components.families.gan.adversarial import Adversarial, Scored
 from components.families.gan.layers import BatchDeviation, ClassNoise, PatchedConfig, narrowed, patched, pyramid
 from components.families.gan.penalties import zero_centred
+from components.families.images import image_of
 
 SLOPE = 0.2  # of the leaky rectifiers
 GROUP = 16  # channels of a group of the 3x3 convolutions
@@ -82,7 +83,7 @@ class Generator(nn.Module):
             if level:
                 layers += [nn.Upsample(size=sizes[level - 1], mode="bilinear")]
                 layers += [_initialise(nn.Conv2d(widths[level], widths[level - 1], 1, bias=False), gain=1.0)]
-        layers += [_initialise(nn.Conv2d(widths[0], spec.channels, 1), gain=1.0), *unfold(whole, config.patch)]
+        layers += [_initialise(nn.Conv2d(widths[0], image_of(spec).channels, 1), gain=1.0), *unfold(whole, config.patch)]
         self.body = nn.Sequential(*layers)
 
     def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
@@ -110,7 +111,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = fold(spec, config.patch)
         spec = folded(spec, config.patch)
         sizes, widths = pyramid(config.width, spec)
-        layers += [_initialise(nn.Conv2d(spec.channels, widths[0], 1), gain=1.0)]
+        layers += [_initialise(nn.Conv2d(image_of(spec).channels, widths[0], 1), gain=1.0)]
         for level in range(len(sizes)):
             layers += [Block(widths[level], depth=config.blocks * len(sizes)) for _ in range(config.blocks)]
             if level < len(sizes) - 1:

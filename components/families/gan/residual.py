@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
 from components.families.gan.layers import BatchDeviation, ClassNoise, ConditionalNorm, PatchedConfig, pyramid
+from components.families.images import image_of
 
 Limit = Callable[[nn.Module], nn.Module]  # done to every layer of D that has weights: spectral normalisation, or nothing
 
@@ -55,7 +56,7 @@ class Generator(nn.Module):
             for level in reversed(range(1, len(sizes)))
         )
         self.norm = ConditionalNorm(widths[0], 0)
-        self.head = nn.Conv2d(widths[0], spec.channels, 3, padding=1)
+        self.head = nn.Conv2d(widths[0], image_of(spec).channels, 3, padding=1)
 
     def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
         h = self.stem(self.noise(z_BZ, condition_B)).unflatten(1, self.start)
@@ -89,7 +90,7 @@ class Discriminator(nn.Module):
         self.fold = nn.Sequential(*fold(spec, config.patch))
         spec = folded(spec, config.patch)
         sizes, widths = pyramid(config.width, spec)
-        self.stem = limit(nn.Conv2d(spec.channels, widths[0], 3, padding=1))
+        self.stem = limit(nn.Conv2d(image_of(spec).channels, widths[0], 3, padding=1))
         levels = len(sizes)
         self.blocks = nn.Sequential(
             *(

@@ -22,6 +22,7 @@ from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial
 from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.residual import Discriminator, Generator
+from components.families.images import side_of
 
 
 class SNGANConfig(PatchedConfig):
@@ -32,7 +33,7 @@ class SNGANConfig(PatchedConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate. On a CPU both learn alike: a faster D outruns G there."""
         even = {"lr_peak": 1e-3, "batch_size": 32, "discriminator_rate": 1.0}
-        recipe = even if light or max(spec.height, spec.width) <= 16 else {"lr_peak": 4e-4}
+        recipe = even if light or side_of(spec) <= 16 else {"lr_peak": 4e-4}
         return narrowed(spec, light=light, **recipe) | patched(spec, light=light)
 
 

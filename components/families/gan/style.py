@@ -28,6 +28,7 @@ from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
 from components.families.gan.penalties import zero_centred
 from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
+from components.families.images import image_of, side_of
 from components.runtime.processes import mean_over_processes
 
 R1_PER_PIXEL = 2e-4 / 64  # arXiv:2006.06676, appendix: 0.0002 pixels / batch
@@ -68,10 +69,14 @@ class StyleGAN2Config(AdversarialConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        side = max(spec.height, spec.width)
+        side = side_of(spec)
         small = {"depth": 2, "path_length": 0.0, "style_mixing": 0.0} if side <= 32 else {}
         tiny = {"width": 32, "batch_size": 32, "r1": 1.0} if light or side <= 16 else {}
-        return {"r1": max(cls.model_fields["r1"].default, R1_PER_PIXEL * spec.height * spec.width)} | small | tiny
+        return (
+            {"r1": max(cls.model_fields["r1"].default, R1_PER_PIXEL * image_of(spec).height * image_of(spec).width)}
+            | small
+            | tiny
+        )
 
 
 class StyleGAN2(Adversarial):
@@ -141,12 +146,12 @@ class StyleGAN2(Adversarial):
             self._work_at(level)
             if self.training:
                 self.level.fill_(level)
-            batch = replace(batch, images_BCHW=self._grown(batch.images_BCHW))
+            batch = replace(batch, x=self._grown(batch.x))
         losses = super().losses(batch, rng)
         turn = batch.step // self.config.critic_steps
         if self.config.path_length and "generator" in losses and turn % PATH_INTERVAL == 0:
-            half = (len(batch.images_BCHW) + 1) // 2  # as in the paper: enough for a mean
-            labels_B = batch.labels_B[:half] if self.spec.conditional and batch.labels_B is not None else None
+            half = (len(batch.x) + 1) // 2  # as in the paper: enough for a mean
+            labels_B = batch.condition[:half] if self.spec.conditional and batch.condition is not None else None
             weight = PATH_INTERVAL * self.config.path_length * path_weight(self.spec)
             losses["generator"] = losses["generator"] + weight * self._path_penalty(half, labels_B, rng)
         return losses
@@ -224,5 +229,5 @@ def path_length(x_BCHW: Tensor, w_BZ: Tensor, rng: torch.Generator) -> Tensor:
 
 def path_weight(spec: DataSpec) -> float:
     """ln 2 / (r^2 (ln r - ln 2)) for r^2 pixels (2020, appendix B)."""
-    pixels = spec.height * spec.width
+    pixels = image_of(spec).height * image_of(spec).width
     return math.log(2) / (pixels * max(0.5 * math.log(pixels) - math.log(2), math.log(2)))

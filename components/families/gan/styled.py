@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from components.core.records import DataSpec
 from components.families.gan.layers import BatchDeviation, pyramid
+from components.families.images import image_of
 from components.runtime.processes import sum_over_processes
 
 MEAN_RATE = 0.01  # at which the mean style moves
@@ -153,9 +154,9 @@ class Synthesis(nn.Module):
         inputs = [widths[0], *outputs[:-1]]
         self.layers = nn.ModuleList(StyledLayer(*ends, latent=latent) for ends in zip(inputs, outputs, strict=True))
         self.to_image = nn.ModuleList(
-            ModulatedConv2d(channels, spec.channels, 1, latent=latent, demodulate=False) for channels in widths
+            ModulatedConv2d(channels, image_of(spec).channels, 1, latent=latent, demodulate=False) for channels in widths
         )
-        self.bias_C = nn.Parameter(torch.zeros(spec.channels))
+        self.bias_C = nn.Parameter(torch.zeros(image_of(spec).channels))
 
     def forward(self, w_BLZ: Tensor, noise_BN: Tensor) -> Tensor:
         h = self.constant.expand(w_BLZ.shape[0], -1, -1, -1)
@@ -254,7 +255,9 @@ class Discriminator(nn.Module):
         super().__init__()
         sizes, widths = pyramid(width, spec)
         last, self.level, self.sizes = widths[-1], float(len(widths) - 1), sizes
-        self.stems = nn.ModuleList(EqualConv2d(spec.channels, channels, 1) for channels in (widths if grows else widths[:1]))
+        self.stems = nn.ModuleList(
+            EqualConv2d(image_of(spec).channels, channels, 1) for channels in (widths if grows else widths[:1])
+        )
         self.blocks = nn.ModuleList(map(DiscriminatorBlock, widths, widths[1:], sizes[1:]))
         self.deviation = BatchDeviation() if deviation else nn.Identity()
         self.mix = EqualConv2d(last + deviation, last, 3)

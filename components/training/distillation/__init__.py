@@ -1,5 +1,5 @@
 """Students: fewer steps than their teacher takes, and perhaps a narrower network. A student is a model of a family like any
-other; only what it learns from differs.
+other; only what it learns from differs (its start is start/student.py).
 
     teacher                     student                    method
     diffusion/ddpm              diffusion/ddpm             progressive.py: half of the steps of what it is shown, 8 to 1
@@ -14,16 +14,13 @@ teacher's sizes begins with its weights; a narrower one imitates it for the firs
 
 import importlib
 import pkgutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.card import Card
 from components.core.errors import BriefError, NotBuilt
 from components.families import cards, find_card
-from components.training.plan import TrainPlan
 
 if TYPE_CHECKING:
-    from components.core.family import Family
     from components.core.records import Checkpoint
 
 IMITATION = 0.4  # share of the budget of a narrower student
@@ -62,27 +59,3 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
     own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else card.student_rate)
     own |= student_class(card).own_recipe(teacher.config, narrower=narrower)
     return teacher.config | own
-
-
-def student(plan: TrainPlan) -> "Family":
-    """The student of a plan's teacher with its initial weights. Raises BriefError for a plan that does not fit the teacher."""
-    import torch
-
-    from components.training.trainer import restore
-
-    assert plan.teacher is not None
-    card = student_card(plan.teacher)
-    if plan.variant != card.variant:
-        raise BriefError(f"variant: {plan.variant} given", allowed=f"{card.variant} of {plan.teacher.variant}")
-    cls = student_class(card)
-    if plan.adversarial:
-        from components.training.distillation.adversarial import sharpened
-
-        cls = sharpened(cls)
-    torch.manual_seed(plan.seed)
-    made: Family = cls(
-        cls.configure(plan.config, plan.spec), plan.spec, teacher=restore(plan.teacher, Path(plan.teacher_weights))
-    )
-    if plan.adversarial:
-        made.with_critic(weight=plan.adversarial)  # type: ignore[operator]
-    return made

@@ -46,12 +46,12 @@ class Sharpened(Base):
         losses = super().losses(batch, rng)  # type: ignore[safe-super]
         if batch.progress < BEGINS:
             return losses
-        labels_B = batch.labels_B if self.spec.conditional else None
-        sampler = self.sampler().to(batch.images_BCHW.device)
-        drawn_BCHW = sampler(*self.noise(len(batch.images_BCHW), rng), *(() if labels_B is None else (labels_B,)))
+        labels_B = batch.condition if self.spec.conditional else None
+        sampler = self.sampler().to(batch.x.device)
+        drawn_BCHW = sampler(*self.noise(len(batch.x), rng), *(() if labels_B is None else (labels_B,)))
         ((group, own),) = losses.items()
         pleased = own - self.adversarial * self.critic(drawn_BCHW, labels_B).mean()
-        real_B, drawn_B = (self.critic(x_BCHW, labels_B) for x_BCHW in (batch.images_BCHW, drawn_BCHW.detach()))
+        real_B, drawn_B = (self.critic(x_BCHW, labels_B) for x_BCHW in (batch.x, drawn_BCHW.detach()))
         return {group: pleased, "critic": F.relu(1 - real_B).mean() + F.relu(1 + drawn_B).mean()}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -65,7 +65,7 @@ class ConsistencyStudent(_Taught, ECT):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the stage}."""
-        return {"model": self._learn(batch.images_BCHW, batch.labels_B, rng, stage=self._stage(batch.progress))}
+        return {"model": self._learn(batch.x, batch.condition, rng, stage=self._stage(batch.progress))}
 
 
 class LatentConsistencyStudent(_Taught, LatentECT):
@@ -80,9 +80,9 @@ class LatentConsistencyStudent(_Taught, LatentECT):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"prior": the error of the stage}; the autoencoder rests."""
         with torch.no_grad():
-            z_BZhw, _ = self.autoencoder.draw(batch.images_BCHW, rng)
+            z_BZhw, _ = self.autoencoder.draw(batch.x, rng)
             codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
-        return {"prior": self._learn(codes_BZhw, batch.labels_B, rng, stage=self._stage(batch.progress))}
+        return {"prior": self._learn(codes_BZhw, batch.condition, rng, stage=self._stage(batch.progress))}
 
     def stage_progress(self, progress: float) -> float:
         return progress

@@ -67,9 +67,9 @@ class ProgressiveStudent(DDPM):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the student's clean image beside the one it should see}."""
-        labels_B = batch.labels_B if self.spec.conditional else None
+        labels_B = batch.condition if self.spec.conditional else None
         learn = self._imitate if batch.progress < self.imitation else self._halve
-        return {"model": learn(batch.images_BCHW, labels_B, rng)}
+        return {"model": learn(batch.x, labels_B, rng)}
 
     def stage_progress(self, progress: float) -> float:
         return of_two_stages(progress, first=self.imitation) if self.imitation else progress

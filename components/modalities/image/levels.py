@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.data.sources.item import Pixels, Unreadable
+from components.core.modality import Unreadable
 
+Pixels = npt.NDArray[np.uint8]  # [H, W, C]
 DEPTHS = (8, 10, 12, 14, 16)  # bits a channel
 Deep = npt.NDArray[np.int64]  # [H, W, C]
 

@@ -1,6 +1,6 @@
-"""The networks behind the extractor: a small convolutional classifier, and a denoising encoder for data without labels.
+"""The networks that judge images: a small convolutional classifier, and a denoising encoder for data without labels.
 
-B batch, C channels, H height, W width, D features, K classes. Images enter as uint8 [B, H, W, C].
+B batch, C channels, H height, W width, D features. Images enter as uint8 [B, H, W, C].
 """
 
 import numpy as np
@@ -8,27 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.core.protocols import Images
+from components.core.features import FEATURES, Features, Trunk
+from components.core.protocols import Stored
+from components.core.records.item import ItemSpec
 
-FEATURES = 64
 SIDE_MAX = 64  # larger images are averaged down to it before the first convolution
+LARGE = 32  # pixels a side, above which a step of training costs four times
 WIDTHS = (24, 48, 64)
 
 
-def to_tensor(images: Images) -> Tensor:
-    """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1], averaged down to SIDE_MAX."""
-    # A copy in float32: mapped files are read-only, which torch warns about.
-    x_BCHW = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)) / 127.5 - 1
-    height, width = (min(side, SIDE_MAX) for side in x_BCHW.shape[2:])
-    return x_BCHW if x_BCHW.shape[2:] == (height, width) else functional.adaptive_avg_pool2d(x_BCHW, (height, width))
-
-
-def resizer(height: int, width: int) -> str:
-    """What `to_tensor` does to images of this size, as it stands in a protocol."""
-    return "none" if max(height, width) <= SIDE_MAX else f"area-{SIDE_MAX}"
-
-
-class Trunk(nn.Module):
+class ImageTrunk(Trunk):
     """x_BCHW to features_BD: convolutions that halve the side until it is 4 or less, then a linear layer on what is left."""
 
     def __init__(self, channels: int, height: int, width: int) -> None:
@@ -47,45 +36,19 @@ class Trunk(nn.Module):
         with torch.no_grad():
             self.map_shape = tuple(self.convolutions(torch.zeros(1, channels, height, width)).shape[1:])
         self.project = nn.Linear(int(np.prod(self.map_shape)), FEATURES)
-        self.mean_D: Tensor
-        self.std_D: Tensor
-        self.register_buffer("mean_D", torch.zeros(FEATURES))
-        self.register_buffer("std_D", torch.ones(FEATURES))
+        self.keep_standard()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         features_BD: Tensor = self.project(self.convolutions(x_BCHW).flatten(1))
         return features_BD
 
-    def standard(self, x_BCHW: Tensor) -> Tensor:
-        """Features with mean 0 and variance 1 over the training images, once `standardise` has seen some: what is compared."""
-        features_BD: Tensor = (self(x_BCHW) - self.mean_D) / self.std_D
-        return features_BD
 
-    def standardise(self, features_ND: Tensor) -> None:
-        """Take these raw features for the standard, so that no dimension rules a distance by its scale alone."""
-        self.mean_D.copy_(features_ND.mean(dim=0))
-        self.std_D.copy_(features_ND.std(dim=0).clamp_min(1e-3))
-
-
-class Classifier(nn.Module):
-    """The trunk and one linear layer: logits_BK."""
-
-    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
-        super().__init__()
-        self.trunk = Trunk(channels, height, width)
-        self.head = nn.Linear(FEATURES, classes)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        logits_BK: Tensor = self.head(functional.silu(self.trunk(x_BCHW)))
-        return logits_BK
-
-
-class Denoiser(nn.Module):
+class ImageDenoiser(nn.Module):
     """A denoising autoencoder (Vincent 2008, 'Extracting and composing robust features'): noisy x_BCHW to clean x_BCHW."""
 
-    def __init__(self, channels: int, height: int, width: int) -> None:
+    def __init__(self, trunk: Trunk, channels: int, height: int, width: int) -> None:
         super().__init__()
-        self.trunk = Trunk(channels, height, width)
+        self.trunk = trunk
         self.shape = (height, width)
         self.grow = nn.Linear(FEATURES, WIDTHS[0] * 16)
         self.middle = nn.Conv2d(WIDTHS[0], WIDTHS[0], 3, 1, 1)
@@ -97,6 +60,40 @@ class Denoiser(nn.Module):
         h_BCHW = functional.silu(self.middle(functional.interpolate(h_BCHW, size=half)))
         clean_BCHW: Tensor = self.paint(functional.interpolate(h_BCHW, size=self.shape))
         return clean_BCHW
+
+
+class ImageFeatures(Features):
+    """Images of at most SIDE_MAX pixels a side; larger ones are averaged down to it."""
+
+    def to_tensor(self, items: Stored, spec: ItemSpec) -> Tensor:
+        """uint8 [B, H, W, C] to float32 [B, C, H, W] in [-1, 1]."""
+        # A copy in float32: mapped files are read-only, which torch warns about.
+        x_BCHW = torch.from_numpy(np.ascontiguousarray(items.transpose(0, 3, 1, 2), dtype=np.float32)) / 127.5 - 1
+        _, height, width = _entering(spec)
+        return x_BCHW if x_BCHW.shape[2:] == (height, width) else functional.adaptive_avg_pool2d(x_BCHW, (height, width))
+
+    def trunk(self, spec: ItemSpec) -> Trunk:
+        return ImageTrunk(*_entering(spec))
+
+    def denoiser(self, spec: ItemSpec) -> nn.Module:
+        entering = _entering(spec)
+        return ImageDenoiser(ImageTrunk(*entering), *entering)
+
+    def moved(self, x: Tensor, rng: np.random.Generator) -> Tensor:
+        return shifted(x, rng)
+
+    def most_steps(self, spec: ItemSpec) -> int:
+        return self.steps_most if max(spec.shape[1:]) <= LARGE else self.steps_most // 2
+
+    def resizer(self, spec: ItemSpec) -> str:
+        return "none" if max(spec.shape[1:]) <= SIDE_MAX else f"area-{SIDE_MAX}"
+
+
+def _entering(spec: ItemSpec) -> tuple[int, int, int]:
+    """Channels, height and width of an input."""
+    channels, *sides = spec.shape
+    height, width = (min(side, SIDE_MAX) for side in sides)
+    return channels, height, width
 
 
 def shifted(x_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
@@ -111,3 +108,6 @@ def shifted(x_BCHW: Tensor, rng: np.random.Generator) -> Tensor:
     for item, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
         out[item] = padded[item, :, top : top + out.shape[2], left : left + out.shape[3]]
     return out
+
+
+features = ImageFeatures()

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageColor, features
 
 from components.core.errors import DataError
-from components.data.levels import Levels, deep_levels, stretch, to_eight_bits
-from components.data.sources.item import MAX_FILE_BYTES, Pixels, Unreadable
+from components.core.modality import MAX_FILE_BYTES, Unreadable
+from components.modalities.image.levels import Levels, Pixels, deep_levels, stretch, to_eight_bits
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg", ".pjp"})
 AVIF = ("AVIF",) if features.check("avif") else ()

@@ -1,0 +1,135 @@
+"""The contract of a modality: how items of one kind are read, stored, shown and delivered. Found by name:
+components/modalities/NAME defines `modality`. Imports neither torch nor Pillow; what judges items is a module of its own,
+components/modalities/NAME/features.py.
+
+N items, stored as the spec says (core/records/item.py).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from components.core.discovery import member, names
+from components.core.errors import DataError, InputError
+from components.core.records.item import MODALITIES, ItemSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from components.core.protocols import Pictures, Raw, Stored
+
+
+class Unreadable(DataError):
+    """One item that cannot be used; it goes into quarantine under `reason`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+MAX_FILE_BYTES = 256 << 20  # of one item; a larger file is a mistake
+
+
+class ItemReader(ABC):
+    """Reads the items of one set: each is looked at once, then each is decoded as the whole set asks."""
+
+    suffixes: ClassVar[frozenset[str]]  # of files that are items, in small letters
+    resizer: str | None = None  # how items were brought to size, once `spec` was asked; None: they are as the source gives them
+
+    @abstractmethod
+    def look(self, item: "Raw") -> None:
+        """See one item, of a file its header at least. Raises Unreadable."""
+
+    @abstractmethod
+    def spec(self, *, where: str) -> ItemSpec:
+        """Of all items as they will be read. Raises DataError where those that were looked at do not go together."""
+
+    @abstractmethod
+    def read(self, item: "Raw") -> "Stored":
+        """One item, [*stored_shape]. Raises Unreadable."""
+
+    def left_alone(self) -> Mapping[str, int]:
+        """Parts of files that are no items: pages after the first."""
+        return {}
+
+    def details(self) -> Mapping[str, Any]:
+        """What the report of a preparation says of this kind alone."""
+        return {}
+
+    def vanishes(self, item: "Raw") -> bool:
+        """Whether an item that came out flat did so by how it was read."""
+        return False
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A file of one item: its content type, the ending of its name, and how it is made of the stored item. `effort`: how many
+    bytes could be copied in about the time that a byte of the item takes; `effort_least` in that of any item."""
+
+    media_type: str
+    suffix: str
+    encode: "Callable[[Stored, ItemSpec], bytes]"
+    effort: int = 16
+    effort_least: int = 16 << 10
+
+
+class Modality(ABC):
+    """One kind of item."""
+
+    name: ClassVar[str]
+    singular: ClassVar[str] = "item"  # what people call one
+    plural: ClassVar[str]  # and several: images
+    flat: ClassVar[str] = "one value all over"  # what people call an item that shows nothing
+    Spec: ClassVar[type[ItemSpec]]
+    encodings: ClassVar[Mapping[str, Encoding]]  # by the name of the format; the first is the default
+
+    @abstractmethod
+    def reader(self, options: Mapping[str, Any], *, into: ItemSpec | None = None) -> ItemReader:
+        """Of one set, with the user's options; `into`: each item is brought to this spec. Raises DataError for an option that
+        this modality has not, or a value that it cannot be."""
+
+    def rules(self, details: Mapping[str, Any]) -> list[str]:
+        """What was done to the items of a prepared set, for people; `details` are those of its reader."""
+        return []
+
+    def remarks(self, *, low: float, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+        """What a person should know of the values of a prepared set, each with what to do."""
+        return []
+
+    @abstractmethod
+    def pictures(self, items: "Stored", spec: ItemSpec) -> "Pictures":
+        """A picture of each item, uint8 [N, H, W, C]: for pages, sheets and grids."""
+
+    @abstractmethod
+    def noise(self, n: int, spec: ItemSpec, rng: "np.random.Generator") -> "Stored":
+        """Stored of a sampler that learnt nothing: the upper mark of every distance."""
+
+    @abstractmethod
+    def vectors(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """Stored as vectors [N, D] in which copies lie next to each other: the items themselves, made smaller where they are
+        large."""
+
+
+def find_modality(name: str) -> Modality:
+    """The modality of this name. Raises InputError for one that is not here."""
+    try:
+        found: Modality = member(MODALITIES, name, "modality")
+    except KeyError:
+        raise InputError(f"modality {name!r}", allowed=", ".join(modality_names())) from None
+    return found
+
+
+def modality_names() -> tuple[str, ...]:
+    """All that are here, sorted."""
+    return names(MODALITIES)
+
+
+def check_options(options: Mapping[str, Any], *, known: Sequence[str], modality: str) -> None:
+    """Raise DataError for an option that a modality has not."""
+    if unknown := next((name for name in options if name not in known), None):
+        raise DataError(
+            f"--{unknown} given for the modality {modality}", allowed=", ".join(f"--{name}" for name in known) or "none"
+        )

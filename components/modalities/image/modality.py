@@ -1,0 +1,98 @@
+"""What is particular to images. N items, H, W pixels, C channels (1 grey, 3 colour)."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from components.core.modality import Encoding, ItemReader, Modality, check_options
+from components.core.records.item import ItemSpec
+from components.modalities.image.spec import ImageSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from components.core.protocols import Pictures, Stored
+
+VALUES_MAX = 1024  # of an image as a vector
+DARK, BRIGHT = 16, 239  # mean of 255
+CONTRAST = 6  # standard deviation of 255
+
+
+def png(image_HWC: "Stored", _spec: ItemSpec | None = None) -> bytes:
+    """One PNG of uint8 [H, W, C]."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class ImageModality(Modality):
+    """Images of one size."""
+
+    name = "image"
+    singular = "picture"
+    plural = "images"
+    flat = "one flat colour"
+    Spec = ImageSpec
+    encodings: ClassVar[Mapping[str, Encoding]] = {"png": Encoding("image/png", ".png", png)}
+
+    def reader(self, options: Mapping[str, Any], *, into: ItemSpec | None = None) -> ItemReader:
+        """`side`, `background` and `levels` are the options."""
+        from components.modalities.image.reader import ImageReader
+
+        check_options(options, known=("side", "background", "levels"), modality=self.name)
+        given = {"count" if name == "levels" else name: value for name, value in options.items()}
+        return ImageReader(into=cast(ImageSpec | None, into), **given)
+
+    def rules(self, details: Mapping[str, Any]) -> list[str]:
+        """What became of transparency, and of more or fewer than 256 levels."""
+        found = []
+        if transparent := details["transparent"]:
+            found.append(f"{transparent:,} pictures with transparency are laid over {details['background']} (--background)")
+        if (levels := details["levels"]) is not None:
+            bits = levels.bit_length() - 1
+            depth = f"the {levels:,} levels ({bits} bits)" if levels == 1 << bits else f"the {levels:,} levels"
+            found.append(f"{depth} of a channel become 0 to 255 (--levels)")
+        return found
+
+    def remarks(self, *, low: float, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+        """Sets that are dark, nearly white or of little contrast: less is seldom meant."""
+        level, spread = (sum(each) / len(each) for each in (mean, std))
+        if high < 128 or level < DARK:
+            return [
+                f"the items are dark: a mean of {level:.0f} and at most {high:g} of 255; if their white is darker than 255, "
+                f"say how many levels they have, for example --levels {high + 1:g}"
+            ]
+        if level > BRIGHT:
+            return [f"the items are nearly white: a mean of {level:.0f} of 255; look at the sheet"]
+        if spread < CONTRAST:
+            return [f"the items have little contrast: a standard deviation of {spread:.1f} of 255; look at the sheet"]
+        return []
+
+    def pictures(self, items: "Stored", spec: ItemSpec) -> "Pictures":
+        """The images themselves."""
+        return items
+
+    def noise(self, n: int, spec: ItemSpec, rng: "np.random.Generator") -> "Stored":
+        """Every value by chance."""
+        import numpy as np
+
+        return rng.integers(0, 256, (n, *spec.stored_shape), dtype=np.uint8)
+
+    def vectors(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """Pixels in [0, 1], averaged over blocks until at most VALUES_MAX values remain.
+
+        Copies are looked for here and not among features: a classifier's features forget what sets two images of a class apart.
+        """
+        import numpy as np
+
+        n, height, width, channels = items.shape
+        factor = 1
+        while -(-height // factor) * -(-width // factor) * channels > VALUES_MAX:
+            factor += 1
+        padded = np.pad(items, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
+        blocks = padded.reshape(n, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, channels)
+        means: npt.NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
+        return means

@@ -1,0 +1,88 @@
+"""Readings of the quality while a model trains: samples of its average on fixed noise, and the signal on them.
+
+B batch, C channels, H height, W width.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+
+from components.core.family import Batch, Family
+from components.core.grid import grid_image
+from components.core.modality import find_modality
+from components.core.protocols import QualitySignal, Stored, Tracker
+from components.core.records import Reading
+from components.runtime.progress import Listener, listening
+from components.training.diagnostics import complaints
+from components.training.learner import Learner
+from components.training.plan import TrainPlan
+from components.training.progress import Progress
+from components.training.sampling import TorchSampler
+from components.training.stream import BatchStream
+
+
+class Readings:
+    """Draws by the average of a learner, reads the signal and tells the tracker."""
+
+    def __init__(
+        self, learner: Learner, plan: TrainPlan, stream: BatchStream, *, quality: QualitySignal, tracker: Tracker
+    ) -> None:
+        self.average = learner.average.family
+        self.plan = plan
+        self.stream = stream
+        self.quality = quality
+        self.tracker = tracker
+        self.device = learner.on.device
+
+    def read(self, progress: Progress, *, step: int, batch: Batch) -> Reading:
+        """The signal after a step, told to the tracker with a grid of samples. `batch`: the last one that was learnt from."""
+        images, reading = self._draw_and_read(self.average, progress.drawing, step=step)
+        shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
+        diagnosed = self._diagnose(progress, step=step, batch=batch)
+        told = {"fd": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
+        self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=step)
+        item = self.plan.spec.item
+        pictures = find_modality(item.modality).pictures(images[:64], item)
+        self.tracker.image("samples", grid_image(pictures), step=step)
+        return reading
+
+    def seconds(self, *, clock: Callable[[], float]) -> float:
+        """What a reading takes, by a copy of the average: the shorter of two, as the first one also loads and allocates."""
+
+        def once_s() -> float:
+            began = clock()
+            self._draw_and_read(copy.deepcopy(self.average), lambda done, of: None, step=0)
+            return clock() - began
+
+        return min(once_s(), once_s())
+
+    def _draw_and_read(self, average: Family, drawing: Listener, *, step: int) -> tuple[Stored, Reading]:
+        """Samples on fixed noise, and the signal on them."""
+        self._calibrate(average)
+        n = self.plan.signal_images
+        sampler = TorchSampler(
+            average,
+            steps=min(self.plan.signal_steps, getattr(average.config, "steps", self.plan.signal_steps)),
+            device=self.device.type,
+            subject=f"torch:step-{step}",
+            batch=n if average.card.discrete else min(n, 64),  # one walk over the pixels rather than several
+        )
+        asked = self.plan.spec.condition
+        with listening(drawing):
+            images = sampler([*range(n)], asked.examples(n) if asked else None)
+        return images, self.quality(images)
+
+    @torch.no_grad()
+    def _calibrate(self, average: Family) -> None:
+        """Let the average measure what it needs, on the first epoch."""
+        steps = range(self.stream.steps_an_epoch)
+        average.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
+
+    @torch.no_grad()
+    def _diagnose(self, progress: Progress, *, step: int, batch: Batch) -> dict[str, float]:
+        """What the average tells of itself on a batch."""
+        diagnosed = self.average.diagnostics(batch)
+        for complaint in complaints(diagnosed):
+            progress.warned(complaint, step=step)
+        return diagnosed

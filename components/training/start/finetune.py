@@ -1,0 +1,77 @@
+"""Fine-tuning: every weight of a base learns on, from where the base's training left it.
+
+The base gives its network, its recipe and its averaged weights. Of the recipe the peak of the learning rate is lower:
+
+    lr_peak = RATE * that of the base         where the base was trained from scratch; else that of the base
+
+Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune at a tenth of the rate of pretraining, "which allows fine-tuning to
+make progress while not clobbering the initialization".
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from components.core.errors import BriefError
+from components.core.records import Checkpoint
+from components.training.start import ModelPlan, Origin, Start
+
+if TYPE_CHECKING:
+    from components.core.family import Family
+
+RATE = 0.1
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Finetune(Start):
+    """A model that begins as a release made here."""
+
+    begins_from: ClassVar[tuple[Origin, ...]] = ("release",)
+    kind: Literal["finetune"] = "finetune"
+    base: Checkpoint
+    weights: Path  # of the base, on this machine
+
+    def build(self, plan: ModelPlan) -> "Family":
+        """The plan's model with the base's weights. Raises BriefError where they do not fit, RunError where they are damaged."""
+        from components.training.checkpoint import load_weights
+        from components.training.start.scratch import Scratch
+
+        made, weights = Scratch().build(plan), load_weights(self.base.weights, self.weights)
+        own, theirs = _shapes(made.state_dict()), _shapes(weights)
+        if own != theirs:
+            name = min(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+            what = f"its weight {name} is {theirs.get(name, 'missing')} in the base and {own.get(name, 'missing')} here"
+            raise BriefError(
+                f"{plan.family}/{plan.variant} is not the network of its base: {what}", do="leave override.config out"
+            )
+        made.load_state_dict(weights)
+        return made
+
+
+def recipe(base: Checkpoint, *, variant: str, tuned: bool = False) -> dict[str, Any]:
+    """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
+    its own; `tuned`: the base was no training from scratch."""
+    from components.families import find
+
+    config = base.config | {"lr_peak": base.config["lr_peak"] * (1.0 if tuned else RATE)}
+    if variant == base.variant:
+        return config
+    fields = find(base.family, variant).Config.model_fields
+    return {name: value for name, value in config.items() if name in fields and name != "steps"}
+
+
+def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> list[str]:
+    """The values of a config that make another network than the base's: weights of other names or shapes.
+
+    Raises BriefError for a value that is unknown or impossible.
+    """
+    from components.families import find
+
+    cls, known = find(base.family, variant), recipe(base, variant=variant)
+    cls.configure(known | config, base.spec)
+    asked = {name: value for name, value in config.items() if known.get(name) != value}
+    own = _shapes(cls.build(known, base.spec).state_dict()) if asked else {}
+    return [name for name, value in asked.items() if _shapes(cls.build(known | {name: value}, base.spec).state_dict()) != own]
+
+
+def _shapes(weights: dict[str, Any]) -> Shapes:
+    return {name: tuple(value.shape) for name, value in weights.items()}

@@ -1,0 +1,16 @@
+"""This process, each stage written down as it begins."""
+
+from pathlib import Path
+
+from components.pipeline import production
+
+
+def produced(run, brief, backends, *, show):
+    here = production.in_process(backends)
+
+    def call(stage, records):
+        with (Path(backends.settings.root) / "stages.txt").open("a") as file:
+            file.write(f"{stage.name}\n")
+        return here(stage, records)
+
+    return production.produce(run, backends, call)

@@ -1,0 +1,94 @@
+"""One stage alone: what `genwright stage NAME --run MODEL/KEY` refuses before it does anything."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from components.core.errors import DeviceMissing, InputError
+from components.pipeline.backends import Backends
+from components.pipeline.production import STAGES, in_process, run_stage
+from components.pipeline.resolve import device_for
+from components.pipeline.run import Run, record_key
+from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from roads import Command
+
+
+@pytest.fixture
+def backends(tmp_path: Path) -> Backends:
+    return Backends(Settings(home=tmp_path / "home"))
+
+
+def refusal(run: Run, backends: Backends, key: str | None = None) -> str:
+    """What each stage says of a run that is in the store under a key."""
+    key = key or run.key("seal")
+    backends.workspace.write(f"runs/digits/{key}/run.json", run)
+    said = set()
+    for stage in STAGES:
+        with pytest.raises(InputError) as caught:
+            run_stage(stage.name, f"digits/{key}", backends, in_process(backends))
+        said.add(str(caught.value))
+    (line,) = said
+    assert backends.store.list("leases/") == []
+    return line
+
+
+def test_a_run_of_another_version_is_refused(a_run: Any, backends: Backends) -> None:
+    run = a_run.model_copy(update={"genwright": "0.0.1"})
+    line = refusal(run, backends)
+    assert line.endswith("of genwright 0.0.1, and this is 0.1.0; produce it again, or run that version")
+
+
+def test_a_run_under_the_key_of_another_is_refused(a_run: Any, backends: Backends) -> None:
+    assert f"the run there has the key {a_run.key('seal')}; produce it again" in refusal(a_run, backends, key="0" * 64)
+
+
+@pytest.mark.skipif(device_for("auto") == "cuda", reason="this machine has a GPU")
+def test_a_run_of_a_device_that_is_not_here_is_refused(a_run: Any, backends: Backends) -> None:
+    run = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"device": "cuda"})})
+    assert "no NVIDIA GPU on this machine; produce where there is one" in refusal(run, backends)
+    with pytest.raises(DeviceMissing):
+        run_stage("train", f"digits/{run.key('seal')}", backends, in_process(backends))
+
+
+def test_a_run_that_this_version_cannot_read_is_none(a_run: Any, backends: Backends) -> None:
+    key = a_run.key("seal")
+    backends.store.put_if_absent(f"runs/digits/{key}/run.json", b'{"brief": {}}')
+    with pytest.raises(InputError, match=f"--run digits/{key}: no such run in"):
+        run_stage("train", f"digits/{key}", backends, in_process(backends))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("stage", "paint", "--run", "digits/0"), "stage paint; allowed: train, export, prove, seal, register, promote"),
+        (("train", "--run", "digits/0"), "--run digits/0: no such run in"),
+        (("train", "--run", "digits"), "allowed: MODEL/KEY"),
+        (("train", "--run", "../../x/y"), "--run ../../x/y"),
+    ],
+)
+def test_a_stage_or_run_that_is_not_there_is_refused(
+    cli: "Command", tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    cli(*arguments, GENWRIGHT_HOME=tmp_path / "home").refused(2, says)
+
+
+def test_a_training_that_mlflow_does_not_know_is_refused_before_it_is_scored(
+    cli: "Command", home: Path, empty_store: Path, first: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends = Backends(Settings(home=home))
+    (key,) = [key for key in backends.store.list("runs/digits/") if key.endswith("/run.json")]
+    run = backends.workspace.read(key, Run)
+    assert run is not None
+    gates = run.brief.gates | {"coverage_min": 0.01}  # else the proof is there already
+    run = run.model_copy(update={"brief": run.brief.model_copy(update={"gates": gates})})
+    backends.workspace.write(record_key(run, "run"), run)
+    monkeypatch.setattr("components.pipeline.proof._scored", lambda *_: pytest.fail("it was scored"))
+    monkeypatch.chdir(first.road.folder)
+    (home / "mlflow.db").write_bytes(empty_store.read_bytes())
+    line = cli("evaluate", "--run", f"digits/{run.key('seal')}").err
+    assert "digits: its training, MLflow run " in line
+    assert "name the MLflow that tracked it in GENWRIGHT_TRACKING_URI" in line
+    assert "defect" not in line

@@ -1,0 +1,117 @@
+"""Bundles of several graphs, and those of before there were any: format 1 still verifies, is admitted and serves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from components.core.bundles import BUNDLE_JSON, address_of, read_bundle
+from components.core.errors import BundleError
+from components.core.files import sha256_of
+from components.core.records import ClassCondition
+from components.export.admission import examine
+from components.serving.engine import Engine
+
+Build = Callable[..., Path]
+TOKENS, FEATURES = 5, 3
+DECLARED = {
+    "name": "text_encoder",
+    "file": "text_encoder.onnx",
+    "inputs": [{"name": "tokens", "datatype": "INT64", "shape": [TOKENS]}],
+    "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [TOKENS, FEATURES]}],
+    "opset": 21,
+}
+
+
+def encoder(path: Path) -> None:
+    """tokens [N, 5] -> embedding [N, 5, 3]: a table."""
+    table = np.random.default_rng(0).standard_normal((7, FEATURES)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "tokens"], ["embedding"])],
+        "text_encoder",
+        [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", TOKENS])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", TOKENS, FEATURES])],
+        [numpy_helper.from_array(table, "table")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+
+
+@pytest.fixture
+def two_graphs(build: Build, tmp_path: Path) -> Callable[..., Path]:
+    """A bundle with a text encoder beside its sampler, declared with these changes."""
+    path = tmp_path / "text_encoder.onnx"
+    encoder(path)
+
+    def make(**changes: Any) -> Path:
+        plain = build()
+        files = [file.model_dump(mode="json") for file in read_bundle(plain).files]
+        files.append({"name": path.name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size})
+        folder = build(changes={"files": files, "graphs": [DECLARED | changes]})
+        (folder / path.name).write_bytes(path.read_bytes())
+        return folder
+
+    return make
+
+
+def test_every_graph_is_verified_admitted_and_loaded(two_graphs: Callable[..., Path]) -> None:
+    folder = two_graphs()
+    bundle = read_bundle(folder)
+    assert bundle.format == 2
+    verdict = examine(folder / "model.onnx", bundle)
+    assert verdict.verdict == "pass", verdict.refusal
+    assert verdict.checks[-1].check == "graphs"
+    assert verdict.checks[-1].text.startswith("text_encoder: 1 nodes")
+    engine = Engine.load(folder)
+    (embedding,) = engine.graphs["text_encoder"].run(None, {"tokens": np.arange(2 * TOKENS).reshape(2, TOKENS) % 7})
+    assert embedding.shape == (2, TOKENS, FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"outputs": [{"name": "embedding", "datatype": "FP32", "shape": [TOKENS, 4]}]}, r"'embedding' is \[2, 5, 3\]"),
+        ({"inputs": [{"name": "words", "datatype": "INT64", "shape": [TOKENS]}]}, "bundle.json declares"),
+        ({"inputs": [{"name": "tokens", "datatype": "FP32", "shape": [TOKENS]}]}, "bundle.json declares"),
+    ],
+)
+def test_one_that_is_not_as_declared_is_neither_admitted_nor_loaded(
+    two_graphs: Callable[..., Path], changes: dict[str, Any], text: str
+) -> None:
+    folder = two_graphs(**changes)
+    verdict = examine(folder / "model.onnx", read_bundle(folder))
+    assert verdict.verdict == "fail"
+    assert verdict.refusal.startswith("graphs: text_encoder.onnx: ")
+    with pytest.raises(BundleError, match=text):
+        Engine.load(folder)
+
+
+def test_a_graph_names_a_file_of_the_bundle_other_than_the_samplers(two_graphs: Callable[..., Path]) -> None:
+    for file in ("missing.onnx", "model.onnx"):
+        with pytest.raises(BundleError, match=f"its graphs are the files .'{file}'"):
+            read_bundle(two_graphs(file=file))
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_bundle_of_format_1_verifies_is_admitted_and_serves(build: Build, classes: bool) -> None:
+    """As versions wrote it that knew images and one graph."""
+    folder = build(classes=classes)
+    path = folder / BUNDLE_JSON
+    document = json.loads(path.read_bytes())
+    document["format"] = 1
+    del document["graphs"]
+    names = ["zero", "one", "two"] if classes else []
+    document["spec"] = {"channels": 1, "height": 8, "width": 8, "classes": names, "conditional": classes, "std": 0.5}
+    old = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    path.write_bytes(old)
+    bundle = read_bundle(folder, sha256=address_of(folder))
+    assert (bundle.format, bundle.spec.item.text, bundle.graphs) == (1, "8x8x1", ())
+    assert bundle.spec.condition == (ClassCondition(classes=tuple(names)) if classes else None)
+    verdict = examine(folder / "model.onnx", bundle)
+    assert verdict.verdict == "pass", verdict.refusal
+    assert Engine.load(folder).sampler([1, 2], [0, 1] if classes else None).shape == (2, 8, 8, 1)
+    assert path.read_bytes() == old

@@ -1,0 +1,271 @@
+"""Where weights begin: every start is found by its name, and what is fine-tuned begins exactly as its base."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from components.core.errors import BriefError, NotBuilt, RunError, TrainingFailed
+from components.core.files import sha256_of
+from components.core.records import Artifact, Checkpoint, Reading
+from components.families import cards, find_card, maker
+from components.training import start as package
+from components.training.checkpoint import restore
+from components.training.plan import TrainPlan
+from components.training.sampling import TorchSampler
+from components.training.start import build, find_start, starts
+from components.training.start.finetune import RATE, Finetune, network_changes, recipe
+from components.training.start.lora import Lora
+from components.training.start.scratch import Scratch
+from components.training.start.student import Student
+from components.training.trainer import Trainer
+
+MEMBERS = sorted("/".join(key) for key in cards())
+FAST = {"vae/gaussian", "gan/sngan"}  # resumed in the fast tests; the others in the slow ones
+
+
+@pytest.fixture
+def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
+    """The start from a base none of whose weights is at its own start."""
+
+    def make(family: str, *, conditional: bool = False, seed: int = 3, **config: Any) -> Finetune:
+        plan = make_plan(family, conditional=conditional, seed=seed, config=config)
+        model = build(plan)
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+        path = tmp_path / f"base-{seed}" / "weights.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_file({name: value.contiguous() for name, value in model.kept().items()}, path)
+        checkpoint = Checkpoint(
+            weights=Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),
+            family=plan.family, variant=plan.variant, config=model.config.model_dump(mode="json"), spec=plan.spec,
+            dataset_md5="d0", run_id="r", step=1, steps_total=1, train_s=1.0, quality=1.0, stopped_by="items_seen",
+        )  # fmt: skip
+        return Finetune(base=checkpoint, weights=path)
+
+    return make
+
+
+@pytest.fixture
+def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
+    """The plan of a fine-tuning, of data of another spread and with another seed than its base's."""
+
+    def make(start: Finetune, *, variant: str | None = None, **more: Any) -> TrainPlan:
+        base = start.base
+        variant = variant or base.variant
+        config = recipe(base, variant=variant) | more.pop("config", {})
+        plan = make_plan(f"{base.family}/{variant}", conditional=base.spec.conditional, start=start, config=config, **more)
+        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3})})
+
+    return make
+
+
+def test_each_start_is_found_by_the_name_of_its_file() -> None:
+    files = {path.stem for path in Path(package.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(starts()) == files == {"scratch", "finetune", "lora", "student"}
+    assert all(find_start(name) is starts()[name] for name in files - {"student"})
+    for name in ("student", "nonesuch", ""):
+        with pytest.raises(BriefError, match=r"override\.mode: '\w*' given; allowed: finetune, lora, scratch$"):
+            find_start(name)
+
+
+@pytest.mark.parametrize("kind", ["scratch", "finetune", "lora", "student"])
+def test_a_plan_crosses_into_another_process_with_its_start(make_plan: Any, a_base: Any, kind: str) -> None:
+    base = a_base("vae/gaussian")
+    known = {"base": base.base, "teacher": base.base, "weights": base.weights, "adversarial": 0.5}
+    plan = make_plan(start=starts()[kind].of(**known))
+    again = TrainPlan.model_validate_json(plan.model_dump_json())
+    assert again == plan
+    assert type(again.start) is starts()[kind]
+    elsewhere = starts()[kind].of(**known | {"weights": Path("elsewhere")})
+    assert elsewhere.identity == plan.start.identity, "where a file lies makes no other start"
+
+
+@pytest.mark.parametrize("value", [{"kind": "nonesuch"}, {}, {"kind": "scratch", "base": 1}, 3])
+def test_what_is_no_start_is_refused(make_plan: Any, value: Any) -> None:
+    document = json.loads(make_plan().model_dump_json()) | {"start": value}
+    with pytest.raises(ValueError, match="start"):
+        TrainPlan.model_validate(document)
+
+
+FILE = '''
+"""Half of what is drawn: a start of a test's own."""
+
+from typing import Literal
+
+from components.training.start import ModelPlan, Start
+from components.training.start.scratch import Scratch
+
+
+class Halved(Start):
+    """The weights of scratch, scaled."""
+
+    kind: Literal["halved"] = "halved"
+    scale: float = 0.5
+
+    def build(self, plan: ModelPlan):
+        import torch
+
+        made = Scratch().build(plan)
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.mul_(self.scale)
+        return made
+'''
+
+
+@pytest.fixture
+def dropped_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose files are starts, too."""
+    folder = tmp_path / "more"
+    folder.mkdir()
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    starts.cache_clear()
+    yield folder
+    starts.cache_clear()
+
+
+def test_a_file_that_is_dropped_in_is_a_start(dropped_in: Path, make_plan: Any, digits: Any, tracker: Any) -> None:
+    (dropped_in / "halved.py").write_text(FILE)
+    plan = TrainPlan.model_validate(json.loads(make_plan().model_dump_json()) | {"start": {"kind": "halved"}})
+    assert TrainPlan.model_validate_json(plan.model_dump_json()) == plan
+    made, drawn = build(plan), build(make_plan())
+    assert all(torch.equal(one, 0.5 * two) for one, two in zip(made.parameters(), drawn.parameters(), strict=True))
+    Trainer(made, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker).run()
+    assert find_start("halved") is type(plan.start)
+
+
+def test_a_file_without_a_start_of_its_name_is_a_defect(dropped_in: Path) -> None:
+    (dropped_in / "empty.py").write_text("from components.training.start.scratch import Scratch\n")
+    with pytest.raises(TypeError, match=r"empty\.py: one Start with kind: Literal\['empty'\] is needed"):
+        starts()
+
+
+@pytest.mark.parametrize("family", MEMBERS)
+def test_what_is_fine_tuned_begins_exactly_as_its_base(a_base: Any, tuned: Any, family: str) -> None:
+    """With classes where it takes them: every weight, and every image that is drawn before a step."""
+    conditional = "class" in find_card(*family.split("/")).conditioning
+    start = a_base(family, conditional=conditional)
+    base, made = restore(start.base, start.weights), build(tuned(start, seed=8))
+    assert made.state_dict().keys() == base.state_dict().keys()
+    assert all(torch.equal(value, made.state_dict()[name]) for name, value in base.state_dict().items())
+    labels = [3, 1, 4, 1] if conditional else None
+    drawn = [TorchSampler(each.eval(), subject="x", steps=2)(range(4), labels) for each in (base, made)]
+    assert np.array_equal(*drawn)
+    assert drawn[0].std() > 0
+
+
+FEWER = sorted((family, variant) for (family, variant) in cards() if maker(family, variant, "few_step") != variant)
+
+
+@pytest.mark.parametrize(("family", "variant"), FEWER)
+def test_few_steps_of_a_base_of_many_begin_with_its_weights(a_base: Any, tuned: Any, family: str, variant: str) -> None:
+    start = a_base(f"{family}/{variant}", conditional=True)
+    plan = tuned(start, variant=maker(family, variant, "few_step"))
+    made = build(plan)
+    assert made.card.variant != variant
+    assert (made.config.steps, made.config.width) == (made.card.steps, start.base.config["width"])  # type: ignore[attr-defined]
+    kept = restore(start.base, start.weights).state_dict()
+    assert kept.keys() == made.state_dict().keys()
+    assert all(torch.equal(value, kept[name]) for name, value in made.state_dict().items())
+
+
+def test_its_first_reading_is_that_of_its_base(a_base: Any, tuned: Any, digits: Any, tracker: Any) -> None:
+    """The average begins as the base, too, and a step at a rate of nearly nothing leaves it there."""
+    start = a_base("vae/gaussian")
+    seen: list[Any] = []
+    plan = tuned(start, steps=1, config={"lr_peak": 1e-12})
+    Trainer(
+        build(plan), plan, split=digits, quality=lambda images: seen.append(images) or Reading(distance=1.0), tracker=tracker
+    ).run()
+    sampler = TorchSampler(restore(start.base, start.weights), subject="x")
+    assert np.array_equal(seen[0], sampler(range(plan.signal_images)))
+
+
+RESUMED = [pytest.param(name, id=name, marks=() if name in FAST else pytest.mark.slow) for name in MEMBERS]
+
+
+@pytest.mark.parametrize("family", RESUMED)
+def test_a_fine_tuning_that_was_killed_ends_with_the_same_bits(forks: Any, a_base: Any, tuned: Any, family: str) -> None:
+    start = a_base(family)
+    whole = forks.train(tuned(start, folder="whole"))
+    plan = tuned(start, folder="killed")
+    assert forks.train(plan, at="step", n=4)["exit"] == -signal.SIGKILL
+    rest = forks.train(plan)
+    assert rest["seen"]["step"] == 3, "it goes on from its last save"
+    assert rest["checkpoint"]["weights"] == whole["checkpoint"]["weights"]
+    assert rest["readings"][-1] == whole["readings"][-1]
+    assert len(set(whole["readings"])) == len(whole["readings"]), "all of it learns"
+
+
+def test_a_state_of_another_base_is_refused(a_base: Any, tuned: Any, digits: Any, tracker: Any, tmp_path: Path) -> None:
+    def trainer(start: Any) -> Trainer:
+        plan = tuned(start)
+        return Trainer(build(plan), plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker)
+
+    start = a_base("vae/gaussian")
+    stopped = trainer(start)
+    stopped.stop("to look at")
+    with pytest.raises(TrainingFailed):
+        stopped.run()
+    for other in (a_base("vae/gaussian", seed=4), Scratch()):
+        plan = tuned(start).model_copy(update={"start": other})
+        made = Trainer(build(plan), plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker)
+        with pytest.raises(RunError, match="of another family, config, dataset, seed or start; delete"):
+            made.run()
+    moved = tmp_path / "moved.safetensors"
+    start.weights.rename(moved)
+    assert trainer(start.model_copy(update={"weights": moved})).run().steps_total == 6, "on a machine that has it elsewhere"
+
+
+def test_the_rate_is_a_tenth_once(a_base: Any) -> None:
+    base = a_base("vae/gaussian", lr_peak=0.02).base
+    once = recipe(base, variant="gaussian")
+    assert once == base.config | {"lr_peak": pytest.approx(0.02 * RATE)}
+    assert recipe(base, variant="gaussian", tuned=True) == base.config, "what was fine-tuned keeps its rate"
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "changes"),
+    [
+        ("vae/gaussian", {"lr_peak": 1.0, "batch_size": 8, "beta": 2.0}, []),
+        ("vae/gaussian", {"lr_peak": 1.0, "width": 32, "latent": 5}, ["width", "latent"]),
+        ("vae/gaussian", {"width": 16}, []),
+        ("diffusion/edm", {"steps": 7, "guidance": 2.0}, []),
+        ("diffusion/edm", {"augment": 0.1}, ["augment"]),
+        ("gan/sngan", {"latent": 8}, ["latent"]),
+    ],
+)
+def test_what_would_make_another_network_is_told(a_base: Any, family: str, config: dict[str, Any], changes: list[str]) -> None:
+    base = a_base(family).base
+    assert network_changes(base, config, variant=base.variant) == changes
+
+
+def test_a_plan_of_another_network_is_refused_in_one_line(a_base: Any, tuned: Any) -> None:
+    plan = tuned(a_base("vae/gaussian"), config={"width": 32})
+    with pytest.raises(BriefError, match=r"vae/gaussian is not the network of its base: its weight \S+ is \(") as caught:
+        build(plan)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_were_changed_are_refused(a_base: Any, tuned: Any) -> None:
+    start = a_base("vae/gaussian")
+    start.weights.write_bytes(start.weights.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(RunError, match="missing or changed since training"):
+        build(tuned(start))
+
+
+def test_lora_is_not_built(a_base: Any, make_plan: Any) -> None:
+    start = a_base("diffusion/edm")
+    with pytest.raises(NotBuilt, match=r"LoRA of diffusion/edm is not built yet; write override: \{mode: finetune\}"):
+        build(make_plan("diffusion/edm", start=Lora(base=start.base, weights=start.weights)))
+    assert Lora.begins_from == ()
+    assert not Student.in_briefs
