@@ -91,7 +91,7 @@ def dataset_of(name: str) -> Any:
 
     backends = load_backends()
     data = DataBrief(path=f"data/prepared/{name}")
-    dataset = fetch(data, cache=backends.settings.home / "data", mirror=backends.settings.data_mirror)
+    dataset = fetch(data, cache=backends.named_home.data, mirror=backends.settings.data_mirror)
     return dataset, load_extractor(dataset, backends)
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.core.errors import GenwrightError, SettingsError, disk_error
+from components.core.home import DEFAULT, Home
 from components.core.record import first_complaint
 from components.pipeline.backends import Backends
 
@@ -20,7 +21,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GENWRIGHT_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    home: Path = Field(default=Path(".genwright"), description="runs, models, caches and the local store")
+    home: Path = Field(default=DEFAULT, description="runs, models, caches and the local store")
     store: str | None = Field(
         default=None, description="where bundles, ledgers and channels live: a folder or s3://bucket/prefix"
     )
@@ -64,21 +65,17 @@ class Settings(BaseSettings):
 
     @property
     def store_uri(self) -> str:
-        return self.store or str(self.root / "store")
+        return self.store or str(Home(self.root).store)
 
     @property
     def mlflow_uri(self) -> str:
-        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+        return self.tracking_uri or f"sqlite:///{Home(self.root).mlflow_database}"
 
     @property
     def artifact_root(self) -> Path | None:
         """Where MLflow keeps files: a folder of the home; None for a server, which knows where it keeps them."""
         is_server = self.mlflow_uri.startswith(("http://", "https://"))
-        return None if is_server else self.root / "mlartifacts"
-
-    @property
-    def data_cache(self) -> Path:
-        return self.root / "data"
+        return None if is_server else Home(self.root).mlflow_artifacts
 
     @property
     def who(self) -> str:
@@ -88,10 +85,6 @@ class Settings(BaseSettings):
             return getpass.getuser()
         except (OSError, KeyError):
             return f"uid {os.getuid()}"
-
-    def work(self, model: str, stage: str, key: str) -> Path:
-        """The folder of one stage with one key: its record, and what it made."""
-        return self.root / "work" / model / f"{stage}-{key[:16]}"
 
 
 def load_backends() -> Backends:

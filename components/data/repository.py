@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import Conflict, DataError, GenwrightError, RunError, disk_error
+from components.core.home import DEFAULT
 from components.data.lockfiles import Recorded, file_md5
 
-REMOTE = Path(".genwright") / "dvc-remote"  # below the root
+REMOTE = DEFAULT / "dvc-remote"  # below the root
 PUSH = "`dvc push` it where it was made"
 
 

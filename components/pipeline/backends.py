@@ -1,8 +1,11 @@
 """What the stages of a run read and write: home, object store, model registry, channels. Each is opened when first used."""
 
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from components.core.home import Home
 
 if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
@@ -37,7 +40,6 @@ class Settings(Protocol):
     def policy(self) -> Path | None: ...
     @property
     def who(self) -> str: ...
-    def work(self, model: str, stage: str, key: str) -> Path: ...
 
 
 class Backends:
@@ -45,6 +47,19 @@ class Backends:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+
+    @property
+    def home(self) -> Home:
+        """The home, which is made where there is none. Raises SettingsError where it cannot be written."""
+        return Home(self.settings.root)
+
+    @property
+    def named_home(self) -> Home:
+        """The same to look into before anything is made."""
+        home = self.settings.home
+        with suppress(RuntimeError):  # of a user who is not here: said when it is to be written
+            home = home.expanduser()
+        return Home(home.absolute())
 
     @cached_property
     def store(self) -> "ObjectStore":
@@ -56,7 +71,7 @@ class Backends:
     def workspace(self) -> "Workspace":
         from components.pipeline.workspace import Workspace
 
-        return Workspace(self.store, self.settings.root / "artifacts")
+        return Workspace(self.store, self.home.artifacts)
 
     @cached_property
     def versions(self) -> "Versions":

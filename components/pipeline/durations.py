@@ -55,7 +55,7 @@ def _key(title: str, run: Run | None) -> str:
 
 
 def _path(backends: Backends) -> Path:
-    return backends.settings.home.expanduser().absolute() / "stage-seconds.json"  # looked for before there is a home
+    return backends.named_home.stage_seconds
 
 
 def _known(backends: Backends) -> dict[str, float]:

@@ -28,7 +28,7 @@ def rival_of(run: Run, backends: Backends) -> str | None:
     produced = backends.workspace.read(record_key(run, "promote"), Produced)
     if produced is not None and produced.bundle.sha256 == sha256:
         return produced.gates.champion
-    if backends.registry.has_bundle(sha256) or (backends.settings.root / "bundles" / sha256 / BUNDLE_JSON).exists():
+    if backends.registry.has_bundle(sha256) or (backends.home.bundles / sha256 / BUNDLE_JSON).exists():
         bundle = backends.workspace.read(f"bundles/{sha256}/{BUNDLE_JSON}", Bundle)
         return bundle.gates.champion if bundle is not None and bundle.lineage.run_key == run.key("seal") else sha256
     raise BundleError(

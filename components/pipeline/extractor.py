@@ -20,7 +20,7 @@ class SharedExtractor(Record):
 
 def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
     """Where it stands on this machine."""
-    return backends.settings.root / "extractors" / dataset.md5
+    return backends.home.extractor(dataset.md5)
 
 
 def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":

@@ -14,13 +14,13 @@ def data_of(run: Run, backends: Backends) -> LocalDataset:
     from components.data.revisions import WORKSPACE
     from components.data.versions import fetch, find
 
-    dataset, settings = run.dataset, backends.settings
-    if (found := find(dataset, cache=settings.root / "data")) is not None:
+    dataset, cache = run.dataset, backends.home.data
+    if (found := find(dataset, cache=cache)) is not None:
         return found
     brief = run.brief.data if dataset.rev == WORKSPACE else run.brief.data.model_copy(update={"rev": dataset.rev})
     what = f"{run.brief.data.path}: version {dataset.md5[:12]} at {dataset.rev[:12]} is not on this machine"
     try:
-        fetched = fetch(brief, cache=settings.root / "data", mirror=settings.data_mirror, base=Path.cwd())
+        fetched = fetch(brief, cache=cache, mirror=backends.settings.data_mirror, base=Path.cwd())
     except DataError as error:
         raise DataError(f"{what}: {error}") from error
     if fetched.md5 != dataset.md5:

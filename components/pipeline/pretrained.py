@@ -119,7 +119,7 @@ def _check_condition(brief: Brief, dataset: Dataset | None, base: Base, where: s
 def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     """Raises UnknownModel, and ValueError for a bundle that is none."""
     settings = backends.settings
-    if settings.tracking_uri is None and not (settings.home / "mlflow.db").exists():
+    if settings.tracking_uri is None and not backends.named_home.mlflow_database.exists():
         raise UnknownModel("nothing was produced in this home yet", do="name a release that is here, or produce it")
     release = backends.versions.resolve(reference)
     stored = backends.store.get(f"bundles/{release.bundle_sha256}/bundle.json")

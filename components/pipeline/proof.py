@@ -178,7 +178,7 @@ def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None
     """The bundle to be beaten, ready to be scored; None when there is none, or when it makes items of another shape."""
     if sha256 is None:
         return None
-    folder = fetch_bundle(backends.store, sha256, backends.settings.root / "bundles")
+    folder = fetch_bundle(backends.store, sha256, backends.home.bundles)
     bundle = read_bundle(folder)
     if bundle.spec.item != run.dataset.item:
         return None

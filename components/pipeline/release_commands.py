@@ -15,7 +15,7 @@ def bundle_of(release: Release, backends: Backends) -> tuple[Path, Bundle]:
     """The verified bundle of a release, on this machine."""
     from components.delivery.bundles import fetch_bundle, read_bundle
 
-    folder = fetch_bundle(backends.store, release.bundle_sha256, backends.settings.root / "bundles")
+    folder = fetch_bundle(backends.store, release.bundle_sha256, backends.home.bundles)
     return folder, read_bundle(folder)
 
 

@@ -44,7 +44,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     root = backends.settings.root
     check_room(root)
     check_named(brief.data, base=base)
-    dataset = fetch(brief.data, cache=root / "data", mirror=backends.settings.data_mirror, base=base)
+    dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
         decided = decide(brief, backends, dataset=dataset, base=base)
         begins_with = cache(partial(base_of, brief, *decided, backends))
@@ -98,7 +98,7 @@ def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None)
     """What is known of the brief's data without fetching it."""
     from components.data.versions import describe
 
-    return describe(brief.data, cache=backends.settings.home / "data", base=base)
+    return describe(brief.data, cache=backends.named_home.data, base=base)
 
 
 def no_base() -> Base | None:

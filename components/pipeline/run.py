@@ -194,7 +194,7 @@ def package_version() -> str:
 
 def folder_of(run: Run, backends: "Backends", stage: KeyedStage) -> Path:
     """Where everything of a stage of a run stands on this machine."""
-    return backends.settings.work(run.brief.name, stage, run.key(stage))
+    return backends.home.work(run.brief.name, stage, run.key(stage))
 
 
 def record_key(run: Run, stage: KeyedStage | Literal["run", "promote"], *, beside: str | None = None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from components.core.errors import InputError, UnknownModel
+from components.core.home import Home
 from components.core.records import Admission
 from components.pipeline.backends import Backends
 from components.serving.engine import Engine
@@ -51,12 +52,12 @@ def load_engine(named: Named, *, backends: Backends, device: Device, threads: in
     """The bundle, fetched, examined in a process of its own, loaded and warm. Raises BundleError, StorageError, ServingError."""
     from components.delivery.bundles import fetch_bundle
 
-    folder = fetch_bundle(backends.store, named.bundle_sha256, backends.settings.root / "bundles")
-    admit(folder, backends.settings.root, device=device)
+    folder = fetch_bundle(backends.store, named.bundle_sha256, backends.home.bundles)
+    admit(folder, backends.home, device=device)
     return Engine.load(folder, threads=threads, device=device)
 
 
-def admit(folder: Path, root: Path, *, device: Device) -> None:
+def admit(folder: Path, home: Home, *, device: Device) -> None:
     """Raise BundleError unless the bundle in `folder`, named by its address, may be served here.
 
     One that this version has examined here before, on this device and by this ONNX Runtime, is not examined again.
@@ -66,7 +67,7 @@ def admit(folder: Path, root: Path, *, device: Device) -> None:
     from components.core.bundles import read_bundle
     from components.pipeline.run import package_version
 
-    note = root / "admitted" / package_version() / f"{folder.name}-{device}.json"
+    note = home.admitted(package_version(), folder.name, device)
     if note.exists() and _holds(note, ort.__version__):
         return  # whoever loads it verifies its bytes
     bundle = read_bundle(folder, sha256=folder.name)

@@ -72,8 +72,9 @@ class Tables(Record):
             self._check_sources(f"variants.{name}", row.source)
             if not all(name.partition("/")):
                 raise ValueError(f"variants.{name}: the name must be FAMILY/VARIANT")
+        names = names_in(families=self.known_families, modalities=self.known_modalities)
         for place, rule in self._rules():
-            self._check(place, rule)
+            self._check(place, rule, names)
         self._check_families()
         unknown = [row for row in self.variant_rules.values() if f"{row.family}/{row.variant}" not in self.variants]
         if unknown:
@@ -87,12 +88,11 @@ class Tables(Record):
             (f"rejections.{who}.{name}", rule) for who, rows in self.rejections.items() for name, rule in rows.items()
         ]
 
-    def _check(self, place: str, rule: Rule) -> None:
-        for name in ("when", "keep"):
-            names = names_in(families=self.known_families, modalities=self.known_modalities)
-            wrong = complaint(getattr(rule, name, {}), names)
+    def _check(self, place: str, rule: Rule, names: dict[str, tuple[str, ...]]) -> None:
+        for part in ("when", "keep"):
+            wrong = complaint(getattr(rule, part, {}), names)
             if wrong:
-                raise ValueError(f"{place}.{name}: {wrong}")
+                raise ValueError(f"{place}.{part}: {wrong}")
         fields = {field for text in (rule.text, getattr(rule, "fix", "")) for _, field, _, _ in Formatter().parse(text) if field}
         if not fields <= set(ATTRIBUTES):
             raise ValueError(

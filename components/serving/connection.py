@@ -1,21 +1,32 @@
-"""One connection: uvicorn's, which also bounds what it would otherwise wait for without end, or keep without bound.
+"""All of uvicorn that is no public interface: one connection, and the server. pyproject.toml pins the version for this file.
+
+A connection is uvicorn's, which also bounds what it would otherwise wait for without end, or keep without bound.
 
 What of a request is no body (its first line, headers, trailers) may have so many bytes; a head, and what is left of a body whose
 reply has gone, may take so many seconds; so long may a client not read on; and there may be so many connections (limits.py). What
 goes beyond is answered with {"error": one line}, where no reply is under way, and closed.
 """
 
+import asyncio
+import gc
 import json
+import signal
+import socket
 from asyncio import Task, TimerHandle
 from asyncio import Transport as AsyncTransport
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import uvicorn
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from components.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from components.serving.app import Service
 
 WHOLE = "genwright.whole"  # in the scope of a request that has arrived to its end: most have before anybody is told of them
 CLOSE = (b"connection", b"close")
@@ -250,3 +261,42 @@ class Connection(HttpToolsProtocol):
             self.look_again()
         else:
             self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which leaves the signals to us: a drained server has done its work and exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, service: "Service", started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.service = service
+        self.tell_started = started
+
+    async def until_told(self, listener: socket.socket) -> None:
+        """Serve until a signal; a second one stops at once."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.drain, self.service.limits.notice_s)
+        loop.add_signal_handler(signal.SIGINT, self.drain, 0)  # a person at the keyboard has no balancer to wait for
+        await self.serve(sockets=[listener])
+
+    def drain(self, notice_s: float) -> None:
+        """Not ready from now on; a notice later the door closes. Told again, stop at once."""
+        if self.service.draining:
+            self.should_exit = self.force_exit = True
+            return
+        self.service.draining = True
+        self.service.log.event("draining")
+        asyncio.get_running_loop().call_later(notice_s, self.close_door)
+
+    def close_door(self) -> None:
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is there now stays: collections need not look at it
+        if self.started:
+            self.tell_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # uvicorn would end the process by the signal it caught

@@ -2,15 +2,12 @@
 
 import asyncio
 import errno
-import gc
 import logging
 import math
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +15,7 @@ import uvicorn
 
 from components.core.errors import ServingError
 from components.serving.app import Service
-from components.serving.connection import Connection
+from components.serving.connection import Connection, Server
 from components.serving.following import Source
 from components.serving.limits import Limits
 from components.serving.log import Log, Passed
@@ -71,45 +68,6 @@ def serve(
             runner.run(server.until_told(listener))
     finally:
         listener.close()
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, which leaves the signals to us: a drained server has done its work and exits with 0."""
-
-    def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self.service = service
-        self.tell_started = started
-
-    async def until_told(self, listener: socket.socket) -> None:
-        """Serve until a signal; a second one stops at once."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.drain, self.service.limits.notice_s)
-        loop.add_signal_handler(signal.SIGINT, self.drain, 0)  # a person at the keyboard has no balancer to wait for
-        await self.serve(sockets=[listener])
-
-    def drain(self, notice_s: float) -> None:
-        """Not ready from now on; a notice later the door closes. Told again, stop at once."""
-        if self.service.draining:
-            self.should_exit = self.force_exit = True
-            return
-        self.service.draining = True
-        self.service.log.event("draining")
-        asyncio.get_running_loop().call_later(notice_s, self.close_door)
-
-    def close_door(self) -> None:
-        self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what is there now stays: collections need not look at it
-        if self.started:
-            self.tell_started()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # uvicorn would end the process by the signal it caught
 
 
 def connections_left() -> int:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from components.core.home import Home
 from flows.cli.arguments import AsJson, BriefFile, print_json, say, working
 from flows.settings import Settings
 
@@ -54,11 +55,11 @@ def data_prepare(
         classes=classes,  # type: ignore[arg-type]
         modality=modality,
         mirror=settings.data_mirror,
-        cache=settings.root / "data",
+        cache=Home(settings.root).data,
         told=reports.append,
     )
     track(to)
-    sheet = sheet_path(settings.root / "data", to.absolute())
+    sheet = sheet_path(Home(settings.root).data, to.absolute())
     if as_json:
         print_json(
             {
@@ -81,7 +82,7 @@ def data_show(brief: BriefFile, as_json: AsJson = False) -> None:
 
     settings = Settings.load()
     data, base = read_brief(brief).data, base_of(brief)
-    dataset = fetch(data, cache=settings.root / "data", mirror=settings.data_mirror, base=base)
+    dataset = fetch(data, cache=Home(settings.root).data, mirror=settings.data_mirror, base=base)
     if as_json:
         print_json(dataset.model_dump(mode="json"))
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import SettingsError
+from components.pipeline.backends import Backends
 from components.runtime.devices import device_for
 from flows.settings import Settings
 
@@ -57,7 +58,10 @@ def test_every_place_lies_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert settings.mlflow_uri == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
     assert settings.artifact_root == tmp_path / "home" / "mlartifacts"
     assert Settings(home=tmp_path, tracking_uri="https://mlflow.example").artifact_root is None
-    assert settings.work("digits", "seal", "0123456789abcdef" * 4) == tmp_path / "home/work/digits/seal-0123456789abcdef"
+    assert (
+        Backends(settings).home.work("digits", "seal", "0123456789abcdef" * 4)
+        == tmp_path / "home/work/digits/seal-0123456789abcdef"
+    )
 
 
 def test_a_home_is_expanded_and_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

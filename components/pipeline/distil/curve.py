@@ -114,7 +114,7 @@ def _tried(each: Finished) -> StudentResult:
 
 def picture_of(name: str, backends: Backends) -> Path:
     """Where the picture of the last curve stands, its numbers beside it."""
-    return backends.settings.root / "work" / name / "curve.png"
+    return backends.home.curve(name)
 
 
 def keep(curve: Curve, backends: Backends, name: str) -> None:
