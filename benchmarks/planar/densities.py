@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, ndtr
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.units import to_stored
 from components.modalities.image.spec import ImageSpec
 
@@ -43,7 +43,7 @@ class Toy:
         chosen_N = rng.integers(len(self.centres_M2), size=n)
         return self.centres_M2[chosen_N] + self.sigma * rng.standard_normal((n, 2))
 
-    def images(self, n: int, rng: np.random.Generator) -> Images:
+    def images(self, n: int, rng: np.random.Generator) -> Stored:
         """Points as images of one pixel, uint8 [N, 1, 1, 2]."""
         return to_stored(self.draw(n, rng).astype(np.float32)[:, :, None, None], POINT)
 
@@ -79,7 +79,7 @@ class Toy:
         return squares_NM
 
 
-def to_points(images: Images) -> Floats:
+def to_points(images: Stored) -> Floats:
     """uint8 [N, 1, 1, 2] -> points_N2 in the middle of their bins."""
     return images.reshape(-1, 2) / 127.5 - 1
 

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 
 from benchmarks.planar.densities import POINT, Floats, Toy, to_points
 from components.core.family import Family, to_data_units
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
@@ -44,14 +44,14 @@ STREAMS = {"train": 0, "signal": 1, "real": 2, "held_out": 3}
 class Points:
     """A split in memory."""
 
-    images: Images
+    images: Stored
     labels: None = None
     item = POINT
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
         return self.images[indices]
 
 
@@ -66,12 +66,12 @@ class KernelSignal:
         self.real = to_points(points_of(toy, "signal", SIGNAL_ITEMS, seed=seed))
         self.within_real = _likeness(self.real, self.real)
 
-    def __call__(self, images: Images) -> Reading:
+    def __call__(self, images: Stored) -> Reading:
         points = to_points(images)
         return Reading(distance=self.within_real + _likeness(points, points) - 2 * _likeness(points, self.real))
 
 
-def points_of(toy: Toy, stream: str, n: int, *, seed: int) -> Images:
+def points_of(toy: Toy, stream: str, n: int, *, seed: int) -> Stored:
     """Real points that no other stream shares, uint8 [N, 1, 1, 2]."""
     return toy.images(n, np.random.default_rng([seed, STREAMS[stream]]))
 
@@ -114,7 +114,7 @@ def train(
     return restore_best(plan, checkpoint), checkpoint
 
 
-def measure(family: Family, toy: Toy, *, seed: int = 0) -> tuple[Images, dict[str, Metric]]:
+def measure(family: Family, toy: Toy, *, seed: int = 0) -> tuple[Stored, dict[str, Metric]]:
     """Samples, uint8 [N, 1, 1, 2], and what the truth says of them.
 
     nats        mean of -log p of the samples under the true density; `nats_real` of as many real ones

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.planar.densities import LEVELS, Floats, Toy
 from components.core.files import write_whole
-from components.core.protocols import Images
+from components.core.protocols import Stored
 
 BINS = 64
 COLOURS = {
@@ -30,7 +30,7 @@ PALETTE = 160  # colours of the file, so chosen that hues stay apart
 INCHES, DPI = 12.0, 110
 
 
-def pack(images: Images) -> str:
+def pack(images: Stored) -> str:
     """The counts of uint8 [N, 1, 1, 2] in each bin, as text for a line of results."""
     bins_N2 = images.reshape(-1, 2).astype(np.int64) * BINS // LEVELS
     counts = np.bincount(bins_N2[:, 0] * BINS + bins_N2[:, 1], minlength=BINS * BINS)

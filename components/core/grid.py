@@ -6,20 +6,20 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import RunError
+from components.core.protocols import Pictures
 
-Images = npt.NDArray[np.uint8]  # [N, H, W, C], C 1 to 4
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GAP_PIXELS = 2  # after enlarging
 GAP_GREY = 128  # neither black nor white, so that an edge shows on both
 PAPER = 255  # where a last row has no more images
 
 
-def grid_png(images: Images, columns: int = 8, scale: int | None = None) -> bytes:
+def grid_png(images: Pictures, columns: int = 8, scale: int | None = None) -> bytes:
     """`grid_image` as PNG bytes."""
     return _png(grid_image(images, columns, scale))
 
 
-def grid_image(images: Images, columns: int = 8, scale: int | None = None) -> npt.NDArray[np.uint8]:
+def grid_image(images: Pictures, columns: int = 8, scale: int | None = None) -> npt.NDArray[np.uint8]:
     """The images, row by row, as one [H, W, C]. `scale` enlarges each pixel; None: so that an image is about 64 pixels wide.
 
     A last row that is not full ends in white, or clear where there is an alpha channel. Raises RunError when there is nothing to
@@ -32,7 +32,7 @@ def grid_image(images: Images, columns: int = 8, scale: int | None = None) -> np
     return _tile(images.repeat(scale, axis=1).repeat(scale, axis=2), columns)
 
 
-def scale_for(images: Images) -> int:
+def scale_for(images: Pictures) -> int:
     """How often a pixel is repeated, so that an image is about 64 pixels wide."""
     return max(1, round(64 / int(images.shape[2])))
 
@@ -51,7 +51,7 @@ def image_png(image: npt.NDArray[np.uint8]) -> bytes:
     return _png(image)
 
 
-def _tile(images: Images, columns: int) -> npt.NDArray[np.uint8]:
+def _tile(images: Pictures, columns: int) -> npt.NDArray[np.uint8]:
     n, height, width, channels = images.shape
     rows = -(-n // columns)
     step_y, step_x = height + GAP_PIXELS, width + GAP_PIXELS

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.core.errors import RunError
-from components.core.grid import GAP_PIXELS, Images, grid_image, image_png, scale_for
+from components.core.grid import GAP_PIXELS, grid_image, image_png, scale_for
+from components.core.protocols import Pictures
 
 FONT_PIXELS = 13
 MARGIN_PIXELS = 6
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 
-def labelled_png(images: Images, *, rows: Sequence[str], columns: Sequence[str]) -> bytes:
+def labelled_png(images: Pictures, *, rows: Sequence[str], columns: Sequence[str]) -> bytes:
     """PNG bytes of images [R * C, H, W, 1 to 4], row by row, each row and column under its name; an empty name says nothing.
 
     A column whose name is wider than the images takes every second, third, ... name only. Raises RunError where the images are

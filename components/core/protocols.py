@@ -10,13 +10,12 @@ import numpy.typing as npt
 from components.core.records import Channel, ItemSpec, Metric, Reading
 
 Stored = npt.NDArray[Any]  # [N, *stored_shape] of an item's storage (core/records/item.py); of images uint8 [N, H, W, C]
-Images = Stored
 Raw = bytes | Stored  # an item as a source has it: a file, or an array
 Pictures = npt.NDArray[np.uint8]  # [N, H, W, 1 to 4]
 Asked = Sequence[int] | npt.NDArray[Any]  # what each of N items is asked for by: class indices, or [N, *shape] of the condition
 
 
-class ImageSampler(Protocol):
+class ItemSampler(Protocol):
     """Something that makes items from seeds: a torch sampler, or an ONNX session over an exported graph."""
 
     subject: str  # onnx:SHA256 or torch:SHA256
@@ -26,7 +25,7 @@ class ImageSampler(Protocol):
         ...
 
 
-class ImageSplit(Protocol):
+class ItemSplit(Protocol):
     """One split of a dataset, on disk: indexable without holding it in memory."""
 
     item: ItemSpec

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import ImageSplit, Stored
+from components.core.protocols import ItemSplit, Stored
 from components.core.records import LocalDataset
 from components.data.shards import open_split
 from components.data.splits import Split
@@ -14,9 +14,9 @@ REFERENCE: tuple[Split, ...] = ("validation", "test")  # what a proof compares w
 
 
 class JoinedSplit:
-    """An ImageSplit over others, in their order. `labels` is None when one of them has none."""
+    """An ItemSplit over others, in their order. `labels` is None when one of them has none."""
 
-    def __init__(self, parts: Sequence[ImageSplit]) -> None:
+    def __init__(self, parts: Sequence[ItemSplit]) -> None:
         self._parts = parts
         self.item = parts[0].item
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
@@ -39,6 +39,6 @@ class JoinedSplit:
         return items
 
 
-def held_out(dataset: LocalDataset) -> ImageSplit:
+def held_out(dataset: LocalDataset) -> ItemSplit:
     """The items of a dataset that were not trained on."""
     return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])

@@ -22,7 +22,7 @@ from components.data.sources.item import Item, Opening, Survey
 
 @dataclass(frozen=True)
 class ReadItems:
-    """A core.protocols.ImageSplit in memory, and what each item is called."""
+    """A core.protocols.ItemSplit in memory, and what each item is called."""
 
     item: ItemSpec
     images: Stored

@@ -20,7 +20,7 @@ AGAIN = "prepare or fetch the dataset again"
 
 
 class ShardedSplit:
-    """One split of a prepared dataset: a core.protocols.ImageSplit. Pickles as its path, for data loader workers."""
+    """One split of a prepared dataset: a core.protocols.ItemSplit. Pickles as its path, for data loader workers."""
 
     def __init__(self, folder: Path, split: Split, manifest: Manifest) -> None:
         self.folder = folder

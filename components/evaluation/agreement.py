@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Agreement
 from components.evaluation.distances import Gaussian, frechet
 from components.evaluation.manifold import Manifold, inside
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
 
 
-def agreement(graph: Images, torch: Images, *, train: Images, reference: Images, extractor: "Extractor") -> Agreement:
+def agreement(graph: Stored, torch: Stored, *, train: Stored, reference: Stored, extractor: "Extractor") -> Agreement:
     """Score both, uint8 [N, H, W, C] of the same seeds and classes, and as many images of the training set beside them."""
     real_MD, ours_ND, theirs_ND, train_ND = (
         extractor.features(images).astype(np.float64) for images in (reference, graph, torch, train)

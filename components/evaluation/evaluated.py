@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import Images, ImageSampler
+from components.core.protocols import ItemSampler, Stored
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import Drawn
 from components.evaluation.yardstick import Yardstick
@@ -34,12 +34,12 @@ class Evaluated:
     drawn: Drawn
     yardstick: Yardstick
     champion: "Evaluated | None" = None
-    timed: ImageSampler | None = None
+    timed: ItemSampler | None = None
     model: "Family | None" = None
     device: str = "cpu"
 
     @property
-    def items(self) -> Images:
+    def items(self) -> Stored:
         """The samples, as they are stored: [N, ...]."""
         return self.drawn.images
 

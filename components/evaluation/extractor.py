@@ -23,12 +23,12 @@ from torch.nn import functional
 from components.core.errors import DataError, RunError
 from components.core.features import FEATURES, Features, Trunk, features_of
 from components.core.files import sha256_of, write_whole
-from components.core.protocols import ImageSplit, Stored
+from components.core.protocols import ItemSplit, Stored
 from components.core.record import Record
 from components.core.records.item import AnyItem, ItemSpec
 
 VERSION = 1
-WEIGHTS, CARD = "weights.safetensors", "extractor.json"
+WEIGHTS, RECORD = "weights.safetensors", "extractor.json"
 BATCH = 128
 EPOCHS = 20
 STEPS_LEAST = 200
@@ -41,7 +41,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 Kind = Literal["classifier", "denoiser"]
 
 
-class ExtractorCard(Record):
+class ExtractorRecord(Record):
     """extractor.json."""
 
     kind: Kind
@@ -72,34 +72,34 @@ class ExtractorCard(Record):
 class Extractor:
     """Stored items in, features (and class probabilities, for a classifier) out."""
 
-    def __init__(self, card: ExtractorCard, network: nn.Module, *, device: str = "cpu") -> None:
-        self.card = card
-        self.networks: Features = features_of(card.item.modality)
+    def __init__(self, record: ExtractorRecord, network: nn.Module, *, device: str = "cpu") -> None:
+        self.record = record
+        self.networks: Features = features_of(record.item.modality)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> "Extractor":
         """Read an extractor. Raises RunError when it is missing, incomplete or its weights are not those it names."""
-        card = ExtractorCard.read(folder / "extractor.json")
+        record = ExtractorRecord.read(folder / "extractor.json")
         path = folder / "weights.safetensors"
-        if not path.is_file() or sha256_of(path) != card.weights_sha256:
+        if not path.is_file() or sha256_of(path) != record.weights_sha256:
             raise RunError(f"{path}: missing or not the weights that extractor.json names", do="delete the folder and run again")
-        network = _network(card.kind, card.item, card.classes, card.seed)
+        network = _network(record.kind, record.item, record.classes, record.seed)
         network.load_state_dict(load_tensors(path.read_bytes()))
-        return cls(card, network, device=device)
+        return cls(record, network, device=device)
 
     @property
     def name(self) -> str:
-        return self.card.name
+        return self.record.name
 
     @property
     def sha256(self) -> str:
-        return self.card.weights_sha256
+        return self.record.weights_sha256
 
     @property
     def resizer(self) -> str:
-        return self.networks.resizer(self.card.item)
+        return self.networks.resizer(self.record.item)
 
     def features(self, items: Stored) -> npt.NDArray[np.float32]:
         """float32 [N, D] for stored items [N, *stored_shape]. Raises RunError for items of another shape."""
@@ -107,13 +107,13 @@ class Extractor:
 
     def probabilities(self, items: Stored) -> npt.NDArray[np.float32] | None:
         """float32 [N, K], or None when the data has no labels."""
-        if self.card.kind != "classifier":
+        if self.record.kind != "classifier":
             return None
         network = self.network
         return self._run(items, lambda x: functional.softmax(network(x), dim=1))
 
     def _run(self, items: Stored, compute: Callable[[Tensor], Tensor]) -> npt.NDArray[np.float32]:
-        item = self.card.item
+        item = self.record.item
         if items.shape[1:] != item.stored_shape or items.dtype != item.storage.dtype:
             raise RunError(
                 f"items of {items.dtype} {items.shape[1:]} given to an extractor",
@@ -128,7 +128,7 @@ class Extractor:
 
 
 def train_extractor(
-    train: ImageSplit,
+    train: ItemSplit,
     *,
     classes: int,
     dest: Path,
@@ -154,7 +154,7 @@ def train_extractor(
     _fit(network, train, steps=steps, seed=seed, device=device, progress=progress)
     weights = save_tensors({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
     write_whole(dest / WEIGHTS, weights)
-    card = ExtractorCard(
+    record = ExtractorRecord(
         kind=kind,
         version=VERSION,
         dataset_md5=dataset_md5,
@@ -165,8 +165,8 @@ def train_extractor(
         steps=steps,
         weights_sha256=sha256_of(dest / WEIGHTS),
     )
-    card.write(dest / CARD)
-    return Extractor(card, network, device=device)
+    record.write(dest / RECORD)
+    return Extractor(record, network, device=device)
 
 
 def _standing(dest: Path, *, kind: Kind, dataset_md5: str, seed: int, device: str) -> Extractor | None:
@@ -176,7 +176,7 @@ def _standing(dest: Path, *, kind: Kind, dataset_md5: str, seed: int, device: st
     except RunError:
         return None
     wanted = (kind, VERSION, dataset_md5, seed)
-    return found if (found.card.kind, found.card.version, found.card.dataset_md5, found.card.seed) == wanted else None
+    return found if (found.record.kind, found.record.version, found.record.dataset_md5, found.record.seed) == wanted else None
 
 
 def _network(kind: Kind, item: ItemSpec, classes: int, seed: int) -> nn.Module:
@@ -187,7 +187,7 @@ def _network(kind: Kind, item: ItemSpec, classes: int, seed: int) -> nn.Module:
         return networks.classifier(item, classes) if kind == "classifier" else networks.denoiser(item)
 
 
-def _fit(network: nn.Module, train: ImageSplit, *, steps: int, seed: int, device: str, progress: Progress | None) -> None:
+def _fit(network: nn.Module, train: ItemSplit, *, steps: int, seed: int, device: str, progress: Progress | None) -> None:
     """AdamW with a one-cycle rate (Smith 2018, arXiv 1803.09820), float32 throughout."""
     rng = np.random.default_rng([seed, 1])
     optimiser = torch.optim.AdamW(network.parameters(), lr=LR_PEAK, weight_decay=0.02)
@@ -218,7 +218,7 @@ def _rate(step: int, steps: int) -> float:
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def _loss(network: nn.Module, train: ImageSplit, picked: npt.NDArray[np.int64], rng: np.random.Generator, device: str) -> Tensor:
+def _loss(network: nn.Module, train: ItemSplit, picked: npt.NDArray[np.int64], rng: np.random.Generator, device: str) -> Tensor:
     networks: Features = features_of(train.item.modality)
     clean = networks.moved(networks.to_tensor(train.take(picked), train.item), rng)
     if train.labels is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.modality import find_modality
-from components.core.protocols import Images, ImageSplit
+from components.core.protocols import ItemSplit, Stored
 
 CELLS = 8_000_000  # entries of one block of distances
 SPLIT_CHUNK = 4096  # images read from disk at once
@@ -69,13 +69,13 @@ def _smallest(squares: Distances, k: int, queries_ND: Vectors, points_MD: Vector
     return found, picked
 
 
-def split_chunks(split: ImageSplit, size: int = SPLIT_CHUNK) -> Iterator[Images]:
+def split_chunks(split: ItemSplit, size: int = SPLIT_CHUNK) -> Iterator[Stored]:
     """The images of a split in order, a chunk at a time."""
     for at in range(0, len(split), size):
         yield split.take(np.arange(at, min(at + size, len(split)), dtype=np.int64))
 
 
-def nearest_in_split(images: Images, split: ImageSplit, *, k: int) -> tuple[Distances, Indices]:
+def nearest_in_split(images: Stored, split: ItemSplit, *, k: int) -> tuple[Distances, Indices]:
     """The k nearest items of a split to each item, as the modality's vectors: distances [N, k] and indices into the split [N,
     k]."""
     vectors = find_modality(split.item.modality).vectors

@@ -11,7 +11,7 @@ from components.core.files import write_whole
 from components.core.grid import filling, grid_png
 from components.core.metrics import Words, number
 from components.core.modality import find_modality
-from components.core.protocols import Images
+from components.core.protocols import Pictures
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
 from components.evaluation.definitions import gates, words, words_of
 
@@ -51,8 +51,8 @@ def write_page(
     scorecard: Scorecard,
     report: GateReport,
     champion: Scorecard | None = None,
-    samples: Images,
-    neighbours: tuple[Images, Images],
+    samples: Pictures,
+    neighbours: tuple[Pictures, Pictures],
     lineage: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page, whole or not at all.
@@ -82,7 +82,7 @@ def write_page(
     write_whole(path, html.encode())
 
 
-def _facing(generated: Images, nearest: Images) -> bytes:
+def _facing(generated: Pictures, nearest: Pictures) -> bytes:
     """Rows of generated images, each above the row of their nearest training images."""
     columns = min(COLUMNS, len(generated))
     whole = len(generated) // columns * columns
@@ -91,7 +91,7 @@ def _facing(generated: Images, nearest: Images) -> bytes:
     return grid_png(lines.reshape(-1, *generated.shape[1:]), columns, _scale(generated))
 
 
-def _scale(images: Images) -> int:
+def _scale(images: Pictures) -> int:
     width: int = images.shape[2]
     return max(1, round(PICTURE_PIXELS / width))
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.core.protocols import ImageSampler, ImageSplit
+from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics.fd import over_champion
 from components.evaluation.samples import Stock
-from components.evaluation.score import asked_classes, make_card
+from components.evaluation.score import asked_classes, make_scorecard
 from components.evaluation.yardstick import RealSide, make_yardstick
 from components.runtime.progress import Report
 
@@ -28,9 +28,9 @@ class Contender:
     `stock` is given where several are measured beside it, so that its samples are drawn once.
     """
 
-    sampler: ImageSampler
+    sampler: ItemSampler
     conditional: bool = False
-    timed: ImageSampler | None = None
+    timed: ItemSampler | None = None
     stock: Stock | None = None
     model: "Family | None" = None
 
@@ -49,8 +49,8 @@ def score_pair(
     champion: Contender,
     *,
     dataset: Dataset,
-    train: ImageSplit,
-    reference: ImageSplit,
+    train: ItemSplit,
+    reference: ItemSplit,
     extractor: "Extractor",
     fd_ratio_max: float | None = None,
     seed: int = 0,
@@ -95,5 +95,5 @@ def score_pair(
         fd_ratio = over_champion(seen, beside)
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
-    card = make_card(seen)
-    return Pair(candidate=card, champion=make_card(beside), fd_ratio=card.metrics["fd_ratio"])
+    card = make_scorecard(seen)
+    return Pair(candidate=card, champion=make_scorecard(beside), fd_ratio=card.metrics["fd_ratio"])

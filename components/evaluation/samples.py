@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.core.errors import InputError, RunError
-from components.core.protocols import Images, ImageSampler
+from components.core.protocols import ItemSampler, Stored
 from components.evaluation.bootstrap import Floats
 from components.runtime.progress import Report
 
@@ -22,10 +22,10 @@ CHUNK = 64  # samples timed together, and between two reports of progress
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images of one sampler, the classes asked of it, and how fast they came."""
+    """Stored of one sampler, the classes asked of it, and how fast they came."""
 
     subject: str
-    images: Images
+    images: Stored
     labels_N: npt.NDArray[np.int64] | None
     items_per_s: Floats  # one figure a chunk
 
@@ -51,7 +51,7 @@ def balanced_labels(seed: int, n: int, *, classes: int) -> npt.NDArray[np.int64]
 
 
 def draw_samples(
-    sampler: ImageSampler,
+    sampler: ItemSampler,
     *,
     seed: int,
     samples: int,
@@ -86,7 +86,7 @@ class Stock:
         self._kept: dict[tuple[str, int, int | None], Drawn] = {}
 
     def draw(
-        self, sampler: ImageSampler, *, seed: int, samples: int, classes: int | None = None, progress: Report | None = None
+        self, sampler: ItemSampler, *, seed: int, samples: int, classes: int | None = None, progress: Report | None = None
     ) -> Drawn:
         """Those of `draw_samples`; speeds are of all that were drawn. Holds what was drawn last, and nothing before it."""
         key = (sampler.subject, seed, classes)

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from components.core.errors import DataError
-from components.core.protocols import ImageSampler, ImageSplit
+from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Dataset, Metric, Scorecard
 from components.evaluation.definitions import defined, words, words_of
 from components.evaluation.evaluated import Evaluated
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def score(
-    sampler: ImageSampler,
+    sampler: ItemSampler,
     *,
     dataset: Dataset,
-    train: ImageSplit,
-    reference: ImageSplit,
+    train: ItemSplit,
+    reference: ItemSplit,
     extractor: "Extractor",
     seed: int = 0,
     samples: int = 2000,
     reference_split: str = "validation",
     conditional: bool = False,
-    timed: ImageSampler | None = None,
+    timed: ItemSampler | None = None,
     model: "Family | None" = None,
     device: str = "cpu",
     resamples: int = 200,
@@ -59,10 +59,10 @@ def score(
 
 def score_against(
     yardstick: Yardstick,
-    sampler: ImageSampler,
+    sampler: ItemSampler,
     *,
     classes: int | None = None,
-    timed: ImageSampler | None = None,
+    timed: ItemSampler | None = None,
     model: "Family | None" = None,
     device: str = "cpu",
     progress: Report | None = None,
@@ -70,10 +70,10 @@ def score_against(
     """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
     protocol = yardstick.protocol
     drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, classes=classes, progress=progress)
-    return make_card(Evaluated(drawn, yardstick, timed=timed, model=model, device=device))
+    return make_scorecard(Evaluated(drawn, yardstick, timed=timed, model=model, device=device))
 
 
-def make_card(seen: Evaluated) -> Scorecard:
+def make_scorecard(seen: Evaluated) -> Scorecard:
     """All metrics of an artifact that apply to it."""
     return Scorecard(subject=seen.drawn.subject, protocol=seen.yardstick.protocol, metrics=measure(seen), device=seen.device)
 

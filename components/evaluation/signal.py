@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import Images, ImageSplit
+from components.core.protocols import ItemSplit, Stored
 from components.core.records import Reading
 from components.evaluation.bootstrap import Floats
 from components.evaluation.distances import Gaussian, frechet
@@ -54,9 +54,9 @@ class Shares:
 
 
 class FixedNoiseQuality:
-    """Images to a Reading. Distances are comparable with each other for one number of images, and with no scorecard."""
+    """Stored to a Reading. Distances are comparable with each other for one number of images, and with no scorecard."""
 
-    def __init__(self, extractor: "Extractor", reference: Images) -> None:
+    def __init__(self, extractor: "Extractor", reference: Stored) -> None:
         self.extractor = extractor
         features_MD = extractor.features(reference)
         self.features_MD = features_MD.astype(np.float64)
@@ -65,12 +65,12 @@ class FixedNoiseQuality:
         self._real: dict[int, tuple[Manifold, Shares, float]] = {}  # by the number of images
 
     @classmethod
-    def of(cls, extractor: "Extractor", split: ImageSplit, *, seed: int = 0) -> "FixedNoiseQuality":
+    def of(cls, extractor: "Extractor", split: ItemSplit, *, seed: int = 0) -> "FixedNoiseQuality":
         """The signal against at most 2,000 images of a split: best one that the scorecard does not use."""
         chosen = choose(split, REFERENCE_ITEMS, seed=seed)  # in the order of the split, which may go class by class
         return cls(extractor, chosen[np.random.default_rng(seed).permutation(len(chosen))])
 
-    def __call__(self, images: Images) -> Reading:
+    def __call__(self, images: Stored) -> Reading:
         features = self.extractor.features(images)
         if not np.isfinite(features).all():
             return Reading(distance=float("nan"))
@@ -112,7 +112,7 @@ class FixedNoiseQuality:
         return float(np.mean([len(np.unique(draw)) for draw in draws]))
 
 
-def _classes(extractor: "Extractor", images: Images) -> npt.NDArray[np.int64] | None:
+def _classes(extractor: "Extractor", images: Stored) -> npt.NDArray[np.int64] | None:
     """The class of each image as the extractor sees it, or None where it knows no classes."""
     probabilities_NK = extractor.probabilities(images)
     return None if probabilities_NK is None else probabilities_NK.argmax(axis=1)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from components.core.errors import DataError
 from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
-from components.core.protocols import Images, ImageSplit
-from components.core.records import Dataset, ItemSpec, Protocol
+from components.core.protocols import ItemSplit, Stored
+from components.core.records import Dataset, ItemSpec, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import Gaussian, frechet_resampled
 
@@ -27,12 +27,12 @@ class RealSide:
 
     extractor: "Extractor"
     boot: Bootstrap
-    items: Images
+    items: Stored
     features_MD: Floats
     gaussian: Gaussian
 
     @classmethod
-    def of(cls, reference: ImageSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
+    def of(cls, reference: ItemSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
         """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
         if len(reference) < PROOF_ITEMS:
             raise DataError(f"{len(reference)} images to compare with", allowed=f"{PROOF_ITEMS} or more", do="add images")
@@ -49,14 +49,14 @@ class RealSide:
 class Yardstick:
     """A protocol and the real side of every metric in it. What one metric alone needs of it, its file makes (evaluated.once)."""
 
-    protocol: Protocol
+    protocol: ScoringProtocol
     dataset: Dataset
-    train: ImageSplit
-    reference: ImageSplit
+    train: ItemSplit
+    reference: ItemSplit
     real: RealSide
 
     @cached_property
-    def training_items(self) -> Images:
+    def training_items(self) -> Stored:
         """As many training items as there are samples, at most."""
         return choose(self.train, self.protocol.samples, seed=self.protocol.seed)
 
@@ -69,8 +69,8 @@ class Yardstick:
 def make_yardstick(
     *,
     dataset: Dataset,
-    train: ImageSplit,
-    reference: ImageSplit,
+    train: ItemSplit,
+    reference: ItemSplit,
     extractor: "Extractor",
     seed: int,
     samples: int,
@@ -87,7 +87,7 @@ def make_yardstick(
         if n < PROOF_ITEMS:
             raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add images or samples")
     real = real or RealSide.of(reference, extractor, Bootstrap(seed=seed, resamples=resamples, level=level))
-    protocol = Protocol(
+    protocol = ScoringProtocol(
         extractor=extractor.name,
         extractor_sha256=extractor.sha256,
         dataset_md5=dataset.md5,
@@ -102,8 +102,8 @@ def make_yardstick(
     return Yardstick(protocol=protocol, dataset=dataset, train=train, reference=reference, real=real)
 
 
-def choose(split: ImageSplit, at_most: int, *, seed: int) -> Images:
-    """Images of a split: all of them, or a seeded choice without repeats."""
+def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:
+    """Stored of a split: all of them, or a seeded choice without repeats."""
     n = len(split)
     if n <= at_most:
         return split.take(np.arange(n, dtype=np.int64))
@@ -115,6 +115,6 @@ def _some(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
 
 
-def noise_items(n: int, item: ItemSpec, *, seed: int) -> Images:
+def noise_items(n: int, item: ItemSpec, *, seed: int) -> Stored:
     """What a sampler that learnt nothing would give: stored items [n, *stored_shape]."""
     return find_modality(item.modality).noise(n, item, np.random.default_rng([seed, 4]))

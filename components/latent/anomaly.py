@@ -19,7 +19,7 @@ import torch
 
 from components.core.errors import InputError
 from components.core.family import Family
-from components.core.protocols import Images, Resampling
+from components.core.protocols import Resampling, Stored
 from components.core.record import Record
 from components.core.records import Metric
 from components.latent.space import Items, LatentSpace, batches
@@ -102,7 +102,7 @@ def remarks(held_out: Mapping[str, Floats]) -> list[str]:
     return ["note: this model rebuilds every image exactly, so its reconstruction error says nothing"]
 
 
-def ranked(family: Family, items: Items, scores_N: Floats, *, columns: int, device: str = "cpu") -> tuple[Images, list[str], int]:
+def ranked(family: Family, items: Items, scores_N: Floats, *, columns: int, device: str = "cpu") -> tuple[Stored, list[str], int]:
     """A grid for people, the names of its rows and its columns: a row of the highest scores and one of the lowest, each with what
     the model makes of them below, where it can encode them. Of few images there is one row."""
     order = np.argsort(-scores_N, kind="stable")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.space import Cloud, Items, LatentSpace
 
@@ -33,7 +33,7 @@ def attribute(plus_AU: Tensor, minus_BU: Tensor, around: Cloud) -> tuple[Tensor,
     return v_U, Attribute(plus=len(plus_AU), minus=len(minus_BU), norm=norm, spread=spread)
 
 
-def add(space: LatentSpace, items: Items, v_U: Tensor, *, strengths: Sequence[float]) -> Images:
+def add(space: LatentSpace, items: Items, v_U: Tensor, *, strengths: Sequence[float]) -> Stored:
     """Every item with the attribute at every strength, uint8 [N * S, H, W, C], an item a row. A class it is told stays."""
     z_NU, s_S = space.encode(items), torch.tensor(strengths)
     z_NSU = z_NU[:, None] + s_S.view(-1, *[1] * v_U.ndim) * v_U
@@ -41,7 +41,7 @@ def add(space: LatentSpace, items: Items, v_U: Tensor, *, strengths: Sequence[fl
     return space.decode(z_NSU.flatten(0, 1), labels)
 
 
-def beside_originals(changed: Images, items: Items) -> Images:
+def beside_originals(changed: Stored, items: Items) -> Stored:
     """Each row of `changed` after the image that it was made of."""
     n, shape = len(items), items.images.shape[1:]
     return np.concatenate([items.images[:, None], changed.reshape(n, -1, *shape)], axis=1).reshape(-1, *shape)

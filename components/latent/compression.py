@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from components.core.errors import DataError, InputError
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.space import Items, Labels, LatentSpace
 
@@ -54,7 +54,7 @@ class Point(Record):
 
 @dataclass(frozen=True)
 class Codec:
-    """Images to bytes and back with one model at one step.
+    """Stored to bytes and back with one model at one step.
 
     mean_U is None for integer codes; `step` is in the codes' deviations, `width` in their own units; `low` is the first place
     that the tables know, and the last entry of each of them is the escape symbol's.
@@ -90,7 +90,7 @@ class Codec:
         body = labels + self._written(k_NU)
         return HEADER.pack(MAGIC, len(items), self._checksum(len(items), body)) + body
 
-    def decompress(self, data: bytes) -> Images:
+    def decompress(self, data: bytes) -> Stored:
         """The images of a stream, uint8 [N, H, W, C]. Raises DataError for bytes that this codec did not write."""
         if len(data) < HEADER.size or data[:4] != MAGIC:
             raise DataError("these bytes are no compressed images", allowed=f"a stream that begins with {MAGIC.decode()}")
@@ -145,12 +145,12 @@ class Codec:
             k_NU[outside_N, unit] = high_E * HALF + low_E - WIDE
         return k_NU
 
-    def _images(self, k_NU: Places, labels: Labels | None) -> Images:
+    def _images(self, k_NU: Places, labels: Labels | None) -> Stored:
         k = torch.from_numpy(k_NU).view(-1, *self.shape)
         return self.space.decode(k if self.mean_U is None else self.mean_U + self.width * k, labels)
 
 
-def curve(space: LatentSpace, z_NU: Tensor, items: Items, *, steps: Sequence[float]) -> list[tuple[Images, Point]]:
+def curve(space: LatentSpace, z_NU: Tensor, items: Items, *, steps: Sequence[float]) -> list[tuple[Stored, Point]]:
     """`measure` at each step, with codecs fitted to the training codes z_NU; once where codes are integers.
 
     Raises InputError for a step that is not positive.
@@ -161,7 +161,7 @@ def curve(space: LatentSpace, z_NU: Tensor, items: Items, *, steps: Sequence[flo
     return [measure(Codec.fit(space, z_NU, step=step), items) for step in chosen]
 
 
-def measure(codec: Codec, items: Items) -> tuple[Images, Point]:
+def measure(codec: Codec, items: Items) -> tuple[Stored, Point]:
     """Compress, decompress, and say what it cost: the images that came back, uint8 [N, H, W, C], and the rate and distortion."""
     data = codec.compress(items)
     back = codec.decompress(data)
@@ -177,7 +177,7 @@ def measure(codec: Codec, items: Items) -> tuple[Images, Point]:
     return back, point
 
 
-def distortion(images: Images, originals: Images) -> float:
+def distortion(images: Stored, originals: Stored) -> float:
     """The mean squared error in grey levels."""
     return float(np.square(images.astype(np.float64) - originals).mean())
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from components.core.errors import InputError
 from components.core.family import Family
 from components.core.noise import draw
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.record import Record
 from components.core.units import to_stored
 from components.latent.space import Cloud, Items, LatentSpace
@@ -59,7 +59,7 @@ def slerp(a_U: Tensor, b_U: Tensor, t_T: Tensor) -> Tensor:
     return path.view(-1, *a_U.shape).to(a_U.dtype)
 
 
-def between_items(space: LatentSpace, ends: Items, around: Cloud, *, points: int) -> tuple[Images, Interpolation]:
+def between_items(space: LatentSpace, ends: Items, around: Cloud, *, points: int) -> tuple[Stored, Interpolation]:
     """The way from one image to another, uint8 [T, H, W, C]: both ends are the model's own rebuilding of them.
 
     A model that is told classes is told that of the nearer end.
@@ -83,7 +83,7 @@ def samples(family: Family, seeds: Sequence[int], *, label: int = 0, device: str
 
 def between_seeds(
     family: Family, seeds: tuple[int, int], *, points: int, label: int = 0, device: str = "cpu"
-) -> tuple[Images, Interpolation]:
+) -> tuple[Stored, Interpolation]:
     """The way from one sample to another through the sampler's noise, uint8 [T, H, W, C].
 
     Gaussian noise turns from one end to the other; uniform noise chooses (a component, a category), so it is that of the nearer
@@ -105,13 +105,13 @@ def between_seeds(
     return _drawn(family, arguments, label, device), _told(ends[turning.index(True)])
 
 
-def framed(path: Images, ends: Items) -> Images:
+def framed(path: Stored, ends: Items) -> Stored:
     """A path between the two images it was drawn for."""
     return np.concatenate([ends.images[:1], path, ends.images[1:]])
 
 
 @torch.no_grad()
-def _drawn(family: Family, noise: list[Tensor], label: int, device: str) -> Images:
+def _drawn(family: Family, noise: list[Tensor], label: int, device: str) -> Stored:
     """The sampler's images of one class, uint8 [N, H, W, C]."""
     arguments = [value.to(device) for value in noise]
     if family.spec.conditional:

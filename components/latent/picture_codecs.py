@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, features
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.compression import Point, distortion, psnr_db
 
@@ -39,7 +39,7 @@ class Beside(Record):
     bits_per_dim: float | None
 
 
-def picture_points(images: Images) -> list[PicturePoint]:
+def picture_points(images: Stored) -> list[PicturePoint]:
     """PNG, and each lossy codec that this Pillow has at every quality. Empty for what is neither a grey nor an RGB image."""
     if images.ndim != 4 or images.shape[3] not in (1, 3):
         return []
@@ -64,7 +64,7 @@ def _quality(point: Point | PicturePoint) -> float:
     return math.inf if point.psnr_db is None else point.psnr_db
 
 
-def _sheet(images: Images) -> Image.Image:
+def _sheet(images: Stored) -> Image.Image:
     """As many images as fill a rectangle, as tiles without gaps."""
     n, height, width, channels = images.shape
     columns = math.isqrt(n)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
-from components.core.protocols import ImageSplit, Stored
+from components.core.protocols import ItemSplit, Stored
 from components.core.units import to_stored
 
 BATCH = 100
@@ -33,7 +33,7 @@ class Items:
         return len(self.images)
 
 
-def take(split: ImageSplit, indices: npt.ArrayLike) -> Items:
+def take(split: ItemSplit, indices: npt.ArrayLike) -> Items:
     """The items of a split at `indices`. Raises InputError for an index that it does not have."""
     chosen = np.asarray(indices, np.int64)
     outside = chosen[(chosen < 0) | (chosen >= len(split))]
@@ -42,13 +42,13 @@ def take(split: ImageSplit, indices: npt.ArrayLike) -> Items:
     return Items(split.take(chosen), None if split.labels is None else split.labels[chosen])
 
 
-def evenly(split: ImageSplit, *, at_most: int) -> npt.NDArray[np.int64]:
+def evenly(split: ItemSplit, *, at_most: int) -> npt.NDArray[np.int64]:
     """Indices at even distances over a split; all of them when it has no more than `at_most`."""
     n = min(at_most, len(split))
     return np.arange(n) * len(split) // n
 
 
-def spread_over(split: ImageSplit, *, at_most: int) -> Items:
+def spread_over(split: ItemSplit, *, at_most: int) -> Items:
     """The items at these places."""
     return take(split, evenly(split, at_most=at_most))
 

@@ -9,7 +9,7 @@ U units of a code, K of them shown, T places of each.
 import torch
 
 from components.core.family import ACTIVE
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.space import Cloud, Items, LatentSpace
 
@@ -32,7 +32,7 @@ class Traversal(Record):
     sigmas: float
 
 
-def traverse(space: LatentSpace, item: Items, around: Cloud, *, units: int, points: int) -> tuple[Images, Traversal]:
+def traverse(space: LatentSpace, item: Items, around: Cloud, *, units: int, points: int) -> tuple[Stored, Traversal]:
     """One image seen through its most active units, uint8 [K * T, H, W, C], a unit a row.
 
     `item` holds that one image. Fewer than `units` rows when a code has no more.

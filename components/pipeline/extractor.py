@@ -32,7 +32,7 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
     from filelock import FileLock
 
     from components.data.shards import open_split
-    from components.evaluation.extractor import CARD, VERSION, WEIGHTS, train_extractor
+    from components.evaluation.extractor import RECORD, VERSION, WEIGHTS, train_extractor
 
     dest, workspace = extractor_folder(dataset, backends), backends.workspace
     dest.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
 
     def make() -> SharedExtractor:
         train()
-        return SharedExtractor(weights=workspace.put(dest / WEIGHTS), card=workspace.put(dest / CARD))
+        return SharedExtractor(weights=workspace.put(dest / WEIGHTS), card=workspace.put(dest / RECORD))
 
     with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
         key = f"extractors/{dataset.md5}/version-{VERSION}.json"

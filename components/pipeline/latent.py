@@ -11,7 +11,7 @@ from torch import Tensor
 from components.core.files import write_whole
 from components.core.labels import labelled_png
 from components.core.modality import find_modality
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.evaluation.bootstrap import Bootstrap
 from components.latent.anomaly import compare, ranked, remarks, score
 from components.latent.arithmetic import add, attribute, beside_originals
@@ -129,7 +129,7 @@ def _step(step: float | None) -> str:
     return "" if step is None else f"step {step:g}: "
 
 
-def _draw(model: LoadedModel, items: Images, out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:
+def _draw(model: LoadedModel, items: Stored, out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:
     item = model.dataset.item
     pictures = find_modality(item.modality).pictures(items, item)
     write_whole(out, labelled_png(pictures, rows=rows, columns=columns))

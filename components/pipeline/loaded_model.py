@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from components.core.errors import RunError
-from components.core.protocols import ImageSplit
+from components.core.protocols import ItemSplit
 from components.core.records import Lineage, LocalDataset, Release
 from components.pipeline.backends import Backends
 from components.pipeline.local_data import data_of
@@ -26,13 +26,13 @@ class LoadedModel:
     device: str
 
     @cached_property
-    def train(self) -> ImageSplit:
+    def train(self) -> ItemSplit:
         from components.data.shards import open_split
 
         return open_split(self.dataset.path, "train")
 
     @cached_property
-    def held_out(self) -> ImageSplit:
+    def held_out(self) -> ItemSplit:
         from components.data.joined import held_out
 
         return held_out(self.dataset)

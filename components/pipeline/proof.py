@@ -137,7 +137,7 @@ def _draw(
     shown = candidate.sampler([*range(GRID)], labels)
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
-    page, picture = folder / "card.html", folder / "samples.png"
+    page, picture = folder / "page.html", folder / "samples.png"
     pictures = partial(find_modality(train.item.modality).pictures, spec=train.item)
     write_whole(picture, grid_png(pictures(shown)))
     write_page(

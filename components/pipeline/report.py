@@ -112,7 +112,7 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",
         f"[bold]Bundle[/]  {escape(bundle_uri(workspace.store, produced.bundle.sha256))}",
-        f"[bold]Card[/]  {escape(_shown(produced.page, workspace))}",
+        f"[bold]Page[/]  {escape(_shown(produced.page, workspace))}",
         f"[bold]Samples[/]  {escape(_shown(produced.samples, workspace))}",
         f"[bold]Next[/]  genwright serve {release.model}{'@champion' if champion else f'/{release.version}'}",
     ]

@@ -80,14 +80,14 @@ def _carry_out(trainer: "Trainer", *, parent: int) -> None:
 
 def follow(order: Order, *, parent: int) -> None:
     """Take part in a training that another process leads, and that ends when it says so."""
-    from components.core.protocols import Images
+    from components.core.protocols import Stored
     from components.core.records import Reading
     from components.data.shards import open_split
     from components.training.start import build
     from components.training.trainer import Trainer
     from components.training.untracked import Untracked
 
-    def unread(images: Images) -> Reading:
+    def unread(images: Stored) -> Reading:
         raise AssertionError(f"the first process reads quality, of {len(images)} images too")
 
     def leave() -> None:

@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
 from components.core.errors import Interrupted, RegistryError, disk_error
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
@@ -115,7 +115,7 @@ class MlflowTracker:
         new = {key: value for key, value in values.items() if step > self._seen.get(key, -1)} if self._seen else values
         self._buffer.add(new, step=step)
 
-    def image(self, name: str, image: Images, *, step: int) -> None:
+    def image(self, name: str, image: Stored, *, step: int) -> None:
         """Log one picture, uint8 [H, W, C], as the artifact NAME/STEP.png."""
         with self._translated():
             self._client.log_image(self.run_id, image, artifact_file=f"{name}/{step:08d}.png")

@@ -15,14 +15,14 @@ from components.core.modality import find_modality
 from components.serving.accept import prefers
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
-from components.serving.gate import Gate
 from components.serving.generate import Generate, formats_of
+from components.serving.guard import Guard
 from components.serving.limits import Limits
 from components.serving.log import Log
 from components.serving.metrics import Metrics
 from components.serving.openapi import document
 from components.serving.page import page
-from components.serving.protocol import Protocol
+from components.serving.protocol import InferenceProtocol
 from components.serving.routes import route
 from components.serving.served import Models, Served
 
@@ -44,14 +44,14 @@ class Service:
         self.draining = False
         self.tokens = bool(tokens)
         routes = [  # those that are asked most come first
-            *Protocol(self.models, self.ready).routes(),
+            *InferenceProtocol(self.models, self.ready).routes(),
             route("/v1/generate", Generate(self.models, self.limits), "POST"),
             route("/", self.index),
             route("/metrics", self.metrics_page),
             route("/openapi.json", self.openapi),
         ]
         router = Router(routes, redirect_slashes=False, lifespan=self.lifespan)
-        self.app = Gate(router, metrics=self.metrics, log=self.log, tokens=tuple(tokens))
+        self.app = Guard(router, metrics=self.metrics, log=self.log, tokens=tuple(tokens))
 
     def add(self, source: Source) -> Served:
         """Load what the source names now and serve it; follow it where it is to be followed. Raises GenwrightError."""

@@ -32,7 +32,7 @@ def package_version() -> str:
         return "0"
 
 
-class Protocol:
+class InferenceProtocol:
     """The handlers. `ready` says whether requests should be sent here, for one model or for all of them."""
 
     def __init__(self, models: Models, ready: Callable[[Served | None], bool]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from components.core.errors import DataError
 from components.core.family import to_data_units
-from components.core.protocols import ImageSplit
+from components.core.protocols import ItemSplit
 from components.runtime.processes import processes, rank
 
 KEPT_BYTES = 1 << 30  # the largest split that stays on a GPU
@@ -26,7 +26,7 @@ class BatchStream:
     Of a batch for several processes each gets an equal part. Raises DataError when there are fewer items than processes.
     """
 
-    def __init__(self, split: ImageSplit, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, split: ItemSplit, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
         self.whole = min(batch_size, len(split)) // processes() * processes()
         if not self.whole:
             items = min(batch_size, len(split))
@@ -79,7 +79,7 @@ class _Source(Protocol):
 class _OnDisk:
     """Reads each batch and sends it, from pinned memory where that lets the copy overlap with the work before it."""
 
-    def __init__(self, split: ImageSplit, device: torch.device) -> None:
+    def __init__(self, split: ItemSplit, device: torch.device) -> None:
         self.split, self.device = split, device
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
@@ -91,7 +91,7 @@ class _OnDisk:
 class _OnDevice:
     """Holds the whole split where the model is."""
 
-    def __init__(self, split: ImageSplit, device: torch.device) -> None:
+    def __init__(self, split: ItemSplit, device: torch.device) -> None:
         self.stored = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
         self.labels_N = None if split.labels is None else torch.from_numpy(split.labels).to(device)
 
@@ -100,7 +100,7 @@ class _OnDevice:
         return self.stored[index_B], None if self.labels_N is None else self.labels_N[index_B]
 
 
-def _source(split: ImageSplit, device: torch.device) -> _Source:
+def _source(split: ItemSplit, device: torch.device) -> _Source:
     if device.type == "cpu":
         return _OnDisk(split, device)
     size_bytes = len(split) * split.take(np.zeros(1, np.int64)).nbytes

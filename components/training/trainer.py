@@ -18,7 +18,7 @@ from torch import Tensor
 
 from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
-from components.core.protocols import ImageSplit, QualitySignal, Tracker
+from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
 from components.training.checkpoint import load_weights, save_checkpoint, weights_path
@@ -49,7 +49,7 @@ class Trainer:
         family: Family,
         plan: TrainPlan,
         *,
-        split: ImageSplit,
+        split: ItemSplit,
         quality: QualitySignal,
         tracker: Tracker,
         clock: Callable[[], float] = time.monotonic,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 
 
 class Untracked:
@@ -15,6 +15,6 @@ class Untracked:
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
 
-    def image(self, name: str, image: Images, *, step: int) -> None: ...
+    def image(self, name: str, image: Stored, *, step: int) -> None: ...
 
     def artifact(self, path: Path, folder: str = "") -> None: ...

@@ -14,7 +14,7 @@ from benchmarks.planar.densities import LEVELS, PARTS, TOYS, Toy, to_points
 from benchmarks.planar.measures import SAMPLES, energy, measure, train
 from benchmarks.planar.picture import BINS, bands, draw, pack, true_shares, unpack
 from components.core.family import to_data_units
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
 
@@ -135,7 +135,7 @@ def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> Non
         assert 0.8 < total < 1.02
 
 
-def reaches_most_modes(images: Images) -> bool:
+def reaches_most_modes(images: Stored) -> bool:
     """Twice what uniform noise has at six of the eight modes, and at all of them together."""
     hits = TOYS["ring"].near(to_points(images))
     return bool((hits.mean(0) > 0.25 / PARTS).sum() >= 6 and hits.any(1).mean() > 0.3)

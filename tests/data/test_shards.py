@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError
-from components.core.protocols import ImageSplit
+from components.core.protocols import ItemSplit
 from components.data.prepare import prepare
 from components.data.shards import open_split, verify
 
@@ -21,7 +21,7 @@ def folder(image_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_take_gives_each_index_its_own_picture(folder: Path) -> None:
-    split: ImageSplit = open_split(folder, "train")
+    split: ItemSplit = open_split(folder, "train")
     assert len(sorted(folder.glob("train-?????.npy"))) == 4
     whole = np.concatenate([np.load(path) for path in sorted(folder.glob("train-?????.npy"))])
     labels = np.concatenate([np.load(path) for path in sorted(folder.glob("train-*.labels.npy"))])

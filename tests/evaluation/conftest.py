@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_item
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.extractor import Extractor, train_extractor
 from components.evaluation.gates import gate
@@ -25,9 +25,9 @@ class Shelf:
     """A sampler that hands out a shelf of images by seed, over and over."""
 
     subject: str
-    images: Images
+    images: Stored
 
-    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Images:
+    def __call__(self, seeds: Sequence[int], labels: Sequence[int] | None = None) -> Stored:
         return self.images[[(seed - SEEDS_FROM) % SEEDS_EACH % len(self.images) for seed in seeds]]
 
 

@@ -76,10 +76,10 @@ class TestQuickOnes:
         assert Extractor.load(tmp_path).sha256 == sha256
 
     def test_a_crash_before_the_last_file_leaves_nothing_that_counts(self, digits, tmp_path, monkeypatch) -> None:
-        monkeypatch.setattr(module.ExtractorCard, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(module.ExtractorRecord, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             self.made(digits, tmp_path)
-        with pytest.raises(RunError, match="no such extractorcard"):
+        with pytest.raises(RunError, match="no such extractorrecord"):
             Extractor.load(tmp_path)
         monkeypatch.undo()
         monkeypatch.setattr(module, "STEPS_LEAST", 3)

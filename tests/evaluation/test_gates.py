@@ -5,13 +5,13 @@ import itertools
 import pytest
 
 from components.core.errors import BriefError, RunError
-from components.core.records import Metric, Protocol, Scorecard
+from components.core.records import Metric, Scorecard, ScoringProtocol
 from components.data.words import DUPLICATES
 from components.evaluation.definitions import gates as found_gates
 from components.evaluation.gates import gate, overall, student_thresholds, thresholds
 from components.evaluation.pair import Contender, score_pair
 
-PROTOCOL = Protocol(
+PROTOCOL = ScoringProtocol(
     extractor="genwright-classifier-v1",
     extractor_sha256="e" * 64,
     dataset_md5="d" * 32,
@@ -35,7 +35,7 @@ GOOD = {
 }
 
 
-def card(protocol: Protocol = PROTOCOL, **metrics: tuple[float, float, float]) -> Scorecard:
+def card(protocol: ScoringProtocol = PROTOCOL, **metrics: tuple[float, float, float]) -> Scorecard:
     values = {name: Metric(value=v, low=low, high=high, n=1000) for name, (v, low, high) in (GOOD | metrics).items()}
     return Scorecard(subject="onnx:" + "a" * 64, protocol=protocol, metrics=values, device="cpu")
 
@@ -155,7 +155,7 @@ def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
         gate(bare, champion=None, latency_ms=5)
 
 
-@pytest.mark.parametrize("field", list(Protocol.model_fields))
+@pytest.mark.parametrize("field", list(ScoringProtocol.model_fields))
 def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
     other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})

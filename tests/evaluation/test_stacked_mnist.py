@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.data.archives import raw_files
 from components.data.sources.mnist import ARCHIVES, idx
 from components.evaluation.extractor import train_extractor
@@ -35,7 +35,7 @@ class Stacked:
         self.digits_NHW = digits_NHW
         self.of_digit = [np.flatnonzero(labels_N == digit) for digit in range(10)]
 
-    def __call__(self, modes_N: npt.NDArray[np.int64], *, seed: int) -> Images:
+    def __call__(self, modes_N: npt.NDArray[np.int64], *, seed: int) -> Stored:
         rng = np.random.default_rng(seed)
         wanted_N3 = np.stack([modes_N // 100, modes_N // 10 % 10, modes_N % 10], axis=1)
         picked_N3 = [[rng.choice(self.of_digit[digit]) for digit in wanted] for wanted in wanted_N3]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
 EXPORTING = ("store/artifacts/SHA/model.onnx", "store/runs/digits/SHA/export.json")
 PROVING = (
-    "store/artifacts/SHA/card.html", "store/artifacts/SHA/samples.png", "store/runs/digits/SHA/prove.json",
+    "store/artifacts/SHA/page.html", "store/artifacts/SHA/samples.png", "store/runs/digits/SHA/prove.json",
 )  # fmt: skip
 RELEASING = (
     "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",

@@ -149,7 +149,7 @@ def test_the_stages_of_a_production_run_on_one_machine_after_another(
     pictures = {each.path for each in client.list_artifacts(run_id)}
     assert {"run.json", "samples", "proof"} <= pictures
     in_s3 = open_store(f"s3://{weed.bucket}/mlflow", s3_endpoint=weed.endpoint).list("")
-    assert [key for key in in_s3 if run_id in key and key.endswith("card.html")]
+    assert [key for key in in_s3 if run_id in key and key.endswith("page.html")]
     version = client.get_model_version("digits", "1")
     assert version.source == f"{store.uri}/bundles/{produced.released['bundle']['sha256']}"
     for machine in machines:  # what one made the others do not make again

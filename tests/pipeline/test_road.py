@@ -100,7 +100,7 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     assert "run.json" in {each.path for each in client.list_artifacts(run_id)}
     assert len(client.list_artifacts(run_id, "samples")) >= 2
     proof = {each.path for each in client.list_artifacts(run_id, "proof")}
-    assert {"proof/card.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
+    assert {"proof/page.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
 
 
 def test_the_first_version_reigns_in_registry_ledger_and_channel(first: Any) -> None:

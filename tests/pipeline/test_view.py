@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from components.core.records import Metric, Protocol, Release, Scorecard
+from components.core.records import Metric, Release, Scorecard, ScoringProtocol
 from components.evaluation.definitions import words
 from components.evaluation.gates import gate
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult
 from components.pipeline.view import curve_table, gate_table, scorecard_table
 
 METRIC = Metric(value=1234.5, low=0.012345, high=2345.6, n=20_000)
-PROTOCOL = Protocol(
+PROTOCOL = ScoringProtocol(
     extractor="e", extractor_sha256="e", dataset_md5="d", reference_split="v", reference_count=359, samples=2000, resizer="none",
     seed=0, bootstrap=200, level=0.95,
 )  # fmt: skip

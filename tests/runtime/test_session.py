@@ -11,7 +11,7 @@ from specs import image_data, to_uint8
 
 from components.core.errors import BundleError
 from components.core.noise import NoiseInput, draw
-from components.core.protocols import ImageSampler
+from components.core.protocols import ItemSampler
 from components.runtime.session import GraphSampler
 
 Z = NoiseInput(name="z", shape=(1, 2, 2))
@@ -47,7 +47,7 @@ def sampler(tmp_path: Path) -> Callable[..., GraphSampler]:
 
 
 def test_an_image_depends_on_its_seed_alone(sampler: Callable[..., GraphSampler]) -> None:
-    one: ImageSampler = sampler()
+    one: ItemSampler = sampler()
     seeds = [3, 1, 4, 1, 5, 9, 2, 6, 5]
     together = one(seeds)
     assert (together.shape, together.dtype) == ((9, 2, 2, 1), np.uint8)

@@ -14,7 +14,7 @@ import yaml
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_data, image_item
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import LocalDataset
 from components.training.plan import TrainPlan
 
@@ -36,7 +36,7 @@ class Recorder:
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         self.logged.append((step, dict(values)))
 
-    def image(self, name: str, image: Images, *, step: int) -> None:
+    def image(self, name: str, image: Stored, *, step: int) -> None:
         assert image.dtype == np.uint8
         self.images.append((name, step, image.shape))
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from components.core.errors import GenwrightError
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Reading
 from components.families import cards, find
 from components.modalities.image.spec import ImageSpec
@@ -40,7 +40,7 @@ class Digits:
     def __len__(self) -> int:
         return len(IMAGES)
 
-    def take(self, indices: npt.NDArray[np.int64]) -> Images:
+    def take(self, indices: npt.NDArray[np.int64]) -> Stored:
         return IMAGES[indices]
 
 
@@ -55,7 +55,7 @@ class Quiet:
         losses = {name: value for name, value in values.items() if name.startswith("train/loss_")}
         self.losses += [losses] if losses else []
 
-    def image(self, name: str, image: Images, *, step: int) -> None: ...
+    def image(self, name: str, image: Stored, *, step: int) -> None: ...
     def artifact(self, path: Path, folder: str = "") -> None: ...
 
 
@@ -68,7 +68,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         if name == job["at"] and seen[name] == job["n"]:
             os.kill(os.getpid(), job["signal"])
 
-    def quality(images: Images) -> Reading:
+    def quality(images: Stored) -> Reading:
         event("quality")
         readings.append(hashlib.sha256(images.tobytes()).hexdigest())
         return Reading(distance=float(abs(images.mean() - IMAGES.mean())))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from components.core.errors import TrainingFailed
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Reading
 from components.training.checkpoint import restore
 from components.training.start import build
@@ -17,10 +17,10 @@ from components.training.trainer import Trainer
 BAD = "the samples are 0.10 times as diverse as the data"
 
 
-def readings(*values: tuple[float, str]) -> Callable[[Images], Reading]:
+def readings(*values: tuple[float, str]) -> Callable[[Stored], Reading]:
     left: Iterator[tuple[float, str]] = iter(values)
 
-    def read(_: Images) -> Reading:
+    def read(_: Stored) -> Reading:
         distance, collapse = next(left)
         return Reading(distance=distance, diversity=0.1 if collapse else 1.0, collapse=collapse)
 

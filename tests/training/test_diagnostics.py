@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Reading
 from components.training.diagnostics import complaints
 from components.training.start import build
 from components.training.trainer import Trainer
 
 
-def quality(_: Images) -> Reading:
+def quality(_: Stored) -> Reading:
     return Reading(distance=1.0)
 
 

@@ -14,7 +14,7 @@ from components.core.card import Card
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.protocols import Images
+from components.core.protocols import Stored
 from components.core.records import Ceiling, Checkpoint, DataSpec, Reading
 from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
@@ -38,7 +38,7 @@ def make_trainer(digits: Any, tracker: Any) -> Made:
     return make
 
 
-def readings_that(*values: float) -> Callable[[Images], Reading]:
+def readings_that(*values: float) -> Callable[[Stored], Reading]:
     left: Iterator[float] = iter(values)
     return lambda images: Reading(distance=next(left))
 
@@ -52,7 +52,7 @@ def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Ma
 
 def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made) -> None:
     """Restored, they draw the very images that the signal saw at that step."""
-    seen: list[Images] = []
+    seen: list[Stored] = []
     values = readings_that(0.9, 0.8, 0.1, 0.6, 0.3, 0.7)
     plan = make_plan("gan/sngan", steps=20, conditional=True)
     checkpoint = make_trainer(plan, quality=lambda images: seen.append(images) or values(images)).run()
@@ -213,7 +213,7 @@ def test_stop_saves_and_the_next_run_goes_on(make_plan: Any, make_trainer: Made,
     takes = count(1)
 
     class Stopping(make_split):  # type: ignore[misc]
-        def take(self, indices: Any) -> Images:
+        def take(self, indices: Any) -> Stored:
             if next(takes) == 4:
                 trainer.stop("asked to")
             return digits.take(indices)
@@ -363,7 +363,7 @@ def test_the_average_is_calibrated_before_each_reading(
         items = sum(len(batch.x) for batch in batches)
         events.append((items, family.training, torch.is_grad_enabled(), next(family.parameters()).requires_grad))
 
-    def quality(images: Images) -> Reading:
+    def quality(images: Stored) -> Reading:
         events.append("reading")
         return Reading(distance=images.mean())
 

@@ -20,7 +20,7 @@ from components.core.records.decision import (
 )
 from components.core.records.item import AnyItem, ItemSpec, Storage, spec_of
 from components.core.records.release import Channel, LedgerEntry, Release
-from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Protocol, Scorecard, Verdict
+from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
 
 __all__ = [
     "Admission",
@@ -53,7 +53,7 @@ __all__ = [
     "PolicyWarning",
     "Port",
     "Pretrained",
-    "Protocol",
+    "ScoringProtocol",
     "Reading",
     "Reason",
     "Reference",

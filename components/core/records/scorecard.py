@@ -17,7 +17,7 @@ class Metric(Record):
     better: Literal["lower", "higher", "neither"] = "neither"
 
 
-class Protocol(Record):
+class ScoringProtocol(Record):
     """How a scorecard was measured. Numbers from different protocols are never compared."""
 
     extractor: str
@@ -37,7 +37,7 @@ class Scorecard(Record):
     """Measured metrics of one artifact under one protocol."""
 
     subject: str  # what was measured: onnx:SHA256 or torch:SHA256
-    protocol: Protocol
+    protocol: ScoringProtocol
     metrics: dict[str, Metric]
     device: str
 

@@ -8,7 +8,7 @@ distance-to-closest-record tests).
 import numpy as np
 
 from components.core.metrics import Gate, Words
-from components.core.protocols import Images, ImageSplit
+from components.core.protocols import ItemSplit, Stored
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.neighbours import Distances, nearest_in_split
@@ -29,7 +29,7 @@ NEIGHBOURS = 50
 QUANTILE = 0.01  # of held-out items fall below the bound by its making
 
 
-def closeness(items: Images, train: ImageSplit) -> Distances:
+def closeness(items: Stored, train: ItemSplit) -> Distances:
     """How near each item is to its nearest training item, measured against its surroundings: 0 is a copy, 1 no nearer.
 
     Blurred images are near to everything; dividing by the surroundings keeps them from looking copied.

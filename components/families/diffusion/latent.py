@@ -18,7 +18,7 @@ from components.core.card import Card
 from components.core.family import Batch, Family, of_two_stages
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
-from components.families.diffusion.autoencoder import Autoencoder
+from components.families.diffusion.kl_autoencoder import KLAutoencoder
 from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
 from components.families.diffusion.sampling import Sampler
@@ -47,7 +47,7 @@ class LatentConfig(PreconditionedConfig):
 class LatentSampler(nn.Module):
     """noise_BZhw (and class_B) -> x_BCHW: the codes' sampler, then the decoder."""
 
-    def __init__(self, codes: Sampler, autoencoder: Autoencoder, *, deviation: float) -> None:
+    def __init__(self, codes: Sampler, autoencoder: KLAutoencoder, *, deviation: float) -> None:
         super().__init__()
         self.codes = codes
         self.autoencoder = autoencoder
@@ -85,7 +85,7 @@ class Latent(Family):
 
     def __init__(self, config: LatentConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.autoencoder = Autoencoder(spec, width=config.autoencoder_width, code=config.latent, halve=config.halve)
+        self.autoencoder = KLAutoencoder(spec, width=config.autoencoder_width, code=config.latent, halve=config.halve)
         channels, height, width = self.autoencoder.shape
         codes = resized(spec, channels=channels, height=height, width=width)
         self.denoiser = Denoiser(config, codes)

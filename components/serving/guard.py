@@ -18,7 +18,7 @@ from components.serving.refusal import FORESEEN, Refusal, explain
 OPEN = ("/v2/health/live", "/v2/health/ready")  # a probe has no token
 
 
-class Gate:
+class Guard:
     """Wraps the application. Tokens are held as their SHA-256 only and compared in constant time."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, log: Log, tokens: tuple[bytes, ...] = ()) -> None:

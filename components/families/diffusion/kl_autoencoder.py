@@ -23,7 +23,7 @@ LOGVAR = (-30.0, 20.0)
 WINDOW = 100  # batches that the running moments reach back while the codes still change
 
 
-class Autoencoder(nn.Module):
+class KLAutoencoder(nn.Module):
     """x_BCHW <-> z_BZhw, and the codes' moments as buffers."""
 
     mean_Z: Tensor
