@@ -108,7 +108,7 @@ def latency(facts: Facts, costs: Costs, pick: Pick) -> Figure:
         basis = f"text: {count:,} pieces x {costs.piece_ms:g} ms, one after another, give or take a factor of 2"
         return _between(count * costs.piece_ms / 2, count * costs.piece_ms * 2, unit="ms", basis=basis)
     one = _pass_ms(facts, costs, pick)
-    decoder = 0.0 if not pick.latent or one.whole else step_ms(facts, costs, family="vae")
+    decoder = 0.0 if not pick.latent or one.whole else step_ms(facts, costs, family=costs.denoiser.decoder)
     basis = f"{count} {'pass' if count == 1 else 'passes'} x {_coarse(one.low):,g} to {_coarse(one.high):,g} ms"
     basis += f" + decoder about {_coarse(decoder):,g} ms" if decoder else ""
     low, high = count * one.low + decoder / 2, count * one.high + decoder * 2
@@ -149,17 +149,18 @@ def step_ms(facts: Facts, costs: Costs, *, family: FamilyName, latent: bool = Fa
     return max(costs.pass_floor_ms["gpu" if gpu else "cpu"], grown / (costs.gpu_over_cpu if gpu else 1))
 
 
-def diffusion_step_ms(facts: Facts, costs: Costs) -> float:
-    """Milliseconds of one denoising step, were diffusion chosen: the least that an item would take."""
-    pretrained = facts.pretrained
-    foreign = pretrained is not None and pretrained.family == "diffusion" and pretrained.variant is None
+def denoising_step_ms(facts: Facts, costs: Costs) -> float:
+    """Milliseconds of one step of the denoiser in the tables, were it chosen: the least that an item would take."""
+    pretrained, denoiser = facts.pretrained, costs.denoiser
+    foreign = pretrained is not None and pretrained.family == denoiser.family and pretrained.variant is None
     wide = facts.side is not None and facts.side > costs.latent_above
-    network = _network_of(facts, "diffusion", "latent" if wide else "edm")
+    network = _network_of(facts, denoiser.family, denoiser.on_codes if wide else denoiser.variant)
     if not foreign and network and (one := _worked(facts, costs, network)):
         return one.value
     if facts.modality != "image" or facts.side is None or facts.side <= costs.latent_above:
-        return step_ms(facts, costs, family="diffusion", tuned=foreign)
-    return step_ms(facts, costs, family="diffusion", latent=True, tuned=foreign) + step_ms(facts, costs, family="vae")
+        return step_ms(facts, costs, family=denoiser.family, tuned=foreign)
+    step = step_ms(facts, costs, family=denoiser.family, latent=True, tuned=foreign)
+    return step + step_ms(facts, costs, family=denoiser.decoder)
 
 
 def pieces(facts: Facts, costs: Costs, *, sequential: str) -> int:

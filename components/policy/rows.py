@@ -129,6 +129,15 @@ class FamilyCost(Record):
     grows: bool
 
 
+class Denoiser(Record):
+    """What a denoising step is taken for before a family is chosen: the family, its variants, and what decodes its codes."""
+
+    family: FamilyName
+    variant: str
+    on_codes: str
+    decoder: FamilyName
+
+
 class Memory(Record):
     base_gb: float
     bytes_per_parameter: float
@@ -181,6 +190,7 @@ class Costs(Record):
     tokens: int
     frames: int
     families: dict[FamilyName, FamilyCost]
+    denoiser: Denoiser
     tiers: dict[Tier, TierCost]
     pretrained: dict[Literal["small", "wide", "other"], Tier]
     tuning: dict[Literal["lora", "finetune"], Tuning]

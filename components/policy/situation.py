@@ -5,7 +5,7 @@ from typing import Any
 
 from components.core.records import Facts
 from components.policy.conditions import Situation, Value
-from components.policy.estimate import diffusion_step_ms, piece_ms
+from components.policy.estimate import denoising_step_ms, piece_ms
 from components.policy.facts import items_lacking
 from components.policy.tables import Tables
 
@@ -14,7 +14,7 @@ def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
     """What is known before anything is chosen."""
     pretrained = facts.pretrained
     big_data = facts.items is not None and facts.items >= tables.tiers.items_big
-    step = diffusion_step_ms(facts, tables.estimate)
+    step = denoising_step_ms(facts, tables.estimate)
     limit = facts.latency_ms if facts.latency_ms is not None else float("inf")
     return {
         "modality": facts.modality,

@@ -112,6 +112,7 @@ class Tables(Record):
             **{f"choices.{name}.choose": (row.choose,) for name, row in self.choices.items() if row.choose != "pretrained"},
             **{f"goals.{name}": (*row.leaves, *row.never) for name, row in self.goals.items()},
             "rejections": tuple(self.rejections),
+            "estimate.denoiser": (self.estimate.denoiser.family, self.estimate.denoiser.decoder),
             "estimate.families": tuple(name for name in self.estimate.families if name != OTHER),
             "estimate.enough": tuple(name for name in self.estimate.enough if name != OTHER),
         }
