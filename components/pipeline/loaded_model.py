@@ -57,13 +57,13 @@ def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple
     workspace, key = backends.workspace, lineage.run_key
     run = workspace.read(f"runs/{release.model}/{key}/run.json", Run) if key else None
     trained = workspace.read(record_key(run, "train"), Trained) if run else None
-    if run and trained and trained.checkpoint.weights.sha256 == lineage.checkpoint_sha256:
-        return run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})
     name = f"{release.model} version {release.version}"
+    lost = f"{name}: its checkpoint {lineage.checkpoint_sha256[:12]} is not in {workspace.store.uri}"
+    if run and trained and trained.checkpoint.weights.sha256 == lineage.checkpoint_sha256:
+        if not workspace.holds(trained.checkpoint.weights):
+            raise RunError(lost, do=f"put it back, or train it again: genwright train --run {release.model}/{key}")
+        return run, trained.model_copy(update={"checkpoint": run.checkpoint(trained)})
     if key is None:
         what = f"{name}: made by an earlier genwright, which kept its training out of the store"
         raise RunError(what, do="produce its brief again; it serves and rolls back as it is")
-    raise RunError(
-        f"{name}: its checkpoint {lineage.checkpoint_sha256[:12]} is not in {workspace.store.uri}",
-        do="name the store that has it in GENWRIGHT_STORE, or produce it again",
-    )
+    raise RunError(lost, do="name the store that has it in GENWRIGHT_STORE, or produce it again")

@@ -66,7 +66,8 @@ class Workspace:
 
     def _damaged(self, artifact: Artifact) -> RunError:
         what = f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says"
-        return RunError(what, do="remove it from the store, and run the command again")
+        again = "run the stage that makes it again: genwright stage NAME --run MODEL/KEY"
+        return RunError(what, do=f"remove it from the store, and {again}")
 
     def is_copy(self, path: Path, artifact: Artifact) -> bool:
         """Whether the file at `path` is the artifact."""

@@ -115,7 +115,9 @@ def test_what_is_damaged_in_a_folder_is_refused_and_replaced_by_whoever_makes_it
     held.unlink()
     held.write_bytes(damage)
     for use in (workspace.open, lambda artifact: workspace.copy(artifact, tmp_path / "copy")):
-        with pytest.raises(RunError, match=r"graph: other bytes than its digest says; remove it from the store, and run"):
+        with pytest.raises(
+            RunError, match=r"graph: other bytes than its digest says; remove it from the store, and run the stage"
+        ):
             use(artifact)
     assert not (tmp_path / "copy").exists()
     assert workspace.put(tmp_path / "graph") == artifact
