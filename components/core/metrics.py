@@ -70,13 +70,13 @@ READINGS = {
         Words(
             "train/fd",
             "FD-local in training",
-            "of a few samples, to training images: only for comparing readings of one run",
+            "of a few samples, to training items: only for comparing readings of one run",
             better="lower",
         ),
-        Words("train/diversity", "Diversity in training", "over that of as many real images", better="higher"),
-        Words("train/precision", "Precision in training", "over that of as many real images", better="higher"),
-        Words("train/coverage", "Coverage in training", "over that of as many real images", better="higher"),
-        Words("train/classes", "Classes in training", "seen in the samples, over those in as many real images", better="higher"),
+        Words("train/diversity", "Diversity in training", "over that of as many real items", better="higher"),
+        Words("train/precision", "Precision in training", "over that of as many real items", better="higher"),
+        Words("train/coverage", "Coverage in training", "over that of as many real items", better="higher"),
+        Words("train/classes", "Classes in training", "seen in the samples, over those in as many real items", better="higher"),
         Words("train/collapsed", "Collapsed", "1 where a reading finds modes lost", better="lower"),
     )
 }

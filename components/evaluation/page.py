@@ -74,6 +74,7 @@ def write_page(
         rows=_rows(scorecard, champion),
         sample_grid=_data_uri(grid_png(samples, filling(len(samples), most=COLUMNS), _scale(samples))),
         neighbour_grid=_data_uri(_facing(*neighbours)),
+        plural=find_modality(dataset.modality).plural,
         counts=(len(samples), len(neighbours[0])),
         facts=_facts(scorecard, dataset, report) | dict(lineage or {}),
         better=BETTER,

@@ -42,7 +42,7 @@ def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
 def scorecard_table(card: Scorecard) -> "Table":
     """Every metric with its id, as MLflow has it under proof/, and its interval."""
     protocol = card.protocol
-    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out images"
+    against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out items"
     interval = f"{protocol.level:.0%} interval"
     right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
     table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)

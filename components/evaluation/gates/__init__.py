@@ -106,7 +106,7 @@ def judge(each: Gate, metric: Metric, threshold: float) -> GateVerdict:
     interval = f"{metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}]"
     text = f"{words_of(each.metric).heading}: {interval}, {side} {threshold:.3g} wanted"
     if verdict == "undecided":
-        text += "; the interval straddles it: more samples or more reference images would tell"
+        text += "; the interval straddles it: more samples or more reference items would tell"
     return GateVerdict(
         gate=each.name,
         verdict=verdict,

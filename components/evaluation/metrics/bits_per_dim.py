@@ -16,7 +16,7 @@ WORDS = (
     Words(
         "bits_per_dim",
         "Bits/dim",
-        "held-out images under the model; an upper bound where the family has a bound",
+        "held-out items under the model; an upper bound where the family has a bound",
         better="lower",
         order=80,
     ),

@@ -14,7 +14,7 @@ from components.evaluation.yardstick import Yardstick
 
 WORDS = (
     Words("confident_share", "Sure", "samples the classifier is more than 0.9 sure of", better="higher", share=True, order=70),
-    Words("confident_share_real", "Sure, real images", "what held-out images get", share=True, order=71),
+    Words("confident_share_real", "Sure, real items", "what held-out items get", share=True, order=71),
     Words("class_share_min", "Rarest class", "its share of the samples", better="higher", share=True, order=72),
     Words(
         "label_agreement", "Label agreement", "samples that look like the class asked for", better="higher", share=True, order=73

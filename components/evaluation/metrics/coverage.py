@@ -15,11 +15,11 @@ from components.evaluation.yardstick import Yardstick
 
 WORDS = (
     Words("precision", "Precision", "samples within the real manifold", better="higher", share=True, order=30),
-    Words("recall", "Recall", "real images within the samples' manifold", better="higher", share=True, order=31),
+    Words("recall", "Recall", "real items within the samples' manifold", better="higher", share=True, order=31),
     Words("density", "Density", "real neighbourhoods a sample lies in; 1 for the data itself", better="higher", order=32),
-    Words("coverage", "Coverage", "real images with a sample near them", better="higher", share=True, order=33),
-    Words("coverage_lost", "Coverage lost", "the champion's less this one's, on the same real images", better="lower", order=36),
-    Words("recall_lost", "Recall lost", "the champion's less this one's, on the same real images", better="lower", order=37),
+    Words("coverage", "Coverage", "real items with a sample near them", better="higher", share=True, order=33),
+    Words("coverage_lost", "Coverage lost", "the champion's less this one's, on the same real items", better="lower", order=36),
+    Words("recall_lost", "Recall lost", "the champion's less this one's, on the same real items", better="lower", order=37),
 )
 GATES = (
     Gate("coverage_min", "coverage", "min", default=0.3, takes="share", repeats=True),

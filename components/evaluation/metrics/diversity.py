@@ -11,7 +11,7 @@ from components.evaluation.evaluated import Evaluated
 from components.evaluation.neighbours import squared_distances
 
 WORDS = (
-    Words("diversity", "Diversity", "mean distance between samples over that between real images; 1 is as diverse", order=40),
+    Words("diversity", "Diversity", "mean distance between samples over that between real items; 1 is as diverse", order=40),
 )
 PAIRS_MAX = 1000  # items whose pairs are averaged
 

@@ -16,7 +16,7 @@ WORDS = (
     Words("fd_ratio", "FD-local over the champion's", "resampled together, same reference and seeds", better="lower", order=11),
     Words("fd_noise_ratio", "FD-local over that of noise", "0 is the data, 1 is noise", better="lower", order=12),
     Words("fd_noise", "FD-local of noise", "the upper mark", order=900),
-    Words("fd_real", "FD-local of training images", "the lower mark: what as many real images get", order=901),
+    Words("fd_real", "FD-local of training items", "the lower mark: what as many real items get", order=901),
 )
 GATES = (
     Gate("fd_ratio_max", "fd_ratio", "max", default=1.25, takes="positive", relative=True),  # docs/decisions/0003-gates.md

@@ -18,7 +18,7 @@ WORDS = (
     Words(
         "memorised",
         "Memorised",
-        "samples as close to a training image as 1 % of held-out ones are",
+        "samples as close to a training item as 1 % of held-out ones are",
         better="lower",
         share=True,
         order=60,

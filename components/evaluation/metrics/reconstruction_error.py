@@ -18,7 +18,7 @@ WORDS = (
     Words(
         "reconstruction_error",
         "Reconstruction error",
-        "root mean square of held-out images",
+        "root mean square of held-out items",
         unit="grey levels of 255",
         better="lower",
         order=90,
