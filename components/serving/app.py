@@ -12,7 +12,6 @@ from starlette.routing import Router
 
 from components.core.errors import ServingError
 from components.core.modality import find_modality
-from components.serving.accept import prefers
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
 from components.serving.generate import Generate, formats_of
@@ -23,7 +22,7 @@ from components.serving.metrics import Metrics
 from components.serving.openapi import document
 from components.serving.page import page
 from components.serving.protocol import InferenceProtocol
-from components.serving.routes import route
+from components.serving.routes import asks_first_for, route
 from components.serving.served import Models, Served
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -93,7 +92,7 @@ class Service:
     async def index(self, request: Request) -> Response:
         """The page for people, and for programs what is served here."""
         headers = {"Vary": "Accept", "Cache-Control": "no-store"}
-        if prefers(request.headers.get("accept", ""), "text/html", over="application/json"):
+        if asks_first_for("text/html", request.headers.get("accept", "")):
             return HTMLResponse(page(), headers=headers)
         body = {
             "models": [described(served) for served in self.models],

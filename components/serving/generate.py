@@ -5,7 +5,7 @@ The body is JSON, every key optional: `count` items, from `seed` (then seed, see
 where several are served; with `toward` and `mix`, each on the way to another seed's item, by that share of it. A reply is
 
 format   content type
-png      image/png for one image; application/zip of PNGs for several; application/json where Accept prefers it
+png      image/png for one image; application/zip of PNGs for several; application/json where Accept names it first
 grid     image/png: one picture of all, small images magnified
 npy      application/x-npy: the stored items, of images uint8 [N, H, W, C]
 
@@ -32,10 +32,10 @@ from components.core.records import Bundle, ItemSpec
 from components.core.units import to_stored
 from components.runtime.contract import Feeds
 from components.serving import pictures
-from components.serving.accept import prefers
 from components.serving.body import read_body, unless_left, worked
 from components.serving.limits import Limits
 from components.serving.refusal import Refusal
+from components.serving.routes import asks_first_for
 from components.serving.served import Models, Served
 from components.serving.walk import walked
 
@@ -224,7 +224,7 @@ def rendered(
         return pictures.npy(items), "application/x-npy"
     encoding = modality.encodings[form]
     files = [encoding.encode(item, spec) for item in items]
-    if prefers(accept, "application/json", over=encoding.media_type if len(items) == 1 else "application/zip"):
+    if asks_first_for("application/json", accept):
         return pictures.as_json(files, seeds, labels, plural=modality.plural, form=form), "application/json"
     if len(items) == 1:
         return files[0], encoding.media_type

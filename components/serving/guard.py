@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components.serving.accept import prefers
 from components.serving.log import Log, request_id_of
 from components.serving.metrics import Metrics
 from components.serving.refusal import FORESEEN, Refusal, explain
+from components.serving.routes import asks_first_for
 
 OPEN = ("/v2/health/live", "/v2/health/ready")  # a probe has no token
 
@@ -80,4 +80,4 @@ class Guard:
 def is_page(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a browser asks for the page, which holds nothing of the models: it is where a person types the token."""
     asked = scope["path"] == "/" and scope["method"] == "GET"
-    return asked and prefers(headers.get(b"accept", b"").decode("latin-1"), "text/html", over="application/json")
+    return asked and asks_first_for("text/html", headers.get(b"accept", b"").decode("latin-1"))

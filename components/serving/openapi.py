@@ -28,7 +28,7 @@ WHY = {
 }
 ASKED = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503)
 JSON: dict[str, Any] = {"application/json": {}}
-ALSO = ("application/zip", "application/json")  # of several items, and where Accept prefers it
+ALSO = ("application/zip", "application/json")  # of several items, and where Accept names it first
 INFERRED: dict[str, Any] = {"application/json": {}, "application/octet-stream": {}}
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 

@@ -13,6 +13,15 @@ from starlette.types import Receive, Scope, Send
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+def asks_first_for(media_type: str, accept: str) -> bool:
+    """Whether an Accept header names this type first, as browsers name HTML and scripts JSON. Weights (q=) are not read.
+
+    >>> asks_first_for("application/json", "application/json, text/plain, */*"), asks_first_for("text/html", "*/*")
+    (True, False)
+    """
+    return accept.split(",", maxsplit=1)[0].partition(";")[0].strip().lower() == media_type
+
+
 class Endpoint:
     """A handler as an ASGI application."""
 
