@@ -39,7 +39,9 @@ def read(node: ast.expr, kinds: Kinds, *, what: str, path: Path) -> Any:
         given = [ast.literal_eval(each) for each in node.args]
         named = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
     except ValueError as error:
-        raise TypeError(f"{path}:{node.lineno}: {what} is a literal, readable without running the file") from error
+        raise TypeError(
+            f"{path}:{node.lineno}: {what} must be a literal, readable without running the file: no names, no sums"
+        ) from error
     try:
         return kinds[node.func.id](*given, **named)
     except (TypeError, ValueError) as error:

@@ -79,7 +79,7 @@ def prepare(
         writing = SecondPass(folder, survey, reader, item, options, wanted=wanted, shard_bytes=shard_bytes)
         try:
             with (folder / QUARANTINE).open("w", encoding="utf-8") as refused:
-                writing.run(_spread(found.items(reader), survey.count, wanted), refused, advance)
+                writing.run(_spread(found.items(reader), survey.count, wanted, where=found.where), refused, advance)
             writing.check(where=found.where, report=folder / QUARANTINE, keep=cache / "quarantine" / f"{place.name}.jsonl")
             manifest, report = writing.finish(found)
         finally:
@@ -101,9 +101,18 @@ def _draw_sheet(folder: Path, manifest: Manifest, to: Path) -> None:
     write_whole(to, sheet_png(folder, manifest))
 
 
-def _spread(items: Iterator[Item], count: int, wanted: int) -> Iterator[Item]:
-    """`wanted` of `count` items at even distances, in order; those passed over are never read."""
-    return (item for at, item in enumerate(items) if at * wanted % count < wanted)
+def _spread(items: Iterator[Item], count: int, wanted: int, *, where: str) -> Iterator[Item]:
+    """`wanted` of `count` items at even distances, in order; those passed over are never read.
+
+    Raises DataError where there are not so many.
+    """
+    given = 0
+    for at, item in enumerate(items):
+        given += 1
+        if at * wanted % count < wanted and given <= count:
+            yield item
+    if given != count:
+        raise DataError(f"{where}: it gives {given:,} items, and its survey counted {count:,}", do="prepare it again")
 
 
 def _check(options: Options, *, limit_items: int | None) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from components.core.errors import DataError
 from components.core.files import write_whole
 from components.core.modality import ItemReader, Unreadable, find_modality
@@ -63,6 +65,8 @@ class SecondPass:
         for item in items:
             official = item.split is not None and item.split != "train"
             block = small if item.split is None else BLOCK
+            if item.split not in (None, *SPLITS):
+                raise DataError(f"item {item.name}: its source puts it into the split {item.split!r}", allowed=", ".join(SPLITS))
             split = split_of(place[official], seed=self.options.seed, official=item.split, block=block)
             place[official] += 1
             try:
@@ -77,6 +81,9 @@ class SecondPass:
     def _write(self, item: Item, split: Split) -> None:
         data = item.read()
         stored = self.reader.read(data)
+        if stored.shape != self.item.stored_shape or stored.dtype != np.dtype(self.item.storage.dtype):
+            given = f"{stored.dtype} {'x'.join(map(str, stored.shape))}"
+            raise Unreadable("shape", f"{given}, where the set has {self.item.storage.dtype} {self.item.text}")
         label = self.survey.class_of(item)
         self.writers[split].add(stored, label)
         if self.sameness.add(stored, split, channel_axis=self.item.channel_axis):

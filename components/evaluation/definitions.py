@@ -47,6 +47,11 @@ def _of(path: Path) -> tuple[tuple[Words, ...], tuple[Gate, ...]]:
     for name in ("WORDS", "GATES"):
         node = assigned(body, name)
         parts.append(() if node is None else read(node, KINDS, what=f"what {name} holds", path=path))
+    for name, part in zip(("WORDS", "GATES"), parts, strict=True):
+        if not isinstance(part, tuple):
+            raise TypeError(
+                f"{path}: {name} must be a tuple: ({type(part).__name__}(...),), with a comma also after a single one"
+            )
     words, gates = parts
     if not words:
         raise TypeError(f"{path}: defines no WORDS = (Words(...),): what people read of what it measures")

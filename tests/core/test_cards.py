@@ -40,7 +40,7 @@ def test_a_file_with_a_card_is_a_family(folder: Path) -> None:
 @pytest.mark.parametrize("steps", ["STEPS", "int('3')", "[n for n in (1,)][0]"])
 def test_a_card_that_is_not_a_literal_is_refused(folder: Path, steps: str) -> None:
     (folder / "toy.py").write_text(CARD.format(annotation="", variant="a", steps=steps))
-    with pytest.raises(TypeError, match=r"toy.py:6: a card is a literal, readable without running the file"):
+    with pytest.raises(TypeError, match=r"toy.py:6: a card must be a literal, readable without running the file"):
         families.cards.__wrapped__()
 
 

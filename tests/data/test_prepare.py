@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -419,3 +420,33 @@ def test_the_command_reports_or_says_one_line(image_folder: Path, tmp_path: Path
     assert "  files      used 40, set aside 0, left alone 24 (24 beyond --limit)" in rest
     done = cli("prepare", "mnistt", "--to", tmp_path / "y")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+@dataclass(frozen=True)
+class Odd(Counted):
+    """A source whose author slipped."""
+
+    shape: tuple[int, ...] = (8, 8, 3)
+    split: str | None = None
+    gives: int | None = None
+
+    def items(self, reader: ItemReader) -> Iterator[Item]:
+        for at in range(self.gives or self.count):
+            pixels = self._pixels(at) if at else np.zeros(self.shape, np.uint8)
+            yield Item(name=str(at), read=partial(np.copy, pixels), split=self.split if not at else None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("slip", "text"),
+    [
+        ({"shape": (8, 9, 3)}, r"1 of 100 items cannot be used, first 0 \(shape: uint8 8x9x3, where the set has uint8 8x8x3\)"),
+        ({"shape": (8, 8)}, r"first 0 \(shape: uint8 8x8, where the set has uint8 8x8x3\)"),
+        ({"split": "tset"}, "item 0: its source puts it into the split 'tset'; allowed: train, validation, test"),
+        ({"gives": 101}, "counted: it gives 101 items, and its survey counted 100"),
+        ({"gives": 90}, "counted: it gives 90 items, and its survey counted 100"),
+    ],
+)
+def test_a_source_that_is_at_odds_with_itself_is_refused_in_one_line(slip: dict[str, Any], text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=text):
+        prepare(Odd(100, **slip), tmp_path / "x", cache=tmp_path / "c", progress=False, quarantine_max=0.005)
+    assert not (tmp_path / "x").exists()

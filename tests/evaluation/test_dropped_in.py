@@ -153,7 +153,7 @@ def test_a_metric_that_does_not_apply_returns_nothing(drop, real, fitted) -> Non
     ("text", "line"),
     [
         ("value = 1\n", r"odd.py: defines no WORDS = \(Words\(...\),\)"),
-        ("WORDS = (Words(NAME, 'a', 'b'),)\n", "odd.py:1: what WORDS holds is a literal, readable without running the file"),
+        ("WORDS = (Words(NAME, 'a', 'b'),)\n", "odd.py:1: what WORDS holds must be a literal, readable without running the file"),
         ("WORDS = (Words('fd', 'a', 'b'),)\n", "fd is defined twice: in components.evaluation.metrics.fd and in .*odd"),
         (
             "WORDS = (Words('odd', 'a', 'b', colour='red'),)\n",
