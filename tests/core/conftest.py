@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import components.core
 from components.core.brief import Brief, ComputeBrief, ScheduleBrief
 from components.core.record import Record
+from components.core.records import GraphFile, ItemSpec
+from components.modalities.image.spec import ImageSpec
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
 JSON = st.recursive(
@@ -26,6 +28,7 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (Brief, "modality"): st.sampled_from(["image", "audio", "video"]),
     (Brief, "require"): st.just(()),
     (ComputeBrief, "spend"): st.just("enough"),
+    (GraphFile, "name"): st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True),
     (ScheduleBrief, "cron"): st.sampled_from([None, "0 3 * * 1", "*/5 0-6 1,15 * *", "@daily"]),
 }
 
@@ -38,6 +41,7 @@ def records() -> list[type[Record]]:
     while todo:
         todo += (below := todo.pop().__subclasses__())
         found += [cls for cls in below if cls.__module__.startswith("components.core.")]
+    found = [cls for cls in found if cls is not ItemSpec and not cls.__name__.startswith("_")]  # what is only built upon
     return sorted(set(found), key=lambda cls: cls.__name__)
 
 
@@ -74,11 +78,14 @@ def _values(kind: Any, bounds: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
     if origin in (Union, UnionType):
         return st.one_of([_values(option, bounds) for option in args])
     if origin is tuple and args[-1] is Ellipsis:
-        return st.lists(_values(args[0]), max_size=3).map(tuple)
+        least = max((getattr(bound, "min_length", 0) or 0 for bound in bounds), default=0)
+        return st.lists(_values(args[0]), min_size=least, max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*(_values(item) for item in args))
     if origin is dict:
         return st.dictionaries(_values(args[0]), _values(args[1]), max_size=3)
+    if kind is ItemSpec:
+        return arbitrary(ImageSpec)
     if isinstance(kind, type) and issubclass(kind, Record):
         return arbitrary(kind)
     if kind is float:
