@@ -28,12 +28,14 @@ def upload_parts(client: Any, bucket: str, name: str, path: Path) -> None:
         sums = {key: value for key, value in reply.items() if key.startswith("Checksum") and key != "ChecksumType"}
         return {"PartNumber": number, "ETag": reply["ETag"], **sums}
 
+    pool = ThreadPool(WORKERS)  # of daemons: a process whose upload nobody waits for any more ends without it
     try:
-        # Its threads are daemons: a process whose upload nobody waits for any more ends without it.
-        with ThreadPool(WORKERS) as pool:
-            parts = pool.map(send, range(1, -(-size_bytes // part_bytes) + 1), chunksize=1)
+        parts = list(pool.imap(send, range(1, -(-size_bytes // part_bytes) + 1)))
         client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
     except BaseException:
+        pool.terminate()
+        pool.join()  # no part is on its way any more
         with suppress(Exception):  # the first error is the one to tell
             client.abort_multipart_upload(**upload)
         raise
+    pool.terminate()

@@ -140,6 +140,23 @@ def test_a_lost_race_of_large_files_leaves_no_parts(corner: S3Store, tmp_path: P
     assert uploads == []
 
 
+def test_parts_after_one_that_failed_are_not_sent(corner: S3Store, tmp_path: Path) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(200 << 20)
+    sent: list[int] = []
+
+    def fail(params: Any, **_: Any) -> None:
+        sent.append(1)
+        raise OSError(5, "Input/output error")
+
+    corner.client.meta.events.register("before-call.s3.UploadPart", fail)
+    with pytest.raises(StorageError, match="Input/output error"):
+        corner.put_if_absent("big", tmp_path / "big")
+    assert len(sent) < 25
+    assert corner.list("") == []
+    assert corner.client.list_multipart_uploads(Bucket=corner.bucket, Prefix=corner.prefix).get("Uploads", []) == []
+
+
 def test_a_file_that_vanishes_during_its_upload(corner: S3Store, tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(b"x" * (9 << 20))
