@@ -14,8 +14,8 @@ CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` when the block ends, and not at all when it fails.
+def writing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` when the block ends, and not at all when it fails. `private`: for its owner alone.
 
     Raises StorageError or SettingsError when the disk refuses.
     """
@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o600 if private else 0o644)
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error
@@ -37,9 +37,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    with writing(path) as file:
+def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write `data` to `path`, whole or not at all. `private`: for its owner alone."""
+    with writing(path, private=private) as file:
         file.write(data)
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from components.core.errors import GenwrightError, RegistryError
+from components.core.files import write_whole
 from components.core.record import Record
 from components.core.records import Checkpoint, ClassCondition, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
@@ -58,7 +59,7 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
                 processes=_processes(run),
                 meeting=f"{meeting}/processes",
             )
-            order.write(folder / "order.json")
+            write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
             remove_if_damaged(folder / "train")
             SavedTrainings(backends.store, saves_of(run)).restore(folder / "train")
             announce("Training", about_s=expected_s(run), basis="the budget")

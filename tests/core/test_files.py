@@ -114,3 +114,9 @@ def test_the_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None
     data = bytes(i % 251 for i in range(size))
     write_whole(tmp_path / "file", data)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_private_file_is_its_owners_alone(tmp_path: Path) -> None:
+    write_whole(tmp_path / "shared", b"a")
+    write_whole(tmp_path / "own", b"a", private=True)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("shared", "own")] == [0o644, 0o600]
