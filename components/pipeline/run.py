@@ -47,7 +47,7 @@ class Student(Record):
     width: int
     lr_peak: float
     seconds: float
-    adversarial: float = 0.0  # the weight of a critic's word
+    adversarial: float = 0.0  # the weight of a discriminator's loss
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
 
     @property

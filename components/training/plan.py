@@ -27,7 +27,7 @@ class TrainPlan(Record):
     run_id: str
     start: Annotated[SerializeAsAny[Start], BeforeValidator(read_start)] = Scratch()
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: what core/threads.py says, or a run that goes on had")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: what runtime/threads.py says, or a run that goes on had")
     # Off: on a CPU no gain stands clear of its spread (benchmarks/results/training-cpu.json), on a GPU none is measured.
     channels_last: bool = Field(default=False, description="weights and images with channels innermost in memory")
     compiled: bool = Field(default=False, description="torch.compile, which takes a C++ compiler and minutes on a CPU")

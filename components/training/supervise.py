@@ -20,7 +20,7 @@ GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
 STATE = "state.safetensors"  # of the trainer
 WHY = "why.txt"  # the worker leaves its one-line reason here
 
-# The number of threads is a rule (core/threads.py), so they must get on beside others. Spinning while they wait is fastest on
+# The number of threads is a rule (runtime/threads.py), so they must get on beside others. Spinning while they wait is fastest on
 # idle cores and forty times slower on busy ones; a short spin is nearly as fast, and three times slower.
 SHORT_SPIN = {"GOMP_SPINCOUNT": "3000"}
 

@@ -33,7 +33,7 @@ CRITIC_RATE = 0.2  # of the student's
 class Sharpened(Base):
     """Beside a student's class, before it in the order of bases."""
 
-    adversarial: float  # the weight of D's word
+    adversarial: float  # the weight of the discriminator's loss
 
     def with_critic(self, *, weight: float) -> None:
         """Make D."""
@@ -42,7 +42,7 @@ class Sharpened(Base):
         self.critic = Discriminator(config, self.spec, limit=spectral_norm)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """The student's own; from BEGINS on with D's word in it, and D's."""
+        """The student's own; from BEGINS on with the discriminator's loss in it, and D's."""
         losses = super().losses(batch, rng)  # type: ignore[safe-super]
         if batch.progress < BEGINS:
             return losses
