@@ -40,9 +40,6 @@ def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) 
         run, trained = training_of(release, bundle.lineage, backends)
     except (UnknownModel, RunError, ValueError) as error:
         raise UnknownModel(f"{where}: {error}") from error
-    if not backends.workspace.holds(trained.checkpoint.weights):
-        what = f"its weights {trained.checkpoint.weights.sha256[:12]} are not in {backends.store.uri}"
-        raise UnknownModel(f"{where}: {what}", do="name the store that has them in GENWRIGHT_STORE, or produce it again")
     student = run.student
     return Base(
         model=release.model,

@@ -28,7 +28,7 @@ def distil(
     widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1,0.5",
     precisions: Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")] = None,
     minutes: Annotated[float, typer.Option(help="for all trainings together", min=0.001)] = 30.0,
-    adversarial: Annotated[float, typer.Option(help="weight of a discriminator's loss in the second half of training", min=0)] = 0.0,
+    adversarial: Annotated[float, typer.Option(help="weight of a discriminator's loss in the second half", min=0)] = 0.0,
     name: Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")] = None,
     as_json: AsJson = False,
 ) -> None:

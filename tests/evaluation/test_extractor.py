@@ -63,8 +63,8 @@ class TestQuickOnes:
 
     def test_another_dataset_or_seed_is_made_anew(self, digits, tmp_path) -> None:
         self.made(digits, tmp_path)
-        assert self.made(digits, tmp_path, dataset_md5="other").card.dataset_md5 == "other"
-        assert self.made(digits, tmp_path, dataset_md5="other", seed=5).card.seed == 5
+        assert self.made(digits, tmp_path, dataset_md5="other").record.dataset_md5 == "other"
+        assert self.made(digits, tmp_path, dataset_md5="other", seed=5).record.seed == 5
 
     def test_weights_that_were_tampered_with_are_refused_and_replaced(self, digits, tmp_path) -> None:
         sha256 = self.made(digits, tmp_path).sha256

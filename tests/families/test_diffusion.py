@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from components.families.diffusion import EDM, EDMConfig, Sampler
 from components.families.diffusion.preconditioning import points
+from components.families.images import resized
 
 MU, S = 0.1, 0.2
 
@@ -116,7 +117,7 @@ def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
     assert EDM.build({"sigma_data": 0.3}, wide).config.sigma_data == 0.3
     doubled = EDM.build({}, wide.model_copy(update={"std": 1.0})).config
     assert doubled.p_mean == pytest.approx(EDMConfig().p_mean + math.log(2))
-    widths = {side: EDM.build({}, wide.model_copy(update={"width": side})).config.width for side in (8, 16, 17)}
+    widths = {side: EDM.build({}, resized(wide, width=side)).config.width for side in (8, 16, 17)}
     assert widths == {8: 32, 16: 32, 17: 64}
 
 

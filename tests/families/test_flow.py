@@ -25,6 +25,7 @@ from components.families.flow.layers import (
     unsqueeze,
 )
 from components.families.flow.networks import convolutions
+from components.families.images import resized
 
 VARIANTS = tuple(variant for family, variant in cards() if family == "flow")
 SIZES = ((4, 4, 1), (3, 5, 1), (2, 3, 3), (7, 5, 2))  # height, width, channels; padding at one side, at both, at two scales
@@ -305,9 +306,7 @@ def test_the_data_sets_the_defaults_and_the_sides_limit_the_scales() -> None:
     built = {(name, spec.std): find("flow", name).build(TINY, spec).config for name in VARIANTS for spec in (digits, photos)}
     assert {key: config.scales for key, config in built.items() if key[1] == 0.75} == {("realnvp", 0.75): 4, ("glow", 0.75): 3}
     assert all((config.alpha is None) == (key[1] == 0.5) for key, config in built.items())
-    assert [
-        find("flow", "glow").Config.defaults(digits.model_copy(update={"width": side, "height": 8})) for side in (16, 17)
-    ] == [
+    assert [find("flow", "glow").Config.defaults(resized(digits, width=side, height=8)) for side in (16, 17)] == [
         {"alpha": 0.05, "width": 32, "scales": 2},
         {"alpha": 0.05, "scales": 3},
     ]

@@ -229,7 +229,7 @@ def test_a_base_whose_training_or_weights_are_lost_is_refused(cli: "Command", ho
     cli("produce", written(pretrained={"model": "models:/copy/1", "in_domain": True})).refused(2, *names)
     for path in (home / "store" / "artifacts").glob("*/weights.safetensors"):
         path.unlink()
-    cli("produce", written()).refused(2, "models:/digits@champion", "its weights", "are not in")
+    cli("produce", written()).refused(2, "models:/digits@champion", "its checkpoint", "is not in", "genwright train --run")
 
 
 def test_data_of_another_shape_or_number_of_classes_is_refused(two: Any) -> None:

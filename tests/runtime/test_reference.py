@@ -37,7 +37,7 @@ def test_where_it_was_sealed_the_bytes_are_the_same(carried: Any, shape: dict[st
     folder, bundle = carried(**shape)
     assert (folder / "reference.u8").stat().st_size == ITEMS * 8 * 8
     assert bundle.files[-1].name == "reference.u8"
-    assert check_reference(bundle, sampler_of(folder, bundle)) == "8 images, the same bytes as where it was sealed"
+    assert check_reference(bundle, sampler_of(folder, bundle)) == "8 items, the same bytes as where it was sealed"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_images_may_differ_by_a_little_and_few_by_more(
 def test_a_reference_that_is_not_there_is_one_line(carried: Any, data: bytes | None) -> None:
     folder, bundle = carried()
     (folder / "reference.u8").unlink() if data is None else (folder / "reference.u8").write_bytes(data)
-    with pytest.raises(BundleError, match=r"reference\.u8: not the 8 images that bundle\.json declares; fetch it again$"):
+    with pytest.raises(BundleError, match=r"reference\.u8: not the 8 items that bundle\.json declares; fetch it again$"):
         check_reference(bundle, sampler_of(folder, bundle))
 
 
