@@ -124,7 +124,8 @@ class TestQuickOnes:
 
 @pytest.mark.slow
 def test_the_denoiser_learns_features_that_tell_digits_apart(digits, make_split, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "STEPS", (100, 100))
+    monkeypatch.setattr(module, "STEPS_LEAST", 100)
+    monkeypatch.setattr(Features, "steps_most", 100)
     train = make_split(digits.train.images, None)
     made = train_extractor(train, classes=0, dest=tmp_path, dataset_md5="m")
     from sklearn.neighbors import KNeighborsClassifier
