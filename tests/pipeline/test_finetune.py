@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 MEMBERS = sorted("/".join(key) for key in cards())
-SLOW = {"gan/sngan", "diffusion/edm"}  # a game, and a start that the policy would not choose; the others nightly
+SLOW = {"gan/sngan"}  # a game of two networks; the others nightly
 ROADS = [
     pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.nightly)
     for name in MEMBERS
