@@ -30,7 +30,7 @@ def produced(kind: str, home: Path, *, seed: int = 0) -> dict[str, Any]:
     brief = {
         "name": kind,
         "modality": "image",
-        "data": {"path": "data/prepared/digits"},
+        "data": {"path": "data/prepared/digits", "repo": str(Path(__file__).parents[1])},
         "compute": {"minutes": 0.1, "device": "cpu"},
         "gates": ANYTHING,
         "override": GRAPHS[kind],
