@@ -4,9 +4,10 @@ Two passes: a survey, in which a reader of the modality looks at every item, the
 its split. The same source, options and seed give the same bytes on every machine.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from components.core.errors import DataError
 from components.core.files import write_whole
@@ -56,16 +57,9 @@ def prepare(
     _check(options, limit_items=limit_items)
     given = {"side": side, "background": background, "levels": levels}
     reading = {name: value for name, value in given.items() if value is not None}
-    if isinstance(source, str | Path):
-        find_modality(modality).reader(reading)  # what is wrong with the options is said first
     place = dest.absolute()
-    _check_nameable(place)
-    if not isinstance(source, str | Path):
-        found = source
-    else:
-        _check_apart(source, place)
-        opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, modality=modality)
-        found = find_source(source, opening)
+    opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, modality=modality)
+    found = _found(source, place, opening, reading)
     reader = find_modality(found.modality).reader(reading)
     with bar(f"survey {found.kind}", total=None, show=progress) as advance:
         survey = found.survey(reader, advance)
@@ -88,6 +82,17 @@ def prepare(
         _draw_sheet(folder, manifest, sheet_path(cache, place))
     told(report)
     return manifest
+
+
+def _found(source: str | Path | Source, place: Path, opening: Opening, reading: Mapping[str, Any]) -> Source:
+    """The source that is named, once `place` is known to be writable beside it. What is wrong with the options is said first."""
+    if not isinstance(source, str | Path):
+        _check_nameable(place)
+        return source
+    find_modality(opening.modality).reader(reading)
+    _check_nameable(place)
+    _check_apart(source, place)
+    return find_source(source, opening)
 
 
 def sheet_path(cache: Path, dest: Path) -> Path:

@@ -25,7 +25,7 @@ from components.core.features import FEATURES, Features, Trunk, features_of
 from components.core.files import sha256_of, write_whole
 from components.core.protocols import ItemSplit, Stored
 from components.core.record import Record
-from components.core.records.item import AnyItem, ItemSpec
+from components.core.records.item import AnyItem, ItemSpec, with_item
 
 VERSION = 1
 WEIGHTS, RECORD = "weights.safetensors", "extractor.json"
@@ -57,12 +57,7 @@ class ExtractorRecord(Record):
     @model_validator(mode="before")
     @classmethod
     def _of_images(cls, value: Any) -> Any:
-        """Those of before there were other kinds tell an image's height, width and channels."""
-        if not isinstance(value, dict) or "shape" not in value:
-            return value
-        rest = dict(value)
-        height, width, channels = rest.pop("shape")
-        return rest | {"item": {"modality": "image", "channels": channels, "height": height, "width": width}}
+        return with_item(value)
 
     @property
     def name(self) -> str:

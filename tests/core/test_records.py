@@ -94,3 +94,11 @@ def test_the_deviation_of_a_dataset_is_that_of_all_its_values_together() -> None
         splits={}, mean=tuple(values.mean((0, 1, 2))), std=tuple(values.std((0, 1, 2))),
     )  # fmt: skip
     assert dataset.deviation == pytest.approx((values / 127.5 - 1).std(), rel=1e-9)
+
+
+def test_a_dataset_of_before_there_were_other_kinds_is_one_of_images() -> None:
+    plain: dict[str, Any] = {"name": "d", "repo": ".", "rev": "HEAD", "md5": "0" * 32, "count": 1, "classes": (), "splits": {}}
+    plain |= {"mean": (0.0,), "std": (1.0,)}
+    old = Dataset.model_validate(plain | {"modality": "image", "shape": (8, 9, 3)})
+    assert old == Dataset(item=image_item(8, 9, 3), **plain)
+    assert old.modality == "image"

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from components.core.record import Record
 from components.core.records.condition import ClassCondition, Condition
-from components.core.records.item import AnyItem
+from components.core.records.item import AnyItem, with_item
 
 
 class Dataset(Record):
@@ -30,12 +30,7 @@ class Dataset(Record):
     @model_validator(mode="before")
     @classmethod
     def _of_images(cls, value: Any) -> Any:
-        """Records of before there were other kinds tell an image's height, width and channels."""
-        if not isinstance(value, dict) or "shape" not in value:
-            return value
-        rest = dict(value)
-        height, width, channels = rest.pop("shape")
-        return rest | {"item": {"modality": rest.pop("modality"), "channels": channels, "height": height, "width": width}}
+        return with_item(value)
 
     @property
     def modality(self) -> str:

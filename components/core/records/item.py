@@ -105,3 +105,12 @@ def _by_modality(value: Any, handler: Any) -> ItemSpec:
 
 
 AnyItem = Annotated[SerializeAsAny[ItemSpec], WrapValidator(_by_modality)]
+
+
+def with_item(value: Any) -> Any:
+    """What a record is read from, with its item: before there were other kinds, `shape` told height, width and channels."""
+    if not isinstance(value, dict) or "shape" not in value:
+        return value
+    rest = {name: each for name, each in value.items() if name not in ("shape", "modality")}
+    height, width, channels = value["shape"]
+    return rest | {"item": {"modality": "image", "channels": channels, "height": height, "width": width}}
