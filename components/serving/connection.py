@@ -17,16 +17,14 @@ from asyncio import Transport as AsyncTransport
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from components.serving.limits import Limits
-
-if TYPE_CHECKING:
-    from components.serving.app import Service
+from components.serving.log import Log
 
 WHOLE = "genwright.whole"  # in the scope of a request that has arrived to its end: most have before anybody is told of them
 CLOSE = (b"connection", b"close")
@@ -263,10 +261,18 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
+class Drained(Protocol):
+    """What a server ends: not ready once `draining` is set."""
+
+    limits: Limits
+    log: Log
+    draining: bool
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which leaves the signals to us: a drained server has done its work and exits with 0."""
 
-    def __init__(self, config: uvicorn.Config, service: "Service", started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Drained, started: Callable[[], None]) -> None:
         super().__init__(config)
         self.service = service
         self.tell_started = started

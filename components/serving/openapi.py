@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of what is served now: every path, its bodies, and the statuses that each may answer.
 
-It is as narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of
+The keys of /v1/generate are those of its record; what the models and limits of this server leave of them is added. It is as narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of
 classes beside a list of seeds; several items in one infer request).
 """
 
@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from components.core.noise import SEED_LIMIT
-from components.serving.generate import formats_of
+from components.serving.generate import GenerateRequest, formats_of
 from components.serving.limits import Limits
 from components.serving.served import Models, Served
 
@@ -88,27 +88,32 @@ def generate_schema(models: list[Served], limits: Limits) -> Schema:
     return {"oneOf": [branch for served in models for branch in branches(served, limits, named=len(models) > 1)]}
 
 
+def keys() -> Schema:
+    """What each key of a request takes; null is as if it were left out."""
+    properties = GenerateRequest.model_json_schema()["properties"].items()
+    return {name: next(form for form in takes["anyOf"] if form["type"] != "null") for name, takes in properties}
+
+
 def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
-    bundle = served.engine.bundle
+    bundle, known = served.engine.bundle, keys()
     formats = list(formats_of(bundle))
-    number: Schema = {"type": "integer", "minimum": 0, "maximum": SEED_LIMIT - 1}
-    first = number | {"maximum": SEED_LIMIT - limits.count}
-    many = {"type": "array", "minItems": 1, "maxItems": limits.count}
+    first = known["seed"] | {"maximum": SEED_LIMIT - limits.count}
     every: Schema = {
         "format": {"enum": formats, "default": formats[0]},
-        "toward": number,
-        "mix": {"type": "number", "minimum": 0, "maximum": 1},
+        "toward": known["toward"],
+        "mix": known["mix"],
         "model": {"const": served.model},
     }
     classes = [*range(len(bundle.spec.classes)), *bundle.spec.classes]
     one: Schema = {"condition": {"enum": classes, "description": "a class by id or name"}} if classes else {}
-    count = {"type": "integer", "minimum": 1, "maximum": limits.count, "default": 1}
+    count = known["count"] | {"maximum": limits.count, "default": 1}
     found = [
         _object(every | one | {"count": count, "seed": first}, named=named),
-        _object(every | one | {"seeds": many | {"items": number}}, "seeds", named=named),
+        _object(every | one | {"seeds": known["seeds"] | {"maxItems": limits.count}}, "seeds", named=named),
     ]
     if classes:
-        listed = {"condition": many | {"items": {"enum": classes}, "description": "one class an image"}, "seed": first}
+        many = {"type": "array", "minItems": 1, "maxItems": limits.count}
+        listed = {"condition": many | {"items": {"enum": classes}, "description": "one class an item"}, "seed": first}
         found.append(_object(every | listed, "condition", named=named))
     return found
 
