@@ -33,15 +33,15 @@ def test_what_is_no_diffusion_model_is_refused(cli: "Command", home: Path) -> No
 
 
 def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
-    assert steps_of(None, (8, 4, 2, 1), ("fp32", "int8")) == (8, 4, 2, 1)
-    assert steps_of(None, (8, 4, 2, 1), ("int8",)) == (4, 2, 1)
-    assert steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",)) == (8, 1)
+    assert steps_of(None, (8, 4, 2, 1), ("fp32", "int8"), loop_above=4) == (8, 4, 2, 1)
+    assert steps_of(None, (8, 4, 2, 1), ("int8",), loop_above=4) == (4, 2, 1)
+    assert steps_of([1, 8, 1], (8, 4, 2, 1), ("fp32",), loop_above=4) == (8, 1)
     with pytest.raises(InputError, match="nothing to teach"):
-        steps_of(None, (), ("fp32",))
+        steps_of(None, (), ("fp32",), loop_above=4)
     with pytest.raises(InputError, match=r"--steps 3; allowed: 8, 4, 2, 1"):
-        steps_of([3], (8, 4, 2, 1), ("fp32",))
+        steps_of([3], (8, 4, 2, 1), ("fp32",), loop_above=4)
     with pytest.raises(InputError, match=r"--steps 8 in int8 alone; allowed: up to 4; add fp32"):
-        steps_of([8, 2], (8, 4, 2, 1), ("int8",))
+        steps_of([8, 2], (8, 4, 2, 1), ("int8",), loop_above=4)
 
 
 def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks() -> None:
@@ -149,7 +149,7 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
     assert run.model_copy(update={"student": other}).key("train") != run.key("train")
 
 
-def test_a_student_is_stale_once_its_teacher_no_longer_reigns(cli: "Command", home: Path, registered_as: Any) -> None:
+def test_a_student_is_stale_once_its_teacher_is_no_longer_champion(cli: "Command", home: Path, registered_as: Any) -> None:
     backends = Backends(Settings(home=home))
     champion = backends.versions.resolve("digits")
     lineage = bundle_of(champion, backends)[1].lineage
