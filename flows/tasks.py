@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
-from components.pipeline.production import PASSING, RETRY_DELAYS_S, STAGES, Stage
+from components.pipeline.order import STAGES, Stage
+from components.pipeline.production import PASSING, RETRY_DELAYS_S, execute
 from flows.settings import load_backends
 
 
@@ -34,7 +35,7 @@ def _task_of(stage: Stage) -> Any:
     """The task of a stage: its records in, its record out."""
 
     def run(records: Sequence[Record]) -> Record:
-        return stage.execute(records, load_backends())
+        return execute(stage, records, load_backends())
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
 

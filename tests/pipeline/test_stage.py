@@ -7,7 +7,8 @@ import pytest
 
 from components.core.errors import DeviceMissing, InputError
 from components.pipeline.backends import Backends
-from components.pipeline.production import STAGES, in_process, run_stage
+from components.pipeline.order import STAGES
+from components.pipeline.production import in_process, run_stage
 from components.pipeline.resolve import device_for
 from components.pipeline.run import Run, record_key
 from flows.settings import Settings
