@@ -5,6 +5,7 @@ name in components/pipeline/stages.py.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -16,13 +17,14 @@ class Stage:
     title: str | None = None  # under which people see it, with what it took before; None: it shows its own progress
     retried: bool = False  # whether another try may help: what it does passes through networks and stores
     keyed: bool = False  # whether it has a key of its own (run.py), under which its record is in the store
+    device: Literal["training", "serving"] | None = None  # which device of the run it computes on; None: no GPU is asked for
 
 
 STAGES = (
-    Stage("train", takes=("run",), keyed=True),
+    Stage("train", takes=("run",), keyed=True, device="training"),
     Stage("export", takes=("run", "train"), title="Export", keyed=True),
-    Stage("prove", takes=("run", "train", "export"), title="Proof", keyed=True),
-    Stage("seal", takes=("run", "train", "export", "prove"), title="Release", retried=True, keyed=True),
+    Stage("prove", takes=("run", "train", "export"), title="Proof", keyed=True, device="serving"),
+    Stage("seal", takes=("run", "train", "export", "prove"), title="Release", retried=True, keyed=True, device="serving"),
     Stage("register", takes=("run", "lease", "train", "seal", "prove"), retried=True),
     Stage("promote", takes=("run", "lease", "train", "seal", "register", "prove"), retried=True),
 )

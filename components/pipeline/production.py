@@ -16,6 +16,7 @@ from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.lease import lease
+from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.resolve import check_device
 from components.pipeline.run import Produced, Run, package_version, record_key
@@ -111,8 +112,7 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
         raise InputError(what, do="produce it again, or run that version")
     if run.key("seal") != key:
         raise InputError(f"--run {reference}: the run there has the key {run.key('seal')}", do="produce it again")
-    device = run.student.device if run.student and name == "train" else run.facts.device
-    check_device(run.facts.model_copy(update={"device": device}))
+    check_device(run.facts.model_copy(update={"device": device_of(stage, run)}))
     with lease(model, backends) as held:
         records: dict[str, Any] = {"run": run, "lease": held}
         for before in STAGES:
