@@ -1,7 +1,7 @@
 """A production from end to end, in the order of components/pipeline/order.py, whichever engine runs the stages.
 
 An engine is a `Call`: it is given a stage and the records that the stage takes, and returns the stage's record, as `execute`
-does. `in_process` is the engine of one machine; flows/tasks.py has Prefect's.
+does. `in_process` is the engine of one machine; flows/engines has what runs the stages of a command.
 """
 
 import re
@@ -86,13 +86,26 @@ def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> 
     return produced
 
 
-def unchanged(run: Run, backends: Backends) -> tuple[Produced, str] | None:
-    """What an earlier run with the same inputs produced, and one line that says so; None where there is work to do."""
+def find_or_produce(run: Run, backends: Backends, make: Callable[[], Produced]) -> tuple[Produced, str]:
+    """What an earlier run with the same inputs produced, with one line that says why nothing is done; else what `make` produces,
+    and an empty line."""
     known = existing.find_existing_result(run, backends)
     if known is None:
-        return None
+        return make(), ""
     existing.begin(run, backends)
-    return known, existing.nothing_to_do(run, known)
+    return known, existing.nothing_to_do(run, known, backends)
+
+
+def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> str:
+    """Produce where anything has changed that a stage depends on. One line that says what was done, or why nothing was.
+
+    Raises GateRefused where what was produced did not pass its gates.
+    """
+    produced, nothing_done = find_or_produce(run, backends, make)
+    if nothing_done:
+        return nothing_done
+    existing.refuse_unless_passed(produced)
+    return existing.produced_line(produced)
 
 
 def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Record:

@@ -1,6 +1,7 @@
 """`genwright distil`: students of a release, the curve, and the fastest one that every gate passed as a model of its own."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
 from components.pipeline.distil.request import DistillRequest, steps_of
 from components.pipeline.distil.students import students
+from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import Trained
 from flows.settings import Settings
@@ -192,10 +194,12 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
         ",".join(precisions),
     )
     request += ("--widths", "1") if variant == "edm" else ()  # by default at half of it, too
-    ran = road.cli("distil", "many", *request, "--json", timeout_s=600)
+    ran = road.cli("distil", "many", *request, "--json", timeout_s=600, **_engine_dropped_into(tmp_path / "package"))
     assert ran.returncode == 0, ran.stderr
     curve = json.loads(ran.stdout)["curve"]
     wanted = [(width, count, precision) for width in widths for count in steps for precision in precisions]
+    names = [stage.name for stage in STAGES]
+    assert (road.home / "stages.txt").read_text().split() == [*names[:3] * len(wanted), *names[3:]]
     assert [(each["width"], each["steps"], each["precision"]) for each in curve["tried"]] == wanted
     assert curve["teacher"]["bundle_sha256"] == teacher.bundle_sha256
     passed = [each["latency_p95_ms"]["value"] for each in curve["tried"] if each["verdict"] == "pass"]
@@ -208,6 +212,15 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(first: Any
     if variant == "ddpm":  # what follows asks nothing of how it learnt
         return
     _again_trains_nothing(road, request)
+
+
+def _engine_dropped_into(package: Path) -> dict[str, str]:
+    """The variables by which a command takes the engine of tests/drop_in, whichever server of Prefect's is named."""
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "flows", package / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "tests" / "drop_in" / "flows" / "engines" / "aloud.py", package / "flows" / "engines")
+    nowhere = "http://127.0.0.1:9/api"
+    return {"PYTHONPATH": str(package), "GENWRIGHT_ENGINE": "aloud", "PREFECT_API_URL": nowhere}
 
 
 def _again_trains_nothing(road: Any, request: tuple[str, ...]) -> None:
