@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document of what is served now: every path, its bodies, and the statuses that each may answer.
 
-The keys of /v1/generate are those of its record; what the models and limits of this server leave of them is added. It is as narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of
-classes beside a list of seeds; several items in one infer request).
+The keys of /v1/generate are those of its record; what the models and limits of this server leave of them is added. It is as
+narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of classes
+beside a list of seeds; several items in one infer request).
 """
 
 import math
