@@ -1,5 +1,6 @@
 """From a brief to a champion, and the retraining that asks first whether there is anything to do, as Prefect flows."""
 
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
@@ -7,7 +8,6 @@ from prefect import flow
 from components.core.brief import base_of
 from components.pipeline import existing, production
 from components.pipeline.briefs import load_brief
-from components.pipeline.report import Report
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced, Run
 from components.runtime.progress import stage
@@ -23,16 +23,12 @@ def resolve_brief(brief_path: str) -> Run:
         return resolve(load_brief(path, backends), backends, base=base_of(path))
 
 
-def _produced(run: Run, *, show: bool = False) -> Produced:
-    backends = load_backends()
-    return production.produce(run, backends, as_task, Report(backends.workspace, enabled=show))
-
-
 @flow(name="produce")
-def produce(brief: str, show: bool = False) -> Produced:
+def produce(brief: str) -> Produced:
     """Take the brief at a path down the whole road. Raises GateRefused when a gate does not let the candidate pass."""
     with interruptible():
-        produced = _produced(resolve_brief(brief), show=show)
+        run, backends = resolve_brief(brief), load_backends()
+        produced, _ = production.find_or_produce(run, backends, partial(production.produce, run, backends, as_task))
     existing.refuse_unless_passed(produced)
     return produced
 
@@ -41,9 +37,5 @@ def produce(brief: str, show: bool = False) -> Produced:
 def retrain(brief: str) -> str:
     """Produce again when the data, the brief or genwright has changed since; else do nothing. Returns what was done, and why."""
     with interruptible():
-        run = resolve_brief(brief)
-        if (known := production.unchanged(run, load_backends())) is not None:
-            return known[1]
-        produced = _produced(run)
-    existing.refuse_unless_passed(produced)
-    return existing.produced_line(produced)
+        run, backends = resolve_brief(brief), load_backends()
+        return production.retrain(run, backends, partial(production.produce, run, backends, as_task))

@@ -9,7 +9,9 @@ from prefect.cache_policies import NO_CACHE
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
-from components.pipeline.production import PASSING, RETRY_DELAYS_S, STAGES, Stage
+from components.pipeline.needs import needs_of
+from components.pipeline.order import STAGES, Stage
+from components.pipeline.production import PASSING, RETRY_DELAYS_S, execute
 from flows.settings import load_backends
 
 
@@ -34,7 +36,7 @@ def _task_of(stage: Stage) -> Any:
     """The task of a stage: its records in, its record out."""
 
     def run(records: Sequence[Record]) -> Record:
-        return stage.execute(records, load_backends())
+        return execute(stage, records, load_backends())
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
 
@@ -43,6 +45,10 @@ TASKS = {stage.name: _task_of(stage) for stage in STAGES}
 
 
 def as_task(stage: Stage, records: Sequence[Record]) -> Record:
-    """Prefect's engine: see `Call` in components/pipeline/production.py."""
-    record: Record = TASKS[stage.name](list(records))
+    """Prefect's engine: see `Call` in components/pipeline/production.py. Its tag, by which a team may limit how many run at once,
+    is the device that the stage needs; its name says the rest."""
+    run, *_ = records
+    needs = needs_of(stage, run, load_backends())  # type: ignore[arg-type]
+    tagged = TASKS[stage.name].with_options(tags=[f"genwright-{needs.device}"], task_run_name=f"{stage.name}: {needs.text}")
+    record: Record = tagged(list(records))
     return record

@@ -89,9 +89,10 @@ def produced_line(produced: Produced) -> str:
     return f"{produced.release.model} version {produced.release.version} was produced and promoted"
 
 
-def nothing_to_do(run: Run, known: Produced) -> str:
-    """One line that says why an unchanged run trains nothing."""
+def nothing_to_do(run: Run, known: Produced, backends: Backends) -> str:
+    """One line that says why a run that was produced before makes nothing: what is unchanged, and what no stage depends on."""
     release = known.release
+    name = f"{release.model} version {release.version}"
     state = (
         "is champion"
         if "champion" in release.aliases
@@ -99,7 +100,15 @@ def nothing_to_do(run: Run, known: Produced) -> str:
         if known.promoted
         else "was refused by its gates"
     )
-    return (
-        f"nothing to do: the brief, the data ({run.dataset.md5[:8]}) and genwright {run.genwright} are unchanged since "
-        f"{release.model} version {release.version}, which {state}"
-    )
+    data = f"the data ({run.dataset.md5[:8]}) and genwright {run.genwright}"
+    return f"nothing to do: {_brief_since(run, known, backends)} {data} are unchanged since {name}, which {state}"
+
+
+def _brief_since(run: Run, known: Produced, backends: Backends) -> str:
+    """What has become of the brief since: it is the same, or has changed where nothing depends on it, as in its schedule."""
+    if known.bundle.bundle.lineage.brief_sha256 == run.brief.digest():
+        return "the brief,"
+    before = backends.workspace.read(record_key(run, "run"), Run)
+    then, now = (each.brief.model_dump(mode="json") for each in (before or run, run))
+    changed = ", ".join(name for name in now if now[name] != then[name])
+    return f"no stage depends on what changed in the brief{f' ({changed})' if changed else ''}, and"

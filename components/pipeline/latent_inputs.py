@@ -1,7 +1,7 @@
 """What the options of `genwright latent` name: numbers, classes, training images, and images of the user's own."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,6 +39,13 @@ def pairs(option: str, text: str) -> list[tuple[int, int]]:
 def shares(points: int) -> list[str]:
     """How far each of the points of a walk is, for a picture: '0', '0.25', ... '1'."""
     return [f"{at / (points - 1):.2g}" for at in range(points)]
+
+
+def check_pictures(paths: Iterable[Path]) -> None:
+    """Raises InputError for the name of a picture to write that is not a PNG's."""
+    for path in paths:
+        if path.suffix != ".png":
+            raise InputError(f"{path}: a picture is written as PNG", allowed="a name that ends in .png")
 
 
 def class_index(option: str, name: str, model: "LoadedModel") -> int:

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from components.core.errors import GateRefused
+from components.core.errors import GateRefused, InputError
 from components.core.records import Bundle, Channel, Release
 from components.pipeline.backends import Backends
 from components.pipeline.existing import champion_of
@@ -36,20 +36,22 @@ def explained(reference: str, backends: Backends) -> Release:
 
 
 def promote(reference: str, backends: Backends, *, why: str = "", force: bool = False) -> Outcome:
-    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion of now, or forced."""
+    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion of now, or forced; and
+    InputError where it is forced without a reason."""
     from components.registry.release import promote as release_promote
 
+    if force and not why.strip():
+        raise InputError("--force needs a reason for the ledger", do="add --why '...'")
     release = backends.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
     _, bundle = bundle_of(release, backends)
     if not force:
         _check_gates(release, bundle, champion_of(release.model, backends))
-    reason = why or ("forced past the gates" if force else "every gate passed")
     return release_promote(
         backends.registry,
         release.model,
         release.version,
         who=backends.settings.who,
-        why=reason,
+        why=why or "every gate passed",
         evidence={**evidence(bundle), "forced": force},
         check=None if force else partial(check_beside, release, bundle),
     )
@@ -98,7 +100,6 @@ def write_deployment(reference: str, backends: Backends, *, form: str, to: Path,
 
     Raises InputError for another form, and GateRefused for what is neither the champion nor proved by its gates.
     """
-    from components.core.errors import InputError
     from components.delivery.container import write_container
     from components.delivery.kserve import write_kserve
     from components.delivery.triton import write_triton

@@ -47,7 +47,7 @@ class Report:
             version = f"version {dataset.md5[:12]} at {dataset.rev[:12]}"
             self.console.print(view(run.facts, run.decision))
             self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {dataset.item.text}, {version}")
-            self.console.print(f"[bold]Run[/]  {run.brief.name}/{run.key('seal')}", soft_wrap=True)
+            self.console.print(f"[bold]Run[/]  {run.reference}", soft_wrap=True)
 
     def trained(self, trained: Trained) -> None:
         if self.console:

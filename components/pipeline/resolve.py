@@ -24,7 +24,8 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     """The run of a brief: its data fetched, and decided on what was measured. Everything that follows takes it.
 
     `base`: the folder that the brief's paths are relative to, core.brief.base_of its file; the current one for a brief without.
-    What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError.
+    What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError. So it
+    is decided before that, where the size of the data is known; and again afterwards only where that was not its measured size.
     """
     from components.data.versions import check_named, fetch
 
@@ -46,8 +47,9 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     check_named(brief.data, base=base)
     dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
-        decided = decide(brief, backends, dataset=dataset, base=base)
-        begins_with = cache(partial(base_of, brief, *decided, backends))
+        expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided)
+        if decided is not expected:
+            begins_with = cache(partial(base_of, brief, *decided, backends))
         check(brief, *decided, dataset, base=base, begins_with=begins_with)
     facts, decision = decided
     return Run(
@@ -60,8 +62,18 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     )
 
 
-def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: Path | None = None) -> tuple[Facts, Decision]:
-    """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to."""
+def decide(
+    brief: Brief,
+    backends: Backends,
+    *,
+    dataset: Dataset | None,
+    base: Path | None = None,
+    before: tuple[Facts, Decision] | None = None,
+) -> tuple[Facts, Decision]:
+    """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to.
+
+    `before`: what was decided with less known, which is returned where the facts are still the same.
+    """
     from components.policy.decide import decide as choose
     from components.policy.facts import facts as concrete
     from components.policy.tables import load_tables
@@ -69,7 +81,7 @@ def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: P
     settings = backends.settings
     tables = load_tables(settings.policy)
     price = settings.usd_per_gpu_hour
-    facts = concrete(
+    found = concrete(
         brief,
         dataset=dataset,
         device=device_for(brief.compute.device),
@@ -78,7 +90,9 @@ def decide(brief: Brief, backends: Backends, *, dataset: Dataset | None, base: P
         base=base,
         read_release=lambda reference: read_release(reference, backends),
     )
-    return facts, choose(facts, cards=_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price)
+    if before is not None and before[0] == found:
+        return before
+    return found, choose(found, cards=_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price)
 
 
 def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple[Facts, Decision]:

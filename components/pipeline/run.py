@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.brief import Brief, Precision
 from components.core.record import Record
@@ -27,13 +27,12 @@ from components.core.records import (
     StoredBundle,
 )
 from components.evaluation.gates import thresholds
+from components.pipeline.order import KEYED
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
 
-
-KeyedStage = Literal["train", "export", "prove", "seal"]
-KEYED: tuple[KeyedStage, ...] = get_args(KeyedStage)
+UNKEYED = ("run", "promote")  # records under the key of the last stage that has one
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 
 
@@ -89,9 +88,14 @@ class Run(Record):
     student: Student | None = None
     base: Base | None = None
 
-    def key(self, stage: KeyedStage) -> str:
-        """The digest of what a stage depends on, that of the stage before among it."""
-        own: dict[KeyedStage, Callable[[], dict[str, Any]]] = {
+    @property
+    def reference(self) -> str:
+        """MODEL/KEY, as commands name it."""
+        return f"{self.brief.name}/{self.key(KEYED[-1])}"
+
+    def key(self, stage: str) -> str:
+        """The digest of what a stage depends on, that of the stage before among it. Only a stage that is `keyed` has one."""
+        own: dict[str, Callable[[], dict[str, Any]]] = {
             "train": self._training,
             "export": self._exporting,
             "prove": self._proving,
@@ -192,16 +196,16 @@ def package_version() -> str:
     return version("genwright")
 
 
-def folder_of(run: Run, backends: "Backends", stage: KeyedStage) -> Path:
+def folder_of(run: Run, backends: "Backends", stage: str) -> Path:
     """Where everything of a stage of a run stands on this machine."""
     return backends.home.work(run.brief.name, stage, run.key(stage))
 
 
-def record_key(run: Run, stage: KeyedStage | Literal["run", "promote"], *, beside: str | None = None) -> str:
+def record_key(run: Run, stage: str, *, beside: str | None = None) -> str:
     """Where the store has the record of a stage. A proof, and the bundle that holds it, are of one champion that it was made
     `beside`, by its digest; the run as a whole, and what became of it, are of none."""
-    keyed = "seal" if stage in ("run", "promote") else stage
-    key = run.key(keyed)  # type: ignore[arg-type]
+    assert stage in (*KEYED, *UNKEYED), stage
+    key = run.key(stage if stage in KEYED else KEYED[-1])
     if stage in ("prove", "seal"):
         key = hashlib.sha256(f"{key} beside {beside}".encode()).hexdigest()
     return f"runs/{run.brief.name}/{key}/{stage}.json"

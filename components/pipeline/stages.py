@@ -1,6 +1,6 @@
 """The stages of the road as plain functions: records in, a record out, each the call of one component.
 
-components/pipeline/production.py has their order. What a stage leaves behind is in the store, its record under the stage's key,
+components/pipeline/order.py has their order. What a stage leaves behind is in the store, its record under the stage's key,
 and is found again when the stage is run again, here or on another machine.
 """
 
@@ -169,11 +169,11 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
     return backends.versions.get(run.brief.name, release.version)
 
 
-def promote_if_proven(
+def promote(
     run: Run, held: Lease, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
 ) -> Produced:
     """The end of the road: a candidate that every gate passed becomes the champion. Raises RunError for a stale lease."""
-    from components.registry.release import promote
+    from components.registry.release import promote as make_champion
 
     def check(champion: Release | None) -> None:
         check_lease(held, backends)
@@ -182,7 +182,7 @@ def promote_if_proven(
     notes: tuple[str, ...] = ()
     passed = proof.gates.verdict == "pass"
     if passed:
-        outcome = promote(
+        outcome = make_champion(
             backends.registry,
             release.model,
             release.version,

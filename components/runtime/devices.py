@@ -2,13 +2,17 @@
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
+
+from components.core.errors import InputError
 
 Device = Literal["cpu", "cuda"]
 
 
-def device_for(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """Resolve `auto`: CUDA where NVIDIA's driver is."""
+def device_for(wanted: str) -> Device:
+    """Resolve `auto`: CUDA where NVIDIA's driver is. Raises InputError for what is neither that nor a device."""
+    if wanted in get_args(Device):
+        return cast(Device, wanted)
     if wanted != "auto":
-        return wanted
+        raise InputError(f"--device {wanted}", allowed=", ".join(("auto", *get_args(Device))))
     return "cuda" if Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") else "cpu"

@@ -1,6 +1,9 @@
 """What the server allows itself and its clients."""
 
+import math
 from dataclasses import dataclass
+
+from components.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,3 +26,8 @@ class Limits:
     retry_s: float = 60.0  # from a bundle that was refused to another try of it
     notice_s: float = 1.0  # when told to stop: not ready, and still answering, so that balancers look elsewhere first
     drain_s: float = 60.0  # then for the requests under way, and no less than answer_s
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a deadline that never comes."""
+        if not math.isfinite(self.answer_s):
+            raise InputError(f"--deadline-s {self.answer_s}", allowed="seconds, above 0")

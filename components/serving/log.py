@@ -10,7 +10,9 @@ import re
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
+
+from components.core.errors import InputError
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 SENTENCES = {
@@ -25,7 +27,10 @@ SENTENCES = {
 class Log:
     """Writes events, and requests where they are wanted."""
 
-    def __init__(self, form: Literal["text", "json"] = "text", out: TextIO | None = None) -> None:
+    def __init__(self, form: str = "text", out: TextIO | None = None) -> None:
+        """Raises InputError for a form that is neither text nor json."""
+        if form not in ("text", "json"):
+            raise InputError(f"--log {form}", allowed="text, json")
         self.form = form
         self.requests = form == "json"
         self._out = out

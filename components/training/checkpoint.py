@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safetensors import safe_open
 from safetensors.torch import save
@@ -12,12 +12,18 @@ from torch import Tensor
 from components.core.errors import RunError
 from components.core.files import sha256_of, write_whole
 from components.core.records import Artifact, Checkpoint
-from components.training.plan import TrainPlan
 
 if TYPE_CHECKING:
     from components.core.family import Family
 
 WEIGHTS = "weights.safetensors"
+
+
+class HasFolder(Protocol):
+    """The plan of a training, as far as it is asked here: plan.py imports the starts, and these this module."""
+
+    @property
+    def folder(self) -> str: ...
 
 
 def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
@@ -59,6 +65,6 @@ def restore(checkpoint: Checkpoint, weights: Path) -> "Family":
     return family.eval()
 
 
-def restore_best(plan: TrainPlan, best: Checkpoint) -> "Family":
+def restore_best(plan: HasFolder, best: Checkpoint) -> "Family":
     """The same, of what a training of this plan left in its folder."""
     return restore(best, weights_path(Path(plan.folder) / "best", best.weights))

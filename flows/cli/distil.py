@@ -6,7 +6,7 @@ import typer
 
 from flows.cli.arguments import AsJson, Reference, print_json
 from flows.cli.produce import starting
-from flows.settings import load_backends
+from flows.settings import Settings, load_backends
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
@@ -16,28 +16,31 @@ if TYPE_CHECKING:
 
 distil_app = typer.Typer()
 
+Latency = Annotated[float | None, typer.Option(help="p95 of one item on --device; the brief's by default", min=0.001)]
+Device = Annotated[str, typer.Option(help="where it will be served: auto, cpu or cuda")]
+Steps = Annotated[str | None, typer.Option(help="network evaluations to try, as 4,2,1")]
+Widths = Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")]
+Precisions = Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")]
+Minutes = Annotated[float, typer.Option(help="for all trainings together", min=0.001)]
+Adversarial = Annotated[float, typer.Option(help="weight of a discriminator's loss in the second half", min=0)]
+Name = Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")]
+
 
 @distil_app.command()
 def distil(
     reference: Reference,
-    latency_ms: Annotated[
-        float | None, typer.Option(help="p95 of one item on --device; the brief's by default", min=0.001)
-    ] = None,
-    device: Annotated[str, typer.Option(help="where it will be served: auto, cpu or cuda")] = "auto",
-    steps: Annotated[str | None, typer.Option(help="network evaluations to try, as 4,2,1")] = None,
-    widths: Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")] = "1,0.5",
-    precisions: Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")] = None,
-    minutes: Annotated[float, typer.Option(help="for all trainings together", min=0.001)] = 30.0,
-    adversarial: Annotated[float, typer.Option(help="weight of a discriminator's loss in the second half", min=0)] = 0.0,
-    name: Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")] = None,
+    latency_ms: Latency = None,
+    device: Device = "auto",
+    steps: Steps = None,
+    widths: Widths = "1,0.5",
+    precisions: Precisions = None,
+    minutes: Minutes = 30.0,
+    adversarial: Adversarial = 0.0,
+    name: Name = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest student of a diffusion model that is fast enough and no worse, and release it."""
-    from components.core.errors import InputError
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device {device}", allowed="auto, cpu, cuda")
-    from components.pipeline.distil.curve import picture_of, refuse_unless_one_passed
+    from components.pipeline.distil.curve import refuse_unless_one_passed
     from components.pipeline.distil.request import request_of
     from components.pipeline.latent_inputs import numbers
     from components.runtime.devices import device_for
@@ -54,37 +57,37 @@ def distil(
             minutes=minutes,
             adversarial=adversarial,
             latency_ms=latency_ms,
-            device=device_for(device),  # type: ignore[arg-type]
+            device=device_for(device),
         )
-        curve, produced = _distil(reference, request, backends, show=not as_json)
+        curve, produced = _distilled(reference, request, backends, show=not as_json)
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
-        from components.pipeline.report import near, produced_lines
-        from components.pipeline.view import console, curve_table
-
-        out = console()
-        out.print()
-        out.print(curve_table(curve))
-        out.print(f"[bold]Curve[/]  {near(str(picture_of(request.name, backends)))}", soft_wrap=True)
-        for line in produced_lines(produced, backends.workspace) if produced else ():
-            out.print(line, soft_wrap=True)
+        _print(curve, produced, request, backends)
     refuse_unless_one_passed(curve, request.name)
 
 
-def _distil(reference: str, request: "DistillRequest", backends: "Backends", *, show: bool) -> "tuple[Curve, Produced | None]":
-    """In this process; or as a run of Prefect's flow, where the user named a server."""
-    from components.pipeline import production
-    from components.pipeline.distil.run import distil as run
+def _distilled(reference: str, request: "DistillRequest", backends: "Backends", *, show: bool) -> "tuple[Curve, Produced | None]":
+    """What comes of it under the engine that the settings name."""
+    from components.pipeline.distil import run
     from components.pipeline.report import Report
     from components.runtime.threads import rest_when_idle
-    from flows import prefect_server
+    from flows import engines
 
     rest_when_idle()
-    if prefect_server.is_named():
-        prefect_server.prepare()
-        from flows.distil import distil as flow
+    after = Report(backends.workspace, enabled=show)
+    job = engines.Job("distil", reference, lambda call: run.distil(reference, request, backends, call, after))
+    return engines.run(Settings.load().engine, job, backends)
 
-        curve, produced = flow(reference, request, show=show)
-        return curve, produced
-    return run(reference, request, backends, production.in_process(backends), Report(backends.workspace, enabled=show))
+
+def _print(curve: "Curve", produced: "Produced | None", request: "DistillRequest", backends: "Backends") -> None:
+    from components.pipeline.distil.curve import picture_of
+    from components.pipeline.report import near, produced_lines
+    from components.pipeline.view import console, curve_table
+
+    out = console()
+    out.print()
+    out.print(curve_table(curve))
+    out.print(f"[bold]Curve[/]  {near(str(picture_of(request.name, backends)))}", soft_wrap=True)
+    for line in produced_lines(produced, backends.workspace) if produced else ():
+        out.print(line, soft_wrap=True)

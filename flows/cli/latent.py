@@ -128,13 +128,11 @@ def compress(
 
 def _opened(reference: str, *pictures: Path) -> "LoadedModel":
     """The model of a release, once the pictures are known to be something that can be written."""
-    from components.core.errors import InputError
+    from components.pipeline.latent_inputs import check_pictures
     from components.pipeline.loaded_model import load_model
     from flows.settings import load_backends
 
-    for path in pictures:
-        if path.suffix != ".png":
-            raise InputError(f"{path}: a picture is written as PNG", allowed="a name that ends in .png")
+    check_pictures(pictures)
     return load_model(reference, load_backends())
 
 

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from flows.settings import Settings, load_backends
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
-    from components.pipeline.run import Produced
+    from components.pipeline.run import Produced, Run
 
 produce_app = typer.Typer()
 
@@ -54,15 +55,18 @@ def families(as_json: AsJson = False) -> None:
 def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     """Take a brief down the whole road: data, training, proof, export, registry, promotion."""
     from components.pipeline.existing import refuse_unless_passed
+    from components.pipeline.production import find_or_produce
 
-    produced, nothing_done = _produced(brief, show=not as_json)
+    backends = load_backends()
+    with _resolved(brief, backends) as run:
+        produced, nothing_done = find_or_produce(run, backends, partial(_produced, run, backends, show=not as_json))
     if as_json:
         print_json(produced.model_dump(mode="json"))
     elif nothing_done:
         from components.pipeline.report import produced_lines
         from components.pipeline.view import console
 
-        for line in (nothing_done, *produced_lines(produced, load_backends().workspace)):
+        for line in (nothing_done, *produced_lines(produced, backends.workspace)):
             console().print(line, soft_wrap=True)
     refuse_unless_passed(produced)
 
@@ -70,12 +74,12 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
 @produce_app.command()
 def retrain(brief: BriefFile) -> None:
     """Produce again when the data, the brief or genwright has changed; else do nothing and say why."""
-    from components.pipeline.existing import produced_line, refuse_unless_passed
+    from components.pipeline import production
 
-    produced, nothing_done = _produced(brief, show=False)
-    if not nothing_done:
-        refuse_unless_passed(produced)
-    typer.echo(nothing_done or produced_line(produced))
+    backends = load_backends()
+    with _resolved(brief, backends) as run:
+        line = production.retrain(run, backends, partial(_produced, run, backends, show=False))
+    typer.echo(line)
 
 
 def starting(what: object, backends: "Backends") -> AbstractContextManager[Any]:
@@ -95,22 +99,26 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _produced(path: Path, *, show: bool) -> "tuple[Produced, str]":
-    """What stands for this brief once the command has ended, and why nothing had to be done; empty where something was."""
+@contextmanager
+def _resolved(path: Path, backends: "Backends") -> "Iterator[Run]":
+    """The run of a brief, for the one who asks whether it was produced before."""
     from components.core.brief import base_of
-    from components.pipeline import production
     from components.pipeline.briefs import load_brief
     from components.pipeline.resolve import resolve
 
-    backends = load_backends()
-    with starting(path, backends):
-        with _uncollected():
-            run = resolve(load_brief(path, backends), backends, base=base_of(path))
-            known = production.unchanged(run, backends)
-        if known:
-            return known
-        from components.runtime.threads import rest_when_idle
-        from flows.engines import produced
+    with starting(path, backends), _uncollected():
+        yield resolve(load_brief(path, backends), backends, base=base_of(path))
 
-        rest_when_idle()
-        return produced(Settings.load().engine, run, path, backends, show=show), ""
+
+def _produced(run: "Run", backends: "Backends", *, show: bool) -> "Produced":
+    """What becomes of a run under the engine that the settings name."""
+    from components.pipeline import production
+    from components.pipeline.report import Report
+    from components.runtime.threads import rest_when_idle
+    from flows import engines
+
+    gc.enable()
+    rest_when_idle()
+    after = Report(backends.workspace, enabled=show)
+    job = engines.Job("produce", run.reference, lambda call: production.produce(run, backends, call, after))
+    return engines.run(Settings.load().engine, job, backends)

@@ -24,10 +24,6 @@ def promote(
     """Make a candidate the champion, when its gates passed beside the champion."""
     from components.pipeline import release_commands
 
-    if force and not why:
-        from components.core.errors import InputError
-
-        raise InputError("--force needs a reason for the ledger", do="add --why '...'")
     _print_outcome(release_commands.promote(reference, load_backends(), why=why, force=force), as_json)
 
 

@@ -27,13 +27,6 @@ def serve(
     log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
 ) -> None:
     """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""
-    from components.core.errors import InputError
-
-    for option, given, allowed in (("device", device, ("auto", "cpu", "cuda")), ("log", log, ("text", "json"))):
-        if given not in allowed:
-            raise InputError(f"--{option} {given}", allowed=", ".join(allowed))
-    if not math.isfinite(deadline_s):
-        raise InputError(f"--deadline-s {deadline_s}", allowed="seconds, above 0")
     from components.pipeline.serving import sources_of
     from components.runtime.devices import device_for
     from components.runtime.progress import stage
@@ -41,12 +34,11 @@ def serve(
     from components.serving.log import Log
     from components.serving.server import serve as run_server
 
-    backends = load_backends()
-    on = device_for(device)  # type: ignore[arg-type]
-    limits = Limits(answer_s=deadline_s, queued=queue)
+    on, backends = device_for(device), load_backends()
+    limits, events = Limits(answer_s=deadline_s, queued=queue), Log(log)
     with stage(f"Loading {', '.join(references)}", quiet_s=math.inf):  # away from a terminal the server's log has its own lines
         sources = sources_of(references, backends, device=on, threads=threads, follow=follow)
-        run_server(sources, host=host, port=port, tokens=_tokens(), limits=limits, log=Log(log), announce=answer)  # type: ignore[arg-type]
+        run_server(sources, host=host, port=port, tokens=_tokens(), limits=limits, log=events, announce=answer)
 
 
 def _tokens() -> tuple[bytes, ...]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from components.pipeline.order import STAGES
 from flows.cli.arguments import AsJson, print_json
 from flows.cli.produce import starting
 from flows.settings import load_backends
@@ -15,7 +16,7 @@ RunKey = Annotated[str, typer.Option("--run", help="a run in the store, as `prod
 
 @stage_app.command("stage")
 def stage(
-    name: Annotated[str, typer.Argument(help="train, export, prove, seal, register or promote", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help=", ".join(each.name for each in STAGES), metavar="NAME")],
     run: RunKey,
     as_json: AsJson = False,
 ) -> None:

@@ -1,12 +1,13 @@
 """What runs the stages, found by name: a file here is an engine (GENWRIGHT_ENGINE).
 
-It defines `produced(run, brief, backends, *, show) -> Produced`, which takes a run down the stages of
-components/pipeline/production.py.
+It defines `run(job, backends)`: it carries the job out with a `Call` of its own (components/pipeline/production.py), and returns
+what the job returns.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from components.core.discovery import names
 from components.core.errors import SettingsError
@@ -14,17 +15,30 @@ from flows import prefect_server
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
-    from components.pipeline.run import Produced, Run
+    from components.pipeline.production import Call
+
+T = TypeVar("T")
 
 
-def produced(name: str | None, run: "Run", brief: Path, backends: "Backends", *, show: bool) -> "Produced":
-    """What became of a run under the engine of this name; None: Prefect where the environment names its server, else this
-    process.
+@dataclass(frozen=True)
+class Job(Generic[T]):
+    """What a command wants done, whichever engine runs its stages: `job(call)` does it."""
 
-    `show`: tell a person at the terminal. Raises SettingsError for an engine that is not here.
+    name: str  # of the command
+    of: str  # a run, MODEL/KEY, or the release that is distilled
+    work: "Callable[[Call], T]"
+
+    def __call__(self, call: "Call") -> T:
+        return self.work(call)
+
+
+def run(name: str | None, job: Job[T], backends: "Backends") -> T:
+    """What a job returns under the engine of this name; None: Prefect where the environment names its server, else this process.
+
+    Raises SettingsError for an engine that is not here.
     """
     name = name or ("prefect" if prefect_server.is_named() else "process")
     if name not in names(__name__):
         raise SettingsError(f"GENWRIGHT_ENGINE: {name}", allowed=", ".join(names(__name__)))
-    found: Produced = import_module(f"{__name__}.{name}").produced(run, brief, backends, show=show)
-    return found
+    done: T = import_module(f"{__name__}.{name}").run(job, backends)
+    return done

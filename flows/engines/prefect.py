@@ -1,16 +1,23 @@
-"""A Prefect server that the user named: the command runs its flow, which shows there."""
+"""A Prefect server that the user named: a job is a flow run, which shows there with its stages as tasks."""
 
-from pathlib import Path
+from typing import TypeVar
 
 from components.pipeline.backends import Backends
-from components.pipeline.run import Produced, Run
 from flows import prefect_server
+from flows.engines import Job
+
+T = TypeVar("T")
 
 
-def produced(run: Run, brief: Path, backends: Backends, *, show: bool) -> Produced:
-    """The flow resolves the brief again: it may be run by a worker that has nothing but its path."""
+def run(job: Job[T], _backends: Backends) -> T:
     prefect_server.prepare()
-    from flows.produce import produce as flow
+    from prefect import flow
 
-    found: Produced = flow(str(brief), show=show)
-    return found
+    from flows.tasks import as_task
+
+    def work(of: str) -> T:  # Prefect shows what it is of
+        with prefect_server.interruptible():
+            return job(as_task)
+
+    done: T = flow(work, name=job.name)(job.of)
+    return done

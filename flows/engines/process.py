@@ -1,13 +1,13 @@
 """This process: each stage is a function call."""
 
-from pathlib import Path
+from typing import TypeVar
 
 from components.pipeline import production
 from components.pipeline.backends import Backends
-from components.pipeline.report import Report
-from components.pipeline.run import Produced, Run
+from flows.engines import Job
+
+T = TypeVar("T")
 
 
-def produced(run: Run, brief: Path, backends: Backends, *, show: bool) -> Produced:
-    """The whole road here."""
-    return production.produce(run, backends, production.in_process(backends), Report(backends.workspace, enabled=show))
+def run(job: Job[T], backends: Backends) -> T:
+    return job(production.in_process(backends))

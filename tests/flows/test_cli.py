@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.core.brief import read_brief
+from components.core.errors import InputError
 from components.core.records import Admission, Bundle, Channel, Decision, GateReport, LedgerEntry, LocalDataset
 from components.families import cards
 from components.pipeline import release_commands
@@ -237,6 +238,8 @@ def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, 
 
     cli("promote", "digits").refused(3, "digits version 2", "fail", "--force --why")
     assert cli("explain", "digits", "--json").json() == bundle.model_dump(mode="json")
+    with pytest.raises(InputError, match="--force needs a reason for the ledger"):  # of Prefect's flow too, which calls this
+        release_commands.promote("digits", backends, force=True, why=" ")
     forced = cli("promote", "digits", "--force", "--why", "a test", "--json").json()
     assert (forced["changed"], forced["release"]["version"], forced["entry"]["why"]) == (True, 2, "a test")
     back = cli("rollback", "digits", "--why", "worse", "--json").json()

@@ -15,6 +15,8 @@ import psutil
 import pytest
 import yaml
 
+from components.pipeline.order import STAGES
+
 REPOSITORY = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
 FLOWS = ("produce", "retrain", "promote", "rollback", "deploy")
@@ -66,6 +68,15 @@ class Team:
     def run(self, flow: str, **parameters: Any) -> dict[str, Any]:
         """Ask for a run and wait for its end."""
         return self.wait(self.start(flow, **parameters), ENDED)
+
+    def tasks(self, run: dict[str, Any], *, at_least: int) -> list[dict[str, Any]]:
+        """The task runs of a flow run. What the server says of tasks comes late."""
+        for _ in range(100):
+            tasks: list[dict[str, Any]] = self.post("task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
+            if len(tasks) >= at_least:
+                break
+            time.sleep(0.1)
+        return tasks
 
     def attempts(self, run: dict[str, Any], *, at_least: int) -> int:
         """How often the one task of a flow run was tried. What the server says of tasks comes late."""
@@ -151,7 +162,13 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
     ran = road.cli("produce", str(road.write(road.brief(name="team"), "one.yaml")))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (seen,) = [run for run in team.post("flow_runs/filter", sort="START_TIME_DESC") if run["start_time"]]
-    assert (seen["state_type"], seen["parameters"]["brief"]) == ("COMPLETED", str(road.folder / "one.yaml"))
+    assert seen["state_type"] == "COMPLETED"
+    # It was given the run, as the command resolved it, and no brief to resolve again.
+    assert list(seen["parameters"]) == ["of"]
+    assert (road.home / "store" / "runs" / seen["parameters"]["of"] / "run.json").is_file()
+    tasks = team.tasks(seen, at_least=len(STAGES))
+    assert {each["name"].partition(":")[0] for each in tasks} == {stage.name for stage in STAGES}
+    assert {tag for each in tasks for tag in each["tags"]} == {"genwright-cpu"}
     # Each deployment through the worker; the first run of one is killed, and the next one finishes the job.
     two = str(road.write(road.brief(name="team", seed=1), "two.yaml"))
     _killed(team, two)

@@ -79,7 +79,7 @@ def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
         proof = stages.prove(run, trained, exported, backends)
         stored = stages.seal(run, trained, exported, proof, backends)
         release = stages.register(run, held, trained, stored, proof, backends)
-        produced = stages.promote_if_proven(run, held, trained, stored, release, proof, backends)
+        produced = stages.promote(run, held, trained, stored, release, proof, backends)
         events.on = False
     return produced.model_dump(mode="json")
 

@@ -23,7 +23,7 @@ import yaml
 from roads import LENIENT, Road
 
 import components
-from components.pipeline.production import STAGES
+from components.pipeline.order import STAGES
 
 DROPPED = Path(__file__).parents[1] / "drop_in"
 

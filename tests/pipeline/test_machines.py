@@ -26,7 +26,7 @@ from components.core.protocols import ObjectStore
 from components.core.records import LedgerEntry
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
-from components.pipeline.production import STAGES
+from components.pipeline.order import STAGES
 from components.registry.ledger import Ledger
 from components.registry.mlflow_store import connect
 from components.registry.versions import Versions

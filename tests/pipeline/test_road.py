@@ -193,7 +193,7 @@ def test_what_was_rolled_back_is_not_promoted_by_producing_again(grown: Grown) -
     entries = grown.road.backends().registry.ledger.entries("grown")
     assert [(each.action, each.to_version) for each in entries[:3]] == [("promote", 1), ("promote", 2), ("rollback", 1)]
     run = _run(grown, "seed")
-    assert "is not the champion" in existing.nothing_to_do(run, grown.made["rolled back"])
+    assert "is not the champion" in existing.nothing_to_do(run, grown.made["rolled back"], grown.road.backends())
 
 
 @pytest.mark.slow

@@ -1,12 +1,16 @@
-"""What makes a run another run: the key of each stage; and which failures are tried again."""
+"""What makes a run another run: the key of each stage, in their one order; and which failures are tried again."""
 
-from typing import Any
+import inspect
+from typing import Any, get_type_hints
 
 import pytest
 
 from components.core.errors import BriefError, Conflict, RegistryError, StorageError
+from components.core.record import Record
+from components.pipeline import stages
 from components.pipeline.backends import Backends
-from components.pipeline.production import Stage, in_process
+from components.pipeline.order import KEYED, STAGES, Stage
+from components.pipeline.production import in_process
 from components.pipeline.run import Trained
 from flows.settings import Settings
 
@@ -25,7 +29,16 @@ def test_data_seed_name_and_package_are_trained_anew(a_run: Any) -> None:
     assert a_run.model_copy(update=same).key("seal") == a_run.key("seal")  # the same bytes at another commit
 
 
-STAGES = ("train", "export", "prove", "seal")
+def test_every_stage_is_a_function_of_the_records_that_it_takes() -> None:
+    assert len({stage.name for stage in STAGES}) == len(STAGES) > 4
+    before = {"run", "lease"}
+    for stage in STAGES:
+        work = getattr(stages, stage.name)
+        assert len(inspect.signature(work).parameters) == len(stage.takes) + 1, stage.name
+        assert issubclass(get_type_hints(work)["return"], Record)
+        assert set(stage.takes) <= before, stage.name
+        assert stage.takes[0] == "run"
+        before.add(stage.name)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +59,13 @@ def test_a_change_costs_the_stages_that_depend_on_it(a_run: Any, change: dict[st
     """The last stages are run again, so many of them, and none before."""
     brief = a_run.brief.model_validate(a_run.brief.model_dump(exclude_unset=True) | change)
     changed = a_run.model_copy(update={"brief": brief})
-    anew = [changed.key(stage) != a_run.key(stage) for stage in STAGES]
+    anew = [changed.key(stage) != a_run.key(stage) for stage in KEYED]
     assert anew == [False] * (4 - again) + [True] * again
 
 
 def test_a_nearer_latency_limit_costs_a_proof(a_run: Any) -> None:
     quicker = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"latency_ms": 5.0})})
-    assert [quicker.key(stage) == a_run.key(stage) for stage in STAGES] == [True, True, False, False]
+    assert [quicker.key(stage) == a_run.key(stage) for stage in KEYED] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -82,9 +95,10 @@ def test_only_what_passes_by_itself_is_tried_again(
         tries.append("again")
         raise error
 
+    monkeypatch.setattr(stages, "seal", run)
     call = in_process(Backends(Settings(home=tmp_path)))
     for retried, expected in ((True, 4 if again else 1), (False, 1)):
         tries.clear()
         with pytest.raises(type(error)):
-            call(Stage("seal", run, takes=(), retried=retried), [])
+            call(Stage("seal", takes=(), retried=retried), [])
         assert len(tries) == expected

@@ -7,7 +7,9 @@ import pytest
 
 from components.core.errors import DeviceMissing, InputError
 from components.pipeline.backends import Backends
-from components.pipeline.production import STAGES, in_process, run_stage
+from components.pipeline.needs import needs_of
+from components.pipeline.order import STAGES
+from components.pipeline.production import in_process, run_stage
 from components.pipeline.resolve import device_for
 from components.pipeline.run import Run, record_key
 from flows.settings import Settings
@@ -47,10 +49,30 @@ def test_a_run_under_the_key_of_another_is_refused(a_run: Any, backends: Backend
 
 @pytest.mark.skipif(device_for("auto") == "cuda", reason="this machine has a GPU")
 def test_a_run_of_a_device_that_is_not_here_is_refused(a_run: Any, backends: Backends) -> None:
+    """By the stages that compute on it: the others run on any machine."""
     run = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"device": "cuda"})})
-    assert "no NVIDIA GPU on this machine; produce where there is one" in refusal(run, backends)
-    with pytest.raises(DeviceMissing):
-        run_stage("train", f"digits/{run.key('seal')}", backends, in_process(backends))
+    backends.workspace.write(record_key(run, "run"), run)
+    refused = []
+    for stage in STAGES:
+        with pytest.raises(InputError) as caught:
+            run_stage(stage.name, run.reference, backends, in_process(backends))
+        if isinstance(caught.value, DeviceMissing):
+            assert "no NVIDIA GPU on this machine; produce where there is one" in str(caught.value)
+            refused.append(stage.name)
+        else:
+            assert "its stage train has not run yet" in str(caught.value)
+    assert refused == ["train", "prove", "seal"]
+
+
+def test_a_stage_says_what_it_needs(a_run: Any, backends: Backends) -> None:
+    run = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"device": "cuda"})})
+    estimate = run.decision.estimate
+    train, export, prove, seal, register, _ = (needs_of(stage, run, backends) for stage in STAGES)
+    assert (train.device, train.memory_gb, train.seconds) == ("cuda", estimate.memory_gb.value, estimate.training_s.value)
+    assert (export.device, prove.device, seal.device, register.device) == ("cpu", "cuda", "cuda", "cpu")
+    assert (export.text, register.text) == ("cpu, about 15 s", "cpu")
+    assert prove.seconds is not None
+    assert prove.seconds > export.seconds
 
 
 def test_a_run_that_this_version_cannot_read_is_none(a_run: Any, backends: Backends) -> None:

@@ -32,10 +32,10 @@ def distil(
         while True:
             records: dict[str, Any] = {"run": run}
             backends.workspace.write(record_key(run, "run"), run)
-            run_stages(records, ["train"], call)
+            run_stages(records, call, through="train")
             after("student", (run, records["train"]))
             try:
-                run_stages(records, ["export", "prove"], call)
+                run_stages(records, call, through="prove")
             except ExportError as error:
                 if run.brief.serving.precision == "fp32":
                     raise
@@ -55,5 +55,5 @@ def distil(
         if (known := existing.find_existing_result(best.run, backends)) is not None:
             return curve, known
         records = {"run": best.run, "lease": held, "train": best.trained, "export": best.exported, "prove": best.proof}
-        run_stages(records, ["seal", "register", "promote"], call)
+        run_stages(records, call)
     return curve, records["promote"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from components.pipeline import production
 
 
-def produced(run, brief, backends, *, show):
+def run(job, backends):
     here = production.in_process(backends)
 
     def call(stage, records):
@@ -13,4 +13,4 @@ def produced(run, brief, backends, *, show):
             file.write(f"{stage.name}\n")
         return here(stage, records)
 
-    return production.produce(run, backends, call)
+    return job(call)

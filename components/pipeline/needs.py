@@ -1,0 +1,41 @@
+"""What a stage of a run needs, as far as that is known before it runs: by what an engine may choose where it runs."""
+
+from components.core.record import Record
+from components.pipeline.backends import Backends
+from components.pipeline.durations import expected
+from components.pipeline.order import Stage
+from components.pipeline.run import Run
+from components.pipeline.training import expected_s
+from components.runtime.devices import Device
+from components.runtime.screen import seconds
+
+
+class Needs(Record):
+    """Device, memory in GB (None: nobody knows) and seconds that it is expected to take (None: nobody knows)."""
+
+    device: Device
+    memory_gb: float | None
+    seconds: float | None
+
+    @property
+    def text(self) -> str:
+        """For people: 'cuda, 4 GB, about 12 min'."""
+        memory = "" if self.memory_gb is None else f", {self.memory_gb:g} GB"
+        return self.device + memory + ("" if self.seconds is None else f", about {seconds(self.seconds)}")
+
+
+def device_of(stage: Stage, run: Run) -> Device:
+    """Where it computes: what trains and what serves may be two devices, and what computes nothing runs on any machine."""
+    if stage.device == "training" and run.student is not None:
+        return run.student.device
+    return "cpu" if stage.device is None else run.facts.device
+
+
+def needs_of(stage: Stage, run: Run, backends: Backends) -> Needs:
+    """The estimates of the decision for the training; for the others what they took in this home before."""
+    trains = stage.device == "training"
+    return Needs(
+        device=device_of(stage, run),
+        memory_gb=run.decision.estimate.memory_gb.value if trains else None,
+        seconds=expected_s(run) if trains else expected(stage.title, backends, run)[0] if stage.title else None,
+    )
