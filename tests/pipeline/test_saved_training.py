@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from components.core.errors import Conflict, RunError, StorageError
+from components.core.files import write_whole
 from components.delivery.local import LocalStore
 from components.pipeline.saved_training import SavedTrainings, remove_if_damaged
 from components.training.checkpoint import save_checkpoint
@@ -40,9 +41,9 @@ def train(folder: Path, step: int) -> None:
     """What a training has in its folder when it saved at this step; the weights of step 2 stay the best."""
     best = folder / "best" / f"{min(step, 2):016d}"
     best.mkdir(parents=True, exist_ok=True)
-    (best / "weights.safetensors").write_bytes(b"weights")
-    (folder / "best" / "checkpoint.json").write_text(json.dumps({"step": min(step, 2)}))
-    (folder / "work.json").write_text("{}")
+    write_whole(best / "weights.safetensors", b"weights")  # never into a file, as a trainer
+    write_whole(folder / "best" / "checkpoint.json", json.dumps({"step": min(step, 2)}).encode())
+    write_whole(folder / "work.json", b"{}")
     save_state(folder / "state.safetensors", {"model": {"w": torch.full((3,), float(step))}, "run": {"step": step}})
 
 
