@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import GenwrightError
-from components.core.home import DEFAULT
+from components.core.home import DEFAULT, Home
 from components.data.manifest import Report
 from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
 from components.data.sources.classes import CLASS_RULES
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--mirror", default="")
     options.add_argument("--cache", default="")
     given = parser.parse_args(arguments)
-    cache, reports = Path(given.cache or DEFAULT / "cache"), list[Report]()
+    cache, reports = Path(given.cache or Home(DEFAULT).data), list[Report]()
     try:
         manifest = prepare(
             given.source,

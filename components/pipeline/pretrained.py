@@ -1,5 +1,6 @@
 """The pretrained model of a brief where it is a release made here: which one it is, and whether what was decided fits it."""
 
+from components.core import store_keys
 from components.core.brief import Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import Bundle, Dataset, Decision, Facts, Release
@@ -119,7 +120,7 @@ def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     if settings.tracking_uri is None and not backends.named_home.mlflow_database.exists():
         raise UnknownModel("nothing was produced in this home yet", do="name a release that is here, or produce it")
     release = backends.versions.resolve(reference)
-    stored = backends.store.get(f"bundles/{release.bundle_sha256}/bundle.json")
+    stored = backends.store.get(store_keys.bundle_file(release.bundle_sha256))
     if stored is None:
         raise UnknownModel(f"the bundle of {reference} is not in the store")
     return release, Bundle.model_validate_json(stored[0])

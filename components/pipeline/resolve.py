@@ -52,9 +52,10 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
             begins_with = cache(partial(base_of, brief, *decided, backends))
         check(brief, *decided, dataset, base=base, begins_with=begins_with)
     facts, decision = decided
+    data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
-        brief=brief,
-        dataset=dataset.record,
+        brief=brief.model_copy(update={"data": data}),
+        dataset=dataset.record.model_copy(update={"repo": data.repo}),
         facts=facts,
         decision=decision,
         genwright=package_version(),

@@ -10,7 +10,7 @@ import torch
 from components.core.errors import DataError
 from components.core.records import Artifact
 from components.families import cards
-from components.training.checkpoint import weights_path
+from components.training.folder import weights_path
 from components.training.stream import BatchStream
 
 NAMES = sorted("/".join(key) for key in cards())
