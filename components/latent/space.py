@@ -16,6 +16,7 @@ from torch import Tensor
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
 from components.core.protocols import ItemSplit, Stored
+from components.core.records import ClassCondition
 from components.core.units import to_stored
 
 BATCH = 100
@@ -119,8 +120,19 @@ def batches(family: Family, items: Items, device: str) -> Iterator[tuple[Tensor,
         yield x_BCHW, None if labels_N is None else labels_N[at : at + BATCH]
 
 
+def told_class(family: Family) -> bool:
+    """Whether a family is told the class of an item. Raises InputError for one that is asked by something else."""
+    condition = family.spec.condition
+    if condition is None or isinstance(condition, ClassCondition):
+        return condition is not None
+    raise InputError(
+        f"the model is asked by {condition.asked}, and nothing here looks into such a space yet",
+        allowed="models of conditioning none or class",
+    )
+
+
 def _labels(family: Family, labels: Labels | None, device: str) -> Tensor | None:
-    if not family.spec.conditional:
+    if not told_class(family):
         return None
     if labels is None:
         raise InputError(

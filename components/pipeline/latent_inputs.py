@@ -53,7 +53,7 @@ def sample_class(label: str | None, model: "LoadedModel") -> int:
     """The class that samples are of, the first by default. Raises InputError where the model is told none."""
     if label is None:
         return 0
-    if not model.family.spec.conditional:
+    if not model.family.spec.classes:
         raise InputError(f"--class {label!r}: this model is told no class", do="leave it out")
     return class_index("--class", label, model)
 
@@ -94,5 +94,5 @@ def named_images(text: str, model: "LoadedModel", *, at_most: int) -> tuple["Ite
         chosen = evenly(images, at_most=at_most)
         return take(images, chosen), tuple(f"{split}[{at}]" for at in chosen)
     spec = model.family.spec
-    read = read_items(Path(text), item=model.dataset.item, classes=spec.classes if spec.conditional else (), at_most=at_most)
+    read = read_items(Path(text), item=model.dataset.item, classes=spec.classes, at_most=at_most)
     return Items(read.images, read.labels), read.names

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from components.core.errors import DataError, InputError, RunError
+from components.core.records import ClassCondition
 from components.evaluation.gates import gate
-from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
+from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, draw_samples, sample_seeds
 from components.evaluation.score import deterministic, score
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_items
@@ -131,16 +132,9 @@ def test_a_conditional_generator_is_asked_for_every_class_and_judged_by_it(score
             rows = [np.flatnonzero(digits.test.labels == label) for label in labels]
             return digits.test.images[[own[seed % len(own)] for own, seed in zip(rows, seeds, strict=True)]]
 
-    card = scored(Obedient(), conditional=True)
+    card = scored(Obedient(), condition=ClassCondition(classes=digits.dataset.classes))
     assert card.metrics["label_agreement"].value > 0.95
     assert card.metrics["class_share_min"].value > 0.08
-
-
-def test_labels_are_balanced_and_do_not_depend_on_how_many_there_are() -> None:
-    labels = balanced_labels(3, 1000, classes=10)
-    assert (np.bincount(labels) == 100).all()
-    assert (balanced_labels(3, 57, classes=10) == labels[:57]).all()
-    assert (balanced_labels(4, 1000, classes=10) != labels).any()
 
 
 def test_seeds_of_two_protocols_never_meet_and_keep_away_from_small_ones() -> None:
@@ -195,9 +189,10 @@ def test_too_few_to_measure_is_one_line(scored, fitted, digits, make_split, what
         scored(fitted(8, seed=3), **{what: few})
 
 
-def test_a_conditional_model_on_data_without_classes_is_refused(scored, fitted, digits) -> None:
-    with pytest.raises(DataError, match="has no classes"):
-        scored(fitted(8, seed=3), conditional=True, dataset=digits.dataset.model_copy(update={"classes": ()}))
+def test_a_model_asked_by_class_on_data_without_classes_is_refused(scored, fitted, digits, make_split) -> None:
+    bare = make_split(digits.validation.images, None)
+    with pytest.raises(DataError, match="asked by class, and data without classes"):
+        scored(fitted(8, seed=3), condition=ClassCondition(classes=digits.dataset.classes), reference=bare)
 
 
 def test_the_quality_signal_orders_generators(extractor, digits, fitted) -> None:
