@@ -218,7 +218,8 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
         )
     if brief.override is None or not brief.override.config:
         return
-    from components.core.records import ClassCondition, DataSpec, spec_of
+    from components.core.conditioning import condition_of
+    from components.core.records import DataSpec, spec_of
     from components.families import find, maker
 
     variant = maker(decision.family, decision.variant, decision.delivery)
@@ -236,8 +237,8 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     item = dataset.item if dataset else spec_of(facts.modality).declared(side=facts.side or 64)
     if item is None:
         return
-    classes = tuple(map(str, range(facts.classes)))
-    asked = ClassCondition(classes=classes) if classes and facts.conditioning == "class" else None
+    classes = [*map(str, range(facts.classes))]
+    asked = condition_of(facts.conditioning, classes=classes) if classes else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 
