@@ -27,12 +27,14 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError.
     """
     from components.data.versions import check_named, fetch
+    from components.policy.tables import load_tables
 
     check_start(brief)
     known = known_dataset(brief, backends, base=base)
     decided: tuple[Facts, Decision] | None = None
     begins_with: BeginsWith = no_base
-    if known is not None or not undeclared(brief):  # else it is decided once the data is here
+    lacking = undeclared(brief, load_tables(backends.settings.policy))
+    if known is not None or not lacking:  # else it is decided once the data is here
         decided = decide(brief, backends, dataset=known, base=base)
     try:
         if decided is not None:
