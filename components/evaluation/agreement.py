@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def agreement(graph: Stored, torch: Stored, *, train: Stored, reference: Stored, extractor: "Extractor") -> Agreement:
-    """Score both, uint8 [N, H, W, C] of the same seeds and classes, and as many images of the training set beside them."""
+    """Score both, stored items of the same seeds and conditions, and as many items of the training set beside them."""
     real_MD, ours_ND, theirs_ND, train_ND = (
         extractor.features(images).astype(np.float64) for images in (reference, graph, torch, train)
     )
@@ -25,7 +25,7 @@ def agreement(graph: Stored, torch: Stored, *, train: Stored, reference: Stored,
     shares = [inside(features_ND, manifold) for features_ND in (ours_ND, theirs_ND)]
     ours, theirs, those = (frechet(Gaussian.of(features_ND), real) for features_ND in (ours_ND, theirs_ND, train_ND))
     return Agreement(
-        images=len(graph),
+        items=len(graph),
         fd=(ours, theirs),
         fd_real=those,
         precision=(shares[0][0], shares[1][0]),

@@ -33,9 +33,9 @@ class RealSide:
 
     @classmethod
     def of(cls, reference: ItemSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
-        """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
+        """At most REFERENCE_MAX items of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
         if len(reference) < PROOF_ITEMS:
-            raise DataError(f"{len(reference)} images to compare with", allowed=f"{PROOF_ITEMS} or more", do="add images")
+            raise DataError(f"{len(reference)} items to compare with", allowed=f"{PROOF_ITEMS} or more", do="add items")
         items = choose(reference, REFERENCE_MAX, seed=boot.seed)
         features_MD = extractor.features(items).astype(np.float64)
         return cls(extractor, boot, items, features_MD, Gaussian.of(features_MD))
@@ -85,7 +85,7 @@ def make_yardstick(
     """
     for what, n in (("train split", len(train)), ("number of samples", samples)):
         if n < PROOF_ITEMS:
-            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add images or samples")
+            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add items or samples")
     real = real or RealSide.of(reference, extractor, Bootstrap(seed=seed, resamples=resamples, level=level))
     protocol = ScoringProtocol(
         extractor=extractor.name,

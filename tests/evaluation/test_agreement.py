@@ -21,7 +21,9 @@ def test_rounding_is_no_disagreement(fitted: Any, sides: dict[str, Any]) -> None
     assert told.holds
     assert told.fd[0] == pytest.approx(told.fd[1], rel=0.02)
     assert told.fd_real < told.fd[1]
-    assert told.text.startswith("200 images of the graph and of torch: FD-local ")
+    assert told.text.startswith("200 items of the graph and of torch: FD-local ")
+    former = {"images" if name == "items" else name: each for name, each in told.model_dump(mode="json").items()}
+    assert type(told).model_validate(former) == told, "as proofs of before tell it"
 
 
 @pytest.mark.parametrize("share", [0.2, 1.0])
