@@ -24,6 +24,7 @@ from components.core.bundles import seal_bundle  # noqa: E402
 from components.core.files import sha256_of  # noqa: E402
 from components.core.records import Bundle  # noqa: E402
 from components.modalities.image.spec import ImageSpec  # noqa: E402
+from components.runtime.cpus import usable_cpus  # noqa: E402
 
 pytest_plugins = ["roads", "servers"]  # one production for the tests of flows and pipeline; SeaweedFS, PostgreSQL, MLflow
 TIMES = Path(__file__).with_name("seconds.json")  # by tier and file: see docs/testing.md
@@ -38,6 +39,12 @@ def file_of(nodeid: str) -> str:
 def tier_of(item: pytest.Item) -> str:
     """Which target of the Makefile runs a test."""
     return next((f"test-{name}" for name in ("nightly", "slow") if item.get_closest_marker(name)), "test")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`, one more than there are cores: a test in eight waits for a process, a socket or a clock."""
+    return usable_cpus() + 1
 
 
 class WholeFiles(LoadScopeScheduling):

@@ -33,6 +33,7 @@ class Card(Record):
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
     student: str | None = None  # the variant of this family that its students are of; None: it has none
     student_steps: tuple[int, ...] = ()  # of a student of this variant, the most first
+    loop_above: int | None = None  # a graph of more steps is a loop, whose products are not lowered to eight bits
     student_rate: float = 1.0  # of the teacher's peak learning rate, for a student that begins with its weights
     student_halves: bool = False  # a student of this variant is taught by one of twice its steps, where there is one
     references: tuple[str, ...]

@@ -139,8 +139,8 @@ def train_extractor(
     Raises DataError for a split that is too small.
     """
     kind: Kind = "denoiser" if train.labels is None else "classifier"
-    if (standing := _standing(dest, kind=kind, dataset_md5=dataset_md5, seed=seed, device=device)) is not None:
-        return standing
+    if (found := _reusable(dest, kind=kind, dataset_md5=dataset_md5, seed=seed, device=device)) is not None:
+        return found
     if len(train) < 2:
         raise DataError(f"the train split holds {len(train)} items", allowed="2 or more", do="add data")
     networks: Features = features_of(train.item.modality)
@@ -164,7 +164,7 @@ def train_extractor(
     return Extractor(record, network, device=device)
 
 
-def _standing(dest: Path, *, kind: Kind, dataset_md5: str, seed: int, device: str) -> Extractor | None:
+def _reusable(dest: Path, *, kind: Kind, dataset_md5: str, seed: int, device: str) -> Extractor | None:
     """The extractor in `dest` if it is the one wanted and whole."""
     try:
         found = Extractor.load(dest, device=device)

@@ -113,7 +113,7 @@ def cloud(z_NU: Tensor) -> Cloud:
 
 
 def batches(family: Family, items: Items, device: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """x_BCHW in data units, and labels_B where the family is told classes."""
+    """x_BCHW in data units, and labels_B where the family takes classes."""
     labels_N = _labels(family, items.labels, device)
     for at in range(0, len(items), BATCH):
         x_BCHW = to_data_units(items.images[at : at + BATCH], family.spec.item).to(device)
@@ -136,7 +136,7 @@ def _labels(family: Family, labels: Labels | None, device: str) -> Tensor | None
         return None
     if labels is None:
         raise InputError(
-            "the model is told the class of an image, and these images have none",
+            "the model takes the class of an item, and these have none",
             do=f"put them into folders named by class: {', '.join(family.spec.classes[:10])}",
         )
     return torch.from_numpy(labels).to(device)

@@ -50,11 +50,11 @@ def class_index(option: str, name: str, model: "LoadedModel") -> int:
 
 
 def sample_class(label: str | None, model: "LoadedModel") -> int:
-    """The class that samples are of, the first by default. Raises InputError where the model is told none."""
+    """The class that samples are of, the first by default. Raises InputError where the model takes none."""
     if label is None:
         return 0
     if not model.family.spec.classes:
-        raise InputError(f"--class {label!r}: this model is told no class", do="leave it out")
+        raise InputError(f"--class {label!r}: this model is asked without a class", do="leave it out")
     return class_index("--class", label, model)
 
 

@@ -9,8 +9,8 @@ from components.core.protocols import ItemSplit
 from components.core.records import Lineage, LocalDataset, Release
 from components.pipeline.backends import Backends
 from components.pipeline.local_data import data_of
+from components.pipeline.restored import restored
 from components.pipeline.run import Run, Trained, record_key
-from components.pipeline.trained import restored
 
 if TYPE_CHECKING:
     from components.core.family import Family

@@ -26,8 +26,8 @@ from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
 from components.pipeline.extractor import load_extractor
 from components.pipeline.local_data import data_of
+from components.pipeline.restored import restored
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
-from components.pipeline.trained import restored
 from components.registry.mlflow_store import without_password
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus

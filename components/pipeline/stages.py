@@ -10,9 +10,9 @@ from components.core.records import Admission, Bundle, Lineage, Release, StoredB
 from components.pipeline import existing, release_commands
 from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
+from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
 from components.pipeline.saved_training import SavedTrainings
-from components.pipeline.trained import restored
 from components.pipeline.training import saves_of, train_in_worker
 
 

@@ -101,7 +101,7 @@ def follow(order: Order, *, parent: int) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Two workers must not write to one folder: the one of a parent that was killed may still be at it. Raises Conflict."""
     from filelock import FileLock, Timeout
 
@@ -135,7 +135,7 @@ def main() -> None:
     first = number == 0
     try:
         starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if first else nullcontext()
-        with starting, _alone(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
+        with starting, _locked(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
             (lead if first else follow)(order, parent=parent)
     except GenwrightError as error:
         write_whole(Path(order.plan.folder) / "why.txt", str(error).encode())

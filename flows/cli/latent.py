@@ -28,7 +28,7 @@ def interpolate(
     reference: Reference,
     items: Annotated[str, typer.Option(help="held-out images, two for the ends of each row")] = "0,1",
     seeds: Annotated[str | None, typer.Option(help="two seeds a row: samples in place of held-out images")] = None,
-    label: Annotated[str | None, typer.Option("--class", help="of the samples, where the model is told one")] = None,
+    label: Annotated[str | None, typer.Option("--class", help="of the samples, where the model takes one")] = None,
     points: Points = 9,
     out: Out = Path("latent-interpolate.png"),
     as_json: AsJson = False,

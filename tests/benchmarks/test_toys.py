@@ -26,7 +26,7 @@ ONE_EACH = {  # and the steps in which it gets there
     "diffusion/edm": 700,
     "autoregressive/pixelcnn-pp": 300,
 }
-SLOW = {"flow/glow", "diffusion/edm"}  # of those: a likelihood and a denoiser; the others nightly
+SLOW = {"diffusion/edm"}  # of those; the others nightly
 WITH_LIKELIHOOD = sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")
 
 

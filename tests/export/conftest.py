@@ -30,6 +30,7 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "autoencoder/denoising",
     "autoregressive/pixelcnn-pp",
     "autoregressive/vq-pixelcnn",
+    "autoregressive/vq-transformer",
     "diffusion/cascade",
     "diffusion/ddpm",
     "diffusion/latent-ect",

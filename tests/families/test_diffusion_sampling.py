@@ -15,7 +15,8 @@ from specs import image_data
 from torch import Tensor, nn
 
 from components.core.family import Batch
-from components.families import find
+from components.families import cards, find
+from components.families.diffusion import sampling
 from components.families.diffusion.ddpm import clean, forward_process, trailing
 from components.families.diffusion.preconditioning import PreconditionedConfig, points
 from components.families.diffusion.sampling import Point, Sampler, Solver, ancestral, table
@@ -240,3 +241,8 @@ def test_the_error_falls_with_the_order_of_the_solver(solver: Solver, order: int
     gaps = [float((error - errors[-1]).abs().mean()) for error in errors[:-1]]
     orders = [math.log2(coarse / fine) for coarse, fine in pairwise(gaps)]
     assert all(measured > order - 0.5 for measured in orders), (gaps, orders)
+
+
+def test_the_cards_say_from_where_on_a_graph_is_a_loop() -> None:
+    students = [card for card, _, _ in cards().values() if card.student_steps]
+    assert {card.loop_above for card in students} == {sampling.UNROLLED}

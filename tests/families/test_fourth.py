@@ -115,7 +115,7 @@ def test_it_is_trained_and_exported(tmp_path):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_is_found_held_to_the_contract_trained_and_exported(tmp_path: Path) -> None:
     """In a copy of the components with one more file in families."""
     source, here = Path(components.__file__).parent, Path(__file__).parent

@@ -157,7 +157,7 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
     _killed(team, two)
     backends = road.backends()
     states = {}
-    for flow, parameters, reigns in (
+    for flow, parameters, champion in (
         ("produce", {"brief": two}, 2),
         ("retrain", {"brief": two}, 2),
         ("promote", {"reference": "team/1", "why": "by the test", "force": True}, 1),
@@ -167,7 +167,7 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
         run = team.run(flow, **parameters)
         states[flow] = (run["state_type"], run["state"]["message"])
         assert run["state_type"] == "COMPLETED", run["state"]
-        assert backends.versions.resolve("team").version == reigns, flow
+        assert backends.versions.resolve("team").version == champion, flow
     assert tuple(states) == FLOWS
     assert len(backends.registry.ledger.entries("team")) == 4
     assert list((road.folder / "elsewhere" / "bundles").iterdir())

@@ -164,9 +164,11 @@ def road(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     ("stage", "numbers", "group", "more"),
     [
         pytest.param(training, (INT,), True, (SAVED, STANDS), id="training, Ctrl-C"),
-        pytest.param(training, (TERM, TERM, TERM), False, (SAVED, STANDS), id="training, SIGTERM three times"),
+        pytest.param(
+            training, (TERM, TERM, TERM), False, (SAVED, STANDS), id="training, SIGTERM three times", marks=pytest.mark.nightly
+        ),
         pytest.param(said("Export:"), (TERM,), True, (), id="export, SIGTERM to the group"),
-        pytest.param(said("Proof:"), (HUP,), False, (), id="proof, SIGHUP"),
+        pytest.param(said("Proof:"), (HUP,), False, (), id="proof, SIGHUP", marks=pytest.mark.nightly),
     ],
 )
 def test_at_a_stage(

@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 MEMBERS = sorted("/".join(key) for key in cards())
-SLOW = {"gan/sngan"}  # a game of two networks; the others nightly
-ROADS = [
-    pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.nightly)
-    for name in MEMBERS
-    if name != "vae/gaussian"
-]
+ROADS = [name for name in MEMBERS if name != "vae/gaussian"]  # whose road is above
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +109,7 @@ def test_another_champion_is_another_base_and_what_it_gave_is_rolled_back(two: A
     assert resolve.resolve(paper(two), backends).key("train") == known.key("train"), "the base that it had before"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ROADS)
 def test_every_variant_is_fine_tuned_from_a_release_of_its_own(
     two: Any, trains_here: Any, name: str, monkeypatch: pytest.MonkeyPatch

@@ -118,7 +118,7 @@ def test_held_out_images_are_compressed(cli: "Command", home: Path) -> None:
         (["interpolate", "digits", "--items", "0,1,2"], ["--items '0,1,2'", "two numbers a row"]),
         (["interpolate", "digits", "--items", "0,x"], ["--items '0,x'", "whole numbers"]),
         (["interpolate", "digits", "--items", "0,99999"], ["item 99999 of 359"]),
-        (["interpolate", "digits", "--seeds", "0,1", "--class", "3"], ["--class '3'", "told no class"]),
+        (["interpolate", "digits", "--seeds", "0,1", "--class", "3"], ["--class '3'", "without a class"]),
         (["interpolate", "nothing"], ["no model named 'nothing'"]),
         (["traverse", "digits", "--out", "picture.jpg"], ["picture.jpg", ".png"]),
         (["arithmetic", "digits", "--plus", "1"], ["--minus and --minus-items", "one of the two"]),

@@ -103,7 +103,7 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     assert {"proof/page.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
 
 
-def test_the_first_version_reigns_in_registry_ledger_and_channel(first: Any) -> None:
+def test_the_first_version_is_champion_in_registry_ledger_and_channel(first: Any) -> None:
     backends = first.road.backends()
     (release,) = backends.versions.releases("digits")
     assert (release.version, release.aliases) == (1, ("champion",))

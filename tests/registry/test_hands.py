@@ -27,7 +27,7 @@ def lost() -> set[str]:
 
 @pytest.fixture
 def two(registry: Registry, lost: set[str]) -> Registry:
-    """Versions 1 and 2 were promoted, 2 reigns; `lost` bundles are missing."""
+    """Versions 1 and 2 were promoted, 2 is champion; `lost` bundles are missing."""
     registry = replace(registry, has_bundle=lambda sha256: sha256 not in lost)
     promote(registry, "digits", 1, **BY)
     promote(registry, "digits", 2, **BY)

@@ -135,6 +135,7 @@ class DDPM(Family):
         starts=("scratch", "finetune", "lora"),
         student="ddpm",
         student_steps=(8, 4, 2, 1),
+        loop_above=4,
         student_rate=0.5,
         student_halves=True,
         references=("arXiv:2006.11239", "arXiv:2102.09672", "arXiv:2202.00512", "arXiv:2010.02502", "arXiv:2211.01095"),

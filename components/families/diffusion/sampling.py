@@ -27,7 +27,7 @@ from torch import Tensor, nn
 Solver = Literal["heun", "ddim", "dpm++", "ancestral"]
 AnySolver = Solver | Literal["multistep"]  # the last one only for models that were tuned for it
 FRESH = ("ancestral", "multistep")  # of these solvers each step has noise of its own
-UNROLLED = 4  # evaluations that an exported graph holds one after another; of more it holds a loop
+UNROLLED = 4  # evaluations that an exported graph holds one after another; of more it holds a loop (loop_above on a card)
 
 
 class Point(NamedTuple):

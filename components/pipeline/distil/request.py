@@ -68,7 +68,7 @@ def request_of(
     chosen: Sequence[str] = precisions or ("fp32", "fp16" if device == "cuda" else "int8")
     return DistillRequest(
         name=name,
-        steps=steps_of(steps, allowed, chosen),
+        steps=steps_of(steps, allowed, chosen, loop_above=card.loop_above),
         widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
         precisions=tuple(each for each in PRECISIONS if each in chosen),
         minutes=minutes,
@@ -78,18 +78,18 @@ def request_of(
     )
 
 
-def steps_of(given: Sequence[int] | None, allowed: Sequence[int], precisions: Sequence[str]) -> tuple[int, ...]:
+def steps_of(
+    given: Sequence[int] | None, allowed: Sequence[int], precisions: Sequence[str], *, loop_above: int | None
+) -> tuple[int, ...]:
     """The steps to try, most first: those that are given, or all that are allowed.
 
     Raises InputError for others, and for more than int8 alone can be had for.
     """
-    from components.families.diffusion.sampling import UNROLLED
-
     if not allowed:
         raise InputError("a teacher of one step has nothing to teach in fewer", do="distil one of more steps")
     if unknown := sorted(set(given or ()) - set(allowed)):
         raise InputError(f"--steps {unknown[0]}", allowed=", ".join(map(str, allowed)))
-    most = UNROLLED if set(precisions) == {"int8"} else max(allowed)  # a longer sampler is a loop, whose products are not lowered
+    most = loop_above if loop_above and set(precisions) == {"int8"} else max(allowed)
     if long := sorted(count for count in given or () if count > most):
         raise InputError(f"--steps {long[0]} in int8 alone", allowed=f"up to {most}", do="add fp32 to --precisions")
     return tuple(sorted({count for count in given or allowed if count <= most}, reverse=True))

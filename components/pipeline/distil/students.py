@@ -48,7 +48,7 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 adversarial=request.adversarial,
                 device=device_for("auto"),
             )
-            for precision in _precisions(request, steps):
+            for precision in _precisions(request, steps, card.loop_above):
                 own: Trained = yield _run(run, student, variant, request, precision)
             before[steps] = own.checkpoint
 
@@ -90,10 +90,12 @@ def expected_total(
     when it was proved, by the share of its steps and width.
     """
     from components.pipeline.release_commands import bundle_of
+    from components.training.distillation import student_card
 
     images_per_s = bundle_of(release, backends)[1].scorecard.metrics["throughput_per_s"].value
     config, few = trained.checkpoint.config, SAMPLES["few_step"]
-    graphs = [(width, steps) for width in request.widths for steps in request.steps for _ in _precisions(request, steps)]
+    loop_above = student_card(trained.checkpoint).loop_above
+    graphs = [(width, n) for width in request.widths for n in request.steps for _ in _precisions(request, n, loop_above)]
     shares = sum(steps / config["steps"] * width / config["width"] for width, steps in graphs)
     export_s, _ = expected("Export", backends, run)
     each_s = (export_s or 0.0) + PROOF_S
@@ -102,8 +104,7 @@ def expected_total(
     return total_s, made
 
 
-def _precisions(request: DistillRequest, steps: int) -> Sequence[Precision]:
-    """A sampler of more steps is a loop, whose products are not lowered to eight bits."""
-    from components.families.diffusion.sampling import UNROLLED
-
-    return request.precisions if steps <= UNROLLED else [each for each in request.precisions if each != "int8"]
+def _precisions(request: DistillRequest, steps: int, loop_above: int | None) -> Sequence[Precision]:
+    """Those that are asked for, less eight bits where the graph is a loop."""
+    looped = loop_above is not None and steps > loop_above
+    return [each for each in request.precisions if each != "int8"] if looped else request.precisions
