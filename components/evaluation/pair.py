@@ -69,7 +69,7 @@ def score_pair(
     Raises DataError when there are too few images or samples.
     """
     sides = (candidate, champion)
-    classes = [asked_classes(dataset, side.conditional) for side in sides]
+    counts = [asked_classes(dataset, reference, side.conditional) for side in sides]
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
     stocks = [side.stock or Stock() for side in sides]
     for look in range(looks):
@@ -87,8 +87,8 @@ def score_pair(
             real=real,
         )
         ours, theirs = (
-            stock.draw(side.sampler, seed=seed, samples=count, classes=asked, progress=progress)
-            for side, asked, stock in zip(sides, classes, stocks, strict=True)
+            stock.draw(side.sampler, seed=seed, samples=count, counts_K=asked, progress=progress)
+            for side, asked, stock in zip(sides, counts, stocks, strict=True)
         )
         beside = Evaluated(theirs, yardstick, timed=champion.timed, model=champion.model, device=device)
         seen = Evaluated(ours, yardstick, champion=beside, timed=candidate.timed, model=candidate.model, device=device)

@@ -1,6 +1,7 @@
 """Drawing from a sampler: which seeds and classes, and how long it takes.
 
-N samples, K classes. Evaluation's seeds begin at 2^40 + seed * 2^20, far from the small seeds that people, previews and
+N samples, K classes. A conditional sampler is asked for the classes as often as the reference has them, so that it is held
+against what it was asked for. Evaluation's seeds begin at 2^40 + seed * 2^20, far from the small seeds that people, previews and
 training's fixed noise use, so that no sample picked during training is judged again here.
 """
 
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from components.core.asked_labels import labels_like
 from components.core.errors import InputError, RunError
 from components.core.protocols import ItemSampler, Stored
 from components.evaluation.bootstrap import Floats
 from components.runtime.progress import Report
+
+Classes = npt.NDArray[np.int64]  # [K], how many items of each class there are
 
 SEEDS_FROM = 2**40
 SEEDS_EACH = 2**20
@@ -43,28 +47,21 @@ def sample_seeds(seed: int, n: int) -> list[int]:
     return list(range(first, first + n))
 
 
-def balanced_labels(seed: int, n: int, *, classes: int) -> npt.NDArray[np.int64]:
-    """Every class once, in an order drawn from the seed, again and again: balanced, and label k does not depend on n."""
-    rng = np.random.default_rng([seed, 2])
-    rounds = [rng.permutation(classes).astype(np.int64) for _ in range(-(-n // classes))]
-    return np.concatenate(rounds)[:n]
-
-
 def draw_samples(
     sampler: ItemSampler,
     *,
     seed: int,
     samples: int,
-    classes: int | None = None,
+    counts_K: Classes | None = None,
     have: Drawn | None = None,
     progress: Report | None = None,
 ) -> Drawn:
-    """The samples of a protocol. `classes` is the number of classes of a conditional sampler, None of one without.
+    """The samples of a protocol. A conditional sampler is asked for classes in the proportions of `counts_K`.
 
     What was drawn before with fewer samples (`have`) is kept and continued: sample k does not depend on how many there are.
     """
     seeds = sample_seeds(seed, samples)
-    labels_N = None if classes is None else balanced_labels(seed, samples, classes=classes)
+    labels_N = None if counts_K is None else labels_like(counts_K, samples, seed=seed)
     images, speeds = ([have.images], [*have.items_per_s]) if have else ([], [])
     for at in range(len(have.images) if have else 0, samples, CHUNK):
         chunk = seeds[at : at + CHUNK]
@@ -83,15 +80,21 @@ class Stock:
     """The samples of an artifact beside which several are measured: drawn once, and continued where more are wanted."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, int, int | None], Drawn] = {}
+        self._kept: dict[tuple[str, int, bytes | None], Drawn] = {}
 
     def draw(
-        self, sampler: ItemSampler, *, seed: int, samples: int, classes: int | None = None, progress: Report | None = None
+        self,
+        sampler: ItemSampler,
+        *,
+        seed: int,
+        samples: int,
+        counts_K: Classes | None = None,
+        progress: Report | None = None,
     ) -> Drawn:
         """Those of `draw_samples`; speeds are of all that were drawn. Holds what was drawn last, and nothing before it."""
-        key = (sampler.subject, seed, classes)
+        key = (sampler.subject, seed, None if counts_K is None else counts_K.tobytes())
         have = self._kept.get(key)
         if have is None or len(have.images) < samples:
-            have = draw_samples(sampler, seed=seed, samples=samples, classes=classes, have=have, progress=progress)
+            have = draw_samples(sampler, seed=seed, samples=samples, counts_K=counts_K, have=have, progress=progress)
             self._kept = {key: have}
         return have.first(samples)

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from components.core.asked_labels import labels_like
 from components.core.errors import RegistryError
 from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
+from components.core.protocols import ItemSplit
 from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
@@ -20,8 +23,8 @@ from components.evaluation.gates import gate, thresholds
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
-from components.evaluation.samples import CHUNK, Stock, balanced_labels
-from components.evaluation.score import score
+from components.evaluation.samples import CHUNK, Stock
+from components.evaluation.score import asked_classes, score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
 from components.pipeline.extractor import load_extractor
@@ -111,15 +114,23 @@ def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contende
     """The graph's samples and torch's, of the same seeds."""
     n = AGREEING[run.decision.delivery]
     seeds = [*range(n)]
-    labels = balanced_labels(0, n, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    reference = held_out(data)
+    labels = _labels(run, reference, candidate, n)
     torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=CHUNK)
     return agreement(
         candidate.sampler(seeds, labels),
         torch_sampler(seeds, labels),
         train=choose(open_split(data.path, "train"), n, seed=run.brief.seed),
-        reference=choose(held_out(data), REFERENCE_MAX, seed=run.brief.seed),
+        reference=choose(reference, REFERENCE_MAX, seed=run.brief.seed),
         extractor=load_extractor(data, backends),
+        seed=run.brief.seed,
     )
+
+
+def _labels(run: Run, reference: ItemSplit, candidate: Contender, n: int) -> npt.NDArray[np.int64] | None:
+    """What the first n samples are asked for: classes as often as the reference has them."""
+    counts_K = asked_classes(run.dataset, reference, candidate.conditional)
+    return None if counts_K is None else labels_like(counts_K, n, seed=0)
 
 
 def _draw(
@@ -133,8 +144,7 @@ def _draw(
     folder: Path,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
-    labels = balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
-    shown = candidate.sampler([*range(GRID)], labels)
+    shown = candidate.sampler([*range(GRID)], _labels(run, held_out(data), candidate, GRID))
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "page.html", folder / "samples.png"

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from components.core.record import Record
 
 Verdict = Literal["pass", "fail", "undecided"]
@@ -34,12 +36,13 @@ class ScoringProtocol(Record):
 
 
 class Scorecard(Record):
-    """Measured metrics of one artifact under one protocol."""
+    """Measured metrics of one artifact under one protocol. `by_class`: those of each class, where the data has classes."""
 
     subject: str  # what was measured: onnx:SHA256 or torch:SHA256
     protocol: ScoringProtocol
     metrics: dict[str, Metric]
     device: str
+    by_class: dict[str, dict[str, Metric]] = Field(default_factory=dict)
 
 
 class GateVerdict(Record):
