@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
+from components.evaluation.by_class import by_class
 from components.evaluation.definitions import defined, words, words_of
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.samples import asked_like, draw_samples
@@ -74,7 +75,13 @@ def score_against(
 
 def make_scorecard(seen: Evaluated) -> Scorecard:
     """All metrics of an artifact that apply to it."""
-    return Scorecard(subject=seen.drawn.subject, protocol=seen.yardstick.protocol, metrics=measure(seen), device=seen.device)
+    return Scorecard(
+        subject=seen.drawn.subject,
+        protocol=seen.yardstick.protocol,
+        metrics=measure(seen),
+        device=seen.device,
+        by_class=by_class(seen),
+    )
 
 
 def measure(seen: Evaluated) -> dict[str, Metric]:

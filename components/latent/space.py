@@ -43,15 +43,15 @@ def take(split: ItemSplit, indices: npt.ArrayLike) -> Items:
     return Items(split.take(chosen), None if split.labels is None else split.labels[chosen])
 
 
-def evenly(split: ItemSplit, *, at_most: int) -> npt.NDArray[np.int64]:
-    """Indices at even distances over a split; all of them when it has no more than `at_most`."""
-    n = min(at_most, len(split))
-    return np.arange(n) * len(split) // n
+def evenly(count: int, *, at_most: int) -> npt.NDArray[np.int64]:
+    """Indices at even distances over so many items; all of them when there are no more than `at_most`."""
+    n = min(at_most, count)
+    return np.arange(n) * count // n
 
 
 def spread_over(split: ItemSplit, *, at_most: int) -> Items:
     """The items at these places."""
-    return take(split, evenly(split, at_most=at_most))
+    return take(split, evenly(len(split), at_most=at_most))
 
 
 class LatentSpace:

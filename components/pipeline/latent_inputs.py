@@ -62,7 +62,7 @@ def training_group(option: str, kind: str | None, items: str | None, model: "Loa
     """The training images of a class, or those that are listed. Raises InputError unless exactly one of the two is given."""
     import numpy as np
 
-    from components.latent.space import take
+    from components.latent.space import evenly, take
 
     if (kind is None) == (items is None):
         raise InputError(f"{option} and {option}-items", allowed="one of the two", do=f"give {option} CLASS, or a list of images")
@@ -70,7 +70,8 @@ def training_group(option: str, kind: str | None, items: str | None, model: "Loa
         return take(model.train, numbers(f"{option}-items", items, int))
     index = class_index(option, str(kind), model)
     assert model.train.labels is not None  # the data has classes
-    return take(model.train, np.flatnonzero(model.train.labels == index)[:GROUP_MAX])
+    own = np.flatnonzero(model.train.labels == index)
+    return take(model.train, own[evenly(len(own), at_most=GROUP_MAX)])
 
 
 def first_held_out(model: "LoadedModel", kind: str | None, count: int) -> list[int]:
@@ -91,7 +92,7 @@ def named_images(text: str, model: "LoadedModel", *, at_most: int) -> tuple["Ite
 
     if split := next((name for name in SPLITS if name == text), None):
         images = open_split(model.dataset.path, split)
-        chosen = evenly(images, at_most=at_most)
+        chosen = evenly(len(images), at_most=at_most)
         return take(images, chosen), tuple(f"{split}[{at}]" for at in chosen)
     spec = model.family.spec
     read = read_items(Path(text), item=model.dataset.item, classes=spec.classes, at_most=at_most)

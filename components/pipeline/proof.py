@@ -120,6 +120,7 @@ def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contende
         train=choose(open_split(data.path, "train"), n, seed=run.brief.seed),
         reference=choose(reference, REFERENCE_MAX, seed=run.brief.seed),
         extractor=load_extractor(data, backends),
+        seed=run.brief.seed,
     )
 
 

@@ -37,7 +37,7 @@ from components.core.records import (
 )
 from components.core.units import to_stored, to_units
 from components.data.joined import JoinedSplit
-from components.evaluation.samples import Stock, asked_like, sample_seeds
+from components.evaluation.samples import asked_like, sample_seeds
 from components.evaluation.score import score
 from components.export.admission import examine
 from components.export.graph import export_graph
@@ -268,11 +268,3 @@ def test_a_class_is_asked_for_as_often_as_the_reference_has_it(digits: Any) -> N
     known = asked_like(uneven, ClassCondition(classes=("a", "b")), 100, seed=0)  # a champion that never heard of the class 9
     assert known is not None
     assert known.max() == 1
-
-
-def test_a_stock_draws_anew_when_something_else_is_asked_for(make_shelf: Any, digits: Any) -> None:
-    stock, shelf = Stock(), make_shelf("torch:shelf", digits.test.images)
-    for asked in ([0, 1], [0, 1, 2], [1, 1]):
-        drawn = stock.draw(shelf, seed=0, samples=len(asked), asked_N=np.array(asked))
-        assert drawn.labels_N is not None
-        assert drawn.labels_N.tolist() == asked

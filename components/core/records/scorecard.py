@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from components.core.record import Record
 
@@ -36,12 +36,13 @@ class ScoringProtocol(Record):
 
 
 class Scorecard(Record):
-    """Measured metrics of one artifact under one protocol."""
+    """Measured metrics of one artifact under one protocol. `by_class`: those of each class, where the data has classes."""
 
     subject: str  # what was measured: onnx:SHA256 or torch:SHA256
     protocol: ScoringProtocol
     metrics: dict[str, Metric]
     device: str
+    by_class: dict[str, dict[str, Metric]] = Field(default_factory=dict)
 
 
 class GateVerdict(Record):
