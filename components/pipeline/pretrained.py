@@ -99,14 +99,14 @@ def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base
 
 def _check_condition(brief: Brief, dataset: Dataset | None, base: Base, where: str) -> None:
     spec = base.checkpoint.spec
-    own = "class" if spec.conditional else "none"
+    own = spec.condition.asked if spec.condition else "none"
     if brief.conditioning != own:
         raise BriefError(
             f"conditioning: {brief.conditioning} given, and {where} was trained with conditioning: {own}",
             allowed=own,
             do=f"write conditioning: {own}, or {SCRATCH.removeprefix('write ')}",
         )
-    if spec.conditional and dataset is not None and len(dataset.classes) != len(spec.classes):
+    if spec.classes and dataset is not None and len(dataset.classes) != len(spec.classes):
         raise DataError(
             f"{where} knows {len(spec.classes)} classes, and {brief.data.path} has {len(dataset.classes)}",
             allowed=f"{len(spec.classes)} classes, in the order of the base's",

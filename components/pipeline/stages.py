@@ -147,7 +147,7 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
     from components.export.admission import examine
 
     worst, how = max(exported.parity.values()), "at most" if exported.precision == "fp32" else "on average at most"
-    parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by {how} {worst:.1g} of 2")
+    parity = AdmissionCheck(check="parity", passed=True, text=f"items differ from torch's by {how} {worst:.1g} of 2")
     metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
     verdict = examine(folder / MODEL_ONNX, bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":

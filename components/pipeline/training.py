@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.core import store_keys
+from components.core.conditioning import condition_of
 from components.core.errors import GenwrightError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import Checkpoint, ClassCondition, DataSpec, LocalDataset
+from components.core.records import Checkpoint, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
@@ -166,7 +167,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         start=start,
         spec=DataSpec(
             item=dataset.item,
-            condition=ClassCondition(classes=dataset.classes) if brief.conditioning == "class" else None,
+            condition=condition_of(brief.conditioning, classes=dataset.classes),
             std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
         ),
         dataset=data,

@@ -99,7 +99,7 @@ def follow(order: Order, *, parent: int) -> None:
     from components.training.untracked import Untracked
 
     def unread(images: Stored) -> Reading:
-        raise AssertionError(f"the first process reads quality, of {len(images)} images too")
+        raise AssertionError(f"the first process reads quality, of {len(images)} items too")
 
     def leave() -> None:
         time.sleep(LEFT_S)

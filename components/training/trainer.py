@@ -65,7 +65,9 @@ class Trainer:
         on = open_device(plan.device, threads=plan.threads or (before.threads if before else 0))
         self.learner = Learner(family, plan, on)
         self.family, self.average = self.learner.family, self.learner.average
-        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=on.device)
+        self.stream = BatchStream(
+            split, batch_size=family.config.batch_size, seed=plan.seed, condition=plan.spec.condition, device=on.device
+        )
         self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker)
         self.step = 0
         self.read = 0  # how many of READINGS are behind

@@ -75,7 +75,7 @@ def curve_of(release: Release, finished: Sequence[Finished], request: DistillReq
     passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
     teacher = finished[0].proof.champion
     if teacher is None:
-        raise GateRefused(f"{release.model} version {release.version} makes images of another shape than its student")
+        raise GateRefused(f"{release.model} version {release.version} makes items of another shape than its student")
     return Curve(
         teacher=release,
         latency_ms=request.latency_ms,
