@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, ndtr
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.units import to_stored
 from components.modalities.image.spec import ImageSpec
 

@@ -16,8 +16,8 @@ import torch
 from scipy.spatial.distance import cdist
 
 from benchmarks.planar.densities import POINT, Floats, Toy, to_points
+from components.core.arrays import Stored
 from components.core.family import Family, to_data_units
-from components.core.protocols import Stored
 from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds

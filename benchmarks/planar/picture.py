@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.planar.densities import LEVELS, Floats, Toy
+from components.core.arrays import Stored
 from components.core.files import write_whole
-from components.core.protocols import Stored
 
 BINS = 64
 COLOURS = {

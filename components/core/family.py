@@ -1,6 +1,6 @@
 """The contract of a family, checked when a class is defined. Imports torch: only parts that compute import this module.
 
-B batch. Data units (core/records/item.py): float32 about [-1, 1], [B, *shape of an item]; of images NCHW.
+B batch. Data units (core/item.py): float32 about [-1, 1], [B, *shape of an item]; of images NCHW.
 """
 
 import inspect

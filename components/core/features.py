@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from components.core.protocols import Stored
-from components.core.records.item import MODALITIES, ItemSpec
+from components.core.arrays import Stored
+from components.core.item import MODALITIES, ItemSpec
 
 FEATURES = 64
 

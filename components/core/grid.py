@@ -5,8 +5,8 @@ import io
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Pictures
 from components.core.errors import RunError
-from components.core.protocols import Pictures
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GAP_PIXELS = 2  # after enlarging

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from components.core.arrays import Pictures
 from components.core.errors import RunError
 from components.core.grid import GAP_PIXELS, grid_image, image_png, scale_for
-from components.core.protocols import Pictures
 
 FONT_PIXELS = 13
 MARGIN_PIXELS = 6

@@ -2,7 +2,7 @@
 components/modalities/NAME defines `modality`. Imports neither torch nor Pillow; what judges items is a module of its own,
 components/modalities/NAME/features.py.
 
-N items, stored as the spec says (core/records/item.py).
+N items, stored as the spec says (core/item.py).
 """
 
 from abc import ABC, abstractmethod
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from components.core.discovery import member, names
 from components.core.errors import DataError, InputError
-from components.core.records.item import MODALITIES, ItemSpec
+from components.core.item import MODALITIES, ItemSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from components.core.protocols import Pictures, Raw, Stored
+    from components.core.arrays import Pictures, Raw, Stored
 
 
 class Unreadable(DataError):

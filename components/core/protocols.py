@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Asked, Stored
 from components.core.records import Channel, ItemSpec, Metric, Reading
-
-Stored = npt.NDArray[Any]  # [N, *stored_shape] of an item's storage (core/records/item.py); of images uint8 [N, H, W, C]
-Raw = bytes | Stored  # an item as a source has it: a file, or an array
-Pictures = npt.NDArray[np.uint8]  # [N, H, W, 1 to 4]
-Asked = Sequence[int] | npt.NDArray[Any]  # what each of N items is asked for by: class indices, or [N, *shape] of the condition
 
 
 class ItemSampler(Protocol):

@@ -1,11 +1,11 @@
-"""Stored items and data units, each made of the other by what an item's Storage says (core/records/item.py).
+"""Stored items and data units, each made of the other by what an item's Storage says (core/item.py).
 
 N items, of `item.shape` in data units and of `item.stored_shape` stored.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from components.core.records.item import ItemSpec
+from components.core.item import ItemSpec
 
 if TYPE_CHECKING:
     import numpy as np

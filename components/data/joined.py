@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import ItemSplit, Stored
+from components.core.arrays import Stored
+from components.core.protocols import ItemSplit
 from components.core.records import LocalDataset
 from components.core.records.condition import taken
 from components.data.shards import open_split

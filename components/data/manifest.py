@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from components.core.errors import DataError
+from components.core.item import ItemSpec, spec_of
 from components.core.record import Record, first_complaint
-from components.core.records.item import ItemSpec, spec_of
 from components.data.splits import Split
 
 MANIFEST = "dataset.json"

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Stored
 from components.core.errors import DataError
+from components.core.item import ItemSpec
 from components.core.modality import ItemReader, Unreadable, find_modality
-from components.core.protocols import Stored
-from components.core.records.item import ItemSpec
 from components.data.sources.find import find_source
 from components.data.sources.item import Item, Opening, Survey
 

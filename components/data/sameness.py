@@ -7,7 +7,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.data.splits import SPLITS, Split
 
 

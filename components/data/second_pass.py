@@ -11,9 +11,9 @@ import numpy as np
 
 from components.core.errors import DataError
 from components.core.files import write_whole
+from components.core.item import ItemSpec
 from components.core.modality import ItemReader, Unreadable, find_modality
 from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
-from components.core.records.item import ItemSpec
 from components.data.manifest import Manifest, Quarantine, Report
 from components.data.sameness import Sameness
 from components.data.sources.item import Item, Source, Survey

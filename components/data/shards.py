@@ -1,6 +1,6 @@
 """Prepared splits as memory maps: indexable at random without being held in memory.
 
-N items, stored as their spec says (core/records/item.py).
+N items, stored as their spec says (core/item.py).
 """
 
 from functools import lru_cache
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Stored
 from components.core.errors import DataError
 from components.core.files import sha256_of
-from components.core.protocols import Stored
 from components.data.manifest import Manifest, Shard, read_manifest
 from components.data.splits import SPLITS, Split
 

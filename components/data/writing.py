@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from components.core.arrays import Stored
 from components.core.files import sha256_of
-from components.core.protocols import Stored
-from components.core.records.item import ItemSpec
+from components.core.item import ItemSpec
 from components.data.manifest import Shard
 from components.data.splits import Split
 

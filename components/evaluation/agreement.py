@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.records import Agreement
 from components.evaluation.distances import Gaussian, frechet
 from components.evaluation.manifold import Manifold, inside

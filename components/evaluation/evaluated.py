@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import ItemSampler, Stored
+from components.core.arrays import Stored
+from components.core.protocols import ItemSampler
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import Drawn
 from components.evaluation.yardstick import Yardstick

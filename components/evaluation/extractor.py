@@ -20,12 +20,13 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.core.arrays import Stored
 from components.core.errors import DataError, RunError
 from components.core.features import FEATURES, Features, Trunk, features_of
 from components.core.files import sha256_of, write_whole
-from components.core.protocols import ItemSplit, Stored
+from components.core.item import AnyItem, ItemSpec, with_item
+from components.core.protocols import ItemSplit
 from components.core.record import Record
-from components.core.records.item import AnyItem, ItemSpec, with_item
 
 VERSION = 1
 WEIGHTS, RECORD = "weights.safetensors", "extractor.json"

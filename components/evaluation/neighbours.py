@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Stored
 from components.core.modality import find_modality
-from components.core.protocols import ItemSplit, Stored
+from components.core.protocols import ItemSplit
 
 CELLS = 8_000_000  # entries of one block of distances
 SPLIT_CHUNK = 4096  # images read from disk at once

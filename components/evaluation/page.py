@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from components.core.arrays import Pictures
 from components.core.files import write_whole
 from components.core.grid import filling, grid_png
 from components.core.metrics import Words, number
 from components.core.modality import find_modality
-from components.core.protocols import Pictures
 from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
 from components.evaluation.definitions import gates, words, words_of
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Stored
 from components.core.errors import InputError, RunError
-from components.core.protocols import ItemSampler, ItemSplit, Stored
+from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition
 from components.evaluation.bootstrap import Floats
 from components.runtime.progress import Report

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from components.core.protocols import ItemSplit, Stored
+from components.core.arrays import Stored
+from components.core.protocols import ItemSplit
 from components.core.records import Reading
 from components.evaluation.bootstrap import Floats
 from components.evaluation.distances import Gaussian, frechet

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Stored
 from components.core.errors import DataError
 from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
-from components.core.protocols import ItemSplit, Stored
+from components.core.protocols import ItemSplit
 from components.core.records import Dataset, ItemSpec, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import Gaussian, frechet_resampled

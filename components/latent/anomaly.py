@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from components.core.arrays import Stored
 from components.core.errors import InputError
 from components.core.family import Family
-from components.core.protocols import Resampling, Stored
+from components.core.protocols import Resampling
 from components.core.record import Record
 from components.core.records import Metric
 from components.latent.space import Items, LatentSpace, batches

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.record import Record
 from components.latent.space import Cloud, Items, LatentSpace
 

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.core.arrays import Stored
 from components.core.errors import DataError, InputError
-from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.space import Items, Labels, LatentSpace, told_class
 

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.core.arrays import Stored
 from components.core.errors import InputError
 from components.core.family import Family
 from components.core.noise import draw
-from components.core.protocols import Stored
 from components.core.record import Record
 from components.core.units import to_stored
 from components.latent.space import Cloud, Items, LatentSpace, told_class

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, features
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.record import Record
 from components.latent.compression import Point, distortion, psnr_db
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.core.arrays import Stored
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
-from components.core.protocols import ItemSplit, Stored
+from components.core.protocols import ItemSplit
 from components.core.records import ClassCondition
 from components.core.units import to_stored
 

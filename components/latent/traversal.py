@@ -8,8 +8,8 @@ U units of a code, K of them shown, T places of each.
 
 import torch
 
+from components.core.arrays import Stored
 from components.core.family import ACTIVE
-from components.core.protocols import Stored
 from components.core.record import Record
 from components.latent.space import Cloud, Items, LatentSpace
 

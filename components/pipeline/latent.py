@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from components.core.arrays import Stored
 from components.core.files import write_whole
 from components.core.labels import labelled_png
 from components.core.modality import find_modality
-from components.core.protocols import Stored
 from components.evaluation.bootstrap import Bootstrap
 from components.latent.anomaly import compare, ranked, remarks, score
 from components.latent.arithmetic import add, attribute, beside_originals

@@ -12,6 +12,8 @@ from components.pipeline.view import COLOURS, console, gate_table, scorecard_tab
 
 if TYPE_CHECKING:
     from components.core.records import Artifact
+    from components.pipeline.backends import Backends
+    from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace
 
 JUDGED = ("latency_p95_ms", "fd_ratio", "coverage", "recall")
@@ -132,3 +134,16 @@ def near(path: str) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
         return path
+
+
+def print_distilled(curve: "Curve", produced: Produced | None, name: str, backends: "Backends") -> None:
+    """The table of the students, where its picture is, and where the one that was released is."""
+    from components.pipeline.distil.curve import picture_of
+    from components.pipeline.view import curve_table
+
+    out = console()
+    out.print()
+    out.print(curve_table(curve))
+    out.print(f"[bold]Curve[/]  {near(str(picture_of(name, backends)))}", soft_wrap=True)
+    for line in produced_lines(produced, backends.workspace) if produced else ():
+        out.print(line, soft_wrap=True)

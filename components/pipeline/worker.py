@@ -91,7 +91,7 @@ def _carry_out(trainer: "Trainer", *, parent: int) -> None:
 
 def follow(order: Order, *, parent: int) -> None:
     """Take part in a training that another process leads, and that ends when it says so."""
-    from components.core.protocols import Stored
+    from components.core.arrays import Stored
     from components.core.records import Reading
     from components.data.shards import open_split
     from components.training.start import build

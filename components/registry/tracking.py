@@ -14,9 +14,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
+from components.core.arrays import Stored
 from components.core.errors import Interrupted, RegistryError, disk_error
 from components.core.files import link_or_copy
-from components.core.protocols import Stored
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
 from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated

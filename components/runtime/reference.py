@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from components.core.arrays import Stored
 from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.files import sha256_of, write_whole
-from components.core.protocols import Stored
 from components.core.records import Artifact, Bundle, ItemSpec, Reference
 from components.core.units import to_units
 from components.runtime.session import GraphSampler

@@ -15,11 +15,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from components.core.arrays import Asked, Stored
 from components.core.bundles import MODEL_ONNX
 from components.core.errors import BundleError
 from components.core.files import sha256_of
 from components.core.noise import NoiseInput, draw
-from components.core.protocols import Asked, Stored
 from components.core.records import Bundle, DataSpec
 from components.core.units import to_stored
 from components.runtime.cpus import usable_cpus

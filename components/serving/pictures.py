@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from components.core.arrays import Pictures, Stored
 from components.core.grid import image_png
-from components.core.protocols import Pictures, Stored
 
 GAP_PIXELS = 2
 TILE_PIXELS = 64  # a grid is to be looked at: smaller images are magnified to about this, by a whole factor

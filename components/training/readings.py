@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import torch
 
+from components.core.arrays import Stored
 from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.modality import find_modality
-from components.core.protocols import QualitySignal, Stored, Tracker
+from components.core.protocols import QualitySignal, Tracker
 from components.core.records import Reading
 from components.runtime.progress import Listener, listening
 from components.training.diagnostics import complaints

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
+from components.core.arrays import Asked, Stored
 from components.core.family import Family
 from components.core.noise import draw
-from components.core.protocols import Asked, Stored
 from components.core.units import to_stored
 
 

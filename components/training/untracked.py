@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 
 
 class Untracked:

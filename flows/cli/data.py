@@ -1,7 +1,7 @@
 """`genwright data`: datasets as shards under DVC, and which version a brief names."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,9 +9,6 @@ from components.core.home import Home
 from flows.cli.arguments import AsJson, BriefFile, print_json, say, working
 from flows.cli.reading import PrepareCommand, with_reading_options
 from flows.settings import Settings
-
-if TYPE_CHECKING:
-    from components.data.manifest import Report
 
 data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True, callback=working)
 
@@ -37,7 +34,7 @@ def data_prepare(
     from components.data.words import lines, warnings
 
     settings = Settings.load()
-    reports: list[Report] = []
+    reports: list[Any] = []
     check_trackable(to)
     manifest = prepare(
         source,

@@ -43,6 +43,7 @@ def distil(
     from components.pipeline.distil.curve import refuse_unless_one_passed
     from components.pipeline.distil.request import request_of
     from components.pipeline.latent_inputs import numbers
+    from components.pipeline.report import print_distilled
     from components.runtime.devices import device_for
 
     backends = load_backends()
@@ -63,7 +64,7 @@ def distil(
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
-        _print(curve, produced, request, backends)
+        print_distilled(curve, produced, request.name, backends)
     refuse_unless_one_passed(curve, request.name)
 
 
@@ -78,16 +79,3 @@ def _distilled(reference: str, request: "DistillRequest", backends: "Backends", 
     after = Report(backends.workspace, enabled=show)
     job = engines.Job("distil", reference, lambda call: run.distil(reference, request, backends, call, after))
     return engines.run(Settings.load().engine, job, backends)
-
-
-def _print(curve: "Curve", produced: "Produced | None", request: "DistillRequest", backends: "Backends") -> None:
-    from components.pipeline.distil.curve import picture_of
-    from components.pipeline.report import near, produced_lines
-    from components.pipeline.view import console, curve_table
-
-    out = console()
-    out.print()
-    out.print(curve_table(curve))
-    out.print(f"[bold]Curve[/]  {near(str(picture_of(request.name, backends)))}", soft_wrap=True)
-    for line in produced_lines(produced, backends.workspace) if produced else ():
-        out.print(line, soft_wrap=True)

@@ -13,8 +13,8 @@ from specs import to_uint8
 from benchmarks.planar.densities import LEVELS, PARTS, TOYS, Toy, to_points
 from benchmarks.planar.measures import SAMPLES, energy, measure, train
 from benchmarks.planar.picture import BINS, bands, draw, pack, true_shares, unpack
+from components.core.arrays import Stored
 from components.core.family import to_data_units
-from components.core.protocols import Stored
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
 

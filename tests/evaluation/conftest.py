@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_item
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.extractor import Extractor, train_extractor
 from components.evaluation.gates import gate

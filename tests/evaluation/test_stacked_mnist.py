@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.data.archives import raw_files
 from components.data.sources.mnist import ARCHIVES, idx
 from components.evaluation.extractor import train_extractor

@@ -14,7 +14,7 @@ import yaml
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_data, image_item
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.records import LocalDataset
 from components.training.plan import TrainPlan
 

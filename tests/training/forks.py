@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits
 
+from components.core.arrays import Stored
 from components.core.errors import GenwrightError
-from components.core.protocols import Stored
 from components.core.records import Reading
 from components.families import cards, find
 from components.modalities.image.spec import ImageSpec

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from components.core.arrays import Stored
 from components.core.errors import TrainingFailed
-from components.core.protocols import Stored
 from components.core.records import Reading
 from components.training.checkpoint import restore
 from components.training.start import build

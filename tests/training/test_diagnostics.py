@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.core.protocols import Stored
+from components.core.arrays import Stored
 from components.core.records import Reading
 from components.training.diagnostics import complaints
 from components.training.start import build

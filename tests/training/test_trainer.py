@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.core.arrays import Stored
 from components.core.card import Card
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
-from components.core.protocols import Stored
 from components.core.records import Ceiling, Checkpoint, DataSpec, Reading
 from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan

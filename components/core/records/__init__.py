@@ -1,5 +1,6 @@
 """The records that travel between stages: small, frozen, JSON; names, ids and digests, never tensors. One file an owner."""
 
+from components.core.item import AnyItem, ItemSpec, Storage, spec_of
 from components.core.records.artifact import Artifact
 from components.core.records.bundle import Admission, AdmissionCheck, Bundle, GraphFile, Lineage, Port, Reference, StoredBundle
 from components.core.records.checkpoint import Checkpoint, Reading
@@ -18,7 +19,6 @@ from components.core.records.decision import (
     Tier,
     TrainingBudget,
 )
-from components.core.records.item import AnyItem, ItemSpec, Storage, spec_of
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
 

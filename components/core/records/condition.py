@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, r
 from pydantic import Field
 
 from components.core.errors import DataError, InputError
+from components.core.item import AnyItem
 from components.core.record import Record
-from components.core.records.item import AnyItem
 
 if TYPE_CHECKING:
     import numpy as np

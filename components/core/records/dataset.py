@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.core.item import AnyItem, with_item
 from components.core.record import Record
 from components.core.records.condition import ClassCondition, Condition
-from components.core.records.item import AnyItem, with_item
 
 
 class Dataset(Record):

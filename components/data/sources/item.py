@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from components.core.arrays import Raw
 from components.core.modality import ItemReader, Unreadable
-from components.core.protocols import Raw
 from components.data.sources.classes import ClassRule
 from components.data.splits import Split
 from components.runtime.progress import Advance

@@ -5,9 +5,9 @@ What counts as a twin comes from as many real items, because nearest neighbours 
 
 import numpy as np
 
+from components.core.arrays import Stored
 from components.core.metrics import Gate, Words
 from components.core.modality import find_modality
-from components.core.protocols import Stored
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.neighbours import Distances, nearest

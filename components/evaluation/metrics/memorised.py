@@ -7,8 +7,9 @@ distance-to-closest-record tests).
 
 import numpy as np
 
+from components.core.arrays import Stored
 from components.core.metrics import Gate, Words
-from components.core.protocols import ItemSplit, Stored
+from components.core.protocols import ItemSplit
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.neighbours import Distances, nearest_in_split

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from components.core.arrays import Stored
 from components.core.features import FEATURES, Features, Trunk
-from components.core.protocols import Stored
-from components.core.records.item import ItemSpec
+from components.core.item import ItemSpec
 
 SIDE_MAX = 64  # larger images are averaged down to it before the first convolution
 LARGE = 32  # pixels a side, above which a step of training costs four times

@@ -4,15 +4,15 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from components.core.item import ItemSpec
 from components.core.modality import Encoding, ItemReader, Modality, Option
-from components.core.records.item import ItemSpec
 from components.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from components.core.protocols import Pictures, Stored
+    from components.core.arrays import Pictures, Stored
 
 VALUES_MAX = 1024  # of an image as a vector
 DARK, BRIGHT = 16, 239  # mean of 255

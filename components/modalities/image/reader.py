@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from components.core.arrays import Raw, Stored
 from components.core.errors import DataError
 from components.core.modality import ItemReader, Unreadable
-from components.core.protocols import Raw, Stored
 from components.modalities.image.decode import (
     BACKGROUND,
     MAX_PIXELS,

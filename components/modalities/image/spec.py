@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from components.core.records.item import ItemSpec, Storage
+from components.core.item import ItemSpec, Storage
 
 
 class ImageSpec(ItemSpec):

@@ -4,8 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from components.core.item import ItemSpec, Storage
 from components.core.modality import Encoding, ItemReader, Modality, Option
-from components.core.records.item import ItemSpec, Storage
 
 
 class SeriesSpec(ItemSpec):
