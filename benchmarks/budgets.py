@@ -30,6 +30,7 @@ def train(name: str, home: Path, override: str) -> dict[str, Any]:
     from components.core.brief import Brief
     from components.pipeline import stages
     from components.pipeline.backends import Backends
+    from components.pipeline.lease import lease
     from components.pipeline.resolve import resolve
     from components.training.work import Work, work_path
     from flows.settings import Settings
@@ -46,7 +47,8 @@ def train(name: str, home: Path, override: str) -> dict[str, Any]:
     )
     backends = Backends(Settings(home=home))
     run = resolve(brief, backends)
-    checkpoint = stages.train(run, backends).checkpoint
+    with lease(brief.name, backends) as held:
+        checkpoint = stages.train(run, held, backends).checkpoint
     budget = run.decision.budget
     assert budget is not None
     ceiling = budget.lowest()

@@ -22,7 +22,7 @@ from components.core.protocols import Images
 from components.core.records import Checkpoint, DataSpec, LocalDataset, Reading
 from components.evaluation.extractor import train_extractor
 from components.evaluation.signal import FixedNoiseQuality
-from components.training.checkpoint import weights_path
+from components.training.folder import weights_path
 from components.training.plan import TrainPlan
 from components.training.start import Start, build
 from components.training.start.finetune import Finetune, recipe

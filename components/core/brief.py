@@ -1,6 +1,7 @@
 """The Brief: the user's YAML as one frozen record. Secrets never stand in it."""
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -41,6 +42,18 @@ class DataBrief(Record):
         if re.match(r"[a-z+]+://[^/]*:[^/]*@", repo):
             raise ValueError("an address with a password in it; allowed: one without, git asks its credential helper")
         return repo
+
+    def relative_to(self, base: Path) -> Self:
+        """The same as a record has it: a repository that is a folder, by its way from `base`, the folder that the brief's paths
+        are relative to. An address stays.
+
+        >>> DataBrief(path="digits", repo="/srv/team/data").relative_to(Path("/srv/team/models")).repo
+        '../data'
+        """
+        if not Path(self.repo).is_absolute():
+            return self
+        way = os.path.relpath(os.path.realpath(self.repo), os.path.realpath(base))
+        return self.model_copy(update={"repo": Path(way).as_posix()})
 
 
 class PretrainedBrief(Record):

@@ -23,6 +23,7 @@ JSON_LIMIT_BYTES = 4 << 20
 BATCH_LIMIT_BYTES = 4 << 30  # of one tensor
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+FETCH_AGAIN = "fetch the bundle again"
 
 
 def seal_bundle(folder: Path, bundle: Bundle) -> str:
@@ -31,14 +32,14 @@ def seal_bundle(folder: Path, bundle: Bundle) -> str:
     return bundle.digest()
 
 
-def parse_bundle(data: bytes, *, where: str, sha256: str | None = None) -> Bundle:
+def parse_bundle(data: bytes, *, where: str, sha256: str | None = None, do: str = FETCH_AGAIN) -> Bundle:
     """The record in the bytes of a bundle.json. Raises BundleError unless they are canonical JSON and hash to `sha256`.
 
     They need not be what this version would write: fields that came later take their defaults, and the address stays.
     """
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise BundleError(f"{where}: its SHA-256 is {found}, expected {sha256}", do="fetch the bundle again")
+        raise BundleError(f"{where}: its SHA-256 is {found}, expected {sha256}", do=do)
     try:
         bundle = Bundle.model_validate_json(data)
     except ValidationError as error:
@@ -65,43 +66,43 @@ def address_of(folder: Path) -> str:
     return sha256_of(folder / BUNDLE_JSON)
 
 
-def read_bundle(folder: Path, *, sha256: str | None = None) -> Bundle:
+def read_bundle(folder: Path, *, sha256: str | None = None, do: str = FETCH_AGAIN) -> Bundle:
     """Read and verify a bundle: every digest and size, regular files only, nothing else in the folder.
 
-    `sha256` is the expected address. Raises BundleError with one line that names the first file that is wrong.
+    `sha256` is the expected address, `do` what helps where a file is damaged. A file may have other names: a folder store keeps
+    what is one file by several (core/files.link_or_copy), and its digest holds for all. Raises BundleError with one line that
+    names the first file that is wrong.
     """
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such bundle folder")
     try:
-        _check_regular(folder / BUNDLE_JSON)
+        _check_regular(folder / BUNDLE_JSON, do=do)
         if (folder / BUNDLE_JSON).stat().st_size > JSON_LIMIT_BYTES:
             raise BundleError(f"{folder / BUNDLE_JSON}: larger than {JSON_LIMIT_BYTES} bytes")
-        bundle = parse_bundle((folder / BUNDLE_JSON).read_bytes(), where=str(folder / BUNDLE_JSON), sha256=sha256)
+        bundle = parse_bundle((folder / BUNDLE_JSON).read_bytes(), where=str(folder / BUNDLE_JSON), sha256=sha256, do=do)
         known = {BUNDLE_JSON, *(file.name for file in bundle.files)}
         if extra := sorted(path.name for path in folder.iterdir() if path.name not in known):
             raise BundleError(f"{folder / extra[0]}: not a file of this bundle", do="remove it or fetch the bundle again")
         for file in bundle.files:
-            _check_file(folder / file.name, file)
+            _check_file(folder / file.name, file, do=do)
     except OSError as error:
         raise BundleError(f"{folder}: cannot be read: {error.strerror or error}") from error
     return bundle
 
 
-def _check_file(path: Path, file: Artifact) -> None:
-    _check_regular(path)
+def _check_file(path: Path, file: Artifact, *, do: str) -> None:
+    _check_regular(path, do=do)
     if (size_bytes := path.stat().st_size) != file.size_bytes:
-        raise BundleError(f"{path}: {size_bytes} bytes, expected {file.size_bytes}", do="fetch the bundle again")
+        raise BundleError(f"{path}: {size_bytes} bytes, expected {file.size_bytes}", do=do)
     if (found := sha256_of(path)) != file.sha256:
-        raise BundleError(f"{path}: its SHA-256 is {found}, expected {file.sha256}", do="fetch the bundle again")
+        raise BundleError(f"{path}: its SHA-256 is {found}, expected {file.sha256}", do=do)
 
 
-def _check_regular(path: Path) -> None:
-    # A link could point outside the bundle, or be changed from outside after the check.
+def _check_regular(path: Path, *, do: str) -> None:
+    # A symbolic link could point outside the bundle, or be pointed elsewhere after the check.
     try:
         status = path.lstat()
     except FileNotFoundError:
-        raise BundleError(f"{path}: missing", do="fetch the bundle again") from None
+        raise BundleError(f"{path}: missing", do=do) from None
     if not stat.S_ISREG(status.st_mode):
         raise BundleError(f"{path}: not a regular file")
-    if status.st_nlink != 1:
-        raise BundleError(f"{path}: has {status.st_nlink} hard links; a bundle's files belong to it alone", do="copy it instead")

@@ -16,7 +16,7 @@ class Card(Record):
     variant: str
     title: str
     modalities: tuple[Modality, ...]
-    conditioning: tuple[Conditioning, ...] = ("none",)
+    conditioning: tuple[Conditioning | Literal["item"], ...] = ("none",)  # an item: of what another model makes
     likelihood: Literal["exact", "bound", "none"]
     latent: bool  # has encode and decode
     steps: int  # network evaluations a sample, by default

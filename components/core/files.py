@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +42,25 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write `data` to `path`, whole or not at all. `private`: for its owner alone."""
     with writing(path, private=private) as file:
         file.write(data)
+
+
+def link_or_copy(path: Path, to: Path) -> None:
+    """Give a file another name, whole or not at all, in place of what has it; a copy where the disk knows no second names or is
+    another one.
+
+    Both are one file then, so neither is ever to be written into: whoever changes one writes another and moves it there, as
+    `writing` does. Raises StorageError or SettingsError when the disk refuses.
+    """
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as spare, suppress(OSError):
+            os.link(path, linked := Path(spare, to.name))
+            linked.replace(to)
+            return
+    except OSError as error:
+        raise disk_error(error, to) from error
+    with path.open("rb") as source, writing(to) as target:
+        shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
 def sha256_of(path: Path) -> str:

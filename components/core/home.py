@@ -2,10 +2,10 @@
 
 data/        versions of datasets, downloads, contact sheets      a cache
 extractors/  feature extractors, by the MD5 of their dataset      a cache
-bundles/     bundles of the store, by digest                      a cache
-artifacts/   artifacts of the store, by digest                    a cache
+bundles/     bundles of a store that is no folder, by digest      a cache
+artifacts/   artifacts of a store that is no folder, by digest    a cache
 admitted/    what admission said of bundles, by package version   a cache
-work/        trainings that run, and curves of students
+work/        trainings that run
 store/       the object store, where no other is named
 mlflow.db, mlartifacts/    MLflow, where no other is named
 stage-seconds.json         how long stages took
@@ -62,7 +62,3 @@ class Home:
     def work(self, model: str, stage: str, key: str) -> Path:
         """The folder of one stage with one key: its record, and what it made."""
         return self.root / "work" / model / f"{stage}-{key[:16]}"
-
-    def curve(self, model: str) -> Path:
-        """The picture of a model's students, its numbers beside it."""
-        return self.root / "work" / model / "curve.png"

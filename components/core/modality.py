@@ -76,6 +76,25 @@ class Encoding:
     effort_least: int = 16 << 10
 
 
+@dataclass(frozen=True)
+class Option:
+    """What a user may ask of how items are read: `genwright data prepare SOURCE --side 32`. `least`: of a number."""
+
+    name: str  # as Python writes it: frame_rate for --frame-rate
+    kind: type[int] | type[float] | type[str]
+    help: str
+    least: int | None = None
+
+    @property
+    def flag(self) -> str:
+        """On the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def value(self, text: str) -> int | float | str | None:
+        """What is written on a command line; None where nothing is. Raises ValueError for what is no such number."""
+        return self.kind(text) if text else None
+
+
 class Modality(ABC):
     """One kind of item."""
 
@@ -85,11 +104,12 @@ class Modality(ABC):
     flat: ClassVar[str] = "one value all over"  # what people call an item that shows nothing
     Spec: ClassVar[type[ItemSpec]]
     encodings: ClassVar[Mapping[str, Encoding]]  # by the name of the format; the first is the default
+    options: ClassVar[tuple[Option, ...]] = ()
 
     @abstractmethod
     def reader(self, options: Mapping[str, Any], *, into: ItemSpec | None = None) -> ItemReader:
-        """Of one set, with the user's options; `into`: each item is brought to this spec. Raises DataError for an option that
-        this modality has not, or a value that it cannot be."""
+        """Of one set, with the user's options, which are some of `options`; `into`: each item is brought to this spec. Raises
+        DataError for a value that an option cannot be."""
 
     def rules(self, details: Mapping[str, Any]) -> list[str]:
         """What was done to the items of a prepared set, for people; `details` are those of its reader."""
@@ -131,9 +151,23 @@ def modality_names() -> tuple[str, ...]:
     return names(MODALITIES)
 
 
-def check_options(options: Mapping[str, Any], *, known: Sequence[str], modality: str) -> None:
-    """Raise DataError for an option that a modality has not."""
+def reading_options() -> list[tuple[Option, str]]:
+    """The options of all modalities, sorted by name, each with its help for people; two modalities may share one."""
+    found: dict[str, tuple[Option, list[str]]] = {}
+    for modality in map(find_modality, modality_names()):
+        for option in modality.options:
+            first, helps = found.setdefault(option.name, (option, []))
+            if first.kind is not option.kind:
+                raise TypeError(f"modality {modality.name}: its option {option.name} is of another type than another modality's")
+            helps.append(f"of {modality.plural}: {option.help}")
+    return [(option, "; ".join(helps)) for _, (option, helps) in sorted(found.items())]
+
+
+def make_reader(modality: Modality, options: Mapping[str, Any]) -> ItemReader:
+    """A reader of one set with the user's options. Raises DataError for an option that the modality has not, or a value that it
+    cannot be."""
+    known = {option.name: option.flag for option in modality.options}
     if unknown := next((name for name in options if name not in known), None):
-        raise DataError(
-            f"--{unknown} given for the modality {modality}", allowed=", ".join(f"--{name}" for name in known) or "none"
-        )
+        flag = f"--{unknown.replace('_', '-')}"
+        raise DataError(f"{flag} given for the modality {modality.name}", allowed=", ".join(known.values()) or "none")
+    return modality.reader(options)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import GenwrightError
-from components.core.home import DEFAULT
+from components.core.home import DEFAULT, Home
+from components.core.modality import reading_options
 from components.data.manifest import Report
 from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
 from components.data.sources.classes import CLASS_RULES
@@ -20,33 +21,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = commands.add_parser("prepare", help="write shards and dataset.json")
     options.add_argument("source")
     options.add_argument("--to", type=Path, required=True)
-    options.add_argument("--side", type=int)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--limit", type=int)
     options.add_argument("--quarantine-max", type=float, default=QUARANTINE_MAX)
-    options.add_argument("--background")
-    options.add_argument("--levels", type=int)
+    reading = [option for option, _ in reading_options()]
+    for option in reading:
+        options.add_argument(option.flag, type=option.value)
     options.add_argument("--modality", default="image")
     options.add_argument("--classes", choices=CLASS_RULES, default="auto")
     options.add_argument("--mirror", default="")
     options.add_argument("--cache", default="")
     given = parser.parse_args(arguments)
-    cache, reports = Path(given.cache or DEFAULT / "cache"), list[Report]()
+    cache, reports = Path(given.cache or Home(DEFAULT).data), list[Report]()
     try:
         manifest = prepare(
             given.source,
             given.to,
-            side=given.side,
             seed=given.seed,
             limit_items=given.limit,
             quarantine_max=given.quarantine_max,
-            background=given.background or None,
-            levels=given.levels,
             classes=given.classes,
             modality=given.modality,
             mirror=given.mirror or None,
             cache=cache,
             told=reports.append,
+            **{option.name: getattr(given, option.name) for option in reading},
         )
     except GenwrightError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,12 +1,14 @@
 """Several splits read as one: what was not trained on is the reference of a proof."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.protocols import ItemSplit, Stored
 from components.core.records import LocalDataset
+from components.core.records.condition import taken
 from components.data.shards import open_split
 from components.data.splits import Split
 
@@ -30,13 +32,28 @@ class JoinedSplit:
 
     def take(self, indices: npt.NDArray[np.int64]) -> Stored:
         """The stored items at `indices`, [len(indices), *stored_shape]."""
-        part_of = np.searchsorted(self._starts, indices, side="right") - 1
         items = np.empty((len(indices), *self.item.stored_shape), self.item.storage.dtype)
+        for part, here, own in self._of_parts(indices):
+            items[here] = part.take(own)
+        return items
+
+    def take_condition(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """What the items at `indices` are asked for by. Raises DataError where a part does not hold it."""
+        found = [(here, taken(part, own)) for part, here, own in self._of_parts(indices)]
+        rows = np.empty((len(indices), *found[0][1].shape[1:]), found[0][1].dtype)
+        for here, own_rows in found:
+            rows[here] = own_rows
+        return rows
+
+    def _of_parts(
+        self, indices: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[ItemSplit, npt.NDArray[np.bool_], npt.NDArray[np.int64]]]:
+        """Each part that is asked, which of the indices are its own, and where it has them."""
+        part_of = np.searchsorted(self._starts, indices, side="right") - 1
         for number, part in enumerate(self._parts):
             here = part_of == number
             if here.any():
-                items[here] = part.take(indices[here] - self._starts[number])
-        return items
+                yield part, here, indices[here] - self._starts[number]
 
 
 def held_out(dataset: LocalDataset) -> ItemSplit:

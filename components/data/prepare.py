@@ -11,7 +11,7 @@ from typing import Any
 
 from components.core.errors import DataError
 from components.core.files import write_whole
-from components.core.modality import find_modality
+from components.core.modality import find_modality, make_reader
 from components.core.proof_items import BLOCK, ITEMS_NEEDED
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Report
 from components.data.second_pass import Options, SecondPass
@@ -31,12 +31,9 @@ def prepare(
     source: str | Path | Source,
     dest: Path,
     *,
-    side: int | None = None,
     seed: int = 0,
     limit_items: int | None = None,
     quarantine_max: float = QUARANTINE_MAX,
-    background: str | None = None,
-    levels: int | None = None,
     classes: ClassRule = "auto",
     modality: str = "image",
     mirror: str | None = None,
@@ -44,23 +41,23 @@ def prepare(
     progress: bool = True,
     shard_bytes: int = SHARD_BYTES,
     told: Told = lambda report: None,
+    **reading: Any,
 ) -> Manifest:
     """Prepare `source` (a public set's name, or the user's own path) into the folder `dest`, whole or not at all.
 
-    `modality`: of the files at a path; a public set has its own. `side`, `background`, `levels`: options of images, see
-    ImageReader; None where they are not given. `limit_items`: that many, spread evenly over the source. `quarantine_max`: the
-    share of unusable items above which it fails. `classes`: whether folders are. `mirror`: a folder or URL that holds the public
-    sets. `cache`: where downloads, reports and contact sheets stay. `told` is given the report, which is part of the manifest but
-    for public sets. Raises DataError (input), RunError (no mirror answers), StorageError or SettingsError (disk).
+    `modality`: of the files at a path; a public set has its own. `reading`: the modality's options (of images `side`, in
+    pixels); None where they are not given. `limit_items`: that many, spread evenly over the source. `quarantine_max`: the share
+    of unusable items above which it fails. `classes`: whether folders are. `mirror`: a folder or URL that holds the public sets.
+    `cache`: where downloads, reports and contact sheets stay. `told` is given the report, which is part of the manifest but for
+    public sets. Raises DataError (input), RunError (no mirror answers), StorageError or SettingsError (disk).
     """
     options = Options(seed=seed, quarantine_max=quarantine_max)
     _check(options, limit_items=limit_items)
-    given = {"side": side, "background": background, "levels": levels}
-    reading = {name: value for name, value in given.items() if value is not None}
+    reading = {name: value for name, value in reading.items() if value is not None}
     place = dest.absolute()
     opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, modality=modality)
     found = _found(source, place, opening, reading)
-    reader = find_modality(found.modality).reader(reading)
+    reader = make_reader(find_modality(found.modality), reading)
     with bar(f"survey {found.kind}", total=None, show=progress) as advance:
         survey = found.survey(reader, advance)
     if classes == "none":
@@ -89,7 +86,7 @@ def _found(source: str | Path | Source, place: Path, opening: Opening, reading: 
     if not isinstance(source, str | Path):
         _check_nameable(place)
         return source
-    find_modality(opening.modality).reader(reading)
+    make_reader(find_modality(opening.modality), reading)
     _check_nameable(place)
     _check_apart(source, place)
     return find_source(source, opening)

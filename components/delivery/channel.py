@@ -1,7 +1,8 @@
-"""The channel of a model: the one small object that names the bundle being served, at channels/<model>.json."""
+"""The channel of a model: the one small object that names the bundle being served."""
 
 from pydantic import ValidationError
 
+from components.core import store_keys
 from components.core.errors import StorageError
 from components.core.protocols import ObjectStore
 from components.core.record import first_complaint
@@ -16,7 +17,7 @@ class ChannelStore:
 
     def read(self, model: str) -> tuple[Channel, str] | None:
         """The channel and its tag for `swap`, or None. Raises StorageError when the object there is no channel of this model."""
-        key = _key(model)
+        key = store_keys.channel(model)
         found = self.store.get(key)
         if found is None:
             return None
@@ -31,8 +32,4 @@ class ChannelStore:
 
     def swap(self, channel: Channel, *, expected: str | None) -> str:
         """Move the channel when its tag still is `expected` (None: absent) and return the new tag. Raises Conflict."""
-        return self.store.swap(_key(channel.model), channel.canonical(), expected=expected)
-
-
-def _key(model: str) -> str:
-    return f"channels/{model}.json"
+        return self.store.swap(store_keys.channel(channel.model), channel.canonical(), expected=expected)

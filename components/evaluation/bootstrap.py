@@ -22,6 +22,7 @@ from components.core.records import Metric
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint16]
+Halves = npt.NDArray[np.bool_]
 Better = Literal["lower", "higher", "neither"]
 
 
@@ -41,6 +42,15 @@ class Bootstrap:
     def counts(self, n: int, *, stream: str) -> Counts:
         """counts_RN. The same stream and n give the same counts, which is what pairs two artifacts."""
         return _counts(self.seed, self.resamples, n, stream)
+
+    def halves(self, n: int, *, stream: str) -> Halves:
+        """Halves of n items without repeats: bool [R, n]. The same stream and n give the same halves.
+
+        For what cannot be a weighted sum over items, above all for nearest neighbours, of which items that repeat make nonsense
+        (Abadie and Imbens 2008, 'On the failure of the bootstrap for matching estimators'). The spread over halves is that of
+        whole sets: of a mean, (1/(n/2) - 1/n) s^2 = s^2 / n (the delete-d jackknife, Shao and Wu 1989, at d = n/2).
+        """
+        return _halves(self.seed, self.resamples, n, stream)
 
     def metric(
         self,
@@ -83,6 +93,25 @@ class Bootstrap:
         bound = z**2 / (n + z**2)
         return metric.model_copy(update={"high": bound} if metric.value == 0 else {"low": 1 - bound})
 
+    def dependent_share(self, draws_R: Floats, *, n: int, better: Better = "neither") -> Metric:
+        """A share of n items that hang together, from its value and its resamples [1 + R].
+
+        Wilson's interval at the number of independent items whose share would spread as much, p (1 - p) / var, as for a survey
+        with a design effect (Kott and Carr 1997). Where none or all are hit nothing spreads, and n is taken.
+        """
+        p, variance = float(draws_R[0]), float(draws_R[1:].var())
+        return self.wilson(p, n=n, size=p * (1 - p) / variance if 0 < p < 1 and variance > 0 else None, better=better)
+
+    def wilson(self, p: float, *, n: int, size: float | None = None, better: Better = "neither") -> Metric:
+        """A share of n independent items with Wilson's interval, or of n that tell no more than `size` independent ones do.
+
+        Wilson 1927, 'Probable inference, the law of succession, and statistical inference'.
+        """
+        z, size = NormalDist().inv_cdf((1 + self.level) / 2), float(n) if size is None else size
+        middle, reach = p + z**2 / (2 * size), z * math.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
+        low, high = ((middle + side * reach) / (1 + z**2 / size) for side in (-1, 1))
+        return Metric(value=p, low=min(max(low, 0.0), p), high=max(min(high, 1.0), p), n=n, better=better)
+
 
 @lru_cache(maxsize=16)
 def _counts(seed: int, resamples: int, n: int, stream: str) -> Counts:
@@ -92,6 +121,16 @@ def _counts(seed: int, resamples: int, n: int, stream: str) -> Counts:
         row[:] = np.bincount(rng.integers(n, size=n), minlength=n)
     counts.setflags(write=False)
     return counts
+
+
+@lru_cache(maxsize=16)
+def _halves(seed: int, resamples: int, n: int, stream: str) -> Halves:
+    rng = np.random.default_rng([seed, zlib.crc32(stream.encode()), n])
+    keep = np.zeros((resamples, n), bool)
+    for row in keep:
+        row[rng.permutation(n)[: n // 2]] = True
+    keep.setflags(write=False)
+    return keep
 
 
 def quantile_metric(values_N: Floats, q: float, boot: Bootstrap, *, stream: str, better: Better = "neither") -> Metric:

@@ -1,6 +1,6 @@
 """Held-out items as a model sees them, for metrics that only the model itself can tell.
 
-B batch, C channels, H height, W width.
+B batch.
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,13 @@ BATCH = 100
 
 
 def held_out_batches(seen: Evaluated) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-    """x_BCHW, and (labels_B,) where the model is conditional, on its device: at most ITEMS_MAX items of the reference split, the
-    first of an order drawn from the protocol's seed."""
+    """x [B, ...], and what each is asked for by where the model has a condition, on its device: at most ITEMS_MAX items of the
+    reference split, the first of an order drawn from the protocol's seed."""
     assert seen.model is not None, "a metric of the model asks only where there is one"
     seen.model.eval().to(seen.device)
-    split = seen.yardstick.reference
+    split, condition = seen.yardstick.reference, seen.model.spec.condition
     chosen = np.sort(np.random.default_rng([seen.boot.seed, 3]).permutation(len(split))[:ITEMS_MAX])
     for at in range(0, len(chosen), BATCH):
         batch = chosen[at : at + BATCH]
-        labels = split.labels if seen.model.spec.conditional else None
-        yield (
-            to_data_units(split.take(batch), seen.model.spec.item).to(seen.device),
-            () if labels is None else (torch.from_numpy(labels[batch]).to(seen.device),),
-        )
+        asked = () if condition is None else (torch.from_numpy(condition.of_items(split, batch)).to(seen.device),)
+        yield to_data_units(split.take(batch), seen.model.spec.item).to(seen.device), asked

@@ -1,6 +1,7 @@
 """The card of a candidate: one self-contained HTML page with its samples, gates, metrics, decision and lineage."""
 
 import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,15 @@ from components.evaluation.definitions import gates, words, words_of
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLUMNS = 12
+CLASSES_SHOWN = 20
 PICTURE_PIXELS = 72  # about the width of one image on the page; the browser enlarges further without smoothing
 
+BY_CLASS = {
+    "share_real": "Share of held-out",
+    "share": "Share of samples",
+    "coverage": "Covered",
+    "label_agreement": "Looks as asked",
+}
 BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": ""}
 
 
@@ -72,6 +80,8 @@ def write_page(
         report=report,
         champion=champion,
         rows=_rows(scorecard, champion),
+        classes=_least_covered(scorecard),
+        columns=[(name, label) for name, label in BY_CLASS.items() if any(name in each for each in scorecard.by_class.values())],
         sample_grid=_data_uri(grid_png(samples, filling(len(samples), most=COLUMNS), _scale(samples))),
         neighbour_grid=_data_uri(_facing(*neighbours)),
         plural=find_modality(dataset.modality).plural,
@@ -108,6 +118,12 @@ def _rows(card: Scorecard, champion: Scorecard | None) -> list[Row]:
         assert bars[0] is not None
         rows.append(Row(words=words_of(name), metric=metric, bar=bars[0], champion=other, champion_bar=bars[1]))
     return rows
+
+
+def _least_covered(card: Scorecard) -> list[tuple[str, dict[str, Metric]]]:
+    """At most CLASSES_SHOWN classes, the least covered first; where that is not known of one, it comes last."""
+    by_coverage = lambda named: named[1]["coverage"].value if "coverage" in named[1] else math.inf  # noqa: E731
+    return sorted(card.by_class.items(), key=by_coverage)[:CLASSES_SHOWN]
 
 
 def _axis(words: Words, metric: Metric, other: Metric | None) -> tuple[float, float]:

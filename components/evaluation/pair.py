@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.core.protocols import ItemSampler, ItemSplit
-from components.core.records import Dataset, Metric, Scorecard
+from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics.fd import over_champion
-from components.evaluation.samples import Stock
-from components.evaluation.score import asked_classes, make_scorecard
+from components.evaluation.samples import Stock, asked_like
+from components.evaluation.score import make_scorecard
 from components.evaluation.yardstick import RealSide, make_yardstick
 from components.runtime.progress import Report
 
@@ -22,14 +22,14 @@ LOOKS = 3  # times the samples are looked at, doubled from one to the next
 
 @dataclass(frozen=True)
 class Contender:
-    """An artifact to be compared. `conditional`: it takes classes. `timed`: the same with batches of one, for its latency;
-    `model`: what it was made from, for what only a model can tell.
+    """An artifact to be compared. `condition`: what it is asked by, None: nothing. `timed`: the same with batches of one, for its
+    latency; `model`: what it was made from, for what only a model can tell.
 
     `stock` is given where several are measured beside it, so that its samples are drawn once.
     """
 
     sampler: ItemSampler
-    conditional: bool = False
+    condition: Condition | None = None
     timed: ItemSampler | None = None
     stock: Stock | None = None
     model: "Family | None" = None
@@ -66,10 +66,9 @@ def score_pair(
 
     While the ratio's interval straddles `fd_ratio_max` the samples of both are doubled, for at most `looks` looks; None: one
     look. Each side of a 95 % interval errs once in 40, three looks less than once in 13. docs/decisions/0003-gates.md.
-    Raises DataError when there are too few images or samples.
+    Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     sides = (candidate, champion)
-    classes = [asked_classes(dataset, side.conditional) for side in sides]
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
     stocks = [side.stock or Stock() for side in sides]
     for look in range(looks):
@@ -87,8 +86,14 @@ def score_pair(
             real=real,
         )
         ours, theirs = (
-            stock.draw(side.sampler, seed=seed, samples=count, classes=asked, progress=progress)
-            for side, asked, stock in zip(sides, classes, stocks, strict=True)
+            stock.draw(
+                side.sampler,
+                seed=seed,
+                samples=count,
+                asked_N=asked_like(reference, side.condition, count, seed=seed),
+                progress=progress,
+            )
+            for side, stock in zip(sides, stocks, strict=True)
         )
         beside = Evaluated(theirs, yardstick, timed=champion.timed, model=champion.model, device=device)
         seen = Evaluated(ours, yardstick, champion=beside, timed=candidate.timed, model=candidate.model, device=device)

@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from components.core.errors import DataError
 from components.core.protocols import ItemSampler, ItemSplit
-from components.core.records import Dataset, Metric, Scorecard
+from components.core.records import Condition, Dataset, Metric, Scorecard
+from components.evaluation.by_class import by_class
 from components.evaluation.definitions import defined, words, words_of
 from components.evaluation.evaluated import Evaluated
-from components.evaluation.samples import draw_samples
+from components.evaluation.samples import asked_like, draw_samples
 from components.evaluation.yardstick import Yardstick, make_yardstick
 from components.runtime.progress import Report
 
@@ -27,7 +27,7 @@ def score(
     seed: int = 0,
     samples: int = 2000,
     reference_split: str = "validation",
-    conditional: bool = False,
+    condition: Condition | None = None,
     timed: ItemSampler | None = None,
     model: "Family | None" = None,
     device: str = "cpu",
@@ -37,10 +37,10 @@ def score(
 ) -> Scorecard:
     """Measure one artifact.
 
-    `reference` holds images that were not trained on; `reference_split` is its name in the protocol. A `conditional` sampler
-    is asked for every class equally often. `timed` is the artifact with batches of one, for latency_p95_ms; `model` is the model
-    that it was made from, for what only a model can tell of items (bits_per_dim).
-    Raises DataError when there are too few images or samples.
+    `reference` holds items that were not trained on; `reference_split` is its name in the protocol. A sampler with a `condition`
+    is asked as those items are: for each class as often as they have it. `timed` is the artifact with batches of one, for
+    latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim).
+    Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     yardstick = make_yardstick(
         dataset=dataset,
@@ -53,15 +53,14 @@ def score(
         resamples=resamples,
         level=level,
     )
-    classes = asked_classes(dataset, conditional)
-    return score_against(yardstick, sampler, classes=classes, timed=timed, model=model, device=device, progress=progress)
+    return score_against(yardstick, sampler, condition=condition, timed=timed, model=model, device=device, progress=progress)
 
 
 def score_against(
     yardstick: Yardstick,
     sampler: ItemSampler,
     *,
-    classes: int | None = None,
+    condition: Condition | None = None,
     timed: ItemSampler | None = None,
     model: "Family | None" = None,
     device: str = "cpu",
@@ -69,13 +68,20 @@ def score_against(
 ) -> Scorecard:
     """Measure one artifact with a yardstick at hand; several artifacts (a bake-off) share one."""
     protocol = yardstick.protocol
-    drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, classes=classes, progress=progress)
+    asked_N = asked_like(yardstick.reference, condition, protocol.samples, seed=protocol.seed)
+    drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, asked_N=asked_N, progress=progress)
     return make_scorecard(Evaluated(drawn, yardstick, timed=timed, model=model, device=device))
 
 
 def make_scorecard(seen: Evaluated) -> Scorecard:
     """All metrics of an artifact that apply to it."""
-    return Scorecard(subject=seen.drawn.subject, protocol=seen.yardstick.protocol, metrics=measure(seen), device=seen.device)
+    return Scorecard(
+        subject=seen.drawn.subject,
+        protocol=seen.yardstick.protocol,
+        metrics=measure(seen),
+        device=seen.device,
+        by_class=by_class(seen),
+    )
 
 
 def measure(seen: Evaluated) -> dict[str, Metric]:
@@ -90,13 +96,6 @@ def measure(seen: Evaluated) -> dict[str, Metric]:
             raise TypeError(f"{file.module}: measures {sorted(unknown)[0]!r}, for which its WORDS have none")
         found |= values
     return {name: found[name].model_copy(update={"better": word.better}) for name, word in words().items() if name in found}
-
-
-def asked_classes(dataset: Dataset, conditional: bool) -> int | None:
-    """How many classes a sampler is asked for, None when it takes none."""
-    if conditional and not dataset.classes:
-        raise DataError(f"{dataset.name}: has no classes, but the model is conditional", do="prepare the data with labels")
-    return len(dataset.classes) if conditional else None
 
 
 def deterministic(card: Scorecard) -> dict[str, Metric]:

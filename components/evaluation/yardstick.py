@@ -30,15 +30,17 @@ class RealSide:
     items: Stored
     features_MD: Floats
     gaussian: Gaussian
+    labels_M: npt.NDArray[np.int64] | None
 
     @classmethod
     def of(cls, reference: ItemSplit, extractor: "Extractor", boot: Bootstrap) -> "RealSide":
-        """At most REFERENCE_MAX images of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
+        """At most REFERENCE_MAX items of the split. Raises DataError when there are fewer than PROOF_ITEMS."""
         if len(reference) < PROOF_ITEMS:
-            raise DataError(f"{len(reference)} images to compare with", allowed=f"{PROOF_ITEMS} or more", do="add images")
-        items = choose(reference, REFERENCE_MAX, seed=boot.seed)
+            raise DataError(f"{len(reference)} items to compare with", allowed=f"{PROOF_ITEMS} or more", do="add items")
+        chosen = places(len(reference), REFERENCE_MAX, seed=boot.seed)
+        items, labels = reference.take(chosen), reference.labels
         features_MD = extractor.features(items).astype(np.float64)
-        return cls(extractor, boot, items, features_MD, Gaussian.of(features_MD))
+        return cls(extractor, boot, items, features_MD, Gaussian.of(features_MD), None if labels is None else labels[chosen])
 
     def distances(self, features_ND: npt.NDArray[np.floating], *, stream: str = "generated") -> Floats:
         """FD-local of items with these features, and in every resample: [1 + R]."""
@@ -63,7 +65,7 @@ class Yardstick:
     @cached_property
     def real_places(self) -> npt.NDArray[np.int64]:
         """Which of the reference items stand for as many as there are samples, at most."""
-        return _some(len(self.real.items), self.protocol.samples, seed=self.protocol.seed)
+        return places(len(self.real.items), self.protocol.samples, seed=self.protocol.seed)
 
 
 def make_yardstick(
@@ -85,7 +87,7 @@ def make_yardstick(
     """
     for what, n in (("train split", len(train)), ("number of samples", samples)):
         if n < PROOF_ITEMS:
-            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add images or samples")
+            raise DataError(f"{dataset.name}: {n} in the {what}", allowed=f"{PROOF_ITEMS} or more", do="add items or samples")
     real = real or RealSide.of(reference, extractor, Bootstrap(seed=seed, resamples=resamples, level=level))
     protocol = ScoringProtocol(
         extractor=extractor.name,
@@ -104,13 +106,10 @@ def make_yardstick(
 
 def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:
     """Stored of a split: all of them, or a seeded choice without repeats."""
-    n = len(split)
-    if n <= at_most:
-        return split.take(np.arange(n, dtype=np.int64))
-    return split.take(_some(n, at_most, seed=seed))
+    return split.take(places(len(split), at_most, seed=seed))
 
 
-def _some(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
+def places(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
     """At most so many of n indices, without repeats, in order."""
     return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
 

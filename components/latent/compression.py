@@ -26,7 +26,7 @@ from torch import Tensor
 from components.core.errors import DataError, InputError
 from components.core.protocols import Stored
 from components.core.record import Record
-from components.latent.space import Items, Labels, LatentSpace
+from components.latent.space import Items, Labels, LatentSpace, told_class
 
 PLACES_MAX = 4096
 SMOOTHING = 32.0  # A: the images that the histogram of all units counts as
@@ -111,7 +111,7 @@ class Codec:
 
     @property
     def _told(self) -> bool:
-        return self.space.family.spec.conditional
+        return told_class(self.space.family)
 
     def _checksum(self, n: int, body: bytes) -> int:
         """Of the number of images, their bytes and what these mean: CRC-32."""

@@ -23,7 +23,7 @@ from components.core.noise import draw
 from components.core.protocols import Stored
 from components.core.record import Record
 from components.core.units import to_stored
-from components.latent.space import Cloud, Items, LatentSpace
+from components.latent.space import Cloud, Items, LatentSpace, told_class
 
 STRAIGHT = 1e-6  # of sin w: below it the ends lie in one direction, or in opposite ones, and no circle is given
 NORMS_ALIKE = 1.05
@@ -78,7 +78,7 @@ def gaussian(family: Family) -> bool:
 def samples(family: Family, seeds: Sequence[int], *, label: int = 0, device: str = "cpu") -> Items:
     """The samples of some seeds, for `between_items`: of families whose noise chooses among integers."""
     images = _drawn(family, [torch.from_numpy(value) for value in draw(family.noise_inputs(), seeds).values()], label, device)
-    return Items(images, np.full(len(images), label) if family.spec.conditional else None)
+    return Items(images, np.full(len(images), label) if told_class(family) else None)
 
 
 def between_seeds(
@@ -114,7 +114,7 @@ def framed(path: Stored, ends: Items) -> Stored:
 def _drawn(family: Family, noise: list[Tensor], label: int, device: str) -> Stored:
     """The sampler's images of one class, uint8 [N, H, W, C]."""
     arguments = [value.to(device) for value in noise]
-    if family.spec.conditional:
+    if told_class(family):
         arguments.append(torch.full((len(noise[0]),), label, device=device))
     sampler = family.to(device).sampler().eval().to(device)
     return to_stored(sampler(*arguments).float().cpu().numpy(), family.spec.item)

@@ -16,6 +16,7 @@ from torch import Tensor
 from components.core.errors import InputError
 from components.core.family import Family, to_data_units
 from components.core.protocols import ItemSplit, Stored
+from components.core.records import ClassCondition
 from components.core.units import to_stored
 
 BATCH = 100
@@ -42,15 +43,15 @@ def take(split: ItemSplit, indices: npt.ArrayLike) -> Items:
     return Items(split.take(chosen), None if split.labels is None else split.labels[chosen])
 
 
-def evenly(split: ItemSplit, *, at_most: int) -> npt.NDArray[np.int64]:
-    """Indices at even distances over a split; all of them when it has no more than `at_most`."""
-    n = min(at_most, len(split))
-    return np.arange(n) * len(split) // n
+def evenly(count: int, *, at_most: int) -> npt.NDArray[np.int64]:
+    """Indices at even distances over so many items; all of them when there are no more than `at_most`."""
+    n = min(at_most, count)
+    return np.arange(n) * count // n
 
 
 def spread_over(split: ItemSplit, *, at_most: int) -> Items:
     """The items at these places."""
-    return take(split, evenly(split, at_most=at_most))
+    return take(split, evenly(len(split), at_most=at_most))
 
 
 class LatentSpace:
@@ -119,8 +120,19 @@ def batches(family: Family, items: Items, device: str) -> Iterator[tuple[Tensor,
         yield x_BCHW, None if labels_N is None else labels_N[at : at + BATCH]
 
 
+def told_class(family: Family) -> bool:
+    """Whether a family is told the class of an item. Raises InputError for one that is asked by something else."""
+    condition = family.spec.condition
+    if condition is None or isinstance(condition, ClassCondition):
+        return condition is not None
+    raise InputError(
+        f"the model is asked by {condition.asked}, and nothing here looks into such a space yet",
+        allowed="models of conditioning none or class",
+    )
+
+
 def _labels(family: Family, labels: Labels | None, device: str) -> Tensor | None:
-    if not family.spec.conditional:
+    if not told_class(family):
         return None
     if labels is None:
         raise InputError(

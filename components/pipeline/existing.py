@@ -2,6 +2,7 @@
 
 import sys
 
+from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON
 from components.core.errors import BundleError, GateRefused
 from components.core.records import Bundle, Release
@@ -29,7 +30,7 @@ def rival_of(run: Run, backends: Backends) -> str | None:
     if produced is not None and produced.bundle.sha256 == sha256:
         return produced.gates.champion
     if backends.registry.has_bundle(sha256) or (backends.home.bundles / sha256 / BUNDLE_JSON).exists():
-        bundle = backends.workspace.read(f"bundles/{sha256}/{BUNDLE_JSON}", Bundle)
+        bundle = backends.workspace.read(store_keys.bundle_file(sha256), Bundle)
         return bundle.gates.champion if bundle is not None and bundle.lineage.run_key == run.key("seal") else sha256
     raise BundleError(
         f"{champion.model}: the bundle of its champion, version {champion.version}, is not in {backends.store.uri}",
@@ -58,7 +59,7 @@ def begin(run: Run, backends: Backends) -> None:
 def find_existing_result(run: Run, backends: Backends) -> Produced | None:
     """What an earlier, unchanged run produced, while its version and its bundle still exist."""
     known = backends.workspace.read(record_key(run, "promote"), Produced)
-    if known is None or backends.store.get(f"bundles/{known.bundle.sha256}/bundle.json") is None:
+    if known is None or backends.store.get(store_keys.bundle_file(known.bundle.sha256)) is None:
         return None
     releases = backends.versions.releases(run.brief.name) if run.brief.name in backends.versions.models() else []
     now = next((each for each in releases if each.bundle_sha256 == known.bundle.sha256), None)

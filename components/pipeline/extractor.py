@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.core import store_keys
 from components.core.record import Record
 from components.core.records import Artifact, Dataset, LocalDataset
 from components.pipeline.backends import Backends
@@ -47,9 +48,11 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
         return SharedExtractor(weights=workspace.put(dest / WEIGHTS), card=workspace.put(dest / RECORD))
 
     with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
-        key = f"extractors/{dataset.md5}/version-{VERSION}.json"
-        shared = workspace.read_or_make(key, SharedExtractor, make, artifacts=lambda known: (known.weights, known.card))
+        key = store_keys.extractor(dataset.md5, VERSION)
+        shared = workspace.read_or_make(
+            key, SharedExtractor, make, is_valid=lambda known: workspace.holds(known.weights, known.card)
+        )
         for artifact in (shared.weights, shared.card):  # the card last: without it nothing counts as written
-            if not workspace.is_copy(dest / artifact.name, artifact):
-                workspace.copy(artifact, dest / artifact.name)
+            if not artifact.is_at(dest / artifact.name):
+                workspace.link(artifact, dest / artifact.name)
         return train()

@@ -60,7 +60,7 @@ def sample_class(label: str | None, model: "LoadedModel") -> int:
     """The class that samples are of, the first by default. Raises InputError where the model takes none."""
     if label is None:
         return 0
-    if not model.family.spec.conditional:
+    if not model.family.spec.classes:
         raise InputError(f"--class {label!r}: this model is asked without a class", do="leave it out")
     return class_index("--class", label, model)
 
@@ -69,7 +69,7 @@ def training_group(option: str, kind: str | None, items: str | None, model: "Loa
     """The training images of a class, or those that are listed. Raises InputError unless exactly one of the two is given."""
     import numpy as np
 
-    from components.latent.space import take
+    from components.latent.space import evenly, take
 
     if (kind is None) == (items is None):
         raise InputError(f"{option} and {option}-items", allowed="one of the two", do=f"give {option} CLASS, or a list of images")
@@ -77,7 +77,8 @@ def training_group(option: str, kind: str | None, items: str | None, model: "Loa
         return take(model.train, numbers(f"{option}-items", items, int))
     index = class_index(option, str(kind), model)
     assert model.train.labels is not None  # the data has classes
-    return take(model.train, np.flatnonzero(model.train.labels == index)[:GROUP_MAX])
+    own = np.flatnonzero(model.train.labels == index)
+    return take(model.train, own[evenly(len(own), at_most=GROUP_MAX)])
 
 
 def first_held_out(model: "LoadedModel", kind: str | None, count: int) -> list[int]:
@@ -98,8 +99,8 @@ def named_images(text: str, model: "LoadedModel", *, at_most: int) -> tuple["Ite
 
     if split := next((name for name in SPLITS if name == text), None):
         images = open_split(model.dataset.path, split)
-        chosen = evenly(images, at_most=at_most)
+        chosen = evenly(len(images), at_most=at_most)
         return take(images, chosen), tuple(f"{split}[{at}]" for at in chosen)
     spec = model.family.spec
-    read = read_items(Path(text), item=model.dataset.item, classes=spec.classes if spec.conditional else (), at_most=at_most)
+    read = read_items(Path(text), item=model.dataset.item, classes=spec.classes, at_most=at_most)
     return Items(read.images, read.labels), read.names

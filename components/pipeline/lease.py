@@ -1,22 +1,26 @@
 """One production of a model at a time, on all machines that share a store: schedulers do start a run twice.
 
-The lease of a model is the object `leases/MODEL.json`, changed by compare-and-swap alone. Its holder renews it every BEAT_S. It
+The lease of a model is one object of the store, changed by compare-and-swap alone. Its holder renews it every BEAT_S. It
 is free once it was given back, was not renewed for TTL_S, or its holder is seen to be dead. Every new holder gets a higher token,
-and promotion asks for the token at the moment of writing: what a holder that was passed over still writes is refused.
+and whoever changes what others read asks for it at the moment of writing: what a holder that was passed over still writes is
+refused. Its training is ended (`watched`), and its saves are refused by the token that they carry (saved_training.py).
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from components.core import store_keys
 from components.core.errors import Conflict, RunError, StorageError
+from components.core.protocols import ObjectStore
 from components.core.record import Record
 from components.pipeline.backends import Backends
 from components.runtime.identity import Identity
 
 TTL_S = 120.0  # clocks of two machines may differ by less
 BEAT_S = 15.0
+LOOK_S = 5.0  # between looks of a training at whether it was passed over
 
 
 class Lease(Record):
@@ -36,35 +40,75 @@ class Lease(Record):
 @contextmanager
 def lease(model: str, backends: Backends) -> Iterator[Lease]:
     """Hold the lease of a model, renewed by a thread. Raises Conflict when another holds it."""
-    own = _acquire(model, backends)
-    ended = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(own, backends, ended), name="lease", daemon=True)
-    renewing.start()
+    own = _acquire(model, backends.store)
     try:
-        yield own
+        with _in_thread(BEAT_S, lambda: _renewed(own, backends.store), name="lease"):
+            yield own
+    finally:
+        with suppress(Conflict, StorageError):  # it runs out by itself
+            _swap(own.model_copy(update={"expires_s": 0.0}), backends.store)
+
+
+def check_lease(own: Lease, store: ObjectStore) -> None:
+    """Raises RunError, which no retry helps, when the model has had another holder since."""
+    if is_passed_over(own, store):
+        raise RunError(f"{passed_over(own)} while this one was not heard of", do="run the command again")
+
+
+def is_passed_over(own: Lease, store: ObjectStore) -> bool:
+    """Whether the model has had another holder since. Raises StorageError."""
+    found, _ = _read(own.model, store)
+    return found is None or found.token != own.token
+
+
+def passed_over(own: Lease) -> str:
+    """What happened, for an error line."""
+    return f"{own.model}: another production took over"
+
+
+@contextmanager
+def watched(own: Lease, store: ObjectStore, *, lost: Callable[[], None]) -> Iterator[None]:
+    """Look meanwhile, every LOOK_S, whether the lease was lost; `lost` is called then, once, by a thread."""
+
+    def look() -> bool:
+        with suppress(StorageError):  # which may pass
+            if is_passed_over(own, store):
+                lost()
+                return False
+        return True
+
+    with _in_thread(LOOK_S, look, name="lease-watch", waits=False):  # a training that is stopped has seconds
+        yield
+
+
+@contextmanager
+def _in_thread(every_s: float, what: Callable[[], bool], *, name: str, waits: bool = True) -> Iterator[None]:
+    """Do it again and again meanwhile, in a thread, until it says False. `waits`: the end waits for what is being done."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(every_s) and what():
+            pass
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         ended.set()
-        renewing.join()
-        with suppress(Conflict, StorageError):  # it runs out by itself
-            _swap(own.model_copy(update={"expires_s": 0.0}), backends)
+        if waits:
+            thread.join()
 
 
-def check_lease(own: Lease, backends: Backends) -> None:
-    """Raises RunError, which no retry helps, when the model has had another holder since."""
-    found, _ = _read(own.model, backends)
-    if found is None or found.token != own.token:
-        raise RunError(f"{own.model}: another production took over while this one was not heard of", do="run the command again")
-
-
-def _acquire(model: str, backends: Backends) -> Lease:
-    found, tag = _read(model, backends)
+def _acquire(model: str, store: ObjectStore) -> Lease:
+    found, tag = _read(model, store)
     if found is not None and found.is_held:
         where = "" if found.holder.is_visible else f" on {found.holder.host}"
         raise Conflict(f"{model}: another production of it is running{where}", do="wait for it, then run the command again")
     token = 1 + (found.token if found else 0)
     own = Lease(model=model, token=token, holder=Identity.own(), expires_s=time.time() + TTL_S)
     try:
-        backends.store.swap(_key(model), own.model_dump_json().encode(), expected=tag)
+        store.swap(store_keys.lease(model), own.model_dump_json().encode(), expected=tag)
     except Conflict:
         raise Conflict(
             f"{model}: another production of it began just now", do="wait for it, then run the command again"
@@ -72,33 +116,30 @@ def _acquire(model: str, backends: Backends) -> Lease:
     return own
 
 
-def _renew(own: Lease, backends: Backends, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_S):
-        try:
-            _swap(own.model_copy(update={"expires_s": time.time() + TTL_S}), backends)
-        except Conflict:
-            return  # another holds it: promotion will be refused
-        except StorageError:
-            continue  # which may pass before it runs out
+def _renewed(own: Lease, store: ObjectStore) -> bool:
+    """Whether it is still to be renewed: not once another holds it, which `watched` and `check_lease` find out."""
+    try:
+        _swap(own.model_copy(update={"expires_s": time.time() + TTL_S}), store)
+    except Conflict:
+        return False
+    except StorageError:
+        return True  # which may pass before it runs out
+    return True
 
 
-def _swap(changed: Lease, backends: Backends) -> None:
+def _swap(changed: Lease, store: ObjectStore) -> None:
     """Raises Conflict unless the lease still is of this token."""
-    found, tag = _read(changed.model, backends)
+    found, tag = _read(changed.model, store)
     if found is None or found.token != changed.token:
         raise Conflict(f"{changed.model}: its lease is another's")
-    backends.store.swap(_key(changed.model), changed.model_dump_json().encode(), expected=tag)
+    store.swap(store_keys.lease(changed.model), changed.model_dump_json().encode(), expected=tag)
 
 
-def _read(model: str, backends: Backends) -> tuple[Lease | None, str | None]:
-    found = backends.store.get(_key(model))
+def _read(model: str, store: ObjectStore) -> tuple[Lease | None, str | None]:
+    found = store.get(store_keys.lease(model))
     if found is None:
         return None, None
     try:
         return Lease.model_validate_json(found[0]), found[1]
     except ValueError:
         return None, found[1]  # of another version: taken over
-
-
-def _key(model: str) -> str:
-    return f"leases/{model}.json"

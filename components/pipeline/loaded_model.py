@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from components.core import store_keys
 from components.core.errors import RunError
 from components.core.protocols import ItemSplit
 from components.core.records import Lineage, LocalDataset, Release
@@ -55,7 +56,7 @@ def load_model(reference: str, backends: Backends) -> LoadedModel:
 def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:
     """The records of the run that the bundle came from."""
     workspace, key = backends.workspace, lineage.run_key
-    run = workspace.read(f"runs/{release.model}/{key}/run.json", Run) if key else None
+    run = workspace.read(store_keys.run_record(release.model, key, "run"), Run) if key else None
     trained = workspace.read(record_key(run, "train"), Trained) if run else None
     name = f"{release.model} version {release.version}"
     lost = f"{name}: its checkpoint {lineage.checkpoint_sha256[:12]} is not in {workspace.store.uri}"

@@ -21,7 +21,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("train", takes=("run",), keyed=True, device="training"),
+    Stage("train", takes=("run", "lease"), keyed=True, device="training"),
     Stage("export", takes=("run", "train"), title="Export", keyed=True),
     Stage("prove", takes=("run", "train", "export"), title="Proof", keyed=True, device="serving"),
     Stage("seal", takes=("run", "train", "export", "prove"), title="Release", retried=True, keyed=True, device="serving"),

@@ -1,5 +1,6 @@
 """The pretrained model of a brief where it is a release made here: which one it is, and whether what was decided fits it."""
 
+from components.core import store_keys
 from components.core.brief import Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import Bundle, Dataset, Decision, Facts, Release
@@ -98,14 +99,14 @@ def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base
 
 def _check_condition(brief: Brief, dataset: Dataset | None, base: Base, where: str) -> None:
     spec = base.checkpoint.spec
-    own = "class" if spec.conditional else "none"
+    own = spec.condition.asked if spec.condition else "none"
     if brief.conditioning != own:
         raise BriefError(
             f"conditioning: {brief.conditioning} given, and {where} was trained with conditioning: {own}",
             allowed=own,
             do=f"write conditioning: {own}, or {SCRATCH.removeprefix('write ')}",
         )
-    if spec.conditional and dataset is not None and len(dataset.classes) != len(spec.classes):
+    if spec.classes and dataset is not None and len(dataset.classes) != len(spec.classes):
         raise DataError(
             f"{where} knows {len(spec.classes)} classes, and {brief.data.path} has {len(dataset.classes)}",
             allowed=f"{len(spec.classes)} classes, in the order of the base's",
@@ -119,7 +120,7 @@ def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     if settings.tracking_uri is None and not backends.named_home.mlflow_database.exists():
         raise UnknownModel("nothing was produced in this home yet", do="name a release that is here, or produce it")
     release = backends.versions.resolve(reference)
-    stored = backends.store.get(f"bundles/{release.bundle_sha256}/bundle.json")
+    stored = backends.store.get(store_keys.bundle_file(release.bundle_sha256))
     if stored is None:
         raise UnknownModel(f"the bundle of {reference} is not in the store")
     return release, Bundle.model_validate_json(stored[0])

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
+from components.core import store_keys
 from components.core.errors import Conflict, InputError, RegistryError, StorageError
 from components.core.record import Record
 from components.pipeline import existing, stages
@@ -79,7 +80,7 @@ def produce(run: Run, backends: Backends, call: Call, after: After = silent) -> 
     """Take a run through all stages to its release, whatever its gates say. Raises Conflict where the model is being produced."""
     records: dict[str, Any] = {"run": run}
     with lease(run.brief.name, backends) as records["lease"]:
-        backends.workspace.write(record_key(run, "run"), run)
+        put_run(run, backends)
         after("run", run)
         run_stages(records, call, after)
     produced: Produced = records["promote"]
@@ -108,6 +109,11 @@ def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> str:
     return existing.produced_line(produced)
 
 
+def put_run(run: Run, backends: Backends) -> None:
+    """Leave the inputs of a run in the store, for who goes on with it by its name; the first to write them counts."""
+    backends.workspace.read_or_make(record_key(run, "run"), Run, lambda: run)
+
+
 def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Record:
     """Run one stage of the run MODEL/KEY alone, with what the stages before it left in the store; returns its record.
 
@@ -117,7 +123,7 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
     if stage is None:
         raise InputError(f"stage {name}", allowed=", ".join(each.name for each in STAGES))
     model, _, key = reference.partition("/")
-    run = backends.workspace.read(f"runs/{reference}/run.json", Run) if RUN_NAME.fullmatch(reference) else None
+    run = backends.workspace.read(store_keys.run_record(model, key, "run"), Run) if RUN_NAME.fullmatch(reference) else None
     if run is None:
         raise InputError(f"--run {reference}: no such run in {backends.store.uri}", allowed="MODEL/KEY, as `produce` shows it")
     if run.genwright != package_version():

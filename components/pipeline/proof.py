@@ -20,7 +20,7 @@ from components.evaluation.gates import gate, thresholds
 from components.evaluation.neighbours import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
-from components.evaluation.samples import CHUNK, Stock, balanced_labels
+from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
@@ -56,8 +56,8 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
-    conditional = family.spec.conditional
-    candidate = Contender(graph(batch=batch_of(device)), conditional=conditional, timed=graph(batch=1), model=family)
+    condition = family.spec.condition
+    candidate = Contender(graph(batch=batch_of(device)), condition=condition, timed=graph(batch=1), model=family)
     rival = _rival(run, beside, backends)
     card, other = _scored(run, data, candidate, rival, backends)
     report = gate(
@@ -100,7 +100,7 @@ def _scored(
     with reported("Proof") as progress:
         protocol["progress"] = progress
         if rival is None:
-            own: dict[str, Any] = {"conditional": candidate.conditional, "timed": candidate.timed, "model": candidate.model}
+            own: dict[str, Any] = {"condition": candidate.condition, "timed": candidate.timed, "model": candidate.model}
             return score(candidate.sampler, **own, **protocol), None
         protocol |= {"fd_ratio_max": thresholds(run.brief.gates)["fd_ratio_max"], "looks": LOOKS[run.decision.delivery]}
         pair = score_pair(candidate, rival, **protocol)
@@ -111,14 +111,16 @@ def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contende
     """The graph's samples and torch's, of the same seeds."""
     n = AGREEING[run.decision.delivery]
     seeds = [*range(n)]
-    labels = balanced_labels(0, n, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
+    reference = held_out(data)
+    asked = asked_like(reference, candidate.condition, n, seed=0)
     torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=CHUNK)
     return agreement(
-        candidate.sampler(seeds, labels),
-        torch_sampler(seeds, labels),
+        candidate.sampler(seeds, asked),
+        torch_sampler(seeds, asked),
         train=choose(open_split(data.path, "train"), n, seed=run.brief.seed),
-        reference=choose(held_out(data), REFERENCE_MAX, seed=run.brief.seed),
+        reference=choose(reference, REFERENCE_MAX, seed=run.brief.seed),
         extractor=load_extractor(data, backends),
+        seed=run.brief.seed,
     )
 
 
@@ -133,8 +135,7 @@ def _draw(
     folder: Path,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
-    labels = balanced_labels(0, GRID, classes=len(run.dataset.classes)).tolist() if candidate.conditional else None
-    shown = candidate.sampler([*range(GRID)], labels)
+    shown = candidate.sampler([*range(GRID)], asked_like(held_out(data), candidate.condition, GRID, seed=0))
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "page.html", folder / "samples.png"
@@ -185,7 +186,7 @@ def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None
     device = run.facts.device
     return Contender(
         open_graph(bundle, folder, batch=batch_of(device), device=device),
-        conditional=bundle.spec.conditional,
+        condition=bundle.spec.condition,
         timed=open_graph(bundle, folder, batch=1, device=device),
         stock=RIVALS,
     )

@@ -28,12 +28,14 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     is decided before that, where the size of the data is known; and again afterwards only where that was not its measured size.
     """
     from components.data.versions import check_named, fetch
+    from components.policy.tables import load_tables
 
     check_start(brief)
     known = known_dataset(brief, backends, base=base)
     decided: tuple[Facts, Decision] | None = None
     begins_with: BeginsWith = no_base
-    if known is not None or not undeclared(brief):  # else it is decided once the data is here
+    lacking = undeclared(brief, load_tables(backends.settings.policy))
+    if known is not None or not lacking:  # else it is decided once the data is here
         decided = decide(brief, backends, dataset=known, base=base)
     try:
         if decided is not None:
@@ -52,9 +54,10 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
             begins_with = cache(partial(base_of, brief, *decided, backends))
         check(brief, *decided, dataset, base=base, begins_with=begins_with)
     facts, decision = decided
+    data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
-        brief=brief,
-        dataset=dataset.record,
+        brief=brief.model_copy(update={"data": data}),
+        dataset=dataset.record.model_copy(update={"repo": data.repo}),
         facts=facts,
         decision=decision,
         genwright=package_version(),
@@ -232,7 +235,8 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
         )
     if brief.override is None or not brief.override.config:
         return
-    from components.core.records import ClassCondition, DataSpec, spec_of
+    from components.core.conditioning import condition_of
+    from components.core.records import DataSpec, spec_of
     from components.families import find, maker
 
     variant = maker(decision.family, decision.variant, decision.delivery)
@@ -250,8 +254,8 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     item = dataset.item if dataset else spec_of(facts.modality).declared(side=facts.side or 64)
     if item is None:
         return
-    classes = tuple(map(str, range(facts.classes)))
-    asked = ClassCondition(classes=classes) if classes and facts.conditioning == "class" else None
+    classes = [*map(str, range(facts.classes))]
+    asked = condition_of(facts.conditioning, classes=classes) if classes else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 

@@ -1,7 +1,8 @@
 """What one production run is: its inputs, the key that they give each stage, and the record of each stage.
 
 The key of a stage is the digest of what the stage depends on and of nothing more: a changed schedule changes none, a changed gate
-that of the proof and of what follows it, a changed precision that of the export and of what follows.
+that of the proof and of what follows it, as a metric that was added does; a changed precision that of the export and of what
+follows.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.core import store_keys
 from components.core.brief import Brief, Precision
 from components.core.record import Record
 from components.core.records import (
@@ -26,6 +28,7 @@ from components.core.records import (
     Scorecard,
     StoredBundle,
 )
+from components.evaluation.definitions import words
 from components.evaluation.gates import thresholds
 from components.pipeline.order import KEYED
 
@@ -33,6 +36,15 @@ if TYPE_CHECKING:
     from components.pipeline.backends import Backends
 
 UNKEYED = ("run", "promote")  # records under the key of the last stage that has one
+# Those that were there when metrics became part of a proof's key. It names what was added or removed since, so that keys of
+# before stayed as they were: not a list to keep in step.
+METRICS_AT_FIRST = frozenset(
+    (
+        *("bits_per_dim", "class_share_min", "confident_share", "confident_share_real", "coverage", "coverage_lost", "density"),
+        *("diversity", "duplicates", "fd", "fd_noise", "fd_noise_ratio", "fd_ratio", "fd_real", "kid", "label_agreement"),
+        *("latency_p95_ms", "memorised", "precision", "recall", "recall_lost", "reconstruction_error", "throughput_per_s"),
+    )
+)
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
 
 
@@ -129,12 +141,14 @@ class Run(Record):
         return {"precision": serving.precision, "output": serving.output, "steps": self.student and self.student.steps}
 
     def _proving(self) -> dict[str, Any]:
-        facts = self.facts
+        """What is judged, and what is measured: a metric that was added is in no proof of before."""
+        facts, other = self.facts, set(words()) ^ METRICS_AT_FIRST
         return {
             "gates": thresholds(self.brief.gates),
             "latency_ms": facts.latency_ms,
             "device": facts.device,
             "delivery": self.decision.delivery,
+            **({"metrics": sorted(other)} if other else {}),
         }
 
     def checkpoint(self, trained: "Trained") -> Checkpoint:
@@ -208,7 +222,7 @@ def record_key(run: Run, stage: str, *, beside: str | None = None) -> str:
     key = run.key(stage if stage in KEYED else KEYED[-1])
     if stage in ("prove", "seal"):
         key = hashlib.sha256(f"{key} beside {beside}".encode()).hexdigest()
-    return f"runs/{run.brief.name}/{key}/{stage}.json"
+    return store_keys.run_record(run.brief.name, key, stage)
 
 
 def evidence(bundle: Bundle) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 Each save of the trainer is snapshotted at once and uploaded by a thread, so no step waits for the network; what is uploaded is
 the latest. `saved.json` names the files of one save and is changed last, so it names a whole one. The files are the run's
-own, under `runs/MODEL/KEY/state/`, and are removed when a later save has replaced them and when the training has ended.
+own, in the folder of its state (core/store_keys.py), and are removed when a later save has replaced them and when the training
+has ended.
+
+`saved.json` carries the token of the lease under which it is written. Who begins or goes on with a training claims it first
+with a token of its own, higher than all before; from then on what was passed over can neither save, nor remove what is named,
+nor make anew what was cleared.
 """
 
 import os
@@ -13,15 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
-from components.core.errors import GenwrightError, RunError, StorageError, disk_error
+from components.core.errors import Conflict, GenwrightError, RunError, StorageError, disk_error
 from components.core.files import sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
+from components.training.folder import FINISHED, SAVED, STATE, best_weights
 
-FINISHED = "finished.json"
-STATE, WHOLE = "state.safetensors", ("state.safetensors", "work.json", "best/checkpoint.json", "best/*/weights.safetensors")
 SAVING = ".saving-"  # snapshots that wait for their upload
 UPLOAD_S = 4.0  # that a training which is stopped waits for its upload: a signal leaves it seven seconds in all
+ATTEMPTS = 10  # to claim it, while one that was passed over still saves
 
 
 class SavedFile(Record):
@@ -32,24 +37,41 @@ class SavedFile(Record):
 
 
 class SavedTraining(Record):
-    """One save."""
+    """One save; of one that was only claimed so far the step is -1, and there are no files."""
 
-    step: int
-    files: tuple[SavedFile, ...]
+    step: int = -1
+    files: tuple[SavedFile, ...] = ()
+    token: int = 0  # of the lease: the higher one is the later holder's; 0 for one of before it was written down
 
 
 class SavedTrainings:
-    """The saves of one training in a store, under `prefix`."""
+    """The saves of one training in a store, under `prefix`, as the holder of a lease with this `token` sees them."""
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, *, token: int) -> None:
         self.store = store
         self.prefix = prefix
+        self.token = token
+
+    def claim(self) -> None:
+        """From now on only who holds this token, or a later one, saves. Raises RunError where a later one has claimed it."""
+        for _ in range(ATTEMPTS):
+            saved, tag = self._read()
+            saved = saved or SavedTraining()
+            if saved.token > self.token:
+                raise self._passed_over()
+            try:
+                if saved.token < self.token:
+                    self._name(saved.model_copy(update={"token": self.token}), tag)
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"{self.store.uri}/{self.name}: others keep writing it", do="run the command again")
 
     def restore(self, folder: Path) -> None:
         """Lay the save into the training's folder, where it is ahead of what is there. Raises StorageError."""
         from components.training.state import saved_step
 
-        saved = self._read()
+        saved, _ = self._read()
         if saved is None or saved.step <= saved_step(folder / STATE) or (folder / FINISHED).exists():
             return
         try:
@@ -72,24 +94,35 @@ class SavedTrainings:
                 (arriving / file.path).replace(folder / file.path)
 
     def save(self, snapshot: Path) -> None:
-        """Upload a whole save, then name it, then remove the one before. Raises StorageError or Conflict."""
+        """Upload a whole save, then name it, then remove the one before.
+
+        Raises StorageError; RunError where another holder claimed or cleared it, or it is ahead already; Conflict where one does
+        so meanwhile. What is named is left as it is then.
+        """
         from components.training.state import saved_step
 
-        before, tag = self._read(), (self.store.get(self.name) or (None, None))[1]
+        step = saved_step(snapshot / STATE)
+        before, tag = self._read()
+        if before is None or before.token != self.token:
+            raise self._passed_over()
+        if step < before.step:
+            raise RunError(f"{self.store.uri}/{self.name}: at step {before.step} already, and this is step {step}")
         paths = sorted(path for path in snapshot.rglob("*") if path.is_file())
         files = tuple(SavedFile(path=path.relative_to(snapshot).as_posix(), sha256=sha256_of(path)) for path in paths)
         for file in files:
             self.store.put_if_absent(self._key(file), snapshot / file.path, final=True)
-        saved = SavedTraining(step=saved_step(snapshot / STATE), files=files)
-        self.store.swap(self.name, saved.model_dump_json().encode(), expected=tag)
+        self._name(SavedTraining(step=step, files=files, token=self.token), tag)
         kept = set(map(self._key, files))
-        for key in map(self._key, () if before is None else before.files):
+        for key in map(self._key, before.files):
             if key not in kept:
                 self.store.delete(key)
 
     def clear(self) -> None:
-        """Remove all saves: the training has ended."""
+        """Remove all saves: the training has ended. Those of a later holder stay."""
         with suppress(GenwrightError):  # what is left costs room and nothing else
+            saved, _ = self._read()
+            if saved is not None and saved.token > self.token:
+                return
             for key in sorted(self.store.list(f"{self.prefix}/"), key=lambda key: key != self.name):
                 self.store.delete(key)  # their name first: killed in between, none is named that is gone
 
@@ -110,23 +143,33 @@ class SavedTrainings:
     def _key(self, file: SavedFile) -> str:
         return f"{self.prefix}/{file.sha256}/{file.path.rpartition('/')[2]}"
 
-    def _read(self) -> SavedTraining | None:
+    def _name(self, saved: SavedTraining, tag: str | None) -> None:
+        """Raises Conflict where it is no longer what it was at `tag`."""
+        self.store.swap(self.name, saved.model_dump_json().encode(), expected=tag)
+
+    def _read(self) -> tuple[SavedTraining | None, str | None]:
+        """What is named, and its tag; of one that cannot be read the tag alone."""
         found = self.store.get(self.name)
+        if found is None:
+            return None, None
         try:
-            return SavedTraining.model_validate_json(found[0]) if found else None
+            return SavedTraining.model_validate_json(found[0]), found[1]
         except ValueError:
-            return None
+            return None, found[1]
+
+    def _passed_over(self) -> RunError:
+        what = f"{self.store.uri}/{self.prefix}: another production took this training over, or has ended it"
+        return RunError(what, do="run the command again")
 
 
 def remove_if_damaged(folder: Path) -> None:
     """Remove a finished training whose weights are not those that it ended with: with a folder store they are one file with the
     store's, so what damaged the one damaged the other. It is trained anew then."""
     from components.core.records import Checkpoint
-    from components.training.checkpoint import weights_path
 
     with suppress(RunError):
         weights = Checkpoint.read(folder / FINISHED).weights
-        path = weights_path(folder / "best", weights)
+        path = best_weights(folder, weights)
         if not path.is_file() or sha256_of(path) != weights.sha256:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -157,7 +200,7 @@ class _Uploads:
 
     def _snapshot(self) -> None:
         folder = Path(mkdtemp(prefix=SAVING, dir=self.folder))
-        for path in (path for pattern in WHOLE for path in self.folder.glob(pattern)):
+        for path in (path for pattern in SAVED for path in self.folder.glob(pattern)):
             own = folder / path.relative_to(self.folder)
             own.parent.mkdir(parents=True, exist_ok=True)
             try:

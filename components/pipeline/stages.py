@@ -4,6 +4,7 @@ components/pipeline/order.py has their order. What a stage leaves behind is in t
 and is found again when the stage is run again, here or on another machine.
 """
 
+from functools import partial
 from pathlib import Path
 
 from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
@@ -12,14 +13,14 @@ from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
-from components.pipeline.saved_training import SavedTrainings
 from components.pipeline.training import saves_of, train_in_worker
 
 
-def train(run: Run, backends: Backends) -> Trained:
+def train(run: Run, held: Lease, backends: Backends) -> Trained:
     """Train in a subprocess, tracked in one MLflow run. Raises TrainingFailed; run again, it goes on from the saved state.
 
-    Raises BundleError before that where the champion to be proved beside is lost.
+    Raises TrainingFailed too once the lease is lost; BundleError before anything is trained where the champion to be proved
+    beside is lost.
     """
     existing.begin(run, backends)
     if run.student is None:
@@ -28,10 +29,10 @@ def train(run: Run, backends: Backends) -> Trained:
     trained = workspace.read_or_make(
         record_key(run, "train"),
         Trained,
-        lambda: train_in_worker(run, backends, folder),
-        artifacts=lambda known: (known.checkpoint.weights,),
+        lambda: train_in_worker(run, held, backends, folder),
+        is_valid=lambda known: workspace.holds(known.checkpoint.weights),
     )
-    SavedTrainings(backends.store, saves_of(run)).clear()
+    saves_of(run, held, backends).clear()
     return trained
 
 
@@ -60,7 +61,7 @@ def export(run: Run, trained: Trained, backends: Backends) -> Exported:
                 parity=parity.differences,
             )
 
-    return workspace.read_or_make(record_key(run, "export"), Exported, make, artifacts=lambda known: (known.graph,))
+    return workspace.read_or_make(record_key(run, "export"), Exported, make, is_valid=lambda known: workspace.holds(known.graph))
 
 
 def prove(run: Run, trained: Trained, exported: Exported, backends: Backends) -> Proof:
@@ -72,24 +73,33 @@ def prove(run: Run, trained: Trained, exported: Exported, backends: Backends) ->
 
         return prove_graph(run, trained, exported, beside, backends)
 
-    return backends.workspace.read_or_make(
+    workspace = backends.workspace
+    return workspace.read_or_make(
         record_key(run, "prove", beside=beside),
         Proof,
         make,
-        artifacts=lambda known: (known.page, known.samples),
+        is_valid=lambda known: workspace.holds(known.page, known.samples),
     )
 
 
 def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
     """Seal the bundle and put it into the object store, under its digest."""
+    from components.delivery.bundles import holds_bundle
+
+    return backends.workspace.read_or_make(
+        record_key(run, "seal", beside=proof.gates.champion),
+        StoredBundle,
+        lambda: _sealed(run, trained, exported, proof, backends),
+        is_valid=lambda known: holds_bundle(backends.store, known.sha256),
+    )
+
+
+def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
     from components.core.bundles import MODEL_ONNX, seal_bundle
-    from components.delivery.bundles import holds_bundle, put_bundle
+    from components.delivery.bundles import put_bundle
     from components.runtime.reference import add_reference
 
     workspace = backends.workspace
-    known = workspace.read(record_key(run, "seal", beside=proof.gates.champion), StoredBundle)
-    if known is not None and holds_bundle(backends.store, known.sha256):
-        return known
     family = restored(run, trained, backends)
     bundle = Bundle(
         model=run.brief.name,
@@ -121,14 +131,12 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
         latent=family.card.latent,
     )
     with workspace.scratch() as folder:
-        workspace.copy(proof.samples, folder / proof.samples.name)
-        workspace.copy(exported.graph, folder / MODEL_ONNX)
+        workspace.link(proof.samples, folder / proof.samples.name)
+        workspace.link(exported.graph, folder / MODEL_ONNX)
         bundle = add_reference(folder, bundle, discrete=family.card.discrete, device=run.facts.device)
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
         seal_bundle(folder, bundle)
-        stored = put_bundle(backends.store, folder)
-    workspace.write(record_key(run, "seal", beside=proof.gates.champion), stored)
-    return stored
+        return put_bundle(backends.store, folder)
 
 
 def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: Bundle) -> Admission:
@@ -139,7 +147,7 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
     from components.export.admission import examine
 
     worst, how = max(exported.parity.values()), "at most" if exported.precision == "fp32" else "on average at most"
-    parity = AdmissionCheck(check="parity", passed=True, text=f"images differ from torch's by {how} {worst:.1g} of 2")
+    parity = AdmissionCheck(check="parity", passed=True, text=f"items differ from torch's by {how} {worst:.1g} of 2")
     metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
     verdict = examine(folder / MODEL_ONNX, bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":
@@ -152,7 +160,7 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
     from components.delivery.bundles import bundle_uri
     from components.registry.versions import CANDIDATE, CHAMPION
 
-    check_lease(held, backends)
+    check_lease(held, backends.store)
     decision, student = run.decision, run.student
     begun = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
     begun |= {"base": run.base.name} if run.base else {}
@@ -172,13 +180,13 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
 def promote(
     run: Run, held: Lease, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
 ) -> Produced:
-    """The end of the road: a candidate that every gate passed becomes the champion. Raises RunError for a stale lease."""
+    """The end of the road: a candidate that every gate passed becomes the champion. Raises RunError for a stale lease.
+
+    Its record says what became of these inputs last, so it is replaced where they are proved anew, beside another champion.
+    """
     from components.registry.release import promote as make_champion
 
-    def check(champion: Release | None) -> None:
-        check_lease(held, backends)
-        release_commands.check_beside(release, stored.bundle, champion)
-
+    fence = partial(check_lease, held, backends.store)
     notes: tuple[str, ...] = ()
     passed = proof.gates.verdict == "pass"
     if passed:
@@ -189,7 +197,8 @@ def promote(
             who=backends.settings.who,
             why=f"produced from the brief {run.brief.name}; every gate passed",
             evidence=evidence(stored.bundle),
-            check=check,
+            check=partial(release_commands.check_beside, release, stored.bundle),
+            fence=fence,
         )
         notes = outcome.notes
     produced = Produced(
@@ -204,7 +213,7 @@ def promote(
         notes=notes,
         advice=advised(run, trained, proof),
     )
-    backends.workspace.write(record_key(run, "promote"), produced)
+    backends.workspace.write(record_key(run, "promote"), produced, check=fence)
     return produced
 
 

@@ -6,21 +6,27 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from components.core import store_keys
+from components.core.conditioning import condition_of
 from components.core.errors import GenwrightError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import Checkpoint, ClassCondition, DataSpec, LocalDataset
+from components.core.records import Checkpoint, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
+from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import log_data, params_of
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import announce
 from components.training.start import Start, find_start
+
+if TYPE_CHECKING:
+    from components.pipeline.saved_training import SavedTrainings
 
 PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
@@ -32,14 +38,15 @@ class Tracked(Record):
     run_id: str
 
 
-def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
-    from components.pipeline.saved_training import SavedTrainings, remove_if_damaged, remove_snapshots
+def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+    from components.pipeline.saved_training import remove_if_damaged, remove_snapshots
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.checkpoint import weights_path
+    from components.training.folder import FINISHED, best_weights
     from components.training.supervise import supervise
 
-    settings = backends.settings
+    settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
+    saves.claim()
     data = data_of(run, backends)
     extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
@@ -55,37 +62,41 @@ def train_in_worker(run: Run, backends: Backends, folder: Path) -> Trained:
                 extractor=str(extractor),
                 store=settings.store_uri,
                 s3_endpoint=settings.s3_endpoint,
-                saves=saves_of(run),
+                saves=saves.prefix,
+                lease=held,
                 processes=_processes(run),
                 meeting=f"{meeting}/processes",
             )
             write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
-            remove_if_damaged(folder / "train")
-            SavedTrainings(backends.store, saves_of(run)).restore(folder / "train")
+            remove_if_damaged(own)
+            saves.restore(own)
             announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(
                 "components.pipeline.worker",
                 [str(folder / "order.json"), str(os.getpid())],
-                folder=folder / "train",
+                folder=own,
                 limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
                 processes=order.processes,
             )
     except BaseException as error:
         with suppress(GenwrightError):  # else the end of the run would hide the end of the training
+            check_lease(held, backends.store)  # else the run is another's, who goes on with it
             MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
-    checkpoint = Checkpoint.read(folder / "train" / "finished.json")
+    checkpoint = Checkpoint.read(own / FINISHED)
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
-    backends.workspace.put(weights_path(folder / "train" / "best", checkpoint.weights))
-    remove_snapshots(folder / "train")
+    backends.workspace.put(best_weights(own, checkpoint.weights))
+    remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
         MlflowTracker(settings.mlflow_uri, run_id).params(ended)
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
-def saves_of(run: Run) -> str:
-    """Where the store keeps the state of a training that is under way."""
-    return f"runs/{run.brief.name}/{run.key('train')}/state"
+def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":
+    """The state of its training that is under way, in the store."""
+    from components.pipeline.saved_training import SavedTrainings
+
+    return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=held.token)
 
 
 def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str], Any]) -> str:
@@ -111,11 +122,8 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
         tracker.artifact(folder / "run.json")
         return Tracked(run_id=run_id)
 
-    where = f"runs/{run.brief.name}/{run.key('train')}/tracked.json"
-    known = backends.workspace.read(where, Tracked)
-    if known is None or not run_exists(uri, known.run_id):
-        backends.workspace.write(where, known := start())
-    return known.run_id
+    where = store_keys.run_record(run.brief.name, run.key("train"), "tracked")
+    return backends.workspace.read_or_make(where, Tracked, start, is_valid=lambda known: run_exists(uri, known.run_id)).run_id
 
 
 def _start_of(run: Run, backends: Backends) -> Start:
@@ -159,7 +167,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         start=start,
         spec=DataSpec(
             item=dataset.item,
-            condition=ClassCondition(classes=dataset.classes) if brief.conditioning == "class" else None,
+            condition=condition_of(brief.conditioning, classes=dataset.classes),
             std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
         ),
         dataset=data,

@@ -114,6 +114,7 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
         out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
     if lineage.teacher:
         out.print(f"learnt from bundle {lineage.teacher}")
+        _print_students(out, release, bundle, backends)
     if lineage.base:
         out.print(f"began with the weights of bundle {lineage.base}")
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
@@ -124,6 +125,18 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
         out.print(f"    [dim]{escape(f'[{at}]')} {escape(source)}[/]")
     out.print(scorecard_table(bundle.scorecard))
     out.print(gate_table(bundle.gates))
+
+
+def _print_students(out: "Console", release: Release, bundle: Bundle, backends: Backends) -> None:
+    """The students that this one was chosen from, while none were tried since."""
+    from components.pipeline.distil.curve import kept_curve
+
+    kept = kept_curve(release.model, backends)
+    if kept is None or bundle.lineage.run_key not in {each.run_key for each in kept.curve.tried}:
+        return
+    out.print(curve_table(kept.curve))
+    if backends.workspace.holds(kept.picture):
+        out.print(f"their picture: {backends.workspace.open(kept.picture)}", soft_wrap=True)
 
 
 def outcome_lines(outcome: "Outcome") -> list[str]:

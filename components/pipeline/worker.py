@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 from components.core.errors import Conflict, GenwrightError
 from components.core.files import write_whole
 from components.core.record import Record
+from components.pipeline.lease import Lease, passed_over, watched
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S
+from components.training.folder import WHY
 from components.training.plan import TrainPlan
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Order(Record):
     store: str
     s3_endpoint: str | None = None
     saves: str  # where the store keeps the state while it trains
+    lease: Lease  # under which it does; once another holds it, the training is stopped
     processes: int = 1
     meeting: str = ""
 
@@ -61,9 +64,17 @@ def lead(order: Order, *, parent: int) -> None:
     split = open_split(Path(plan.dataset.path), "train")
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
-    saves = SavedTrainings(open_store(order.store, s3_endpoint=order.s3_endpoint), order.saves)
+    store = open_store(order.store, s3_endpoint=order.s3_endpoint)
+    saves = SavedTrainings(store, order.saves, token=order.lease.token)
     with saves.uploading(Path(plan.folder)) as saved, tracker:
-        _carry_out(Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, saved=saved), parent=parent)
+        trainer = Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, saved=saved)
+
+        def lost() -> None:
+            tracker.leave()
+            trainer.stop(passed_over(order.lease))
+
+        with watched(order.lease, store, lost=lost):
+            _carry_out(trainer, parent=parent)
 
 
 def _carry_out(trainer: "Trainer", *, parent: int) -> None:
@@ -88,7 +99,7 @@ def follow(order: Order, *, parent: int) -> None:
     from components.training.untracked import Untracked
 
     def unread(images: Stored) -> Reading:
-        raise AssertionError(f"the first process reads quality, of {len(images)} images too")
+        raise AssertionError(f"the first process reads quality, of {len(images)} items too")
 
     def leave() -> None:
         time.sleep(LEFT_S)
@@ -138,7 +149,7 @@ def main() -> None:
         with starting, _locked(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
             (lead if first else follow)(order, parent=parent)
     except GenwrightError as error:
-        write_whole(Path(order.plan.folder) / "why.txt", str(error).encode())
+        write_whole(Path(order.plan.folder) / WHY, str(error).encode())
         sys.exit(error.exit_code)
 
 

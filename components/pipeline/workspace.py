@@ -1,8 +1,8 @@
 """What a stage makes and what it leaves for others: files under their digests, and records, both in the store.
 
 A record names files as artifacts (name, SHA-256, size), never by a path, so it means the same on every machine. The record of a
-stage lies under `runs/MODEL/KEY/STAGE.json` and is the proof that the stage was run: KEY is the digest of all that the stage
-depends on (run.py), and whoever writes first is the one that counts. The folder of this machine is a cache, which may be deleted.
+stage (core/store_keys.py has its key) is the proof that the stage was run: its key is the digest of all that the stage depends
+on (run.py), and whoever writes first is the one that counts. The folder of this machine is a cache, which may be deleted.
 """
 
 import shutil
@@ -13,11 +13,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TypeVar
 
+from components.core import store_keys
 from components.core.errors import RunError, disk_error
-from components.core.files import sha256_of, writing
+from components.core.files import link_or_copy, sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
 from components.core.records import Artifact
+from components.delivery.final import put_final
 
 R = TypeVar("R", bound=Record)
 SCRATCH, SCRATCH_KEPT_S = ".scratch-", 86_400.0  # what a killed stage left is removed after a day
@@ -33,45 +35,33 @@ class Workspace:
     def put(self, path: Path) -> Artifact:
         """Store a file that will not change any more, under its digest. Raises StorageError."""
         artifact = Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
-        if not self.store.put_if_absent(_key(artifact), path, final=True):
-            self._mend(artifact, path)
+        put_final(self.store, _key(artifact), path, artifact)
         return artifact
-
-    def _mend(self, artifact: Artifact, path: Path) -> None:
-        """Replace what a folder store holds under the digest where that is damaged; S3 looks after its objects itself."""
-        own = self.store.path_of(_key(artifact))
-        if own is not None and not own.samefile(path) and not self.is_copy(own, artifact):
-            self.store.delete(_key(artifact))
-            self.store.put_if_absent(_key(artifact), path, final=True)
 
     def open(self, artifact: Artifact) -> Path:
         """The file on this machine, to read, verified; fetched where it is not here yet. Raises RunError where its bytes are
         others, StorageError."""
         if (own := self.store.path_of(_key(artifact))) is not None:
-            if not self.is_copy(own, artifact):
+            if not artifact.is_at(own):
                 raise self._damaged(artifact)
             return own
         path = self.cache / artifact.sha256 / artifact.name
-        if not self.is_copy(path, artifact):
+        if not artifact.is_at(path):
             self.store.fetch(_key(artifact), path)
-            if not self.is_copy(path, artifact):
+            if not artifact.is_at(path):
                 path.unlink()
                 raise self._damaged(artifact)
         return path
 
-    def copy(self, artifact: Artifact, to: Path) -> None:
-        """A file of one's own, whole or not at all. Raises RunError, StorageError."""
-        with self.open(artifact).open("rb") as source, writing(to) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+    def link(self, artifact: Artifact, to: Path) -> None:
+        """The file by another name, to read and to replace, never to write into: it is one file with the store's or the cache's
+        where the disk allows. Raises RunError, StorageError."""
+        link_or_copy(self.open(artifact), to)
 
     def _damaged(self, artifact: Artifact) -> RunError:
         what = f"{self.store.uri}/{_key(artifact)}: other bytes than its digest says"
         again = "run the stage that makes it again: genwright stage NAME --run MODEL/KEY"
         return RunError(what, do=f"remove it from the store, and {again}")
-
-    def is_copy(self, path: Path, artifact: Artifact) -> bool:
-        """Whether the file at `path` is the artifact."""
-        return path.is_file() and path.stat().st_size == artifact.size_bytes and sha256_of(path) == artifact.sha256
 
     def holds(self, *artifacts: Artifact) -> bool:
         """Whether the store has all of them."""
@@ -109,29 +99,33 @@ class Workspace:
         except ValueError:
             return None
 
-    def write(self, key: str, record: Record) -> None:
-        """Put a record under a key, in place of what is there. Raises Conflict where another writes it at the same time."""
+    def write(self, key: str, record: Record, *, check: Callable[[], None] = lambda: None) -> None:
+        """Put a record of how things are now under a key, in place of what is there; `check` raises where that may not be.
+
+        Raises Conflict where another writes it at the same time, or wrote it while it was checked.
+        """
         found = self.store.get(key)
+        check()
         self.store.swap(key, _bytes(record), expected=found and found[1])
 
     def read_or_make(
-        self, key: str, kind: type[R], make: Callable[[], R], *, artifacts: Callable[[R], tuple[Artifact, ...]] = lambda _: ()
+        self, key: str, kind: type[R], make: Callable[[], R], *, is_valid: Callable[[R], bool] = lambda _: True
     ) -> R:
-        """The record under a key while its artifacts are there; else what `make` gives, or what another was first to put."""
+        """The record under a key while it is valid; else what `make` gives, or what another was first to put."""
         known = self.read(key, kind)
-        if known is not None and self.holds(*artifacts(known)):
+        if known is not None and is_valid(known):
             return known
         made = make()
         if self.store.put_if_absent(key, _bytes(made)):
             return made
         if known is None and (first := self.read(key, kind)) is not None:
             return first
-        self.write(key, made)  # of an older version, or its artifacts were lost
+        self.write(key, made)  # of an older version, or what it names was lost
         return made
 
 
 def _key(artifact: Artifact) -> str:
-    return f"artifacts/{artifact.sha256}/{artifact.name}"
+    return store_keys.artifact(artifact.sha256, artifact.name)
 
 
 def _bytes(record: Record) -> bytes:

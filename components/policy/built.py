@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
-from components.core.brief import Conditioning, Delivery, OverrideBrief
+from components.core.brief import Delivery, OverrideBrief
 from components.core.card import Card
+from components.core.conditioning import BUILT, not_built
 from components.core.errors import BriefError, NotBuilt
 from components.core.records import Decision, Facts
 from components.policy.candidates import Cards
@@ -13,7 +14,6 @@ from components.policy.pretrained import RELEASE
 
 FOUNDATION = "scratch-at-foundation-scale"  # the warning that no advice may lead to
 STARTS = {"lora": "LoRA of a pretrained", "finetune": "fine-tuning a pretrained"}
-CONDITIONINGS: tuple[Conditioning, ...] = ("none", "class")  # in the order in which they are advised
 
 Maker = Callable[[str, str, Delivery], str]  # the variant that trains what was decided
 Starts = Mapping[str, tuple[str, ...]]  # what each start is built for: nothing, a release made here, a foreign model
@@ -60,6 +60,8 @@ def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | No
         return f"{name} cannot be released: its card says that it has no ONNX graph", None
     if facts.conditioning not in card.conditioning:
         return f"conditioning {facts.conditioning} for {name} from scratch is not built yet", ", ".join(card.conditioning)
+    if facts.conditioning not in BUILT:
+        return not_built(facts.conditioning), ", ".join(each for each in BUILT if each in card.conditioning)
     several = card.stepwise or card.sequential != "none"
     natural: tuple[Delivery, ...] = ("few_step", "one_pass") if card.distils else ("many_step",) if several else ("one_pass",)
     if decision.delivery not in natural:
@@ -93,7 +95,7 @@ def _ways(facts: Facts, families: tuple[str, ...]) -> Iterator[Way]:
     yield "force it with override: {mode: scratch}", {}, scratch
     for delivery in get_args(Delivery):
         yield f"force it with override: {{delivery: {delivery}}}", {}, OverrideBrief(delivery=delivery)
-    conditionings = [each for each in CONDITIONINGS if each != facts.conditioning]
+    conditionings = [each for each in BUILT if each != facts.conditioning]
     for conditioning in conditionings:
         changes = {"conditioning": conditioning}
         yield f"write conditioning: {conditioning}", changes, None

@@ -66,16 +66,16 @@ def estimate(facts: Facts, costs: Costs, pick: Pick, *, training_s: Figure, usd_
         memory_gb=memory_gb(facts, costs, pick),
         cost_usd=cost,
         latency_ms=latency(facts, costs, pick),
-        parameters_m=parameters(facts, pick),
+        parameters_m=parameters(facts, costs, pick),
     )
 
 
-def parameters(facts: Facts, pick: Pick) -> Figure | None:
+def parameters(facts: Facts, costs: Costs, pick: Pick) -> Figure | None:
     """Millions of parameters of what draws; None where nobody has counted them."""
     if tuned(facts, pick):
         found = published(facts.pretrained.model) if facts.pretrained else None
         return Figure(value=found[0], unit="M parameters", basis=f"text: {found[1]}") if found else None
-    network = _network_of(facts, pick.family, pick.variant)
+    network = _network_of(facts, costs, pick.family, pick.variant)
     basis = "measured: counted in the default network of this family for such items"
     return Figure(value=rounded(network.params_m), unit="M parameters", basis=basis) if network else None
 
@@ -83,7 +83,7 @@ def parameters(facts: Facts, pick: Pick) -> Figure | None:
 def memory_gb(facts: Facts, costs: Costs, pick: Pick) -> Figure:
     """Gigabytes of one training process, as an interval; a lower bound where the size of the network is not known."""
     memory = costs.memory
-    network = None if tuned(facts, pick) else _network_of(facts, pick.family, pick.variant)
+    network = None if tuned(facts, pick) else _network_of(facts, costs, pick.family, pick.variant)
     known = published(facts.pretrained.model) if tuned(facts, pick) and facts.pretrained else None
     params_m = network.params_train_m if network else known[0] if known else None
     per_parameter = memory.bytes_per_parameter_frozen if pick.mode == "lora" else memory.bytes_per_parameter
@@ -154,10 +154,10 @@ def denoising_step_ms(facts: Facts, costs: Costs) -> float:
     pretrained, denoiser = facts.pretrained, costs.denoiser
     foreign = pretrained is not None and pretrained.family == denoiser.family and pretrained.variant is None
     wide = facts.side is not None and facts.side > costs.latent_above
-    network = _network_of(facts, denoiser.family, denoiser.on_codes if wide else denoiser.variant)
+    network = _network_of(facts, costs, denoiser.family, denoiser.on_codes if wide else denoiser.variant)
     if not foreign and network and (one := _worked(facts, costs, network)):
         return one.value
-    if facts.modality != "image" or facts.side is None or facts.side <= costs.latent_above:
+    if facts.modality != costs.measured_on or facts.side is None or facts.side <= costs.latent_above:
         return step_ms(facts, costs, family=denoiser.family, tuned=foreign)
     step = step_ms(facts, costs, family=denoiser.family, latent=True, tuned=foreign)
     return step + step_ms(facts, costs, family=denoiser.decoder)
@@ -178,7 +178,7 @@ def piece_ms(facts: Facts, costs: Costs, *, sequential: str) -> float:
 
 def _pass_ms(facts: Facts, costs: Costs, pick: Pick) -> Pass:
     """By the work of the default network where it was counted; else scaled from one measured pass, good to a factor of 3."""
-    network = None if tuned(facts, pick) else _network_of(facts, pick.family, pick.variant)
+    network = None if tuned(facts, pick) else _network_of(facts, costs, pick.family, pick.variant)
     if network and (one := _worked(facts, costs, network)):
         return one
     step = step_ms(facts, costs, family=pick.family, latent=pick.latent, tuned=tuned(facts, pick))
@@ -206,9 +206,9 @@ def _worked(facts: Facts, costs: Costs, network: Network) -> Pass | None:
     return Pass(low, high, basis, whole=True)
 
 
-def _network_of(facts: Facts, family: str, variant: str) -> Network | None:
-    """The default network of a built family for such images."""
-    if facts.modality != "image":
+def _network_of(facts: Facts, costs: Costs, family: str, variant: str) -> Network | None:
+    """The default network of a built family for such items, where it was counted for them."""
+    if facts.modality != costs.measured_on:
         return None
     return counted(family, variant, side=facts.side or SIDE_WHEN_UNKNOWN, light=facts.device == "cpu")
 
@@ -218,7 +218,7 @@ def _network(facts: Facts, costs: Costs, *, tuned: bool) -> TierCost:
     if not tuned:
         return costs.tiers[facts.tier]
     wide = facts.side is None or facts.side > costs.latent_above
-    return costs.tiers[costs.pretrained["other" if facts.modality != "image" else "wide" if wide else "small"]]
+    return costs.tiers[costs.pretrained["other" if facts.modality != costs.measured_on else "wide" if wide else "small"]]
 
 
 def items_s(items: int, facts: Facts, costs: Costs, pick: Pick) -> tuple[float, str]:
@@ -260,7 +260,7 @@ def _pixels(facts: Facts, costs: Costs, *, latent: bool) -> float:
     if facts.modality in costs.values:
         return float(costs.values[facts.modality])
     side = (facts.side or SIDE_WHEN_UNKNOWN) / (costs.latent_factor if latent else 1)
-    return max(1.0, side) ** 2 * (costs.frames if facts.modality == "video" else 1)
+    return max(1.0, side) ** 2 * costs.frames.get(facts.modality, 1)
 
 
 def _between(low: float, high: float, *, unit: str, basis: str) -> Figure:

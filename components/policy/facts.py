@@ -6,7 +6,7 @@ from typing import Literal
 from components.core.brief import Brief, ComputeBrief
 from components.core.errors import BriefError, DataError
 from components.core.proof_items import proof_shortage
-from components.core.records import Dataset, Facts, Tier
+from components.core.records import Dataset, Facts, Tier, spec_of
 from components.policy.pretrained import ReadRelease, pretrained
 from components.policy.tables import Tables, load_tables
 
@@ -27,10 +27,11 @@ def facts(
 
     Raises BriefError when neither the data nor the brief says how much there is, or when the two contradict each other.
     """
-    tier, because = tier_of(brief.compute, device=device, usd_per_gpu_hour=usd_per_gpu_hour, tables=tables or load_tables())
+    tables = tables or load_tables()
+    tier, because = tier_of(brief.compute, device=device, usd_per_gpu_hour=usd_per_gpu_hour, tables=tables)
     if dataset is not None:
         _check_dataset(brief, dataset)
-    items, side = _size(brief, dataset)
+    items, side = _size(brief, dataset, tables)
     return Facts(
         modality=brief.modality,
         goal=brief.goal,
@@ -89,11 +90,11 @@ def _priced(usd: float, tables: Tables) -> Tier:
     return next((tier for tier, bound in tables.tiers.bounds.items() if usd < bound), "large")
 
 
-def _size(brief: Brief, dataset: Dataset | None) -> tuple[int, int | None]:
+def _size(brief: Brief, dataset: Dataset | None, tables: Tables) -> tuple[int, int | None]:
     """How many items there are, and the longer edge in pixels where an item has one."""
     if dataset is not None:
         return dataset.count, dataset.item.side
-    missing = undeclared(brief)
+    missing = undeclared(brief, tables)
     if missing or brief.data.items is None:
         raise BriefError(
             f"data: {brief.data.path} is not prepared and {' and '.join(missing)} not declared",
@@ -102,10 +103,18 @@ def _size(brief: Brief, dataset: Dataset | None) -> tuple[int, int | None]:
     return brief.data.items, brief.data.side
 
 
-def undeclared(brief: Brief) -> list[str]:
+def undeclared(brief: Brief, tables: Tables) -> list[str]:
     """What the brief does not declare of its data, so that nothing can be decided before it is here."""
-    wanted = {"items": brief.data.items, "side": brief.data.side if brief.modality in ("image", "video") else 0}
+    wanted = {"items": brief.data.items, "side": brief.data.side if _has_side(brief.modality, tables) else 0}
     return [key for key, value in wanted.items() if value is None]
+
+
+def _has_side(modality: str, tables: Tables) -> bool:
+    """Whether its items have a side: as their spec says; of those that nobody brings yet, where the tables give them no size."""
+    try:
+        return spec_of(modality).declared(side=1) is not None
+    except KeyError:
+        return modality not in tables.estimate.values
 
 
 def _check_dataset(brief: Brief, dataset: Dataset) -> None:

@@ -187,8 +187,9 @@ class Costs(Record):
     latent_factor: int
     latent_above: int
     values: dict[Modality, int]
+    measured_on: Modality
     tokens: int
-    frames: int
+    frames: dict[Modality, int]
     families: dict[FamilyName, FamilyCost]
     denoiser: Denoiser
     tiers: dict[Tier, TierCost]

@@ -1,6 +1,6 @@
 """The ledger: an append-only list of promotions and rollbacks of each model, in the object store.
 
-Entry n of a model is the object `ledger/MODEL/n` with eight digits, counted from 1, written by put-if-absent. Of two writers
+Entry n of a model is an object of its own, counted from 1, written by put-if-absent. Of two writers
 that want the same number exactly one gets it. MLflow keeps no history of aliases: this is the only one.
 """
 
@@ -8,6 +8,7 @@ import re
 
 from pydantic import ValidationError
 
+from components.core import store_keys
 from components.core.errors import Conflict, StorageError
 from components.core.protocols import ObjectStore
 from components.core.record import first_complaint
@@ -40,11 +41,11 @@ class Ledger:
     def append(self, entry: LedgerEntry) -> None:
         """Write the entry under its sequence number. Raises Conflict when the number is taken: read again and decide anew."""
         data = entry.model_dump_json(indent=2).encode() + b"\n"
-        if not self._store.put_if_absent(_key(entry.model, entry.sequence), data):
+        if not self._store.put_if_absent(store_keys.ledger_entry(entry.model, entry.sequence), data):
             raise Conflict(f"ledger of {entry.model}: entry {entry.sequence} was written by another", do="run the command again")
 
     def _keys(self, model: str) -> list[str]:
-        return [key for key in self._store.list(f"ledger/{model}/") if re.fullmatch(r"\d+\.json", key.rpartition("/")[2])]
+        return [key for key in self._store.list(store_keys.ledger(model)) if re.fullmatch(r"\d+\.json", key.rpartition("/")[2])]
 
     def _read(self, key: str) -> LedgerEntry:
         found = self._store.get(key)
@@ -54,10 +55,6 @@ class Ledger:
             return LedgerEntry.model_validate_json(found[0])
         except ValidationError as error:
             raise StorageError(f"{self._store.uri}/{key}: not a ledger entry: {first_complaint(error)}") from error
-
-
-def _key(model: str, sequence: int) -> str:
-    return f"ledger/{model}/{sequence:08d}.json"
 
 
 def _sequence(key: str) -> int:

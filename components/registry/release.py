@@ -29,17 +29,22 @@ def promote(
     why: str,
     evidence: Mapping[str, Any] | None = None,
     check: Check | None = None,
+    fence: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Make `version` the champion.
 
     `check` is asked at the moment of writing, so of many that were proved beside one champion the first alone takes its place.
-    Raises what it raises, UnknownModel, BundleError for a version without a bundle, and Conflict when others keep being first.
+    `fence` is asked before anything is written, what finishes the work of another among it; it raises for who may not write any
+    more. Raises what they raise, UnknownModel, BundleError for a version without a bundle, and Conflict when others keep being
+    first.
     """
     release = registry.versions.get(model, version)
     notes: list[str] = []
     for _ in range(ATTEMPTS):
         try:
+            fence()
             state = after_hands(registry, model, who, notes)
+            fence()
             if state.last is not None and same(release, state.last):
                 return _effect(registry, state.last, notes, changed=bool(notes))
             if check is not None:

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
 from components.core.errors import Interrupted, RegistryError, disk_error
+from components.core.files import link_or_copy
 from components.core.protocols import Stored
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
@@ -81,6 +82,8 @@ class MlflowTracker:
         with self._translated():
             artifacts = self._client.get_run(run_id).info.artifact_uri
         check_reachable(artifacts.rsplit("/", 2)[0], tracking_uri, what=f"run {run_id}")  # without RUN/artifacts
+        self._files = folder_of(artifacts)
+        self._left = False
         self._seen: dict[str, int] = {}  # metric -> last step logged before the crash
         self._buffer = MetricBuffer(self._write, every_s=flush_s)
         self._sigterm: Any = None
@@ -121,7 +124,14 @@ class MlflowTracker:
             self._client.log_image(self.run_id, image, artifact_file=f"{name}/{step:08d}.png")
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file, or everything in a folder, below `folder`."""
+        """Log a file, or everything in a folder, below `folder`; nobody writes into one after this.
+
+        Where MLflow keeps files in a folder of this machine, a file gets another name there and is not written twice.
+        """
+        if self._files is not None:
+            for file in (each for each in (path, *path.rglob("*")) if each.is_file()):
+                link_or_copy(file, self._files / folder / file.relative_to(path if path.is_dir() else path.parent))
+            return
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         with self._translated():
             log(self.run_id, str(path), folder or None)
@@ -145,9 +155,15 @@ class MlflowTracker:
         self._buffer = MetricBuffer(self._write, every_s=self._flush_s, sample=system_sampler(), sample_step=after)
         self._buffer.start()
 
+    def leave(self) -> None:
+        """Another process has taken the run over: from now on this one neither writes metrics nor ends it."""
+        self._left = True
+
     def finish(self, status: Status = "FINISHED") -> None:
         """Write what is left and end the run. Raises RegistryError."""
         self._buffer.close()
+        if self._left:
+            return
         with self._translated():
             self._client.set_terminated(self.run_id, status=status)
 
@@ -165,6 +181,8 @@ class MlflowTracker:
     def _write(self, rows: Sequence[Row]) -> None:
         from mlflow.entities import Metric
 
+        if self._left:
+            return
         with self._translated():
             self._client.log_batch(self.run_id, metrics=[Metric(*row) for row in rows])
 

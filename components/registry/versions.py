@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from components.core import store_keys
 from components.core.errors import RegistryError, UnknownModel
 from components.core.records import Release
 from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
@@ -123,7 +124,7 @@ class Versions:
     def _source(self, sha256: str, uri: str) -> str:
         """What MLflow shows as the version's source. Its server refuses folders of ours, so it gets a name in their place."""
         local = uri.startswith(("file:", "/")) and self._tracking_uri.startswith("http")
-        return f"genwright:///bundles/{sha256}" if local else uri
+        return f"genwright:///{store_keys.bundle(sha256)}" if local else uri
 
     def _what(self, model: str) -> str:
         """What can be named, for an error line."""

@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--token-sha256", action="append", default=[], type=digest, help="of a token that is let in")
     parser.add_argument("--deadline-s", type=above(float), default=Limits.answer_s, help="from the queue to an answer, else 503")
-    parser.add_argument("--queue", type=above(int), default=Limits.queued, help="images that may wait; more are a 429")
+    parser.add_argument("--queue", type=above(int), default=Limits.queued, help="items that may wait; more are a 429")
     parser.add_argument("--log", choices=("text", "json"), default="json")
     given = parser.parse_args()
     limits = Limits(answer_s=given.deadline_s, queued=given.queue)

@@ -96,7 +96,7 @@ class Service:
             return HTMLResponse(page(), headers=headers)
         body = {
             "models": [described(served) for served in self.models],
-            "generate": {"POST": "/v1/generate", "example": {"count": 16, "seed": 0, "format": "grid"}},
+            "generate": {"POST": "/v1/generate", "example": {"count": 16, "seed": 0, "format": "grid"} | must_say(self.models)},
             "also": ["/openapi.json", "/v2", "/v2/health/ready", "/metrics"],
         }
         return JSONResponse(body, headers=headers)
@@ -113,6 +113,13 @@ def fixed(model: str, version: str, engine: Engine) -> Source:
     return Source(model, lambda: Named(version, engine.sha256), lambda _: engine, follows=False)
 
 
+def must_say(models: Models) -> dict[str, str]:
+    """What the example of a request cannot do without: in words, the condition that the first model needs."""
+    conditions = [served.engine.bundle.spec.condition for served in models]
+    first = conditions[0] if conditions else None
+    return {} if first is None or not first.required else {"condition": first.text}
+
+
 def described(served: Served) -> dict[str, object]:
     """What a person or a program wants to know of a model."""
     bundle = served.engine.bundle
@@ -123,6 +130,7 @@ def described(served: Served) -> dict[str, object]:
         "family": f"{bundle.family}/{bundle.variant}",
         "latent": bundle.latent,
         "classes": bundle.spec.classes,
+        "condition": bundle.spec.condition.text if bundle.spec.condition else None,
         "formats": formats_of(bundle),
         "modality": bundle.spec.item.modality,
         "plural": find_modality(bundle.spec.item.modality).plural,

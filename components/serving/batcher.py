@@ -178,7 +178,7 @@ class Batcher:
             in_time = self._limits.answer_s * len(self._lanes) / self._item_s  # more would be answered too late
             room = min(self._limits.queued, in_time)
             if self._jobs and self.queued + count > room:
-                line = f"{self.queued} images wait and {count} more are asked for; at most {int(room)} may wait; try again later"
+                line = f"{self.queued} items wait and {count} more are asked for; at most {int(room)} may wait; try again later"
                 raise Refusal(429, line, Retry_After=self._retry_after())
             job = Job(feeds, count, loop.create_future(), loop)
             self._jobs.append(job)

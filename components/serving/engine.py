@@ -60,9 +60,9 @@ class Engine:
         return output_of(self.bundle)
 
     @property
-    def noise_bytes(self) -> int:
-        """The size of one item's noise."""
-        return sum(4 * math.prod(noise.shape) for noise in self.bundle.noise)
+    def input_bytes(self) -> int:
+        """About the size of one item's noise and condition."""
+        return sum(4 * math.prod(each.shape) for each in self.inputs)
 
     @property
     def max_batch(self) -> int:

@@ -1,8 +1,9 @@
 """POST /v1/generate: items for people.
 
-The body is JSON, every key optional: `count` items, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, of the class
-`condition` (name or id, or a list with one an item), as `format`: one of the modality (of images: png), npy or grid, by `model`
-where several are served; with `toward` and `mix`, each on the way to another seed's item, by that share of it. A reply is
+The body is JSON, every key optional: `count` items, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, asked for
+by `condition` (a class by name or id, an embedding as lists of numbers, an item as its file in base64; or a list with one an
+item), as `format`: one of the modality (of images: png), npy or grid, by `model` where several are served; with `toward` and
+`mix`, each on the way to another seed's item, by that share of it. A reply is
 
 format   content type
 png      image/png for one image; application/zip of PNGs for several; application/json where Accept names it first
@@ -10,14 +11,15 @@ grid     image/png: one picture of all, small images magnified
 npy      application/x-npy: the stored items, of images uint8 [N, H, W, C]
 
 and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which classes (ids), X-Bundle-Sha256 which bundle.
-Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number.
+Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number; one of
+another condition refuses.
 """
 
 import json
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +27,11 @@ from pydantic import Field, StrictInt, StrictStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from components.core.errors import InputError
 from components.core.modality import find_modality
 from components.core.noise import SEED_LIMIT, draw
 from components.core.record import Record, first_complaint
-from components.core.records import Bundle, ItemSpec
+from components.core.records import Bundle, Condition, ItemSpec
 from components.core.units import to_stored
 from components.runtime.contract import Feeds
 from components.serving import pictures
@@ -41,7 +44,6 @@ from components.serving.walk import walked
 
 RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
 Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
-Class = StrictInt | StrictStr
 
 
 class GenerateRequest(Record):
@@ -50,7 +52,7 @@ class GenerateRequest(Record):
     count: Annotated[StrictInt, Field(ge=1)] | None = None
     seed: Seed | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
-    condition: Class | tuple[Class, ...] | None = None
+    condition: Any = None  # its form is the model's: core/records/condition.py
     format: StrictStr | None = None
     model: StrictStr | None = None
     toward: Seed | None = None
@@ -66,18 +68,19 @@ class Generate:
 
     async def __call__(self, request: Request) -> Response:
         with self.models.arriving():
-            asked = parse(await read_body(request, self.limits, most=self.limits.asked_bytes))
+            body = await read_body(request, self.limits, most=asked_bytes(self.models, self.limits))
+            asked = await worked(len(body), parse, body)
         with self.models.get(asked.model) as served:
             return await self.answer(request, asked, served)
 
     async def answer(self, request: Request, asked: GenerateRequest, served: Served) -> Response:
         bundle = served.engine.bundle
         with served.batcher.arriving():
-            seeds = seeds_of(asked, served.limits.count)
+            seeds = seeds_of(asked, bundle.spec.condition, served.limits.count)
             form = format_of(asked.format, bundle)
-            labels = labels_of(asked.condition, seeds, bundle.spec.classes)
-            make = partial(feeds_of, served, seeds, labels, walk_of(asked))
-            feeds = await worked(len(seeds) * served.engine.noise_bytes, make)
+            make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked))
+            feeds = await worked(len(seeds) * served.engine.input_bytes, make)
+            labels = labels_of(bundle, feeds)
         x = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
         show = partial(rendered, spec=bundle.spec.item, form=form, accept=accept, stem=served.model)
@@ -107,6 +110,12 @@ def parse(body: bytes) -> GenerateRequest:
         raise Refusal(422, first_complaint(error)) from None
 
 
+def asked_bytes(models: Models, limits: Limits) -> int:
+    """How large a request may be: words and seeds are short; an embedding or an item may be as long as what /v2 takes."""
+    conditions = (served.engine.bundle.spec.condition for served in models)
+    return limits.body_bytes if any(each is not None and each.required for each in conditions) else limits.asked_bytes
+
+
 def number(text: str) -> float | int:
     """1.0 is a whole number in JSON."""
     value = float(text)
@@ -117,12 +126,12 @@ def keys() -> str:
     return ", ".join(GenerateRequest.model_fields)
 
 
-def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
+def seeds_of(asked: GenerateRequest, condition: Condition | None, count_max: int) -> list[int]:
     """One seed an item. Raises Refusal 422 when the request contradicts itself or asks for too many."""
     if asked.seed is not None and asked.seeds is not None:
         raise Refusal(422, "both seed and seeds given; send one of them")
-    lists = {"seeds": asked.seeds, "condition": asked.condition}
-    told = {"count": asked.count} | {name: len(each) if isinstance(each, tuple) else None for name, each in lists.items()}
+    lists = {"seeds": asked.seeds, "condition": condition.listed(asked.condition) if condition else None}
+    told = {"count": asked.count} | {name: None if each is None else len(each) for name, each in lists.items()}
     counts = {name: count for name, count in told.items() if count is not None}
     if len(set(counts.values())) > 1:
         raise Refusal(422, f"the numbers of items differ: {', '.join(f'{name} {count}' for name, count in counts.items())}")
@@ -137,27 +146,22 @@ def seeds_of(asked: GenerateRequest, count_max: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def labels_of(condition: Class | tuple[Class, ...] | None, seeds: Sequence[int], classes: Sequence[str]) -> list[int] | None:
-    """One class id an item, or None for a model without classes. Raises Refusal 422 for a class that does not exist."""
-    if not classes:
-        if condition is not None:
-            raise Refusal(422, "condition: this model has no classes; leave it out")
-        return None
-    if condition is None:
-        return [seed % len(classes) for seed in seeds]
-    if isinstance(condition, tuple):
-        return [label_of(each, classes) for each in condition]
-    return [label_of(condition, classes)] * len(seeds)
+def rows_of(asked: Any, seeds: Sequence[int], condition: Condition) -> npt.NDArray[np.generic]:
+    """What each item is asked for by, [N, *shape]. Raises Refusal 422 for what the condition cannot be."""
+    try:
+        if asked is None:
+            return condition.unasked(seeds)
+        several = condition.listed(asked)
+        if several is None:
+            return np.stack([condition.row(asked)] * len(seeds))
+        return np.stack([condition.row(each) for each in several])
+    except InputError as error:
+        raise Refusal(422, f"condition: {error}") from None
 
 
-def label_of(wanted: Class, classes: Sequence[str]) -> int:
-    """The id of a class given by name or id. Raises Refusal 422."""
-    if isinstance(wanted, str) and wanted in classes:
-        return classes.index(wanted)
-    if isinstance(wanted, int) and 0 <= wanted < len(classes):
-        return wanted
-    shown_classes = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
-    raise Refusal(422, f"condition: {str(wanted)[:80]!r} given; allowed: 0 to {len(classes) - 1}, or a name: {shown_classes}")
+def labels_of(bundle: Bundle, feeds: Feeds) -> list[int] | None:
+    """The class id of each item; None of a model that is not asked by class."""
+    return feeds[bundle.condition].tolist() if bundle.condition is not None and bundle.spec.classes else None
 
 
 def walk_of(asked: GenerateRequest) -> tuple[int, float] | None:
@@ -167,14 +171,19 @@ def walk_of(asked: GenerateRequest) -> tuple[int, float] | None:
     return None if asked.toward is None or asked.mix is None else (asked.toward, asked.mix)
 
 
-def feeds_of(served: Served, seeds: Sequence[int], labels: Sequence[int] | None, walk: tuple[int, float] | None = None) -> Feeds:
-    """The graph's inputs for these seeds and classes, moved along the walk where there is one."""
-    bundle = served.engine.bundle
+def feeds_of(served: Served, seeds: Sequence[int], asked: Any, walk: tuple[int, float] | None = None) -> Feeds:
+    """The graph's inputs for these seeds and a request's condition, moved along the walk where there is one.
+
+    Raises Refusal 422 for a condition that the model does not take, and for one that is missing.
+    """
+    bundle, condition = served.engine.bundle, served.engine.bundle.spec.condition
+    if condition is None and asked is not None:
+        raise Refusal(422, "condition: this model takes none; leave it out")
     noise = walked(bundle.noise, seeds, toward=walk[0], mix=walk[1]) if walk else draw(bundle.noise, seeds)
     feeds: dict[str, npt.NDArray[np.generic]] = dict(noise)
     if bundle.condition is not None:
-        assert bundle.spec.condition is not None  # checked when it was loaded
-        feeds[bundle.condition] = bundle.spec.condition.rows(len(seeds), labels)
+        assert condition is not None  # checked when it was loaded
+        feeds[bundle.condition] = rows_of(asked, seeds, condition)
     return feeds
 
 

@@ -8,7 +8,7 @@ from components.core.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one server. Times in seconds, sizes in bytes, counts in images."""
+    """Bounds of one server. Times in seconds, sizes in bytes, counts in items."""
 
     count: int = 256  # of one request
     queued: int = 512  # waiting for the model, over all requests
@@ -19,7 +19,7 @@ class Limits:
     head_s: float = 10.0  # to receive those, from the connection's opening or the head's first byte
     keep_alive_s: int = 75  # between two requests: longer than balancers commonly keep a connection, so that they, not we, end it
     connections: int = 4096  # open at once; no more than there are file descriptors for
-    answer_s: float = 60.0  # from its place in the queue to its images
+    answer_s: float = 60.0  # from its place in the queue to its items
     stuck_s: float = 60.0  # of one run of the model, after which the server is not ready
     linger_s: float = 0.002  # a batch that is not full waits this long for requests that are just arriving
     look_s: float = 2.0  # from one look at a channel to the next

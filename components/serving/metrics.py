@@ -48,8 +48,8 @@ class Metrics:
         Gauge("requests_under_way", "HTTP requests being answered", **name).set_function(lambda: self.under_way)
         self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.stages = Histogram("stage_seconds", STAGES, ("model", "stage"), buckets=SECONDS, **name)
-        self.batch_size = Histogram("batch_size", "Images in one run of the model", ("model",), buckets=SIZES, **name)
-        self.queue_length = Gauge("queue_length", "Images waiting for the model", ("model",), **name)
+        self.batch_size = Histogram("batch_size", "Items in one run of the model", ("model",), buckets=SIZES, **name)
+        self.queue_length = Gauge("queue_length", "Items waiting for the model", ("model",), **name)
         self.swaps = Counter("swaps", "Looks at a channel that ended in something, by outcome", ("model", "outcome"), **name)
         self.model_info = Gauge("model_info", "The bundle being served", ("model", "version", "bundle_sha256", "family"), **name)
 

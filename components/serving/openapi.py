@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document of what is served now: every path, its bodies, and the statuses that each may answer.
 
 The keys of /v1/generate are those of its record; what the models and limits of this server leave of them is added. It is as
-narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of classes
-beside a list of seeds; several items in one infer request).
+narrow as the handlers: what fits a schema is answered, but for a few forms that only the texts tell of (a list of conditions
+beside a list of seeds; several items in one infer request; that what is base64 is the file of an item).
 """
 
 import math
@@ -85,14 +85,16 @@ def refusals(statuses: tuple[int, ...]) -> Schema:
 
 
 def generate_schema(models: list[Served], limits: Limits) -> Schema:
-    """One alternative a model and a way to say how many: by count and first seed, by seeds, or by classes."""
+    """One alternative a model and a way to say how many: by count and first seed, by seeds, or by conditions."""
     return {"oneOf": [branch for served in models for branch in branches(served, limits, named=len(models) > 1)]}
 
 
 def keys() -> Schema:
     """What each key of a request takes; null is as if it were left out."""
     properties = GenerateRequest.model_json_schema()["properties"].items()
-    return {name: next(form for form in takes["anyOf"] if form["type"] != "null") for name, takes in properties}
+    return {
+        name: next(form for form in takes["anyOf"] if form["type"] != "null") for name, takes in properties if "anyOf" in takes
+    }
 
 
 def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
@@ -105,16 +107,20 @@ def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
         "mix": known["mix"],
         "model": {"const": served.model},
     }
-    classes = [*range(len(bundle.spec.classes)), *bundle.spec.classes]
-    one: Schema = {"condition": {"enum": classes, "description": "a class by id or name"}} if classes else {}
+    condition = bundle.spec.condition
+    one: Schema = {"condition": condition.value_schema} if condition else {}
+    must = ["condition"] if condition and condition.required else []
     count = known["count"] | {"maximum": limits.count, "default": 1}
     found = [
-        _object(every | one | {"count": count, "seed": first}, named=named),
-        _object(every | one | {"seeds": known["seeds"] | {"maxItems": limits.count}}, "seeds", named=named),
+        _object(every | one | {"count": count, "seed": first}, *must, named=named),
+        _object(every | one | {"seeds": known["seeds"] | {"maxItems": limits.count}}, "seeds", *must, named=named),
     ]
-    if classes:
+    if condition:
         many = {"type": "array", "minItems": 1, "maxItems": limits.count}
-        listed = {"condition": many | {"items": {"enum": classes}, "description": "one class an item"}, "seed": first}
+        listed = {
+            "condition": many | {"items": condition.value_schema, "description": f"{condition.text}; one an item"},
+            "seed": first,
+        }
         found.append(_object(every | listed, "condition", named=named))
     return found
 
@@ -136,8 +142,8 @@ def infer_schema(served: Served) -> Schema:
     tensors = []
     for spec in served.engine.inputs:
         numbers: Schema = {"type": "number", "minimum": low.get(spec.name, -10), "maximum": low.get(spec.name, 9) + 1}
-        if spec.name == bundle.condition:
-            numbers = {"type": "integer", "minimum": 0, "maximum": len(bundle.spec.classes) - 1}
+        if spec.name == bundle.condition and bundle.spec.condition is not None:
+            numbers = bundle.spec.condition.number_schema
         size = math.prod(spec.shape)
         tensors.append(
             {

@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from components.core.errors import InputError
 from components.runtime.contract import TRITON_TYPES, Feeds, TensorSpec
 from components.serving.body import read_body, unless_left, worked
 from components.serving.refusal import Refusal
@@ -110,10 +110,11 @@ def understood(served: Served, body: bytes, header_length: str | None) -> tuple[
     wants_binary(message, served.engine.output)
     feeds = decode(message.inputs, binary, served.engine.inputs, count_max=served.limits.count)
     bundle = served.engine.bundle
-    if bundle.condition is not None and (classes := len(bundle.spec.classes)):
-        labels = feeds[bundle.condition]
-        if not np.isin(labels, range(classes)).all():
-            raise Refusal(400, f"input {bundle.condition!r}: a class that does not exist; allowed: 0 to {classes - 1}")
+    if bundle.condition is not None and bundle.spec.condition is not None:
+        try:
+            bundle.spec.condition.check(feeds[bundle.condition])
+        except InputError as error:
+            raise Refusal(400, f"input {bundle.condition!r}: {error}") from None
     return message, feeds
 
 

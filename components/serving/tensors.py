@@ -171,7 +171,7 @@ def numbers(data: list[Any], *, depth: int) -> bool:
 
 
 def finite(array: Array, spec: TensorSpec) -> Array:
-    """The array itself. Raises Refusal 400 when it holds NaN or an infinity, which no image could come of."""
+    """The array itself. Raises Refusal 400 when it holds NaN or an infinity, which no item could come of."""
     if spec.datatype == "FP32" and not all_finite(array.astype(np.float32, copy=False)):
         raise Refusal(400, f"input {spec.name!r}: holds NaN, an infinity or a number beyond FP32")
     return array

@@ -12,11 +12,10 @@ from torch import Tensor
 from components.core.errors import RunError
 from components.core.files import sha256_of, write_whole
 from components.core.records import Artifact, Checkpoint
+from components.training.folder import CHECKPOINT, WEIGHTS, best_weights, weights_path
 
 if TYPE_CHECKING:
     from components.core.family import Family
-
-WEIGHTS = "weights.safetensors"
 
 
 class HasFolder(Protocol):
@@ -36,16 +35,11 @@ def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, 
     path = weights_path(folder, artifact)
     write_whole(path, data)
     checkpoint = Checkpoint(weights=artifact, **record)
-    checkpoint.write(folder / "checkpoint.json")
+    checkpoint.write(folder / CHECKPOINT)
     for other in folder.iterdir():
         if other.is_dir() and other != path.parent:
             shutil.rmtree(other, ignore_errors=True)
     return checkpoint
-
-
-def weights_path(folder: Path, weights: Artifact) -> Path:
-    """Where `save_checkpoint` puts them below its folder."""
-    return folder / weights.sha256[:16] / weights.name
 
 
 def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:
@@ -67,4 +61,4 @@ def restore(checkpoint: Checkpoint, weights: Path) -> "Family":
 
 def restore_best(plan: HasFolder, best: Checkpoint) -> "Family":
     """The same, of what a training of this plan left in its folder."""
-    return restore(best, weights_path(Path(plan.folder) / "best", best.weights))
+    return restore(best, best_weights(Path(plan.folder), best.weights))

@@ -109,8 +109,8 @@ class Learner:
         items = len(batch.x)
         alone = self.parts == processes() == 1
         self.rng.start, self.rng.whole = rank() * items, 0 if alone else processes() * items
-        images = batch.x.contiguous(memory_format=self.layout).tensor_split(self.parts)
-        labels = [None] * len(images) if batch.condition is None else batch.condition.tensor_split(self.parts)
-        for images_BCHW, labels_B in zip(images, labels, strict=True):
-            yield replace(batch, x=images_BCHW, condition=labels_B), len(images_BCHW) / items
-            self.rng.start += len(images_BCHW)
+        parts = batch.x.contiguous(memory_format=self.layout).tensor_split(self.parts)
+        asked = [None] * len(parts) if batch.condition is None else batch.condition.tensor_split(self.parts)
+        for x, asked_B in zip(parts, asked, strict=True):
+            yield replace(batch, x=x, condition=asked_B), len(x) / items
+            self.rng.start += len(x)

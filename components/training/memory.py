@@ -55,11 +55,8 @@ class Trial:
 
     def losses(self, items: int, *, progress: float) -> dict[str, Tensor]:
         device, spec = self.on.device, self.family.spec
-        batch = Batch(
-            torch.zeros(items, *spec.shape, device=device),
-            torch.zeros(items, dtype=torch.int64, device=device),
-            progress=progress,
-        )
+        asked = None if spec.condition is None else torch.from_numpy(spec.condition.rows(items)).to(device)
+        batch = Batch(torch.zeros(items, *spec.shape, device=device), asked, progress=progress)
         generators = [device] if device.type == "cuda" else []
         with by_itself(), torch.random.fork_rng(devices=generators), self.on.autocast():
             return self.family.losses(batch, torch.Generator(device).manual_seed(0))

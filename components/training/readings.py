@@ -70,7 +70,7 @@ class Readings:
         )
         asked = self.plan.spec.condition
         with listening(drawing):
-            images = sampler([*range(n)], asked.examples(n) if asked else None)
+            images = sampler([*range(n)], asked.watched(self.stream.split, n) if asked else None)
         return images, self.quality(images)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core.errors import RunError
+from components.training.folder import STATE
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.state import load_state, save_state
@@ -22,7 +23,7 @@ class SavedRun:
 
 
 def state_path(plan: TrainPlan) -> Path:
-    return Path(plan.folder) / "state.safetensors"
+    return Path(plan.folder) / STATE
 
 
 def save_run(plan: TrainPlan, learner: Learner, run: SavedRun) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from components.core.errors import DataError
 from components.core.family import to_data_units
 from components.core.protocols import ItemSplit
+from components.core.records import Condition
 from components.runtime.processes import processes, rank
 
 KEPT_BYTES = 1 << 30  # the largest split that stays on a GPU
@@ -23,10 +24,19 @@ KEPT_BYTES = 1 << 30  # the largest split that stays on a GPU
 class BatchStream:
     """Endless epochs over a split; each epoch is a permutation drawn from (seed, epoch). The last, partial batch is dropped.
 
-    Of a batch for several processes each gets an equal part. Raises DataError when there are fewer items than processes.
+    Of a batch for several processes each gets an equal part. `condition`: what the model is asked by; None: nothing. Raises
+    DataError when there are fewer items than processes, and when the data does not hold the condition.
     """
 
-    def __init__(self, split: ItemSplit, *, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        split: ItemSplit,
+        *,
+        batch_size: int,
+        seed: int,
+        condition: Condition | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.whole = min(batch_size, len(split)) // processes() * processes()
         if not self.whole:
             items = min(batch_size, len(split))
@@ -35,7 +45,8 @@ class BatchStream:
         self.items = len(split)
         self.seed = seed
         self.item = split.item
-        self._source = _source(split, torch.device(device))
+        self.split = split
+        self._source = _source(split, condition, torch.device(device))
         self._epoch = -1
         self._batches_PG: npt.NDArray[np.int64] = np.empty((0, 0), np.int64)
 
@@ -44,11 +55,11 @@ class BatchStream:
         return self.items // self.whole
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """The batch of a step on the device: x [B, ...] in data units and labels_B."""
+        """The batch of a step on the device: x [B, ...] in data units, and what each is asked for by, [B, *shape]."""
         return self._read(self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size])
 
     def of_all(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """The batch of all processes, in each that asks: x [G, ...] and labels_G."""
+        """The batch of all processes, in each that asks: x [G, ...], and [G, *shape]."""
         return self._read(self._chosen(step))
 
     def _chosen(self, step: int) -> npt.NDArray[np.int64]:
@@ -60,8 +71,8 @@ class BatchStream:
         return chosen_G
 
     def _read(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        stored, labels_B = self._source.take(chosen_B)
-        return to_data_units(stored, self.item), labels_B
+        stored, asked_B = self._source.take(chosen_B)
+        return to_data_units(stored, self.item), asked_B
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         """The items of each batch of an epoch, sorted within it: neighbours on disk are read together."""
@@ -72,39 +83,42 @@ class BatchStream:
 
 class _Source(Protocol):
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        """Stored items [B, *stored_shape] and labels_B, on the device."""
+        """Stored items [B, *stored_shape], and what each is asked for by, on the device."""
         ...
 
 
 class _OnDisk:
     """Reads each batch and sends it, from pinned memory where that lets the copy overlap with the work before it."""
 
-    def __init__(self, split: ItemSplit, device: torch.device) -> None:
-        self.split, self.device = split, device
+    def __init__(self, split: ItemSplit, condition: Condition | None, device: torch.device) -> None:
+        self.split, self.condition, self.device = split, condition, device
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        labels = self.split.labels
         stored = _sent(self.split.take(chosen_B), self.device)
-        return stored, None if labels is None else _sent(labels[chosen_B], self.device)
+        asked = None if self.condition is None else self.condition.of_items(self.split, chosen_B)
+        return stored, None if asked is None else _sent(asked, self.device)
 
 
 class _OnDevice:
     """Holds the whole split where the model is."""
 
-    def __init__(self, split: ItemSplit, device: torch.device) -> None:
-        self.stored = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
-        self.labels_N = None if split.labels is None else torch.from_numpy(split.labels).to(device)
+    def __init__(self, split: ItemSplit, condition: Condition | None, device: torch.device) -> None:
+        every = np.arange(len(split))
+        self.stored = torch.from_numpy(split.take(every)).to(device)
+        self.asked_N = None if condition is None else torch.from_numpy(condition.of_items(split, every)).to(device)
 
     def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         index_B = _sent(chosen_B, self.stored.device)
-        return self.stored[index_B], None if self.labels_N is None else self.labels_N[index_B]
+        return self.stored[index_B], None if self.asked_N is None else self.asked_N[index_B]
 
 
-def _source(split: ItemSplit, device: torch.device) -> _Source:
+def _source(split: ItemSplit, condition: Condition | None, device: torch.device) -> _Source:
+    one = np.zeros(1, np.int64)
+    asked_bytes = 0 if condition is None else condition.of_items(split, one).nbytes  # said before a step, where there is none
     if device.type == "cpu":
-        return _OnDisk(split, device)
-    size_bytes = len(split) * split.take(np.zeros(1, np.int64)).nbytes
-    return _OnDevice(split, device) if size_bytes <= KEPT_BYTES else _OnDisk(split, device)
+        return _OnDisk(split, condition, device)
+    size_bytes = len(split) * (split.take(one).nbytes + asked_bytes)
+    return (_OnDevice if size_bytes <= KEPT_BYTES else _OnDisk)(split, condition, device)
 
 
 def _sent(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:

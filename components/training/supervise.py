@@ -14,11 +14,10 @@ from types import FrameType
 
 from components.core.errors import InputError, Interrupted, TrainingFailed
 from components.runtime.interruption import AGAIN, CAUGHT, SAVE_S, WATCH
+from components.training.folder import STATE, WHY
 
 LOOK_S = 0.2  # between looks at several processes
 GRACE_S = 30.0  # from SIGTERM, on which the trainer saves its state, to SIGKILL
-STATE = "state.safetensors"  # of the trainer
-WHY = "why.txt"  # the worker leaves its one-line reason here
 
 # The number of threads is a rule (runtime/threads.py), so they must get on beside others. Spinning while they wait is fastest on
 # idle cores and forty times slower on busy ones; a short spin is nearly as fast, and three times slower.

@@ -21,8 +21,9 @@ from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
-from components.training.checkpoint import load_weights, save_checkpoint, weights_path
+from components.training.checkpoint import load_weights, save_checkpoint
 from components.training.device import open_device
+from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
 from components.training.memory import parts_that_fit
@@ -64,7 +65,9 @@ class Trainer:
         on = open_device(plan.device, threads=plan.threads or (before.threads if before else 0))
         self.learner = Learner(family, plan, on)
         self.family, self.average = self.learner.family, self.learner.average
-        self.stream = BatchStream(split, batch_size=family.config.batch_size, seed=plan.seed, device=on.device)
+        self.stream = BatchStream(
+            split, batch_size=family.config.batch_size, seed=plan.seed, condition=plan.spec.condition, device=on.device
+        )
         self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
@@ -123,11 +126,11 @@ class Trainer:
 
     def best_path(self, best: Checkpoint) -> Path:
         """Where the weights of this run's best checkpoint lie."""
-        return weights_path(self.folder / "best", best.weights)
+        return best_weights(self.folder, best.weights)
 
     @property
     def finished_path(self) -> Path:
-        return self.folder / "finished.json"
+        return self.folder / FINISHED
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """Learn from the batch of this step; the losses, and the rate."""
@@ -220,7 +223,7 @@ class Trainer:
             "collapse": reading.collapse,
             **self._end,
         }
-        return save_checkpoint(self.folder / "best", self.average.family.kept(), record)
+        return save_checkpoint(self.folder / BEST, self.average.family.kept(), record)
 
     def _finish(self) -> Checkpoint:
         """The best checkpoint, written down as what this run ended with."""
@@ -255,7 +258,7 @@ class Trainer:
         if known is None:
             return 0.0
         self.step, self.read, self.rate_scale = known.step, known.read, known.rate_scale
-        best = self.folder / "best" / "checkpoint.json"
+        best = self.folder / BEST / CHECKPOINT
         self.best = Checkpoint.read(best) if self.read and best.exists() else None
         return known.spent_s
 

@@ -21,6 +21,7 @@ from components.core.family import Batch, Family
 from components.core.record import Record
 from components.runtime.processes import broadcast_from_rank0
 from components.training.device import TrainingDevice
+from components.training.folder import WORK
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.stream import BatchStream
@@ -50,7 +51,7 @@ class Work(Record):
 
 
 def work_path(folder: Path) -> Path:
-    return folder / "work.json"
+    return folder / WORK
 
 
 def known_work(plan: TrainPlan) -> Work | None:

@@ -1,12 +1,13 @@
 """`genwright data`: datasets as shards under DVC, and which version a brief names."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from components.core.home import Home
 from flows.cli.arguments import AsJson, BriefFile, print_json, say, working
+from flows.cli.reading import PrepareCommand, with_reading_options
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,25 +16,20 @@ if TYPE_CHECKING:
 data_app = typer.Typer(help="Prepare and inspect datasets.", no_args_is_help=True, callback=working)
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", cls=PrepareCommand)
+@with_reading_options
 def data_prepare(
-    source: Annotated[str, typer.Argument(help="uci-digits, mnist, cifar10, emoji, or a folder, zip, tar or npz of images")],
+    source: Annotated[str, typer.Argument()],
     to: Annotated[Path, typer.Option(help="the folder to write")],
-    side: Annotated[int | None, typer.Option(help="resize and crop to this many pixels", min=2)] = None,
     seed: Annotated[int, typer.Option(help="of the split")] = 0,
     limit: Annotated[int | None, typer.Option(help="take so many items, spread evenly", min=1)] = None,
     quarantine_max: Annotated[
-        float | None, typer.Option(help="the share of unusable images that may be set aside; 0.01", min=0, max=1)
-    ] = None,
-    background: Annotated[
-        str | None, typer.Option(help="the colour under transparent pictures: white (the default), black, '#80a0ff'")
-    ] = None,
-    levels: Annotated[
-        int | None, typer.Option(help="levels of a channel: 4096 for twelve bits; by default as the pictures show", min=2)
+        float | None, typer.Option(help="the share of unusable items that may be set aside; 0.01", min=0, max=1)
     ] = None,
     classes: Annotated[str, typer.Option(help="auto: folders or labels, but no chunks; folders: chunks too; none")] = "auto",
     modality: Annotated[str, typer.Option(help="of the files in a folder, zip or tar")] = "image",
     as_json: AsJson = False,
+    **reading: Any,
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
     from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
@@ -46,17 +42,15 @@ def data_prepare(
     manifest = prepare(
         source,
         to,
-        side=side,
         seed=seed,
         limit_items=limit,
         quarantine_max=QUARANTINE_MAX if quarantine_max is None else quarantine_max,
-        background=background,
-        levels=levels,
         classes=classes,  # type: ignore[arg-type]
         modality=modality,
         mirror=settings.data_mirror,
         cache=Home(settings.root).data,
         told=reports.append,
+        **reading,
     )
     track(to)
     sheet = sheet_path(Home(settings.root).data, to.absolute())

@@ -21,9 +21,7 @@ def serve(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     follow: Annotated[bool, typer.Option(help="take each new champion over while serving")] = True,
     deadline_s: Annotated[float, typer.Option(help="seconds from the queue to an answer, else 503", min=0.001)] = Limits.answer_s,
-    queue: Annotated[
-        int, typer.Option(help="images of a model that may wait; more are answered with 429", min=1)
-    ] = Limits.queued,
+    queue: Annotated[int, typer.Option(help="items of a model that may wait; more are answered with 429", min=1)] = Limits.queued,
     log: Annotated[str, typer.Option(help="text, or json: a line for every request too")] = "text",
 ) -> None:
     """Serve releases: the Open Inference Protocol, and /v1/generate and a page for people. A champion is followed."""

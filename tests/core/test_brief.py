@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.core.brief import BYTES_MAX, Brief, base_of, parse_brief, read_brief
+from components.core.brief import BYTES_MAX, Brief, DataBrief, base_of, parse_brief, read_brief
 from components.core.errors import BriefError
 
 MINIMAL = "name: digits\nmodality: image\ndata: {path: data/prepared/digits}\n"
@@ -18,6 +18,19 @@ def test_a_minimal_brief_has_every_default() -> None:
     assert (brief.data.repo, brief.data.rev) == (".", "HEAD")
     assert brief.pretrained is None
     assert parse_brief(brief.model_dump_json()) == brief  # JSON is YAML
+
+
+def test_a_record_has_a_repository_by_its_way_and_an_address_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "again").symlink_to(tmp_path / "clone")
+
+    def recorded(repo: str) -> str:
+        return DataBrief(path="digits", repo=repo).relative_to(tmp_path / "clone").repo
+
+    assert recorded(str(tmp_path / "clone")) == recorded(str(tmp_path / "again")) == "."
+    assert recorded(str(tmp_path / "data")) == "../data"
+    for same in (".", "../data", "https://example.org/data.git", "git@example.org:data.git", "s3://bucket/data"):
+        assert recorded(same) == same
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Files are whole or not there, whatever happens to the process or the disk."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import SettingsError, StorageError
-from components.core.files import CHUNK_BYTES, sha256_of, write_whole, writing
+from components.core.files import CHUNK_BYTES, link_or_copy, sha256_of, write_whole, writing
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -54,6 +55,32 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
     assert [left.name for left in tmp_path.iterdir() if not left.name.startswith(".")] == ["file"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_another_name_takes_the_place_of_what_had_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuses)
+    one, two, other = tmp_path / "one", tmp_path / "deep" / "two", tmp_path / "other"
+    write_whole(one, b"new")
+    write_whole(two, b"old")
+    two.replace(other)
+    write_whole(two, b"old")
+    for _ in range(2):  # the second time it is that file already
+        link_or_copy(one, two)
+        assert (two.read_bytes(), two.samefile(one)) == (b"new", links)
+    assert [path.name for path in two.parent.iterdir()] == ["two"]
+    write_whole(two, b"newer")  # by a rename, so what shared the file keeps it
+    assert (one.read_bytes(), other.read_bytes()) == (b"new", b"old")
+
+
+def test_another_name_where_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="File exists"):
+        link_or_copy(tmp_path / "file", tmp_path / "file" / "below")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_large_sets_keep_their_shares() -> None:
 
 def test_the_proof_asks_for_the_same_number() -> None:
     assert yardstick.PROOF_ITEMS is PROOF_ITEMS
-    with pytest.raises(DataError, match=f"31 images to compare with; allowed: {PROOF_ITEMS} or more"):
+    with pytest.raises(DataError, match=f"31 items to compare with; allowed: {PROOF_ITEMS} or more"):
         yardstick.RealSide.of(np.zeros(31), None, None)  # type: ignore[arg-type]
 
 

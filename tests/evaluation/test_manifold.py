@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from components.evaluation import neighbours
+from components.evaluation import balls, neighbours
+from components.evaluation.balls import Balls, Reached, reached
 from components.evaluation.bootstrap import Bootstrap
-from components.evaluation.manifold import Hits, Manifold, hits
+from components.evaluation.manifold import Manifold, inside
 from components.evaluation.metrics.coverage import lost, shares
 from components.evaluation.neighbours import nearest
 
@@ -15,11 +16,38 @@ def cloud(n: int, *, seed: int, centre: float = 0.0) -> np.ndarray:
 
 
 def measured(generated: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    return {k: m.value for k, m in shares(found(generated, real), BOOT).items()}
+    return {k: m.value for k, m in shares(found(generated, real), BOOT, n=len(real)).items()}
 
 
-def found(generated: np.ndarray, real: np.ndarray) -> Hits:
-    return hits(Manifold.of(generated), Manifold.of(real))
+def found(generated: np.ndarray, real: np.ndarray) -> Reached:
+    return reached(Balls.of(generated, BOOT, stream="generated"), Balls.of(real, BOOT, stream="reference"))
+
+
+def by_tables(generated: np.ndarray, real: np.ndarray) -> list[float]:
+    """Precision, recall, density and coverage as their papers have them, from full tables of distances."""
+    apart = lambda a, b: np.linalg.norm(a[:, None] - b[None], axis=2)  # noqa: E731
+    radius = lambda a, k: np.sort(apart(a, a), axis=1)[:, k]  # noqa: E731
+    across = apart(generated, real)
+    near = across <= radius(real, 5)
+    return [
+        (across <= radius(real, 3)).any(axis=1).mean(),
+        (radius(generated, 3) >= across.T).any(axis=1).mean(),
+        near.sum() / (5 * len(generated)),
+        near.any(axis=0).mean(),
+    ]
+
+
+@pytest.mark.parametrize("pairs", [2**17, 50])
+def test_the_figures_and_those_of_every_half_are_the_papers(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
+    monkeypatch.setattr(balls, "PAIRS", pairs)
+    monkeypatch.setattr(neighbours, "CELLS", 10 * pairs)
+    generated, real = cloud(90, seed=1, centre=0.3), cloud(70, seed=2)
+    given = found(generated, real)
+    halves = zip(BOOT.halves(90, stream="generated"), BOOT.halves(70, stream="reference"), strict=True)
+    expected = [by_tables(generated, real), *(by_tables(generated[ours], real[theirs]) for ours, theirs in halves)]
+    told = np.stack([given.precision, given.recall, given.density, given.coverage], axis=1)
+    assert told == pytest.approx(np.array(expected), abs=1e-12)
+    assert inside(generated, Manifold.of(real)) == (told[0, 0], told[0, 3])
 
 
 def test_a_set_measured_against_itself_is_perfect() -> None:
@@ -50,13 +78,13 @@ def test_what_is_lost_is_counted_image_by_image() -> None:
     real = np.concatenate([cloud(200, seed=1), cloud(200, seed=2, centre=40)])
     both = found(np.concatenate([cloud(200, seed=3), cloud(200, seed=4, centre=40)]), real)
     half, again = found(cloud(400, seed=5), real), found(real[::-1] + 1e-9, real)
-    gone = lost(half, both, BOOT)
+    gone = lost(half, both, BOOT, n=400)
     for name in ("recall", "coverage"):
         metric = gone[f"{name}_lost"]
-        assert metric.value == pytest.approx(shares(both, BOOT)[name].value - shares(half, BOOT)[name].value)
+        assert metric.value == pytest.approx(getattr(both, name)[0] - getattr(half, name)[0])
         assert 0.35 < metric.low < metric.value < metric.high < 0.6
-        assert lost(again, half, BOOT)[f"{name}_lost"].high < -0.3, "a gain is less than nothing"
-    assert {(m.low, m.value, m.high) for m in lost(both, both, BOOT).values()} == {(0, 0, 0)}
+        assert lost(again, half, BOOT, n=400)[f"{name}_lost"].high < -0.3, "a gain is less than nothing"
+    assert {(m.low, m.value, m.high) for m in lost(both, both, BOOT, n=400).values()} == {(0, 0, 0)}
 
 
 def test_one_outlier_raises_recall_of_a_wide_ball_but_not_coverage() -> None:

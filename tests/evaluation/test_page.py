@@ -32,6 +32,15 @@ def test_the_page_holds_gates_metrics_decision_and_lineage(pages, digits) -> Non
     assert "<small>" not in text
 
 
+def test_each_class_has_a_line_the_least_covered_first(pages, digits) -> None:
+    text = pages["first"].read_text(encoding="utf-8")
+    table = text[text.index("<h2>Classes</h2>") : text.index("<h2>Decision")]
+    covered = [float(value) for value in re.findall(r'data-label="Covered">([\d.]+)', table)]
+    assert len(covered) == table.count('data-label="Class"') == len(digits.dataset.classes)
+    assert covered == sorted(covered)
+    assert "Looks as asked" not in table, "nobody was asked for a class"
+
+
 def test_a_champion_has_its_own_column_and_bars(pages) -> None:
     first, pair = (pages[name].read_text(encoding="utf-8") for name in ("first", "pair"))
     assert "Against the champion" in pair

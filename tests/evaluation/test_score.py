@@ -5,14 +5,19 @@ from functools import partial
 import numpy as np
 import pytest
 
+from components.core.asked_labels import labels_like
 from components.core.errors import DataError, InputError, RunError
+from components.core.records import ClassCondition
+from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.gates import gate
-from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, balanced_labels, draw_samples, sample_seeds
+from components.evaluation.metrics import diversity
+from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, draw_samples, sample_seeds
 from components.evaluation.score import deterministic, score
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.yardstick import noise_items
 
 N = 400
+CLASSES = ClassCondition(classes=tuple("0123456789"))
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,15 @@ def test_more_samples_alone_do_not_raise_coverage(scored, fitted) -> None:
     assert many["fd"].n == 1840
 
 
+def test_the_order_of_a_split_does_not_change_its_diversity(extractor, digits, monkeypatch) -> None:
+    monkeypatch.setattr(diversity, "PAIRS_MAX", 250)
+    mixed = extractor.features(digits.train.images)
+    ordered = mixed[np.argsort(digits.train.labels, kind="stable")]  # as folders give it: the first 250 are of two classes
+    boot = Bootstrap(seed=0)
+    assert diversity.pairwise_diversity(mixed, ordered, boot).value == pytest.approx(1, abs=0.05)
+    assert diversity.pairwise_diversity(ordered, mixed, boot).value == pytest.approx(1, abs=0.05)
+
+
 def test_more_rank_is_a_smaller_distance(scored, fitted) -> None:
     distances = [scored(fitted(rank, seed=2)).metrics["fd"].value for rank in (1, 4, 20)]
     assert distances == sorted(distances, reverse=True)
@@ -123,24 +137,68 @@ def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitte
     assert type(card).model_validate_json(card.model_dump_json()) == card
 
 
+def obedient(split, *, subject="torch:obedient"):
+    """A perfect conditional generator: real images of the class asked for."""
+
+    def draw(seeds, labels=None):
+        rows = [np.flatnonzero(split.labels == label) for label in labels]
+        return split.images[[own[seed % len(own)] for own, seed in zip(rows, seeds, strict=True)]]
+
+    draw.subject = subject
+    return draw
+
+
 def test_a_conditional_generator_is_asked_for_every_class_and_judged_by_it(scored, digits) -> None:
-    class Obedient:
-        subject = "torch:obedient"
-
-        def __call__(self, seeds, labels=None):
-            rows = [np.flatnonzero(digits.test.labels == label) for label in labels]
-            return digits.test.images[[own[seed % len(own)] for own, seed in zip(rows, seeds, strict=True)]]
-
-    card = scored(Obedient(), conditional=True)
+    card = scored(obedient(digits.test), condition=CLASSES)
     assert card.metrics["label_agreement"].value > 0.95
-    assert card.metrics["class_share_min"].value > 0.08
+    assert card.metrics["class_share_min"].value > 0.06
+    assert [*card.by_class] == [*digits.dataset.classes]
+    assert all(figures["label_agreement"].value > 0.8 for figures in card.by_class.values())
 
 
-def test_labels_are_balanced_and_do_not_depend_on_how_many_there_are() -> None:
-    labels = balanced_labels(3, 1000, classes=10)
-    assert (np.bincount(labels) == 100).all()
-    assert (balanced_labels(3, 57, classes=10) == labels[:57]).all()
-    assert (balanced_labels(4, 1000, classes=10) != labels).any()
+@pytest.fixture(scope="module")
+def imbalanced(digits, make_split):
+    """The digits with three classes at 25 to 30 % and seven at 1 to 4 %: to train on, to compare with, and to draw from."""
+    images, labels = (np.concatenate([getattr(split, name) for split in (digits.train, digits.validation, digits.test)])
+                      for name in ("images", "labels"))  # fmt: skip
+    of_class = [np.flatnonzero(labels == label) for label in range(10)]
+    kept = [own if label < 3 else own[: 5 + 3 * label] for label, own in enumerate(of_class)]
+    thirds = [np.concatenate([own[third::3] for own in kept]) for third in range(3)]
+    return [make_split(images[third], labels[third]) for third in thirds]
+
+
+def test_a_perfect_conditional_model_of_imbalanced_data_scores_as_real_images_do(scored, imbalanced) -> None:
+    train, reference, stock = imbalanced
+    card = scored(obedient(stock), condition=CLASSES, train=train, reference=reference, samples=len(stock))
+    fd, real = card.metrics["fd"].value, card.metrics["fd_real"].value
+    assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"  # every class equally often: 5.5 times
+
+
+def test_a_lost_small_class_is_seen_by_class(scored, imbalanced, make_shelf) -> None:
+    train, reference, stock = imbalanced
+    kept = stock.images[stock.labels != 9]
+    card = scored(make_shelf("torch:lost", kept), train=train, reference=reference, samples=len(kept))
+    covered = {name: figures["coverage"] for name, figures in card.by_class.items() if "coverage" in figures}
+    assert covered["9"].value < 0.5 < min(each.value for name, each in covered.items() if name != "9")
+    assert card.by_class["9"]["share"].high < card.by_class["9"]["share_real"].value
+    assert card.metrics["coverage"].value > 0.85, "over all classes it is hardly seen"
+
+
+def test_samples_of_two_looks_and_two_sides_are_asked_for_the_same_classes(imbalanced) -> None:
+    counts_K = np.bincount(imbalanced[1].labels, minlength=10)
+    asked = []
+
+    def told(seeds, labels=None):
+        asked.extend(labels)
+        return obedient(imbalanced[2])(seeds, labels)
+
+    told.subject = "torch:told"
+    stock = Stock()
+    first, second = (stock.draw(told, seed=5, samples=n, asked_N=labels_like(counts_K, n, seed=5)) for n in (100, 200))
+    assert asked == labels_like(counts_K, 200, seed=5).tolist()
+    assert (second.labels_N[:100] == first.labels_N).all()
+    stock.draw(told, seed=5, samples=50, asked_N=labels_like(counts_K[::-1], 50, seed=5))
+    assert asked[200:] == labels_like(counts_K[::-1], 50, seed=5).tolist(), "another reference asks anew"
 
 
 def test_seeds_of_two_protocols_never_meet_and_keep_away_from_small_ones() -> None:
@@ -195,9 +253,10 @@ def test_too_few_to_measure_is_one_line(scored, fitted, digits, make_split, what
         scored(fitted(8, seed=3), **{what: few})
 
 
-def test_a_conditional_model_on_data_without_classes_is_refused(scored, fitted, digits) -> None:
-    with pytest.raises(DataError, match="has no classes"):
-        scored(fitted(8, seed=3), conditional=True, dataset=digits.dataset.model_copy(update={"classes": ()}))
+def test_a_model_asked_by_class_on_data_without_classes_is_refused(scored, fitted, digits, make_split) -> None:
+    bare = make_split(digits.validation.images, None)
+    with pytest.raises(DataError, match="asked by class, and data without classes"):
+        scored(fitted(8, seed=3), condition=CLASSES, reference=bare)
 
 
 def test_the_quality_signal_orders_generators(extractor, digits, fitted) -> None:

@@ -51,8 +51,8 @@ class Events:
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "os.rename" and str(arguments[1]).startswith(self.home):
             parts = Path(str(arguments[1])).relative_to(self.home).parts
-            if any(part.startswith(".") for part in parts):
-                return  # of a scratch folder
+            if parts[0] == "mlartifacts" or any(part.startswith(".") for part in parts):
+                return  # MLflow's own files, which repeat what the store has; of a scratch folder
             self("/".join("SHA" if len(part) == 64 else part for part in parts))
 
     def watch(self, client: Any) -> None:
@@ -72,8 +72,8 @@ def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
     backends = Backends(Settings(home=Path(job["home"]), actor="fork"))
     events.watch(backends.versions._client)
     run = resolve(Brief.model_validate(job["brief"]), backends)
-    trained = stages.train(run, backends)
     with lease(run.brief.name, backends) as held:
+        trained = stages.train(run, held, backends)
         events.on = True
         exported = stages.export(run, trained, backends)
         proof = stages.prove(run, trained, exported, backends)

@@ -8,6 +8,7 @@ import pytest
 
 from components import families
 from components.core.brief import Brief
+from components.core.conditioning import condition_of
 from components.core.errors import BriefError, GenwrightError, NotBuilt
 from components.core.records import Decision, Facts
 from components.pipeline import resolve
@@ -65,6 +66,26 @@ def test_captions_without_a_pretrained_model_end_in_a_clear_line(side: int, tmp_
     assert decision.mode == "scratch"
     with pytest.raises(NotBuilt, match=r"conditioning text for \S+ from scratch is not built yet; allowed: none, class"):
         resolve.check_built(facts, decision)
+
+
+def test_a_family_that_takes_captions_is_not_trained_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared data hold none: such a model would be released as one that is asked for nothing."""
+    known = {"name": "any", "modality": "image", "conditioning": "text", "data": {"path": "nowhere", "items": 5000, "side": 32}}
+    able = {
+        key: (card.model_copy(update={"conditioning": (*card.conditioning, "text")}), *rest)
+        for key, (card, *rest) in families.cards().items()
+    }
+    monkeypatch.setattr(families, "cards", lambda: able)
+    brief = Brief.model_validate(known)
+    facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)), base=tmp_path)
+    assert decision.refusals[0].startswith(
+        "conditioning: text is not built yet: prepared data hold no such conditions; allowed: none"
+    )
+    assert "write conditioning: none" in decision.refusals[0]
+    with pytest.raises(NotBuilt, match="conditioning: text is not built yet"):
+        resolve.check(brief, facts, decision, None, base=tmp_path)
+    with pytest.raises(NotBuilt, match="hold no such conditions; allowed: none, class; write conditioning: none"):
+        condition_of("text", classes=())
 
 
 def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

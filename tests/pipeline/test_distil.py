@@ -1,5 +1,6 @@
 """`genwright distil`: students of a release, the curve, and the fastest one that every gate passed as a model of its own."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,19 @@ import yaml
 from specs import image_data
 
 from components.core.brief import Precision
-from components.core.errors import GateRefused, InputError
+from components.core.errors import GateRefused, InputError, RunError
 from components.core.records import Artifact, Checkpoint, Metric, Release
 from components.pipeline.backends import Backends
-from components.pipeline.distil.curve import MEASURED, Curve, StudentResult, picture_of, refuse_unless_one_passed, stale
+from components.pipeline.distil.curve import (
+    MEASURED,
+    Curve,
+    StudentResult,
+    keep,
+    kept_curve,
+    picture_of,
+    refuse_unless_one_passed,
+    stale,
+)
 from components.pipeline.distil.request import DistillRequest, steps_of
 from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
@@ -45,7 +55,7 @@ def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
         steps_of([8, 2], (8, 4, 2, 1), ("int8",), loop_above=4)
 
 
-def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks() -> None:
+def test_a_curve_without_a_student_that_passed_is_kept_and_refused_with_what_each_lacks(tmp_path: Path) -> None:
     metric = Metric(value=1.0, low=0.9, high=1.1, n=100)
     tried = StudentResult(
         variant="ect", steps=2, width=64, precision="fp32", size_mb=1.0, train_s=1.0, verdict="fail",
@@ -59,6 +69,27 @@ def test_a_curve_without_a_student_that_passed_is_refused_with_what_each_lacks()
     )  # fmt: skip
     with pytest.raises(GateRefused, match=r"no student of digits version 3 .* 2 steps at width 64 in fp32: FD-local 2.0 times"):
         refuse_unless_one_passed(curve, "fast")
+    _check_kept(curve, tmp_path)
+
+
+def _check_kept(curve: Curve, folder: Path) -> None:
+    """Whatever became of the home that drew it."""
+    one, two = (Backends(Settings(home=folder / name, store=str(folder / "store"))) for name in ("one", "two"))
+    with pytest.raises(RunError, match="fast: no students of it were tried; genwright distil its teacher"):
+        picture_of("fast", one)
+    keep(curve, one, "fast")
+    shutil.rmtree(folder / "one")
+    kept = kept_curve("fast", two)
+    assert kept is not None
+    assert kept.curve == curve
+    assert picture_of("fast", two).read_bytes().startswith(b"\x89PNG")
+
+    def refuses() -> None:
+        raise RunError("another production took over")
+
+    with pytest.raises(RunError, match="took over"):
+        keep(curve.model_copy(update={"latency_ms": 1.0}), two, "fast", check=refuses)
+    assert kept_curve("fast", two) == kept
     refuse_unless_one_passed(curve.model_copy(update={"chosen": 0}), "fast")
 
 

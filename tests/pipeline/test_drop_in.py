@@ -79,6 +79,7 @@ def served(road: Road, model: str) -> Iterator[str]:
 def test_one_more_of_each_kind_goes_down_the_whole_road(road: Road) -> None:
     from mlflow import MlflowClient
 
+    _check_offered(road)
     said = ran(road, "data", "prepare", "sines", "--to", "data/sines")
     assert "1,600 items of 64" in said
     brief = {
@@ -111,6 +112,20 @@ def test_one_more_of_each_kind_goes_down_the_whole_road(road: Road) -> None:
     assert (road.folder.parent / "store" / "shelf" / "bundles" / produced["bundle"]["sha256"] / "bundle.json").is_file()
     assert "waves" in ran(road, "explain", "waves")
     _check_served(road)
+
+
+def _check_offered(road: Road) -> None:
+    """The command line offers the option of the modality, and lists the source."""
+    offered = " ".join(ran(road, "data", "prepare", "--help").replace("│", " ").split())
+    assert "sines, uci-digits, or the path of" in offered
+    assert "--every" in offered
+    assert "of series: keep every n-th number" in offered
+    assert "1,600 items of 32" in ran(road, "data", "prepare", "sines", "--to", "data/half", "--every", "2")
+    for options in (("sines", "--side", "8"), ("uci-digits", "--every", "2")):
+        refused = road.cli("data", "prepare", *options, "--to", "data/none")
+        assert refused.returncode == 2
+        assert f"{options[1]} given for the modality" in refused.stderr
+    assert road.cli("data", "prepare", "sines", "--to", "data/none", "--every", "0").returncode == 2
 
 
 def _check_served(road: Road) -> None:

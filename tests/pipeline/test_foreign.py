@@ -10,6 +10,7 @@ from components.core.errors import BundleError
 from components.core.records import LedgerEntry
 from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
+from components.pipeline.lease import lease
 from components.pipeline.run import Produced
 from components.registry.mlflow_store import connect
 from components.registry.owner import PID
@@ -79,8 +80,9 @@ def test_proofs_compare_with_the_ledgers_champion(foreign: Path, a_run: Any) -> 
 def test_a_lost_bundle_is_told_before_anything_is_trained(foreign: Path, a_run: Any, capfd: pytest.CaptureFixture[str]) -> None:
     backends = Backends(Settings(home=foreign))
     shutil.rmtree(foreign / "store" / "bundles")
-    with pytest.raises(BundleError, match=r"digits: the bundle of its champion, version 1, is not in .*store; name the store"):
-        stages.train(a_run, backends)
+    lost = r"digits: the bundle of its champion, version 1, is not in .*store; name the store"
+    with lease("digits", backends) as held, pytest.raises(BundleError, match=lost):
+        stages.train(a_run, held, backends)
     said = capfd.readouterr().err
     assert SEEN in said
     assert "bundle" in said

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from components.pipeline import stages
+from components.pipeline.lease import lease
 from components.pipeline.resolve import resolve
 
 pytestmark = pytest.mark.slow
@@ -63,8 +64,8 @@ def trained(first: Any, trains_here: Any, tmp_path_factory: pytest.TempPathFacto
     """A road whose brief is trained and no more, with a copy of its home."""
     road = first.road.beside(tmp_path_factory.mktemp("killed") / "road")
     backends = road.backends()
-    with trains_here():
-        stages.train(resolve(road.brief(), backends), backends)
+    with trains_here(), lease("digits", backends) as held:
+        stages.train(resolve(road.brief(), backends), held, backends)
     shutil.copytree(road.home, road.folder / "trained")
     return road
 

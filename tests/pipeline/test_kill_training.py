@@ -1,6 +1,7 @@
 """Training that is killed, in its worker or in the process that waits for it; training that diverges; two at once."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from components.core import store_keys
 from components.pipeline import stages
-from components.pipeline.lease import lease
+from components.pipeline.lease import Lease, lease
 from components.pipeline.resolve import resolve
-from components.pipeline.training import Tracked
+from components.pipeline.training import Tracked, saves_of
 from components.registry.mlflow_store import connect
 from components.training.state import load_state
 
@@ -113,7 +115,8 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     assert client.get_run(run_id).info.status == "FAILED"
 
     # The same again goes on where the saved state was, in the same MLflow run, to its end.
-    trained = stages.train(resolve(brief, backends), backends)
+    with lease("digits", backends) as held:
+        trained = stages.train(resolve(brief, backends), held, backends)
     assert trained.run_id == run_id
     assert client.get_run(run_id).info.status == "FINISHED"
     assert trained.checkpoint.steps_total > state["run"]["step"]
@@ -122,6 +125,35 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     seconds = [(each.step, each.value) for each in client.get_metric_history(run_id, "train/seconds")]
     assert sorted(seconds) == sorted(dict(seconds).items())  # every step once
     assert min(value for step, value in seconds if step > state["run"]["step"]) > state["run"]["spent_s"]
+
+
+@pytest.mark.slow
+def test_a_training_whose_lease_was_lost_is_stopped_in_one_line_and_changes_nothing(first: Any, tmp_path: Path) -> None:
+    """Its process was not heard of for too long, and another machine has begun to go on with it."""
+    road = first.road.beside(tmp_path / "road")
+    brief = road.brief(compute={"items_seen": 100 * ITEMS, "device": "cpu", "threads": 1})
+    path, backends = road.write(brief), road.backends()
+    run = resolve(brief, backends)
+    folder = stages.folder_of(run, backends, "train") / "train"
+    started = Started(road, path)
+    started.until((folder / "best" / "checkpoint.json").exists)
+    held = backends.workspace.read(store_keys.lease("digits"), Lease)
+    assert held is not None
+    later = held.model_copy(update={"token": held.token + 1, "expires_s": time.time() + 600})
+    backends.workspace.write(store_keys.lease("digits"), later)
+    saves = saves_of(run, later, backends)
+    saves.claim()
+    named = backends.store.get(saves.name)
+
+    assert started.process.wait(120) == 1
+    (line,) = started.said()
+    assert re.fullmatch(
+        r"genwright: training was stopped at step \d+: digits: another production took over; run it again to go on", line
+    )
+    assert "Traceback" not in started.log.read_text()
+    assert backends.store.get(saves.name) == named
+    assert backends.workspace.read(store_keys.lease("digits"), Lease) == later
+    assert connect(backends.settings.mlflow_uri).get_run(_tracked(backends)).info.status == "RUNNING"  # the other's now
 
 
 @pytest.mark.nightly
@@ -143,7 +175,8 @@ def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, t
     assert "Traceback" not in started.log.read_text()
     wait_gone(leader)
 
-    trained = stages.train(resolve(brief, backends), backends)
+    with lease("digits", backends) as held:
+        trained = stages.train(resolve(brief, backends), held, backends)
     history = connect(backends.settings.mlflow_uri).get_metric_history(trained.run_id, "train/processes")
     assert {each.value for each in history} == {2.0}
     assert trained.checkpoint.steps_total > 0

@@ -11,7 +11,7 @@ import pytest
 from components.core.errors import Conflict, RunError
 from components.pipeline import lease as leases
 from components.pipeline.backends import Backends
-from components.pipeline.lease import Lease, check_lease, lease
+from components.pipeline.lease import Lease, check_lease, lease, watched
 from flows.settings import Settings
 
 KEY = "leases/digits.json"
@@ -121,12 +121,29 @@ def test_it_is_renewed_while_it_is_held(homes: list[Backends], monkeypatch: pyte
 
 def test_a_holder_that_was_passed_over_is_refused_and_leaves_the_next_one_alone(homes: list[Backends]) -> None:
     with lease("digits", homes[0]) as stale:
-        check_lease(stale, homes[1])
+        check_lease(stale, homes[1].store)
         homes[1].workspace.write(KEY, stale.model_copy(update={"token": 2}))
         with pytest.raises(RunError, match="digits: another production took over while this one was not heard of"):
-            check_lease(stale, homes[0])
+            check_lease(stale, homes[0].store)
     assert stored(homes[0]).token == 2
     assert stored(homes[0]).expires_s > 0
+
+
+def test_a_training_hears_once_that_its_lease_was_lost(homes: list[Backends], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LOOK_S", 0.01)
+    heard = []
+    lost = threading.Event()
+
+    def hear() -> None:
+        heard.append(1)
+        lost.set()
+
+    with lease("digits", homes[0]) as own, watched(own, homes[1].store, lost=hear):
+        assert not lost.wait(0.2)
+        homes[1].workspace.write(KEY, own.model_copy(update={"token": 2}))
+        assert lost.wait(30)
+        time.sleep(0.1)
+    assert heard == [1]
 
 
 def test_what_cannot_be_read_is_taken_over(homes: list[Backends]) -> None:

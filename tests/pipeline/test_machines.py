@@ -83,7 +83,7 @@ def _kill_in_training(machine: Any, store: ObjectStore) -> None:
     os.kill(command.pid, signal.SIGKILL)
     assert command.end().returncode == -signal.SIGKILL
     psutil.wait_procs(workers, timeout=60)
-    assert [key for key in store.list("runs/digits/") if key.endswith("/state/saved.json")], command.said("err")
+    assert [key for key in store.list("runs/digits/") if key.endswith("/state.safetensors")], command.said("err")
     shutil.rmtree(machine.home)
     machine.home.mkdir()
 
@@ -200,6 +200,15 @@ def test_a_third_machine_distils(distilled: Any, team_mlflow: str) -> None:
     assert Versions(team_mlflow).resolve("digits-distilled").version == 1
 
 
+def test_another_machine_shows_all_the_students_that_were_tried(distilled: Any, machines: list[Any]) -> None:
+    one = machines[0]
+    told = one.cli("explain", "digits-distilled")
+    assert "Students of digits version" in told.stdout, told.stderr
+    (picture,) = [line.partition(": ")[2] for line in told.stdout.splitlines() if line.startswith("their picture: ")]
+    assert Path(picture).is_relative_to(one.home / "artifacts")
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_third_machine_walks_in_the_latent_space(retrained: list[Any], machines: list[Any]) -> None:
     three = machines[2]
     walked = three.cli("latent", "traverse", "digits", "--points", "3", "--units", "2", "--out", "walk.png")
@@ -228,7 +237,7 @@ def test_a_third_machine_serves(retrained: list[Any], machines: list[Any], team_
 def test_no_record_names_a_place_on_a_machine(distilled: Any, machines: list[Any], store: ObjectStore) -> None:
     """All that the store holds in JSON: records of stages, bundles, extractors, ledgers, channels, leases."""
     keys = [key for key in store.list("") if key.endswith(".json")]
-    assert {"runs", "bundles", "extractors", "ledger", "channels", "leases"} <= {key.split("/")[0] for key in keys}
+    assert {"runs", "bundles", "curves", "extractors", "ledger", "channels", "leases"} <= {key.split("/")[0] for key in keys}
     assert {"run.json", "tracked.json", *(f"{stage.name}.json" for stage in STAGES if stage.name != "register")} <= {
         key.rpartition("/")[2] for key in keys
     }

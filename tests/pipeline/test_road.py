@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,32 @@ def test_every_stage_leaves_its_record_and_they_name_each_other(first: Any) -> N
 
 def test_no_record_names_a_place_on_this_machine(first: Any) -> None:
     """Of a store that is a folder; tests/pipeline/test_machines.py asks the same of S3."""
-    store, repo = first.left / "store", str(first.road.folder)  # the brief's own word
+    store, repo = first.left / "store", str(first.road.folder)  # which the brief names by its whole path
     records = [path for path in store.rglob("*.json") if not path.name.startswith(".")]
     assert {"run.json", "train.json", "export.json", "prove.json", "seal.json", "promote.json", "bundle.json"} <= {
         path.name for path in records
     }
     for path in records:
-        words = {word for word in re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text()) if word != repo}
+        words = set(re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text()))
         assert [word for word in words if word.startswith(("/", "file:")) or repo in word] == [], path
+
+
+def test_nothing_is_written_twice(first: Any) -> None:
+    """In the home that the production made itself: what is the same file has one inode. A copy of it knows no second names."""
+    home, inodes = first.road.home, defaultdict(set)
+    for path in (
+        each
+        for part in ("store", "bundles", "artifacts", "extractors", "work", "mlartifacts")
+        for each in home.glob(f"{part}/**/*")
+    ):
+        if path.is_file() and path.suffix != ".json" and path.stat().st_size:
+            inodes[sha256_of(path)].add((path.stat().st_ino, path.name))
+    assert {digest: found for digest, found in inodes.items() if len({inode for inode, _ in found}) > 1} == {}
+    produced, trained = first.record("promote", Produced), first.record("train", Trained)
+    for artifact in (*produced.bundle.bundle.files[:2], trained.checkpoint.weights, produced.page):
+        (kept,) = home.glob(f"store/artifacts/{artifact.sha256}/*")
+        assert kept.stat().st_nlink >= 2, artifact.name  # the bundle's, the training's, MLflow's
+    assert release_commands.bundle_of(produced.release, first.road.backends())[0].is_relative_to(home / "store" / "bundles")
 
 
 def test_what_was_scored_is_the_graph_in_the_bundle(first: Any) -> None:

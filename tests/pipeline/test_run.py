@@ -1,12 +1,14 @@
 """What makes a run another run: the key of each stage, in their one order; and which failures are tried again."""
 
 import inspect
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
 from components.core.errors import BriefError, Conflict, RegistryError, StorageError
 from components.core.record import Record
+from components.evaluation import definitions, metrics
 from components.pipeline import stages
 from components.pipeline.backends import Backends
 from components.pipeline.order import KEYED, STAGES, Stage
@@ -61,6 +63,26 @@ def test_a_change_costs_the_stages_that_depend_on_it(a_run: Any, change: dict[st
     changed = a_run.model_copy(update={"brief": brief})
     anew = [changed.key(stage) != a_run.key(stage) for stage in KEYED]
     assert anew == [False] * (4 - again) + [True] * again
+
+
+def test_a_metric_that_is_added_costs_a_proof_and_none_keeps_the_keys_of_before(
+    a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no gate, so that nothing else of the brief tells of it."""
+    before = {stage: a_run.key(stage) for stage in STAGES}
+    line = '"""Of nothing."""\nfrom components.core.metrics import Words\nWORDS = (Words("nothing", "Nothing", "of nothing"),)\n'
+    (tmp_path / "nothing.py").write_text(line)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+            definitions.forget()
+            assert [a_run.key(stage) == before[stage] for stage in STAGES] == [True, True, False, False]
+    finally:
+        definitions.forget()
+    assert {stage: a_run.key(stage) for stage in STAGES} == before
+    monkeypatch.setattr("components.pipeline.run.METRICS_AT_FIRST", frozenset(definitions.words()))
+    proving = a_run._proving()
+    assert set(proving) == {"gates", "latency_ms", "device", "delivery"}  # as it was before metrics were in it
 
 
 def test_a_nearer_latency_limit_costs_a_proof(a_run: Any) -> None:

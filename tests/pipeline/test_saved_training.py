@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.core.errors import StorageError
+from components.core.errors import Conflict, RunError, StorageError
+from components.core.files import write_whole
 from components.delivery.local import LocalStore
 from components.pipeline.saved_training import SavedTrainings, remove_if_damaged
-from components.training.checkpoint import save_checkpoint, weights_path
+from components.training.checkpoint import save_checkpoint
+from components.training.folder import weights_path
 from components.training.state import load_state, save_state
 
 PREFIX = "runs/digits/k/state"
@@ -25,16 +27,23 @@ def store(tmp_path: Path) -> LocalStore:
 
 @pytest.fixture
 def saves(store: LocalStore) -> SavedTrainings:
-    return SavedTrainings(store, PREFIX)
+    return claimed(store)
+
+
+def claimed(store: LocalStore, token: int = 1) -> SavedTrainings:
+    """As the holder of a lease with this token begins."""
+    saves = SavedTrainings(store, PREFIX, token=token)
+    saves.claim()
+    return saves
 
 
 def train(folder: Path, step: int) -> None:
     """What a training has in its folder when it saved at this step; the weights of step 2 stay the best."""
     best = folder / "best" / f"{min(step, 2):016d}"
     best.mkdir(parents=True, exist_ok=True)
-    (best / "weights.safetensors").write_bytes(b"weights")
-    (folder / "best" / "checkpoint.json").write_text(json.dumps({"step": min(step, 2)}))
-    (folder / "work.json").write_text("{}")
+    write_whole(best / "weights.safetensors", b"weights")  # never into a file, as a trainer
+    write_whole(folder / "best" / "checkpoint.json", json.dumps({"step": min(step, 2)}).encode())
+    write_whole(folder / "work.json", b"{}")
     save_state(folder / "state.safetensors", {"model": {"w": torch.full((3,), float(step))}, "run": {"step": step}})
 
 
@@ -114,6 +123,71 @@ def test_what_is_damaged_is_refused_in_one_line(saves: SavedTrainings, store: Lo
     assert not (tmp_path / "two").exists()
 
 
+def test_a_holder_that_was_passed_over_changes_nothing(store: LocalStore, saves: SavedTrainings, tmp_path: Path) -> None:
+    """It had a later step, from before it was passed over, than the one who goes on with it has."""
+    one, two = tmp_path / "one" / "train", tmp_path / "two" / "train"
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+    train(one, 3)
+    saves.save(one)
+    later = claimed(store, token=2)
+    later.restore(two)
+    train(two, 4)
+    later.save(two)
+    named = {key: store.get(key) for key in store.list(PREFIX)}
+    train(one, 9)
+    refused = r"another production took this training over, or has ended it; run the command again"
+    for use in (lambda: saves.save(one), saves.claim):
+        with pytest.raises(RunError, match=refused):
+            use()
+    saves.clear()
+    assert {key: store.get(key) for key in store.list(PREFIX)} == named
+    later.clear()
+    with pytest.raises(RunError, match=refused):  # what has ended does not come back
+        saves.save(one)
+    assert store.get(saves.name) is None
+
+
+def test_a_save_that_is_overtaken_while_it_is_uploaded_names_and_removes_nothing(
+    store: LocalStore, saves: SavedTrainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "one"
+    train(folder, 1)
+    saves.save(folder)
+    put = LocalStore.put_if_absent
+
+    def slow(self: LocalStore, key: str, data: bytes | Path, *, final: bool = False) -> bool:
+        claimed(LocalStore(store.root), token=2)
+        return put(self, key, data, final=final)
+
+    monkeypatch.setattr(LocalStore, "put_if_absent", slow)
+    train(folder, 2)
+    with pytest.raises(Conflict):
+        saves.save(folder)
+    claimed(store, token=2).restore(tmp_path / "two")
+    assert step_of(tmp_path / "two") == 1
+
+
+def test_the_same_holder_never_goes_back(saves: SavedTrainings, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    train(folder, 5)
+    saves.save(folder)
+    train(folder, 4)
+    with pytest.raises(RunError, match="at step 5 already, and this is step 4"):
+        saves.save(folder)
+
+
+def test_a_save_of_before_tokens_were_written_is_gone_on_with(store: LocalStore, saves: SavedTrainings, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    train(folder, 5)
+    saves.save(folder)
+    data, tag = store.get(saves.name) or (b"", "")
+    older = {name: value for name, value in json.loads(data).items() if name != "token"}
+    store.swap(saves.name, json.dumps(older).encode(), expected=tag)
+    claimed(store).restore(tmp_path / "two")
+    assert step_of(tmp_path / "two") == 5
+
+
 class Stuck(LocalStore):
     """A store that is asked to take a file, and does not come to an end."""
 
@@ -131,7 +205,8 @@ def test_the_end_of_a_training_waits_for_no_upload(tmp_path: Path) -> None:
     folder = tmp_path / "train"
     folder.mkdir()
     store = Stuck(tmp_path / "store")
-    with SavedTrainings(store, PREFIX).uploading(folder) as saved:
+    claimed(store)
+    with SavedTrainings(store, PREFIX, token=1).uploading(folder) as saved:
         train(folder, 1)
         saved()
         assert store.asked.wait(30)
@@ -159,7 +234,7 @@ def test_a_store_that_fails_costs_the_save_and_not_the_training(tmp_path: Path) 
     (tmp_path / "file").touch()
     folder = tmp_path / "train"
     folder.mkdir()
-    with SavedTrainings(LocalStore(tmp_path / "file" / "store"), PREFIX).uploading(folder) as saved:
+    with SavedTrainings(LocalStore(tmp_path / "file" / "store"), PREFIX, token=1).uploading(folder) as saved:
         train(folder, 1)
         saved()
         until(lambda: not list(folder.glob(".saving-*")))

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.core.errors import DeviceMissing, InputError
+from components.core import store_keys
+from components.core.errors import DeviceMissing, InputError, RunError
+from components.core.records import StoredBundle
 from components.pipeline.backends import Backends
+from components.pipeline.lease import lease
 from components.pipeline.needs import needs_of
 from components.pipeline.order import STAGES
 from components.pipeline.production import in_process, run_stage
 from components.pipeline.resolve import device_for
-from components.pipeline.run import Run, record_key
+from components.pipeline.run import Proof, Run, Trained, record_key
+from components.pipeline.stages import promote_if_proven
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,6 +99,29 @@ def test_a_stage_or_run_that_is_not_there_is_refused(
     cli: "Command", tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     cli(*arguments, GENWRIGHT_HOME=tmp_path / "home").refused(2, says)
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_a_holder_that_was_passed_over_leaves_no_end_of_a_run(home: Path, verdict: str) -> None:
+    """Whether the gates let it pass or not."""
+    backends = Backends(Settings(home=home, actor="tester"))
+    workspace = backends.workspace
+    (key,) = [key for key in backends.store.list("runs/digits/") if key.endswith("/run.json")]
+    run = workspace.read(key, Run)
+    assert run is not None
+
+    def left(stage: Any, kind: Any) -> Any:
+        return workspace.read(record_key(run, stage), kind)
+
+    trained, proof, stored = left("train", Trained), left("prove", Proof), left("seal", StoredBundle)
+    proof = proof.model_copy(update={"gates": proof.gates.model_copy(update={"verdict": verdict})})
+    release = backends.versions.get("digits", 1)
+    before = {key: backends.store.get(key) for key in backends.store.list("") if not key.startswith("leases/")}
+    with lease("digits", backends) as held:
+        workspace.write(store_keys.lease("digits"), held.model_copy(update={"token": held.token + 1}))
+        with pytest.raises(RunError, match="digits: another production took over"):
+            promote_if_proven(run, held, trained, stored, release, proof, backends)
+    assert {key: backends.store.get(key) for key in before} == before
 
 
 def test_a_training_that_mlflow_does_not_know_is_refused_before_it_is_scored(

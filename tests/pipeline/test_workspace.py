@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.core.errors import RunError, StorageError, TrainingFailed
+from components.core.errors import Conflict, RunError, StorageError, TrainingFailed
+from components.core.files import write_whole
 from components.core.record import Record
 from components.core.records import Artifact
 from components.delivery.local import LocalStore
@@ -87,12 +88,13 @@ def test_a_disk_that_links_nothing_gets_a_copy(tmp_path: Path, monkeypatch: pyte
     assert not path.samefile(tmp_path / "weights")
 
 
-def test_a_copy_is_ones_own(machines: Any, tmp_path: Path) -> None:
+def test_a_link_is_the_file_itself_and_may_be_replaced(machines: Any, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"weights")
     workspace = machines("one")
     artifact = workspace.put(tmp_path / "weights")
-    workspace.copy(artifact, tmp_path / "copy")
-    (tmp_path / "copy").write_bytes(b"another")
+    workspace.link(artifact, tmp_path / "link")
+    assert (tmp_path / "link").samefile(workspace.open(artifact))
+    write_whole(tmp_path / "link", b"another")
     assert workspace.open(artifact).read_bytes() == (tmp_path / "weights").read_bytes() == b"weights"
 
 
@@ -101,9 +103,9 @@ def test_what_is_cut_short_in_the_store_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "graph").write_bytes(b"graph")
     artifact = workspace.put(tmp_path / "graph")
     for expected in (1, 1):
-        assert workspace.read_or_make(KEY, Answer, stage, artifacts=lambda _: (artifact,)).value == expected
+        assert workspace.read_or_make(KEY, Answer, stage, is_valid=lambda _: workspace.holds(artifact)).value == expected
     (tmp_path / "store" / "artifacts" / artifact.sha256 / "graph").write_bytes(b"gr")
-    assert workspace.read_or_make(KEY, Answer, stage, artifacts=lambda _: (artifact,)).value == 2
+    assert workspace.read_or_make(KEY, Answer, stage, is_valid=lambda _: workspace.holds(artifact)).value == 2
 
 
 @pytest.mark.parametrize("damage", [b"gr", b"grape"])
@@ -114,7 +116,7 @@ def test_what_is_damaged_in_a_folder_is_refused_and_replaced_by_whoever_makes_it
     held = workspace.open(artifact)
     held.unlink()
     held.write_bytes(damage)
-    for use in (workspace.open, lambda artifact: workspace.copy(artifact, tmp_path / "copy")):
+    for use in (workspace.open, lambda artifact: workspace.link(artifact, tmp_path / "copy")):
         with pytest.raises(
             RunError, match=r"graph: other bytes than its digest says; remove it from the store, and run the stage"
         ):
@@ -149,8 +151,8 @@ def test_a_stage_runs_once_on_all_machines_while_what_it_made_is_there(machines:
     assert [machines(name).read_or_make(KEY, Answer, stage).value for name in ("one", "two", "one")] == [1, 1, 1]
     (tmp_path / "graph").write_bytes(b"graph")
     held, lost = machines("one").put(tmp_path / "graph"), Artifact(name="graph", sha256="0" * 64, size_bytes=1)
-    assert machines("two").read_or_make(KEY, Answer, stage, artifacts=lambda _: (held,)).value == 1
-    assert machines("two").read_or_make(KEY, Answer, stage, artifacts=lambda _: (held, lost)).value == 2
+    assert machines("two").read_or_make(KEY, Answer, stage, is_valid=lambda _: machines("two").holds(held)).value == 1
+    assert machines("two").read_or_make(KEY, Answer, stage, is_valid=lambda _: machines("two").holds(held, lost)).value == 2
     assert machines("one").read(KEY, Answer) == Answer(value=2)
 
 
@@ -174,8 +176,22 @@ def test_a_stage_that_fails_leaves_no_record_and_keeps_the_old_one(machines: Any
     assert workspace.read(KEY, Answer) is None
     workspace.write(KEY, Answer(value=1))
     with pytest.raises(TrainingFailed):
-        workspace.read_or_make(KEY, Answer, fails, artifacts=lambda _: (Artifact(name="a", sha256="0" * 64, size_bytes=1),))
+        workspace.read_or_make(KEY, Answer, fails, is_valid=lambda _: False)
     assert workspace.read(KEY, Answer) == Answer(value=1)
+
+
+def test_what_was_written_while_it_was_checked_is_not_overwritten(machines: Any) -> None:
+    one, two = machines("one"), machines("two")
+    one.write(KEY, Answer(value=1))
+    with pytest.raises(Conflict):
+        one.write(KEY, Answer(value=2), check=lambda: two.write(KEY, Answer(value=3)))
+
+    def refuses() -> None:
+        raise RunError("another production took over")
+
+    with pytest.raises(RunError, match="took over"):
+        one.write(KEY, Answer(value=2), check=refuses)
+    assert one.read(KEY, Answer) == Answer(value=3)
 
 
 @settings(deadline=None)  # a busy disk is no failure

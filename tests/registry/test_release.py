@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.core.errors import GateRefused, RegistryError, UnknownModel
+from components.core.errors import GateRefused, RegistryError, RunError, UnknownModel
 from components.core.records import Channel, Release
 from components.registry.release import promote, reconcile, rollback
 from components.registry.steps import Registry
@@ -273,6 +273,25 @@ def test_a_proof_counts_beside_the_champion_at_the_moment_of_writing(registry: R
     slow = Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=overtakes)
     with pytest.raises(GateRefused):
         promote(slow, "digits", 3, **BY, check=is_first)
+    assert_settled(registry, 1)
+
+
+def test_who_may_not_write_any_more_finishes_nothing_either(registry: Registry, three: Versions) -> None:
+    """What another left undone is written by a repetition, too."""
+
+    def dies(step: str) -> None:
+        raise KeyboardInterrupt
+
+    def stale() -> None:
+        raise RunError("another production took over")
+
+    with pytest.raises(KeyboardInterrupt):
+        promote(Registry(versions=three, ledger=registry.ledger, channels=registry.channels, after=dies), "digits", 1, **BY)
+    for version in (1, 2):
+        with pytest.raises(RunError, match="took over"):
+            promote(registry, "digits", version, **BY, fence=stale)
+    assert (champion_of(registry), registry.channels.read("digits")) == ({}, None)
+    assert promote(registry, "digits", 1, **BY, fence=lambda: None).changed
     assert_settled(registry, 1)
 
 

@@ -53,10 +53,31 @@ def test_what_is_logged_is_there(tracking_uri: str, run_id: str, tmp_path: Path)
     kept = tmp_path / "artifacts" / "digits" / run_id / "artifacts"
     with Image.open(kept / "samples" / "00000007.png") as image:
         assert np.array_equal(np.asarray(image.convert("L"))[..., None], pixels)
-    assert (kept / "card.html").is_file()
+    assert (kept / "card.html").samefile(tmp_path / "card.html")  # written once
     assert (kept / "kept" / "a.txt").read_text() == "a"
     assert run.info.status == "FINISHED"
     assert mlflow.active_run() is None
+
+
+def test_a_file_that_is_logged_again_is_replaced_and_never_written_into(tracking_uri: str, run_id: str, tmp_path: Path) -> None:
+    tracker = MlflowTracker(tracking_uri, run_id)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "page.html").write_text(name)
+        tracker.artifact(tmp_path / name, "proof")
+    assert (tmp_path / "one" / "page.html").read_text() == "one"
+    kept = tmp_path / "artifacts" / "digits" / run_id / "artifacts" / "proof"
+    assert [(path.name, path.read_text()) for path in kept.iterdir()] == [("page.html", "two")]
+    assert [each.path for each in connect(tracking_uri).list_artifacts(run_id, "proof")] == ["proof/page.html"]
+
+
+def test_who_left_a_run_to_another_neither_writes_nor_ends_it(tracking_uri: str, run_id: str) -> None:
+    with MlflowTracker(tracking_uri, run_id) as one:
+        one.metrics({"loss": 1.0}, step=1)
+        one.flush()
+        one.leave()
+        one.metrics({"loss": 2.0}, step=2)
+    assert (status(tracking_uri, run_id), points(tracking_uri, run_id, "loss")) == ("RUNNING", [(1, 1.0)])
 
 
 def test_the_data_version_is_an_input_of_the_run(tracking_uri: str, run_id: str) -> None:

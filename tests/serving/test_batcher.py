@@ -108,7 +108,7 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once() -> None:
         first = await held(batcher, model)
         waiting = [asyncio.create_task(batcher.submit(rows(k))) for k in range(10)]
         await asyncio.sleep(0)
-        with pytest.raises(Refusal, match="10 images wait and 1 more are asked for; at most 10 may wait") as caught:
+        with pytest.raises(Refusal, match="10 items wait and 1 more are asked for; at most 10 may wait") as caught:
             await batcher.submit(rows(11))
         assert caught.value.status == 429
         model.go.set()

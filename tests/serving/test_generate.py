@@ -165,7 +165,7 @@ BAD = [
     ({"seeds": [1, 2], "count": 3}, "the numbers of items differ: count 3, seeds 2"),
     ({"seeds": list(range(257))}, "count: 257 given"),
     ({"format": "jpeg"}, "format"),
-    ({"condition": 0}, "this model has no classes"),
+    ({"condition": 0}, "this model takes none; leave it out"),
     ([1, 2], "a list given; allowed: an object"),
 ]
 

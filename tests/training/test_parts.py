@@ -12,6 +12,7 @@ from specs import image_item
 
 from components.core.errors import StorageError
 from components.core.family import FamilyConfig, to_data_units
+from components.core.records import ClassCondition
 from components.training import stream
 from components.training.average import Average
 from components.training.sampling import TorchSampler
@@ -20,15 +21,17 @@ from components.training.start import build
 from components.training.state import load_state, restore_rng, rng_state, save_state
 from components.training.stream import BatchStream
 
+NUMBERED = ClassCondition(classes=tuple(map(str, range(25))))
 
-def numbered(make_split: Any, n: int, *, labels: bool = True) -> Any:
+
+def numbered(make_split: Any, n: int) -> Any:
     """Image k is k all over, and of class k."""
     images = np.arange(n, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(2, 2)
-    return make_split(images, np.arange(n) if labels else None)
+    return make_split(images, np.arange(n))
 
 
 def test_an_epoch_shows_every_item_once(make_split: Any) -> None:
-    stream = BatchStream(numbered(make_split, 24), batch_size=6, seed=0)
+    stream = BatchStream(numbered(make_split, 24), batch_size=6, seed=0, condition=NUMBERED)
     for epoch in range(3):
         shown = torch.cat([stream(epoch * 4 + place)[1] for place in range(4)])
         assert sorted(shown.tolist()) == list(range(24))
@@ -38,42 +41,42 @@ def test_epochs_and_seeds_differ(make_split: Any) -> None:
     split = numbered(make_split, 24)
     orders = []
     for seed, start in ((0, 0), (0, 4), (1, 0)):
-        stream = BatchStream(split, batch_size=6, seed=seed)
+        stream = BatchStream(split, batch_size=6, seed=seed, condition=NUMBERED)
         orders.append([stream(start + k)[1].tolist() for k in range(4)])
     assert len({str(order) for order in orders}) == 3
 
 
 def test_a_batch_depends_on_its_step_alone(make_split: Any) -> None:
     split = numbered(make_split, 25)
-    walked = BatchStream(split, batch_size=4, seed=3)
+    walked = BatchStream(split, batch_size=4, seed=3, condition=NUMBERED)
     forward = [walked(step)[1].tolist() for step in range(20)]
-    assert [BatchStream(split, batch_size=4, seed=3)(step)[1].tolist() for step in range(20)] == forward
+    assert [BatchStream(split, batch_size=4, seed=3, condition=NUMBERED)(step)[1].tolist() for step in range(20)] == forward
     assert [walked(step)[1].tolist() for step in reversed(range(20))] == forward[::-1]
 
 
 def test_the_last_partial_batch_is_dropped_but_no_item_for_ever(make_split: Any) -> None:
-    stream = BatchStream(numbered(make_split, 10), batch_size=4, seed=0)
+    stream = BatchStream(numbered(make_split, 10), batch_size=4, seed=0, condition=NUMBERED)
     seen = {label for step in range(12) for label in stream(step)[1].tolist()}
     assert seen == set(range(10))
     assert all(len(stream(step)[1]) == 4 for step in range(12))
 
 
 def test_a_batch_larger_than_the_split_is_the_split(make_split: Any) -> None:
-    stream = BatchStream(numbered(make_split, 5), batch_size=128, seed=0)
+    stream = BatchStream(numbered(make_split, 5), batch_size=128, seed=0, condition=NUMBERED)
     assert stream.batch_size == 5
     assert sorted(stream(7)[1].tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_images_and_labels_belong_together(make_split: Any) -> None:
-    images_BCHW, labels_B = BatchStream(numbered(make_split, 24), batch_size=6, seed=0)(9)
+    images_BCHW, labels_B = BatchStream(numbered(make_split, 24), batch_size=6, seed=0, condition=NUMBERED)(9)
     assert torch.equal(((images_BCHW[:, 0, 0, 0] + 1) * 127.5).round().long(), labels_B)
-    assert BatchStream(numbered(make_split, 24, labels=False), batch_size=6, seed=0)(0)[1] is None
+    assert BatchStream(numbered(make_split, 24), batch_size=6, seed=0)(0)[1] is None
 
 
 def test_a_split_held_on_the_device_gives_the_same_batches(make_split: Any) -> None:
     split = numbered(make_split, 24)
     chosen = np.array([3, 7, 20])
-    held, read = (source(split, torch.device("cpu")).take(chosen) for source in (stream._OnDevice, stream._OnDisk))
+    held, read = (source(split, NUMBERED, torch.device("cpu")).take(chosen) for source in (stream._OnDevice, stream._OnDisk))
     assert all(torch.equal(one, other) for one, other in zip(held, read, strict=True))
     assert held[0].dtype == torch.uint8
 

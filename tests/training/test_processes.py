@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from components.core.errors import DataError
-from components.core.records import Artifact
+from components.core.records import Artifact, ClassCondition
 from components.families import cards
-from components.training.checkpoint import weights_path
+from components.training.folder import weights_path
 from components.training.stream import BatchStream
 
+CLASSES = ClassCondition(classes=tuple("0123456789"))
 NAMES = sorted("/".join(key) for key in cards())
 FAST = {"vae/gaussian"}
 SLOW = {  # one of each family, and of each way to take statistics of a batch
@@ -77,12 +78,12 @@ def test_only_the_first_process_reads_quality_and_writes(forks: Any, make_plan: 
 
 
 def test_the_parts_of_all_processes_are_the_batch(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = BatchStream(digits, batch_size=16, seed=0)(7)
+    whole = BatchStream(digits, batch_size=16, seed=0, condition=CLASSES)(7)
     monkeypatch.setattr("components.training.stream.processes", lambda: 2)
     parts = []
     for number in range(2):
         monkeypatch.setattr("components.training.stream.rank", lambda number=number: number)
-        parts.append(BatchStream(digits, batch_size=17, seed=0)(7))
+        parts.append(BatchStream(digits, batch_size=17, seed=0, condition=CLASSES)(7))
     assert all(torch.equal(torch.cat(both), one) for both, one in zip(zip(*parts, strict=True), whole, strict=True))
 
 

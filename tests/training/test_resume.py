@@ -11,7 +11,8 @@ import pytest
 from components.core.files import sha256_of
 from components.core.records import Artifact, Checkpoint
 from components.families import cards
-from components.training.checkpoint import load_weights, weights_path
+from components.training.checkpoint import load_weights
+from components.training.folder import weights_path
 from components.training.plan import TrainPlan
 
 MEMBERS = sorted("/".join(key) for key in cards())

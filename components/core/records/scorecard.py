@@ -1,6 +1,8 @@
 """What the evaluation owns: measured numbers, the protocol behind them, and what the gates say."""
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
 
 from components.core.record import Record
 
@@ -34,12 +36,13 @@ class ScoringProtocol(Record):
 
 
 class Scorecard(Record):
-    """Measured metrics of one artifact under one protocol."""
+    """Measured metrics of one artifact under one protocol. `by_class`: those of each class, where the data has classes."""
 
     subject: str  # what was measured: onnx:SHA256 or torch:SHA256
     protocol: ScoringProtocol
     metrics: dict[str, Metric]
     device: str
+    by_class: dict[str, dict[str, Metric]] = Field(default_factory=dict)
 
 
 class GateVerdict(Record):
@@ -63,16 +66,23 @@ class GateReport(Record):
 
 
 class Agreement(Record):
-    """Does the graph score as torch does? FD-local, precision and coverage of the images of both, on the same seeds.
+    """Does the graph score as torch does? FD-local, precision and coverage of the items of both, on the same seeds.
 
-    `fd_real` is that of as many images of the training set.
+    `fd_real` is that of as many items of the training set. Proofs of before there were other kinds tell `images`.
     """
 
-    images: int
+    items: int
     fd: tuple[float, float]
     fd_real: float
     precision: tuple[float, float]
     coverage: tuple[float, float]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_images(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "images" not in value:
+            return value
+        return {"items" if name == "images" else name: each for name, each in value.items()}
 
     @property
     def holds(self) -> bool:
@@ -85,4 +95,4 @@ class Agreement(Record):
         """For a person."""
         pairs = {"FD-local": self.fd, "precision": self.precision, "coverage": self.coverage}
         told = ", ".join(f"{name} {ours:.4g} and {other:.4g}" for name, (ours, other) in pairs.items())
-        return f"{self.images} images of the graph and of torch: {told}"
+        return f"{self.items} items of the graph and of torch: {told}"

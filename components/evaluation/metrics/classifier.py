@@ -37,12 +37,11 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
         return {}
     guesses_N = probabilities_NK.argmax(axis=1)
     one_hot_NK = np.eye(probabilities_NK.shape[1])[guesses_N]
-    rarest_R = boot.means(one_hot_NK, stream="generated").min(axis=1)
-    rarest = float(one_hot_NK.mean(axis=0).min())
+    shares_RK = np.vstack([one_hot_NK.mean(axis=0), boot.means(one_hot_NK, stream="generated")])
     found = {
         "confident_share": _sure(probabilities_NK, boot),
         "confident_share_real": mark,
-        "class_share_min": boot.metric(rarest, rarest_R, n=len(guesses_N), least=0, most=1),
+        "class_share_min": boot.dependent_share(shares_RK.min(axis=1), n=len(guesses_N)),
     }
     if seen.drawn.labels_N is not None:
         found["label_agreement"] = boot.share(guesses_N == seen.drawn.labels_N, stream="generated")

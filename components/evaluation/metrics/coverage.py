@@ -1,16 +1,15 @@
 """Fidelity and coverage by nearest-neighbour balls in feature space: precision and recall (Kynkaanniemi 2019, arXiv 1904.06991),
 density and coverage (Naeem 2020, arXiv 2002.09797), and how much of the last two was lost since the champion.
 
-Intervals resample the items that are counted, with the balls as they are. M real items.
+Intervals are of the expected figure over new draws of both the samples and the real items, as many as were measured: they come
+from random halves of both, with the balls of each half (balls.py). R resamples.
 """
-
-import numpy as np
 
 from components.core.metrics import Gate, Words
 from components.core.records import Metric
+from components.evaluation.balls import Balls, Reached, reached
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated, once
-from components.evaluation.manifold import COVERAGE_K, Hits, Manifold, hits
 from components.evaluation.yardstick import Yardstick
 
 WORDS = (
@@ -30,35 +29,40 @@ GATES = (
 
 
 @once
-def real_manifold(yardstick: Yardstick) -> Manifold:
-    """That of as many held-out items as there are samples, at most."""
-    return Manifold.of(yardstick.real.features_MD[yardstick.real_places])
+def real_balls(yardstick: Yardstick) -> Balls:
+    """Those of as many held-out items as there are samples, at most."""
+    return Balls.of(yardstick.real.features_MD[yardstick.real_places], yardstick.real.boot, stream="reference")
 
 
 @once
-def reached(seen: Evaluated) -> Hits:
+def of_samples(seen: Evaluated) -> Reached:
     """Which items lie in whose balls, of as many samples as real items."""
-    real = real_manifold(seen.yardstick)
-    return hits(Manifold.of(seen.features[: len(real.points_ND)]), real)
+    real = real_balls(seen.yardstick)
+    features_ND = seen.features[: len(real.manifold.points_ND)]
+    return reached(Balls.of(features_ND, seen.boot, stream="generated"), real)
 
 
-def shares(found: Hits, boot: Bootstrap) -> dict[str, Metric]:
-    """precision, recall, density and coverage."""
+def shares(found: Reached, boot: Bootstrap, *, n: int) -> dict[str, Metric]:
+    """precision, recall, density and coverage, of n items on either side."""
     return {
-        "precision": boot.share(found.precise_N, stream="generated"),
-        "recall": boot.share(found.recalled_M, stream="reference"),
-        "density": boot.mean(found.inside_N / COVERAGE_K, stream="generated"),
-        "coverage": boot.share(found.covered_M, stream="reference"),
+        "precision": boot.dependent_share(found.precision, n=n),
+        "recall": boot.dependent_share(found.recall, n=n),
+        "density": boot.metric(float(found.density[0]), found.density[1:], n=n, least=0),
+        "coverage": boot.dependent_share(found.coverage, n=n),
     }
 
 
-def lost(now: Hits, before: Hits, boot: Bootstrap) -> dict[str, Metric]:
-    """recall_lost and coverage_lost: the share of real items that `before` reached less the share that `now` reaches."""
-    pairs = {"recall_lost": (before.recalled_M, now.recalled_M), "coverage_lost": (before.covered_M, now.covered_M)}
-    return {name: boot.mean(was.astype(np.float64) - ours, stream="reference") for name, (was, ours) in pairs.items()}
+def lost(now: Reached, before: Reached, boot: Bootstrap, *, n: int) -> dict[str, Metric]:
+    """recall_lost and coverage_lost: the share of real items that `before` reached less the share that `now` reaches.
+
+    Both are resampled together: the same halves of the real items, and of the samples, which come from the same seeds.
+    """
+    gone = {"recall_lost": before.recall - now.recall, "coverage_lost": before.coverage - now.coverage}
+    return {name: boot.metric(float(draws_R[0]), draws_R[1:], n=n) for name, draws_R in gone.items()}
 
 
 def compute(seen: Evaluated) -> dict[str, Metric]:
     """The four shares; what was lost, where there is a champion."""
-    found = shares(reached(seen), seen.boot)
-    return found if seen.champion is None else found | lost(reached(seen), reached(seen.champion), seen.boot)
+    n = len(real_balls(seen.yardstick).manifold.points_ND)
+    found = shares(of_samples(seen), seen.boot, n=n)
+    return found if seen.champion is None else found | lost(of_samples(seen), of_samples(seen.champion), seen.boot, n=n)

@@ -1,4 +1,8 @@
-"""Diversity: how far apart two samples are, on average, over how far apart two real items are. A collapsed model has little."""
+"""Diversity: how far apart two samples are, on average, over how far apart two real items are. A collapsed model has little.
+
+On either side at most PAIRS_MAX items are drawn: the first ones of a split that goes class by class or source by source are too
+alike. N items, D features, R resamples.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +13,12 @@ from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import pair_means
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.neighbours import squared_distances
+from components.evaluation.yardstick import places
 
 WORDS = (
     Words("diversity", "Diversity", "mean distance between samples over that between real items; 1 is as diverse", order=40),
 )
-PAIRS_MAX = 1000  # items whose pairs are averaged
+PAIRS_MAX = 1000  # items drawn, whose pairs are averaged
 
 
 def compute(seen: Evaluated) -> dict[str, Metric]:
@@ -30,8 +35,10 @@ def pairwise_diversity(features_ND: npt.NDArray[np.floating], reference_MD: npt.
     return boot.metric(float(ratio[0]), ratio[1:], n=len(features_ND), least=0)
 
 
-def _pair_distances(features: npt.NDArray[np.floating], boot: Bootstrap, stream: str) -> Floats:
-    x = features[:PAIRS_MAX].astype(np.float64)
+def _pair_distances(features_ND: npt.NDArray[np.floating], boot: Bootstrap, stream: str) -> Floats:
+    """The mean distance of two items, and in every resample: [1 + R]."""
+    drawn = places(len(features_ND), PAIRS_MAX, seed=boot.seed)
+    x = features_ND[drawn].astype(np.float64)
     table = np.sqrt(squared_distances(x, x)).astype(np.float64)
-    counts = boot.counts(len(features), stream=stream)[:, : len(x)]
+    counts = boot.counts(len(features_ND), stream=stream)[:, drawn]
     return pair_means(table, np.vstack([np.ones((1, len(x))), counts]))

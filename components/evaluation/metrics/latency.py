@@ -20,13 +20,13 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     """Of the sampler that runs batches of one, where it is given: a padded batch would be timed whole."""
     if seen.timed is None:
         return {}
-    labels = None if seen.drawn.labels_N is None else [0]
+    asked = None if seen.drawn.asked_N is None else seen.drawn.asked_N[:1]
     spent: list[float] = []
     for call in range(2 + CALLS[1]):
         if len(spent) >= CALLS[0] and sum(spent) > TIMED_S * 1000:
             break
         started = time.perf_counter()
-        seen.timed([SEEDS_FROM + call], labels)
+        seen.timed([SEEDS_FROM + call], asked)
         if call >= 2:
             spent.append((time.perf_counter() - started) * 1000)
     return {"latency_p95_ms": quantile_metric(np.array(spent), 0.95, seen.boot, stream="latency")}

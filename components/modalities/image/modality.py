@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from components.core.modality import Encoding, ItemReader, Modality, check_options
+from components.core.modality import Encoding, ItemReader, Modality, Option
 from components.core.records.item import ItemSpec
 from components.modalities.image.spec import ImageSpec
 
@@ -37,12 +37,16 @@ class ImageModality(Modality):
     flat = "one flat colour"
     Spec = ImageSpec
     encodings: ClassVar[Mapping[str, Encoding]] = {"png": Encoding("image/png", ".png", png)}
+    options = (
+        Option("side", int, "resize and crop to this many pixels", least=2),
+        Option("background", str, "the colour under transparent pictures: white (the default), black, '#80a0ff'"),
+        Option("levels", int, "levels of a channel: 4096 for twelve bits; by default as the pictures show", least=2),
+    )
 
     def reader(self, options: Mapping[str, Any], *, into: ItemSpec | None = None) -> ItemReader:
-        """`side`, `background` and `levels` are the options."""
+        """With the `options`."""
         from components.modalities.image.reader import ImageReader
 
-        check_options(options, known=("side", "background", "levels"), modality=self.name)
         given = {"count" if name == "levels" else name: value for name, value in options.items()}
         return ImageReader(into=cast(ImageSpec | None, into), **given)
 

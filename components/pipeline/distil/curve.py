@@ -1,13 +1,14 @@
 """All students that were tried: the curve of quality and speed, the one chosen, and whether it is stale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.core import store_keys
 from components.core.errors import GateRefused, RunError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import Bundle, Metric, Release
+from components.core.records import Artifact, Bundle, Metric, Release
 from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
@@ -74,7 +75,7 @@ def curve_of(release: Release, finished: Sequence[Finished], request: DistillReq
     passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
     teacher = finished[0].proof.champion
     if teacher is None:
-        raise GateRefused(f"{release.model} version {release.version} makes images of another shape than its student")
+        raise GateRefused(f"{release.model} version {release.version} makes items of another shape than its student")
     return Curve(
         teacher=release,
         latency_ms=request.latency_ms,
@@ -112,28 +113,47 @@ def _tried(each: Finished) -> StudentResult:
     )
 
 
+class KeptCurve(Record):
+    """A curve as the store has it, with its picture."""
+
+    curve: Curve
+    picture: Artifact
+
+
+def kept_curve(name: str, backends: Backends) -> KeptCurve | None:
+    """The last curve of a model, whichever machine tried its students."""
+    return backends.workspace.read(store_keys.curve(name), KeptCurve)
+
+
 def picture_of(name: str, backends: Backends) -> Path:
-    """Where the picture of the last curve stands, its numbers beside it."""
-    return backends.home.curve(name)
+    """The picture of the last curve, on this machine. Raises RunError where there is none, StorageError."""
+    kept = kept_curve(name, backends)
+    if kept is None:
+        raise RunError(f"{name}: no students of it were tried", do="genwright distil its teacher")
+    return backends.workspace.open(kept.picture)
 
 
-def keep(curve: Curve, backends: Backends, name: str) -> None:
-    """Write the curve and its picture."""
+def keep(curve: Curve, backends: Backends, name: str, *, check: Callable[[], None] = lambda: None) -> None:
+    """Put the curve and its picture into the store, in place of the last one; `check` raises where that may not be."""
+    workspace = backends.workspace
+    with workspace.scratch() as folder:
+        picture = folder / "curve.png"
+        write_whole(picture, _drawn(curve))
+        kept = KeptCurve(curve=curve, picture=workspace.put(picture))
+    workspace.write(store_keys.curve(name), kept, check=check)
+
+
+def _drawn(curve: Curve) -> bytes:
     from components.evaluation.trade_off import trade_off_plot
 
-    picture = picture_of(name, backends)
-    curve.write(picture.with_suffix(".json"))
-    write_whole(
-        picture,
-        trade_off_plot(
-            {
-                f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
-                for each in curve.tried
-            },
-            teacher=curve.teacher_latency_p95_ms,
-            limit_ms=curve.latency_ms,
-            title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
-        ),
+    return trade_off_plot(
+        {
+            f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
+            for each in curve.tried
+        },
+        teacher=curve.teacher_latency_p95_ms,
+        limit_ms=curve.latency_ms,
+        title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
     )
 
 
@@ -154,7 +174,7 @@ def stale(bundle: Bundle, backends: Backends) -> str | None:
 
     if bundle.lineage.teacher is None:
         return None
-    known = backends.store.get(f"bundles/{bundle.lineage.teacher}/bundle.json")
+    known = backends.store.get(store_keys.bundle_file(bundle.lineage.teacher))
     if known is None:
         return f"stale: its teacher's bundle {bundle.lineage.teacher[:12]} is gone from the store"
     try:

@@ -1,5 +1,6 @@
 """From a release to the cheapest student of it that is fast enough and no worse. The stages are those of a production."""
 
+from functools import partial
 from typing import Any
 
 from components.core.errors import ExportError
@@ -8,9 +9,9 @@ from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import Curve, Finished, curve_of, keep
 from components.pipeline.distil.request import DistillRequest, teacher_of
 from components.pipeline.distil.students import expected_total, students
-from components.pipeline.lease import lease
-from components.pipeline.production import After, Call, run_stages, silent
-from components.pipeline.run import Produced, record_key
+from components.pipeline.lease import check_lease, lease
+from components.pipeline.production import After, Call, put_run, run_stages, silent
+from components.pipeline.run import Produced
 from components.runtime.progress import announce
 
 
@@ -30,8 +31,8 @@ def distil(
     run = next(making)
     with lease(run.brief.name, backends) as held:
         while True:
-            records: dict[str, Any] = {"run": run}
-            backends.workspace.write(record_key(run, "run"), run)
+            records: dict[str, Any] = {"run": run, "lease": held}
+            put_run(run, backends)
             run_stages(records, call, through="train")
             after("student", (run, records["train"]))
             try:
@@ -48,7 +49,7 @@ def distil(
             except StopIteration:
                 break
         curve = curve_of(release, finished, request)
-        keep(curve, backends, request.name)
+        keep(curve, backends, request.name, check=partial(check_lease, held, backends.store))
         if curve.chosen is None:
             return curve, None
         best = finished[curve.chosen]

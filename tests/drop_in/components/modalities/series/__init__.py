@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from components.core.modality import Encoding, ItemReader, Modality, check_options
+from components.core.modality import Encoding, ItemReader, Modality, Option
 from components.core.records.item import ItemSpec, Storage
 
 
@@ -18,6 +18,9 @@ class SeriesSpec(ItemSpec):
 class SeriesReader(ItemReader):
     suffixes = frozenset({".csv"})
 
+    def __init__(self, every=1):
+        self.every = every
+
     def look(self, item):
         self.length = len(self.read(item))
 
@@ -25,7 +28,8 @@ class SeriesReader(ItemReader):
         return SeriesSpec(length=self.length)
 
     def read(self, item):
-        return np.fromstring(item, np.float32, sep=",") if isinstance(item, bytes) else item.astype(np.float32)
+        values = np.fromstring(item, np.float32, sep=",") if isinstance(item, bytes) else item.astype(np.float32)
+        return values[:: self.every]
 
 
 class Series(Modality):
@@ -34,9 +38,10 @@ class Series(Modality):
     Spec = SeriesSpec
     encodings = {"csv": Encoding("text/csv", ".csv", lambda item, spec: ",".join(map(str, item.tolist())).encode())}
 
+    options = (Option("every", int, "keep every n-th number", least=1),)
+
     def reader(self, options, *, into=None):
-        check_options(options, known=(), modality=self.name)
-        return SeriesReader()
+        return SeriesReader(**options)
 
     def pictures(self, items, spec):
         """A black dot for each number: later ones to the right, larger ones above."""

@@ -1,0 +1,72 @@
+"""The object store: where in it each thing stands. Its keys are spelt here and nowhere else.
+
+artifacts/SHA256/NAME              files by their digests: weights, graphs, pages, pictures
+bundles/SHA256/NAME                what is served, bundle.json put last
+runs/MODEL/KEY/STAGE.json          the record of a stage, KEY the digest of what the stage depends on
+runs/MODEL/KEY/state/...           the state of a training that is under way
+extractors/MD5/version-N.json      the feature extractor of a dataset version
+curves/MODEL.json                  the students that were tried last
+ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
+channels/MODEL.json                what is served now
+leases/MODEL.json                  who produces the model
+
+What is found by its digest, or by that of its inputs, is put if absent. What says how things are now (a lease, a channel, the
+last curve, the end of a run) is changed by compare-and-swap.
+"""
+
+from components.core.bundles import BUNDLE_JSON
+
+
+def artifact(sha256: str, name: str) -> str:
+    """A file under its digest."""
+    return f"artifacts/{sha256}/{name}"
+
+
+def bundle(sha256: str) -> str:
+    """The folder of a bundle, without a slash at its end."""
+    return f"bundles/{sha256}"
+
+
+def bundle_file(sha256: str, name: str = BUNDLE_JSON) -> str:
+    """A file of a bundle; by default its record."""
+    return f"{bundle(sha256)}/{name}"
+
+
+def run_record(model: str, key: str, stage: str) -> str:
+    """What a stage left; of the stage `run` the inputs of the run, of `tracked` the MLflow run of a training."""
+    return f"runs/{model}/{key}/{stage}.json"
+
+
+def training_state(model: str, key: str) -> str:
+    """The folder of the saved state of a training, without a slash at its end."""
+    return f"runs/{model}/{key}/state"
+
+
+def extractor(dataset_md5: str, version: int) -> str:
+    """The extractor of a dataset version, by the version of how extractors are made."""
+    return f"extractors/{dataset_md5}/version-{version}.json"
+
+
+def curve(model: str) -> str:
+    """The students of a model that were tried last."""
+    return f"curves/{model}.json"
+
+
+def ledger(model: str) -> str:
+    """The folder of a model's ledger, with a slash at its end."""
+    return f"ledger/{model}/"
+
+
+def ledger_entry(model: str, sequence: int) -> str:
+    """One entry of it."""
+    return f"{ledger(model)}{sequence:08d}.json"
+
+
+def channel(model: str) -> str:
+    """The channel of a model."""
+    return f"channels/{model}.json"
+
+
+def lease(model: str) -> str:
+    """The lease of a model."""
+    return f"leases/{model}.json"

@@ -1,0 +1,133 @@
+"""Precision, recall, density and coverage of two sets of features, and in every resample of both sets.
+
+N generated, M real, R resamples, K = NEIGHBOURS, B bytes that hold 1 + R bits, P pairs. A resample is a half of each set, drawn
+without repeats (bootstrap.halves): the balls are those of the half, since half of what moves these figures from one draw to the
+next are the balls, and items that repeat would stand in each other's as in no real sample.
+
+An item at distance d from the owner of a ball lies within that of its k-th neighbour when fewer than k of the owner's own set
+are nearer than d. So one rank a pair, and which of the K nearest neighbours a half keeps, tell of all resamples at once: a
+bit for each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.manifold import COVERAGE_K, PRECISION_K, Manifold
+from components.evaluation.neighbours import Vectors, row_blocks, squared_distances
+
+PAIRS = 2**17  # looked at together: 2^17 pairs of 200 bits as bytes are 26 MB
+
+Bits = npt.NDArray[np.uint8]
+Halves = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Balls:
+    """A set's manifold and which of its points each resample keeps; the first keeps all and gives the value itself."""
+
+    manifold: Manifold
+    keep_RN: Halves  # [1 + R, N]
+
+    @classmethod
+    def of(cls, features_ND: npt.NDArray[np.floating], boot: Bootstrap, *, stream: str) -> "Balls":
+        """Those of these features. Needs more than COVERAGE_K items."""
+        n = len(features_ND)
+        return cls(Manifold.of(features_ND), np.vstack([np.ones((1, n), bool), boot.halves(n, stream=stream)]))
+
+    @cached_property
+    def kept(self) -> Bits:
+        """Which resamples keep each point."""
+        return np.packbits(self.keep_RN.T, axis=1)
+
+    @cached_property
+    def nearer(self) -> npt.NDArray[np.uint8]:
+        """How many of a point's 0, 1, ... K - 1 nearest neighbours each resample keeps."""
+        kept_NKR = self.keep_RN.T[self.manifold.others_NK]
+        nearer: npt.NDArray[np.uint8] = kept_NKR.cumsum(axis=1, dtype=np.uint8) - kept_NKR
+        return nearer
+
+    def holding(self, k: int) -> Bits:
+        """[N, K, B]: whether the k-th ball of a point holds an item to which so many neighbours are nearer, and is kept."""
+        held: Bits = np.packbits(self.nearer < k, axis=2) & self.kept[:, None]
+        return held
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The four figures and in every resample: [1 + R] each. Two artifacts beside the same real items can be subtracted."""
+
+    precision: Floats
+    recall: Floats
+    density: Floats
+    coverage: Floats
+    covered_MB: Bits
+    real: Balls
+
+    def covered_of(self, chosen_M: npt.NDArray[np.bool_]) -> Floats:
+        """The coverage of some of the real items alone: [1 + R]."""
+        kept_R = self.real.keep_RN[:, chosen_M].sum(axis=1)
+        covered_R: Floats = _counts(self.covered_MB[chosen_M], len(kept_R)) / np.maximum(kept_R, 1)
+        return covered_R
+
+
+def reached(generated: Balls, real: Balls) -> Reached:
+    """Which items lie in whose balls.
+
+    Give as many generated as real items: coverage and recall rise with the number of samples, whatever their quality.
+    """
+    ours, theirs = generated.manifold, real.manifold
+    n, m = len(ours.points_ND), len(theirs.points_ND)
+    precise_NB, recalled_MB, covered_MB = (np.zeros_like(side.kept) for side in (generated, real, real))
+    inside_R = np.zeros(len(real.keep_RN))
+    of_real = {k: real.holding(k) for k in (PRECISION_K, COVERAGE_K)}
+    of_ours = generated.holding(PRECISION_K)
+    for rows in row_blocks(n, m):
+        squares = squared_distances(ours.points_ND[rows], theirs.points_ND)
+        for item_P, owner_P, rank_P in _pairs(squares, theirs.squares_NK):
+            kept_PB = generated.kept[item_P + rows.start]
+            _any(precise_NB, item_P + rows.start, of_real[PRECISION_K][owner_P, rank_P] & kept_PB)
+            inside_PB = of_real[COVERAGE_K][owner_P, rank_P] & kept_PB
+            _any(covered_MB, owner_P, inside_PB)
+            inside_R += _counts(inside_PB, len(inside_R))
+        for item_P, owner_P, rank_P in _pairs(squares.T, ours.squares_NK[rows]):
+            _any(recalled_MB, item_P, of_ours[owner_P + rows.start, rank_P] & real.kept[item_P])
+    n_R, m_R = generated.keep_RN.sum(axis=1), real.keep_RN.sum(axis=1)
+    return Reached(
+        precision=_counts(precise_NB, len(n_R)) / n_R,
+        recall=_counts(recalled_MB, len(m_R)) / m_R,
+        density=inside_R / (COVERAGE_K * n_R),
+        coverage=_counts(covered_MB, len(m_R)) / m_R,
+        covered_MB=covered_MB,
+        real=real,
+    )
+
+
+def _pairs(squares_IO: Vectors, balls_OK: Floats) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """Items and owners that are within reach of each other in some resample, and how many neighbours of the owner are nearer."""
+    items, owners = np.nonzero(squares_IO <= balls_OK[:, -1])
+    for at in range(0, len(items), PAIRS):
+        item_P, owner_P = items[at : at + PAIRS], owners[at : at + PAIRS]
+        squares_P = squares_IO[item_P, owner_P]
+        yield item_P, owner_P, sum(balls_K[owner_P] < squares_P for balls_K in balls_OK.T)
+
+
+def _any(seen_NB: Bits, of_P: Indices, bits_PB: Bits) -> None:
+    """Set the bits of each item that are set in any of its pairs."""
+    if len(of_P) == 0:
+        return
+    order = np.argsort(of_P, kind="stable")
+    ordered = of_P[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    seen_NB[ordered[starts]] |= np.bitwise_or.reduceat(bits_PB[order], starts, axis=0)
+
+
+def _counts(bits_NB: Bits, resamples: int) -> Floats:
+    """How many items have the bit of each resample."""
+    counts: Floats = np.unpackbits(bits_NB, axis=1, count=resamples).sum(axis=0, dtype=np.float64)
+    return counts

@@ -1,0 +1,27 @@
+"""The folder of a training: what stands in it. Its names are spelt here and nowhere else. Imports nothing heavy.
+
+state.safetensors                   all that the next step depends on, while it trains
+work.json                           how much it does (work.py)
+best/checkpoint.json                the record of the best weights so far
+best/DIGEST/weights.safetensors     these weights, in a folder named by the first digits of their SHA-256
+finished.json                       the record of the weights that it ended with
+why.txt                             why it ended before its end, in one line
+"""
+
+from pathlib import Path
+
+from components.core.records import Artifact
+
+STATE, WORK, FINISHED, WHY = "state.safetensors", "work.json", "finished.json", "why.txt"
+BEST, CHECKPOINT, WEIGHTS = "best", "checkpoint.json", "weights.safetensors"
+SAVED = (STATE, WORK, f"{BEST}/{CHECKPOINT}", f"{BEST}/*/{WEIGHTS}")  # what another machine goes on with
+
+
+def best_weights(folder: Path, weights: Artifact) -> Path:
+    """Where a training in `folder` keeps its best weights."""
+    return weights_path(folder / BEST, weights)
+
+
+def weights_path(best: Path, weights: Artifact) -> Path:
+    """The same below its folder `best`."""
+    return best / weights.sha256[:16] / weights.name
