@@ -31,17 +31,11 @@ def serve(
     from components.runtime.screen import answer
     from components.serving.log import Log
     from components.serving.server import serve as run_server
+    from components.serving.tokens import digests_of
 
-    on, backends = device_for(device), load_backends()
+    on, backends, settings = device_for(device), load_backends(), Settings.load()
+    tokens = digests_of(settings.token, settings.token_sha256)
     limits, events = Limits(answer_s=deadline_s, queued=queue), Log(log)
     with stage(f"Loading {', '.join(references)}", quiet_s=math.inf):  # away from a terminal the server's log has its own lines
         sources = sources_of(references, backends, device=on, threads=threads, follow=follow)
-        run_server(sources, host=host, port=port, tokens=_tokens(), limits=limits, log=events, announce=answer)
-
-
-def _tokens() -> tuple[bytes, ...]:
-    """The SHA-256 digests of the tokens that are let in. Raises SettingsError for one that is none."""
-    from components.serving.tokens import digests_of
-
-    settings = Settings.load()
-    return digests_of(settings.token, settings.token_sha256)
+        run_server(sources, host=host, port=port, tokens=tokens, limits=limits, log=events, announce=answer)

@@ -1,12 +1,8 @@
 """A Prefect server that the user named: a job is a flow run, which shows there with its stages as tasks."""
 
-from typing import TypeVar
-
 from components.pipeline.backends import Backends
 from flows import prefect_server
-from flows.engines import Job
-
-T = TypeVar("T")
+from flows.engines import Job, T
 
 
 def run(job: Job[T], _backends: Backends) -> T:

@@ -1,12 +1,8 @@
 """This process: each stage is a function call."""
 
-from typing import TypeVar
-
 from components.pipeline import production
 from components.pipeline.backends import Backends
-from flows.engines import Job
-
-T = TypeVar("T")
+from flows.engines import Job, T
 
 
 def run(job: Job[T], backends: Backends) -> T:

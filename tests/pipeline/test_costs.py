@@ -23,6 +23,7 @@ WORK = {  # what a stage calls where its record is not in the store yet
     "prove": "components.pipeline.proof.prove_graph",
     "seal": "components.core.bundles.seal_bundle",
 }
+WORKLOAD = {"items_seen": 1000, "device": "cpu", "threads": 1}
 IMPOSSIBLE = {"coverage_min": 1.0, "recall_min": 1.0}
 
 
@@ -54,10 +55,11 @@ class Counted:
 
         self.asked.clear()
         self.worked.clear()
-        run = resolve(self.road.brief(name="costs", **changes), backends)
+        run = resolve(self.road.brief(name="costs", compute=WORKLOAD, **changes), backends)
         return production.find_or_produce(run, backends, lambda: production.produce(run, backends, call))
 
 
+@pytest.mark.slow
 def test_a_change_costs_the_stages_that_depend_on_it_and_no_other(
     first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
