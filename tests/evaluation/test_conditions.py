@@ -152,7 +152,7 @@ def value_of(condition: Condition, row: npt.NDArray[np.float32]) -> Any:
     return base64.b64encode(png).decode()
 
 
-@pytest.mark.parametrize("kind", CONDITIONS)
+@pytest.mark.parametrize("kind", ["embedding", pytest.param("item", marks=pytest.mark.slow)])
 def test_a_model_of_any_condition_goes_the_whole_road(
     kind: str, digits: Any, extractor: Any, build: Callable[..., Path], tmp_path: Path
 ) -> None:
