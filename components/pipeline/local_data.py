@@ -22,7 +22,12 @@ def data_of(run: Run, backends: Backends) -> LocalDataset:
     try:
         fetched = fetch(brief, cache=cache, mirror=backends.settings.data_mirror, base=Path.cwd())
     except DataError as error:
-        raise DataError(f"{what}: {error}") from error
+        where = (
+            ""
+            if "://" in brief.repo
+            else f"; a repository of this machine is looked for from the current folder, at {brief.repo}"
+        )
+        raise DataError(f"{what}: {error}{where}") from error
     if fetched.md5 != dataset.md5:
         raise DataError(f"{what}, and its repository has {fetched.md5[:12]}", do="check that version out again")
     return fetched

@@ -75,7 +75,7 @@ def test_a_model_without_a_latent_space_is_refused(build: Any) -> None:
 
 def test_a_model_that_is_told_classes_wants_them(build: Any, held_out: Items) -> None:
     space = LatentSpace(build("vae/gaussian", conditional=True))
-    with pytest.raises(InputError, match="these images have none; put them into folders named by class: 0, 1, 2"):
+    with pytest.raises(InputError, match="these have none; put them into folders named by class: 0, 1, 2"):
         space.encode(Items(held_out.images[:2]))
 
 

@@ -5,7 +5,7 @@ import pytest
 from specs import image_item
 
 from components.core.errors import DataError
-from components.core.modality import find_modality
+from components.core.modality import find_modality, make_reader
 from components.core.records import DataSpec, ItemSpec, spec_of
 from components.core.units import to_stored, to_units
 from components.modalities.image.modality import VALUES_MAX
@@ -40,4 +40,4 @@ def test_a_spec_is_found_by_its_modality_and_told_from_what_is_stored() -> None:
 
 def test_an_option_that_images_have_not_is_refused() -> None:
     with pytest.raises(DataError, match="--rate given for the modality image; allowed: --side, --background, --levels"):
-        find_modality("image").reader({"rate": 1})
+        make_reader(find_modality("image"), {"rate": 1})

@@ -21,6 +21,7 @@ def home(first: "First", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: "
     shutil.copytree(first.left / "store", home / "store")
     shutil.copy(first.left / "mlflow.db", home / "mlflow.db")
     monkeypatch.setenv("GENWRIGHT_HOME", str(home))
+    Path("data").symlink_to(first.road.folder / "data")  # as in a clone of the repository
     return home
 
 

@@ -69,17 +69,17 @@ def test_a_metric_that_is_added_costs_a_proof_and_none_keeps_the_keys_of_before(
     a_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no gate, so that nothing else of the brief tells of it."""
-    before = {stage: a_run.key(stage) for stage in STAGES}
+    before = {stage: a_run.key(stage) for stage in KEYED}
     line = '"""Of nothing."""\nfrom components.core.metrics import Words\nWORDS = (Words("nothing", "Nothing", "of nothing"),)\n'
     (tmp_path / "nothing.py").write_text(line)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
             definitions.forget()
-            assert [a_run.key(stage) == before[stage] for stage in STAGES] == [True, True, False, False]
+            assert [a_run.key(stage) == before[stage] for stage in KEYED] == [True, True, False, False]
     finally:
         definitions.forget()
-    assert {stage: a_run.key(stage) for stage in STAGES} == before
+    assert {stage: a_run.key(stage) for stage in KEYED} == before
     monkeypatch.setattr("components.pipeline.run.METRICS_AT_FIRST", frozenset(definitions.words()))
     proving = a_run._proving()
     assert set(proving) == {"gates", "latency_ms", "device", "delivery"}  # as it was before metrics were in it

@@ -15,7 +15,7 @@ from components.pipeline.order import STAGES
 from components.pipeline.production import in_process, run_stage
 from components.pipeline.resolve import device_for
 from components.pipeline.run import Proof, Run, Trained, record_key
-from components.pipeline.stages import promote_if_proven
+from components.pipeline.stages import promote
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def test_a_holder_that_was_passed_over_leaves_no_end_of_a_run(home: Path, verdic
     with lease("digits", backends) as held:
         workspace.write(store_keys.lease("digits"), held.model_copy(update={"token": held.token + 1}))
         with pytest.raises(RunError, match="digits: another production took over"):
-            promote_if_proven(run, held, trained, stored, release, proof, backends)
+            promote(run, held, trained, stored, release, proof, backends)
     assert {key: backends.store.get(key) for key in before} == before
 
 
