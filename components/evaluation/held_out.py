@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from components.core.family import to_data_units
+from components.core.randomness import noise_from
 from components.evaluation.evaluated import Evaluated
 
 ITEMS_MAX = 1000
 BATCH = 100
 
 
-def held_out_batches(seen: Evaluated) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-    """x_BCHW, and (labels_B,) where the model is conditional, on its device: at most ITEMS_MAX items of the reference split, the
-    first of an order drawn from the protocol's seed."""
+def held_out_batches(seen: Evaluated) -> Iterator[tuple[Tensor, tuple[Tensor, ...], torch.Generator]]:
+    """x_BCHW, (labels_B,) where the model is conditional, and the noise of this batch, on its device: at most ITEMS_MAX items of
+    the reference split, the first of an order drawn from the protocol's seed."""
     assert seen.model is not None, "a metric of the model asks only where there is one"
     seen.model.eval().to(seen.device)
     split = seen.yardstick.reference
@@ -29,4 +30,5 @@ def held_out_batches(seen: Evaluated) -> Iterator[tuple[Tensor, tuple[Tensor, ..
         yield (
             to_data_units(split.take(batch), seen.model.spec.item).to(seen.device),
             () if labels is None else (torch.from_numpy(labels[batch]).to(seen.device),),
+            noise_from(at, seed=seen.boot.seed, device=seen.device),
         )
