@@ -5,7 +5,7 @@ B batch. Data units (core/item.py): float32 about [-1, 1], [B, *shape of an item
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,19 +48,21 @@ class FamilyConfig(Record):
 @dataclass(frozen=True)
 class Batch:
     """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
-    the share of the budget spent, the number of the step."""
+    the share of the budget spent, the number of the step, and what `survey` found of the whole batch that this is a part of."""
 
     x: Tensor
     condition: Tensor | None = None
     progress: float = 1.0  # 0 to 1
     step: int = 0
+    of_whole: Tensor | None = None
 
 
 class Family(nn.Module, ABC):
     """One generative model. A concrete class sets `card` and `Config` and implements `losses`, `noise_inputs` and `sampler`.
 
-    Where the card claims a likelihood it has `log_prob(x_BCHW) -> nats_B` (a lower bound when the card says so), and where it
-    claims a latent space `encode(x_BCHW) -> z` and `decode(z) -> x_BCHW`.
+    Where the card claims a likelihood it has `log_prob(x_BCHW, labels_B=None, *, rng=None) -> nats_B` (a lower bound when the
+    card says so; `rng` draws the noise of an estimate, None the same at every call), and where it claims a latent space
+    `encode(x_BCHW) -> z` and `decode(z) -> x_BCHW`.
 
     Raises TypeError when a subclass breaks the contract, and BriefError for a config that is wrong.
     """
@@ -113,6 +115,14 @@ class Family(nn.Module, ABC):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
         in, or those whose turn `batch.step` is. Each group's gradient is that of its own loss only."""
+
+    def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
+        """What the losses of each part need of the whole batch: one for each, which it gets as `of_whole`.
+
+        The trainer calls it before a step of several parts, without gradients. Of a batch in one piece `losses` sees to it. What
+        losses add to buffers must be linear in means over the items: the trainer leaves the mean of all parts there.
+        """
+        return [None] * len(parts)
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """What the loss does not show, measured on one batch: the trainer logs each at every reading as train/NAME.

@@ -32,6 +32,16 @@ def integers(low: int, high: int, shape: Sequence[int], rng: torch.Generator, *,
     return _own(lambda size: torch.randint(low, high, size, generator=rng, device=rng.device), shape, rng, items)
 
 
+def noise_from(place: int, *, seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """The noise of the batch that begins at this place of what is evaluated: another one at each place, the same every time."""
+    return torch.Generator(device).manual_seed((seed << 32) + place)
+
+
+def whole_batch(rng: torch.Generator, *, of: int) -> int:
+    """How many items the batch has of which `of` are here."""
+    return rng.whole or of if isinstance(rng, ShareGenerator) else of
+
+
 def _own(draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int], rng: torch.Generator, items: int) -> Tensor:
     if not (isinstance(rng, ShareGenerator) and rng.whole):
         return draw(shape)

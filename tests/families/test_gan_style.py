@@ -290,24 +290,24 @@ def test_an_image_that_is_not_square_turns_by_half_only() -> None:
 
 
 def test_strength_follows_how_sure_the_discriminator_is() -> None:
-    """Up while it is sure of the real images, down while it is not; by the images seen, every fourth step, within [0, limit]."""
+    """Up while it is sure of the real images, down while it is not; by the images seen, after four batches, within [0, limit]."""
     module = adaptive(images=1000.0)
     sure, unsure = torch.ones(10), torch.cat([torch.ones(7), -torch.ones(3)])  # E[sign] = 1 and 0.4, the target is 0.6
     track = []
-    for _ in range(120):
-        module.observe(sure)
+    for _ in range(121):
+        module.observe(sure, items=10)
         track.append(float(module.strength))
-    assert track[:9] == pytest.approx([0, 0, 0, 0.04, 0.04, 0.04, 0.04, 0.08, 0.08])
+    assert track[:9] == pytest.approx([0, 0, 0, 0, 0.04, 0.04, 0.04, 0.04, 0.08])
     assert track[-1] == 1.0
     for _ in range(120):
-        module.observe(unsure)
+        module.observe(unsure, items=10)
         track.append(float(module.strength))
-    assert track[120 + 3] == pytest.approx(0.96)
+    assert track[121 + 3] == pytest.approx(0.96)
     assert track[-1] == 0.0
     assert all(0 <= strength <= 1 for strength in track)
     capped = adaptive(limit=0.5)
     for _ in range(400):
-        capped.observe(sure)
+        capped.observe(sure, items=10)
     assert float(capped.strength) == 0.5
 
 
@@ -316,7 +316,7 @@ def test_a_discriminator_that_knows_the_data_by_heart_is_augmented(make_case: An
     case = make_case("gan", "style")
     family = case.build(adaptive_target=-1.0, adaptive_images=200.0)
     family.discriminator.head.bias.data.fill_(5.0)  # certain of everything
-    train_a_little(family, case, steps=8, n=8)
+    train_a_little(family, case, steps=9, n=8)
     grown = float(family.adaptive.strength)
     assert grown == pytest.approx(0.32)
     family.eval().losses(replace(case.batch(8), step=3), rng())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from specs import image_item
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,19 +30,22 @@ MEMBERS = sorted("/".join(key) for key in cards())
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
 INDEXED = {"index", "index_put", "index_put_"}  # by a mask they wait to know how many it holds
 TO_THE_HOST = ("tolist", "numpy", "cpu", "item")
-OVER_THE_BATCH = {  # what a part cannot know: these families learn from statistics of the batch, or keep them
-    "gan/dcgan": "batch normalisation",
-    "gan/sngan": "batch normalisation",
-    "gan/wgan-gp": "batch normalisation",
-    "gan/style": "the deviation over the batch",
-    "flow/realnvp": "its first batch decides where it starts",
-    "flow/glow": "its first batch decides where it starts",
-    "diffusion/latent": "the scale of the codes",
-    "diffusion/latent-ect": "the scale of the codes",
-    "vae/vq": "the codebook",
-    "autoregressive/vq-pixelcnn": "the codebook",
-    "autoregressive/vq-transformer": "the codebook",
+PER_PART = {  # how each statistic that a card says is a part's is switched on, alone
+    "batch normalisation": {},
+    "batch deviation": {"batch_deviation": True},
+    "mean styles": {},
+    "path lengths": {"path_length": 1.0},
 }
+OFF = {"batch_deviation": False, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # of what a family has of them
+STAGED = {  # whose first stage has another loss than the last
+    "autoregressive/vq-pixelcnn",
+    "autoregressive/vq-transformer",
+    "diffusion/ect",
+    "diffusion/latent",
+    "diffusion/latent-ect",
+    "vae/vq",
+}
+CONFIG = {"vae/beta": {"capacity": 2.0}}  # nats: parts of a batch lie on either side of it
 
 
 @pytest.fixture
@@ -65,22 +68,59 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
     return {name: parameter.grad.clone() for name, parameter in learner.family.named_parameters() if parameter.grad is not None}
 
 
+def stepped(learner: Learner, batch: Batch, *, parts: int, norms: bool = False) -> dict[str, Any]:
+    """What two steps of a training leave behind: losses, gradients, buffers. `norms`: batch normalisation over the batch."""
+    learner.parts = parts
+    for module in learner.family.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(norms)
+    losses = [learner.step(replace(batch, step=step), rate=0.0) for step in range(2)]
+    return {"losses": losses, "gradients": gradients(learner), "buffers": dict(learner.family.named_buffers())}
+
+
+def differing(left: dict[str, Any], whole: dict[str, Any]) -> set[str]:
+    """The kinds in which they differ by more than rounding."""
+    scale = max(float(gradient.abs().max()) for gradient in whole["gradients"].values())
+    found = set()
+    for kind, atol in (("losses", 1e-5), ("gradients", 1e-5 * scale), ("buffers", 1e-5)):
+        try:
+            torch.testing.assert_close(left[kind], whole[kind], atol=atol, rtol=1e-4)
+        except AssertionError:
+            found.add(kind)
+    return found
+
+
+def switched(family: str, **on: Any) -> dict[str, Any]:
+    """A config without statistics that are a part's, but for what is `on`."""
+    known = find(*family.split("/")).Config.model_fields
+    return CONFIG.get(family, {}) | {name: value for name, value in (OFF | on).items() if name in known}
+
+
 @pytest.mark.parametrize("parts", [2, pytest.param(11, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("family", sorted(set(MEMBERS) - set(OVER_THE_BATCH)))
-def test_parts_of_a_batch_add_up_to_its_gradient(
-    make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int
+@pytest.mark.parametrize(("family", "progress"), [*((name, 1.0) for name in MEMBERS), *((name, 0.0) for name in sorted(STAGED))])
+def test_parts_of_a_batch_teach_what_the_whole_does(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int, progress: float
 ) -> None:
-    """Of every family without statistics over the batch: each item meets the noise that it meets in the whole."""
-    dropout = {"dropout": 0.0} if "dropout" in find(*family.split("/")).Config.model_fields else {}
-    whole, cut = (make_learner(family, config={"clip_norm": None, **dropout}) for _ in range(2))
-    cut.parts = parts
-    losses, sums = (learner.step(batch, rate=0.0) for learner in (whole, cut))
-    torch.testing.assert_close(sums, losses)
-    expected = gradients(whole)
-    assert len(expected) > 3
-    scale = max(float(gradient.abs().max()) for gradient in expected.values())
-    torch.testing.assert_close(gradients(cut), expected, atol=1e-5 * scale, rtol=1e-4)
+    """Losses, gradients and buffers, in the first stage and the last; without the statistics that the card says are a part's."""
+    batch = replace(batch, progress=progress)
+    whole, cut = (make_learner(family, config=switched(family)) for _ in range(2))
+    expected = stepped(whole, batch, parts=1)
+    assert len(expected["gradients"]) > 3
+    assert differing(stepped(cut, batch, parts=parts), expected) == set()
     assert torch.equal(whole.rng.get_state(), cut.rng.get_state())
+
+
+@pytest.mark.parametrize(
+    ("family", "statistic"), [(name, each) for name in MEMBERS for each in cards()[*name.split("/")][0].per_part]
+)
+def test_what_a_card_says_is_a_parts_own_is(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, statistic: str
+) -> None:
+    config, conditional = switched(family, **PER_PART[statistic]), statistic == "mean styles"
+    whole, cut = (make_learner(family, config=config, conditional=conditional) for _ in range(2))
+    norms = statistic == "batch normalisation"
+    expected = stepped(whole, batch, parts=1, norms=norms)
+    assert differing(stepped(cut, batch, parts=2, norms=norms), expected)
 
 
 @pytest.mark.parametrize("family", MEMBERS)

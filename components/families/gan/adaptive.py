@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from components.core.randomness import normal, uniform
 from components.families.gan.augmentation import cutout, shift
-from components.runtime.processes import mean_over_processes, processes
+from components.runtime.processes import mean_over_processes
 
 Transformation = Literal["flip", "rotate", "shift", "brightness", "contrast", "cutout"]
 BATCHES = 4  # between two updates of p
@@ -46,16 +46,14 @@ class AdaptiveAugment(nn.Module):
         return x_BCHW
 
     @torch.no_grad()
-    def observe(self, scores_B: Tensor) -> None:
-        """Take note of D's scores of a batch of real images, and after every fourth move p."""
-        self.signs += mean_over_processes(scores_B.sign().mean())
-        self.batches += 1
+    def observe(self, scores_B: Tensor, *, items: int) -> None:
+        """Move p by the four batches before this one, once they are full; then take note of D's scores of its real images, or of
+        a part of them. `items`: of the whole batch."""
         full = self.batches == BATCHES
-        images = BATCHES * processes() * len(scores_B)
         direction = torch.sign(self.signs / BATCHES - self.target)
-        self.strength.add_(full * direction * (images / self.images)).clamp_(0, self.limit)
-        self.signs.masked_fill_(full, 0)
-        self.batches.masked_fill_(full, 0)
+        self.strength.add_(full * direction * (BATCHES * items / self.images)).clamp_(0, self.limit)
+        self.signs.masked_fill_(full, 0).add_(mean_over_processes(scores_B.sign().mean()))
+        self.batches.masked_fill_(full, 0).add_(1)
 
 
 def flip(x_BCHW: Tensor, rng: torch.Generator) -> Tensor:

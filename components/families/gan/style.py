@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch
 from components.core.noise import NoiseInput
-from components.core.randomness import integers, normal, uniform
+from components.core.randomness import integers, normal, uniform, whole_batch
 from components.core.records import DataSpec
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
@@ -94,6 +94,7 @@ class StyleGAN2(Adversarial):
         side_max=1024,
         data_appetite=2_000,
         wide=True,
+        per_part=("batch deviation", "mean styles", "path lengths"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config
@@ -136,7 +137,7 @@ class StyleGAN2(Adversarial):
         """What D sees and says, of which the augmentation learns how D fares."""
         scored = super()._score(batch, rng, learns=learns)
         if self.training:
-            self.adaptive.observe(scored.real_B)
+            self.adaptive.observe(scored.real_B, items=whole_batch(rng, of=len(scored.real_B)))
         return scored
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:

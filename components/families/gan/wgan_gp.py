@@ -51,6 +51,7 @@ class WGANGP(Adversarial):
         side_max=64,
         data_appetite=5_000,
         wide=True,
+        per_part=("batch normalisation",),
         references=("arXiv:1704.00028", "arXiv:1701.07875"),
     )
     Config = WGANGPConfig
