@@ -109,6 +109,12 @@ class Family(nn.Module, ABC):
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error
 
+    @classmethod
+    def recorded(cls, config: dict[str, Any]) -> FamilyConfig:
+        """The recipe of a checkpoint. It was written whole: a field that it lacks is newer, and has the default of `Config`,
+        which is what the family did before, rather than one that depends on the data."""
+        return cls.Config.model_validate(config)
+
     @abstractmethod
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is

@@ -128,7 +128,7 @@ class _Tuned(Family):
         deviation = self.config.sigma_data / 0.5
         sigmas = [min(deviation * level, self.config.sigma_max) for level in LEVELS[self.config.steps]]
         levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
-        return Sampler(self.denoiser, levels, solver="multistep")
+        return Sampler(self.denoiser, levels, solver="multistep", mean=self.denoiser.mean_C11)
 
 
 class ECT(_Tuned, EDM):

@@ -106,15 +106,26 @@ def table(points: Sequence[Point], solver: AnySolver) -> list[Row]:
 class Sampler(nn.Module):
     """noise_BCHW (noise_BNCHW for the FRESH solvers: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
 
-    One evaluation an iteration keeps an exported loop at one copy of the network. `limit` bounds the denoised images.
+    One evaluation an iteration keeps an exported loop at one copy of the network. `mean`: of the data, around which the noise
+    is at the start; `limit` bounds the denoised images.
     """
 
     rows_K7: Tensor
+    start: Tensor
 
-    def __init__(self, denoiser: nn.Module, points: Sequence[Point], *, solver: AnySolver, limit: float | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        points: Sequence[Point],
+        *,
+        solver: AnySolver,
+        mean: Tensor | None = None,
+        limit: float | None = None,
+    ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.sigma_max = points[0].sigma
+        self.register_buffer("start", points[0].alpha * (torch.zeros(()) if mean is None else mean), persistent=False)
         self.limit = limit
         self.fresh = solver in FRESH
         self.register_buffer("rows_K7", torch.tensor(table(points, solver)), persistent=False)
@@ -124,7 +135,7 @@ class Sampler(nn.Module):
 
     def integrate(self, noise: Tensor, *context: Tensor | None) -> Tensor:
         """The same without the last clamp; `context` is what the denoiser takes besides x_BCHW and time_B."""
-        x = (noise[:, 0] if self.fresh else noise) * self.sigma_max
+        x = self.start + (noise[:, 0] if self.fresh else noise) * self.sigma_max
         # The first row predicts, so what base and D' start as does not matter; a loop may not carry one tensor twice.
         state = (x, torch.ones_like(x), torch.zeros_like(x))
         if torch.compiler.is_exporting() and len(self.rows_K7) > UNROLLED:
