@@ -106,7 +106,7 @@ def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int)
 def test_it_draws_where_it_was_trained(steps: int, std: float) -> None:
     family = ECT.build({"steps": steps}, SPEC.model_copy(update={"std": std}))
     sampler = family.sampler()
-    sigmas = [float(time) for time in sampler.rows_K7[:, 0]]
+    sigmas = [float(time) for time in sampler.rows_K8[:, 0]]
     assert len(sigmas) == steps
     assert sigmas == sorted(sigmas, reverse=True)
     assert sampler.sigma_max == pytest.approx(sigmas[0])

@@ -75,7 +75,7 @@ def test_the_table_is_algorithm_1(solver: Any, steps: int) -> None:
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("heun", 35), ("ddim", 18)])
 def test_the_rows_are_the_network_evaluations(solver: Any, evaluations: int) -> None:
-    assert len(sampler_of(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K7) == evaluations
+    assert len(sampler_of(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K8) == evaluations
 
 
 @pytest.mark.parametrize(("solver", "steps", "within"), [("heun", 64, 0.01), ("ddim", 400, 0.01)])
@@ -190,8 +190,8 @@ def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
 
 def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
     family = make_case("diffusion", "edm").build()
-    assert [len(family.sampler(steps=steps).rows_K7) for steps in (1, 2, 8)] == [1, 3, 15]
-    assert len(family.sampler().rows_K7) == 2 * family.config.steps - 1
+    assert [len(family.sampler(steps=steps).rows_K8) for steps in (1, 2, 8)] == [1, 3, 15]
+    assert len(family.sampler().rows_K8) == 2 * family.config.steps - 1
     assert make_case("diffusion", "edm").cls.card.steps == 2 * type(family).Config().steps - 1
 
 

@@ -226,10 +226,10 @@ def test_a_state_of_another_base_is_refused(a_base: Any, tuned: Any, digits: Any
     assert trainer(start.model_copy(update={"weights": moved})).run().steps_total == 6, "on a machine that has it elsewhere"
 
 
-@pytest.mark.parametrize("family", ["diffusion/edm"])
+@pytest.mark.parametrize("family", ["diffusion/edm", "diffusion/ddpm"])
 def test_a_base_of_before_a_field_is_what_it_was_before_it(a_base: Any, tuned: Any, family: str) -> None:
     """A field that the base's recipe lacks is that of the class, and never one that the new data would set."""
-    newer = {"diffusion/edm": {"mean_data": ()}}[family]
+    newer = {"diffusion/edm": {"mean_data": ()}, "diffusion/ddpm": {"learned_variance": False}}[family]
     start = a_base(family, **newer)
     older = {name: value for name, value in start.base.config.items() if name not in newer}
     known = start.model_copy(update={"base": start.base.model_copy(update={"config": older})})
