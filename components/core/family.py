@@ -150,6 +150,10 @@ class Family(nn.Module, ABC):
         """The share done, 0 to 1, of the stage that a run is in: the learning rate falls towards the end of each."""
         return progress
 
+    def rate_share(self, progress: float) -> float:
+        """The share of `lr_peak` that the stage at `progress` of a run may learn at."""
+        return 1.0
+
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of `lr_peak`."""
         return dict.fromkeys(self.parameter_groups(), 1.0)

@@ -119,6 +119,13 @@ def test_the_stages_follow_the_budget() -> None:
     assert [family._stage(done) for done in (0, 0.49, 0.5, 0.624, 0.626, 0.99, 1.0)] == [0, 0, 1, 1, 2, 4, 4]
 
 
+@pytest.mark.parametrize("variant", ["ect", "latent-ect"])
+def test_the_tuning_goes_slowly(make_case: Any, variant: str) -> None:
+    family = make_case("diffusion", variant).build(teacher_share=0.5, tuning_rate=0.3)
+    assert [family.rate_share(done) for done in (0, 0.49, 0.5, 0.75, 1.0)] == [1, 1, 0.3, 0.3, 0.3]
+    assert make_case("diffusion", variant).build().rate_share(1.0) == 0.2
+
+
 def test_the_teachers_share_is_trained_as_the_teacher(make_case: Any) -> None:
     case = make_case("diffusion", "ect")
     student, teacher = case.build(), make_case("diffusion", "edm").build()
