@@ -139,7 +139,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         family=family,  # type: ignore[arg-type]
         variant=variant,
         config=CONFIG.get(row.model, {}),
-        spec=DataSpec(item=dataset.item, std=dataset.deviation),
+        spec=DataSpec.of(dataset),
         dataset=dataset,
         folder=str(folder),
         run_id="bench",

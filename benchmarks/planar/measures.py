@@ -91,7 +91,7 @@ def train(
     split = Points(points_of(toy, "train", TRAIN_ITEMS, seed=seed))
     family, variant = model.split("/")
     dataset = _dataset(toy, split)
-    spec = DataSpec(item=POINT, std=dataset.deviation)
+    spec = DataSpec.of(dataset)
     batch = find(family, variant).configure(dict(config or {}), spec, light=True).batch_size
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]

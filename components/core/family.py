@@ -111,6 +111,12 @@ class Family(nn.Module, ABC):
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error
 
+    @classmethod
+    def recorded(cls, config: dict[str, Any]) -> FamilyConfig:
+        """The recipe of a checkpoint. It was written whole: a field that it lacks is newer, and has the default of `Config`,
+        which is what the family did before, rather than one that depends on the data."""
+        return cls.Config.model_validate(config)
+
     @abstractmethod
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
@@ -153,6 +159,10 @@ class Family(nn.Module, ABC):
     def stage_progress(self, progress: float) -> float:
         """The share done, 0 to 1, of the stage that a run is in: the learning rate falls towards the end of each."""
         return progress
+
+    def rate_share(self, progress: float) -> float:
+        """The share of `lr_peak` that the stage at `progress` of a run may learn at."""
+        return 1.0
 
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of `lr_peak`."""

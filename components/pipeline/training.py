@@ -164,11 +164,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         variant=variant,
         config=config,
         start=start,
-        spec=DataSpec(
-            item=dataset.item,
-            condition=condition_of(brief.conditioning, classes=dataset.classes),
-            std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
-        ),
+        spec=DataSpec.of(dataset, condition=condition_of(brief.conditioning, classes=dataset.classes)),
         dataset=data,
         folder=str(folder / "train"),
         run_id=run_id,

@@ -138,6 +138,7 @@ class Trainer:
         self.batch = self._batch(done)
         stage_done = self.family.stage_progress(done)
         rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=stage_done)
+        rate *= self.family.rate_share(done)
         return self.learner.step(self.batch, rate=rate), rate
 
     def _batch(self, done: float) -> Batch:

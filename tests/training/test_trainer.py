@@ -395,3 +395,12 @@ def test_the_average_is_calibrated_before_each_reading(
     monkeypatch.setattr("components.families.vae.GaussianVAE.calibrate", calibrate)
     make_trainer(make_plan(steps=20), quality=quality).run()
     assert events == [(96, False, False, False), "reading"] * 6
+
+
+def test_a_stage_learns_at_its_share_of_the_rate(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
+    """Consistency tuning, after the diffusion that it begins with."""
+    tuned = {"lr_peak": 1e-3, "decay_from": 1.0, "warmup_steps": 0, "teacher_share": 0.6, "tuning_rate": 0.2}
+    make_trainer(make_plan("diffusion/ect", steps=20, config=tuned)).run()
+    rates = {step: rate for step, rate in tracker.series("train/lr").items() if rate}
+    assert set(map(float, rates.values())) == {1e-3, 2e-4}
+    assert all((rate < 1e-3) == (step - 1 >= 12) for step, rate in rates.items())
