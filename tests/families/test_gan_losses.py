@@ -77,7 +77,7 @@ def test_wgan_gp_penalises_the_gradient_between_real_and_generated(make_case: An
     case = make_case("gan", "wgan-gp")
     family = case.build(penalty_weight=weight, shift=0.0)
     family.discriminator = Linear(case.spec.shape, norm=1.5)
-    losses = family.losses(case.batch(6), torch.Generator().manual_seed(0))
+    losses = family.losses(replace(case.batch(6), turn="discriminator"), torch.Generator().manual_seed(0))
     real, fake, between = family.discriminator.seen
     wanted = family.discriminator(fake, None).mean() - family.discriminator(real, None).mean() + weight * 0.25
     assert float(losses["discriminator"].detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
@@ -132,7 +132,8 @@ def test_r3gan_penalises_both_gradients_and_less_at_the_end(make_case: Any, prog
     case = make_case("gan", "r3gan")
     family = case.build(gamma=0.2, gamma_end=0.1, shift=0.0)
     family.discriminator = Linear(case.spec.shape, norm=1.5, bias=3.0)
-    losses = family.losses(replace(case.batch(6), progress=progress), torch.Generator().manual_seed(0))
+    batch = replace(case.batch(6), progress=progress, turn="discriminator")
+    losses = family.losses(batch, torch.Generator().manual_seed(0))
     real, fake = family.discriminator.seen
     real_B, fake_B = family.discriminator(real, None), family.discriminator(fake, None)
     gamma = 0.2 * {0.0: 1.0, 0.5: 0.55, 1.0: 0.1}[progress]

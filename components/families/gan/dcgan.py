@@ -126,7 +126,7 @@ class DCGAN(Adversarial):
         self.generator = Generator(config, spec)
         self.discriminator = Discriminator(config, spec)
 
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """The one that does not saturate."""
         return F.softplus(-fake_B).mean()
 

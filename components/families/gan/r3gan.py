@@ -149,13 +149,15 @@ class R3GAN(Adversarial):
     )
     Config = R3GANConfig
     config: R3GANConfig
+    relativistic = True
 
     def __init__(self, config: R3GANConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.generator = Generator(config, spec)
         self.discriminator = Discriminator(config, spec)
 
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
+        assert real_B is not None
         return F.softplus(real_B - fake_B).mean()
 
     def discriminator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:

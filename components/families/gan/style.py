@@ -118,7 +118,7 @@ class StyleGAN2(Adversarial):
         self.register_buffer("path_mean", torch.zeros(()))
         self.register_buffer("level", torch.tensor(self.discriminator.level))
 
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """Not saturating."""
         return F.softplus(-fake_B).mean()
 
@@ -132,12 +132,10 @@ class StyleGAN2(Adversarial):
             return None
         return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
 
-    def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
-        """What D sees and says, of which the augmentation learns how D fares."""
-        scored = super()._score(batch, rng, learns=learns)
+    def observe(self, scored: Scored) -> None:
+        """The augmentation learns how D fares."""
         if self.training:
             self.adaptive.observe(scored.real_B)
-        return scored
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Those of both players; G's with the path-length penalty in every eighth of its turns."""
