@@ -47,6 +47,11 @@ class AdversarialConfig(FamilyConfig):
     discriminator_rate: float = Field(default=1.0, gt=0, description="how many times faster D learns than G")
     critic_steps: int = Field(default=1, ge=1, description="k, steps of D for one of G")
     batch_deviation: bool = Field(default=False, description="D sees the standard deviation over the batch")
+    minibatch_kernels: int = Field(
+        default=0,
+        ge=0,
+        description="kernels of minibatch discrimination: D sees how near images are to the others of their batch",
+    )
     shift: float = Field(default=0.125, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
     colour: float = Field(default=0.0, ge=0, le=1, description="D sees all images in changed brightness, saturation and contrast")
     cutout: float = Field(default=0.0, ge=0, lt=1, description="D sees all images less a rectangle of this share of their sides")
