@@ -161,7 +161,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         "metrics": {},
         "model": best,  # tells the bits and the reconstruction
     }
-    return TorchSampler(best, subject=f"torch:{checkpoint.sha256}", device=row.device, batch=250), told
+    return TorchSampler(best, subject=f"torch:{checkpoint.weights.sha256}", device=row.device, batch=250), told
 
 
 def _run_peer(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -48,12 +48,15 @@ class FamilyConfig(Record):
 @dataclass(frozen=True)
 class Batch:
     """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
-    the share of the budget spent, the number of the step, and what `survey` found of the whole batch that this is a part of."""
+    the share of the budget spent, the number of the step, how often the data was seen before, whose turn it is, and what `survey`
+    found of the whole batch that this is a part of."""
 
     x: Tensor
     condition: Tensor | None = None
     progress: float = 1.0  # 0 to 1
     step: int = 0
+    epoch: int = 1  # whole passes over the data that lie behind
+    turn: str = ""  # one of `Family.due`; without a name, all of them
     of_whole: Tensor | None = None
 
 
@@ -119,8 +122,17 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
-        in, or those whose turn `batch.step` is. Each group's gradient is that of its own loss only."""
+        """One scalar for each parameter group that learns: all of them, those of the stage that `batch.progress` is in, or those
+        of `batch.turn`. Each group's gradient is that of its own loss only."""
+
+    def turns(self) -> dict[str, int]:
+        """What learns one after another, in this order, each in every so manieth step. In a turn `losses` is asked anew, of the
+        weights as the turns before have left them. One turn without a name for most; the players of a GAN alternate."""
+        return {"": 1}
+
+    def due(self, batch: Batch) -> tuple[str, ...]:
+        """The turns of a batch's step, counted from 0: of what learns in every third step, the first is in step 2."""
+        return tuple(turn for turn, every in self.turns().items() if (batch.step + 1) % every == 0)
 
     def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
         """What the losses of each part need of the whole batch: one for each, which it gets as `of_whole`.

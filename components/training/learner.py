@@ -1,9 +1,10 @@
 """One step of learning: the loss of each parameter group, its gradient, and the update.
 
-Each group moves by the gradient of its own loss; all gradients are taken before any group moves. A batch may be taken in parts
-(see memory.py) and be one process's share of a larger one (see runtime/processes.py): losses, gradients and buffers are those of
-the whole. What a part must know of it the family's `survey` finds first; parts.py has the buffers. Statistics that would have to
-be known layer by layer are each part's own, and the family's card names them (`per_part`).
+Each group moves by the gradient of its own loss. Groups of one turn move together; those of the next turn learn from the
+weights that it left, as the players of a GAN do. A batch may be taken in parts (see memory.py) and be one process's share of a
+larger one (see runtime/processes.py): losses, gradients and buffers are those of the whole. What a part must know of it the
+family's `survey` finds first; parts.py has the buffers. Statistics that would have to be known layer by layer are each part's
+own, and the family's card names them (`per_part`).
 
 B batch, C channels, H height, W width.
 """
@@ -53,6 +54,14 @@ class Learner:
             torch.manual_seed(((self.seed << 32) + batch.step * processes() + rank()) % 2**63)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
+        losses: dict[str, Tensor] = {}
+        for turn in self.family.due(batch):
+            losses |= self._turn(replace(batch, turn=turn), rate=rate)
+        self.average.update(self.family, step=batch.step)
+        return {group: mean_over_processes(loss) for group, loss in losses.items()}
+
+    def _turn(self, batch: Batch, *, rate: float) -> dict[str, Tensor]:
+        """Move the groups whose turn it is; their losses, as they were before."""
         losses = self._gradients(batch)
         for group in losses:
             parameters = self.groups[group]
@@ -62,8 +71,7 @@ class Learner:
             for options in self.optimizers[group].param_groups:
                 options["lr"] = rate * self.family.rates()[group]
             self.optimizers[group].step()
-        self.average.update(self.family, step=batch.step)
-        return {group: mean_over_processes(loss) for group, loss in losses.items()}
+        return losses
 
     def start_again_from(self, weights: dict[str, Tensor]) -> None:
         """Take these weights, and forget what the optimizers know."""

@@ -159,6 +159,7 @@ def measure_step(
         learner = Learner(copy.deepcopy(family), plan, on)
         learner.parts = parts
         step = 0
+        every = max(family.turns().values())  # in so many steps each turn was taken
 
         def seconds(count: int, progress: float) -> float:
             nonlocal step
@@ -174,15 +175,15 @@ def measure_step(
         for progress in MOMENTS:
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
-            count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s))  # type: ignore[misc]
+            count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s, whole=every))  # type: ignore[misc]
             means.append(min(seconds(count, progress) for _ in range(runs)) / count)
     return math.fsum(means) / len(means)
 
 
-def _runs_of(steps: float) -> tuple[int, int]:
-    """So many steps in runs: how many steps each has, and how many runs."""
+def _runs_of(steps: float, *, whole: int) -> tuple[int, int]:
+    """So many steps in runs: how many steps each has, a multiple of `whole`, and how many runs."""
     runs = max(1, min(RUNS, round(steps / STEPS_MIN)))
-    return min(STEPS_MAX, max(STEPS_MIN, round(steps / runs))), runs
+    return -(-min(STEPS_MAX, max(STEPS_MIN, round(steps / runs))) // whole) * whole, runs
 
 
 def _ceiling_s(plan: TrainPlan) -> float | None:

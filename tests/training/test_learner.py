@@ -178,6 +178,45 @@ def test_compiled_learns_the_same(make_learner: Callable[..., Learner], batch: B
         torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
 
 
+class Slope(nn.Module):
+    """D(x) = a x, of the first pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.a * x_BCHW[:, 0, 0, 0]
+
+
+class Constant(nn.Module):
+    """G(z) = one value everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(0.4))
+
+    def forward(self, z_BZ: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.value.expand(len(z_BZ), 1, 8, 8)
+
+
+def test_the_generator_learns_from_the_critic_that_has_moved(make_plan: Any, batch: Batch) -> None:
+    """By hand: D's loss is a (g - r) + 10 (a - 1)^2, with a slope below 0, so that Adam's first step takes a up by the rate h;
+    G's is -a' g then, with the slope -(a + h). At k = 3 that is after D's third step."""
+    for every in (1, 3):
+        plan = make_plan("gan/wgan-gp", config={"shift": 0.0, "critic_steps": every, "clip_norm": None})
+        family = build(plan)
+        family.discriminator, family.generator = Slope(), Constant()
+        learner = Learner(family, plan, TrainingDevice(torch.device("cpu")))
+        h = 0.05 / learner.family.rates()["discriminator"]
+        for step in range(every):
+            assert family.generator.value.item() == pytest.approx(0.4), "G waits for its turn"
+            learner.step(replace(batch, step=step), rate=h)
+            moved = family.discriminator.a.item()
+            assert moved > 0.7 + 0.04 * (step + 1)
+        assert family.generator.value.grad.item() == pytest.approx(-moved)
+
+
 @pytest.fixture
 def make_trainer(make_plan: Any, digits: Any, tracker: Any) -> Callable[..., Trainer]:
     def make(family: str = "diffusion/edm", **more: Any) -> Trainer:
@@ -242,10 +281,10 @@ def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], mon
     trial = memory.Trial(learner.family, learner.on)
     losses = trial.losses
 
-    def full(items: int, *, progress: float) -> dict[str, Tensor]:
+    def full(items: int, *, progress: float, turn: str) -> dict[str, Tensor]:
         if items > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return losses(items, progress=progress)
+        return losses(items, progress=progress, turn=turn)
 
     monkeypatch.setattr(trial, "losses", full)
     assert [trial.fits(items, 1) for items in (8, 4)] == [False, True]
