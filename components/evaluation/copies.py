@@ -60,7 +60,8 @@ class Copies:
 
     def surroundings(self, distances_NK: Distances) -> Distances:
         """The mean distance to the nearest training items, [N]; never far below what is usual in the data."""
-        return np.maximum(distances_NK.mean(axis=1), self._scale_least)
+        around_N: Distances = np.maximum(distances_NK.mean(axis=1), self._scale_least)
+        return around_N
 
     @cached_property
     def _scale_least(self) -> float:
@@ -92,7 +93,8 @@ def without_twins(near_N: Distances) -> Distances:
     ordered = np.sort(near_N)
     between = np.searchsorted(ordered, ordered, side="left") - np.searchsorted(ordered, ordered / 2, side="right")
     clear = ordered[between <= BY_CHANCE * len(ordered)]
-    return ordered[ordered > clear[-1] / 2]
+    kept: Distances = ordered[ordered > clear[-1] / 2]
+    return kept
 
 
 def lower_tail(ordered_N: Distances, share: float) -> float:

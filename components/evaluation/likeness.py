@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from components.core.arrays import Stored
 from components.core.modality import Modality, find_modality
@@ -22,13 +23,13 @@ SHORTLIST = 100  # items of a split, at least, that are compared with every vari
 VALUES = 1_500_000  # that are compared for an item: small items have a longer list, of less telling sketches
 
 
-@dataclass(frozen=True)
+@dataclass
 class Held:
     """Items in memory as a split without labels: an ItemSplit."""
 
     items: Stored
     item: ItemSpec
-    labels: None = None
+    labels: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -121,7 +122,8 @@ def distances(variants_VND: Vectors, vectors_NKD: Vectors) -> Distances:
     own_NV = np.einsum("vnd,vnd->nv", variants_VND, variants_VND)
     theirs_NK = np.einsum("nkd,nkd->nk", vectors_NKD, vectors_NKD)
     squares_NK = (own_NV[:, :, None] - 2 * table_NVK).min(axis=1) + theirs_NK
-    return np.sqrt(np.clip(squares_NK, 0, None).astype(np.float64))
+    found_NK: Distances = np.sqrt(np.clip(squares_NK, 0, None).astype(np.float64))
+    return found_NK
 
 
 def described(describe: Callable[[Stored], Vectors], split: ItemSplit, places: Indices | None = None) -> Vectors:

@@ -12,7 +12,7 @@ import torch
 
 from components.core.arrays import Stored
 from components.core.features import Features, Trunk, features_of
-from components.core.records.item import ItemSpec
+from components.core.item import ItemSpec
 from components.evaluation.extractor import INFER_BATCH
 
 SEED = 1  # of the weights

@@ -73,7 +73,8 @@ class Chain(nn.Module):
         """Nats_B by which the noisiest level differs from N(0, I)."""
         _, alpha, sigma = self.table_T5[-1, :3].tolist()
         values = math.prod(x0_BCHW.shape[1:])
-        return 0.5 * (alpha**2 * x0_BCHW.square().flatten(1).sum(1) + values * (sigma**2 - 1 - 2 * math.log(sigma)))
+        nats_B: Tensor = 0.5 * (alpha**2 * x0_BCHW.square().flatten(1).sum(1) + values * (sigma**2 - 1 - 2 * math.log(sigma)))
+        return nats_B
 
     def cost(self, x0_BCHW: Tensor, denoise: Denoise, rng: torch.Generator, *, draws: int) -> Tensor:
         """Nats_B, an estimate of the bound without bias: the prior's term and the last step's, and of the others `draws`, each
