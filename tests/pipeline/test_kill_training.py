@@ -131,7 +131,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
 def test_a_training_whose_lease_was_lost_is_stopped_in_one_line_and_changes_nothing(first: Any, tmp_path: Path) -> None:
     """Its process was not heard of for too long, and another machine has begun to go on with it."""
     road = first.road.beside(tmp_path / "road")
-    brief = road.brief(compute={"items_seen": 100 * ITEMS, "device": "cpu", "threads": 1})
+    brief = road.brief(compute={"items_seen": 10 * ITEMS, "device": "cpu", "threads": 1})
     path, backends = road.write(brief), road.backends()
     run = resolve(brief, backends)
     folder = stages.folder_of(run, backends, "train") / "train"
