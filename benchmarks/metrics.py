@@ -23,6 +23,7 @@ from benchmarks.shared import RESULTS, ROOT, circumstances
 OUT = RESULTS / "metrics.json"
 PAGE, PICTURE = ROOT / "docs" / "metrics.md", ROOT / "docs" / "pictures" / "metrics.png"
 BEGIN, END = "<!-- measured by benchmarks/metrics.py: begin -->", "<!-- end -->"
+SHOWN = "![Each metric against the size of the fault that it is to see](pictures/metrics.png)"
 REFERENCE = 1000
 
 
@@ -76,7 +77,12 @@ def measure(faults: Sequence[Fault], samples: int) -> dict[str, Any]:
 
 def write_page(told: dict[str, Any]) -> None:
     """The table between the marks of docs/metrics.md."""
-    lines = [f"{told['samples']:,} samples against {REFERENCE:,} reference images of MNIST; value and 95 % interval.", ""]
+    lines = [
+        f"{told['samples']:,} samples against {REFERENCE:,} reference images of MNIST; value and 95 % interval.",
+        "",
+        SHOWN,
+        "",
+    ]
     for fault in (each for each in FAULTS if each.name in told["faults"]):
         rows = told["faults"][fault.name]
         levels = [f"{level:g}" for level in rows["levels"]]

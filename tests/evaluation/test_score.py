@@ -174,7 +174,7 @@ def test_a_perfect_conditional_model_of_imbalanced_data_scores_as_real_images_do
     train, reference, stock = imbalanced
     card = scored(obedient(stock), condition=CLASSES, train=train, reference=reference, samples=len(stock))
     fd, real = card.metrics["fd"].value, card.metrics["fd_real"].value
-    assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"  # every class equally often: 5.5 times
+    assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"
 
 
 def test_a_lost_small_class_is_seen_by_class(scored, imbalanced, make_shelf) -> None:
