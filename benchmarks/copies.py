@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.shared import RESULTS, circumstances
-from components.data.joined import JoinedSplit
+from components.data.joined import REFERENCE, JoinedSplit
 from components.data.shards import open_split
 from components.evaluation.copies import NEIGHBOURS, Copies
 from components.evaluation.neighbours import Distances, nearest
@@ -96,7 +96,7 @@ def _pixels(images: Images) -> npt.NDArray[np.float32]:
 
 def measured(folder: Path) -> dict[str, Any]:
     """The shares that are flagged, by both rules, and the seconds that 2,000 items take."""
-    train, rest = open_split(folder, "train"), JoinedSplit([open_split(folder, name) for name in ("validation", "test")])
+    train, rest = open_split(folder, "train"), JoinedSplit([open_split(folder, name) for name in REFERENCE])
     rng = np.random.default_rng(0)
     held_out = rest.take(rng.permutation(len(rest))[: 2 * HONEST].astype(np.int64))
     judging, honest = held_out[::2], held_out[1::2]

@@ -60,8 +60,8 @@ class Copies:
 
     def surroundings(self, distances_NK: Distances) -> Distances:
         """The mean distance to the nearest training items, [N]; never far below what is usual in the data."""
-        around_N: Distances = np.maximum(distances_NK.mean(axis=1), self._scale_least)
-        return around_N
+        means: Distances = np.maximum(distances_NK.mean(axis=1), self._scale_least)
+        return means
 
     @cached_property
     def _scale_least(self) -> float:
@@ -93,8 +93,7 @@ def without_twins(near_N: Distances) -> Distances:
     ordered = np.sort(near_N)
     between = np.searchsorted(ordered, ordered, side="left") - np.searchsorted(ordered, ordered / 2, side="right")
     clear = ordered[between <= BY_CHANCE * len(ordered)]
-    kept: Distances = ordered[ordered > clear[-1] / 2]
-    return kept
+    return ordered[ordered > clear[-1] / 2]
 
 
 def lower_tail(ordered_N: Distances, share: float) -> float:

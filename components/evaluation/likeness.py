@@ -118,12 +118,12 @@ def _nearest_first(far_BK: Distances, listed_BK: Indices, *, k: int) -> tuple[Di
 
 def distances(variants_VND: Vectors, vectors_NKD: Vectors) -> Distances:
     """From the nearest variant of each item to each of K vectors, its own or, [1, K, D], the same for all: [N, K]."""
-    table_NVK = np.matmul(variants_VND.transpose(1, 0, 2), vectors_NKD.transpose(0, 2, 1))
+    table_NVK: Vectors = np.matmul(variants_VND.transpose(1, 0, 2), vectors_NKD.transpose(0, 2, 1))
     own_NV = np.einsum("vnd,vnd->nv", variants_VND, variants_VND)
     theirs_NK = np.einsum("nkd,nkd->nk", vectors_NKD, vectors_NKD)
     squares_NK = (own_NV[:, :, None] - 2 * table_NVK).min(axis=1) + theirs_NK
-    found_NK: Distances = np.sqrt(np.clip(squares_NK, 0, None).astype(np.float64))
-    return found_NK
+    found: Distances = np.sqrt(np.clip(squares_NK, 0, None).astype(np.float64))
+    return found
 
 
 def described(describe: Callable[[Stored], Vectors], split: ItemSplit, places: Indices | None = None) -> Vectors:

@@ -1,9 +1,9 @@
 """When two images are the same image: where one is the other moved a little, mirrored, lighter, darker or of another contrast.
 
 N images, H, W pixels, C channels, V variants, D values of a vector, E of a sketch. Large images are first reduced to fewer than
-2 SIDE pixels a side. A vector is a window inside of an image, averaged down, less its mean and over its norm: two vectors are
-sqrt(2 - 2 r) apart, r the correlation of their windows, which is what the best gain and offset leave. The variants of an image
-are its windows beside the middle one, and those of its mirror images.
+2 SIDE pixels a side. A vector is a window inside of an image, averaged down, each channel less its mean and over its deviation:
+two vectors are sqrt(2 - 2 r) apart, r the correlation of their windows, which is what the best gains and offsets leave. The
+variants of an image are its windows beside the middle one, and those of its mirror images.
 
 A sketch holds the magnitudes of its lowest frequencies, which a shift leaves as they are, and a mirror image swaps in pairs.
 """
@@ -130,7 +130,7 @@ def _unit(windows: Floats) -> Floats:
     n, rows, columns, channels = windows.shape
     pixels = windows.reshape(n, rows * columns, channels)
     share = np.full(rows * columns, 1 / (rows * columns), np.float32)  # a product is faster than a mean along a middle axis
-    values = pixels - (share @ pixels)[:, None]
+    values: Floats = pixels - (share @ pixels)[:, None]
     deviations = np.sqrt(share @ (values * values))
     values /= np.maximum(deviations, FLAT * LEVEL)[:, None] * np.float32(math.sqrt(values[0].size))
     return values.reshape(n, -1)
