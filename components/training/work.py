@@ -134,7 +134,8 @@ def passes_of_sample(family: Family, steps: int) -> float:
     own = getattr(family.config, "steps", None)
     if not family.card.stepwise or own is None:
         return family.card.steps
-    return family.card.steps / family.Config.model_fields["steps"].default * min(steps, own)
+    passes_a_step = family.card.steps / float(family.Config.model_fields["steps"].default)
+    return passes_a_step * float(min(steps, own))
 
 
 def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spent_s: float, threads: int) -> Work:
