@@ -86,8 +86,8 @@ class VQPriorFamily(Family):
         if parts[0].progress >= self.config.autoencoder_share:
             return super().survey(parts, rng)
         z_BDhw = torch.cat([self.autoencoder.embed(part.x).float() for part in parts])
-        fitted: Sequence[Tensor] = self.autoencoder.quantiser.fit(z_BDhw, rng).split([len(part.x) for part in parts])
-        return fitted
+        codes: tuple[Tensor, ...] = self.autoencoder.quantiser.fit(z_BDhw, rng).split([len(part.x) for part in parts])
+        return codes
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """How much of the codebook is in use, by the moving counts of training."""
