@@ -133,4 +133,4 @@ def test_likelihoods_of_the_tables_are_those_of_the_cards() -> None:
     assert len(said) > 20
     for family in {family for family, _ in known}:
         best = max((card.likelihood for (name, _), card in known.items() if name == family), key=STRENGTH.index)
-        assert tables.families[family].likelihood == best, family  # type: ignore[index]
+        assert tables.families[family].likelihood == best, family

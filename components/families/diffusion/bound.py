@@ -71,7 +71,7 @@ class Chain(nn.Module):
 
     def prior(self, x0_BCHW: Tensor) -> Tensor:
         """Nats_B by which the noisiest level differs from N(0, I)."""
-        _, alpha, sigma = self.table_T5[-1, :3].tolist()
+        alpha, sigma = (float(part) for part in self.table_T5[-1, 1:3])
         values = math.prod(x0_BCHW.shape[1:])
         nats_B: Tensor = 0.5 * (alpha**2 * x0_BCHW.square().flatten(1).sum(1) + values * (sigma**2 - 1 - 2 * math.log(sigma)))
         return nats_B

@@ -32,7 +32,7 @@ from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.augment import AugmentConfig, augmentation_planes, augmented
 from components.families.diffusion.bound import Chain
-from components.families.diffusion.network import DiffusionConfig, Network, guided
+from components.families.diffusion.network import DiffusionConfig, Network, blocks, guided
 from components.families.diffusion.sampling import Point, Sampler, Solver
 
 Schedule = Literal["linear", "cosine"]
@@ -108,8 +108,8 @@ class StepDenoiser(Network):
 
     def _answers(self, x_BCHW: Tensor, time_B: Tensor, *context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The prediction; and f, which begins in the middle."""
-        out, *rest = self.network(x_BCHW, time_B, *context).split(x_BCHW.shape[1], dim=1)
-        return out, (rest[0] + 1) / 2 if rest else None
+        out_BCHW, *rest = blocks(self.network(x_BCHW, time_B, *context), like=x_BCHW)
+        return out_BCHW, (rest[0] + 1) / 2 if rest else None
 
     def shares(self, time_B: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at time t_B, ready to multiply images."""

@@ -114,6 +114,14 @@ class Network(nn.Module):
         return torch.where(hidden_B, self.classes, labels_B)
 
 
+def blocks(answers: Tensor, *, like: Tensor) -> list[Tensor]:
+    """What a network says, divided into blocks of as many channels as the image has; a single one needs no operator."""
+    channels = like.shape[1]
+    if answers.shape[1] == channels:
+        return [answers]
+    return [answers[:, at : at + channels] for at in range(0, answers.shape[1], channels)]
+
+
 class Guided(nn.Module):
     """A denoiser under guidance: both evaluations in one pass of twice the batch, so that a graph holds one network. What the
     denoiser says beside the image is said with the class."""
@@ -129,8 +137,9 @@ class Guided(nn.Module):
         classes = torch.cat([condition_B, torch.full_like(condition_B, self.none)])
         planes = None if planes_BPHW is None else torch.cat([planes_BPHW, planes_BPHW])
         both: Tensor = self.denoiser(torch.cat([x_BCHW, x_BCHW]), torch.cat([time_B, time_B]), classes, planes)
-        (own, *rest), none = both[:n].split(x_BCHW.shape[1], dim=1), both[n:, : x_BCHW.shape[1]]
-        return torch.cat([none + self.weight * (own - none), *rest], dim=1)
+        (own, *beside), (none, *_) = blocks(both[:n], like=x_BCHW), blocks(both[n:], like=x_BCHW)
+        steered = none + self.weight * (own - none)
+        return torch.cat([steered, *beside], dim=1) if beside else steered
 
 
 def guided(denoiser: Network, config: DiffusionConfig, *, of: nn.Module | None = None) -> nn.Module:

@@ -156,13 +156,15 @@ class Sampler(nn.Module):
         self, k: Tensor, x: Tensor, base: Tensor, last: Tensor, noise: Tensor, context: tuple[Tensor | None, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
         time, a, b, c, d, n, predicts, widens = self.rows_K8.index_select(0, k.view(1)).squeeze(0).unbind()
-        denoised, *shares = self.denoiser(x, time.expand(x.shape[0]), *context).split(x.shape[1], dim=1)
+        said: Tensor = self.denoiser(x, time.expand(x.shape[0]), *context)
+        channels = x.shape[1]
+        denoised = said[:, :channels] if said.shape[1] > channels else said
         if self.limit is not None:
             denoised = denoised.clamp(-self.limit, self.limit)
         base = predicts * x + (1 - predicts) * base
         moved = a * x + b * base + c * denoised + d * last
         if self.fresh:  # the last step adds none: its n is 0
-            spread = n * (widens * shares[0]).exp() if shares else n
+            spread = n * (widens * said[:, channels:]).exp() if said.shape[1] > channels else n
             moved = moved + spread * noise.index_select(1, (k + 1).clamp(max=noise.shape[1] - 1).view(1)).squeeze(1)
         return moved, base, denoised
 
