@@ -52,7 +52,8 @@ class Sharpened(Base):
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """D's and the student's, of the turn; the student's has what D says in it from BEGINS on."""
-        turns, losses = (batch.turn,) if batch.turn else self.due(batch), {}
+        turns = (batch.turn,) if batch.turn else self.due(batch)
+        losses: dict[str, Tensor] = {}
         if CRITIC in turns:
             with torch.no_grad():
                 drawn_BCHW = self._drawn(batch, rng)
