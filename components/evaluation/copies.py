@@ -93,7 +93,8 @@ def without_twins(near_N: Distances) -> Distances:
     ordered = np.sort(near_N)
     between = np.searchsorted(ordered, ordered, side="left") - np.searchsorted(ordered, ordered / 2, side="right")
     clear = ordered[between <= BY_CHANCE * len(ordered)]
-    return ordered[ordered > clear[-1] / 2]
+    kept: Distances = ordered[ordered > clear[-1] / 2]
+    return kept
 
 
 def lower_tail(ordered_N: Distances, share: float) -> float:
