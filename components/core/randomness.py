@@ -6,6 +6,7 @@ then does not depend on how the batch is shared out, and the generators of all p
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,8 @@ def integers(low: int, high: int, shape: Sequence[int], rng: torch.Generator, *,
 
 def noise_from(place: int, *, seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """The noise of the batch that begins at this place of what is evaluated: another one at each place, the same every time."""
-    return torch.Generator(device).manual_seed((seed << 32) + place)
+    mixed = np.random.SeedSequence([seed, place]).generate_state(1)  # of a seed torch takes 32 bits on a CPU
+    return torch.Generator(device).manual_seed(int(mixed[0]))
 
 
 def whole_batch(rng: torch.Generator, *, of: int) -> int:

@@ -72,7 +72,10 @@ def test_with_the_exact_variances_it_is_the_likelihood(schedule: Any) -> None:
     nats_B = Chain(levels, deviation=S).cost(x_BCHW, Exact(levels, learned=True), rng(), draws=16)
     exact_B = -log_mass(x_BCHW, torch.tensor(MU), torch.tensor(math.log(S))).flatten(1).sum(1)
     assert float(nats_B.mean()) / 16 == pytest.approx(ENTROPY, abs=0.02)
-    assert float((nats_B - exact_B).mean()) / 16 == pytest.approx(0, abs=0.003)
+    gap_B = (nats_B - exact_B) / 16
+    error = float(gap_B.std()) / len(gap_B) ** 0.5
+    assert error < 0.005
+    assert abs(float(gap_B.mean())) < 3 * error
     assert float(torch.corrcoef(torch.stack([nats_B, exact_B]))[0, 1]) > 0.97
 
 
@@ -140,7 +143,7 @@ def test_ancestral_sampling_draws_with_the_variances_that_were_learned() -> None
         stretched[learned] = math.sqrt(float(x.var()) + error_of(levels[-1]))
         assert float(x.mean()) == pytest.approx(MU, abs=0.01)
     assert stretched[True] == pytest.approx(S, rel=0.02)
-    assert stretched[False] < 0.9 * S
+    assert stretched[False] < 0.95 * S
 
 
 def test_the_bound_teaches_the_variances_and_not_the_image(make_case: Any) -> None:

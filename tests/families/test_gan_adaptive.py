@@ -133,7 +133,7 @@ def strengths(make_case: Any, *, steps: int, batch: int, epoch: int, of: int | N
     found = []
     for step in range(steps):
         progress = step / (of or steps)
-        family.observe(Scored(scores_B, scores_B, None, scores_B, scores_B, progress, step, epoch))
+        family.observe(Scored(scores_B, scores_B, None, scores_B, scores_B, progress, step, epoch), rng())
         found.append(float(family.adaptive.strength))
     return found
 
@@ -156,7 +156,7 @@ def test_the_strength_rests_while_every_image_is_new(make_case: Any) -> None:
     assert strengths(make_case, steps=60, batch=32, epoch=0)[-1] == 0
     family = make_case("gan", "style").build().train()
     family.adaptive.strength.fill_(0.5)
-    for step in range(BATCHES):
+    for step in range(BATCHES + 1):
         unsure = -torch.ones(8)
-        family.observe(Scored(unsure, unsure, None, unsure, unsure, step / 100, step, 0))
+        family.observe(Scored(unsure, unsure, None, unsure, unsure, step / 100, step, 0), rng())
     assert float(family.adaptive.strength) < 0.5

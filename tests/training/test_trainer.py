@@ -72,13 +72,21 @@ def test_a_reading_takes_no_more_steps_than_the_model_draws_with(make_plan: Any,
 
 
 def test_classes_are_asked_for_as_often_as_the_training_items_have_them(
-    make_plan: Any, digits: Any, make_split: Any, tracker: Any
+    make_plan: Any, digits: Any, make_split: Any, tracker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten classes, of which one is nine of ten items: asked for equally often, a perfect model would look four times worse."""
     plan = make_plan("gan/sngan", conditional=True, signal_images=40)
     split = make_split(digits.images, np.where(np.arange(96) % 10 == 0, digits.labels, 3))
+    asked: list[Any] = []
+
+    def drawn(sampler: TorchSampler, seeds: Any, given: Any = None) -> Stored:
+        asked.append(given)
+        return digits.images[: len(seeds)]
+
+    monkeypatch.setattr(TorchSampler, "__call__", drawn)
     trainer = Trainer(build(plan), plan, split=split, quality=lambda _: Reading(distance=1.0), tracker=tracker)
-    counts = np.bincount(trainer.readings._asked(40), minlength=10)
+    trainer.readings.seconds(40, clock=lambda: 0.0)
+    counts = np.bincount(asked[0], minlength=10)
     assert np.abs(counts - 40 * np.bincount(split.labels, minlength=10) / 96).max() <= 1
 
 
