@@ -68,15 +68,17 @@ def gaussian(n: int) -> Tensor:
 def test_with_the_exact_variances_it_is_the_likelihood(schedule: Any) -> None:
     """Image by image, and in the mean the entropy of the data."""
     levels = forward_process(schedule, 1000)
-    x_BCHW = gaussian(2000)
-    nats_B = Chain(levels, deviation=S).cost(x_BCHW, Exact(levels, learned=True), rng(), draws=16)
+    x_BCHW = gaussian(4000)
+    nats_B = Chain(levels, deviation=S).cost(x_BCHW, Exact(levels, learned=True), rng(), draws=64)
     exact_B = -log_mass(x_BCHW, torch.tensor(MU), torch.tensor(math.log(S))).flatten(1).sum(1)
     assert float(nats_B.mean()) / 16 == pytest.approx(ENTROPY, abs=0.02)
     gap_B = (nats_B - exact_B) / 16
     error = float(gap_B.std()) / len(gap_B) ** 0.5
-    assert error < 0.005
+    assert error < 0.004
     assert abs(float(gap_B.mean())) < 3 * error
-    assert float(torch.corrcoef(torch.stack([nats_B, exact_B]))[0, 1]) > 0.97
+    again = x_BCHW[:100].repeat(50, 1, 1, 1)  # one estimate of an image errs by as much as images differ
+    mean_B = Chain(levels, deviation=S).cost(again, Exact(levels, learned=True), rng(), draws=64).view(50, 100).mean(0)
+    assert float(torch.corrcoef(torch.stack([mean_B, exact_B[:100]]))[0, 1]) > 0.97
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -148,7 +148,7 @@ def test_the_strength_can_rise_within_a_run_of_minutes(make_case: Any, steps: in
 
 def test_the_strength_of_a_long_run_rises_as_in_the_paper(make_case: Any) -> None:
     found = strengths(make_case, steps=400, of=25_000_000 // 64, batch=64, epoch=1)
-    assert found[-1] == pytest.approx(400 * 64 / 500_000, rel=1e-3)
+    assert found[-1] == pytest.approx(396 * 64 / 500_000, rel=1e-3), "the last four have not moved it yet"
 
 
 def test_the_strength_rests_while_every_image_is_new(make_case: Any) -> None:
