@@ -114,7 +114,7 @@ FAULTS = (
     Fault(
         "collapse",
         "classes of 10",
-        (10, 8, 5, 2, 1),
+        (10, 8, 5, 2),
         {"fd": "up", "kid": "up", "recall": "down", "coverage": "down"},
         collapse,
     ),
