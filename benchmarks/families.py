@@ -139,7 +139,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         family=family,  # type: ignore[arg-type]
         variant=variant,
         config=CONFIG.get(row.model, {}),
-        spec=DataSpec(item=dataset.item, std=dataset.deviation),
+        spec=DataSpec.of(dataset),
         dataset=dataset,
         folder=str(folder),
         run_id="bench",
@@ -147,7 +147,6 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         threads=row.threads,
         seed=row.seed,
         ceiling=Ceiling(name="--seconds", seconds=row.seconds),
-        signal_images=128,
     )
     quality = FixedNoiseQuality.of(extractor, train, seed=row.seed)
     checkpoint = Trainer(build(plan), plan, split=train, quality=quality, tracker=Untracked()).run()
@@ -162,7 +161,7 @@ def _run_ours(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, fol
         "metrics": {},
         "model": best,  # tells the bits and the reconstruction
     }
-    return TorchSampler(best, subject=f"torch:{checkpoint.sha256}", device=row.device, batch=250), told
+    return TorchSampler(best, subject=f"torch:{checkpoint.weights.sha256}", device=row.device, batch=250), told
 
 
 def _run_peer(row: Row, dataset: Any, train: Any, rest: Any, extractor: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -308,10 +307,10 @@ def write_table(path: Path, data: str, *, seconds: float, threads: int) -> None:
         "",
         "The mean of the seeds, and half of the 95 % interval that resampling the items gives, or of the range of the seeds",
         "where that is wider. Ahead or behind where these do not overlap, else even. A model that draws one image over and over",
-        "is one the classifier is sure of; it covers nothing. Ours keep the best of six readings of 128 samples, by the features",
-        "that judge in the end; the peers end with their last weights. A flow's mass is estimated with 8 draws of ours, 1 of the",
-        "peer's. The beta of both beta-VAEs is 2 (ours has 4 by default, where pythae's collapses). Above side 16 the diffusion",
-        "models of both sides take two by two pixels as one place.",
+        "is one the classifier is sure of; it covers nothing. Ours keep the last of six readings that is not worse than the",
+        "best, by features of a random network; the peers end with their last weights. A flow's mass is estimated with 8 draws",
+        "of ours, 1 of the peer's. The beta of both beta-VAEs is 2 (ours has 4 by default, where pythae's collapses). Above side",
+        "16 the diffusion models of both sides take two by two pixels as one place.",
         "",
         *comparisons(lines),
     ]

@@ -62,7 +62,7 @@ def _work(family: Any, device: str) -> tuple[float, int]:
 
 
 def _counted(family: Any, steps: int | None, device: str) -> tuple[float, int]:
-    sampler, calls = family.sampler(steps=steps), 0
+    sampler, calls = family.sampler(steps=steps).requires_grad_(False), 0
 
     def count(*_: Any) -> None:
         nonlocal calls

@@ -18,6 +18,7 @@ from scipy.spatial.distance import cdist
 from benchmarks.planar.densities import POINT, Floats, Toy, to_points
 from components.core.arrays import Stored
 from components.core.family import Family, to_data_units
+from components.core.randomness import noise_from
 from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
@@ -90,7 +91,7 @@ def train(
     split = Points(points_of(toy, "train", TRAIN_ITEMS, seed=seed))
     family, variant = model.split("/")
     dataset = _dataset(toy, split)
-    spec = DataSpec(item=POINT, std=dataset.deviation)
+    spec = DataSpec.of(dataset)
     batch = find(family, variant).configure(dict(config or {}), spec, light=True).batch_size
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]
@@ -161,8 +162,9 @@ def likelihood(family: Family, toy: Toy, boot: Bootstrap, *, seed: int = 0, n: i
         return {}
     held_out = points_of(toy, "held_out", n, seed=seed)
     model: Any = family.eval()
-    batches = [held_out[at : at + BATCH] for at in range(0, n, BATCH)]
-    nats_N = torch.cat([model.log_prob(to_data_units(batch, family.spec.item)) for batch in batches]).double().numpy()
+    starts = range(0, n, BATCH)
+    batches = ((to_data_units(held_out[at : at + BATCH], family.spec.item), noise_from(at, seed=seed)) for at in starts)
+    nats_N = torch.cat([model.log_prob(x_BCHW, rng=rng) for x_BCHW, rng in batches]).double().numpy()
     bits_N = -nats_N / (2 * math.log(2))
     truth_N = -np.log2(toy.masses()[tuple(held_out.reshape(-1, 2).T)]) / 2
     return {

@@ -29,6 +29,7 @@ class Card(Record):
     wide: bool = False  # meant for more than 256 pixels a side
     starts: tuple[Mode, ...] = ("scratch", "finetune")  # where its weights may begin
     exports: bool = True  # False: it has no ONNX graph, and is not produced for a release
+    per_part: tuple[str, ...] = ()  # statistics of the batch that each part has of its own, where memory does not hold the whole
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
     student: str | None = None  # the variant of this family that its students are of; None: it has none

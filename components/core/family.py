@@ -5,7 +5,7 @@ B batch. Data units (core/item.py): float32 about [-1, 1], [B, *shape of an item
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,19 +48,24 @@ class FamilyConfig(Record):
 @dataclass(frozen=True)
 class Batch:
     """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
-    the share of the budget spent, the number of the step."""
+    the share of the budget spent, the number of the step, how often the data was seen before, whose turn it is, and what `survey`
+    found of the whole batch that this is a part of."""
 
     x: Tensor
     condition: Tensor | None = None
     progress: float = 1.0  # 0 to 1
     step: int = 0
+    epoch: int = 1  # whole passes over the data that lie behind
+    turn: str = ""  # one of `Family.due`; without a name, all of them
+    of_whole: Tensor | None = None
 
 
 class Family(nn.Module, ABC):
     """One generative model. A concrete class sets `card` and `Config` and implements `losses`, `noise_inputs` and `sampler`.
 
-    Where the card claims a likelihood it has `log_prob(x_BCHW) -> nats_B` (a lower bound when the card says so), and where it
-    claims a latent space `encode(x_BCHW) -> z` and `decode(z) -> x_BCHW`.
+    Where the card claims a likelihood it has `log_prob(x_BCHW, labels_B=None, *, rng=None) -> nats_B` (a lower bound when the
+    card says so; `rng` draws the noise of an estimate, None the same at every call), and where it claims a latent space
+    `encode(x_BCHW) -> z` and `decode(z) -> x_BCHW`.
 
     Raises TypeError when a subclass breaks the contract, and BriefError for a config that is wrong.
     """
@@ -109,10 +114,33 @@ class Family(nn.Module, ABC):
             allowed = ", ".join(cls.Config.model_fields)
             raise BriefError(f"override.config.{first_complaint(error)}", allowed=allowed) from error
 
+    @classmethod
+    def recorded(cls, config: dict[str, Any]) -> FamilyConfig:
+        """The recipe of a checkpoint. It was written whole: a field that it lacks is newer, and has the default of `Config`,
+        which is what the family did before, rather than one that depends on the data."""
+        return cls.Config.model_validate(config)
+
     @abstractmethod
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One scalar for each parameter group that learns in this step: all of them, those of the stage that `batch.progress` is
-        in, or those whose turn `batch.step` is. Each group's gradient is that of its own loss only."""
+        """One scalar for each parameter group that learns: all of them, those of the stage that `batch.progress` is in, or those
+        of `batch.turn`. Each group's gradient is that of its own loss only."""
+
+    def turns(self) -> dict[str, int]:
+        """What learns one after another, in this order, each in every so manieth step. In a turn `losses` is asked anew, of the
+        weights as the turns before have left them. One turn without a name for most; the players of a GAN alternate."""
+        return {"": 1}
+
+    def due(self, batch: Batch) -> tuple[str, ...]:
+        """The turns of a batch's step, counted from 0: of what learns in every third step, the first is in step 2."""
+        return tuple(turn for turn, every in self.turns().items() if (batch.step + 1) % every == 0)
+
+    def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
+        """What the losses of each part need of the whole batch: one for each, which it gets as `of_whole`.
+
+        The trainer calls it before a step of several parts, without gradients. Of a batch in one piece `losses` sees to it. What
+        losses add to buffers must be linear in means over the items: the trainer leaves the mean of all parts there.
+        """
+        return [None] * len(parts)
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """What the loss does not show, measured on one batch: the trainer logs each at every reading as train/NAME.
@@ -143,6 +171,10 @@ class Family(nn.Module, ABC):
     def stage_progress(self, progress: float) -> float:
         """The share done, 0 to 1, of the stage that a run is in: the learning rate falls towards the end of each."""
         return progress
+
+    def rate_share(self, progress: float) -> float:
+        """The share of `lr_peak` that the stage at `progress` of a run may learn at."""
+        return 1.0
 
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of `lr_peak`."""

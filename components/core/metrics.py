@@ -69,10 +69,11 @@ READINGS = {
     for words in (
         Words(
             "train/fd",
-            "FD-local in training",
-            "of a few samples, to training items: only for comparing readings of one run",
+            "Distance in training",
+            "Frechet, on random features, of some samples to training items: only for comparing readings of one run",
             better="lower",
         ),
+        Words("train/fd_noise", "Standard error of the distance in training", "by the samples of the reading", better="neither"),
         Words("train/diversity", "Diversity in training", "over that of as many real items", better="higher"),
         Words("train/precision", "Precision in training", "over that of as many real items", better="higher"),
         Words("train/coverage", "Coverage in training", "over that of as many real items", better="higher"),

@@ -129,8 +129,19 @@ class Modality(ABC):
 
     @abstractmethod
     def vectors(self, items: "Stored") -> "npt.NDArray[np.float32]":
-        """Stored as vectors [N, D] in which copies lie next to each other: the items themselves, made smaller where they are
-        large."""
+        """Stored as vectors float32 [N, D] in which copies lie next to each other: the items themselves, made smaller where they
+        are large, less what copies differ in (the scale of an image's values)."""
+
+    def variants(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """The vectors of all that is still the same item: [V, N, D], the first those of `vectors`. Two items are as far apart as
+        the nearest variant of one is from the other. An item alone where nothing is said: what small changes leave an item the
+        same, and cannot be taken out of its vector, only its modality knows (a shift or a mirror of an image)."""
+        return self.vectors(items)[None]
+
+    def sketches(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """Short vectors [N, E] that a search among many items looks at first; nearly the same for all variants of an item, and
+        for a copy nearer than for most other items."""
+        return self.vectors(items)
 
 
 def find_modality(name: str) -> Modality:

@@ -6,6 +6,7 @@ then does not depend on how the batch is shared out, and the generators of all p
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,17 @@ def uniform(shape: Sequence[int], rng: torch.Generator, *, items: int = 0) -> Te
 def integers(low: int, high: int, shape: Sequence[int], rng: torch.Generator, *, items: int = 0) -> Tensor:
     """int64, each of low to high - 1 as likely, likewise."""
     return _own(lambda size: torch.randint(low, high, size, generator=rng, device=rng.device), shape, rng, items)
+
+
+def noise_from(place: int, *, seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """The noise of the batch that begins at this place of what is evaluated: another one at each place, the same every time."""
+    mixed = np.random.SeedSequence([seed, place]).generate_state(1)  # of a seed torch takes 32 bits on a CPU
+    return torch.Generator(device).manual_seed(int(mixed[0]))
+
+
+def whole_batch(rng: torch.Generator, *, of: int) -> int:
+    """How many items the batch has of which `of` are here."""
+    return rng.whole or of if isinstance(rng, ShareGenerator) else of
 
 
 def _own(draw: Callable[[Sequence[int]], Tensor], shape: Sequence[int], rng: torch.Generator, items: int) -> Tensor:

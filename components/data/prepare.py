@@ -16,7 +16,7 @@ from components.core.proof_items import BLOCK, ITEMS_NEEDED
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Report
 from components.data.second_pass import Options, SecondPass
 from components.data.sources.classes import ClassRule
-from components.data.sources.find import find_source
+from components.data.sources.find import find_source, named_sources
 from components.data.sources.item import Item, Opening, Source
 from components.data.sources.names import shown
 from components.data.staging import staging
@@ -86,7 +86,8 @@ def _found(source: str | Path | Source, place: Path, opening: Opening, reading: 
     if not isinstance(source, str | Path):
         _check_nameable(place)
         return source
-    make_reader(find_modality(opening.modality), reading)
+    if source not in named_sources():  # those have a modality of their own, which is asked once they are opened
+        make_reader(find_modality(opening.modality), reading)
     _check_nameable(place)
     _check_apart(source, place)
     return find_source(source, opening)

@@ -12,7 +12,7 @@ from components.data.sources.names import shown
 from components.data.splits import SPLITS
 
 NAMED = 12  # classes named at most
-DUPLICATES = 0.05  # share of the items that equal an earlier one: the default of the gate on duplicates, as a test holds
+DUPLICATES = 0.05  # share of the items that equal an earlier one which is worth a warning
 
 
 def lines(manifest: Manifest, report: Report, *, to: Path, sheet: Path) -> list[str]:
@@ -62,8 +62,8 @@ def _duplicates(report: Report) -> str:
     leaked = f"; {report.shared:,} held-out items are among the training items too" if report.shared else ""
     if report.duplicates > DUPLICATES:
         return (
-            f"{100 * report.duplicates:.0f} % of the items equal an earlier one, more than the {100 * DUPLICATES:.0f} % that the "
-            f"gate on duplicates allows a generator{leaked}; remove the copies"
+            f"{100 * report.duplicates:.0f} % of the items equal an earlier one{leaked}; a generator learns what is repeated by "
+            "heart, and its copies are told only beyond those of the data; remove the copies"
         )
     return f"{_share(report.identical, report.used)} equal an earlier one{leaked}; remove the copies" if report.shared else ""
 

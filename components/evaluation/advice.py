@@ -1,12 +1,12 @@
 """What to do about a gate that did not pass: it depends on why. The causes, each with what was seen, the surest first.
 
-    duplicates   the data repeats itself, so a faithful model repeats itself too
+    duplicates   the data repeats itself, and what is repeated is learnt by heart; or too little of it is left to cover
     collapse     the samples had lost modes while it trained
     blurry       quality was asked of a family that blurs
     latency      too slow an item
     undecided    the interval straddles the threshold: too few reference items to tell
     short        the last reading of the training was its best: it was still improving when it ended
-    memorised    samples too close to training items, of data that does not repeat itself
+    memorised    samples too close to training items, of data that does not repeat itself: more often than held-out ones
     champion     as good as it gets here, and still not as good as the champion
     other        none of these
 
@@ -29,8 +29,9 @@ UNKNOWN = Gate("", "", "max", default=None)  # of an older report, which no file
 FACTOR_MAX = 100.0  # times the reference items: beyond it no number is named
 
 PRODUCE: dict[Kind, str] = {
-    "duplicates": "remove them and prepare the data again, or set gates.duplicates_max and memorised_max to what the data is",
-    "collapse": "choose a family that keeps its modes with override, or set override.config.on_collapse: rollback",
+    "duplicates": "remove the copies and prepare the data again: what is repeated is learnt by heart",
+    "collapse": "choose a family that keeps its modes with override, or set override.config.on_collapse: rollback, "
+    "or override.config.minibatch_kernels: 16 where it is a gan",
     "blurry": "choose diffusion with override, or raise compute.usd so that the policy does",
     "latency": "raise serving.latency_ms, make the network smaller with override.config.width, or distil it once it is promoted",
     "undecided": "add data: a fifth of it is held out for the proof",
@@ -103,7 +104,7 @@ def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
     if quality and improving and not training.collapse:
         yield Cause("short", f"its last reading was its best, so it was still improving when the {training.ended_by} ended it")
     if any(_of(gate).cause == "memorised" for gate in quality):
-        yield Cause("memorised", "samples are copies of training items")
+        yield Cause("memorised", "samples copy training items, as they are, shifted or recoloured")
     if quality and all(_of(gate).relative for gate in quality) and not (improving or training.collapse):
         yield Cause("champion", "it had stopped improving and the champion is better")
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.manifold import COVERAGE_K, PRECISION_K, Manifold
-from components.evaluation.neighbours import Vectors, row_blocks, squared_distances
+from components.evaluation.neighbours import row_blocks, squared_distances
 
 PAIRS = 2**17  # looked at together: 2^17 pairs of 200 bits as bytes are 26 MB
 
@@ -48,8 +48,10 @@ class Balls:
     @cached_property
     def nearer(self) -> npt.NDArray[np.uint8]:
         """How many of a point's 0, 1, ... K - 1 nearest neighbours each resample keeps."""
-        kept_NKR = self.keep_RN.T[self.manifold.others_NK]
-        nearer: npt.NDArray[np.uint8] = kept_NKR.cumsum(axis=1, dtype=np.uint8) - kept_NKR
+        kept_NR, others_NK = np.ascontiguousarray(self.keep_RN.T), self.manifold.others_NK
+        nearer = np.zeros((*others_NK.shape, len(self.keep_RN)), np.uint8)
+        for k in range(1, others_NK.shape[1]):
+            nearer[:, k] = nearer[:, k - 1] + kept_NR[others_NK[:, k - 1]]
         return nearer
 
     def holding(self, k: int) -> Bits:
@@ -81,22 +83,16 @@ def reached(generated: Balls, real: Balls) -> Reached:
 
     Give as many generated as real items: coverage and recall rise with the number of samples, whatever their quality.
     """
-    ours, theirs = generated.manifold, real.manifold
-    n, m = len(ours.points_ND), len(theirs.points_ND)
     precise_NB, recalled_MB, covered_MB = (np.zeros_like(side.kept) for side in (generated, real, real))
     inside_R = np.zeros(len(real.keep_RN))
-    of_real = {k: real.holding(k) for k in (PRECISION_K, COVERAGE_K)}
-    of_ours = generated.holding(PRECISION_K)
-    for rows in row_blocks(n, m):
-        squares = squared_distances(ours.points_ND[rows], theirs.points_ND)
-        for item_P, owner_P, rank_P in _pairs(squares, theirs.squares_NK):
-            kept_PB = generated.kept[item_P + rows.start]
-            _any(precise_NB, item_P + rows.start, of_real[PRECISION_K][owner_P, rank_P] & kept_PB)
-            inside_PB = of_real[COVERAGE_K][owner_P, rank_P] & kept_PB
-            _any(covered_MB, owner_P, inside_PB)
-            inside_R += _counts(inside_PB, len(inside_R))
-        for item_P, owner_P, rank_P in _pairs(squares.T, ours.squares_NK[rows]):
-            _any(recalled_MB, item_P, of_ours[owner_P + rows.start, rank_P] & real.kept[item_P])
+    of_precision, of_coverage, of_recall = real.holding(PRECISION_K), real.holding(COVERAGE_K), generated.holding(PRECISION_K)
+    for item_P, owner_P, rank_P in _near(generated, real):
+        inside_PB = of_coverage[owner_P, rank_P] & generated.kept[item_P]
+        inside_R += _counts(inside_PB, len(inside_R))
+        _any(covered_MB, owner_P, inside_PB)
+        _any(precise_NB, item_P, of_precision[owner_P, rank_P] & generated.kept[item_P])
+    for item_P, owner_P, rank_P in _near(real, generated):
+        _any(recalled_MB, item_P, of_recall[owner_P, rank_P] & real.kept[item_P])
     n_R, m_R = generated.keep_RN.sum(axis=1), real.keep_RN.sum(axis=1)
     return Reached(
         precision=_counts(precise_NB, len(n_R)) / n_R,
@@ -108,13 +104,16 @@ def reached(generated: Balls, real: Balls) -> Reached:
     )
 
 
-def _pairs(squares_IO: Vectors, balls_OK: Floats) -> Iterator[tuple[Indices, Indices, Indices]]:
-    """Items and owners that are within reach of each other in some resample, and how many neighbours of the owner are nearer."""
-    items, owners = np.nonzero(squares_IO <= balls_OK[:, -1])
-    for at in range(0, len(items), PAIRS):
-        item_P, owner_P = items[at : at + PAIRS], owners[at : at + PAIRS]
-        squares_P = squares_IO[item_P, owner_P]
-        yield item_P, owner_P, sum(balls_K[owner_P] < squares_P for balls_K in balls_OK.T)
+def _near(items: Balls, owners: Balls) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """Pairs of an item and an owner whose ball may hold it in some resample, and how many neighbours of the owner are nearer."""
+    points_ND, centres_MD, balls_MK = items.manifold.points_ND, owners.manifold.points_ND, owners.manifold.squares_NK
+    for rows in row_blocks(len(points_ND), len(centres_MD)):
+        squares = squared_distances(points_ND[rows], centres_MD)
+        inside, owner = np.nonzero(squares <= balls_MK[:, -1])
+        for at in range(0, len(inside), PAIRS):
+            item_P, owner_P = inside[at : at + PAIRS], owner[at : at + PAIRS]
+            squares_P = squares[item_P, owner_P]
+            yield item_P + rows.start, owner_P, sum(balls_M[owner_P] < squares_P for balls_M in balls_MK.T)
 
 
 def _any(seen_NB: Bits, of_P: Indices, bits_PB: Bits) -> None:

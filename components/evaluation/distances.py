@@ -63,11 +63,11 @@ def frechet_resampled(
     ours = Gaussian.of(features_ND)
     draws = np.full(boot.resamples, value := frechet(real, ours))
     for features, own, other, which in ((features_ND, ours, real, stream), (reference_MD, real, ours, "reference")):
-        draws += boot.means(_influence(features.astype(np.float64), own, other), stream=which)
+        draws += boot.means(influence(features.astype(np.float64), own, other), stream=which)
     return np.concatenate([[value], draws])
 
 
-def _influence(x_ND: Floats, own: Gaussian, other: Gaussian) -> Floats:
+def influence(x_ND: Floats, own: Gaussian, other: Gaussian) -> Floats:
     """How FD moves with the weight of each item: 2 d.(m_own - m_other) + d.(1 - T)d for d = x - m_own, less its mean.
 
     T = A (A C A)^(-1/2) A with A = C_other^(1/2), C = C_own is the optimal transport map from own to other.
@@ -75,9 +75,9 @@ def _influence(x_ND: Floats, own: Gaussian, other: Gaussian) -> Floats:
     deviation = x_ND - own.mean_D
     transport = other.root_DD @ _power(other.root_DD @ own.cov_DD @ other.root_DD, -0.5) @ other.root_DD
     moved = deviation @ (np.eye(len(transport)) - transport)
-    influence: Floats = (moved * deviation).sum(axis=1) + 2 * deviation @ (own.mean_D - other.mean_D)
-    influence -= influence.mean()
-    return influence
+    moves_N: Floats = (moved * deviation).sum(axis=1) + 2 * deviation @ (own.mean_D - other.mean_D)
+    moves_N -= moves_N.mean()
+    return moves_N
 
 
 def _symmetric(matrix: Floats) -> Floats:

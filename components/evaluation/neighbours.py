@@ -1,4 +1,4 @@
-"""Nearest neighbours, among any vectors and in the space of the items themselves, in bounded memory.
+"""Nearest neighbours among vectors, in bounded memory.
 
 N queries, M points, D dimensions, k neighbours. No table larger than CELLS is ever held.
 """
@@ -8,12 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from components.core.arrays import Stored
-from components.core.modality import find_modality
-from components.core.protocols import ItemSplit
-
 CELLS = 8_000_000  # entries of one block of distances
-SPLIT_CHUNK = 4096  # images read from disk at once
 
 Vectors = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Distances = npt.NDArray[np.float64]
@@ -68,16 +63,3 @@ def _smallest(squares: Distances, k: int, queries_ND: Vectors, points_MD: Vector
     exact = ((queries_ND - points_MD[picked[lines, first]]).astype(np.float64) ** 2).sum(axis=1)
     found[lines, first] = np.where(np.isinf(found[lines, first]), np.inf, exact)  # a point is not its own neighbour
     return found, picked
-
-
-def split_chunks(split: ItemSplit, size: int = SPLIT_CHUNK) -> Iterator[Stored]:
-    """The images of a split in order, a chunk at a time."""
-    for at in range(0, len(split), size):
-        yield split.take(np.arange(at, min(at + size, len(split)), dtype=np.int64))
-
-
-def nearest_in_split(images: Stored, split: ItemSplit, *, k: int) -> tuple[Distances, Indices]:
-    """The k nearest items of a split to each item, as the modality's vectors: distances [N, k] and indices into the split [N,
-    k]."""
-    vectors = find_modality(split.item.modality).vectors
-    return nearest(vectors(images), (vectors(chunk) for chunk in split_chunks(split)), k=min(k, len(split)))

@@ -1,6 +1,8 @@
-"""What is read of a model while it trains: FD-local of a few samples on fixed noise, and whether they have collapsed.
+"""What is read of a model while it trains: the Frechet distance of some samples on fixed noise, and whether they have collapsed.
 
-Collapse is told from poor quality by what as many real images get (a part of the reference, held against the rest):
+The distance, by which weights are kept, is on features of a random network (random_features.py) and to training items: the proof
+uses neither. The trained network, which the proof uses, tells collapse alone, by wide margins: from poor quality by what as many
+real images get (a part of the reference, held against the rest):
 
     diversity < 1/2                    the samples resemble each other more than images of this data do
     coverage < 0.4 precision           they look real, but lie near far fewer real images than as many real-looking images should
@@ -24,9 +26,10 @@ from components.core.arrays import Stored
 from components.core.protocols import ItemSplit
 from components.core.records import Reading
 from components.evaluation.bootstrap import Floats
-from components.evaluation.distances import Gaussian, frechet
+from components.evaluation.distances import Gaussian, frechet, influence
 from components.evaluation.manifold import Manifold, inside
 from components.evaluation.neighbours import squared_distances
+from components.evaluation.random_features import RandomFeatures
 from components.evaluation.yardstick import choose
 
 if TYPE_CHECKING:
@@ -59,10 +62,10 @@ class FixedNoiseQuality:
 
     def __init__(self, extractor: "Extractor", reference: Stored) -> None:
         self.extractor = extractor
-        features_MD = extractor.features(reference)
-        self.features_MD = features_MD.astype(np.float64)
+        self.random = RandomFeatures(reference, extractor.record.item, device=extractor.device)
+        self.reference = Gaussian.of(self.random(reference))
+        self.features_MD = extractor.features(reference).astype(np.float64)
         self.classes_M = _classes(extractor, reference)
-        self.reference = Gaussian.of(features_MD)
         self._real: dict[int, tuple[Manifold, Shares, float]] = {}  # by the number of images
 
     @classmethod
@@ -72,8 +75,8 @@ class FixedNoiseQuality:
         return cls(extractor, chosen[np.random.default_rng(seed).permutation(len(chosen))])
 
     def __call__(self, images: Stored) -> Reading:
-        features = self.extractor.features(images)
-        if not np.isfinite(features).all():
+        features, drawn = self.extractor.features(images), self.random(images).astype(np.float64)
+        if not (np.isfinite(features).all() and np.isfinite(drawn).all()):
             return Reading(distance=float("nan"))
         if len(images) not in self._real:
             self._real[len(images)] = self._measure(len(images))
@@ -84,10 +87,11 @@ class FixedNoiseQuality:
             ours.precision / max(real.precision, 1e-12),
             ours.coverage / max(real.coverage, 1e-12),
         )
-        seen = _classes(self.extractor, images)
+        gaussian, seen = Gaussian.of(drawn), _classes(self.extractor, images)
         classes = 1.0 if seen is None else len(np.unique(seen)) / real_classes
         return Reading(
-            distance=frechet(self.reference, Gaussian.of(features)),
+            distance=frechet(self.reference, gaussian),
+            influence=tuple(influence(drawn, gaussian, self.reference).tolist()),
             diversity=diversity,
             precision=precision,
             coverage=coverage,

@@ -10,6 +10,7 @@ B batch, C channels, H height, W width, Z latent size.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field
@@ -76,7 +77,7 @@ class GaussianVAE(Family):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the negative bound in nats an item, divided by the number of values}, the KL term warmed up."""
         log_px_B, kl_B = self._terms(batch.x, batch.condition, rng)
-        cost = self._price(kl_B.mean(), batch.progress) - log_px_B.mean()
+        cost = self._price(kl_B.mean(), batch) - log_px_B.mean()
         return {"model": cost / math.prod(self.spec.shape)}
 
     def log_prob(
@@ -131,12 +132,11 @@ class GaussianVAE(Family):
         mu_BZ, logvar_BZ = self.posterior(x_BCHW, labels_B)
         eps_BZ = normal(mu_BZ.shape, rng)
         z_BZ = mu_BZ + (0.5 * logvar_BZ).exp() * eps_BZ
-        kl_B = 0.5 * (mu_BZ**2 + logvar_BZ.exp() - 1 - logvar_BZ).sum(1)
-        return self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec))), kl_B
+        return self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec))), divergence(mu_BZ, logvar_BZ)
 
-    def _price(self, kl: Tensor, progress: float) -> Tensor:
-        """What the loss takes for the mean KL in nats: beta KL, warmed up."""
-        warm = min(1.0, progress / self.config.kl_warmup) if self.config.kl_warmup else 1.0
+    def _price(self, kl: Tensor, batch: Batch) -> Tensor:
+        """What the loss takes for the mean KL of a batch in nats: beta KL, warmed up."""
+        warm = min(1.0, batch.progress / self.config.kl_warmup) if self.config.kl_warmup else 1.0
         return warm * self.config.beta * kl
 
     def _log_px(self, x_BCHW: Tensor, mean_BCHW: Tensor) -> Tensor:
@@ -148,6 +148,11 @@ class GaussianVAE(Family):
         inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log1p(-torch.exp(lower - upper))
         log_mass = torch.where(x_BCHW < -0.999, F.logsigmoid(upper), torch.where(x_BCHW > 0.999, F.logsigmoid(-lower), inside))
         return log_mass.flatten(1).sum(1)
+
+
+def divergence(mu_BZ: Tensor, logvar_BZ: Tensor) -> Tensor:
+    """KL(N(mu, diag exp(logvar)) || N(0, I))_B."""
+    return 0.5 * (mu_BZ**2 + logvar_BZ.exp() - 1 - logvar_BZ).sum(1)
 
 
 class BetaVAEConfig(VAEConfig):
@@ -183,8 +188,16 @@ class BetaVAE(GaussianVAE):
     Config = BetaVAEConfig
     config: BetaVAEConfig
 
-    def _price(self, kl: Tensor, progress: float) -> Tensor:
+    def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
+        """The KL of the whole batch: on which side of the capacity it lies no part of it can tell."""
         if self.config.capacity is None:
-            return super()._price(kl, progress)
-        capacity = self.config.capacity * min(1.0, progress / self.config.capacity_share)
-        return self.config.beta * (mean_over_processes(kl) - capacity).abs()
+            return super().survey(parts, rng)
+        kl_B = torch.cat([divergence(*self.posterior(part.x, part.condition)) for part in parts])
+        return [mean_over_processes(kl_B.mean())] * len(parts)
+
+    def _price(self, kl: Tensor, batch: Batch) -> Tensor:
+        if self.config.capacity is None:
+            return super()._price(kl, batch)
+        capacity = self.config.capacity * min(1.0, batch.progress / self.config.capacity_share)
+        whole = mean_over_processes(kl) if batch.of_whole is None else batch.of_whole + (kl - kl.detach())
+        return self.config.beta * (whole - capacity).abs()

@@ -158,10 +158,14 @@ class VQAutoencoder(nn.Module):
         x_BCHW: Tensor = self.decoder(self.quantiser.look_up(codes_Bhw))
         return x_BCHW.clamp(-1, 1)
 
-    def loss(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        """Reconstruction and commitment (eq. 3); in training mode it also moves the codebook."""
+    def loss(self, x_BCHW: Tensor, rng: torch.Generator, *, fitted_Bhw: Tensor | None = None) -> Tensor:
+        """Reconstruction and commitment (eq. 3); in training mode it also moves the codebook, unless that was done to give these
+        images their codes (`fitted_Bhw`)."""
         z_BDhw = self.encoder(x_BCHW).float()
-        codes_Bhw = self.quantiser.fit(z_BDhw, rng) if self.training else self.quantiser.nearest(z_BDhw)
+        if fitted_Bhw is not None:
+            codes_Bhw = fitted_Bhw
+        else:
+            codes_Bhw = self.quantiser.fit(z_BDhw, rng) if self.training else self.quantiser.nearest(z_BDhw)
         e_BDhw = self.quantiser.look_up(codes_Bhw)
         back_BCHW = self.decoder(straight_through(z_BDhw, e_BDhw))
         return F.mse_loss(back_BCHW, x_BCHW) / self.variance + self.commitment * F.mse_loss(z_BDhw, e_BDhw)

@@ -21,6 +21,7 @@ from components.core.arrays import Stored
 from components.core.errors import InputError
 from components.core.family import Family
 from components.core.protocols import Resampling
+from components.core.randomness import noise_from
 from components.core.record import Record
 from components.core.records import Metric
 from components.latent.space import Items, LatentSpace, batches
@@ -120,6 +121,9 @@ def ranked(family: Family, items: Items, scores_N: Floats, *, columns: int, devi
 @torch.no_grad()
 def _bits_per_dim(family: Family, items: Items, device: str) -> Floats:
     model: Any = family  # log_prob is there because the card says so
-    nats = [model.log_prob(x_BCHW, labels_B) for x_BCHW, labels_B in batches(family, items, device)]
+    nats = [
+        model.log_prob(x_BCHW, labels_B, rng=noise_from(number, device=device))
+        for number, (x_BCHW, labels_B) in enumerate(batches(family, items, device))
+    ]
     bits_N: Floats = -torch.cat(nats).double().cpu().numpy() / (math.log(2) * math.prod(family.spec.shape))
     return bits_N

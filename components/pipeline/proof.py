@@ -17,7 +17,7 @@ from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.agreement import agreement
 from components.evaluation.gates import gate, thresholds
-from components.evaluation.neighbours import nearest_in_split
+from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import CHUNK, Stock, asked_like

@@ -28,7 +28,6 @@ from components.training.start import Start, find_start
 if TYPE_CHECKING:
     from components.pipeline.saved_training import SavedTrainings
 
-PATIENT_S = 300.0  # of training, for a student to be read closely
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
 
 
@@ -165,11 +164,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         variant=variant,
         config=config,
         start=start,
-        spec=DataSpec(
-            item=dataset.item,
-            condition=condition_of(brief.conditioning, classes=dataset.classes),
-            std=max(dataset.deviation, 1 / 255),  # of items that are all the same it is 0
-        ),
+        spec=DataSpec.of(dataset, condition=condition_of(brief.conditioning, classes=dataset.classes)),
         dataset=data,
         folder=str(folder / "train"),
         run_id=run_id,
@@ -177,16 +172,8 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         seed=brief.seed,
         threads=brief.compute.threads or 0,
         **_budget(run),
-        signal_images=_signal_images(run),
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
-
-
-def _signal_images(run: Run) -> int:
-    """What a reading of the training draws; more where samples are cheap, minutes are many, and one reading is like the next."""
-    if run.student is not None and run.student.seconds >= PATIENT_S:
-        return 1024
-    return 128 if run.decision.delivery == "many_step" else 256
 
 
 def _budget(run: Run) -> dict[str, Any]:

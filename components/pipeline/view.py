@@ -149,13 +149,14 @@ def outcome_lines(outcome: "Outcome") -> list[str]:
 
 
 def families_table(cards: Sequence[Card]) -> "Table":
-    """Each family with what it is and its paper; conditioning and the other references are in --json."""
+    """Each family with what it is, its paper, and what of a batch in parts is each part's own; the rest is in --json."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("family", "p(x)", "steps", "what it is, and its paper"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("family", "p(x)", "steps"))
     for card in cards:
-        about = f"{card.title} [dim]{card.references[0]}[/]"
+        own = f" [dim](in parts, each its own {', '.join(card.per_part)})[/]" if card.per_part else ""
+        about = f"{card.title} [dim]{card.references[0]}[/]{own}"
         table.add_row(f"{card.family}/{card.variant}", card.likelihood, str(card.steps), about)
     return table

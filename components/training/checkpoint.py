@@ -54,7 +54,8 @@ def restore(checkpoint: Checkpoint, weights: Path) -> "Family":
     """A family with the weights of a checkpoint, which lie at `weights`, verified, in evaluation mode."""
     from components.families import find
 
-    family = find(checkpoint.family, checkpoint.variant).build(checkpoint.config, checkpoint.spec)
+    cls = find(checkpoint.family, checkpoint.variant)
+    family = cls(cls.recorded(checkpoint.config), checkpoint.spec)
     family.load_state_dict(load_weights(checkpoint.weights, weights))
     return family.eval()
 

@@ -1,12 +1,14 @@
 """One step of learning: the loss of each parameter group, its gradient, and the update.
 
-Each group moves by the gradient of its own loss; all gradients are taken before any group moves. A batch may be taken in parts
-(see memory.py) and be one process's share of a larger one (see core/processes.py): the gradient is that of the whole.
+Each group moves by the gradient of its own loss. Groups of one turn move together; those of the next turn learn from the
+weights that it left, as the players of a GAN do. A batch may be taken in parts (see memory.py) and be one process's share of a
+larger one (see runtime/processes.py): losses, gradients and buffers are those of the whole. What a part must know of it the
+family's `survey` finds first; parts.py has the buffers. Statistics that would have to be known layer by layer are each part's
+own, and the family's card names them (`per_part`).
 
 B batch, C channels, H height, W width.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +21,7 @@ from components.core.randomness import ShareGenerator
 from components.runtime.processes import average_gradients, mean_over_processes, processes, rank
 from components.training.average import Average
 from components.training.device import TrainingDevice
+from components.training.parts import PartBuffers
 from components.training.plan import TrainPlan
 from components.training.state import restore_rng, rng_state
 
@@ -51,6 +54,14 @@ class Learner:
             torch.manual_seed(((self.seed << 32) + batch.step * processes() + rank()) % 2**63)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
+        losses: dict[str, Tensor] = {}
+        for turn in self.family.due(batch):
+            losses |= self._turn(replace(batch, turn=turn), rate=rate)
+        self.average.update(self.family, step=batch.step)
+        return {group: mean_over_processes(loss) for group, loss in losses.items()}
+
+    def _turn(self, batch: Batch, *, rate: float) -> dict[str, Tensor]:
+        """Move the groups whose turn it is; their losses, as they were before."""
         losses = self._gradients(batch)
         for group in losses:
             parameters = self.groups[group]
@@ -60,8 +71,7 @@ class Learner:
             for options in self.optimizers[group].param_groups:
                 options["lr"] = rate * self.family.rates()[group]
             self.optimizers[group].step()
-        self.average.update(self.family, step=batch.step)
-        return {group: mean_over_processes(loss) for group, loss in losses.items()}
+        return losses
 
     def start_again_from(self, weights: dict[str, Tensor]) -> None:
         """Take these weights, and forget what the optimizers know."""
@@ -91,26 +101,42 @@ class Learner:
         restore_rng(self.rng, state["rng"])
 
     def _gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """Sum up the gradients of the losses of all parts, each by its share of the items; and the losses likewise."""
-        before = self.rng.get_state()
-        total: dict[str, Tensor] = {}
-        for part, share in self._shares(batch):
-            self.rng.set_state(before)
-            with self.on.autocast():
-                losses = {group: loss.float() for group, loss in self.family.losses(part, self.rng).items()}
-            last = [*losses][-1]
-            for group, loss in losses.items():
-                (loss * share).backward(inputs=self.groups[group], retain_graph=group != last)
-                total[group] = total.get(group, 0) + loss.detach() * share
-        return total
-
-    def _shares(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
-        """The parts of a batch and their shares of it; the generator is told which items of the whole they are."""
+        """The gradients of the losses, and the losses."""
         items = len(batch.x)
         alone = self.parts == processes() == 1
         self.rng.start, self.rng.whole = rank() * items, 0 if alone else processes() * items
-        parts = batch.x.contiguous(memory_format=self.layout).tensor_split(self.parts)
-        asked = [None] * len(parts) if batch.condition is None else batch.condition.tensor_split(self.parts)
-        for x, asked_B in zip(parts, asked, strict=True):
-            yield replace(batch, x=x, condition=asked_B), len(x) / items
-            self.rng.start += len(x)
+        batch = replace(batch, x=batch.x.contiguous(memory_format=self.layout))
+        return self._backward(batch, share=1.0) if self.parts == 1 else self._of_parts(batch)
+
+    def _backward(self, batch: Batch, *, share: float) -> dict[str, Tensor]:
+        """Add this share of the gradients of a batch's losses to those that are there; this share of the losses."""
+        with self.on.autocast():
+            losses = {group: share * loss.float() for group, loss in self.family.losses(batch, self.rng).items()}
+        last = [*losses][-1]
+        for group, loss in losses.items():
+            loss.backward(inputs=self.groups[group], retain_graph=group != last)
+        return {group: loss.detach() for group, loss in losses.items()}
+
+    def _of_parts(self, batch: Batch) -> dict[str, Tensor]:
+        """Both of a batch in parts, each by its share of the items. Its items meet the noise that they meet in the whole."""
+        parts = self._cut(batch)
+        with torch.no_grad(), self.on.autocast():
+            known = self.family.survey(parts, self.rng)
+        before, buffers = self.rng.get_state(), PartBuffers(self.family)
+        total: dict[str, Tensor] = {}
+        for part, of_whole in zip(parts, known, strict=True):
+            share = len(part.x) / len(batch.x)
+            self.rng.set_state(before)
+            buffers.begin()
+            losses = self._backward(replace(part, of_whole=of_whole), share=share)
+            buffers.end(share)
+            self.rng.start += len(part.x)  # the generator is told which items of the whole come next
+            total = {group: total.get(group, 0) + loss for group, loss in losses.items()}
+        buffers.merge()
+        return total
+
+    def _cut(self, batch: Batch) -> list[Batch]:
+        """The parts of a batch."""
+        images = batch.x.tensor_split(self.parts)
+        labels = [None] * len(images) if batch.condition is None else batch.condition.tensor_split(self.parts)
+        return [replace(batch, x=x, condition=labels_B) for x, labels_B in zip(images, labels, strict=True)]

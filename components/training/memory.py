@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -53,21 +54,21 @@ class Trial:
     family: Family
     on: TrainingDevice
 
-    def losses(self, items: int, *, progress: float) -> dict[str, Tensor]:
+    def losses(self, items: int, *, progress: float, turn: str) -> dict[str, Tensor]:
         device, spec = self.on.device, self.family.spec
         asked = None if spec.condition is None else torch.from_numpy(spec.condition.rows(items)).to(device)
-        batch = Batch(torch.zeros(items, *spec.shape, device=device), asked, progress=progress)
+        batch = Batch(torch.zeros(items, *spec.shape, device=device), asked, progress=progress, turn=turn)
         generators = [device] if device.type == "cuda" else []
         with by_itself(), torch.random.fork_rng(devices=generators), self.on.autocast():
             return self.family.losses(batch, torch.Generator(device).manual_seed(0))
 
     def kept_bytes(self, items: int) -> int:
-        """What autograd holds of the losses of so many items, the weights aside; the most of all moments."""
+        """What autograd holds of the losses of so many items, the weights aside; the most of all moments and turns."""
         weights = {tensor.untyped_storage().data_ptr() for tensor in self.family.state_dict(keep_vars=True).values()}
         most = 0
-        for progress in MOMENTS:
+        for progress, turn in self._turns():
             with _watched() as kept:
-                self.losses(items, progress=progress)
+                self.losses(items, progress=progress, turn=turn)
             most = max(most, sum(size for where, size in kept.items() if where not in weights))
         return most
 
@@ -77,8 +78,8 @@ class Trial:
         torch.cuda.reset_peak_memory_stats(device)
         try:
             moments = [torch.empty_like(parameter) for parameter in self.family.parameters()]  # the copy is as large as the other
-            for progress in MOMENTS:
-                self._backward(self.losses(items, progress=progress))
+            for progress, turn in self._turns():
+                self._backward(self.losses(items, progress=progress, turn=turn))
             del moments
         except torch.OutOfMemoryError:
             return False
@@ -86,6 +87,9 @@ class Trial:
             self.family.zero_grad()
             torch.cuda.empty_cache()
         return torch.cuda.max_memory_allocated(device) <= limit_bytes
+
+    def _turns(self) -> list[tuple[float, str]]:
+        return list(product(MOMENTS, self.family.turns()))
 
     def _backward(self, losses: dict[str, Tensor]) -> None:
         groups = self.family.parameter_groups()

@@ -39,7 +39,11 @@ class TrainPlan(Record):
     items_enough: int | None = Field(default=None, gt=0)
     ceiling: Ceiling | None = Field(default=None, description="seconds of the clock, readings included")
     state_every_s: float = Field(default=60.0, gt=0, description="seconds between saves of the resumable state")
-    signal_images: int = Field(default=256, ge=2, description="images behind one reading of the quality signal")
+    signal_images: int | None = Field(
+        default=None,
+        ge=2,
+        description="images behind one reading of the quality; by default what the work affords (work.py)",
+    )
     signal_steps: int = Field(default=8, ge=1, description="sampler steps for the signal, where the family takes several")
 
     @model_validator(mode="after")

@@ -34,14 +34,21 @@ class Progress:
         note = f"step {step}  " + "  ".join(f"{group} {loss:.4g}" for group, loss in losses.items())
         self._update(done=done, note=note)
 
+    def in_parts(self, parts: int, own: tuple[str, ...]) -> None:
+        """Say that a batch does not fit into memory, and of which statistics each part has its `own`."""
+        if parts > 1:
+            each = f"; each part has its own {' and '.join(own)}" if own else ""
+            self._say(f"  a batch is taken in {parts} parts, as memory does not hold it{each}")
+
     def drawing(self, done: int, of: int) -> None:
         """How far the samples of a reading are, for models that draw row by row."""
         self._update(note=f"drawing samples: row {done} of {of}")
 
-    def reading(self, reading: Reading, *, step: int, best: bool) -> None:
-        """Say what the quality signal reads."""
-        mark = "best so far" if best else "the best stays"
-        self._say(f"  step {step}: {READINGS['train/fd'].label} {reading.distance:.4g} ({mark})")
+    def reading(self, reading: Reading, *, step: int, stays: int | None) -> None:
+        """Say what the quality signal reads, with its standard error; `stays`: the step whose weights are kept instead."""
+        mark = "kept" if stays is None else f"worse; step {stays} stays"
+        noise = f" ± {reading.noise:.2g}" if reading.influence else ""
+        self._say(f"  step {step}: {READINGS['train/fd'].label} {reading.distance:.4g}{noise} ({mark})")
 
     def collapsed(self, reading: Reading, *, step: int, then: str) -> None:
         """Say that modes are lost, and what is done about it."""

@@ -21,53 +21,62 @@ from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
 from components.training.stream import BatchStream
+from components.training.work import IMAGES_MIN
 
 
 class Readings:
     """Draws by the average of a learner, reads the signal and tells the tracker."""
 
     def __init__(
-        self, learner: Learner, plan: TrainPlan, stream: BatchStream, *, quality: QualitySignal, tracker: Tracker
+        self,
+        learner: Learner,
+        plan: TrainPlan,
+        stream: BatchStream,
+        *,
+        quality: QualitySignal,
+        tracker: Tracker,
     ) -> None:
         self.average = learner.average.family
         self.plan = plan
         self.stream = stream
+        self.images = plan.signal_images or IMAGES_MIN  # set once the work is known
         self.quality = quality
         self.tracker = tracker
         self.device = learner.on.device
 
     def read(self, progress: Progress, *, step: int, batch: Batch) -> Reading:
         """The signal after a step, told to the tracker with a grid of samples. `batch`: the last one that was learnt from."""
-        images, reading = self._draw_and_read(self.average, progress.drawing, step=step)
+        images, reading = self._draw_and_read(self.average, progress.drawing, step=step, n=self.images)
         shares = {name: getattr(reading, name) for name in ("diversity", "precision", "coverage", "classes")}
         diagnosed = self._diagnose(progress, step=step, batch=batch)
-        told = {"fd": reading.distance, "collapsed": float(bool(reading.collapse)), **shares, **diagnosed}
+        told = {
+            "fd": reading.distance,
+            "fd_noise": reading.noise,
+            "collapsed": float(bool(reading.collapse)),
+            **shares,
+            **diagnosed,
+        }
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=step)
         item = self.plan.spec.item
         pictures = find_modality(item.modality).pictures(images[:64], item)
         self.tracker.image("samples", grid_image(pictures), step=step)
         return reading
 
-    def seconds(self, *, clock: Callable[[], float]) -> float:
-        """What a reading takes, by a copy of the average: the shorter of two, as the first one also loads and allocates."""
+    def seconds(self, images: int, *, clock: Callable[[], float]) -> float:
+        """What a reading of so many images takes, by a copy of the average; the first one also loads and allocates."""
+        began = clock()
+        self._draw_and_read(copy.deepcopy(self.average), lambda done, of: None, step=0, n=images)
+        return clock() - began
 
-        def once_s() -> float:
-            began = clock()
-            self._draw_and_read(copy.deepcopy(self.average), lambda done, of: None, step=0)
-            return clock() - began
-
-        return min(once_s(), once_s())
-
-    def _draw_and_read(self, average: Family, drawing: Listener, *, step: int) -> tuple[Stored, Reading]:
+    def _draw_and_read(self, average: Family, drawing: Listener, *, step: int, n: int) -> tuple[Stored, Reading]:
         """Samples on fixed noise, and the signal on them."""
         self._calibrate(average)
-        n = self.plan.signal_images
         sampler = TorchSampler(
             average,
             steps=min(self.plan.signal_steps, getattr(average.config, "steps", self.plan.signal_steps)),
             device=self.device.type,
             subject=f"torch:step-{step}",
-            batch=n if average.card.discrete else min(n, 64),  # one walk over the pixels rather than several
+            batch=min(n, 256 if average.card.discrete else 64),  # few walks over the pixels
         )
         asked = self.plan.spec.condition
         with listening(drawing):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core.errors import RunError
+from components.core.records import Reading
 from components.training.folder import STATE
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
@@ -20,6 +21,7 @@ class SavedRun:
     read: int  # readings of the quality
     spent_s: float
     rate_scale: float
+    best: Reading | None = None  # so far
 
 
 def state_path(plan: TrainPlan) -> Path:
@@ -28,7 +30,8 @@ def state_path(plan: TrainPlan) -> Path:
 
 def save_run(plan: TrainPlan, learner: Learner, run: SavedRun) -> None:
     """Write all that the next step depends on."""
-    numbers = asdict(run) | {"plan": plan_digest(plan), "micro_batches": learner.parts}
+    best = run.best.model_dump() if run.best else None
+    numbers = asdict(run) | {"best": best, "plan": plan_digest(plan), "micro_batches": learner.parts}
     save_state(state_path(plan), {**learner.state(), "run": numbers})
 
 
@@ -47,7 +50,8 @@ def load_run(plan: TrainPlan, learner: Learner) -> SavedRun | None:
             raise RunError(f"{plan.folder}: {other}", do=again)
         learner.load_state(state)
         learner.parts = run.pop("micro_batches")
-        return SavedRun(**run)
+        best = run.pop("best", None)
+        return SavedRun(**run, best=Reading.model_validate(best) if best else None)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{plan.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
 

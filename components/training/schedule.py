@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from components.core.family import FamilyConfig
 
+READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
+
 
 class Budget:
     """Counts steps and seconds, those of earlier sessions of the same run included.

@@ -54,6 +54,10 @@ class BatchStream:
     def steps_an_epoch(self) -> int:
         return self.items // self.whole
 
+    def epoch(self, step: int) -> int:
+        """The whole passes over the split that lie before a step."""
+        return step // self.steps_an_epoch
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of a step on the device: x [B, ...] in data units, and what each is asked for by, [B, *shape]."""
         return self._read(self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size])

@@ -22,6 +22,7 @@ from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
 from components.training.checkpoint import load_weights, save_checkpoint
+from components.training.choice import is_better, is_worse
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
@@ -31,11 +32,9 @@ from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.readings import Readings
 from components.training.resume import SavedRun, load_run, save_run, state_path
-from components.training.schedule import Budget, learning_rate
+from components.training.schedule import READINGS, Budget, learning_rate
 from components.training.stream import BatchStream
 from components.training.work import known_work, settle_work
-
-READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
 
 
 class Trainer:
@@ -71,7 +70,8 @@ class Trainer:
         self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
-        self.best: Checkpoint | None = None
+        self.best: Reading | None = None  # so far
+        self.kept: Checkpoint | None = None  # the weights that choice.py keeps of what was read
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(ceiling_s=None, clock=clock)
         self.items_planned = plan.items_seen or 0
@@ -94,6 +94,7 @@ class Trainer:
         self._settle_work()
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
+            progress.in_parts(self.learner.parts, self.family.card.per_part)
             logged = LossMeans()
             while self.read < len(READINGS):
                 done = broadcast_from_rank0(lambda: self.budget.progress(self.step))
@@ -124,9 +125,9 @@ class Trainer:
     def state_path(self) -> Path:
         return state_path(self.plan)
 
-    def best_path(self, best: Checkpoint) -> Path:
-        """Where the weights of this run's best checkpoint lie."""
-        return best_weights(self.folder, best.weights)
+    def best_path(self, kept: Checkpoint) -> Path:
+        """Where the weights of the checkpoint lie that this run keeps."""
+        return best_weights(self.folder, kept.weights)
 
     @property
     def finished_path(self) -> Path:
@@ -137,12 +138,13 @@ class Trainer:
         self.batch = self._batch(done)
         stage_done = self.family.stage_progress(done)
         rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=stage_done)
+        rate *= self.family.rate_share(done)
         return self.learner.step(self.batch, rate=rate), rate
 
     def _batch(self, done: float) -> Batch:
         """The batch of this step, on the device."""
         images_BCHW, labels_B = self.stream(self.step)
-        return Batch(images_BCHW, labels_B, progress=done, step=self.step)
+        return Batch(images_BCHW, labels_B, progress=done, step=self.step, epoch=self.stream.epoch(self.step))
 
     def _due_actions(self, logged: "LossMeans") -> "DueActions":
         """What is due after a step."""
@@ -164,22 +166,23 @@ class Trainer:
             self.tracker.metrics({f"train/loss_{group}": loss for group, loss in losses.items()} | spent, step=self.step)
 
     def _read_quality(self, progress: Progress, *, done: float) -> None:
-        """Read the signal, and keep the average's weights when they are the best so far."""
+        """Read the signal, and keep the average's weights unless they are worse than the best so far."""
         while self.read < len(READINGS) and done >= READINGS[self.read]:
             self.read += 1
         began = self.budget.spent_s
         batch = self.batch or self._batch(done)
         reading = broadcast_from_rank0(lambda: self.readings.read(progress, step=self.step, batch=batch))
         self._reading_s = self.budget.spent_s - began
-        worth = (bool(reading.collapse), reading.distance)  # what has collapsed is worse than all that has not
-        better = self.best is None or worth < (bool(self.best.collapse), self.best.quality)
-        progress.reading(reading, step=self.step, best=better)
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
-        if better:
-            self.best = broadcast_from_rank0(lambda: self._keep(reading))
+        worse = self.best is not None and self.kept is not None and is_worse(reading, self.best)
+        if self.best is None or is_better(reading, self.best):
+            self.best = reading
+        progress.reading(reading, step=self.step, stays=self.kept.step if self.kept and worse else None)
+        if not worse:
+            self.kept = broadcast_from_rank0(lambda: self._keep(reading))
         if reading.collapse:
-            self._act_on_collapse(reading, progress, kept=better)
+            self._act_on_collapse(reading, progress, kept=not worse)
 
     def _act_on_collapse(self, reading: Reading, progress: Progress, *, kept: bool) -> None:
         """As config.on_collapse says. A model that only begins is as poor in variety; in the first half of the budget it is
@@ -190,10 +193,10 @@ class Trainer:
                 f"the samples of step {self.step} have collapsed: {reading.collapse}",
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
-        if wanted == "rollback" and self.best is not None and not kept:
-            self.learner.start_again_from(load_weights(self.best.weights, self.best_path(self.best)))
+        if wanted == "rollback" and self.kept is not None and not kept:
+            self.learner.start_again_from(load_weights(self.kept.weights, self.best_path(self.kept)))
             self.rate_scale /= 2
-            progress.collapsed(reading, step=self.step, then=f"back to step {self.best.step}, at half the rate")
+            progress.collapsed(reading, step=self.step, then=f"back to step {self.kept.step}, at half the rate")
         else:
             progress.collapsed(reading, step=self.step, then="going on")
 
@@ -226,12 +229,12 @@ class Trainer:
         return save_checkpoint(self.folder / BEST, self.average.family.kept(), record)
 
     def _finish(self) -> Checkpoint:
-        """The best checkpoint, written down as what this run ended with."""
-        assert self.best is not None
-        best = self.best.model_copy(update=self._end)
-        best.write(self.finished_path)
+        """The checkpoint that was kept, written down as what this run ended with."""
+        assert self.kept is not None
+        kept = self.kept.model_copy(update=self._end)
+        kept.write(self.finished_path)
         self.state_path.unlink(missing_ok=True)
-        return best
+        return kept
 
     @property
     def _end(self) -> dict[str, Any]:
@@ -247,7 +250,8 @@ class Trainer:
 
     def _save(self) -> None:
         if rank() == 0:
-            now = SavedRun(step=self.step, read=self.read, spent_s=self.budget.spent_s, rate_scale=self.rate_scale)
+            spent_s = self.budget.spent_s
+            now = SavedRun(step=self.step, read=self.read, spent_s=spent_s, rate_scale=self.rate_scale, best=self.best)
             save_run(self.plan, self.learner, now)
             self.saved()
         self._saved_s = self.budget.spent_s
@@ -257,9 +261,9 @@ class Trainer:
         known = load_run(self.plan, self.learner)
         if known is None:
             return 0.0
-        self.step, self.read, self.rate_scale = known.step, known.read, known.rate_scale
-        best = self.folder / BEST / CHECKPOINT
-        self.best = Checkpoint.read(best) if self.read and best.exists() else None
+        self.step, self.read, self.rate_scale, self.best = known.step, known.read, known.rate_scale, known.best
+        kept = self.folder / BEST / CHECKPOINT
+        self.kept = Checkpoint.read(kept) if self.best and kept.exists() else None
         return known.spent_s
 
     def _settle_work(self) -> None:
@@ -269,11 +273,11 @@ class Trainer:
             self.learner,
             self.stream,
             readings=len(READINGS) - self.read,
-            reading_s=lambda: self.readings.seconds(clock=self.clock),
+            reading_s=lambda images: self.readings.seconds(images, clock=self.clock),
             spent_s=lambda: self.budget.spent_s,
             clock=self.clock,
         )
-        self.items_planned = work.items_seen
+        self.items_planned, self.readings.images = work.items_seen, work.reading_images
         self.budget.steps = -(-work.items_seen // self.stream.whole)
 
     def _fit_into_memory(self) -> None:

@@ -6,14 +6,21 @@ A ceiling becomes items seen by a probe on the device, steps of a copy of the mo
 
 Whoever writes these items and threads into a brief (compute.items_seen, compute.threads) trains to the same bits.
 
+The images of a reading follow the items alone, too. All readings take a tenth of the training's network passes, where that is 128
+to 1,024 images each; an item that is learnt from counts as three passes, a backward pass costing about two:
+
+    images = 0.1 * 3 items / (6 * passes of a sample)
+
 N items of a step in all processes.
 """
 
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from components.core.errors import RunError
@@ -24,12 +31,15 @@ from components.training.device import TrainingDevice
 from components.training.folder import WORK
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
+from components.training.schedule import READINGS
 from components.training.stream import BatchStream
 
 AIM = 0.95  # of the ceiling: room for a machine that slows down later
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
 PROBE_SHARE, PROBE_MIN_S, PROBE_MAX_S = 0.05, 0.5, 20.0  # of the ceiling
 STEPS_MIN, STEPS_MAX = 2, 100  # of a run
+READINGS_SHARE, PASSES_OF_AN_ITEM = 0.1, 3
+IMAGES_MIN, IMAGES_MAX, IMAGES_BYTES = 128, 1024, 1 << 28  # of a reading
 RUNS = 4  # at each moment, where they are short; the fastest counts: the ceiling ends what is slower, nothing mends an early end
 
 
@@ -37,7 +47,7 @@ class Probe(Record):
     """What was measured on the device."""
 
     step_s: float
-    reading_s: float
+    reading_s: float  # of at least as many images as are read
 
 
 class Work(Record):
@@ -45,6 +55,7 @@ class Work(Record):
 
     items_seen: int
     threads: int
+    reading_images: int = IMAGES_MIN
     ceiling_s: float | None = None  # that was turned into items
     probe: Probe | None = None
     enough: bool = False  # fewer items than the ceiling has room for
@@ -76,34 +87,56 @@ def settle_work(
     stream: BatchStream,
     *,
     readings: int,
-    reading_s: Callable[[], float],
+    reading_s: Callable[[int], float],
     spent_s: Callable[[], float],
     clock: Callable[[], float],
 ) -> Work:
     """What this run does: the plan's items, those of an earlier session, or what a probe finds room for. All processes take part.
 
-    `readings` are still to come; the first process measures one by `reading_s`.
+    `readings` are still to come; the first process measures one of so many images by `reading_s`.
     """
     known = broadcast_from_rank0(lambda: known_work(plan))
     if known is not None:
         return known
-    probe = None
+    images_of = partial(reading_images, plan, passes=passes_of_sample(learner.family, plan.signal_steps))
+
+    def new_work() -> Work:
+        threads = torch.get_num_threads()
+        if plan.items_seen is not None:
+            work = Work(items_seen=plan.items_seen, threads=threads)
+        else:
+            within = partial(work_within, plan, whole=stream.whole, readings=readings, threads=threads)
+            least = images_of(0)
+            probe = Probe(step_s=step_s, reading_s=min(reading_s(least), reading_s(least)))
+            if (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
+                probe = Probe(step_s=step_s, reading_s=reading_s(images))
+            work = within(probe, spent_s=spent_s())
+        work = work.model_copy(update={"reading_images": images_of(work.items_seen)})
+        work.write(work_path(Path(plan.folder)))
+        return work
+
     if plan.items_seen is None:
         step_s = measure_step(learner.family, plan, learner.on, stream, parts=learner.parts, clock=clock)
-        probe = Probe(step_s=step_s, reading_s=broadcast_from_rank0(reading_s))
-    return broadcast_from_rank0(lambda: new_work(plan, probe, whole=stream.whole, readings=readings, spent_s=spent_s()))
+    return broadcast_from_rank0(new_work)
 
 
-def new_work(plan: TrainPlan, probe: Probe | None, *, whole: int, readings: int, spent_s: float) -> Work:
-    """The items of the plan, or those that fit its ceiling by the probe, kept beside the state."""
-    threads = torch.get_num_threads()
-    if plan.items_seen is not None:
-        work = Work(items_seen=plan.items_seen, threads=threads)
-    else:
-        assert probe is not None
-        work = work_within(plan, probe, whole=whole, readings=readings, spent_s=spent_s, threads=threads)
-    work.write(work_path(Path(plan.folder)))
-    return work
+def reading_images(plan: TrainPlan, items_seen: int, *, passes: float) -> int:
+    """Images of a reading of a training of so many items; those of the plan where it says. `passes`: of the network, a sample."""
+    if plan.signal_images is not None:
+        return plan.signal_images
+    affordable = READINGS_SHARE * PASSES_OF_AN_ITEM * items_seen / (len(READINGS) * passes)
+    item = plan.spec.item
+    most = min(IMAGES_MAX, IMAGES_BYTES // (math.prod(item.stored_shape) * np.dtype(item.storage.dtype).itemsize))
+    return max(IMAGES_MIN, min(most, int(affordable)))
+
+
+def passes_of_sample(family: Family, steps: int) -> float:
+    """Evaluations of the network for a sample that is drawn in so many steps, where the family takes several."""
+    own = getattr(family.config, "steps", None)
+    if not family.card.stepwise or own is None:
+        return family.card.steps
+    passes: float = family.card.steps / family.Config.model_fields["steps"].default * min(steps, own)
+    return passes
 
 
 def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spent_s: float, threads: int) -> Work:
@@ -127,6 +160,7 @@ def measure_step(
         learner = Learner(copy.deepcopy(family), plan, on)
         learner.parts = parts
         step = 0
+        every = max(family.turns().values())  # in so many steps each turn was taken
 
         def seconds(count: int, progress: float) -> float:
             nonlocal step
@@ -142,15 +176,15 @@ def measure_step(
         for progress in MOMENTS:
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
-            count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s))  # type: ignore[misc]
+            count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s, whole=every))  # type: ignore[misc]
             means.append(min(seconds(count, progress) for _ in range(runs)) / count)
     return math.fsum(means) / len(means)
 
 
-def _runs_of(steps: float) -> tuple[int, int]:
-    """So many steps in runs: how many steps each has, and how many runs."""
+def _runs_of(steps: float, *, whole: int) -> tuple[int, int]:
+    """So many steps in runs: how many steps each has, a multiple of `whole`, and how many runs."""
     runs = max(1, min(RUNS, round(steps / STEPS_MIN)))
-    return min(STEPS_MAX, max(STEPS_MIN, round(steps / runs))), runs
+    return -(-min(STEPS_MAX, max(STEPS_MIN, round(steps / runs))) // whole) * whole, runs
 
 
 def _ceiling_s(plan: TrainPlan) -> float | None:

@@ -116,12 +116,13 @@ def test_the_picture_has_all_families_and_room_for_those_not_trained(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", WITH_LIKELIHOOD)
+@pytest.mark.parametrize("model", [model for model in WITH_LIKELIHOOD if not model.startswith("diffusion/")])
 def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> None:
     """Over all 65,536 images there are, after a few steps: it need not be good to be a likelihood.
 
     Without noise the sum is one. With noise (of a posterior, of dequantisation) its mean over the noise is one at most; that of
-    one draw scatters by a percent. So no likelihood here can be below the entropy in expectation.
+    one draw scatters by a percent. So no likelihood here can be below the entropy in expectation. That of diffusion estimates a
+    bound by few steps of many, and the exponential of its noise has no such mean: tests/families/test_diffusion_bound.py.
     """
     family: Any = train(model, TOYS["ring"], tmp_path, steps=20)[0]
     every = np.stack(np.meshgrid(np.arange(LEVELS), np.arange(LEVELS)), -1).reshape(-1, 1, 1, 2).astype(np.uint8)

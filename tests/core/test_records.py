@@ -87,13 +87,13 @@ def test_what_is_no_record_is_told_in_one_line(tmp_path: Path, content: bytes | 
     assert "\n" not in str(caught.value)
 
 
-def test_the_deviation_of_a_dataset_is_that_of_all_its_values_together() -> None:
+def test_the_deviation_of_a_dataset_is_that_of_all_its_values_about_the_means_of_their_channels() -> None:
     values = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3)) // np.array([1, 2, 4])
     dataset = Dataset(
         name="d", repo=".", rev="HEAD", md5="0" * 32, item=image_item(4, 4, 3), count=50, classes=(),
         splits={}, mean=tuple(values.mean((0, 1, 2))), std=tuple(values.std((0, 1, 2))),
     )  # fmt: skip
-    assert dataset.deviation == pytest.approx((values / 127.5 - 1).std(), rel=1e-9)
+    assert dataset.deviation == pytest.approx(((values - values.mean((0, 1, 2))) / 127.5).std(), rel=1e-9)
 
 
 def test_a_dataset_of_before_there_were_other_kinds_is_one_of_images() -> None:

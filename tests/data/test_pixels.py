@@ -250,7 +250,7 @@ def test_copies_are_counted_and_warned_of(pictures: int, share: float, made: Mak
     held_out = [item.tobytes() for name in ("validation", "test") for item in found.split(name)]
     assert found.report.shared == sum(item in train for item in held_out)
     assert f"{100 - pictures} of 100 items ({share:.0%})".replace("%", " %") in found.words
-    assert ("more than the 5 % that the gate on duplicates allows" in found.words) == (share > 0.05)
+    assert ("a generator learns what is repeated by heart" in found.words) == (share > 0.05)
 
 
 def test_flat_items_of_many_shades_are_warned_of(made: Make, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from components.core.arrays import Stored
 from components.core.records import Dataset, Decision, Estimate, Figure, PolicyWarning, Reason, Rejected
 from components.evaluation.extractor import Extractor, train_extractor
 from components.evaluation.gates import gate
-from components.evaluation.neighbours import nearest_in_split
+from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import SEEDS_EACH, SEEDS_FROM

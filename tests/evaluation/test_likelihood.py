@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from specs import image_data
@@ -13,6 +14,7 @@ from components.core.family import Batch, Family, FamilyConfig
 from components.core.noise import NoiseInput
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated
+from components.evaluation.metrics.bits_per_dim import compute
 from components.evaluation.samples import draw_samples
 from components.evaluation.score import measure
 from components.evaluation.yardstick import make_yardstick
@@ -36,7 +38,7 @@ class Uniform(Family):
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         raise NotImplementedError
 
-    def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
+    def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None) -> Tensor:
         assert (labels_B is not None) == self.spec.conditional
         wrong_B = 0.0 if labels_B is None else (labels_B - self.right[: len(labels_B)]).abs()
         return -math.log(256) * math.prod(self.spec.shape) - wrong_B * torch.ones(len(x_BCHW))
@@ -58,9 +60,9 @@ class Without(Uniform):
 def told(digits, extractor, fitted):
     """What the metrics of a model tell of it; `split` is what it is held against."""
 
-    def tell(family: Family, split: Any = None) -> dict[str, Metric]:
+    def tell(family: Family, split: Any = None, *, seed: int = 0, measure: Any = measure) -> dict[str, Metric]:
         yardstick = make_yardstick(
-            dataset=digits.dataset, train=digits.train, reference=split or digits.validation, extractor=extractor, seed=0,
+            dataset=digits.dataset, train=digits.train, reference=split or digits.validation, extractor=extractor, seed=seed,
             samples=40,
         )  # fmt: skip
         drawn = draw_samples(fitted(8, seed=1), seed=0, samples=40)
@@ -85,6 +87,21 @@ def test_each_image_is_told_its_own_class(digits, told) -> None:
     part = type(digits.validation)(digits.validation.images[:90], digits.validation.labels[:90])
     family.right = torch.from_numpy(part.labels)
     assert told(family, part)["bits_per_dim"].value == pytest.approx(8, abs=1e-5)
+
+
+class Noisy(Uniform):
+    """An estimate that is all noise, of deviation 1 bit a value."""
+
+    def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None) -> Tensor:
+        return -math.log(2) * math.prod(self.spec.shape) * (8 + torch.randn(len(x_BCHW), generator=rng))
+
+
+def test_each_batch_of_an_estimate_meets_noise_of_its_own(digits, told) -> None:
+    """One noise for every batch of 100 left the mean of 230 items with the error of 100."""
+    family = Noisy(FamilyConfig(), image_data(channels=1, height=8, width=8))
+    values = [told(family, seed=seed, measure=compute)["bits_per_dim"].value - 8 for seed in range(20)]
+    assert np.std(values) == pytest.approx(230**-0.5, rel=0.4)
+    assert told(family, seed=3, measure=compute)["bits_per_dim"].value - 8 == values[3]
 
 
 def test_what_a_card_does_not_claim_is_not_measured(told) -> None:

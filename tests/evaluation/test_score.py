@@ -32,12 +32,15 @@ def verdicts(card) -> dict[str, str]:
 
 def test_held_out_images_pass_every_gate(scored, digits, make_shelf) -> None:
     card = scored(make_shelf("torch:real", digits.test.images), samples=len(digits.test))
-    assert set(verdicts(card).values()) == {"pass"}
+    found = verdicts(card)
+    assert found["memorised_max"] != "fail", "two by chance of 230 may be 3.1 %: a proof draws 500 samples or more"
+    assert {found[name] for name in found if name not in ("", "memorised_max")} == {"pass"}
     assert card.metrics["fd"].low <= card.metrics["fd_real"].high
     assert card.metrics["kid"].low <= 0 <= card.metrics["kid"].high
     assert card.metrics["precision"].value > 0.85
     assert card.metrics["diversity"].value == pytest.approx(1, abs=0.05)
-    assert card.metrics["memorised"].value < 0.05
+    assert card.metrics["memorised"].value <= 0.015
+    assert card.metrics["memorised"].low == 0
 
 
 def test_a_good_generator_passes_every_gate(scored, fitted) -> None:
@@ -72,7 +75,7 @@ def test_a_generator_of_few_images_is_caught_by_duplicates(scored, digits, make_
     card = scored(make_shelf("torch:few", np.clip(few + wobble, 0, 255).astype(np.uint8)))
     assert verdicts(card)["duplicates_max"] == "fail"
     assert card.metrics["duplicates"].value > 0.95
-    assert card.metrics["memorised"].value < 0.2  # they are no training images, though one or two look like one
+    assert card.metrics["memorised"].value < 0.06  # they are no training images, though one of the 20 may look like one
 
 
 def test_a_generator_that_returns_training_images_is_caught(scored, digits, make_shelf) -> None:
@@ -86,7 +89,7 @@ def test_a_generator_that_returns_training_images_is_caught(scored, digits, make
 
 
 def test_blur_is_not_taken_for_copying(scored, fitted) -> None:
-    assert scored(fitted(2, seed=1)).metrics["memorised"].value < 0.05
+    assert scored(fitted(2, seed=1)).metrics["memorised"].value == 0
 
 
 def test_more_samples_alone_do_not_raise_coverage(scored, fitted) -> None:
@@ -171,7 +174,7 @@ def test_a_perfect_conditional_model_of_imbalanced_data_scores_as_real_images_do
     train, reference, stock = imbalanced
     card = scored(obedient(stock), condition=CLASSES, train=train, reference=reference, samples=len(stock))
     fd, real = card.metrics["fd"].value, card.metrics["fd_real"].value
-    assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"  # every class equally often: 5.5 times
+    assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"
 
 
 def test_a_lost_small_class_is_seen_by_class(scored, imbalanced, make_shelf) -> None:

@@ -60,18 +60,18 @@ class Case:
 
 
 def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int = 24) -> None:
-    """A few plain updates: each group by the gradient of its own loss."""
+    """A few plain updates: each group by the gradient of its own loss, in its turn."""
     rng = torch.Generator().manual_seed(0)
     groups, rates = family.parameter_groups(), family.rates()
     optimizers = {name: torch.optim.Adam(own, lr=rate * rates[name], betas=(0.5, 0.9)) for name, own in groups.items()}
     family.train()
     for step in range(steps):
-        losses = family.losses(replace(case.batch(n, seed=step), progress=step / steps, step=step), rng)
-        gradients = {name: torch.autograd.grad(loss, groups[name], retain_graph=True) for name, loss in losses.items()}
-        for name in losses:
-            for parameter, gradient in zip(groups[name], gradients[name], strict=True):
-                parameter.grad = gradient
-            optimizers[name].step()
+        batch = replace(case.batch(n, seed=step), progress=step / steps, step=step)
+        for turn in family.due(batch):
+            for name, loss in family.losses(replace(batch, turn=turn), rng).items():
+                for parameter, gradient in zip(groups[name], torch.autograd.grad(loss, groups[name]), strict=True):
+                    parameter.grad = gradient
+                optimizers[name].step()
 
 
 def _cases() -> list[Any]:

@@ -106,7 +106,7 @@ def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int)
 def test_it_draws_where_it_was_trained(steps: int, std: float) -> None:
     family = ECT.build({"steps": steps}, SPEC.model_copy(update={"std": std}))
     sampler = family.sampler()
-    sigmas = [float(time) for time in sampler.rows_K7[:, 0]]
+    sigmas = [float(time) for time in sampler.rows_K8[:, 0]]
     assert len(sigmas) == steps
     assert sigmas == sorted(sigmas, reverse=True)
     assert sampler.sigma_max == pytest.approx(sigmas[0])
@@ -117,6 +117,13 @@ def test_the_stages_follow_the_budget() -> None:
     family = ECT.build({"teacher_share": 0.5, "stages": 4}, SPEC)
     assert isinstance(family, ECT)
     assert [family._stage(done) for done in (0, 0.49, 0.5, 0.624, 0.626, 0.99, 1.0)] == [0, 0, 1, 1, 2, 4, 4]
+
+
+@pytest.mark.parametrize("variant", ["ect", "latent-ect"])
+def test_the_tuning_goes_slowly(make_case: Any, variant: str) -> None:
+    family = make_case("diffusion", variant).build(teacher_share=0.5, tuning_rate=0.3)
+    assert [family.rate_share(done) for done in (0, 0.49, 0.5, 0.75, 1.0)] == [1, 1, 0.3, 0.3, 0.3]
+    assert make_case("diffusion", variant).build().rate_share(1.0) == 0.2
 
 
 def test_the_teachers_share_is_trained_as_the_teacher(make_case: Any) -> None:

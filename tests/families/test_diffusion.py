@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from specs import image_data
+from specs import image_data, image_item, to_uint8
 from torch import Tensor, nn
 
+from components.core.errors import BriefError
+from components.core.family import to_data_units
+from components.core.records import Dataset, DataSpec
+from components.families import find
 from components.families.diffusion import EDM, EDMConfig, Sampler
 from components.families.diffusion.preconditioning import points
 from components.families.images import resized
@@ -71,7 +75,7 @@ def test_the_table_is_algorithm_1(solver: Any, steps: int) -> None:
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("heun", 35), ("ddim", 18)])
 def test_the_rows_are_the_network_evaluations(solver: Any, evaluations: int) -> None:
-    assert len(sampler_of(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K7) == evaluations
+    assert len(sampler_of(Gaussian(), EDMConfig(solver=solver), steps=18).rows_K8) == evaluations
 
 
 @pytest.mark.parametrize(("solver", "steps", "within"), [("heun", 64, 0.01), ("ddim", 400, 0.01)])
@@ -111,6 +115,69 @@ def test_preconditioning_gives_unit_inputs_and_a_unit_loss(make_case: Any) -> No
     assert float(loss) == pytest.approx(1, abs=0.03)
 
 
+SIGMAS = (0.01, 0.3, 5.0, 60.0)
+
+
+def far_from_zero(n: int = 400) -> tuple[DataSpec, Tensor]:
+    """Bright and dark channels of 8-bit images, as prepared: what a family knows of them, and the images x_BCHW."""
+    means, deviations = torch.tensor([-0.7, 0.1, 0.6]), torch.tensor([0.1, 0.3, 0.15])
+    x_BCHW = means.view(-1, 1, 1) + deviations.view(-1, 1, 1) * normal(n, 3, 8, 8).float()
+    stored = to_uint8(x_BCHW.clamp(-1, 1).numpy())
+    dataset = Dataset(
+        name="d", repo=".", rev="HEAD", md5="d", item=image_item(8, 8, 3), count=n, classes=(), splits={"train": n},
+        mean=tuple(stored.mean((0, 1, 2)).tolist()), std=tuple(stored.std((0, 1, 2)).tolist()),
+    )  # fmt: skip
+    return DataSpec.of(dataset), to_data_units(stored, dataset.item)
+
+
+@pytest.mark.parametrize("variant", ["edm", "ect", "cascade"])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_input_and_target_have_a_second_moment_of_one_whatever_the_mean(variant: str, sigma: float) -> None:
+    """Appendix B.6 asks for both at every noise level. Taken for 0, this mean makes the target's 6.6 (on MNIST 2.43)."""
+    spec, y_BCHW = far_from_zero()
+    small = {"width": 16, "p_mean": math.log(sigma), "p_std": 1e-6}
+    family: Any = find("diffusion", variant).build(small, spec)
+    denoiser = family.detail if variant == "cascade" else family.denoiser
+    seen: list[Tensor] = []
+    denoiser.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, :3]))
+    with torch.no_grad():
+        loss = denoiser.loss(y_BCHW, None, torch.Generator().manual_seed(0))  # of a network that says 0: the target's moment
+    assert float(loss) == pytest.approx(1, abs=0.03)
+    assert float(seen[-1].square().mean()) == pytest.approx(1, abs=0.03)
+    assert float(seen[-1].mean()) == pytest.approx(0, abs=0.03)
+
+
+def test_sampling_begins_around_the_mean() -> None:
+    """Where the marginal of the noisiest level is; a network that says 0 draws the mean."""
+    spec, _ = far_from_zero()
+    family = EDM.build({"width": 16}, spec).eval()
+    seen: list[Tensor] = []
+    family.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    noise = normal(400, 3, 8, 8).float()
+    with torch.no_grad():
+        x_BCHW = family.sampler(steps=6).integrate(noise)
+    mean_C11 = torch.tensor(spec.mean).view(-1, 1, 1)
+    torch.testing.assert_close(seen[0], mean_C11 + 80 * noise)
+    assert float((x_BCHW.mean((0, 2, 3)) - mean_C11.flatten()).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("mean", [(), (0.0,)])
+def test_without_a_mean_it_is_what_it_was(make_case: Any, mean: tuple[float, ...]) -> None:
+    """Of a checkpoint of before there was a mean: the same images, weights of the same names."""
+    spec = image_data(channels=1, height=8, width=8)
+    one, other = (EDM.build({"width": 16, "mean_data": given}, spec).eval() for given in ((), mean))
+    other.load_state_dict(one.state_dict())
+    assert "denoiser.mean_C11" not in one.state_dict()
+    noise = normal(3, 1, 8, 8).float()
+    with torch.no_grad():
+        assert torch.equal(one.sampler(steps=2)(noise), other.sampler(steps=2)(noise))
+
+
+def test_a_mean_of_other_channels_is_refused() -> None:
+    with pytest.raises(BriefError, match=r"mean_data: 2 values; allowed: 3, one a channel, or none"):
+        EDM.build({"mean_data": (0.1, 0.2)}, image_data(channels=3, height=8, width=8))
+
+
 def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
     wide = image_data(channels=1, height=8, width=20, std=0.75)
     assert EDM.build({}, wide).config.sigma_data == 0.75
@@ -123,8 +190,8 @@ def test_the_deviation_of_the_data_and_its_side_set_the_defaults() -> None:
 
 def test_steps_can_be_chosen_at_sampling(make_case: Any) -> None:
     family = make_case("diffusion", "edm").build()
-    assert [len(family.sampler(steps=steps).rows_K7) for steps in (1, 2, 8)] == [1, 3, 15]
-    assert len(family.sampler().rows_K7) == 2 * family.config.steps - 1
+    assert [len(family.sampler(steps=steps).rows_K8) for steps in (1, 2, 8)] == [1, 3, 15]
+    assert len(family.sampler().rows_K8) == 2 * family.config.steps - 1
     assert make_case("diffusion", "edm").cls.card.steps == 2 * type(family).Config().steps - 1
 
 

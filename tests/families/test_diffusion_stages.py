@@ -153,7 +153,7 @@ def test_the_cascade_samples_detail_around_its_base(make_case: Any) -> None:
 def test_steps_of_the_cascade_are_those_of_its_card() -> None:
     family = Cascade.build({"width": 16}, image_data(channels=1, height=8, width=8))
     sampler = family.sampler()
-    assert len(sampler.base.rows_K7) + len(sampler.detail.rows_K7) == Cascade.card.steps
+    assert len(sampler.base.rows_K8) + len(sampler.detail.rows_K8) == Cascade.card.steps
     assert Latent.card.steps == 2 * LatentConfig().steps - 1
 
 

@@ -32,7 +32,7 @@ class Fixed(nn.Module):
 
 def test_the_hinge_loss_by_hand(make_case: Any) -> None:
     case = make_case("gan", "sngan")
-    family = case.build(shift=0.0)
+    family = case.build(shift=0.0, critic_steps=1)
     real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25, -0.5])
     family.discriminator, family.generator = Score(), Fixed(fake.view(3, 1, 1, 1).expand(3, 1, 8, 8))
     batch = type(case.batch())(real.view(3, 1, 1, 1).expand(3, 1, 8, 8))

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from specs import image_data
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.families import find
 from components.families.gan.penalties import one_centred, squared_norm, zero_centred
+from components.families.gan.r3gan import gamma_for
 
 REAL, FAKE = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.25, -0.5])
 
@@ -77,7 +80,7 @@ def test_wgan_gp_penalises_the_gradient_between_real_and_generated(make_case: An
     case = make_case("gan", "wgan-gp")
     family = case.build(penalty_weight=weight, shift=0.0)
     family.discriminator = Linear(case.spec.shape, norm=1.5)
-    losses = family.losses(case.batch(6), torch.Generator().manual_seed(0))
+    losses = family.losses(replace(case.batch(6), turn="discriminator"), torch.Generator().manual_seed(0))
     real, fake, between = family.discriminator.seen
     wanted = family.discriminator(fake, None).mean() - family.discriminator(real, None).mean() + weight * 0.25
     assert float(losses["discriminator"].detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
@@ -132,12 +135,25 @@ def test_r3gan_penalises_both_gradients_and_less_at_the_end(make_case: Any, prog
     case = make_case("gan", "r3gan")
     family = case.build(gamma=0.2, gamma_end=0.1, shift=0.0)
     family.discriminator = Linear(case.spec.shape, norm=1.5, bias=3.0)
-    losses = family.losses(replace(case.batch(6), progress=progress), torch.Generator().manual_seed(0))
+    batch = replace(case.batch(6), progress=progress, turn="discriminator")
+    losses = family.losses(batch, torch.Generator().manual_seed(0))
     real, fake = family.discriminator.seen
     real_B, fake_B = family.discriminator(real, None), family.discriminator(fake, None)
     gamma = 0.2 * {0.0: 1.0, 0.5: 0.55, 1.0: 0.1}[progress]
     wanted = F.softplus(fake_B - real_B).mean() + gamma * (1.5**2 / 2 + 1.5**2 / 2)
     assert float(losses["discriminator"].detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
+
+
+def test_r3gan_takes_the_gamma_of_its_paper_for_the_resolution() -> None:
+    """CIFAR-10 and ImageNet at 32 pixels, FFHQ and ImageNet at 64, FFHQ at 256; a narrow network of short runs has 1 at least."""
+    for side, gammas in {32: (0.05, 0.5), 64: (2.0, 1.0), 256: (150.0,)}.items():
+        found = gamma_for(image_data(channels=3, height=side, width=side))
+        assert all(1 / 3.3 < found / gamma < 3.3 for gamma in gammas)
+    configs = [find("gan", "r3gan").configure({}, image_data(channels=1, height=side, width=side)) for side in (28, 64, 256)]
+    assert [config.gamma for config in configs] == [
+        1.0,
+        *(gamma_for(image_data(channels=1, height=s, width=s)) for s in (64, 256)),
+    ]
 
 
 def test_r3gan_starts_with_blocks_that_change_nothing(make_case: Any) -> None:

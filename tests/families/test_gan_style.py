@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from specs import image_data
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.families.gan.adaptive import TRANSFORMATIONS, AdaptiveAugment
+from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.style import PATH_INTERVAL, R1_INTERVAL, StyleGAN2, path_length, path_weight
 from components.families.gan.styled import (
     Generator,
@@ -25,7 +25,7 @@ from components.families.gan.styled import (
     resize,
 )
 
-EVERYTHING = tuple(TRANSFORMATIONS)
+EVERYTHING = get_args(Transformation)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -226,14 +226,14 @@ def test_small_images_train_without_what_cifar_10_did_without() -> None:
 
 
 def adaptive(transformations: tuple[str, ...] = EVERYTHING, **options: float) -> AdaptiveAugment:
-    return AdaptiveAugment(transformations, **({"target": 0.6, "images": 1000.0, "limit": 1.0} | options))  # type: ignore[arg-type]
+    return AdaptiveAugment(transformations, **({"target": 0.6, "limit": 1.0} | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("side", [(8, 8), (9, 13)])
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_no_strength_changes_nothing_and_full_strength_changes_and_has_gradients(name: str, side: tuple[int, int]) -> None:
     module = adaptive((name,))
-    x_BCHW = normal(32, 2, *side).requires_grad_()
+    x_BCHW = normal(32, 3, *side).requires_grad_()
     assert torch.equal(module(x_BCHW, rng()), x_BCHW)
     module.strength.fill_(1.0)
     seen = module(x_BCHW, rng())
@@ -248,7 +248,7 @@ def test_no_strength_changes_nothing_and_full_strength_changes_and_has_gradients
 def test_all_of_them_together_let_second_gradients_through() -> None:
     module = adaptive()
     module.strength.fill_(1.0)
-    x_BCHW = normal(6, 2, 8, 8).requires_grad_()
+    x_BCHW = normal(6, 3, 8, 8).requires_grad_()
     (slope,) = torch.autograd.grad(module(x_BCHW, rng()).square().sum(), x_BCHW, create_graph=True)
     (second,) = torch.autograd.grad(slope.square().sum(), x_BCHW)
     assert torch.isfinite(second).all()
@@ -290,35 +290,35 @@ def test_an_image_that_is_not_square_turns_by_half_only() -> None:
 
 
 def test_strength_follows_how_sure_the_discriminator_is() -> None:
-    """Up while it is sure of the real images, down while it is not; by the images seen, every fourth step, within [0, limit]."""
-    module = adaptive(images=1000.0)
+    """Up while it is sure of the real images, down while it is not; by the images seen, after four batches, within [0, limit]."""
+    module = adaptive()
     sure, unsure = torch.ones(10), torch.cat([torch.ones(7), -torch.ones(3)])  # E[sign] = 1 and 0.4, the target is 0.6
     track = []
-    for _ in range(120):
-        module.observe(sure)
+    for _ in range(121):
+        module.observe(sure, step=0.01, rises=True)
         track.append(float(module.strength))
-    assert track[:9] == pytest.approx([0, 0, 0, 0.04, 0.04, 0.04, 0.04, 0.08, 0.08])
+    assert track[:9] == pytest.approx([0, 0, 0, 0, 0.04, 0.04, 0.04, 0.04, 0.08])
     assert track[-1] == 1.0
     for _ in range(120):
-        module.observe(unsure)
+        module.observe(unsure, step=0.01, rises=False)
         track.append(float(module.strength))
-    assert track[120 + 3] == pytest.approx(0.96)
+    assert track[121 + 3] == pytest.approx(0.96)
     assert track[-1] == 0.0
     assert all(0 <= strength <= 1 for strength in track)
     capped = adaptive(limit=0.5)
     for _ in range(400):
-        capped.observe(sure)
+        capped.observe(sure, step=0.01, rises=True)
     assert float(capped.strength) == 0.5
 
 
 def test_a_discriminator_that_knows_the_data_by_heart_is_augmented(make_case: Any, train_a_little: Callable[..., None]) -> None:
     """In training the strength moves, and only there."""
     case = make_case("gan", "style")
-    family = case.build(adaptive_target=-1.0, adaptive_images=200.0)
+    family = case.build(adaptive_target=-1.0, adaptive_share=0.9, adaptive_limit=1.0)
     family.discriminator.head.bias.data.fill_(5.0)  # certain of everything
-    train_a_little(family, case, steps=8, n=8)
+    train_a_little(family, case, steps=9, n=8)
     grown = float(family.adaptive.strength)
-    assert grown == pytest.approx(0.32)
+    assert grown == pytest.approx(8 / 9 / 0.9), "moved twice in nine steps, by four of them"
     family.eval().losses(replace(case.batch(8), step=3), rng())
     assert float(family.adaptive.strength) == grown
 

@@ -1,5 +1,7 @@
 """Light networks, for training on a CPU: they make the same images of any side from fewer places, and cost less."""
 
+from itertools import product
+
 import pytest
 import torch
 from specs import image_data
@@ -23,8 +25,8 @@ def test_light_networks_learn_images_of_any_side(name: str, size: tuple[int, int
     family = find(*name.split("/")).build({}, spec(*size), light=True)
     rng = torch.Generator().manual_seed(0)
     x_BCHW = torch.rand(2, 1, *size, generator=rng) * 2 - 1
-    for progress, step in ((0.1, 0), (0.9, 1)):
-        losses = family.losses(Batch(x_BCHW, progress=progress, step=step), rng)
+    for progress, turn in product((0.1, 0.9), family.turns()):
+        losses = family.losses(Batch(x_BCHW, progress=progress, turn=turn), rng)
         assert all(bool(loss.isfinite()) for loss in losses.values())
 
 

@@ -4,6 +4,7 @@ A side of one has no half, no chessboard and no neighbours, and batch or group n
 """
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from components.core.family import Batch, Family
 from components.families import cards, find
 
 SPEC = image_data(channels=2, height=1, width=1)
-MOMENTS = ((0.0, 0), (1.0, 0), (1.0, 1))  # progress and step: both ends of a training in stages, and a step that is nobody's turn
+MOMENTS = (0.0, 1.0)  # both ends of a training in stages
 
 
 def build(name: str) -> Family:
@@ -30,8 +31,8 @@ def batch(n: int = 8) -> Batch:
 def test_every_variant_learns_and_draws_one_pixel(name: str) -> None:
     """Each group has a gradient from which it can learn, and other noise gives other points."""
     family = build(name)
-    for progress, step in MOMENTS:
-        losses = family.losses(replace(batch(), progress=progress, step=step), torch.Generator().manual_seed(0))
+    for progress, turn in product(MOMENTS, family.turns()):
+        losses = family.losses(replace(batch(), progress=progress, turn=turn), torch.Generator().manual_seed(0))
         for group, loss in losses.items():
             gradients = torch.autograd.grad(loss, family.parameter_groups()[group], retain_graph=True, allow_unused=True)
             assert torch.isfinite(loss)

@@ -145,7 +145,7 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path, pipe: dict[str, str]) -> 
 
 
 def training(running: Running) -> bool:
-    return any("components.pipeline.worker" in child for child in running.children) and "FD-local in training" in running.said
+    return any("components.pipeline.worker" in child for child in running.children) and "Distance in training" in running.said
 
 
 def said(word: str) -> Callable[[Running], bool]:

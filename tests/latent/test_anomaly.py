@@ -8,7 +8,7 @@ import pytest
 from components.core.errors import InputError
 from components.evaluation.bootstrap import Bootstrap
 from components.latent.anomaly import auc, compare, ranked, remarks, score
-from components.latent.space import Items, LatentSpace
+from components.latent.space import BATCH, Items, LatentSpace
 
 BOOT = Bootstrap(seed=0)
 
@@ -57,6 +57,11 @@ def test_a_score_is_what_the_card_allows(build: Any, held_out: Items, name: str,
     picture, rows, columns = ranked(build(name), some, found[max(found)], columns=3)
     assert (len(picture), columns) == (12 if "reconstruction" in scores else 6, 3)
     assert len(picture) == len(rows) * columns
+
+
+def test_an_image_meets_another_noise_in_another_batch(build: Any, held_out: Items) -> None:
+    scores = score(build("flow/realnvp"), Items(held_out.images[:1].repeat(BATCH + 1, axis=0)))["bits_per_dim"]
+    assert scores[BATCH] != scores[0]
 
 
 def test_a_model_that_allows_none_is_refused(build: Any, held_out: Items) -> None:

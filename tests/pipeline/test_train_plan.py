@@ -151,7 +151,10 @@ def test_what_is_fine_tuned_has_the_config_of_its_base(
     begun = run.model_copy(update={"base": base})
     plan = train_plan(begun)
     assert plan.variant == trained
-    assert plan.config == {"width": 48, "batch_size": 32, "lr_peak": 0.02} | ({"steps": steps} if steps else {})
+    given = {"width": 48, "batch_size": 32, "lr_peak": 0.02} | ({"steps": steps} if steps else {})
+    assert {name: plan.config[name] for name in given} == given
+    assert ("steps" in plan.config) == (steps is not None)
+    assert not plan.config["mean_data"], "as it was before"
     forced = run.brief.override.model_copy(update={"config": {"lr_peak": 0.5}})
     brief = run.brief.model_copy(update={"override": forced})
     assert train_plan(begun.model_copy(update={"brief": brief})).config["lr_peak"] == 0.5

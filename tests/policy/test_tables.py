@@ -7,6 +7,7 @@ import pytest
 
 from components.core.errors import SettingsError
 from components.core.records import Facts
+from components.families import cards
 from components.policy.decide import decide
 from components.policy.rows import Rule
 from components.policy.tables import RULE_TABLES, Tables, load_tables
@@ -117,3 +118,19 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_tables_are_plain_data() -> None:
     assert Tables.model_validate_json(load_tables().model_dump_json()) == load_tables()
+
+
+STRENGTH = ("none", "bound", "exact")
+
+
+def test_likelihoods_of_the_tables_are_those_of_the_cards() -> None:
+    """What a family is said to have, one of its variants has; and the row of a built variant says what its card says."""
+    known, tables = {key: card for key, (card, _, _) in cards().items()}, load_tables()
+    said = {name: tables.variants[name].likelihood for name in map("/".join, known) if name in tables.variants}
+    assert said == {
+        name: card.likelihood for name, card in zip(map("/".join, known), known.values(), strict=True) if name in said
+    }
+    assert len(said) > 20
+    for family in {family for family, _ in known}:
+        best = max((card.likelihood for (name, _), card in known.items() if name == family), key=STRENGTH.index)
+        assert tables.families[family].likelihood == best, family

@@ -58,7 +58,7 @@ def test_a_rollback_takes_the_best_weights_and_half_the_rate(run: Any, tracker: 
         read(progress, **how)
         seen[trainer.step] = {name: value.clone() for name, value in trainer.family.state_dict().items()}
         if trainer.step == 2:
-            seen[0] = restore(trainer.best, trainer.best_path(trainer.best)).state_dict()
+            seen[0] = restore(trainer.kept, trainer.best_path(trainer.kept)).state_dict()
 
     trainer._read_quality = spy
     trainer.run()

@@ -189,7 +189,9 @@ def test_a_critic_joins_in_the_second_half_and_is_not_kept(
     (group,) = made.losses(batch, rng())
     late = replace(batch, progress=0.6)
     losses = made.losses(late, rng())
-    assert [*losses] == [group, "critic"]
+    assert [*losses] == ["critic", group], "the critic moves first"
+    assert (made.due(batch), made.due(late)) == (("student",), ("critic", "student"))
+    assert [[*made.losses(replace(late, turn=turn), rng())] for turn in made.due(late)] == [["critic"], [group]]
     groups = made.parameter_groups()
     assert {id(each) for each in groups["critic"]} == {id(each) for each in made.critic.parameters()}
     assert not {id(each) for each in groups["critic"]} & {id(each) for each in groups[group]}

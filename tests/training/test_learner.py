@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from specs import image_item
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,19 +30,22 @@ MEMBERS = sorted("/".join(key) for key in cards())
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
 INDEXED = {"index", "index_put", "index_put_"}  # by a mask they wait to know how many it holds
 TO_THE_HOST = ("tolist", "numpy", "cpu", "item")
-OVER_THE_BATCH = {  # what a part cannot know: these families learn from statistics of the batch, or keep them
-    "gan/dcgan": "batch normalisation",
-    "gan/sngan": "batch normalisation",
-    "gan/wgan-gp": "batch normalisation",
-    "gan/style": "the deviation over the batch",
-    "flow/realnvp": "its first batch decides where it starts",
-    "flow/glow": "its first batch decides where it starts",
-    "diffusion/latent": "the scale of the codes",
-    "diffusion/latent-ect": "the scale of the codes",
-    "vae/vq": "the codebook",
-    "autoregressive/vq-pixelcnn": "the codebook",
-    "autoregressive/vq-transformer": "the codebook",
+PER_PART = {  # how each statistic that a card says is a part's is switched on, alone
+    "batch normalisation": {},
+    "batch deviation": {"batch_deviation": True},
+    "mean styles": {},
+    "path lengths": {"path_length": 1.0},
 }
+OFF = {"batch_deviation": False, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # of what a family has of them
+STAGED = {  # whose first stage has another loss than the last
+    "autoregressive/vq-pixelcnn",
+    "autoregressive/vq-transformer",
+    "diffusion/ect",
+    "diffusion/latent",
+    "diffusion/latent-ect",
+    "vae/vq",
+}
+CONFIG = {"vae/beta": {"capacity": 2.0}}  # nats: parts of a batch lie on either side of it
 
 
 @pytest.fixture
@@ -65,22 +68,59 @@ def gradients(learner: Learner) -> dict[str, Tensor]:
     return {name: parameter.grad.clone() for name, parameter in learner.family.named_parameters() if parameter.grad is not None}
 
 
+def stepped(learner: Learner, batch: Batch, *, parts: int, norms: bool = False) -> dict[str, Any]:
+    """What two steps of a training leave behind: losses, gradients, buffers. `norms`: batch normalisation over the batch."""
+    learner.parts = parts
+    for module in learner.family.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(norms)
+    losses = [learner.step(replace(batch, step=step), rate=0.0) for step in range(2)]
+    return {"losses": losses, "gradients": gradients(learner), "buffers": dict(learner.family.named_buffers())}
+
+
+def differing(left: dict[str, Any], whole: dict[str, Any]) -> set[str]:
+    """The kinds in which they differ by more than rounding."""
+    scale = max(float(gradient.abs().max()) for gradient in whole["gradients"].values())
+    found = set()
+    for kind, atol in (("losses", 1e-5), ("gradients", 1e-5 * scale), ("buffers", 1e-5)):
+        try:
+            torch.testing.assert_close(left[kind], whole[kind], atol=atol, rtol=1e-4)
+        except AssertionError:
+            found.add(kind)
+    return found
+
+
+def switched(family: str, **on: Any) -> dict[str, Any]:
+    """A config without statistics that are a part's, but for what is `on`."""
+    known = find(*family.split("/")).Config.model_fields
+    return CONFIG.get(family, {}) | {name: value for name, value in (OFF | on).items() if name in known}
+
+
 @pytest.mark.parametrize("parts", [2, pytest.param(11, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("family", sorted(set(MEMBERS) - set(OVER_THE_BATCH)))
-def test_parts_of_a_batch_add_up_to_its_gradient(
-    make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int
+@pytest.mark.parametrize(("family", "progress"), [*((name, 1.0) for name in MEMBERS), *((name, 0.0) for name in sorted(STAGED))])
+def test_parts_of_a_batch_teach_what_the_whole_does(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int, progress: float
 ) -> None:
-    """Of every family without statistics over the batch: each item meets the noise that it meets in the whole."""
-    dropout = {"dropout": 0.0} if "dropout" in find(*family.split("/")).Config.model_fields else {}
-    whole, cut = (make_learner(family, config={"clip_norm": None, **dropout}) for _ in range(2))
-    cut.parts = parts
-    losses, sums = (learner.step(batch, rate=0.0) for learner in (whole, cut))
-    torch.testing.assert_close(sums, losses)
-    expected = gradients(whole)
-    assert len(expected) > 3
-    scale = max(float(gradient.abs().max()) for gradient in expected.values())
-    torch.testing.assert_close(gradients(cut), expected, atol=1e-5 * scale, rtol=1e-4)
+    """Losses, gradients and buffers, in the first stage and the last; without the statistics that the card says are a part's."""
+    batch = replace(batch, progress=progress)
+    whole, cut = (make_learner(family, config=switched(family)) for _ in range(2))
+    expected = stepped(whole, batch, parts=1)
+    assert len(expected["gradients"]) > 3
+    assert differing(stepped(cut, batch, parts=parts), expected) == set()
     assert torch.equal(whole.rng.get_state(), cut.rng.get_state())
+
+
+@pytest.mark.parametrize(
+    ("family", "statistic"), [(name, each) for name in MEMBERS for each in cards()[*name.split("/")][0].per_part]
+)
+def test_what_a_card_says_is_a_parts_own_is(
+    make_learner: Callable[..., Learner], batch: Batch, family: str, statistic: str
+) -> None:
+    config, conditional = switched(family, **PER_PART[statistic]), statistic == "mean styles"
+    whole, cut = (make_learner(family, config=config, conditional=conditional) for _ in range(2))
+    norms = statistic == "batch normalisation"
+    expected = stepped(whole, batch, parts=1, norms=norms)
+    assert differing(stepped(cut, batch, parts=2, norms=norms), expected)
 
 
 @pytest.mark.parametrize("family", MEMBERS)
@@ -136,6 +176,47 @@ def test_compiled_learns_the_same(make_learner: Callable[..., Learner], batch: B
     for _ in range(2):
         losses = plain.step(batch, rate=1e-3), compiled.step(batch, rate=1e-3)
         torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
+
+
+class Slope(nn.Module):
+    """D(x) = a x, of the first pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.a * x_BCHW[:, 0, 0, 0]
+
+
+class Constant(nn.Module):
+    """G(z) = one value everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(0.4))
+
+    def forward(self, z_BZ: Tensor, labels_B: Tensor | None) -> Tensor:
+        return self.value.expand(len(z_BZ), 1, 8, 8)
+
+
+def test_the_generator_learns_from_the_critic_that_has_moved(make_plan: Any, batch: Batch) -> None:
+    """By hand: D's loss is a (g - r) + 10 (a - 1)^2, with a slope below 0, so that Adam's first step takes a up by the rate h;
+    G's is -a' g then, with the slope -(a + h). At k = 3 that is after D's third step."""
+    for every in (1, 3):
+        plan = make_plan("gan/wgan-gp", config={"shift": 0.0, "critic_steps": every, "clip_norm": None})
+        family = build(plan)
+        critic, player = Slope(), Constant()
+        family.discriminator, family.generator = critic, player
+        learner = Learner(family, plan, TrainingDevice(torch.device("cpu")))
+        h = 0.05 / learner.family.rates()["discriminator"]
+        for step in range(every):
+            assert player.value.item() == pytest.approx(0.4), "G waits for its turn"
+            learner.step(replace(batch, step=step), rate=h)
+            moved = critic.a.item()
+            assert moved > 0.7 + 0.04 * (step + 1)
+        assert player.value.grad is not None
+        assert player.value.grad.item() == pytest.approx(-moved)
 
 
 @pytest.fixture
@@ -202,10 +283,10 @@ def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], mon
     trial = memory.Trial(learner.family, learner.on)
     losses = trial.losses
 
-    def full(items: int, *, progress: float) -> dict[str, Tensor]:
+    def full(items: int, *, progress: float, turn: str) -> dict[str, Tensor]:
         if items > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return losses(items, progress=progress)
+        return losses(items, progress=progress, turn=turn)
 
     monkeypatch.setattr(trial, "losses", full)
     assert [trial.fits(items, 1) for items in (8, 4)] == [False, True]

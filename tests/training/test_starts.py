@@ -56,14 +56,14 @@ def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
 
 @pytest.fixture
 def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
-    """The plan of a fine-tuning, of data of another spread and with another seed than its base's."""
+    """The plan of a fine-tuning, of data of another mean and spread and with another seed than its base's."""
 
     def make(start: Finetune, *, variant: str | None = None, **more: Any) -> TrainPlan:
         base = start.base
         variant = variant or base.variant
         config = recipe(base, variant=variant) | more.pop("config", {})
         plan = make_plan(f"{base.family}/{variant}", conditional=base.spec.conditional, start=start, config=config, **more)
-        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3})})
+        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3, "mean": (0.4,)})})
 
     return make
 
@@ -224,6 +224,20 @@ def test_a_state_of_another_base_is_refused(a_base: Any, tuned: Any, digits: Any
     moved = tmp_path / "moved.safetensors"
     start.weights.rename(moved)
     assert trainer(start.model_copy(update={"weights": moved})).run().steps_total == 6, "on a machine that has it elsewhere"
+
+
+@pytest.mark.parametrize("family", ["diffusion/edm", "diffusion/ddpm"])
+def test_a_base_of_before_a_field_is_what_it_was_before_it(a_base: Any, tuned: Any, family: str) -> None:
+    """A field that the base's recipe lacks is that of the class, and never one that the new data would set."""
+    newer = {"diffusion/edm": {"mean_data": ()}, "diffusion/ddpm": {"learned_variance": False}}[family]
+    start = a_base(family, **newer)
+    older = {name: value for name, value in start.base.config.items() if name not in newer}
+    known = start.model_copy(update={"base": start.base.model_copy(update={"config": older})})
+    base, made = restore(known.base, known.weights), build(tuned(known))
+    assert {name: getattr(base.config, name) for name in newer} == newer
+    assert {name: getattr(made.config, name) for name in newer} == newer
+    drawn = [TorchSampler(each.eval(), subject="x", steps=2)(range(4)) for each in (base, made)]
+    assert np.array_equal(*drawn)
 
 
 def test_the_recipe_is_that_of_the_base(a_base: Any) -> None:

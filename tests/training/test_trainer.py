@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from components.core.arrays import Stored
+from components.core.asked_labels import labels_like
 from components.core.card import Card
 from components.core.errors import RunError, TrainingFailed
 from components.core.family import Batch, Family, FamilyConfig
@@ -23,7 +24,7 @@ from components.training.schedule import Budget
 from components.training.start import build
 from components.training.state import flatten, load_state
 from components.training.trainer import Trainer
-from components.training.work import Probe, Work, work_within
+from components.training.work import Probe, Work, passes_of_sample, reading_images, work_within
 
 Made = Callable[..., Trainer]
 
@@ -50,7 +51,7 @@ def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Ma
     assert tracker.series("train/fd") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
 
 
-def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made) -> None:
+def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made, digits: Any) -> None:
     """Restored, they draw the very images that the signal saw at that step."""
     seen: list[Stored] = []
     values = readings_that(0.9, 0.8, 0.1, 0.6, 0.3, 0.7)
@@ -59,7 +60,8 @@ def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer:
     family = restore_best(plan, checkpoint)
     assert not family.training
     sampler = TorchSampler(family, subject="torch:x", steps=plan.signal_steps)
-    assert np.array_equal(sampler(range(4), [0, 1, 2, 3]), seen[2])
+    asked = labels_like(np.bincount(digits.labels), 4, seed=0)
+    assert np.array_equal(sampler(range(4), asked), seen[2])
     assert not np.array_equal(seen[2], seen[5])
 
 
@@ -67,6 +69,37 @@ def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer:
 def test_a_reading_takes_no_more_steps_than_the_model_draws_with(make_plan: Any, make_trainer: Made, solver: str) -> None:
     """Ancestral sampling has a noise image for each of its steps and no more."""
     make_trainer(make_plan("diffusion/ddpm", steps=4, signal_steps=8, config={"solver": solver, "steps": 3})).run()
+
+
+def test_classes_are_asked_for_as_often_as_the_training_items_have_them(
+    make_plan: Any, digits: Any, make_split: Any, tracker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten classes, of which one is nine of ten items: asked for equally often, a perfect model would look four times worse."""
+    plan = make_plan("gan/sngan", conditional=True, signal_images=40)
+    split = make_split(digits.images, np.where(np.arange(96) % 10 == 0, digits.labels, 3))
+    asked: list[Any] = []
+
+    def drawn(sampler: TorchSampler, seeds: Any, given: Any = None) -> Stored:
+        asked.append(given)
+        return digits.images[: len(seeds)]
+
+    monkeypatch.setattr(TorchSampler, "__call__", drawn)
+    trainer = Trainer(build(plan), plan, split=split, quality=lambda _: Reading(distance=1.0), tracker=tracker)
+    trainer.readings.seconds(40, clock=lambda: 0.0)
+    counts = np.bincount(asked[0], minlength=10)
+    assert np.abs(counts - 40 * np.bincount(split.labels, minlength=10) / 96).max() <= 1
+
+
+def test_readings_take_a_tenth_of_the_work_or_the_least_that_tell(make_plan: Any) -> None:
+    """In passes of the network; by the items alone, so that the same work keeps the same weights everywhere."""
+    few, many = make_plan("vae/gaussian", signal_images=None), make_plan("diffusion/edm", signal_images=None)
+    passes = passes_of_sample(build(make_plan("diffusion/edm", config={"steps": 18})), 8)
+    assert passes == pytest.approx(15, abs=1)
+    for items, one_pass, many_steps in ((1_000, 128, 128), (10_000, 500, 128), (100_000, 1024, 321), (10**7, 1024, 1024)):
+        assert reading_images(few, items, passes=1) == one_pass
+        assert reading_images(many, items, passes=passes) == many_steps
+        assert many_steps == 128 or 6 * many_steps * passes <= 0.1 * 3 * items * 1.01
+    assert reading_images(make_plan(signal_images=7), 10**7, passes=1) == 7
 
 
 def test_the_average_trails_the_weights(make_plan: Any, make_trainer: Made) -> None:
@@ -370,3 +403,12 @@ def test_the_average_is_calibrated_before_each_reading(
     monkeypatch.setattr("components.families.vae.GaussianVAE.calibrate", calibrate)
     make_trainer(make_plan(steps=20), quality=quality).run()
     assert events == [(96, False, False, False), "reading"] * 6
+
+
+def test_a_stage_learns_at_its_share_of_the_rate(make_plan: Any, make_trainer: Made, tracker: Any) -> None:
+    """Consistency tuning, after the diffusion that it begins with."""
+    tuned = {"lr_peak": 1e-3, "decay_from": 1.0, "warmup_steps": 0, "teacher_share": 0.6, "tuning_rate": 0.2}
+    make_trainer(make_plan("diffusion/ect", steps=20, config=tuned)).run()
+    rates = {step: rate for step, rate in tracker.series("train/lr").items() if rate}
+    assert set(map(float, rates.values())) == {1e-3, 2e-4}
+    assert all((rate < 1e-3) == (step - 1 >= 12) for step, rate in rates.items())

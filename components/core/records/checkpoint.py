@@ -1,6 +1,9 @@
 """What training owns: the best weights, and what samples say of a model while it trains."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from statistics import stdev
+from typing import Any, Self
 
 from components.core.brief import FamilyName
 from components.core.record import Record
@@ -9,9 +12,9 @@ from components.core.records.dataset import DataSpec
 
 
 class Checkpoint(Record):
-    """The best weights of one training run, tied to one MLflow run."""
+    """The weights that are kept of one training run, tied to one MLflow run."""
 
-    weights: Artifact  # safetensors: the averaged weights of the best step
+    weights: Artifact  # safetensors: the averaged weights of the step that was kept
     family: FamilyName
     variant: str
     config: dict[str, Any]
@@ -21,7 +24,7 @@ class Checkpoint(Record):
     step: int
     steps_total: int
     train_s: float
-    quality: float  # the quality signal at the best step; lower is better
+    quality: float  # the distance that was read at that step; lower is better, comparable within one run
     collapse: str = ""  # why its samples counted as collapsed, if they did and none of the run were better
     stopped_by: str  # items_seen, or the ceiling that came first: compute.minutes
     items_seen: int = 0  # in all
@@ -36,8 +39,24 @@ class Reading(Record):
     """
 
     distance: float  # lower is better; comparable within one run
+    influence: tuple[float, ...] = ()  # of each sample: how the distance moves with its weight
     diversity: float = 1.0
     precision: float = 1.0
     coverage: float = 1.0
     classes: float = 1.0  # how many a classifier sees; 1 where the data has no labels
     collapse: str = ""  # why the samples count as collapsed, if they do
+
+    @property
+    def noise(self) -> float:
+        """The standard error of the distance, by the samples; 0 where no influence is known."""
+        return _standard_error(self.influence)
+
+    def noise_beside(self, other: Self) -> float:
+        """That of the difference of two distances of one model on the same noise: the chance that their samples share cancels."""
+        if len(self.influence) != len(other.influence):  # a run that goes on with more items reads more
+            return math.hypot(self.noise, other.noise)
+        return _standard_error([a - b for a, b in zip(self.influence, other.influence, strict=True)])
+
+
+def _standard_error(influence: Sequence[float]) -> float:
+    return stdev(influence) / math.sqrt(len(influence)) if len(influence) > 1 else 0.0

@@ -83,9 +83,9 @@ class _Asked(Record, ABC):
         Row k does not depend on n. Raises DataError where the data does not say.
         """
 
-    @abstractmethod
     def watched(self, split: "Split", n: int) -> "Rows":
         """What the n samples are asked for that training is watched by, the same ones every time, [n, *shape]."""
+        return self.like(split, n, seed=0)
 
     def listed(self, value: Any) -> list[Any] | None:
         """What a request's `value` asks for, one an item; None where it is one for all."""
@@ -152,10 +152,6 @@ class ClassCondition(_Asked):
         known = len(self.classes)
         return labels_like(np.bincount(self._labels(split), minlength=known)[:known], n, seed=seed)
 
-    def watched(self, split: "Split", n: int) -> "npt.NDArray[np.int64]":
-        """Every class in turn: none is overlooked."""
-        return self.examples(n)
-
     def row(self, value: Any) -> "Rows":
         import numpy as np
 
@@ -213,9 +209,6 @@ class _OfData(_Asked):
         chosen_N = order_M[np.arange(n) % len(split)]
         distinct, back_N = np.unique(chosen_N, return_inverse=True)  # sorted: neighbours on disk are read together
         return self.of_items(split, distinct)[back_N]
-
-    def watched(self, split: "Split", n: int) -> "npt.NDArray[np.float32]":
-        return self.like(split, n, seed=0)
 
     def unasked(self, seeds: Sequence[int]) -> "npt.NDArray[np.float32]":
         raise InputError("left out", allowed=self.text, do="send one, or a list with one an item")

@@ -49,11 +49,15 @@ class Dataset(Record):
         return tuple(name for name, learnt, left in zip(self.classes, train, kept, strict=False) if not (learnt and left))
 
     @property
+    def centre(self) -> tuple[float, ...]:
+        """The mean of each channel in data units ([-1, 1])."""
+        storage = self.item.storage
+        return tuple(each / storage.scale - storage.offset for each in self.mean)
+
+    @property
     def deviation(self) -> float:
-        """The standard deviation of all values together, in data units ([-1, 1])."""
-        mean = sum(self.mean) / len(self.mean)
-        square = sum(std**2 + each**2 for std, each in zip(self.std, self.mean, strict=True)) / len(self.mean)
-        return math.sqrt(max(square - mean**2, 0.0)) / self.item.storage.scale
+        """The standard deviation of all values, each about the mean of its channel, in data units."""
+        return math.sqrt(sum(std**2 for std in self.std) / len(self.std)) / self.item.storage.scale
 
 
 class LocalDataset(Dataset):
@@ -73,6 +77,12 @@ class DataSpec(Record):
     item: AnyItem
     condition: Condition | None = None
     std: float = Field(default=0.5, gt=0, description="standard deviation of all values in data units; natural images: about 0.5")
+    mean: tuple[float, ...] = Field(default=(), description="mean of each channel, about which `std` is; none: 0, or not known")
+
+    @classmethod
+    def of(cls, dataset: Dataset, *, condition: Condition | None = None) -> "DataSpec":
+        """As measured when the dataset was prepared. Items that are all the same have no deviation, and get one grey level's."""
+        return cls(item=dataset.item, condition=condition, std=max(dataset.deviation, 1 / 255), mean=dataset.centre)
 
     @model_validator(mode="before")
     @classmethod

@@ -34,7 +34,7 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     model: Any = seen.model  # encode and decode are there where the card says so
     errors = [
         (model.decode(model.encode(x_BCHW, *labels), *labels) - x_BCHW).square().flatten(1).mean(1)
-        for x_BCHW, labels in held_out_batches(seen)
+        for x_BCHW, labels, _ in held_out_batches(seen)
     ]
     squares_N = torch.cat(errors).double().cpu().numpy() * seen.model.spec.item.storage.scale**2
     root, roots_R = math.sqrt(squares_N.mean()), np.sqrt(seen.boot.means(squares_N, stream="likelihood"))

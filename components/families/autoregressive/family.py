@@ -45,8 +45,9 @@ class PixelFamily(Family):
         nats_BCHW = self.model.log_prob(to_levels(batch.x, LEVELS), self._labels(batch.condition))
         return {"model": -nats_BCHW.mean()}
 
-    def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """log p(x) in nats, exact: the mass of an image of 8-bit values."""
+    def log_prob(self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None) -> Tensor:
+        """log p(x) in nats, exact: the mass of an image of 8-bit values. Nothing is drawn."""
+        del rng
         return self.model.log_prob(to_levels(x_BCHW, LEVELS), self._labels(labels_B)).flatten(1).sum(1)
 
     def compilable(self) -> list[nn.Module]:

@@ -6,6 +6,7 @@ gives. A sample is a grid of codes drawn from the prior and decoded.
 B batch, C channels, H height, W width; h, w the grid of codes, K codes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,11 +75,19 @@ class VQPriorFamily(Family):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """The autoencoder's loss in its share of the budget, then the prior's: nats a code."""
         if batch.progress < self.config.autoencoder_share:
-            return {"autoencoder": self.autoencoder.loss(batch.x, rng)}
+            return {"autoencoder": self.autoencoder.loss(batch.x, rng, fitted_Bhw=batch.of_whole)}
         with torch.no_grad():
             codes_B1hw = self.autoencoder.encode(batch.x)[:, None]
         labels_B = batch.condition if self.spec.conditional else None
         return {"prior": -self.prior.log_prob(codes_B1hw, labels_B).mean()}
+
+    def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
+        """While the autoencoder trains: the codes of each part, for which the codebook follows the whole batch, once."""
+        if parts[0].progress >= self.config.autoencoder_share:
+            return super().survey(parts, rng)
+        z_BDhw = torch.cat([self.autoencoder.embed(part.x).float() for part in parts])
+        codes: tuple[Tensor, ...] = self.autoencoder.quantiser.fit(z_BDhw, rng).split([len(part.x) for part in parts])
+        return codes
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """How much of the codebook is in use, by the moving counts of training."""

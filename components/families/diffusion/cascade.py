@@ -121,6 +121,7 @@ class Cascade(Family):
         steps = steps or self.config.steps
         stages = [(self.base, steps), (self.detail, (steps + 1) // 2)]
         base, detail = (
-            Sampler(guided(denoiser, self.config), points(self.config, n), solver=self.config.solver) for denoiser, n in stages
+            Sampler(guided(denoiser, self.config), points(self.config, n), solver=self.config.solver, mean=denoiser.mean_C11)
+            for denoiser, n in stages
         )
         return CascadeSampler(base, detail, self.conditioning, level=self.config.condition_noise)

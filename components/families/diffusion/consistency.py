@@ -43,6 +43,7 @@ class ConsistencyConfig(PreconditionedConfig):
 
     steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
     teacher_share: float = Field(default=0.6, ge=0, lt=1, description="of the budget, trained as diffusion before the tuning")
+    tuning_rate: float = Field(default=0.2, gt=0, description="of the peak rate, in tuning")
     stages: int = Field(default=8, ge=1, description="how often r comes nearer to t (a)")
     q: float = Field(default=2.0, gt=1, description="t - r shrinks by this factor from stage to stage")
     k: float = Field(default=8.0, ge=0)
@@ -121,6 +122,10 @@ class _Tuned(Family):
         done = (progress - share) / (1 - share)
         return min(int(done * self.config.stages) + 1, self.config.stages) if done >= 0 else 0
 
+    def rate_share(self, progress: float) -> float:
+        """The tuning goes slowly: what the teacher knows is otherwise lost before it is learnt again."""
+        return 1.0 if progress < self.config.teacher_share else float(self.config.tuning_rate)
+
     def _for_each_step(self, noise: tuple[NoiseInput, ...]) -> tuple[NoiseInput, ...]:
         return tuple(NoiseInput(name=one.name, shape=(self.config.steps, *one.shape)) for one in noise)
 
@@ -128,7 +133,7 @@ class _Tuned(Family):
         deviation = self.config.sigma_data / 0.5
         sigmas = [min(deviation * level, self.config.sigma_max) for level in LEVELS[self.config.steps]]
         levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
-        return Sampler(self.denoiser, levels, solver="multistep")
+        return Sampler(self.denoiser, levels, solver="multistep", mean=self.denoiser.mean_C11)
 
 
 class ECT(_Tuned, EDM):

@@ -7,6 +7,10 @@
     v         alpha eps - sigma x0     alpha x_t - sigma F    |v - F|^2       (Salimans & Ho 2022, arXiv:2202.00512, app. D)
     x0        x0             F                                max(1, alpha^2 / sigma^2) |x0 - F|^2               (their eq. 4)
 
+With `learned_variance` the network gives f too, the share of the way between the least and the largest variance of a step, and
+the loss is L_hybrid (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15 and 16): the above + 0.001 L_vlb, whose denoised image
+takes no gradient. Ancestral sampling draws with these variances, and `log_prob` is their bound (bound.py).
+
 Betas: linear (Ho et al., sec. 4) or by the cosine of Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17. Sampling starts at the
 last step, the noisiest (Lin et al. 2024, arXiv:2305.08891, "trailing"), and bounds the denoised images to [-1, 1].
 
@@ -27,7 +31,8 @@ from components.core.noise import NoiseInput
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.augment import AugmentConfig, augmentation_planes, augmented
-from components.families.diffusion.network import DiffusionConfig, Network, guided
+from components.families.diffusion.bound import Chain
+from components.families.diffusion.network import DiffusionConfig, Network, blocks, guided
 from components.families.diffusion.sampling import Point, Sampler, Solver
 
 Schedule = Literal["linear", "cosine"]
@@ -41,6 +46,9 @@ class DDPMConfig(DiffusionConfig, AugmentConfig):
     solver: Solver = "ddim"
     steps: int = Field(default=50, ge=1)
     clip: bool = Field(default=True, description="bound denoised images to [-1, 1] in sampling")
+    learned_variance: bool = Field(default=False, description="the network gives the variance of each step, too")
+    bound_weight: float = Field(default=1e-3, gt=0, description="of L_vlb beside the loss, where variances are learned (lambda)")
+    own_levels: bool = Field(default=False, description="it knows the levels of its own steps alone: a student")
 
 
 def betas(schedule: Schedule, levels: int) -> list[float]:
@@ -70,23 +78,38 @@ def trailing(process: list[Point], steps: int) -> list[Point]:
 
 
 class StepDenoiser(Network):
-    """D(x_BCHW at time t_B, class_B) -> the expected clean image, whatever the network predicts."""
+    """D(x_BCHW at time t_B, class_B) -> the expected clean image, whatever the network predicts. Called by `Moments` where the
+    share of its variance is asked for, too."""
 
     alpha_T: Tensor
     sigma_T: Tensor
 
     def __init__(self, config: DDPMConfig, spec: DataSpec) -> None:
-        super().__init__(config, spec, planes=augmentation_planes(config))
+        super().__init__(config, spec, planes=augmentation_planes(config), answers=1 + config.learned_variance)
         self.prediction = config.prediction
+        self.learned = config.learned_variance
+        self.bound_weight = config.bound_weight
         process = forward_process(config.schedule, config.levels)
+        self.chain = Chain(process, deviation=spec.std)
         self.register_buffer("alpha_T", torch.tensor([point.alpha for point in process]), persistent=False)
         self.register_buffer("sigma_T", torch.tensor([point.sigma for point in process]), persistent=False)
 
     def forward(
         self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None = None, planes_BPHW: Tensor | None = None
     ) -> Tensor:
-        out_BCHW = self.network(x_BCHW, time_B, condition_B, planes_BPHW)
-        return clean(self.prediction, x_BCHW, out_BCHW, *self.shares(time_B))
+        return self.moments(x_BCHW, time_B, condition_B, planes_BPHW)[0]
+
+    def moments(
+        self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None = None, planes_BPHW: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The clean image, and the share f_BCHW of the variance where it is learned."""
+        out_BCHW, share_BCHW = self._answers(x_BCHW, time_B, condition_B, planes_BPHW)
+        return clean(self.prediction, x_BCHW, out_BCHW, *self.shares(time_B)), share_BCHW
+
+    def _answers(self, x_BCHW: Tensor, time_B: Tensor, *context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The prediction; and f, which begins in the middle."""
+        out_BCHW, *rest = blocks(self.network(x_BCHW, time_B, *context), like=x_BCHW)
+        return out_BCHW, (rest[0] + 1) / 2 if rest else None
 
     def shares(self, time_B: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at time t_B, ready to multiply images."""
@@ -99,10 +122,16 @@ class StepDenoiser(Network):
         eps_BCHW = normal(x0_BCHW.shape, rng)
         alpha, sigma = self.shares(t_B)
         x_BCHW = alpha * x0_BCHW + sigma * eps_BCHW
-        out_BCHW = self.network(x_BCHW, t_B.to(x_BCHW.dtype), self.training_labels(labels_B, rng), planes_BPHW)
+        asked_B = self.training_labels(labels_B, rng)
+        out_BCHW, share_BCHW = self._answers(x_BCHW, t_B.to(x_BCHW.dtype), asked_B, planes_BPHW)
         error_BCHW = (out_BCHW - target(self.prediction, x0_BCHW, eps_BCHW, alpha, sigma)) ** 2
         weight = (alpha / sigma).square().clamp(min=1) if self.prediction == "x0" else 1.0
-        return (weight * error_BCHW).mean()
+        loss: Tensor = (weight * error_BCHW).mean()
+        if share_BCHW is None:
+            return loss
+        denoised_BCHW = clean(self.prediction, x_BCHW, out_BCHW.detach(), alpha, sigma)
+        bound = self.chain.step(t_B, x0_BCHW, denoised_BCHW, share_BCHW).mean()  # nats a value, of one step of T
+        return loss + self.bound_weight * len(self.alpha_T) * bound
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -117,6 +146,18 @@ def clean(prediction: Prediction, x: Tensor, out: Tensor, alpha: Tensor, sigma: 
     return alpha * x - sigma * out if prediction == "v" else out
 
 
+class Moments(nn.Module):
+    """A denoiser's image and the share of its variance, as blocks of channels: moments_B(2C)HW."""
+
+    def __init__(self, denoiser: StepDenoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, x_BCHW: Tensor, time_B: Tensor, *context: Tensor | None) -> Tensor:
+        image_BCHW, share_BCHW = self.denoiser.moments(x_BCHW, time_B, *context)
+        return image_BCHW if share_BCHW is None else torch.cat([image_BCHW, share_BCHW], dim=1)
+
+
 class DDPM(Family):
     """Diffusion in its first form, in discrete steps; what most published recipes, checkpoints and samplers speak."""
 
@@ -126,7 +167,7 @@ class DDPM(Family):
         title="Denoising diffusion in discrete steps, with epsilon, v or x0 prediction",
         modalities=("image",),
         conditioning=("none", "class"),
-        likelihood="none",
+        likelihood="bound",
         latent=False,
         steps=50,
         side_max=256,
@@ -167,4 +208,26 @@ class DDPM(Family):
             )
         levels = trailing(forward_process(config.schedule, config.levels), steps)
         limit = 1.0 if config.clip else None
-        return Sampler(guided(self.denoiser, config), levels, solver=config.solver, limit=limit)
+        drawn_from = Moments(self.denoiser) if config.solver == "ancestral" else self.denoiser
+        return Sampler(guided(self.denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit)
+
+    def log_prob(
+        self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None, draws: int = 16
+    ) -> Tensor:
+        """A lower bound of log p(x) in nats, of 8-bit images, by `draws` steps of the chain and its last one: an estimate
+        without bias. It is that of ancestral sampling over all levels, without guidance, whatever the solver and its steps."""
+        rng = rng or torch.Generator(x_BCHW.device).manual_seed(0)
+
+        def denoise(noisy_BCHW: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor | None]:
+            image_BCHW, share_BCHW = self.denoiser.moments(noisy_BCHW, time_B, labels_B if self.spec.conditional else None)
+            return image_BCHW.clamp(-1, 1) if self.config.clip else image_BCHW, share_BCHW
+
+        return -self._chain().cost(x_BCHW, denoise, rng, draws=draws)
+
+    def _chain(self) -> Chain:
+        """All levels; of a student the few that it draws from."""
+        if not self.config.own_levels:
+            return self.denoiser.chain
+        process = forward_process(self.config.schedule, self.config.levels)
+        few = trailing(process, self.config.steps)[::-1]
+        return Chain(few, deviation=self.spec.std).to(self.denoiser.alpha_T.device)

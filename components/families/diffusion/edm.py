@@ -56,4 +56,5 @@ class EDM(Family):
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         levels = points(self.config, steps or self.config.steps)
-        return Sampler(guided(self.denoiser, self.config), levels, solver=self.config.solver)
+        denoise = guided(self.denoiser, self.config)
+        return Sampler(denoise, levels, solver=self.config.solver, mean=self.denoiser.mean_C11)

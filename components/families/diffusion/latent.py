@@ -98,11 +98,12 @@ class Latent(Family):
 
     @torch.no_grad()
     def codes(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        """The standardised codes_BZhw of a batch; in training their moments are measured on the way."""
+        """The codes_BZhw of a batch, standardised by the moments of the batches before it, to which training adds its own."""
         z_BZhw, _ = self.autoencoder.draw(batch.x, rng)
+        codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
         if self.training:
             self.autoencoder.measure(z_BZhw)
-        return self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
+        return codes_BZhw
 
     def stage_progress(self, progress: float) -> float:
         return of_two_stages(progress, first=self.config.autoencoder_share)

@@ -54,9 +54,10 @@ class DiffusionConfig(FamilyConfig):
 
 
 class Network(nn.Module):
-    """The U-Net, for denoisers to derive from. `planes` extra channels join the input; where none are given they are zero."""
+    """The U-Net, for denoisers to derive from. `planes` extra channels join the input; where none are given they are zero. It
+    gives `answers` numbers for each value of the image, as so many blocks of channels."""
 
-    def __init__(self, config: DiffusionConfig, spec: DataSpec, *, planes: int = 0) -> None:
+    def __init__(self, config: DiffusionConfig, spec: DataSpec, *, planes: int = 0, answers: int = 1) -> None:
         super().__init__()
         from diffusers.models.unets.unet_2d import UNet2DModel
 
@@ -74,7 +75,7 @@ class Network(nn.Module):
         self.net = UNet2DModel(
             sample_size=None,
             in_channels=(image_of(spec).channels + planes) * config.patch**2,
-            out_channels=image_of(spec).channels * config.patch**2,
+            out_channels=answers * image_of(spec).channels * config.patch**2,
             block_out_channels=tuple(config.width * multiple for multiple in config.widths),
             down_block_types=tuple(down),
             up_block_types=tuple(up),
@@ -113,8 +114,17 @@ class Network(nn.Module):
         return torch.where(hidden_B, self.classes, labels_B)
 
 
+def blocks(answers: Tensor, *, like: Tensor) -> list[Tensor]:
+    """What a network says, divided into blocks of as many channels as the image has; a single one needs no operator."""
+    channels = like.shape[1]
+    if answers.shape[1] == channels:
+        return [answers]
+    return [answers[:, at : at + channels] for at in range(0, answers.shape[1], channels)]
+
+
 class Guided(nn.Module):
-    """A denoiser under guidance: both evaluations in one pass of twice the batch, so that a graph holds one network."""
+    """A denoiser under guidance: both evaluations in one pass of twice the batch, so that a graph holds one network. What the
+    denoiser says beside the image is said with the class."""
 
     def __init__(self, denoiser: nn.Module, *, weight: float, none: int) -> None:
         super().__init__()
@@ -127,9 +137,12 @@ class Guided(nn.Module):
         classes = torch.cat([condition_B, torch.full_like(condition_B, self.none)])
         planes = None if planes_BPHW is None else torch.cat([planes_BPHW, planes_BPHW])
         both: Tensor = self.denoiser(torch.cat([x_BCHW, x_BCHW]), torch.cat([time_B, time_B]), classes, planes)
-        return both[n:] + self.weight * (both[:n] - both[n:])
+        (own, *beside), (none, *_) = blocks(both[:n], like=x_BCHW), blocks(both[n:], like=x_BCHW)
+        steered = none + self.weight * (own - none)
+        return torch.cat([steered, *beside], dim=1) if beside else steered
 
 
-def guided(denoiser: Network, config: DiffusionConfig) -> nn.Module:
-    """The denoiser as the sampler should use it: itself where guidance is off."""
-    return Guided(denoiser, weight=config.guidance, none=denoiser.classes) if denoiser.guided else denoiser
+def guided(denoiser: Network, config: DiffusionConfig, *, of: nn.Module | None = None) -> nn.Module:
+    """The denoiser as the sampler should use it: itself where guidance is off. `of`: a module that calls it, in its place."""
+    called = denoiser if of is None else of
+    return Guided(called, weight=config.guidance, none=denoiser.classes) if denoiser.guided else called

@@ -5,7 +5,8 @@ denoiser knows it by. Iteration k evaluates D = D(x; time_k), the expected x0, a
 
     x <- a x + b base + c D + d D' + n z_k,     base = x where the row predicts, else that of the last row
 
-with D' the last evaluation and z_k fresh noise. From one point to the next, primes marking the next one's shares:
+with D' the last evaluation and z_k fresh noise; a denoiser with a learned variance multiplies n by e^(w f), f in [0, 1] its own
+share of the way from the least variance to the largest. From one point to the next, primes marking the next one's shares:
 
     ddim       Song et al. 2021, arXiv:2010.02502, eq. 12 with eta = 0; Euler's method in sigma / alpha
     heun       Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn: the row of ddim, then one that corrects it
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     last: float
     noise: float
     predicts: float  # 1 where x is a new base, 0 where the row corrects the last one
+    widens: float = 0.0  # ln of how many times larger the noise is at the upper end of a learned variance
 
 
 def ddim(now: Point, following: Point) -> Row:
@@ -80,11 +82,17 @@ def dpm_plus_plus(before: Point | None, now: Point, following: Point) -> Row:
 
 
 def ancestral(now: Point, following: Point) -> Row:
-    """The posterior's mean and deviation, for x = (alpha / alpha') x' + noise of variance sigma^2 - (alpha sigma' / alpha')^2."""
+    """The posterior's mean and deviation, for x = (alpha / alpha') x' + noise of variance sigma^2 - (alpha sigma' / alpha')^2.
+
+    That variance, beta, is also the largest that a step can have; the posterior's is the least (Nichol & Dhariwal 2021,
+    arXiv:2102.09672, eq. 15).
+    """
     ratio = now.alpha / following.alpha
-    added = 1 - (ratio * following.sigma / now.sigma) ** 2  # that variance, as a share of sigma^2
+    added = 1 - (ratio * following.sigma / now.sigma) ** 2  # beta, as a share of sigma^2
     kept = ratio * (following.sigma / now.sigma) ** 2
-    return Row(now.time, kept, 0.0, following.alpha * added, 0.0, following.sigma * math.sqrt(added), 1.0)
+    noise = following.sigma * math.sqrt(added)
+    widens = math.log(now.sigma / following.sigma) if noise else 0.0
+    return Row(now.time, kept, 0.0, following.alpha * added, 0.0, noise, 1.0, widens)
 
 
 def multistep(now: Point, following: Point) -> Row:
@@ -106,44 +114,58 @@ def table(points: Sequence[Point], solver: AnySolver) -> list[Row]:
 class Sampler(nn.Module):
     """noise_BCHW (noise_BNCHW for the FRESH solvers: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
 
-    One evaluation an iteration keeps an exported loop at one copy of the network. `limit` bounds the denoised images.
+    One evaluation an iteration keeps an exported loop at one copy of the network. `mean`: of the data, around which the noise
+    is at the start; `limit` bounds the denoised images.
     """
 
-    rows_K7: Tensor
+    rows_K8: Tensor
+    start: Tensor
 
-    def __init__(self, denoiser: nn.Module, points: Sequence[Point], *, solver: AnySolver, limit: float | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        points: Sequence[Point],
+        *,
+        solver: AnySolver,
+        mean: Tensor | None = None,
+        limit: float | None = None,
+    ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.sigma_max = points[0].sigma
+        self.register_buffer("start", points[0].alpha * (torch.zeros(()) if mean is None else mean), persistent=False)
         self.limit = limit
         self.fresh = solver in FRESH
-        self.register_buffer("rows_K7", torch.tensor(table(points, solver)), persistent=False)
+        self.register_buffer("rows_K8", torch.tensor(table(points, solver)), persistent=False)
 
     def forward(self, noise: Tensor, condition_B: Tensor | None = None) -> Tensor:
         return self.integrate(noise, condition_B).clamp(-1, 1)
 
     def integrate(self, noise: Tensor, *context: Tensor | None) -> Tensor:
         """The same without the last clamp; `context` is what the denoiser takes besides x_BCHW and time_B."""
-        x = (noise[:, 0] if self.fresh else noise) * self.sigma_max
+        x = self.start + (noise[:, 0] if self.fresh else noise) * self.sigma_max
         # The first row predicts, so what base and D' start as does not matter; a loop may not carry one tensor twice.
         state = (x, torch.ones_like(x), torch.zeros_like(x))
-        if torch.compiler.is_exporting() and len(self.rows_K7) > UNROLLED:
+        if torch.compiler.is_exporting() and len(self.rows_K8) > UNROLLED:
             return self._loop(state, noise, context)
-        for k in torch.arange(len(self.rows_K7), device=x.device):
+        for k in torch.arange(len(self.rows_K8), device=x.device):
             state = self._iterate(k, *state, noise, context)
         return state[0]
 
     def _iterate(
         self, k: Tensor, x: Tensor, base: Tensor, last: Tensor, noise: Tensor, context: tuple[Tensor | None, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        time, a, b, c, d, n, predicts = self.rows_K7.index_select(0, k.view(1)).squeeze(0).unbind()
-        denoised: Tensor = self.denoiser(x, time.expand(x.shape[0]), *context)
+        time, a, b, c, d, n, predicts, widens = self.rows_K8.index_select(0, k.view(1)).squeeze(0).unbind()
+        said: Tensor = self.denoiser(x, time.expand(x.shape[0]), *context)
+        channels = x.shape[1]
+        denoised = said[:, :channels] if said.shape[1] > channels else said
         if self.limit is not None:
             denoised = denoised.clamp(-self.limit, self.limit)
         base = predicts * x + (1 - predicts) * base
         moved = a * x + b * base + c * denoised + d * last
         if self.fresh:  # the last step adds none: its n is 0
-            moved = moved + n * noise.index_select(1, (k + 1).clamp(max=noise.shape[1] - 1).view(1)).squeeze(1)
+            spread = n * (widens * said[:, channels:]).exp() if said.shape[1] > channels else n
+            moved = moved + spread * noise.index_select(1, (k + 1).clamp(max=noise.shape[1] - 1).view(1)).squeeze(1)
         return moved, base, denoised
 
     def _loop(self, state: tuple[Tensor, Tensor, Tensor], noise: Tensor, context: tuple[Tensor | None, ...]) -> Tensor:
@@ -151,7 +173,7 @@ class Sampler(nn.Module):
         from torch._higher_order_ops.while_loop import while_loop
 
         def more(k: Tensor, *_: Tensor) -> Tensor:
-            return k < len(self.rows_K7)
+            return k < len(self.rows_K8)
 
         def body(k: Tensor, x: Tensor, base: Tensor, last: Tensor) -> tuple[Tensor, ...]:
             return k + 1, *self._iterate(k, x, base, last, noise, context)

@@ -107,6 +107,12 @@ class Flow(Family):
         bound_B = self._bound(batch.x, self._labels(batch.condition), rng)
         return {"model": -bound_B.mean() / math.prod(self.spec.shape)}
 
+    def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
+        """Nothing, but the first batch of a training decides, as a whole, where it starts."""
+        if not self._is_fitted():
+            self._fit(torch.cat([part.x for part in parts]), rng)
+        return super().survey(parts, rng)
+
     def log_prob(
         self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None, draws: int = 8
     ) -> Tensor:

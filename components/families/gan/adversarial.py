@@ -1,7 +1,14 @@
 """The game of a generator G and a discriminator D, which every variant plays with its own networks, losses and penalty.
 
-Each step draws noise, generates, augments real and generated images alike, and scores both once; each player's loss comes from
-that one pass, and the trainer steps each by the gradient of its own. G learns in every `critic_steps`-th step only, D in all.
+The players alternate (algorithm 1 of Goodfellow et al. 2014, arXiv:1406.2661, and of Gulrajani et al. 2017, arXiv:1704.00028):
+
+    k times:  draw z and real images x,   D moves by the gradient of L_D(x, G(z));
+    then:     draw z anew,                G moves by that of L_G(G(z)), against the D that has moved.
+
+D's k is `critic_steps`. Both see images through the same augmentation, drawn anew for each. A step of training is one of D, with
+a batch of real images: these are the items seen that a budget counts, as the papers count images shown to D. What G draws is none
+of them, and its turn needs no others: a relativistic loss takes the real images of the step again. Of N items, in batches of B, D
+takes N / B steps and G takes N / (k B).
 
 B batch, C channels, H height, W width, Z latent size.
 """
@@ -10,6 +17,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -37,8 +45,13 @@ class AdversarialConfig(FamilyConfig):
     )
     latent: int = Field(default=64, ge=2)
     discriminator_rate: float = Field(default=1.0, gt=0, description="how many times faster D learns than G")
-    critic_steps: int = Field(default=1, ge=1, description="steps of D for one of G")
+    critic_steps: int = Field(default=1, ge=1, description="k, steps of D for one of G")
     batch_deviation: bool = Field(default=False, description="D sees the standard deviation over the batch")
+    minibatch_kernels: int = Field(
+        default=0,
+        ge=0,
+        description="kernels of minibatch discrimination: D sees how near images are to the others of their batch",
+    )
     shift: float = Field(default=0.125, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
     colour: float = Field(default=0.0, ge=0, le=1, description="D sees all images in changed brightness, saturation and contrast")
     cutout: float = Field(default=0.0, ge=0, lt=1, description="D sees all images less a rectangle of this share of their sides")
@@ -57,18 +70,20 @@ class Scored:
     fake_B: Tensor
     progress: float
     step: int = 0
+    epoch: int = 1
 
 
 class Adversarial(Family):
     """A family of two players. A variant makes `generator` and `discriminator` and says what each wants of the scores."""
 
     config: AdversarialConfig
+    relativistic: ClassVar[bool] = False  # G's loss is of the real images' scores, too
     generator: nn.Module  # z_BZ (and class_B) -> x_BCHW in [-1, 1]
     discriminator: nn.Module  # x_BCHW, class_B or None -> score_B
 
     @abstractmethod
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
-        """G's loss, a scalar, of D's scores."""
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
+        """G's loss, a scalar, of D's scores; those of real images where it is `relativistic`."""
 
     @abstractmethod
     def discriminator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
@@ -78,12 +93,16 @@ class Adversarial(Family):
         """What is added to D's loss besides; nothing by default."""
         return None
 
+    def turns(self) -> dict[str, int]:
+        return {"discriminator": 1, "generator": self.config.critic_steps}
+
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """Those of both players, or of D alone in a step that is not G's turn."""
-        turn = batch.step % self.config.critic_steps == 0
-        scored = self._score(batch, rng, learns=turn)
-        last = {"discriminator": self._criticised(scored, rng)}
-        return {"generator": self._looked_ahead(scored, last["discriminator"], rng)} | last if turn else last
+        """That of the player whose turn it is; without a turn, of all that are due, against the other as it is."""
+        of = {"discriminator": self._discriminator_turn, "generator": self._generator_turn}
+        return {turn: of[turn](batch, rng) for turn in ((batch.turn,) if batch.turn else self.due(batch))}
+
+    def observe(self, scored: Scored, rng: torch.Generator) -> None:
+        """Take note of what D said in its turn, of a batch or a part of it; of nothing by default."""
 
     def calibrate(self, batches: Iterator[Batch]) -> None:
         """Standing statistics (Brock et al. 2019, arXiv:1809.11096, appendix C.1): the moments that G's batch normalisation draws
@@ -133,13 +152,32 @@ class Adversarial(Family):
         x_BCHW = colour(x_BCHW, self.config.colour, rng)
         return cutout(shift(x_BCHW, self.config.shift, rng), self.config.cutout, rng)
 
-    def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
-        labels_B = batch.condition if self.spec.conditional else None
-        with torch.set_grad_enabled(learns):
-            fake_BCHW = self.generate(len(batch.x), labels_B, rng)
+    def _discriminator_turn(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            fake_BCHW = self.generate(len(batch.x), self._labels(batch), rng)
+        scored = self._score(batch, fake_BCHW, rng)
+        self.observe(scored, rng)
+        return self._criticised(scored, rng)
+
+    def _generator_turn(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        labels_B = self._labels(batch)
+        fake_BCHW = self.generate(len(batch.x), labels_B, rng)
+        if self.config.unroll:
+            return self._looked_ahead(self._score(batch, fake_BCHW, rng), rng)
+        real_B = None
+        if self.relativistic:
+            with torch.no_grad():
+                real_B = self.discriminator(self.augment(batch.x, rng), labels_B)
+        return self.generator_loss(real_B, self.discriminator(self.augment(fake_BCHW, rng), labels_B))
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        return batch.condition if self.spec.conditional else None
+
+    def _score(self, batch: Batch, fake_BCHW: Tensor, rng: torch.Generator) -> Scored:
+        labels_B = self._labels(batch)
         real_BCHW, fake_BCHW = (_watched(self.augment(x_BCHW, rng)) for x_BCHW in (batch.x, fake_BCHW))
         real_B, fake_B = (self.discriminator(x_BCHW, labels_B) for x_BCHW in (real_BCHW, fake_BCHW))
-        return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress, batch.step)
+        return Scored(real_BCHW, fake_BCHW, labels_B, real_B, fake_B, batch.progress, batch.step, batch.epoch)
 
     def _criticised(self, scored: Scored, rng: torch.Generator) -> Tensor:
         """All of D's loss: of its scores, and the penalty where there is one."""
@@ -147,9 +185,10 @@ class Adversarial(Family):
         penalty = self.penalty(scored, rng)
         return loss if penalty is None else loss + penalty
 
-    def _looked_ahead(self, scored: Scored, loss: Tensor, rng: torch.Generator) -> Tensor:
-        """G's loss against D as it would be after `unroll` steps of gradient descent by all of D's loss, which is `loss` now;
-        G's gradient passes through them."""
+    def _looked_ahead(self, scored: Scored, rng: torch.Generator) -> Tensor:
+        """G's loss against D as it would be after `unroll` steps of gradient descent by all of D's loss; G's gradient passes
+        through them."""
+        loss = self._criticised(scored, rng)
         weights: dict[str, Tensor] = {f"family.discriminator.{name}": w for name, w in self.discriminator.named_parameters()}
         for _ in range(self.config.unroll):
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)

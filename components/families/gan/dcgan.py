@@ -22,6 +22,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
 from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
+from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
 
 
@@ -87,8 +88,12 @@ class Discriminator(nn.Module):
             ]
             layers += [nn.LeakyReLU(0.2)] if first else [BatchNorm(widths[level + 1]), nn.LeakyReLU(0.2)]
             assert following == ((size[0] + 1) // 2, (size[1] + 1) // 2)
-        self.body = nn.Sequential(*layers, *([BatchDeviation()] if config.batch_deviation else []), nn.Flatten())
         features = (widths[-1] + config.batch_deviation) * math.prod(sizes[-1])
+        layers += [*([BatchDeviation()] if config.batch_deviation else []), nn.Flatten()]
+        if kernels := config.minibatch_kernels:
+            layers += [MinibatchDiscrimination(nn.Linear(features, kernels * SIZE, bias=False), kernels=kernels)]
+            features += kernels
+        self.body = nn.Sequential(*layers)
         self.head = nn.Linear(features, 1)
         self.project = nn.Embedding(len(spec.classes), features) if spec.conditional else None
         self.apply(_initialise)
@@ -116,6 +121,7 @@ class DCGAN(Adversarial):
         side_max=64,
         data_appetite=5_000,
         wide=True,
+        per_part=("batch normalisation", "batch deviation"),
         references=("arXiv:1511.06434", "arXiv:1406.2661", "arXiv:1411.1784"),
     )
     Config = DCGANConfig
@@ -126,7 +132,7 @@ class DCGAN(Adversarial):
         self.generator = Generator(config, spec)
         self.discriminator = Discriminator(config, spec)
 
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """The one that does not saturate."""
         return F.softplus(-fake_B).mean()
 

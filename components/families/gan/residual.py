@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
 from components.families.gan.layers import BatchDeviation, ClassNoise, ConditionalNorm, PatchedConfig, pyramid
+from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
 
 Limit = Callable[[nn.Module], nn.Module]  # done to every layer of D that has weights: spectral normalisation, or nothing
@@ -100,12 +101,18 @@ class Discriminator(nn.Module):
         )
         self.deviation = BatchDeviation() if config.batch_deviation else nn.Identity()
         self.mix = limit(nn.Conv2d(widths[-1] + config.batch_deviation, widths[-1], 3, padding=1))
-        self.head = limit(nn.Linear(widths[-1], 1))
-        self.project = limit(nn.Embedding(len(spec.classes), widths[-1])) if spec.conditional else None
+        features, kernels = widths[-1], config.minibatch_kernels
+        self.minibatch = (
+            MinibatchDiscrimination(limit(nn.Linear(features, kernels * SIZE, bias=False)), kernels=kernels)
+            if kernels
+            else nn.Identity()
+        )
+        self.head = limit(nn.Linear(features + kernels, 1))
+        self.project = limit(nn.Embedding(len(spec.classes), features + kernels)) if spec.conditional else None
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         h = self.deviation(self.blocks(self.stem(self.fold(x_BCHW))))
-        h = F.relu(self.mix(h)).sum((2, 3)) / math.sqrt(h.shape[2] * h.shape[3])
+        h = self.minibatch(F.relu(self.mix(h)).sum((2, 3)) / math.sqrt(h.shape[2] * h.shape[3]))
         score_B: Tensor = self.head(h).squeeze(1)
         if self.project is not None:
             score_B = score_B + (self.project(labels_B) * h).sum(1)

@@ -12,20 +12,21 @@ B batch, C channels, H height, W width, Z latent size, L layers.
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.card import Card
 from components.core.family import Batch
 from components.core.noise import NoiseInput
-from components.core.randomness import integers, normal, uniform
+from components.core.randomness import integers, normal, uniform, whole_batch
 from components.core.records import DataSpec
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
-from components.families.gan.adversarial import Adversarial, AdversarialConfig, Scored
+from components.families.gan.adversarial import Adversarial, Scored
+from components.families.gan.layers import PatchedConfig, patched
 from components.families.gan.penalties import zero_centred
 from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
 from components.families.images import image_of, side_of
@@ -35,7 +36,7 @@ R1_PER_PIXEL = 2e-4 / 64  # arXiv:2006.06676, appendix: 0.0002 pixels / batch
 R1_INTERVAL, PATH_INTERVAL = 16, 8  # from one turn with a penalty to the next
 
 
-class StyleGAN2Config(AdversarialConfig):
+class StyleGAN2Config(PatchedConfig):
     lr_peak: float = 2.5e-3
     betas: tuple[float, float] = (0.0, 0.99)
     width: int = Field(
@@ -60,11 +61,12 @@ class StyleGAN2Config(AdversarialConfig):
     )
     truncation: float = Field(default=1.0, ge=0, le=1, description="psi, how far samples may be from the mean style")
     adaptive: tuple[Transformation, ...] = Field(
-        default=("shift", "brightness", "contrast", "cutout"),
-        description="adaptive augmentation; also flip and rotate where images may be so turned",
+        default=("shift", "scale", "stretch", "translate", "brightness", "contrast", "hue", "saturation", "cutout"),
+        description="adaptive augmentation; also flip, rotate, turn and luma_flip where images may be so turned or negative",
     )
     adaptive_target: float = Field(default=0.6, ge=-1, le=1, description="E[sign D(x)] above which augmentation grows")
     adaptive_images: float = Field(default=500e3, gt=0, description="images in which its strength can go from 0 to 1")
+    adaptive_share: float = Field(default=0.1, gt=0, le=1, description="share of the budget in which it can, where that is fewer")
     adaptive_limit: float = Field(default=0.8, ge=0, le=1, description="its largest strength; above 0.8 it may leak")
 
     @classmethod
@@ -76,7 +78,14 @@ class StyleGAN2Config(AdversarialConfig):
             {"r1": max(cls.model_fields["r1"].default, R1_PER_PIXEL * image_of(spec).height * image_of(spec).width)}
             | small
             | tiny
+            | patched(spec, light=light)
         )
+
+    @model_validator(mode="after")
+    def _grows_by_pixels(self) -> Self:
+        if self.growing and self.patch > 1:
+            raise ValueError(f"growing: {self.growing} with a patch of {self.patch} pixels; set patch: 1")
+        return self
 
 
 class StyleGAN2(Adversarial):
@@ -94,6 +103,7 @@ class StyleGAN2(Adversarial):
         side_max=1024,
         data_appetite=2_000,
         wide=True,
+        per_part=("batch deviation", "mean styles", "path lengths"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config
@@ -106,19 +116,26 @@ class StyleGAN2(Adversarial):
     def __init__(self, config: StyleGAN2Config, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.generator = Generator(
-            spec, width=config.width, latent=config.latent, depth=config.depth, mapping_rate=config.mapping_rate
+            spec,
+            width=config.width,
+            patch=config.patch,
+            latent=config.latent,
+            depth=config.depth,
+            mapping_rate=config.mapping_rate,
         )
-        self.discriminator = Discriminator(spec, width=config.width, deviation=config.batch_deviation, grows=config.growing > 0)
-        self.adaptive = AdaptiveAugment(
-            config.adaptive,
-            target=config.adaptive_target,
-            images=config.adaptive_images,
-            limit=config.adaptive_limit,
+        self.discriminator = Discriminator(
+            spec,
+            width=config.width,
+            patch=config.patch,
+            deviation=config.batch_deviation,
+            kernels=config.minibatch_kernels,
+            grows=config.growing > 0,
         )
+        self.adaptive = AdaptiveAugment(config.adaptive, target=config.adaptive_target, limit=config.adaptive_limit)
         self.register_buffer("path_mean", torch.zeros(()))
         self.register_buffer("level", torch.tensor(self.discriminator.level))
 
-    def generator_loss(self, real_B: Tensor, fake_B: Tensor) -> Tensor:
+    def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """Not saturating."""
         return F.softplus(-fake_B).mean()
 
@@ -132,12 +149,10 @@ class StyleGAN2(Adversarial):
             return None
         return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
 
-    def _score(self, batch: Batch, rng: torch.Generator, *, learns: bool) -> Scored:
-        """What D sees and says, of which the augmentation learns how D fares."""
-        scored = super()._score(batch, rng, learns=learns)
+    def observe(self, scored: Scored, rng: torch.Generator) -> None:
+        """The augmentation learns how D fares."""
         if self.training:
-            self.adaptive.observe(scored.real_B)
-        return scored
+            self.adaptive.observe(scored.real_B, step=self._adaptive_step(scored, rng), rises=scored.epoch > 0)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Those of both players; G's with the path-length penalty in every eighth of its turns."""
@@ -169,8 +184,7 @@ class StyleGAN2(Adversarial):
         mixed_B1 = uniform((n, 1), rng) < self.config.style_mixing
         from_B1 = integers(1, max(generator.layers, 2), (n, 1), rng)
         other_BL1 = (mixed_B1 & (torch.arange(generator.layers, device=rng.device) >= from_B1))[:, :, None]
-        x_BCHW: Tensor = generator.synthesis(torch.where(other_BL1, other_BZ[:, None], w_BZ[:, None]), noise_BN)
-        return x_BCHW
+        return generator.render_mixed(torch.where(other_BL1, other_BZ[:, None], w_BZ[:, None]), noise_BN)
 
     def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         """What D sees of images: the fixed augmentation, then the adaptive one."""
@@ -198,6 +212,12 @@ class StyleGAN2(Adversarial):
         del steps  # one pass
         self._work_at(float(self.level))
         return Sampler(self.generator, truncation=self.config.truncation)
+
+    def _adaptive_step(self, scored: Scored, rng: torch.Generator) -> float:
+        """How much of its strength the augmentation can move in a batch: its share of so many images, or of so much of the budget
+        where that is fewer."""
+        images, of_budget = whole_batch(rng, of=len(scored.real_B)), scored.progress / max(scored.step, 1)
+        return max(images / self.config.adaptive_images, of_budget / self.config.adaptive_share)
 
     def _work_at(self, level: float) -> None:
         self.generator.synthesis.level = self.discriminator.level = level

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.core.records import DataSpec
+from components.families.blocks import fold, folded, unfold
 from components.families.gan.layers import BatchDeviation, pyramid
+from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
 from components.runtime.processes import sum_over_processes
 
@@ -180,11 +182,13 @@ class Generator(nn.Module):
 
     mean_KZ: Tensor
 
-    def __init__(self, spec: DataSpec, *, width: int, latent: int, depth: int, mapping_rate: float) -> None:
+    def __init__(self, spec: DataSpec, *, width: int, patch: int, latent: int, depth: int, mapping_rate: float) -> None:
         super().__init__()
         classes = len(spec.classes) if spec.conditional else 0
         self.mapping = Mapping(latent, depth=depth, rate=mapping_rate, classes=classes)
-        self.synthesis = Synthesis(spec, width=width, latent=latent)
+        self.synthesis = Synthesis(folded(spec, patch), width=width, latent=latent)
+        self.unfold = nn.Sequential(*unfold(spec, patch))
+        self.size = image_of(spec).height, image_of(spec).width
         self.register_buffer("mean_KZ", torch.zeros(max(classes, 1), latent))
 
     def forward(self, z_BZ: Tensor, noise_BN: Tensor, condition_B: Tensor | None = None) -> Tensor:
@@ -192,7 +196,11 @@ class Generator(nn.Module):
 
     def render(self, w_BZ: Tensor, noise_BN: Tensor) -> Tensor:
         """Images of one style in all layers, x_BCHW."""
-        x_BCHW: Tensor = self.synthesis(w_BZ[:, None].expand(-1, self.layers, -1), noise_BN)
+        return self.render_mixed(w_BZ[:, None].expand(-1, self.layers, -1), noise_BN)
+
+    def render_mixed(self, w_BLZ: Tensor, noise_BN: Tensor) -> Tensor:
+        """Images of a style for each layer."""
+        x_BCHW: Tensor = self.unfold(self.synthesis(w_BLZ, noise_BN))
         return x_BCHW
 
     @property
@@ -224,7 +232,7 @@ class Sampler(nn.Module):
         if self.truncation < 1:
             mean_BZ = self.generator.mean_KZ if condition_B is None else self.generator.mean_KZ[condition_B]
             w_BZ = mean_BZ + self.truncation * (w_BZ - mean_BZ)
-        return resize(self.generator.render(w_BZ, noise_BN), self.generator.synthesis.sizes[-1]).clamp(-1, 1)
+        return resize(self.generator.render(w_BZ, noise_BN), self.generator.size).clamp(-1, 1)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -251,8 +259,10 @@ class Discriminator(nn.Module):
 
     level: float
 
-    def __init__(self, spec: DataSpec, *, width: int, deviation: bool, grows: bool) -> None:
+    def __init__(self, spec: DataSpec, *, width: int, patch: int, deviation: bool, kernels: int, grows: bool) -> None:
         super().__init__()
+        self.fold = nn.Sequential(*fold(spec, patch))
+        spec = folded(spec, patch)
         sizes, widths = pyramid(width, spec)
         last, self.level, self.sizes = widths[-1], float(len(widths) - 1), sizes
         self.stems = nn.ModuleList(
@@ -262,11 +272,14 @@ class Discriminator(nn.Module):
         self.deviation = BatchDeviation() if deviation else nn.Identity()
         self.mix = EqualConv2d(last + deviation, last, 3)
         self.dense = EqualLinear(last * math.prod(sizes[-1]), last)
-        self.head = EqualLinear(last, 1)
-        self.project = nn.Embedding(len(spec.classes), last) if spec.conditional else None
+        self.minibatch = MinibatchDiscrimination(EqualLinear(last, kernels * SIZE), kernels=kernels) if kernels else nn.Identity()
+        self.head = EqualLinear(last + kernels, 1)
+        self.project = nn.Embedding(len(spec.classes), last + kernels) if spec.conditional else None
 
     def forward(self, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-        h_BC = activate(self.dense(activate(self.mix(self.deviation(self.features(x_BCHW)))).flatten(1)))
+        h_BC = self.minibatch(
+            activate(self.dense(activate(self.mix(self.deviation(self.features(self.fold(x_BCHW))))).flatten(1)))
+        )
         score_B: Tensor = self.head(h_BC).squeeze(1)
         if self.project is not None:
             score_B = score_B + (self.project(labels_B) * h_BC).sum(1) / math.sqrt(h_BC.shape[1])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from components.core.arrays import Pictures, Stored
 
-VALUES_MAX = 1024  # of an image as a vector
 DARK, BRIGHT = 16, 239  # mean of 255
 CONTRAST = 6  # standard deviation of 255
 
@@ -86,17 +85,22 @@ class ImageModality(Modality):
         return rng.integers(0, 256, (n, *spec.stored_shape), dtype=np.uint8)
 
     def vectors(self, items: "Stored") -> "npt.NDArray[np.float32]":
-        """Pixels in [0, 1], averaged over blocks until at most VALUES_MAX values remain.
+        """Windows of pixels, at any brightness and contrast (alike.py).
 
         Copies are looked for here and not among features: a classifier's features forget what sets two images of a class apart.
         """
-        import numpy as np
+        from components.modalities.image import alike
 
-        n, height, width, channels = items.shape
-        factor = 1
-        while -(-height // factor) * -(-width // factor) * channels > VALUES_MAX:
-            factor += 1
-        padded = np.pad(items, ((0, 0), (0, -height % factor), (0, -width % factor), (0, 0)), mode="edge")
-        blocks = padded.reshape(n, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, channels)
-        means: npt.NDArray[np.float32] = (blocks.mean(axis=(2, 4)) / 255).reshape(n, -1).astype(np.float32)
-        return means
+        return alike.vectors(items)
+
+    def variants(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """An image moved by up to a sixteenth of its side, and its mirror image."""
+        from components.modalities.image import alike
+
+        return alike.variants(items)
+
+    def sketches(self, items: "Stored") -> "npt.NDArray[np.float32]":
+        """Magnitudes of low frequencies."""
+        from components.modalities.image import alike
+
+        return alike.sketches(items)

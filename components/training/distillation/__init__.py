@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.card import Card
 from components.core.errors import BriefError, NotBuilt
-from components.families import cards, find_card
+from components.families import cards, find, find_card
 
 if TYPE_CHECKING:
     from components.core.records import Checkpoint
@@ -53,9 +53,10 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
     card = student_card(teacher)
     if steps not in card.student_steps:
         raise BriefError(f"steps: {steps} given", allowed=", ".join(map(str, card.student_steps)))
-    width = width or teacher.config["width"]
-    narrower = width != teacher.config["width"]
+    known = find(teacher.family, teacher.variant).recorded(teacher.config).model_dump(mode="json")
+    width = width or known["width"]
+    narrower = width != known["width"]
     own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "width": width}
-    own["lr_peak"] = lr_peak or teacher.config["lr_peak"] * (1.0 if narrower else card.student_rate)
-    own |= student_class(card).own_recipe(teacher.config, narrower=narrower)
-    return teacher.config | own
+    own["lr_peak"] = lr_peak or known["lr_peak"] * (1.0 if narrower else card.student_rate)
+    own |= student_class(card).own_recipe(known, narrower=narrower)
+    return known | own

@@ -33,8 +33,9 @@ class _Taught:
 
     @staticmethod
     def own_recipe(teacher: dict[str, Any], *, narrower: bool) -> dict[str, Any]:
-        """What its config has other than its teacher's: the share of the budget in which a narrower one imitates it."""
-        return {"teacher_share": IMITATION if narrower else 0.0}
+        """What its config has other than its teacher's: the share of the budget in which a narrower one imitates it; and its peak
+        rate is that of its tuning already."""
+        return {"teacher_share": IMITATION if narrower else 0.0, "tuning_rate": 1.0}
 
     def _learn(self, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, stage: int) -> Tensor:
         """At stage 0, of a narrower student, the teacher's denoised images; then eq. 12."""

@@ -63,7 +63,7 @@ class ProgressiveStudent(DDPM):
     def own_recipe(teacher: dict[str, Any], *, narrower: bool) -> dict[str, Any]:
         """What its config has other than its teacher's: DDIM, and v where the teacher predicts noise, which says nothing of the
         image at the first step (arXiv:2202.00512, sec. 4)."""
-        return {"solver": "ddim"} | ({"prediction": "v"} if teacher["prediction"] == "epsilon" else {})
+        return {"solver": "ddim", "own_levels": True} | ({"prediction": "v"} if teacher["prediction"] == "epsilon" else {})
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"model": the error of the student's clean image beside the one it should see}."""

@@ -48,10 +48,11 @@ def recipe(base: Checkpoint, *, variant: str) -> dict[str, Any]:
     its own."""
     from components.families import find
 
+    known = find(base.family, base.variant).recorded(base.config).model_dump(mode="json")
     if variant == base.variant:
-        return base.config
+        return known
     fields = find(base.family, variant).Config.model_fields
-    return {name: value for name, value in base.config.items() if name in fields and name != "steps"}
+    return {name: value for name, value in known.items() if name in fields and name != "steps"}
 
 
 def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> list[str]:
