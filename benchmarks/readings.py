@@ -27,6 +27,7 @@ import numpy as np
 
 from benchmarks.families import dataset_of
 from benchmarks.shared import RESULTS, circumstances
+from components.training import choice
 
 MODELS = {"gan/dcgan": 60_000, "vae/gaussian": 30_000, "diffusion/edm": 12_000}  # items seen: a minute or less on a core
 POOL = {"diffusion/edm": 384}
@@ -79,16 +80,6 @@ def pools_of(family: Any, kept: list[dict[str, Any]], *, n: int, steps: int | No
 
 def lowest(readings: list[Any]) -> int:
     return int(np.argmin([reading.distance for reading in readings]))
-
-
-def last_not_worse(readings: list[Any]) -> int:
-    from components.training.choice import is_better, is_worse
-
-    best, chosen = readings[0], 0
-    for number, each in enumerate(readings):
-        chosen = chosen if is_worse(each, best) else number
-        best = each if is_better(each, best) else best
-    return chosen
 
 
 def followed(features_6ND: Any, real: Any, choose: Callable[[list[Any]], int], *, n: int, truth_6: Any) -> dict[str, Any]:
@@ -172,10 +163,10 @@ def main() -> None:
         after = np.stack([features["random"](pool).astype(np.float64) for pool in short])
         few = BEFORE.get(model, BEFORE_DEFAULT)
         row["before"] = followed(before, real["proof"], lowest, n=few, truth_6=truth_6)
-        row["after"] = followed(after, real["random"], last_not_worse, n=row["samples"], truth_6=truth_6)
+        row["after"] = followed(after, real["random"], choice.kept, n=row["samples"], truth_6=truth_6)
         if stepwise:
             whole = np.stack([features["random"](pool).astype(np.float64) for pool in served])
-            row["after, steps as served"] = followed(whole, real["random"], last_not_worse, n=row["samples"], truth_6=truth_6)
+            row["after, steps as served"] = followed(whole, real["random"], choice.kept, n=row["samples"], truth_6=truth_6)
         keep(path, model, row | circumstances("torch"))
 
 

@@ -7,6 +7,8 @@ learnt less. So of readings that chance may have put in this order the last coun
 et al. 1984, 'Classification and regression trees', section 3.4.3). What has collapsed is worse than all that has not.
 """
 
+from collections.abc import Sequence
+
 from components.core.records import Reading
 
 ERRORS = 2.0  # of the difference, that one reading must be above the best
@@ -22,3 +24,12 @@ def is_worse(now: Reading, best: Reading) -> bool:
     if bool(now.collapse) != bool(best.collapse):
         return bool(now.collapse)
     return now.distance - best.distance > ERRORS * now.noise_beside(best)
+
+
+def kept(readings: Sequence[Reading]) -> int:
+    """Which of a training's readings, in order, is the one whose weights are kept."""
+    best, chosen = readings[0], 0
+    for number, each in enumerate(readings):
+        chosen = chosen if is_worse(each, best) else number
+        best = each if is_better(each, best) else best
+    return chosen

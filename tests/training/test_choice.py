@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.core.records import Reading
-from components.training.choice import is_better, is_worse
+from components.training.choice import is_better, is_worse, kept
 
 READ, SAMPLES = 6, 128
 
@@ -14,15 +14,6 @@ READ, SAMPLES = 6, 128
 def reading(values_N: np.ndarray, **more: float | str) -> Reading:
     """A distance that is a mean over the samples: its influence is what each has above that."""
     return Reading(distance=float(values_N.mean()), influence=tuple(values_N - values_N.mean()), **more)
-
-
-def kept(readings: list[Reading]) -> int:
-    """Which of them, as the trainer does it."""
-    best, chosen = readings[0], 0
-    for number, each in enumerate(readings):
-        chosen = chosen if is_worse(each, best) else number
-        best = each if is_better(each, best) else best
-    return chosen
 
 
 def trainings(truth: list[float], *, shared: float, runs: int = 300) -> tuple[np.ndarray, np.ndarray]:
