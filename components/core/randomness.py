@@ -35,8 +35,12 @@ def integers(low: int, high: int, shape: Sequence[int], rng: torch.Generator, *,
 
 def noise_from(place: int, *, seed: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """The noise of the batch that begins at this place of what is evaluated: another one at each place, the same every time."""
-    mixed = np.random.SeedSequence([seed, place]).generate_state(1)  # of a seed torch takes 32 bits on a CPU
-    return torch.Generator(device).manual_seed(int(mixed[0]))
+    return torch.Generator(device).manual_seed(seed_at(place, seed=seed))
+
+
+def seed_at(place: int, *, seed: int) -> int:
+    """A seed of its own for each place of a run with this seed: 32 bits, of which torch takes no more on a CPU."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
 def whole_batch(rng: torch.Generator, *, of: int) -> int:

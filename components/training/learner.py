@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from components.core.family import Batch, Family
-from components.core.randomness import ShareGenerator
+from components.core.randomness import ShareGenerator, seed_at
 from components.runtime.processes import average_gradients, mean_over_processes, processes, rank
 from components.training.average import Average
 from components.training.device import TrainingDevice
@@ -51,7 +51,7 @@ class Learner:
     def step(self, batch: Batch, *, rate: float) -> dict[str, Tensor]:
         """Update every group that learns in this step, at `rate` times its own; the losses, of the whole batch."""
         if processes() > 1:  # dropout: other numbers in each process, and in a resumed run the same
-            torch.manual_seed(((self.seed << 32) + batch.step * processes() + rank()) % 2**63)
+            torch.manual_seed(seed_at(batch.step * processes() + rank(), seed=self.seed))
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         losses: dict[str, Tensor] = {}
