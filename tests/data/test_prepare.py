@@ -130,9 +130,9 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
             tracemalloc.stop()
 
     peak(100)  # imports
-    small, large = peak(400), peak(4000)  # 5 MB and 49 MB of pixels
+    small, large = peak(400), peak(2000)  # 5 MB and 25 MB of pixels
     assert large < small + (1 << 20)
-    assert len(list((tmp_path / "4000").glob("train-*.npy"))) == 38  # ceil(3200 / 85)
+    assert len(list((tmp_path / "2000").glob("train-*.npy"))) == 19  # ceil(1600 / 85)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -346,7 +346,9 @@ def test_a_fetch_that_is_killed_leaves_the_version_whole_or_not_at_all(
     assert list((cache / "datasets").glob(".incoming.partial-*")) == []
 
 
-@pytest.mark.parametrize(("remote", "homes"), [(False, 1), pytest.param(True, 1, marks=pytest.mark.slow), (True, 2)])
+@pytest.mark.parametrize(
+    ("remote", "homes"), [(False, 1), *(pytest.param(True, homes, marks=pytest.mark.slow) for homes in (1, 2))]
+)
 def test_two_at_once_do_not_collide(clone: Path, tmp_path: Path, remote: bool, homes: int) -> None:
     if not remote:
         empty_remote(clone)

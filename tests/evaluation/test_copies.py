@@ -141,7 +141,7 @@ def verdict(digits, extractor):
     return judged
 
 
-@pytest.mark.parametrize("samples", [500, 2000])
+@pytest.mark.parametrize("samples", [500, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_model_that_copies_one_in_twenty_does_not_pass_and_an_honest_one_does(digits, fitted, verdict, samples) -> None:
     honest = fitted(20, seed=1)
     assert verdict(honest, samples) == {"memorised_max": "pass", "duplicates_max": "pass"}

@@ -1,4 +1,4 @@
-"""A split of a million items is scored in the memory that a small one takes: nothing but an index and a label an item is held."""
+"""A large split is scored in the memory that a small one takes: nothing but an index and a label an item is held."""
 
 import tracemalloc
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ import pytest
 from specs import image_item
 
 from components.evaluation.score import score
-
-ITEMS = 1_000_000
 
 
 @dataclass
@@ -33,13 +31,14 @@ class Mapped:
 
 
 @pytest.fixture(scope="module")
-def million(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Mapped:
+def many(request: pytest.FixtureRequest, digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Mapped:
     """Real digits with a little noise, so that no two are the same."""
-    path: Path = tmp_path_factory.mktemp("million") / "items.npy"
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(ITEMS, 8, 8, 1))
+    path: Path = tmp_path_factory.mktemp("many") / "items.npy"
+    items = request.param
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(items, 8, 8, 1))
     rng = np.random.default_rng(0)
-    chosen = rng.integers(len(digits.train), size=ITEMS)
-    for at in range(0, ITEMS, 50_000):
+    chosen = rng.integers(len(digits.train), size=items)
+    for at in range(0, items, 50_000):
         noisy = digits.train.images[chosen[at : at + 50_000]] + rng.integers(0, 40, (50_000, 8, 8, 1), np.uint8)
         file[at : at + 50_000] = np.where(noisy < digits.train.images[chosen[at : at + 50_000]], 255, noisy)
     file.flush()
@@ -56,13 +55,14 @@ def peak_mb(split: Mapped, fitted: Any, **given: Any) -> float:
         assert card.metrics["memorised"].n == 64
 
 
-@pytest.mark.slow
-def test_a_million_items_take_no_more_memory_than_fifty_thousand(
-    million: Mapped, digits: Any, extractor: Any, fitted: Any
-) -> None:
-    few = Mapped(million.file[:50_000], million.labels[:50_000])
+@pytest.mark.parametrize(
+    "many",
+    [pytest.param(200_000, marks=pytest.mark.slow), pytest.param(1_000_000, marks=pytest.mark.nightly)],
+    indirect=True,
+)
+def test_many_items_take_no_more_memory_than_fifty_thousand(many: Mapped, digits: Any, extractor: Any, fitted: Any) -> None:
+    few = Mapped(many.file[:50_000], many.labels[:50_000])
     given = {"dataset": digits.dataset, "extractor": extractor}
-    small, large = (peak_mb(split, fitted, **given) for split in (few, million))
-    assert large < small + 24, (
-        f"{small:.0f} and {large:.0f} MB"
-    )  # an order of places, 8 bytes each; the items are 64 MB, as vectors 256
+    small, large = (peak_mb(split, fitted, **given) for split in (few, many))
+    # An order of places, 8 bytes each, and what is there twice for a moment; an item has 64 bytes, as a vector 256.
+    assert large < small + 8 + 16 * len(many) / 2**20, f"{small:.0f} and {large:.0f} MB"

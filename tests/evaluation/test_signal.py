@@ -82,6 +82,7 @@ def test_any_number_of_images_is_read(signal, digits, n) -> None:
     assert np.isfinite(signal(images).distance) or n == 2
 
 
+@pytest.mark.slow
 def test_a_gan_whose_critic_hardly_learns_collapses_and_is_stopped(extractor, digits, tmp_path: Path) -> None:
     """G finds the one image that pleases a critic that stands still; nothing here is faked but the choice of rates."""
     plan = TrainPlan(

@@ -22,7 +22,7 @@ MODES = 1000
 TRAIN, HELD_OUT = 20_000, 50_000  # images stacked to train on; digits below this number are not those that are read
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not MIRROR, reason="GENWRIGHT_DATA_MIRROR names no mirror"),
 ]

@@ -28,16 +28,18 @@ QUICK = {  # exported in the fast suite: what draws in one pass; a loop over ste
 
 LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two others have
     "autoencoder/denoising",
+    "autoregressive/pixelcnn",
     "autoregressive/pixelcnn-pp",
     "autoregressive/vq-pixelcnn",
     "autoregressive/vq-transformer",
     "diffusion/cascade",
     "diffusion/ddpm",
+    "diffusion/ect",
     "diffusion/latent-ect",
     "gan/wgan-gp",
     "vae/beta",
 }
-ODD_SLOW = {"vae/gaussian", "gan/style", "flow/glow", "autoregressive/image-transformer"}
+ODD_SLOW = {"vae/gaussian", "flow/glow"}
 
 
 @dataclass(frozen=True)

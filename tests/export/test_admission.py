@@ -222,7 +222,21 @@ def test_a_sound_graph_passes_every_check(build: Callable[..., Path]) -> None:
     admit(folder, read_bundle(folder))
 
 
-@pytest.mark.parametrize(("change", "check", "says"), HOSTILE.values(), ids=HOSTILE)
+SECOND_OF_ITS_KIND = {
+    "external data in an attribute",
+    "a domain that is not declared",
+    "noise of its own in a branch",
+    "a function of its own",
+    "images of another shape",
+    "no nodes",
+}
+EACH = [
+    pytest.param(*hostile, id=name, marks=pytest.mark.slow if name in SECOND_OF_ITS_KIND else ())
+    for name, hostile in HOSTILE.items()
+]
+
+
+@pytest.mark.parametrize(("change", "check", "says"), EACH)
 def test_a_hostile_graph_is_refused(examined: Callable[[Change], Admission], change: Change, check: str, says: str) -> None:
     verdict = examined(change)
     assert verdict.verdict == "fail"

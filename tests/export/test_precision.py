@@ -212,8 +212,9 @@ def test_a_graph_that_lost_too_much_is_refused(lowered: Any, make_family: Any) -
         check_parity(other, made.path, made.graph)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("fp16", marks=pytest.mark.nightly), pytest.param("int8", marks=pytest.mark.slow)]
+)
 def test_it_is_exported_the_same_way_twice(make_family: Any, tmp_path: Path, precision: Any) -> None:
     family, path = make_family("vae/gaussian"), tmp_path / "model.onnx"
     made = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ LARGE = 28
 SMALLEST, ODD, ODD_DISCRETE = (8, 8, 1), (9, 13, 3), (5, 7, 3)  # height, width, channels; the last is drawn value by value
 CLASSES = ("dark", "middle", "bright")
 ONE_EACH = {"autoencoder/plain", "vae/gaussian", "gan/dcgan", "flow/realnvp", "diffusion/edm", "autoregressive/pixelcnn"}
+ONE_MORE = {"vae/vq", "gan/r3gan", "flow/glow", "diffusion/latent", "autoregressive/vq-pixelcnn"}
+SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
 SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
 
 
@@ -55,8 +58,14 @@ class Case:
     def inputs(self, n: int, *, seed: int = 0) -> tuple[Tensor, ...]:
         """What the sampler is called with."""
         labels = self.labels(n)
-        noise = self.build().noise(n, torch.Generator().manual_seed(seed))
+        noise = _announcing(self).noise(n, torch.Generator().manual_seed(seed))
         return noise if labels is None else (*noise, labels)
+
+
+@lru_cache(maxsize=1)
+def _announcing(case: Case) -> Family:
+    """Of one case at a time: what its noise is read from."""
+    return case.build()
 
 
 def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int = 24) -> None:
@@ -75,13 +84,12 @@ def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int 
 
 
 def _cases() -> list[Any]:
-    """Every variant with and without classes on the smallest images, and once on each of the others."""
+    """Every variant with classes on the smallest images, and without on odd sides; on large ones, slow or nightly."""
     found = []
     for (family, variant), (card, _, _) in sorted(cards().items()):
         kinds = [kind for kind in ("none", "class") if kind in card.conditioning]
-        shapes = [(SMALLEST, kind, ()) for kind in kinds]
-        shapes += [(ODD_DISCRETE if card.discrete else ODD, kinds[-1], ())]
-        shapes += [] if card.discrete else [((LARGE, LARGE, 1), kinds[0], pytest.mark.slow)]
+        shapes = [(SMALLEST, kinds[-1], ()), (ODD_DISCRETE if card.discrete else ODD, kinds[0], ())]
+        shapes += [] if card.discrete else [((LARGE, LARGE, 1), kinds[0], SLOW if f"{family}/{variant}" in ONE_EACH else NIGHTLY)]
         for (height, width, channels), kind, marks in shapes:
             shape = {"channels": channels, "height": height, "width": width}
             spec = image_data(**shape, classes=CLASSES, conditional=kind == "class")
@@ -97,11 +105,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def _class_cases() -> list[Any]:
-    """With classes and of the smallest shape only, for a law that needs training; one of each family in the fast tests."""
+    """With classes and of the smallest shape only, for a law that needs training: one of each family in the fast tests, one more
+    of a few, which learn in two stages or on codes, in the slow ones."""
     found = [case for case in _cases() if str(case.id).endswith("8x8x1-class")]
-    slow = [case for case in found if "/".join(case.values[0][:2]) not in ONE_EACH]
-    assert {case.values[0][0] for case in found if case not in slow} == {case.values[0][0] for case in found}
-    return [pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if case in slow else ()) for case in found]
+    names = {case.id: "/".join(case.values[0][:2]) for case in found}
+    assert {name.split("/")[0] for name in ONE_EACH & {*names.values()}} == {name.split("/")[0] for name in names.values()}
+    marks = {name: () if name in ONE_EACH else SLOW if name in ONE_MORE else NIGHTLY for name in names.values()}
+    return [pytest.param(*case.values, id=case.id, marks=marks[names[case.id]]) for case in found]
 
 
 @pytest.fixture(params=_class_cases())

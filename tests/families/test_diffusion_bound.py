@@ -64,7 +64,7 @@ def gaussian(n: int) -> Tensor:
     return ((x_BCHW.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("schedule", ["cosine", pytest.param("linear", marks=pytest.mark.slow)])
 def test_with_the_exact_variances_it_is_the_likelihood(schedule: Any) -> None:
     """Image by image, and in the mean the entropy of the data."""
     levels = forward_process(schedule, 1000)

@@ -156,7 +156,7 @@ def test_each_place_is_standard_in_the_first_batch_but_for_those_that_hardly_var
         assert 5 < float(surprise(x_BCHW)[0][0, 0, 0, 0]) < 12, "one deviation of the others is ten of a place that never varied"
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("size", [*SIZES, *ONE_PLACE])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_flow_has_an_inverse_and_a_jacobian(variant: str, size: tuple[int, int, int], conditional: bool) -> None:
@@ -180,7 +180,9 @@ def test_a_flow_has_an_inverse_and_a_jacobian(variant: str, size: tuple[int, int
         torch.testing.assert_close(log_density_B[index], log_normal + jacobian(encode, y.flatten()), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("alpha", "size"), [(0.05, (1, 2, 1)), (None, (1, 2, 1)), (None, (1, 1, 2))])
+@pytest.mark.parametrize(
+    ("alpha", "size"), [(0.05, (1, 2, 1)), pytest.param(None, (1, 2, 1), marks=pytest.mark.slow), (None, (1, 1, 2))]
+)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_density_integrates_to_one(variant: str, alpha: float | None, size: tuple[int, int, int]) -> None:
     """Over all values of two pixels or channels, by the midpoint rule on v = logit(alpha + (1 - 2 alpha) y), or on y itself."""
@@ -198,7 +200,7 @@ def test_the_density_integrates_to_one(variant: str, alpha: float | None, size: 
     assert float((density * torch.outer(slope, slope).flatten()).sum()) * step**2 == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("dequantisation", ["uniform", "variational"])
+@pytest.mark.parametrize("dequantisation", [pytest.param("uniform", marks=pytest.mark.slow), "variational"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_masses_of_all_images_sum_to_no_more_than_one(variant: str, dequantisation: str) -> None:
     """All 65,536 images of two pixels, after some training on a few of them."""

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+import pytest
 import torch
 from specs import image_data
 from torch import nn
@@ -31,6 +32,7 @@ def test_images_that_are_all_alike_are_as_near_as_can_be() -> None:
     assert float(varied.detach()[:, 7:].max()) < 0.9
 
 
+@pytest.mark.slow
 def test_a_critic_learns_to_tell_a_collapsed_batch_by_it(make_case: Any) -> None:
     """Planted: the generated images are one real image over and over, a new one in each batch, so that no image gives itself
     away. A critic that looks at each on its own has nothing to go by."""

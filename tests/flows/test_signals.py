@@ -16,6 +16,7 @@ END_S = 10.0  # the promise; what the tests' own looks cost comes on top
 LOOKING_S = 2.0
 SAVED = "; training is saved"
 STANDS = "; training stands as last saved"  # where a step or a reading lasts too long, as on a machine with twenty times the load
+ITEMS = 30_000  # some five seconds of the small VAE
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 LISTENS = "; ".join(  # a shell's background ignores the first, nohup the second
     (
@@ -174,7 +175,7 @@ def road(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_at_a_stage(
     road: Any, stage: Callable[[Running], bool], numbers: tuple[signal.Signals, ...], group: bool, more: tuple[str, ...]
 ) -> None:
-    path = road.write(road.brief(compute={"minutes": 0.4, "device": "cpu"}))
+    path = road.write(road.brief(compute={"items_seen": ITEMS, "device": "cpu"}))
     running = Running("produce", path, home=road.home, cwd=road.folder)
     running.until(stage)
     lines = [line_of(numbers[0], each) for each in more or ("",)]
@@ -188,7 +189,7 @@ def test_at_a_stage(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_same_command_finishes_what_was_interrupted(road: Any) -> None:
-    ran = road.cli("produce", str(road.write(road.brief(compute={"minutes": 0.4, "device": "cpu"}))))
+    ran = road.cli("produce", str(road.write(road.brief(compute={"items_seen": ITEMS, "device": "cpu"}))))
     assert ran.returncode == 0, ran.stderr
     assert "version 1, promoted" in ran.stdout
 

@@ -201,9 +201,8 @@ def test_a_student_is_stale_once_its_teacher_is_no_longer_champion(cli: "Command
 
 
 @pytest.mark.timeout(900)  # several productions
-@pytest.mark.parametrize(
-    "variant", [pytest.param("ddpm", marks=pytest.mark.nightly), pytest.param("edm", marks=pytest.mark.slow)]
-)
+@pytest.mark.nightly  # three machines distil in test_machines.py
+@pytest.mark.parametrize("variant", ["ddpm", "edm"])
 def test_the_fastest_student_that_passes_is_released_with_its_lineage(
     first: Any, variant: str, tmp_path: Path, cli: "Command", trains_here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

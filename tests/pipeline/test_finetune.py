@@ -50,6 +50,7 @@ def paper(road: Any, **changes: Any) -> Any:
     return road.brief(**known | {"pretrained": {"model": "models:/digits@champion", "in_domain": True}} | changes)
 
 
+@pytest.mark.slow
 def test_a_release_is_fine_tuned_on_other_data_to_a_champion_with_its_lineage(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for delivery in proof.SAMPLES:  # the numbers of a proof are not at stake here
         monkeypatch.setitem(proof.SAMPLES, delivery, 64)
@@ -138,7 +139,7 @@ def test_every_variant_is_fine_tuned_from_a_release_of_its_own(
     assert known.checkpoint.config == run.base.checkpoint.config
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_was_fine_tuned_is_a_base_again(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for delivery in proof.SAMPLES:
         monkeypatch.setitem(proof.SAMPLES, delivery, 64)

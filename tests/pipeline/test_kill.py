@@ -15,8 +15,6 @@ from components.pipeline import stages
 from components.pipeline.lease import lease
 from components.pipeline.resolve import resolve
 
-pytestmark = pytest.mark.slow
-
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
 EXPORTING = ("store/artifacts/SHA/model.onnx", "store/runs/digits/SHA/export.json")
 PROVING = (
@@ -88,6 +86,7 @@ def assert_whole(told: dict[str, Any], stands: dict[str, Any]) -> None:
     assert stands["standing"] == release
 
 
+@pytest.mark.slow
 def test_the_points_to_be_killed_at_are_all_there_are(trained: Any, forks: Forks) -> None:
     restore(trained, "trained")
     assert tuple(forks.run(trained)["events"]) == EXPORTING + PROVING + RELEASING
@@ -103,8 +102,13 @@ def homes(trained: Any, forks: Forks) -> Any:
     return trained
 
 
+OTHERS = (  # of a kind with the one before, or a call of the registry, whose kills are laws of tests/registry/test_release.py
+    "store/artifacts/SHA/samples.png", "create_registered_model", "store/runs/digits/SHA/seal.json", "store/channels/digits.json",
+    "store/bundles/SHA/samples.png", "store/bundles/SHA/reference.u8", "set_registered_model_alias candidate",
+    "set_registered_model_alias champion", "delete_registered_model_alias candidate",
+)  # fmt: skip
 POINTS = [
-    pytest.param(home, name, id=f"before {name}")
+    pytest.param(home, name, id=f"before {name}", marks=pytest.mark.nightly if name in OTHERS else pytest.mark.slow)
     for home, names in (("trained", EXPORTING), ("exported", PROVING), ("proved", RELEASING))
     for name in names
 ]

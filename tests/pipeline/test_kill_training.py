@@ -23,7 +23,7 @@ from components.training.state import load_state
 
 pytestmark = pytest.mark.timeout(600)
 
-ITEMS = 60_000  # some ten seconds of the small VAE
+ITEMS = 40_000  # some seven seconds of the small VAE
 
 
 class Started:
@@ -41,11 +41,7 @@ class Started:
         found: list[psutil.Process] = []
 
         def look() -> bool:
-            found[:] = [
-                each
-                for each in self._children()
-                if "components.pipeline.worker" in each.cmdline() and each.cmdline()[-1] == str(number)
-            ]
+            found[:] = [each for each in self._children() if _is_worker(each, number)]
             return bool(found)
 
         self.until(look)
@@ -67,6 +63,14 @@ class Started:
     def said(self) -> list[str]:
         """Its last words: what stands after the report on the decision and the progress of training."""
         return [line for line in self.log.read_text().splitlines() if line.startswith("genwright:")]
+
+
+def _is_worker(process: psutil.Process, number: int) -> bool:
+    try:
+        line = process.cmdline()
+    except psutil.Error:  # one of the parent's short ones, which has just ended
+        return False
+    return "components.pipeline.worker" in line and line[-1] == str(number)
 
 
 def _tracked(backends: Any) -> str:

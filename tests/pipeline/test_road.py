@@ -131,14 +131,14 @@ def test_the_first_version_is_champion_in_registry_ledger_and_channel(first: Any
     assert (channel.version, channel.bundle_sha256, channel.sequence) == (1, release.bundle_sha256, 1)
 
 
-def test_unchanged_nothing_is_trained_and_it_says_why(first: Any) -> None:
+@pytest.mark.parametrize("command", ["produce", pytest.param("retrain", marks=pytest.mark.slow)])
+def test_unchanged_nothing_is_trained_and_it_says_why(first: Any, command: str) -> None:
     before = _trainings(first.road, "digits")
-    for command in ("produce", "retrain"):
-        ran = first.road.cli(command, "brief.yaml")
-        assert ran.returncode == 0, ran.stderr
-        assert "nothing to do: the brief, the data" in ran.stdout
-        assert "digits version 1, which is champion" in ran.stdout
-        assert [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")] == []  # said where it takes long
+    ran = first.road.cli(command, "brief.yaml")
+    assert ran.returncode == 0, ran.stderr
+    assert "nothing to do: the brief, the data" in ran.stdout
+    assert "digits version 1, which is champion" in ran.stdout
+    assert [line for line in ran.stderr.splitlines() if not line.startswith("Starting: ")] == []  # said where it takes long
     assert _trainings(first.road, "digits") == before == 1
 
 

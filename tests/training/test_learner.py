@@ -37,6 +37,17 @@ PER_PART = {  # how each statistic that a card says is a part's is switched on, 
     "path lengths": {"path_length": 1.0},
 }
 OFF = {"batch_deviation": False, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # of what a family has of them
+FAST = {  # one of each family, and those of two players, a codebook, a statistic of a part
+    "autoencoder/plain",
+    "autoregressive/pixelcnn",
+    "diffusion/cascade",
+    "diffusion/edm",
+    "flow/glow",
+    "gan/r3gan",
+    "gan/style",
+    "vae/vq",
+}
+EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in MEMBERS]
 STAGED = {  # whose first stage has another loss than the last
     "autoregressive/vq-pixelcnn",
     "autoregressive/vq-transformer",
@@ -96,8 +107,18 @@ def switched(family: str, **on: Any) -> dict[str, Any]:
     return CONFIG.get(family, {}) | {name: value for name, value in (OFF | on).items() if name in known}
 
 
-@pytest.mark.parametrize("parts", [2, pytest.param(11, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("family", "progress"), [*((name, 1.0) for name in MEMBERS), *((name, 0.0) for name in sorted(STAGED))])
+CUTS = [  # the last stage of each, and the first where it is another
+    pytest.param(name, progress, parts, marks=mark)
+    for names, progress in ((MEMBERS, 1.0), (sorted(STAGED), 0.0))
+    for name in names
+    for parts, mark in (
+        (2, () if name in FAST else pytest.mark.slow),
+        (11, pytest.mark.slow if name in FAST else pytest.mark.nightly),
+    )
+]
+
+
+@pytest.mark.parametrize(("family", "progress", "parts"), CUTS)
 def test_parts_of_a_batch_teach_what_the_whole_does(
     make_learner: Callable[..., Learner], batch: Batch, family: str, parts: int, progress: float
 ) -> None:
@@ -123,7 +144,12 @@ def test_what_a_card_says_is_a_parts_own_is(
     assert differing(stepped(cut, batch, parts=2, norms=norms), expected)
 
 
-@pytest.mark.parametrize("family", MEMBERS)
+def test_some_of_each_family_are_fast() -> None:
+    assert set(MEMBERS) >= FAST
+    assert {name.split("/")[0] for name in FAST} == {family for family, _ in cards()}
+
+
+@pytest.mark.parametrize("family", EACH)
 def test_a_step_does_not_wait_for_the_device(
     make_learner: Callable[..., Learner], batch: Batch, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,9 +193,10 @@ def test_channels_last_learns_the_same_and_resumes_with_the_same_bits(
     assert all(torch.equal(a, b) for a, b in zip(last.family.parameters(), again.family.parameters(), strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # torch.compile's own
-@pytest.mark.parametrize("family", ["vae/gaussian", "gan/r3gan"])
+@pytest.mark.parametrize(
+    "family", [pytest.param("vae/gaussian", marks=pytest.mark.nightly), pytest.param("gan/r3gan", marks=pytest.mark.slow)]
+)
 def test_compiled_learns_the_same(make_learner: Callable[..., Learner], batch: Batch, family: str) -> None:
     config = {"dropout": 0.0} if family == "vae/gaussian" else {}
     plain, compiled = (make_learner(family, compiled=flag, config=config) for flag in (False, True))

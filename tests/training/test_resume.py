@@ -22,8 +22,6 @@ FAST = {  # one of each family, and of each state that a run may have: two playe
     "diffusion/cascade",
     "flow/glow",
     "gan/style",
-    "gan/wgan-gp",
-    "vae/gaussian",
     "vae/vq",
 }
 CLASSES = [
@@ -72,10 +70,13 @@ def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan:
 
 
 @pytest.mark.parametrize(
-    ("at", "n", "left"),
-    [pytest.param("step", 1, 6, marks=pytest.mark.nightly), pytest.param("quality", 2, 5, marks=pytest.mark.slow)],
+    ("family", "at", "n", "left"),
+    [
+        pytest.param(name, *point, marks=pytest.mark.slow if name in FAST and "quality" in point else pytest.mark.nightly)
+        for name in MEMBERS
+        for point in (("step", 1, 6), ("quality", 2, 5))
+    ],
 )
-@pytest.mark.parametrize("family", MEMBERS)
 def test_a_run_killed_elsewhere_ends_with_the_same_bits(
     forks: Any, whole: Any, make_plan: Any, family: str, at: str, n: int, left: int
 ) -> None:

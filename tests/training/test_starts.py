@@ -27,7 +27,8 @@ from components.training.start.student import Student
 from components.training.trainer import Trainer
 
 MEMBERS = sorted("/".join(key) for key in cards())
-FAST = {"vae/gaussian", "gan/sngan"}  # resumed in the fast tests; the others in the slow ones
+FAST = {"vae/gaussian", "gan/sngan"}  # resumed in the fast tests
+SLOW = {"autoregressive/vq-pixelcnn", "diffusion/cascade", "flow/glow", "vae/vq"}  # and these in the slow ones
 
 
 @pytest.fixture
@@ -190,7 +191,10 @@ def test_its_first_reading_is_that_of_its_base(a_base: Any, tuned: Any, digits: 
     assert np.array_equal(seen[0], sampler(range(plan.signal_images)))
 
 
-RESUMED = [pytest.param(name, id=name, marks=() if name in FAST else pytest.mark.slow) for name in MEMBERS]
+RESUMED = [
+    pytest.param(name, id=name, marks=() if name in FAST else pytest.mark.slow if name in SLOW else pytest.mark.nightly)
+    for name in MEMBERS
+]
 
 
 @pytest.mark.parametrize("family", RESUMED)
