@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.core.brief import Delivery
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
 
-LOOKS = 3  # times the samples are looked at, doubled from one to the next
+# Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
+LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def score_pair(
     fd_ratio_max: float | None = None,
     seed: int = 0,
     samples: int = 2000,
-    looks: int = LOOKS,
+    looks: int = LOOKS["one_pass"],
     reference_split: str = "validation",
     device: str = "cpu",
     resamples: int = 200,

@@ -19,7 +19,7 @@ from components.evaluation.agreement import agreement
 from components.evaluation.gates import gate, thresholds
 from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
-from components.evaluation.pair import Contender, score_pair
+from components.evaluation.pair import LOOKS, Contender, score_pair
 from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
@@ -35,7 +35,6 @@ from components.runtime.progress import reported
 from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
 
-LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
 RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
