@@ -28,7 +28,7 @@ from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, Scored
 from components.families.gan.layers import PatchedConfig, patched
 from components.families.gan.penalties import zero_centred
-from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
+from components.families.gan.style_networks import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
 from components.families.images import image_of, side_of
 from components.runtime.processes import mean_over_processes
 
