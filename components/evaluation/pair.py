@@ -102,5 +102,5 @@ def score_pair(
         fd_ratio = over_champion(seen, beside)
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
-    card = make_scorecard(seen)
-    return Pair(candidate=card, champion=make_scorecard(beside), fd_ratio=card.metrics["fd_ratio"])
+    scorecard = make_scorecard(seen)
+    return Pair(candidate=scorecard, champion=make_scorecard(beside), fd_ratio=scorecard.metrics["fd_ratio"])
