@@ -103,7 +103,7 @@ class StyleGAN2(Adversarial):
         side_max=1024,
         data_appetite=2_000,
         wide=True,
-        per_part=("batch deviation", "mean styles", "path lengths"),
+        per_part=("batch deviation", "minibatch discrimination", "mean styles", "path lengths"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config
