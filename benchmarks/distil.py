@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,57 +117,24 @@ def alternated(what: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
 
 
 def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
+    """The teacher of a brief and its students: trained, proved beside it, and timed in turns."""
     import torch
 
-    from components.data.joined import held_out
-    from components.data.shards import open_split
-    from components.evaluation.pair import Contender, score_pair
-    from components.evaluation.samples import Stock
     from components.pipeline.backends import Backends
     from components.pipeline.distil.request import teacher_of
-    from components.pipeline.extractor import load_extractor
-    from components.pipeline.local_data import data_of
-    from components.pipeline.run import Exported, Trained
     from components.runtime.cpus import usable_cpus
     from components.training.checkpoint import restore
     from flows.settings import Settings
 
-    produced = genwright(home, "produce", brief)
-    model = produced["release"]["model"]
-    teacher_name = f"{model}/{produced['release']['version']}"
-    curve = genwright(
-        home, "distil", teacher_name, "--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)), "--precisions", "fp32"
-    )["curve"]
+    name, curve = distilled(home, brief, minutes=minutes)
     backends = Backends(Settings(home=home))
-    _, run, trained = teacher_of(teacher_name, backends)
+    _, run, trained = teacher_of(name, backends)
     torch.set_num_threads(usable_cpus())
-    teacher = Pipelined(
-        pipeline_of(restore(trained.checkpoint, backends.workspace.open(trained.checkpoint.weights)), steps=DDIM_STEPS)
-    )
+    family = restore(trained.checkpoint, backends.workspace.open(trained.checkpoint.weights))
+    teacher = Pipelined(pipeline_of(family, steps=DDIM_STEPS))
+    graphs = graphs_of(curve, backends.workspace)
     seeds = [*range(BATCH)]
-    draws: dict[str, Callable[[], Any]] = {"teacher": lambda: teacher(seeds)}
-    cards: dict[str, Any] = {}
-    data = data_of(run, backends)
-    protocol: dict[str, Any] = {
-        "dataset": run.dataset,
-        "train": open_split(data.path, "train"),
-        "reference": held_out(data),
-        "extractor": load_extractor(data, backends),
-        "samples": SAMPLES,
-        "reference_split": "validation+test",
-        "fd_ratio_max": None,
-    }
-    beside = Contender(teacher, stock=Stock())
-    for each in curve["tried"]:
-        records = f"runs/{model}-distilled"
-        exported = backends.workspace.read(f"{records}/{each['export_key']}/export.json", Exported)
-        own = backends.workspace.read(f"{records}/{each['train_key']}/train.json", Trained)
-        graph = _graph(exported, own, steps=each["steps"], workspace=backends.workspace)
-        draws[f"{each['steps']} steps"] = lambda graph=graph: graph(seeds)
-        pair = score_pair(Contender(graph), beside, **protocol)
-        cards["teacher"] = {name: pair.champion.metrics[name].model_dump(mode="json") for name in SHOWN if name != "fd_ratio"}
-        cards[f"{each['steps']} steps"] = {name: pair.candidate.metrics[name].model_dump(mode="json") for name in SHOWN}
-    rates = alternated(draws)
+    rates = alternated({name: partial(drawn, seeds) for name, drawn in {"teacher": teacher, **graphs}.items()})
     return {
         "brief": brief,
         "teacher": {"train_s": trained.checkpoint.train_s, "steps": trained.checkpoint.steps_total, "sampler_steps": DDIM_STEPS},
@@ -178,23 +146,71 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
             name: median(ours / theirs for ours, theirs in zip(rate, rates["teacher"], strict=True))
             for name, rate in rates.items()
         },
-        "metrics": cards,
+        "metrics": proved(teacher, graphs, run, backends),
     }
+
+
+def distilled(home: Path, brief: str, *, minutes: float) -> tuple[str, dict[str, Any]]:
+    """The release that a brief makes, and the curve of its students."""
+    release = genwright(home, "produce", brief)["release"]
+    name = f"{release['model']}/{release['version']}"
+    wanted = ("--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)), "--precisions", "fp32")
+    return name, genwright(home, "distil", name, *wanted)["curve"]
+
+
+def graphs_of(curve: dict[str, Any], workspace: Any) -> dict[str, Any]:
+    """The graph of every student, by its steps."""
+    from components.core import store_keys
+    from components.pipeline.run import Exported, Trained
+
+    model, found = f"{curve['teacher']['model']}-distilled", {}
+    for each in curve["tried"]:
+        exported = workspace.read(store_keys.run_record(model, each["export_key"], "export"), Exported)
+        trained = workspace.read(store_keys.run_record(model, each["train_key"], "train"), Trained)
+        found[f"{each['steps']} steps"] = _graph(exported, trained, steps=each["steps"], workspace=workspace)
+    return found
+
+
+def proved(teacher: Any, graphs: dict[str, Any], run: Any, backends: Any) -> dict[str, Any]:
+    """What is SHOWN of the scorecards of all, each student's measured beside the teacher's."""
+    from components.data.joined import held_out
+    from components.data.shards import open_split
+    from components.evaluation.pair import Contender, score_pair
+    from components.evaluation.samples import Stock
+    from components.pipeline.extractor import load_extractor
+    from components.pipeline.local_data import data_of
+
+    data = data_of(run, backends)
+    protocol: dict[str, Any] = {
+        "dataset": run.dataset,
+        "train": open_split(data.path, "train"),
+        "reference": held_out(data),
+        "extractor": load_extractor(data, backends),
+        "samples": SAMPLES,
+        "reference_split": "validation+test",
+        "fd_ratio_max": None,
+    }
+    beside, metrics = Contender(teacher, stock=Stock()), {}
+    for name, graph in graphs.items():
+        pair = score_pair(Contender(graph), beside, **protocol)
+        metrics["teacher"] = {each: pair.champion.metrics[each].model_dump(mode="json") for each in SHOWN if each != "fd_ratio"}
+        metrics[name] = {each: pair.candidate.metrics[each].model_dump(mode="json") for each in SHOWN}
+    return metrics
 
 
 def reached(told: dict[str, Any]) -> dict[str, Any]:
     """What was to be reached of students on a CPU, and whether it was. Distances are ratios of FD-local to the teacher's."""
-    times, cards = told["times_the_teacher"], told["metrics"]
-    teacher = cards["teacher"]
-    worse = {name: card["fd"]["value"] / teacher["fd"]["value"] for name, card in cards.items()}
-    lost = {name: teacher["coverage"]["value"] - card["coverage"]["value"] for name, card in cards.items()}
+    times, metrics = told["times_the_teacher"], told["metrics"]
+    teacher = metrics["teacher"]
+    worse = {name: each["fd"]["value"] / teacher["fd"]["value"] for name, each in metrics.items()}
+    lost = {name: teacher["coverage"]["value"] - each["coverage"]["value"] for name, each in metrics.items()}
     return verdicts(
         {
             "2 steps: times the images a second": (times["2 steps"], ">=", 25.0),
             "2 steps: FD-local": (worse["2 steps"], "<=", 1.1),
             "2 steps: coverage lost": (lost["2 steps"], "<=", 0.03),
             "1 step: times the images a second": (times["1 steps"], ">=", 45.0),
-            "4 steps: the low end of the ratio's interval": (cards["4 steps"]["fd_ratio"]["low"], "<=", 1.0),
+            "4 steps: the low end of the ratio's interval": (metrics["4 steps"]["fd_ratio"]["low"], "<=", 1.0),
         }
     )
 

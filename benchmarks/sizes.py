@@ -42,14 +42,14 @@ def measured(card: Card, *, side: int, light: bool) -> list[Any]:
         sampler = family.sampler()
         drawing = sum(parameter.numel() for parameter in sampler.parameters())
         gflop, calls = (None, None) if _piecewise(card) else _work(family, device)
-    every = 1 if gflop is None else card.steps
+    every = card.steps if card.stepwise else 1  # what is drawn in one pass is counted whole, with all codes of its prior
     work = [None, None] if gflop is None else [_short(gflop / every), round(calls / every)]
     return [side, light, _short(drawing / 1e6), _short(sum(training.values()) / 1e6), *work]
 
 
 def _piecewise(card: Card) -> bool:
     """Drawn piece by piece: its time is that of the pieces."""
-    return card.family == "autoregressive"
+    return card.sequential != "none"
 
 
 def _work(family: Any, device: str) -> tuple[float, int]:

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,13 @@ LENIENT = {
     "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
 }  # fmt: skip
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}
+OLDER_HOME = Path(__file__).parent / "pipeline" / "data" / "older_home.tar.xz"  # see the README.md beside it
+PLACES = {  # where MLflow's database names folders
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "model_versions": ("source", "storage_location"),
+    "model_version_tags": ("value",),
+}
 
 
 @dataclass
@@ -147,6 +156,19 @@ def first(raw_road: Road, made_once: MadeOnce, empty_store: Path) -> First:
     folder = made_once("first", fill)
     ran = json.loads((folder / "ran.json").read_text())
     return First(raw_road, subprocess.CompletedProcess(**ran), folder / "home")
+
+
+def unpack_older_home(folder: Path) -> Path:
+    """The home that an older commit wrote, as if it had been written in this folder."""
+    home = folder / "older"
+    with tarfile.open(OLDER_HOME) as packed:
+        packed.extractall(home, filter="data")
+    with sqlite3.connect(home / "mlflow.db") as database:
+        for table, columns in PLACES.items():
+            for column in columns:
+                database.execute(f"UPDATE {table} SET {column} = replace({column}, '/tmp/older/home', ?)", (str(home),))
+    database.close()
+    return home
 
 
 @contextmanager

@@ -31,12 +31,12 @@ FACTOR_MAX = 100.0  # times the reference items: beyond it no number is named
 PRODUCE: dict[Kind, str] = {
     "duplicates": "remove the copies and prepare the data again: what is repeated is learnt by heart",
     "collapse": "choose a family that keeps its modes with override, or set override.config.on_collapse: rollback, "
-    "or override.config.minibatch_kernels: 16 where it is a gan",
-    "blurry": "choose diffusion with override, or raise compute.usd so that the policy does",
+    "or override.config.minibatch_kernels: 16 where the family has it",
+    "blurry": "choose a family that does not blur with override, or raise compute.usd so that the policy does",
     "latency": "raise serving.latency_ms, make the network smaller with override.config.width, or distil it once it is promoted",
     "undecided": "add data: a fifth of it is held out for the proof",
     "short": "train longer: raise what compute in the brief allows",
-    "memorised": "add data, or set override.config.augment: 0.12 where the family is diffusion",
+    "memorised": "add data, or set override.config.augment: 0.12 where the family has it",
     "champion": "the champion stays; more data or another family may beat it, longer training alone will not",
     "other": "more data, another family (override) or another recipe (override.config)",
 }

@@ -1,4 +1,4 @@
-"""The card of a candidate: one self-contained HTML page with its samples, gates, metrics, decision and lineage."""
+"""The page of a candidate: one self-contained HTML page with its samples, gates, metrics, decision and lineage."""
 
 import base64
 import math
@@ -76,7 +76,7 @@ def write_page(
         model=model,
         decision=decision,
         dataset=dataset,
-        card=scorecard,
+        scorecard=scorecard,
         report=report,
         champion=champion,
         rows=_rows(scorecard, champion),
@@ -107,12 +107,12 @@ def _scale(images: Pictures) -> int:
     return max(1, round(PICTURE_PIXELS / width))
 
 
-def _rows(card: Scorecard, champion: Scorecard | None) -> list[Row]:
+def _rows(scorecard: Scorecard, champion: Scorecard | None) -> list[Row]:
     """Known metrics in their order, then any others by name."""
-    names = [name for name in words() if name in card.metrics] + sorted(set(card.metrics) - set(words()))
+    names = [name for name in words() if name in scorecard.metrics] + sorted(set(scorecard.metrics) - set(words()))
     rows = []
     for name in names:
-        metric, other = card.metrics[name], champion.metrics.get(name) if champion else None
+        metric, other = scorecard.metrics[name], champion.metrics.get(name) if champion else None
         low, high = _axis(words_of(name), metric, other)
         bars = [None if each is None else _bar(each, low, high) for each in (metric, other)]
         assert bars[0] is not None
@@ -120,10 +120,10 @@ def _rows(card: Scorecard, champion: Scorecard | None) -> list[Row]:
     return rows
 
 
-def _least_covered(card: Scorecard) -> list[tuple[str, dict[str, Metric]]]:
+def _least_covered(scorecard: Scorecard) -> list[tuple[str, dict[str, Metric]]]:
     """At most CLASSES_SHOWN classes, the least covered first; where that is not known of one, it comes last."""
     by_coverage = lambda named: named[1]["coverage"].value if "coverage" in named[1] else math.inf  # noqa: E731
-    return sorted(card.by_class.items(), key=by_coverage)[:CLASSES_SHOWN]
+    return sorted(scorecard.by_class.items(), key=by_coverage)[:CLASSES_SHOWN]
 
 
 def _axis(words: Words, metric: Metric, other: Metric | None) -> tuple[float, float]:
@@ -139,17 +139,17 @@ def _bar(metric: Metric, low: float, high: float) -> Bar:
     return Bar(start=round(start, 2), width=round(max(end - start, 0.6), 2), value=round(value, 2))
 
 
-def _facts(card: Scorecard, dataset: Dataset, report: GateReport) -> dict[str, str]:
-    protocol, plural = card.protocol, find_modality(dataset.modality).plural
+def _facts(scorecard: Scorecard, dataset: Dataset, report: GateReport) -> dict[str, str]:
+    protocol, plural = scorecard.protocol, find_modality(dataset.modality).plural
     facts = {
-        "Artifact": card.subject,
+        "Artifact": scorecard.subject,
         "Dataset": f"{dataset.name}, {dataset.count:,} {plural} of {' × '.join(map(str, dataset.item.stored_shape))}",
         "Data version": f"md5 {dataset.md5}, revision {dataset.rev}",
         "Extractor": f"{protocol.extractor}, sha256 {protocol.extractor_sha256}",
         "Protocol": f"{protocol.samples:,} samples against {protocol.reference_count:,} of the {protocol.reference_split} split, "
         f"seed {protocol.seed}, resizer {protocol.resizer}",
         "Intervals": f"{protocol.level:.0%}, bootstrap of {protocol.bootstrap}",
-        "Device": card.device,
+        "Device": scorecard.device,
     }
     return facts | ({"Champion": report.champion} if report.champion else {})
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.core.brief import Delivery
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
 
-LOOKS = 3  # times the samples are looked at, doubled from one to the next
+# Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
+LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def score_pair(
     fd_ratio_max: float | None = None,
     seed: int = 0,
     samples: int = 2000,
-    looks: int = LOOKS,
+    looks: int = LOOKS["one_pass"],
     reference_split: str = "validation",
     device: str = "cpu",
     resamples: int = 200,
@@ -100,5 +102,5 @@ def score_pair(
         fd_ratio = over_champion(seen, beside)
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
-    card = make_scorecard(seen)
-    return Pair(candidate=card, champion=make_scorecard(beside), fd_ratio=card.metrics["fd_ratio"])
+    scorecard = make_scorecard(seen)
+    return Pair(candidate=scorecard, champion=make_scorecard(beside), fd_ratio=scorecard.metrics["fd_ratio"])

@@ -98,6 +98,6 @@ def measure(seen: Evaluated) -> dict[str, Metric]:
     return {name: found[name].model_copy(update={"better": word.better}) for name, word in words().items() if name in found}
 
 
-def deterministic(card: Scorecard) -> dict[str, Metric]:
+def deterministic(scorecard: Scorecard) -> dict[str, Metric]:
     """The metrics that the same artifact and protocol give again to the last bit: all but the timed ones."""
-    return {name: metric for name, metric in card.metrics.items() if not words_of(name).timed}
+    return {name: metric for name, metric in scorecard.metrics.items() if not words_of(name).timed}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SharedExtractor(Record):
-    """Its two files in the store: the card names the weights' digest."""
+    """Its two files in the store: `card`, its record, names the weights' digest."""
 
     weights: Artifact
     card: Artifact
@@ -52,7 +52,7 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
         shared = workspace.read_or_make(
             key, SharedExtractor, make, is_valid=lambda known: workspace.holds(known.weights, known.card)
         )
-        for artifact in (shared.weights, shared.card):  # the card last: without it nothing counts as written
+        for artifact in (shared.weights, shared.card):  # the record last: without it nothing counts as written
             if not artifact.is_at(dest / artifact.name):
                 workspace.link(artifact, dest / artifact.name)
         return train()

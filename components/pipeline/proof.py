@@ -19,7 +19,7 @@ from components.evaluation.agreement import agreement
 from components.evaluation.gates import gate, thresholds
 from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
-from components.evaluation.pair import Contender, score_pair
+from components.evaluation.pair import LOOKS, Contender, score_pair
 from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
@@ -35,7 +35,6 @@ from components.runtime.progress import reported
 from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
 
-LOOKS = {"one_pass": 3, "few_step": 3, "many_step": 1}
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
 GRID = 64
 RIVALS = Stock()  # the students of one `distil` are all proved beside their teacher
@@ -59,9 +58,9 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     condition = family.spec.condition
     candidate = Contender(graph(batch=batch_of(device)), condition=condition, timed=graph(batch=1), model=family)
     rival = _rival(run, beside, backends)
-    card, other = _scored(run, data, candidate, rival, backends)
+    scorecard, other = _scored(run, data, candidate, rival, backends)
     report = gate(
-        card,
+        scorecard,
         champion=other,
         gates=run.brief.gates,
         latency_ms=run.facts.latency_ms,
@@ -70,10 +69,10 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, data, trained, candidate, card, other, report, folder)
-        _log(card, report, run, trained, backends, folder)
+        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder)
+        _log(scorecard, report, run, trained, backends, folder)
         return Proof(
-            scorecard=card,
+            scorecard=scorecard,
             champion=other,
             gates=report,
             agreement=agreed,
@@ -129,7 +128,7 @@ def _draw(
     data: LocalDataset,
     trained: Trained,
     candidate: Contender,
-    card: Scorecard,
+    scorecard: Scorecard,
     other: Scorecard | None,
     report: GateReport,
     folder: Path,
@@ -146,7 +145,7 @@ def _draw(
         model=run.brief.name,
         decision=run.decision,
         dataset=run.dataset,
-        scorecard=card,
+        scorecard=scorecard,
         report=report,
         champion=other,
         samples=pictures(shown),
@@ -192,13 +191,13 @@ def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None
     )
 
 
-def _log(card: Scorecard, report: GateReport, run: Run, trained: Trained, backends: Backends, folder: Path) -> None:
+def _log(scorecard: Scorecard, report: GateReport, run: Run, trained: Trained, backends: Backends, folder: Path) -> None:
     """The numbers, and what was drawn in `folder`. Students of one training share its MLflow run, each by a name of its own."""
     name = f"proof-{run.student.steps}-steps-{run.brief.serving.precision}" if run.student else "proof"
     tracker = MlflowTracker(backends.settings.mlflow_uri, trained.run_id)
-    tracker.metrics({f"{name}/{what}": metric.value for what, metric in card.metrics.items()}, step=trained.checkpoint.step)
+    tracker.metrics({f"{name}/{what}": metric.value for what, metric in scorecard.metrics.items()}, step=trained.checkpoint.step)
     tracker.flush()
-    card.write(folder / "scorecard.json")
+    scorecard.write(folder / "scorecard.json")
     report.write(folder / "gates.json")
     tracker.artifact(folder, name)
 

@@ -24,8 +24,9 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     """The run of a brief: its data fetched, and decided on what was measured. Everything that follows takes it.
 
     `base`: the folder that the brief's paths are relative to, core.brief.base_of its file; the current one for a brief without.
-    What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError. So it
-    is decided before that, where the size of the data is known; and again afterwards only where that was not its measured size.
+    What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError. That
+    is asked of the family, start and config that only a decision names: so it is decided before, where the size of the data is
+    known, and again afterwards only where that was not its measured size.
     """
     from components.data.versions import check_named, fetch
     from components.policy.tables import load_tables

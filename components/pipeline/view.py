@@ -39,15 +39,15 @@ def table_of(title: str, **columns: Literal["left", "right"]) -> "Table":
     return table
 
 
-def scorecard_table(card: Scorecard) -> "Table":
+def scorecard_table(scorecard: Scorecard) -> "Table":
     """Every metric with its id, as MLflow has it under proof/, and its interval."""
-    protocol = card.protocol
+    protocol = scorecard.protocol
     against = f"{protocol.samples:,} samples beside {protocol.reference_count:,} held-out items"
     interval = f"{protocol.level:.0%} interval"
     right: dict[str, Literal["right"]] = {"value": "right", interval: "right", "n": "right"}
     table = table_of(f"Scorecard of the graph: {against}", metric="left", id="left", **right)
-    for name in (*words(), *sorted(set(card.metrics) - set(words()))):
-        if metric := card.metrics.get(name):
+    for name in (*words(), *sorted(set(scorecard.metrics) - set(words()))):
+        if metric := scorecard.metrics.get(name):
             table.add_row(words_of(name).heading, name, number(metric.value), _interval(metric), f"{metric.n:,}")
     return table
 

@@ -15,6 +15,7 @@ ReadRelease = Callable[[str], tuple[str, FamilyName, str]]  # NAME@ALIAS or NAME
 RELEASE, HUB = "models:/", "hf:"
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 SOURCE = "DESIGN, The brief: pretrained"
+ASSUMED: FamilyName = "diffusion"  # where nothing says the family
 # What the names of diffusers' classes hold, in the order in which they are asked.
 CLASSES: dict[str, FamilyName] = {
     "AutoencoderKL": "vae", "VQModel": "vae", "AutoencoderTiny": "autoencoder", "AutoencoderDC": "autoencoder",
@@ -60,15 +61,14 @@ def reasons(facts_pretrained: Pretrained | None) -> tuple[Reason, ...]:
 
 
 def _family(model: str, base: Path) -> tuple[FamilyName, str]:
-    if model.startswith(HUB):
-        return "diffusion", f"{model} is a hub id of no stated family: diffusion is assumed (pretrained.family)"
-    if model.startswith(RELEASE):
-        return "diffusion", f"{model} is a release of no stated family: diffusion is assumed (pretrained.family)"
+    for scheme, what in ((HUB, "hub id"), (RELEASE, "release")):
+        if model.startswith(scheme):
+            return ASSUMED, f"{model} is a {what} of no stated family: {ASSUMED} is assumed (pretrained.family)"
     name = _class_name(model, base / model)
     for part, family in CLASSES.items():
         if part in name:
             return family, f"{model} is a {family} model, as its class {name} says"
-    return "diffusion", f"{model} has the class {name or 'none'}, which says no family: diffusion is assumed (pretrained.family)"
+    return ASSUMED, f"{model} has the class {name or 'none'}, which says no family: {ASSUMED} is assumed (pretrained.family)"
 
 
 def _class_name(model: str, folder: Path) -> str:

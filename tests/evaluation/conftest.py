@@ -132,10 +132,10 @@ def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
         "samples": generated,
         "neighbours": (generated, digits.train.take(nearest_in_split(generated, digits.train, k=1)[1][:, 0])),
     }
-    card = score(sampler, dataset=digits.dataset, samples=200, **real)
-    report = gate(card, champion=None)
-    write_page(folder / "first.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
-    write_page(folder / "again.html", scorecard=card, report=report, lineage={"Run": "run-17"}, **shown)
+    scorecard = score(sampler, dataset=digits.dataset, samples=200, **real)
+    report = gate(scorecard, champion=None)
+    write_page(folder / "first.html", scorecard=scorecard, report=report, lineage={"Run": "run-17"}, **shown)
+    write_page(folder / "again.html", scorecard=scorecard, report=report, lineage={"Run": "run-17"}, **shown)
     pair = score_pair(Contender(sampler), Contender(fitted(8, seed=2)), dataset=digits.dataset, samples=200, **real)
     report = gate(pair.candidate, champion=pair.champion)
     write_page(folder / "pair.html", scorecard=pair.candidate, champion=pair.champion, report=report, **shown)

@@ -7,6 +7,7 @@ import pytest
 from components.core.records import GateReport, GateVerdict, Verdict
 from components.evaluation.advice import DISTIL, PRODUCE, Training, advice, causes
 from components.evaluation.definitions import gates as found_gates
+from components.families import cards
 
 DONE = Training(step=600, steps_total=1000, reference=359)  # its best reading was not its last
 
@@ -71,6 +72,13 @@ def test_every_gate_has_advice_in_one_line(gate: str, remedies: Any) -> None:
         line = advice(report(verdict(gate)), known, remedies=remedies)
         assert line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize("remedies", [PRODUCE, DISTIL])
+def test_no_advice_names_a_family(remedies: dict[str, str]) -> None:
+    """Which ones there are is known by their files alone."""
+    words = " ".join(remedies.values()).split()
+    assert not {family for family, _ in cards()} & {word.strip(",.:") for word in words}
 
 
 def test_students_are_advised_in_the_options_of_distil() -> None:

@@ -170,9 +170,9 @@ def test_a_model_of_any_condition_goes_the_whole_road(
     assert np.abs(apart).max() <= 1
 
     proof = partial(score, graph, dataset=digits.dataset, train=train, reference=reference, extractor=extractor, samples=200)
-    card = proof(condition=condition, model=family, timed=GraphSampler.of(folder, read_bundle(folder), batch=1, threads=1))
-    assert card.metrics["fd"].value < proof().metrics["fd"].value / 4, "without a condition it is asked for zeros"
-    assert "label_agreement" not in card.metrics
+    scorecard = proof(condition=condition, model=family, timed=GraphSampler.of(folder, read_bundle(folder), batch=1, threads=1))
+    assert scorecard.metrics["fd"].value < proof().metrics["fd"].value / 4, "without a condition it is asked for zeros"
+    assert "label_agreement" not in scorecard.metrics
     _check_served(condition, folder, graph, asked)
 
 

@@ -91,17 +91,17 @@ def shown(table) -> str:
 
 def test_it_is_measured_judged_and_shown_everywhere(dropped, real, digits, decision, fitted, tmp_path) -> None:
     sampler = fitted(8, seed=1)
-    card = score(sampler, samples=200, **real)
-    metric = card.metrics["mean_level"]
+    scorecard = score(sampler, samples=200, **real)
+    metric = scorecard.metrics["mean_level"]
     assert metric.value == pytest.approx(sampler.images[:200].mean())
     assert (metric.better, metric.low < metric.value < metric.high) == ("lower", True)
-    assert deterministic(card)["mean_level"] == metric
-    report = gate(card, champion=None)
+    assert deterministic(scorecard)["mean_level"] == metric
+    report = gate(scorecard, champion=None)
     verdicts = {each.gate: each for each in report.gates}
     assert verdicts["mean_level_max"].text.startswith("Mean level (levels of 255): ")
     assert (verdicts["mean_level_max"].verdict, verdicts["harmonic_min"].verdict) == ("pass", "pass")
     assert "Harmonic mean of precision and recall" in verdicts["harmonic_min"].text
-    table = shown(scorecard_table(card))
+    table = shown(scorecard_table(scorecard))
     assert (
         table.index("reconstruction" if "reconstruction" in table else "label" if "label" in table else "Rarest")
         < table.index("Mean level (levels of 255)")
@@ -111,7 +111,7 @@ def test_it_is_measured_judged_and_shown_everywhere(dropped, real, digits, decis
     page = tmp_path / "page.html"
     few = sampler.images[:12]
     write_page(
-        page, model="digits", decision=decision, dataset=digits.dataset, scorecard=card, report=report, samples=few,
+        page, model="digits", decision=decision, dataset=digits.dataset, scorecard=scorecard, report=report, samples=few,
         neighbours=(few, few),
     )  # fmt: skip
     text = page.read_text()
@@ -119,16 +119,16 @@ def test_it_is_measured_judged_and_shown_everywhere(dropped, real, digits, decis
 
 
 def test_its_gate_is_set_turned_off_and_refused_by_name_in_a_brief(dropped, real, fitted) -> None:
-    card = score(fitted(8, seed=1), samples=200, **real)
-    strict = {each.gate: each.verdict for each in gate(card, champion=None, gates={"mean_level_max": 1}).gates}
+    scorecard = score(fitted(8, seed=1), samples=200, **real)
+    strict = {each.gate: each.verdict for each in gate(scorecard, champion=None, gates={"mean_level_max": 1}).gates}
     assert strict["mean_level_max"] == "fail"
-    off = {each.gate for each in gate(card, champion=None, gates={"mean_level_max": None, "harmonic_min": None}).gates}
+    off = {each.gate for each in gate(scorecard, champion=None, gates={"mean_level_max": None, "harmonic_min": None}).gates}
     assert not {"mean_level_max", "harmonic_min"} & off
     with pytest.raises(BriefError, match=r"brief: gates.mean_level_min: unknown key; allowed: fd_ratio_max, .*mean_level_max"):
         thresholds({"mean_level_min": 1})
     with pytest.raises(BriefError, match=r"brief: gates.mean_level_max: Input should be greater than 0 \(given: -1\)"):
         thresholds({"mean_level_max": -1})
-    report = gate(card, champion=None, gates={"mean_level_max": 1})
+    report = gate(scorecard, champion=None, gates={"mean_level_max": 1})
     assert "override.config" in advice(report, Training(step=5, steps_total=10))
 
 
@@ -141,12 +141,12 @@ def test_a_metric_that_does_not_apply_returns_nothing(drop, real, fitted) -> Non
     """Where its gate says so it is left out then; else what was to be proved was not."""
     silent = METRIC.split("def compute", maxsplit=1)[0] + "def compute(seen):\n    return {}\n"
     drop("metrics", "mean_level", silent)
-    card = score(fitted(8, seed=1), samples=200, **real)
-    assert "mean_level" not in card.metrics
+    scorecard = score(fitted(8, seed=1), samples=200, **real)
+    assert "mean_level" not in scorecard.metrics
     with pytest.raises(RunError, match=r"gates\.mean_level_max: the scorecard has no mean_level"):
-        gate(card, champion=None)
+        gate(scorecard, champion=None)
     drop("metrics", "mean_level", silent.replace('takes="positive"', 'takes="positive", optional=True'))
-    assert "mean_level_max" not in {each.gate for each in gate(card, champion=None).gates}
+    assert "mean_level_max" not in {each.gate for each in gate(scorecard, champion=None).gates}
 
 
 @pytest.mark.parametrize(

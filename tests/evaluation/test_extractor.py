@@ -86,10 +86,10 @@ class TestQuickOnes:
         monkeypatch.setattr(Features, "steps_most", 3)
         assert self.made(digits, tmp_path).sha256
 
-    def test_a_broken_card_is_one_line(self, digits, tmp_path) -> None:
+    def test_a_broken_record_is_one_line(self, digits, tmp_path) -> None:
         self.made(digits, tmp_path)
-        card = json.loads((tmp_path / "extractor.json").read_text())
-        (tmp_path / "extractor.json").write_text(json.dumps(card | {"surprise": 1}))
+        record = json.loads((tmp_path / "extractor.json").read_text())
+        (tmp_path / "extractor.json").write_text(json.dumps(record | {"surprise": 1}))
         with pytest.raises(RunError, match="surprise") as caught:
             Extractor.load(tmp_path)
         assert "\n" not in str(caught.value)

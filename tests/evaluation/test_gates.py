@@ -34,7 +34,7 @@ GOOD = {
 }
 
 
-def card(protocol: ScoringProtocol = PROTOCOL, **metrics: tuple[float, float, float]) -> Scorecard:
+def scorecard(protocol: ScoringProtocol = PROTOCOL, **metrics: tuple[float, float, float]) -> Scorecard:
     values = {name: Metric(value=v, low=low, high=high, n=1000) for name, (v, low, high) in (GOOD | metrics).items()}
     return Scorecard(subject="onnx:" + "a" * 64, protocol=protocol, metrics=values, device="cpu")
 
@@ -49,9 +49,9 @@ def verdict_of(report, name: str) -> str:
 )
 def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, verdict) -> None:
     gates = {"coverage_lost_max": 0.1}
-    report = gate(card(fd_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=card(), gates=gates)
+    report = gate(scorecard(fd_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=scorecard(), gates=gates)
     assert verdict_of(report, "coverage_lost_max") == verdict
-    assert "coverage_lost_max" not in {each.gate for each in gate(card(), champion=None, gates=gates).gates}
+    assert "coverage_lost_max" not in {each.gate for each in gate(scorecard(), champion=None, gates=gates).gates}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, ve
     ],
 )
 def test_the_interval_decides(metric, interval, verdict) -> None:
-    report = gate(card(**{metric: interval}), champion=None)
+    report = gate(scorecard(**{metric: interval}), champion=None)
     assert verdict_of(report, f"{metric}_{'min' if metric == 'coverage' else 'max'}") == verdict
     assert report.verdict == verdict
 
@@ -82,9 +82,9 @@ def test_one_fail_fails_and_nothing_undecided_passes(verdicts) -> None:
 def test_each_gate_is_a_threshold_of_the_brief_and_null_turns_it_off() -> None:
     assert list(thresholds({})) == list(found_gates())
     assert {name: each.default for name, each in found_gates().items()} == thresholds({})
-    report = gate(card(), champion=None, gates=dict.fromkeys(found_gates()))
+    report = gate(scorecard(), champion=None, gates=dict.fromkeys(found_gates()))
     assert (report.gates, report.verdict) == ((), "undecided")  # nothing proved is nothing passed
-    one = gate(card(memorised=(0.9, 0.8, 1.0)), champion=None, gates={"memorised_max": None})
+    one = gate(scorecard(memorised=(0.9, 0.8, 1.0)), champion=None, gates={"memorised_max": None})
     assert one.verdict == "pass"
     assert "memorised_max" not in {each.gate for each in one.gates}
 
@@ -137,18 +137,18 @@ def test_a_gate_that_is_not_here_or_a_threshold_that_cannot_be_is_refused(given,
 
 
 def test_a_first_release_is_judged_by_the_absolute_gates() -> None:
-    report = gate(card(), champion=None)
+    report = gate(scorecard(), champion=None)
     assert "fd_ratio_max" not in {each.gate for each in report.gates}
     assert (report.verdict, report.champion) == ("pass", None)
 
 
 def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
-    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None).gates}
-    assert gate(card(), champion=None, latency_ms=5).verdict == "fail"
-    assert gate(card(), champion=None, gates={"latency_p95_ms_max": 50}, latency_ms=5).verdict == "pass"
+    assert "latency_p95_ms_max" not in {each.gate for each in gate(scorecard(), champion=None).gates}
+    assert gate(scorecard(), champion=None, latency_ms=5).verdict == "fail"
+    assert gate(scorecard(), champion=None, gates={"latency_p95_ms_max": 50}, latency_ms=5).verdict == "pass"
     off = {"latency_p95_ms_max": None}
-    assert "latency_p95_ms_max" not in {each.gate for each in gate(card(), champion=None, gates=off, latency_ms=5).gates}
-    bare = card().model_copy(update={"metrics": {k: m for k, m in card().metrics.items() if k != "latency_p95_ms"}})
+    assert "latency_p95_ms_max" not in {each.gate for each in gate(scorecard(), champion=None, gates=off, latency_ms=5).gates}
+    bare = scorecard().model_copy(update={"metrics": {k: m for k, m in scorecard().metrics.items() if k != "latency_p95_ms"}})
     with pytest.raises(RunError, match="the scorecard has no latency_p95_ms"):
         gate(bare, champion=None, latency_ms=5)
 
@@ -158,20 +158,20 @@ def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
     other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})
     with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
-        gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(other))
+        gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(other))
 
 
 def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
     with pytest.raises(RunError, match="not made beside each other"):
-        gate(card(), champion=card())
+        gate(scorecard(), champion=scorecard())
     with pytest.raises(RunError, match="not made beside each other"):
-        gate(card(fd_ratio=(0.7, 0.6, 0.8)), champion=card())
-    report = gate(card(fd_ratio=(1.0, 0.9, 1.1)), champion=card(), champion_bundle="b" * 64)
+        gate(scorecard(fd_ratio=(0.7, 0.6, 0.8)), champion=scorecard())
+    report = gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(), champion_bundle="b" * 64)
     assert (report.verdict, report.champion) == ("pass", "b" * 64)
 
 
 def test_a_verdict_says_what_was_measured_and_what_was_wanted_in_one_line() -> None:
-    report = gate(card(coverage=(0.3, 0.25, 0.35)), champion=None)
+    report = gate(scorecard(coverage=(0.3, 0.25, 0.35)), champion=None)
     text = next(each.text for each in report.gates if each.gate == "coverage_min")
     assert "0.3 [0.25, 0.35], at least 0.3 wanted" in text
     assert "more samples" in text

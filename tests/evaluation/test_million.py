@@ -48,11 +48,11 @@ def many(request: pytest.FixtureRequest, digits: Any, tmp_path_factory: pytest.T
 def peak_mb(split: Mapped, fitted: Any, **given: Any) -> float:
     tracemalloc.start()
     try:
-        card = score(fitted(8, seed=1), train=split, reference=split, samples=64, **given)
+        scorecard = score(fitted(8, seed=1), train=split, reference=split, samples=64, **given)
         return tracemalloc.get_traced_memory()[1] / 2**20
     finally:
         tracemalloc.stop()
-        assert card.metrics["memorised"].n == 64
+        assert scorecard.metrics["memorised"].n == 64
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_the_same_page_has_the_same_bytes(pages) -> None:
 
 def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extractor, fitted, decision) -> None:
     (tmp_path / "file").write_text("in the way")
-    card = score(
+    scorecard = score(
         fitted(4, seed=1), dataset=digits.dataset, samples=40, train=digits.train, reference=digits.test, extractor=extractor
     )
     with pytest.raises(GenwrightError) as caught:
@@ -81,8 +81,8 @@ def test_a_page_that_cannot_be_written_is_one_line(pages, tmp_path, digits, extr
             model="digits",
             decision=decision,
             dataset=digits.dataset,
-            scorecard=card,
-            report=gate(card, champion=None),
+            scorecard=scorecard,
+            report=gate(scorecard, champion=None),
             samples=digits.test.images[:3],
             neighbours=(digits.test.images[:3], digits.test.images[:3]),
         )

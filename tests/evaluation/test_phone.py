@@ -1,4 +1,4 @@
-"""The card in a real browser, as wide as a phone and as a desk: nothing is cut, nothing scrolls sideways."""
+"""The page in a real browser, as wide as a phone and as a desk: nothing is cut, nothing scrolls sideways."""
 
 import re
 import shutil

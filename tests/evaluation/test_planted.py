@@ -16,12 +16,12 @@ from components.evaluation.score import score
 def test_a_planted_fault_moves_its_metrics_in_order(fault: Fault, digits: Any, extractor: Any, make_shelf: Any) -> None:
     clean = Clean(digits.test.images, digits.test.labels, digits.train.images, samples=230)
     given = {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
-    cards = []
+    measured = []
     for level in fault.levels:
         images = fault.plant(clean, level)
-        cards.append(score(make_shelf(f"planted:{fault.name} {level}", images), samples=len(images), **given).metrics)
+        measured.append(score(make_shelf(f"planted:{fault.name} {level}", images), samples=len(images), **given).metrics)
     for name, way in fault.moves.items():
-        values = [card[name].value for card in cards]
+        values = [each[name].value for each in measured]
         assert in_order(values, way), f"{name} does not go {way}: {values} at {fault.levels} {fault.unit}"
-        none, most = cards[0][name], cards[-1][name]
+        none, most = measured[0][name], measured[-1][name]
         assert none.high < most.low if way == "up" else most.high < none.low, f"{name}: its intervals do not tell none from most"

@@ -25,22 +25,22 @@ def scored(digits, extractor):
     return partial(score, dataset=digits.dataset, train=digits.train, reference=digits.validation, extractor=extractor, samples=N)
 
 
-def verdicts(card) -> dict[str, str]:
-    report = gate(card, champion=None)
+def verdicts(scorecard) -> dict[str, str]:
+    report = gate(scorecard, champion=None)
     return {each.gate: each.verdict for each in report.gates} | {"": report.verdict}
 
 
 def test_held_out_images_pass_every_gate(scored, digits, make_shelf) -> None:
-    card = scored(make_shelf("torch:real", digits.test.images), samples=len(digits.test))
-    found = verdicts(card)
+    scorecard = scored(make_shelf("torch:real", digits.test.images), samples=len(digits.test))
+    found = verdicts(scorecard)
     assert found["memorised_max"] != "fail", "two by chance of 230 may be 3.1 %: a proof draws 500 samples or more"
     assert {found[name] for name in found if name not in ("", "memorised_max")} == {"pass"}
-    assert card.metrics["fd"].low <= card.metrics["fd_real"].high
-    assert card.metrics["kid"].low <= 0 <= card.metrics["kid"].high
-    assert card.metrics["precision"].value > 0.85
-    assert card.metrics["diversity"].value == pytest.approx(1, abs=0.05)
-    assert card.metrics["memorised"].value <= 0.015
-    assert card.metrics["memorised"].low == 0
+    assert scorecard.metrics["fd"].low <= scorecard.metrics["fd_real"].high
+    assert scorecard.metrics["kid"].low <= 0 <= scorecard.metrics["kid"].high
+    assert scorecard.metrics["precision"].value > 0.85
+    assert scorecard.metrics["diversity"].value == pytest.approx(1, abs=0.05)
+    assert scorecard.metrics["memorised"].value <= 0.015
+    assert scorecard.metrics["memorised"].low == 0
 
 
 def test_a_good_generator_passes_every_gate(scored, fitted) -> None:
@@ -48,43 +48,45 @@ def test_a_good_generator_passes_every_gate(scored, fitted) -> None:
 
 
 def test_noise_fails(scored, digits, make_shelf) -> None:
-    card = scored(make_shelf("torch:noise", noise_items(N, digits.dataset.item, seed=77)))
-    found = verdicts(card)
+    scorecard = scored(make_shelf("torch:noise", noise_items(N, digits.dataset.item, seed=77)))
+    found = verdicts(scorecard)
     assert found["fd_noise_ratio_max"] == "fail"
     assert found["coverage_min"] in ("fail", "undecided")
     assert found[""] == "fail"
-    assert card.metrics["fd_noise_ratio"].value == pytest.approx(1, abs=0.1)
+    assert scorecard.metrics["fd_noise_ratio"].value == pytest.approx(1, abs=0.1)
 
 
 def test_a_generator_of_one_class_is_caught_by_recall_coverage_and_diversity(scored, digits, make_shelf) -> None:
     threes = digits.train.images[digits.train.labels == 3]
     wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
-    card = scored(make_shelf("torch:threes", np.clip(threes[np.arange(N) % 100].astype(int) + wobble, 0, 255).astype(np.uint8)))
-    found = verdicts(card)
+    scorecard = scored(
+        make_shelf("torch:threes", np.clip(threes[np.arange(N) % 100].astype(int) + wobble, 0, 255).astype(np.uint8))
+    )
+    found = verdicts(scorecard)
     assert found["coverage_min"] == found["fd_noise_ratio_max"] == "fail"
     assert found["recall_min"] != "pass"
-    assert card.metrics["recall"].high < 0.15
-    assert card.metrics["diversity"].high < 0.8
-    assert card.metrics["class_share_min"].value == 0
-    assert card.metrics["precision"].value > 0.8  # precision alone would have let it through
+    assert scorecard.metrics["recall"].high < 0.15
+    assert scorecard.metrics["diversity"].high < 0.8
+    assert scorecard.metrics["class_share_min"].value == 0
+    assert scorecard.metrics["precision"].value > 0.8  # precision alone would have let it through
 
 
 def test_a_generator_of_few_images_is_caught_by_duplicates(scored, digits, make_shelf) -> None:
     wobble = np.random.default_rng(0).integers(-3, 4, (N, 8, 8, 1))
     few = digits.test.images[np.arange(N) % 20].astype(int)
-    card = scored(make_shelf("torch:few", np.clip(few + wobble, 0, 255).astype(np.uint8)))
-    assert verdicts(card)["duplicates_max"] == "fail"
-    assert card.metrics["duplicates"].value > 0.95
-    assert card.metrics["memorised"].value < 0.06  # they are no training images, though one of the 20 may look like one
+    scorecard = scored(make_shelf("torch:few", np.clip(few + wobble, 0, 255).astype(np.uint8)))
+    assert verdicts(scorecard)["duplicates_max"] == "fail"
+    assert scorecard.metrics["duplicates"].value > 0.95
+    assert scorecard.metrics["memorised"].value < 0.06  # they are no training images, though one of the 20 may look like one
 
 
 def test_a_generator_that_returns_training_images_is_caught(scored, digits, make_shelf) -> None:
     wobble = np.random.default_rng(0).integers(-8, 9, (N, 8, 8, 1))
     copies = np.clip(digits.train.images[:N].astype(int) + wobble, 0, 255).astype(np.uint8)
-    card = scored(make_shelf("torch:copies", copies))
-    found = verdicts(card)
+    scorecard = scored(make_shelf("torch:copies", copies))
+    found = verdicts(scorecard)
     assert found["memorised_max"] == "fail"
-    assert card.metrics["memorised"].low > 0.9
+    assert scorecard.metrics["memorised"].low > 0.9
     assert {found[name] for name in found if name not in ("", "memorised_max")} == {"pass"}  # nothing else sees it
 
 
@@ -123,21 +125,25 @@ def test_the_same_artifact_and_protocol_give_the_same_card_and_chunks_change_not
 
 
 def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitted, extractor) -> None:
-    card = scored(fitted(8, seed=3), timed=fitted(8, seed=3))
-    speed = card.metrics["throughput_per_s"]
+    scorecard = scored(fitted(8, seed=3), timed=fitted(8, seed=3))
+    speed = scorecard.metrics["throughput_per_s"]
     assert speed.n == N // CHUNK
     assert speed.low < speed.value < speed.high, "as many timings as chunks"
-    for name, metric in card.metrics.items():
+    for name, metric in scorecard.metrics.items():
         assert metric.low <= metric.value <= metric.high, name
         assert metric.n > 0, name
     assert {"fd", "kid", "precision", "recall", "density", "coverage", "diversity", "duplicates", "memorised"} <= set(
-        card.metrics
+        scorecard.metrics
     )
-    assert {"fd_noise", "fd_real", "confident_share", "class_share_min", "latency_p95_ms"} <= set(card.metrics)
-    assert card.metrics["latency_p95_ms"].n >= 20
-    assert card.protocol.extractor_sha256 == extractor.sha256
-    assert (card.protocol.samples, card.protocol.reference_count, card.protocol.reference_split) == (N, 230, "validation")
-    assert type(card).model_validate_json(card.model_dump_json()) == card
+    assert {"fd_noise", "fd_real", "confident_share", "class_share_min", "latency_p95_ms"} <= set(scorecard.metrics)
+    assert scorecard.metrics["latency_p95_ms"].n >= 20
+    assert scorecard.protocol.extractor_sha256 == extractor.sha256
+    assert (scorecard.protocol.samples, scorecard.protocol.reference_count, scorecard.protocol.reference_split) == (
+        N,
+        230,
+        "validation",
+    )
+    assert type(scorecard).model_validate_json(scorecard.model_dump_json()) == scorecard
 
 
 def obedient(split, *, subject="torch:obedient"):
@@ -152,11 +158,11 @@ def obedient(split, *, subject="torch:obedient"):
 
 
 def test_a_conditional_generator_is_asked_for_every_class_and_judged_by_it(scored, digits) -> None:
-    card = scored(obedient(digits.test), condition=CLASSES)
-    assert card.metrics["label_agreement"].value > 0.95
-    assert card.metrics["class_share_min"].value > 0.06
-    assert [*card.by_class] == [*digits.dataset.classes]
-    assert all(figures["label_agreement"].value > 0.8 for figures in card.by_class.values())
+    scorecard = scored(obedient(digits.test), condition=CLASSES)
+    assert scorecard.metrics["label_agreement"].value > 0.95
+    assert scorecard.metrics["class_share_min"].value > 0.06
+    assert [*scorecard.by_class] == [*digits.dataset.classes]
+    assert all(figures["label_agreement"].value > 0.8 for figures in scorecard.by_class.values())
 
 
 @pytest.fixture(scope="module")
@@ -172,19 +178,19 @@ def imbalanced(digits, make_split):
 
 def test_a_perfect_conditional_model_of_imbalanced_data_scores_as_real_images_do(scored, imbalanced) -> None:
     train, reference, stock = imbalanced
-    card = scored(obedient(stock), condition=CLASSES, train=train, reference=reference, samples=len(stock))
-    fd, real = card.metrics["fd"].value, card.metrics["fd_real"].value
+    scorecard = scored(obedient(stock), condition=CLASSES, train=train, reference=reference, samples=len(stock))
+    fd, real = scorecard.metrics["fd"].value, scorecard.metrics["fd_real"].value
     assert fd < 1.25 * real, f"{fd / real:.2f} times as far as real images"
 
 
 def test_a_lost_small_class_is_seen_by_class(scored, imbalanced, make_shelf) -> None:
     train, reference, stock = imbalanced
     kept = stock.images[stock.labels != 9]
-    card = scored(make_shelf("torch:lost", kept), train=train, reference=reference, samples=len(kept))
-    covered = {name: figures["coverage"] for name, figures in card.by_class.items() if "coverage" in figures}
+    scorecard = scored(make_shelf("torch:lost", kept), train=train, reference=reference, samples=len(kept))
+    covered = {name: figures["coverage"] for name, figures in scorecard.by_class.items() if "coverage" in figures}
     assert covered["9"].value < 0.5 < min(each.value for name, each in covered.items() if name != "9")
-    assert card.by_class["9"]["share"].high < card.by_class["9"]["share_real"].value
-    assert card.metrics["coverage"].value > 0.85, "over all classes it is hardly seen"
+    assert scorecard.by_class["9"]["share"].high < scorecard.by_class["9"]["share_real"].value
+    assert scorecard.metrics["coverage"].value > 0.85, "over all classes it is hardly seen"
 
 
 def test_samples_of_two_looks_and_two_sides_are_asked_for_the_same_classes(imbalanced) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.style import PATH_INTERVAL, R1_INTERVAL, StyleGAN2, path_length, path_weight
-from components.families.gan.styled import (
+from components.families.gan.style_networks import (
     Generator,
     Mapping,
     ModulatedConv2d,

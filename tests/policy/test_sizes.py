@@ -19,6 +19,12 @@ def test_what_is_counted_is_built() -> None:
     assert all(rows for rows in ROWS.values())
 
 
+def test_one_pass_uses_every_parameter() -> None:
+    """A product for each, at least: so a pass that was drawn in several parts is counted whole."""
+    worked = [(name, row) for name, rows in ROWS.items() for row in rows if row[4] is not None]
+    assert [name for name, (_, _, params_m, _, gflop, _) in worked if gflop * 1e3 < params_m] == []
+
+
 def check(name: str, *, every: int) -> None:
     from benchmarks.sizes import measured
 

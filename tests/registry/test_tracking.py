@@ -40,10 +40,10 @@ def test_what_is_logged_is_there(tracking_uri: str, run_id: str, tmp_path: Path)
     pixels = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
     tracker.image("samples", pixels, step=7)
     tracker.image("rgb", np.zeros((4, 4, 3), np.uint8), step=0)
-    (tmp_path / "card.html").write_text("<p>card</p>")
+    (tmp_path / "page.html").write_text("<p>page</p>")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a")
-    tracker.artifact(tmp_path / "card.html")
+    tracker.artifact(tmp_path / "page.html")
     tracker.artifact(tmp_path / "folder", "kept")
     tracker.finish()
     run = connect(tracking_uri).get_run(run_id)
@@ -53,7 +53,7 @@ def test_what_is_logged_is_there(tracking_uri: str, run_id: str, tmp_path: Path)
     kept = tmp_path / "artifacts" / "digits" / run_id / "artifacts"
     with Image.open(kept / "samples" / "00000007.png") as image:
         assert np.array_equal(np.asarray(image.convert("L"))[..., None], pixels)
-    assert (kept / "card.html").samefile(tmp_path / "card.html")  # written once
+    assert (kept / "page.html").samefile(tmp_path / "page.html")  # written once
     assert (kept / "kept" / "a.txt").read_text() == "a"
     assert run.info.status == "FINISHED"
     assert mlflow.active_run() is None

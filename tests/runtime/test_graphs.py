@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from roads import unpack_older_home
 
-from components.core.bundles import BUNDLE_JSON, address_of, read_bundle
+from components.core.bundles import BUNDLE_JSON, read_bundle
 from components.core.errors import BundleError
 from components.core.files import sha256_of
 from components.core.records import ClassCondition
@@ -96,22 +97,16 @@ def test_a_graph_names_a_file_of_the_bundle_other_than_the_samplers(two_graphs: 
             read_bundle(two_graphs(file=file))
 
 
-@pytest.mark.parametrize("classes", [False, True])
-def test_a_bundle_of_format_1_verifies_is_admitted_and_serves(build: Build, classes: bool) -> None:
-    """As versions wrote it that knew images and one graph."""
-    folder = build(classes=classes)
-    path = folder / BUNDLE_JSON
-    document = json.loads(path.read_bytes())
-    document["format"] = 1
-    del document["graphs"]
-    names = ["zero", "one", "two"] if classes else []
-    document["spec"] = {"channels": 1, "height": 8, "width": 8, "classes": names, "conditional": classes, "std": 0.5}
-    old = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    path.write_bytes(old)
-    bundle = read_bundle(folder, sha256=address_of(folder))
-    assert (bundle.format, bundle.spec.item.text, bundle.graphs) == (1, "8x8x1", ())
-    assert bundle.spec.condition == (ClassCondition(classes=tuple(names)) if classes else None)
-    verdict = examine(folder / "model.onnx", bundle)
-    assert verdict.verdict == "pass", verdict.refusal
-    assert Engine.load(folder).sampler([1, 2], [0, 1] if classes else None).shape == (2, 8, 8, 1)
-    assert path.read_bytes() == old
+def test_a_bundle_of_format_1_verifies_is_admitted_and_serves(tmp_path: Path) -> None:
+    """As a version wrote it that knew images and one graph: one without classes, one by class."""
+    bundles = [*(unpack_older_home(tmp_path) / "store" / "bundles").iterdir()]
+    found = {read_bundle(folder, sha256=folder.name).spec.condition: folder for folder in bundles}
+    assert {*found} == {None, ClassCondition(classes=tuple("0123456789"))}
+    for condition, folder in found.items():
+        written = (folder / BUNDLE_JSON).read_bytes()
+        bundle = read_bundle(folder, sha256=folder.name)
+        assert (json.loads(written)["format"], bundle.format, bundle.spec.item.text, bundle.graphs) == (1, 1, "8x8x1", ())
+        verdict = examine(folder / "model.onnx", bundle)
+        assert verdict.verdict == "pass", verdict.refusal
+        assert Engine.load(folder).sampler([1, 2], [0, 1] if condition else None).shape == (2, 8, 8, 1)
+        assert (folder / BUNDLE_JSON).read_bytes() == written

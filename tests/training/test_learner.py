@@ -30,13 +30,14 @@ MEMBERS = sorted("/".join(key) for key in cards())
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
 INDEXED = {"index", "index_put", "index_put_"}  # by a mask they wait to know how many it holds
 TO_THE_HOST = ("tolist", "numpy", "cpu", "item")
-PER_PART = {  # how each statistic that a card says is a part's is switched on, alone
+PER_PART: dict[str, dict[str, Any]] = {  # how each statistic that is a part's own is switched on, alone
     "batch normalisation": {},
     "batch deviation": {"batch_deviation": True},
+    "minibatch discrimination": {"minibatch_kernels": 4},
     "mean styles": {},
     "path lengths": {"path_length": 1.0},
 }
-OFF = {"batch_deviation": False, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # of what a family has of them
+OFF = {"batch_deviation": False, "minibatch_kernels": 0, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # as it has them
 FAST = {  # one of each family, and those of two players, a codebook, a statistic of a part
     "autoencoder/plain",
     "autoregressive/pixelcnn",
@@ -131,10 +132,18 @@ def test_parts_of_a_batch_teach_what_the_whole_does(
     assert torch.equal(whole.rng.get_state(), cut.rng.get_state())
 
 
-@pytest.mark.parametrize(
-    ("family", "statistic"), [(name, each) for name in MEMBERS for each in cards()[*name.split("/")][0].per_part]
-)
-def test_what_a_card_says_is_a_parts_own_is(
+def has(family: str, statistic: str) -> bool:
+    """Whether the card names the statistic, or its config can switch it on."""
+    key, on = (*family.split("/"),), PER_PART[statistic]
+    return statistic in cards()[key][0].per_part or (bool(on) and on.keys() <= find(*key).Config.model_fields.keys())
+
+
+def test_every_statistic_of_a_card_is_known_here() -> None:
+    assert {each for card, _, _ in cards().values() for each in card.per_part} == PER_PART.keys()
+
+
+@pytest.mark.parametrize(("family", "statistic"), [(name, each) for name in MEMBERS for each in PER_PART if has(name, each)])
+def test_what_is_a_parts_own_is_on_the_card(
     make_learner: Callable[..., Learner], batch: Batch, family: str, statistic: str
 ) -> None:
     config, conditional = switched(family, **PER_PART[statistic]), statistic == "mean styles"
@@ -142,6 +151,7 @@ def test_what_a_card_says_is_a_parts_own_is(
     norms = statistic == "batch normalisation"
     expected = stepped(whole, batch, parts=1, norms=norms)
     assert differing(stepped(cut, batch, parts=2, norms=norms), expected)
+    assert statistic in cards()[*family.split("/")][0].per_part
 
 
 def test_some_of_each_family_are_fast() -> None:

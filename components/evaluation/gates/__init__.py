@@ -68,7 +68,7 @@ def gate(
     latency_ms: float | None = None,
     champion_bundle: str | None = None,
 ) -> GateReport:
-    """Judge a candidate. With a champion, both cards come from `score_pair`; without, the absolute gates alone decide.
+    """Judge a candidate. With a champion, both scorecards come from `score_pair`; without, the absolute gates alone decide.
 
     `gates` are a brief's thresholds; `latency_ms` is its serving limit. A threshold of None turns its gate off.
     Raises RunError when the protocols differ, when the two were not scored beside each other, or a metric is missing, and
@@ -136,7 +136,7 @@ def overall(verdicts: list[Verdict]) -> Verdict:
 def _check_comparable(candidate: Scorecard, champion: Scorecard | None) -> None:
     if champion is None:
         return
-    ours, theirs = (card.protocol.model_dump() for card in (candidate, champion))
+    ours, theirs = (each.protocol.model_dump() for each in (candidate, champion))
     if different := [name for name in ours if ours[name] != theirs[name]]:
         name = different[0]
         raise RunError(

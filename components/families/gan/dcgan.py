@@ -121,7 +121,7 @@ class DCGAN(Adversarial):
         side_max=64,
         data_appetite=5_000,
         wide=True,
-        per_part=("batch normalisation", "batch deviation"),
+        per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
         references=("arXiv:1511.06434", "arXiv:1406.2661", "arXiv:1411.1784"),
     )
     Config = DCGANConfig

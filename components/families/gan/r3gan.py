@@ -155,6 +155,7 @@ class R3GAN(Adversarial):
         side_max=128,
         data_appetite=5_000,
         wide=True,
+        per_part=("batch deviation", "minibatch discrimination"),
         references=("arXiv:2501.05441", "arXiv:1807.00734", "arXiv:1901.09321"),
     )
     Config = R3GANConfig

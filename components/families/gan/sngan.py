@@ -52,7 +52,7 @@ class SNGAN(Adversarial):
         side_max=128,
         data_appetite=5_000,
         wide=True,
-        per_part=("batch normalisation", "batch deviation"),
+        per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
         references=("arXiv:1802.05957", "arXiv:1802.05637", "arXiv:1705.02894"),
     )
     Config = SNGANConfig

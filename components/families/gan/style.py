@@ -28,7 +28,7 @@ from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, Scored
 from components.families.gan.layers import PatchedConfig, patched
 from components.families.gan.penalties import zero_centred
-from components.families.gan.styled import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
+from components.families.gan.style_networks import MEAN_RATE, Discriminator, Generator, Sampler, level_at, reached, resize
 from components.families.images import image_of, side_of
 from components.runtime.processes import mean_over_processes
 
@@ -103,7 +103,7 @@ class StyleGAN2(Adversarial):
         side_max=1024,
         data_appetite=2_000,
         wide=True,
-        per_part=("batch deviation", "mean styles", "path lengths"),
+        per_part=("batch deviation", "minibatch discrimination", "mean styles", "path lengths"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config

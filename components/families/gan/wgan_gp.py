@@ -52,7 +52,7 @@ class WGANGP(Adversarial):
         side_max=64,
         data_appetite=5_000,
         wide=True,
-        per_part=("batch normalisation",),
+        per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
         references=("arXiv:1704.00028", "arXiv:1701.07875"),
     )
     Config = WGANGPConfig
