@@ -5,22 +5,23 @@
     blurry       quality was asked of a family that blurs
     latency      too slow an item
     undecided    the interval straddles the threshold: too few reference items to tell
-    short        the last reading of the training was its best: it was still improving when it ended
+    short        the last reading of the training was its best by more than chance: it was still improving when it ended
     memorised    samples too close to training items, of data that does not repeat itself: more often than held-out ones
     champion     as good as it gets here, and still not as good as the champion
-    other        none of these
+    other        none of these; the lowest of the shares that the scorecard has is told
 
 What mends a cause is another thing for `produce` and for `distil`; both stand here.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from components.core.metrics import Gate
-from components.core.records import GateReport, GateVerdict
+from components.core.records import GateReport, GateVerdict, Metric
 from components.evaluation.definitions import gates as found_gates
+from components.evaluation.definitions import words_of
 
 Kind = Literal["duplicates", "collapse", "blurry", "latency", "undecided", "short", "memorised", "champion", "other"]
 
@@ -49,13 +50,21 @@ DISTIL: dict[Kind, str] = PRODUCE | {
     "other": "try more --steps or --widths 1",
 }
 
+LOW = {  # what a low share of the scorecard says
+    "precision": "too few samples look like the data",
+    "recall": "the samples show too little of the data's variety",
+    "coverage": "the samples show too little of the data's variety",
+    "label_agreement": "samples are of another class than they were asked for",
+}
+Metrics = Mapping[str, Metric]
+NONE_MEASURED: Metrics = {}
+
 
 @dataclass(frozen=True)
 class Training:
     """What is known of how a candidate came to be."""
 
-    step: int  # of the best reading
-    steps_total: int
+    improving: bool = False  # its last reading was lower than all before it, by more than chance
     ended_by: str = "budget"
     collapse: str = ""
     duplicates: float = 0.0  # share of the data's items that are identical to another
@@ -71,18 +80,29 @@ class Cause:
     seen: str
 
 
-def advice(report: GateReport, training: Training, *, remedies: dict[Kind, str] = PRODUCE) -> str:
+def advice(
+    report: GateReport, training: Training, *, metrics: Metrics = NONE_MEASURED, remedies: dict[Kind, str] = PRODUCE
+) -> str:
     """One line: each cause and what mends it, the surest first; empty where every gate passed."""
-    return "; ".join(f"{cause.seen}: {remedies[cause.kind]}" for cause in causes(report, training))
+    return "; ".join(f"{cause.seen}: {remedies[cause.kind]}" for cause in causes(report, training, metrics=metrics))
 
 
-def causes(report: GateReport, training: Training) -> tuple[Cause, ...]:
+def causes(report: GateReport, training: Training, *, metrics: Metrics = NONE_MEASURED) -> tuple[Cause, ...]:
     """Why the gates that did not pass did not. Where the data repeats itself, what follows from that has no other cause."""
     open_gates = [gate for gate in report.gates if gate.verdict != "pass"]
     if not open_gates:
         return ()
     found = tuple(_found(open_gates, training))
-    return found or (Cause("other", "none of the known causes fits"),)
+    return found or (Cause("other", _lowest(metrics)),)
+
+
+def _lowest(metrics: Metrics) -> str:
+    """What the lowest of the shares says, of those where one is as good as the data."""
+    known = {name: metrics[name] for name in LOW if name in metrics}
+    if not known:
+        return "none of the known causes fits"
+    name = min(known, key=lambda each: known[each].value)
+    return f"{LOW[name]} ({words_of(name).label} {known[name].value:.2f})"
 
 
 def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
@@ -100,12 +120,11 @@ def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
     unsure = [gate for gate in gates if gate.verdict == "undecided" and _of(gate).cause != "latency"]
     if unsure and not repeats:
         yield Cause("undecided", _too_few(unsure, training.reference))
-    improving = training.steps_total > 0 and training.step >= training.steps_total
-    if quality and improving and not training.collapse:
-        yield Cause("short", f"its last reading was its best, so it was still improving when the {training.ended_by} ended it")
+    if quality and training.improving and not training.collapse:
+        yield Cause("short", f"its last reading was its best by more than chance, and {training.ended_by} ended it there")
     if any(_of(gate).cause == "memorised" for gate in quality):
         yield Cause("memorised", "samples copy training items, as they are, shifted or recoloured")
-    if quality and all(_of(gate).relative for gate in quality) and not (improving or training.collapse):
+    if quality and all(_of(gate).relative for gate in quality) and not (training.improving or training.collapse):
         yield Cause("champion", "it had stopped improving and the champion is better")
 
 

@@ -223,12 +223,11 @@ def advised(run: Run, trained: Trained, proof: Proof) -> str:
 
     best = trained.checkpoint
     training = Training(
-        step=best.step,
-        steps_total=best.steps_total,
+        improving=best.improving and best.step == best.steps_total,
         ended_by=best.stopped_by,
         collapse=best.collapse,
         duplicates=run.dataset.duplicates,
         reference=proof.scorecard.protocol.reference_count,
         blurry=any(warning.code == "vae-for-quality" for warning in run.decision.warnings),
     )
-    return advice(proof.gates, training, remedies=DISTIL if run.student else PRODUCE)
+    return advice(proof.gates, training, metrics=proof.scorecard.metrics, remedies=DISTIL if run.student else PRODUCE)

@@ -176,11 +176,12 @@ class Trainer:
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
         worse = self.best is not None and self.kept is not None and is_worse(reading, self.best)
+        improving = self.best is not None and is_worse(self.best, reading)
         if self.best is None or is_better(reading, self.best):
             self.best = reading
         progress.reading(reading, step=self.step, stays=self.kept.step if self.kept and worse else None)
         if not worse:
-            self.kept = broadcast_from_rank0(lambda: self._keep(reading))
+            self.kept = broadcast_from_rank0(lambda: self._keep(reading, improving=improving))
         if reading.collapse:
             self._act_on_collapse(reading, progress, kept=not worse)
 
@@ -212,7 +213,7 @@ class Trainer:
     def items_seen(self) -> int:
         return self.step * self.stream.whole
 
-    def _keep(self, reading: Reading) -> Checkpoint:
+    def _keep(self, reading: Reading, *, improving: bool) -> Checkpoint:
         plan = self.plan
         record = {
             "family": plan.family,
@@ -224,6 +225,7 @@ class Trainer:
             "step": self.step,
             "quality": reading.distance,
             "collapse": reading.collapse,
+            "improving": improving,
             **self._end,
         }
         return save_checkpoint(self.folder / BEST, self.average.family.kept(), record)

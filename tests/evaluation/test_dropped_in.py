@@ -129,7 +129,7 @@ def test_its_gate_is_set_turned_off_and_refused_by_name_in_a_brief(dropped, real
     with pytest.raises(BriefError, match=r"brief: gates.mean_level_max: Input should be greater than 0 \(given: -1\)"):
         thresholds({"mean_level_max": -1})
     report = gate(scorecard, champion=None, gates={"mean_level_max": 1})
-    assert "override.config" in advice(report, Training(step=5, steps_total=10))
+    assert "override.config" in advice(report, Training())
 
 
 def test_it_is_measured_of_candidate_and_champion(dropped, real, fitted) -> None:

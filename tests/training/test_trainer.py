@@ -51,6 +51,17 @@ def test_an_early_reading_that_was_best_is_kept(make_plan: Any, make_trainer: Ma
     assert tracker.series("train/fd") == {2: 0.9, 5: 0.2, 10: 0.5, 14: 0.6, 17: 0.3, 20: 0.7}
 
 
+@pytest.mark.parametrize(
+    ("distances", "improving"), [((0.9, 0.7, 0.5, 0.4, 0.3, 0.2), True), ((0.9, 0.2, 0.2, 0.2, 0.2, 0.2), False)]
+)
+def test_it_says_whether_it_was_still_improving(
+    make_plan: Any, make_trainer: Made, distances: tuple[float, ...], improving: bool
+) -> None:
+    """By these readings, which have no noise; the last is kept of both."""
+    checkpoint = make_trainer(make_plan(steps=20), quality=readings_that(*distances)).run()
+    assert (checkpoint.step, checkpoint.improving) == (checkpoint.steps_total, improving)
+
+
 def test_the_kept_weights_are_those_that_were_read(make_plan: Any, make_trainer: Made, digits: Any) -> None:
     """Restored, they draw the very images that the signal saw at that step."""
     seen: list[Stored] = []

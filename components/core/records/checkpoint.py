@@ -23,6 +23,7 @@ class Checkpoint(Record):
     run_id: str
     step: int
     steps_total: int
+    improving: bool = False  # the reading at that step was lower than all before it, by more than chance
     train_s: float
     quality: float  # the distance that was read at that step; lower is better, comparable within one run
     collapse: str = ""  # why its samples counted as collapsed, if they did and none of the run were better
