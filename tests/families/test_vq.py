@@ -219,7 +219,7 @@ def test_a_uniform_number_of_one_is_still_a_code(enumerable: VQVAE) -> None:
     assert torch.isfinite(x_BCHW).all()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_prior_learns_the_codes_of_the_data(make_case: Any, train_a_little: Callable[..., None]) -> None:
     """Its cross-entropy falls well below that of guessing all codes alike."""
     case = make_case("vae", "vq")

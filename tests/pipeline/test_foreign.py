@@ -102,21 +102,23 @@ def test_runs_that_the_dead_left_are_ended_at_the_next_start(home: Path, a_run: 
 
 
 @pytest.mark.slow
-def test_production_goes_on_beside_a_foreign_champion(first: "First", tmp_path: Path) -> None:
+def test_production_goes_on_beside_a_foreign_champion(first: "First", tmp_path: Path, cli: "Command", trains_here: Any) -> None:
     """It is told before the training, whose proof is beside the ledger's champion; the promotion puts that back first."""
     road = first.road.beside(tmp_path / "road")
     shutil.copytree(first.road.home / "store", road.home / "store", dirs_exist_ok=True)
     shutil.copy(first.road.home / "mlflow.db", road.home / "mlflow.db")
     by_hand(road.home)
     one = road.backends().versions.get("digits", 1)
-    ran = road.cli("produce", str(road.write(road.brief(seed=7))))
-    assert ran.returncode == 0, ran.stderr
-    assert SEEN in ran.stderr
+    path, ours = road.write(road.brief(seed=7)), {"GENWRIGHT_HOME": road.home, "GENWRIGHT_ACTOR": "tester"}
+    with trains_here():
+        said = cli("produce", path, **ours)
+    assert said.code == 0, said.err
+    assert SEEN in said.err
     every = [Produced.read(path) for path in (road.home / "store" / "runs" / "digits").glob("*/promote.json")]
     (produced,) = [each for each in every if each.release.version == 3]
     assert (produced.release.version, produced.promoted, produced.gates.champion) == (3, True, one.bundle_sha256)
     told = [(entry.action, entry.to_version) for entry in road.backends().registry.ledger.entries("digits")]
     assert told == [("promote", 1), ("restore", 1), ("promote", 3)]
-    assert "version 1, the ledger's champion, has it back" in ran.stdout.replace("\n", " ")
-    unchanged = road.cli("retrain", "brief.yaml")
-    assert (unchanged.returncode, unchanged.stderr) == (0, "")
+    assert "version 1, the ledger's champion, has it back" in said.out.replace("\n", " ")
+    unchanged = cli("retrain", path, **ours)
+    assert (unchanged.code, unchanged.err) == (0, "")

@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def test_its_next_production_is_a_new_one_beside_its_champion(older: Path, first
 
 
 @pytest.mark.slow
-def test_it_is_served_and_produced_again(older: Path, first: Any) -> None:
+def test_it_is_served_and_produced_again(older: Path, first: Any, cli: "Command", trains_here: Any) -> None:
     (port,) = free_ports(1)
     environment = first.road.variables(GENWRIGHT_HOME=str(older))
     command = [sys.executable, "-m", "flows", "serve", "digits", "--port", str(port)]
@@ -91,13 +92,13 @@ def test_it_is_served_and_produced_again(older: Path, first: Any) -> None:
                     if client.get("/v2/health/ready").is_success:
                         break
                 except httpx.TransportError:
-                    continue
+                    time.sleep(0.1)
             assert client.post("/v1/generate", json={"seed": 1, "condition": "3"}).content.startswith(b"\x89PNG")
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
-    ran = first.road.cli("produce", str(first.road.write(first.road.brief(), "older.yaml")), GENWRIGHT_HOME=str(older))
-    assert ran.returncode == 0, ran.stderr
-    assert "digits version 3, promoted" in ran.stdout
-    ran = first.road.cli("latent", "traverse", "digits", "--out", str(older / "w.png"), GENWRIGHT_HOME=str(older))
-    assert ran.returncode == 0, ran.stderr
+    with trains_here():
+        said = cli("produce", first.road.write(first.road.brief(), "older.yaml"), GENWRIGHT_HOME=older)
+    assert said.code == 0, said.err
+    assert "digits version 3, promoted" in said.out
+    assert cli("latent", "traverse", "digits", "--out", older / "w.png", GENWRIGHT_HOME=older).code == 0

@@ -323,8 +323,13 @@ def twenty(registry: Registry, three: Versions, bundle_of: Any) -> Registry:
     return registry
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("beside", [None, 1], ids=["forced", "proved beside one champion"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param(None, id="forced", marks=pytest.mark.nightly),
+        pytest.param(1, id="proved beside one champion", marks=pytest.mark.slow),
+    ],
+)
 def test_twenty_processes_promote_at_once(
     beside: int | None, twenty: Registry, forks: Any, tracking_uri: str, tmp_path: Path
 ) -> None:
