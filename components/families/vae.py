@@ -1,6 +1,11 @@
 """Variational autoencoder (Kingma & Welling 2014, arXiv:1312.6114) with residual convolutions and a calibrated decoder.
 
-    log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)),   q = N(mu(x), diag exp(logvar(x))),   p(z) = N(0, I)
+    log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)),   q = N(mu(x), diag exp(logvar(x)))
+
+It learns with p(z) = N(0, I). What the decoder learns to decode are codes of the aggregate posterior, q(z) = mean_n q(z|x_n), and
+that is another distribution (Hoffman & Johnson 2016, 'ELBO surgery'): of all priors it makes the bound the highest (Tomczak &
+Welling 2018, arXiv:1705.07120, section 2). So once the weights have learnt, a mixture of Gaussians is fitted to draws of q(z) and
+is the prior from there on: of the sampler and, the same one, of the likelihood's bound.
 
 p(x|z) is a discretised logistic with a learned scale for each channel (Salimans et al. 2017, arXiv:1701.05517, eq. 2): a
 probability of 8-bit values, so the bound is a true one in nats, and the balance of the two terms is learned rather than set
@@ -10,7 +15,8 @@ B batch, C channels, H height, W width, Z latent size.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -20,11 +26,15 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import ACTIVE, Batch, Family
 from components.core.noise import NoiseInput
-from components.core.randomness import normal
+from components.core.randomness import noise_from, normal
 from components.core.records import DataSpec
-from components.families.images import image_of
+from components.families.code_density import CodeDensity, MixtureSampler
+from components.families.images import image_of, side_of
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 from components.runtime.processes import mean_over_processes
+
+LATENTS = ((8, 16), (32, 32), (math.inf, 64))  # up to this side, so many: docs/decisions/0022-latents.md
+COMPONENTS = 50  # in all; no more than the codes allow
 
 
 class VAEConfig(PyramidConfig):
@@ -34,10 +44,23 @@ class VAEConfig(PyramidConfig):
         default=0.1, ge=0, le=1, description="share of the run over which the KL term grows to its full weight"
     )
     beta: float = Field(default=1.0, gt=0, description="weight of the KL term; 1 is the bound itself")
+    components: int = Field(
+        default=0,
+        ge=0,
+        description="Gaussians that are fitted to the aggregate posterior, of each class at most, and drawn from; 0: N(0, I)",
+    )
+
+    @classmethod
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        """As many latents as images of this side use; what they do not need the KL term leaves at the prior."""
+        latent = next(latents for side, latents in LATENTS if side_of(spec) <= side)
+        components = max(1, COMPONENTS // len(spec.classes)) if spec.conditional else COMPONENTS
+        found = {"latent": max(2, min(latent, math.prod(spec.shape))), "components": components}
+        return super().defaults(spec, light=light) | found
 
 
 class Sampler(nn.Module):
-    """z_BZ (and class_B) -> the decoder's mean in [-1, 1]."""
+    """z_BZ of N(0, I) (and class_B) -> the decoder's mean in [-1, 1]."""
 
     def __init__(self, family: "GaussianVAE") -> None:
         super().__init__()
@@ -72,6 +95,9 @@ class GaussianVAE(Family):
         super().__init__(config, spec)
         self.encoder = Encoder(config, spec, outputs=2 * config.latent)
         self.decoder = Decoder(config, spec)
+        classes = len(spec.classes) if spec.conditional else 1
+        some = config.components > 0
+        self.density = CodeDensity(classes=classes, size=config.latent, components=config.components) if some else None
         self.log_scale_C = nn.Parameter(torch.full((image_of(spec).channels,), -2.0))
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
@@ -90,9 +116,21 @@ class GaussianVAE(Family):
         for _ in range(draws):
             eps_BZ = normal(mu_BZ.shape, rng)
             z_BZ = mu_BZ + (0.5 * logvar_BZ).exp() * eps_BZ
-            log_ratio_B = 0.5 * (logvar_BZ + eps_BZ**2 - z_BZ**2).sum(1)  # log p(z) - log q(z|x)
-            weights.append(self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec))) + log_ratio_B)
+            log_q_B = _log_normal(eps_BZ) - 0.5 * logvar_BZ.sum(1)
+            log_px_B = self._log_px(x_BCHW, self.decoder(with_class(z_BZ, labels_B, self.spec)))
+            weights.append(log_px_B + self.log_prior(z_BZ, labels_B) - log_q_B)
         return torch.logsumexp(torch.stack(weights), 0) - math.log(draws)
+
+    def log_prior(self, z_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
+        """log p(z)_B in nats, of what codes are drawn from."""
+        if self.density is None:
+            return _log_normal(z_BZ)
+        return self.density.log_prob(z_BZ, labels_B if self.spec.conditional else None)
+
+    def calibrate(self, batches: Iterator[Batch]) -> None:
+        """Fit the prior to a code of each of these images: draws of the aggregate posterior."""
+        if self.density is not None:
+            self.density.fit_to(batches, lambda batch: self._draw(batch, noise_from(batch.step, device=batch.x.device)))
 
     def encode(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """The posterior mean z_BZ."""
@@ -121,11 +159,16 @@ class GaussianVAE(Family):
         return x_BCHW.clamp(-1, 1)
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
-        return (NoiseInput(name="z", shape=(self.config.latent,)),)
+        return (NoiseInput(name="z", shape=(self.config.latent,)),) if self.density is None else self.density.noise_inputs()
 
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         del steps  # one pass
-        return Sampler(self)
+        return Sampler(self) if self.density is None else MixtureSampler(self.decoder, self.density, self.spec)
+
+    def _draw(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """A code z_BZ of each posterior."""
+        mu_BZ, logvar_BZ = self.posterior(batch.x, batch.condition)
+        return mu_BZ + (0.5 * logvar_BZ).exp() * normal(mu_BZ.shape, rng)
 
     def _terms(self, x_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """log p(x|z)_B for one draw of z, and KL(q || p)_B."""
@@ -148,6 +191,11 @@ class GaussianVAE(Family):
         inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log1p(-torch.exp(lower - upper))
         log_mass = torch.where(x_BCHW < -0.999, F.logsigmoid(upper), torch.where(x_BCHW > 0.999, F.logsigmoid(-lower), inside))
         return log_mass.flatten(1).sum(1)
+
+
+def _log_normal(z_BZ: Tensor) -> Tensor:
+    """log N(z; 0, I)_B."""
+    return -0.5 * (z_BZ**2 + math.log(2 * math.pi)).sum(1)
 
 
 def divergence(mu_BZ: Tensor, logvar_BZ: Tensor) -> Tensor:

@@ -44,10 +44,12 @@ def test_codes_without_a_volume_leave_a_density_to_draw_from(codes: Tensor) -> N
     assert float(density.share_KM.sum()) == pytest.approx(1)
 
 
-def test_few_codes_get_few_components() -> None:
-    density = CodeDensity(classes=1, size=3, components=8)
-    density.fit(normal(30, 3), None)
-    assert int((density.share_KM > 0).sum()) == 30 // (4 * 3)
+@pytest.mark.parametrize(("codes", "size", "components"), [(30, 3, 1), (130, 3, 3), (130, 12, 2), (900, 3, 8)])
+def test_few_codes_get_few_components(codes: int, size: int, components: int) -> None:
+    """A component for each 40 codes, or four times as many as a code has numbers; few codes it would learn by heart."""
+    density = CodeDensity(classes=1, size=size, components=8)
+    density.fit(normal(codes, size), None)
+    assert int((density.share_KM > 0).sum()) == components
 
 
 class Shown(nn.Module):

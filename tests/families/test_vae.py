@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributions
 
+from components.families.code_density import CodeDensity
 from components.families.vae import GaussianVAE
 
 VALUES = torch.arange(256.0) / 127.5 - 1  # every 8-bit value in data units
@@ -24,22 +25,38 @@ def test_the_masses_of_all_values_sum_to_one(make_case: Any, log_scale: float, m
     assert (log_mass <= 1e-6).all()
 
 
+def prior_of(family: Any) -> Any:
+    """What the sampler draws codes from, as a distribution of torch's."""
+    density = family.density
+    if density is None:
+        return distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    kinds = distributions.MultivariateNormal(density.mean_RZ, scale_tril=density.factor_RZZ)
+    return distributions.MixtureSameFamily(distributions.Categorical(density.share_KM[0]), kinds)
+
+
 @torch.no_grad()
 def exact(family: Any, x_BCHW: Tensor) -> Tensor:
-    """log p(x) = log of the integral of p(x|z) N(z; 0, I) over two latents, on a grid far finer than the decoder bends."""
+    """log p(x) = log of the integral of p(x|z) p(z) over two latents, on a grid far finer than the decoder bends."""
     axis = torch.linspace(-6, 6, 61)
     z_GZ = torch.cartesian_prod(axis, axis)
-    log_weight_G = -0.5 * (z_GZ**2).sum(1) - math.log(2 * math.pi) + 2 * math.log(float(axis[1] - axis[0]))
+    log_weight_G = prior_of(family).log_prob(z_GZ) + 2 * math.log(float(axis[1] - axis[0]))
     means = family.decoder(z_GZ)
     return torch.stack([torch.logsumexp(family._log_px(x[None], means) + log_weight_G, 0) for x in x_BCHW])
 
 
-def test_the_bound_is_below_the_likelihood_and_nears_it(make_case: Any, train_a_little: Callable[..., None]) -> None:
+@pytest.mark.parametrize("components", [0, 3])
+def test_the_bound_is_below_the_likelihood_and_nears_it(
+    make_case: Any, train_a_little: Callable[..., None], components: int
+) -> None:
+    """Of the model that is sampled: with the prior that was fitted, where one is."""
     case = make_case("vae", "gaussian", side=4)
-    family = case.build(latent=2)
+    family = case.build(latent=2, components=components)
     family.log_scale_C.data.fill_(-0.5)  # broad masses, so that the grid resolves p(x|z)
     train_a_little(family, case, steps=10, rate=1e-3)
     family.eval()
+    with torch.no_grad():
+        family.calibrate(case.batch(96, seed=seed) for seed in range(3))
+    assert components == 0 or bool((family.density.share_KM > 0).all())
     x_BCHW = case.images(6)
     log_px_B = exact(family, x_BCHW)
     with torch.no_grad():
@@ -182,3 +199,84 @@ def test_active_units_are_those_whose_means_vary_with_the_image(make_case: Any) 
     assert family.active_units(x_BCHW) == 3
     family.encoder.head.weight.data[1] *= 1e-4  # it varies, by next to nothing
     assert family.active_units(x_BCHW) == 2
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_fitted_prior_is_the_aggregate_posterior(
+    make_case: Any, train_a_little: Callable[..., None], conditional: bool
+) -> None:
+    """It explains codes of other images than those it was fitted to better than N(0, I) does, and so the bound is higher."""
+    case = make_case("vae", "gaussian", conditional=conditional)
+    family = case.build(beta=0.1)
+    train_a_little(family, case, steps=40)
+    family.eval()
+    batch = case.batch(240, seed=999)
+    rng = lambda: torch.Generator().manual_seed(3)  # noqa: E731
+    with torch.no_grad():
+        z_BZ = family._draw(batch, rng())
+        before_B, bound_B = family.log_prior(z_BZ, batch.condition), family.log_prob(batch.x, batch.condition)
+        family.calibrate(case.batch(96, seed=seed) for seed in range(8))
+        after_B, higher_B = family.log_prior(z_BZ, batch.condition), family.log_prob(batch.x, batch.condition)
+    torch.testing.assert_close(before_B, distributions.Normal(0.0, 1.0).log_prob(z_BZ).sum(1))
+    assert float((after_B - before_B).mean()) > 0.5
+    assert float((higher_B - bound_B).mean()) > 0.5
+
+
+@pytest.mark.parametrize(("components", "between"), [(0, True), (20, False)])
+def test_samples_are_of_the_classes_and_not_of_what_lies_between(
+    make_case: Any, train_a_little: Callable[..., None], components: int, between: bool
+) -> None:
+    """Three brightnesses 0.6 apart: a normal prior fills the gaps of the aggregate posterior."""
+    case = make_case("vae", "gaussian")
+    family = case.build(components=components)
+    train_a_little(family, case, steps=120)
+    family.eval()
+    with torch.no_grad():
+        family.calibrate(case.batch(96, seed=seed) for seed in range(8))
+        drawn = family.sampler()(*family.noise(600, torch.Generator().manual_seed(0)))
+    away_N = (drawn.flatten(1).mean(1, keepdim=True) - torch.tensor([-0.6, 0.0, 0.6])).abs().min(1).values
+    assert (float((away_N > 0.15).float().mean()) > 0.1) == between
+
+
+def test_the_density_of_a_mixture_is_that_of_torch() -> None:
+    """Of each class its own, with a component that is not in use."""
+    density = CodeDensity(classes=2, size=3, components=2)
+    rng = torch.Generator().manual_seed(0)
+    density.mean_RZ.copy_(torch.randn(4, 3, generator=rng))
+    density.factor_RZZ.copy_(
+        torch.randn(4, 3, 3, generator=rng).tril(-1) + torch.diag_embed(torch.rand(4, 3, generator=rng) + 0.5)
+    )
+    density.share_KM.copy_(torch.tensor([[0.3, 0.7], [1.0, 0.0]]))
+    density.factor_RZZ[3] = 0
+    z_BZ, labels_B = 2 * torch.randn(40, 3, generator=rng), torch.arange(40) % 2
+    kinds = [distributions.MultivariateNormal(density.mean_RZ[row], scale_tril=density.factor_RZZ[row]) for row in range(3)]
+    first = torch.logaddexp(kinds[0].log_prob(z_BZ) + math.log(0.3), kinds[1].log_prob(z_BZ) + math.log(0.7))
+    torch.testing.assert_close(density.log_prob(z_BZ, labels_B), torch.where(labels_B == 0, first, kinds[2].log_prob(z_BZ)))
+
+
+@pytest.mark.parametrize(("side", "latent"), [(1, 2), (3, 9), (8, 16), (28, 32), (64, 64)])
+def test_there_are_as_many_latents_as_images_of_a_side_use(make_case: Any, side: int, latent: int) -> None:
+    for variant in ("gaussian", "beta"):
+        case = make_case("vae", variant, side=side)
+        assert case.cls.configure({}, case.spec).latent == latent
+
+
+def test_a_checkpoint_of_before_draws_as_it_did(make_case: Any) -> None:
+    """Its recipe names no mixture, its weights have none: codes of N(0, I), straight into the decoder."""
+    case = make_case("vae", "gaussian")
+    family = case.cls(case.cls.recorded({"latent": 5, "width": 16}), case.spec).eval()
+    assert not [name for name in family.state_dict() if name.startswith("density")]
+    z_BZ = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    assert [noise.name for noise in family.noise_inputs()] == ["z"]
+    assert torch.equal(family.sampler()(z_BZ), family.decode(z_BZ))
+
+
+def test_a_reading_leaves_the_same_prior_again(make_case: Any) -> None:
+    case = make_case("vae", "gaussian")
+    family = case.build(components=3).eval()
+    with torch.no_grad():
+        family.calibrate(case.batch(96, seed=seed) for seed in range(2))
+        first = {name: buffer.clone() for name, buffer in family.density.named_buffers()}
+        torch.manual_seed(5)
+        family.calibrate(case.batch(96, seed=seed) for seed in range(2))
+    assert all(torch.equal(buffer, first[name]) for name, buffer in family.density.named_buffers())
