@@ -20,7 +20,9 @@ from torch.nn import functional as F
 
 from components.core.card import Card
 from components.core.records import DataSpec
+from components.families.dense import if_few
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator
 from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
@@ -33,7 +35,9 @@ class DCGANConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=4e-4)
+        return narrowed(spec, light=light, lr_peak=4e-4) | if_few(
+            spec, batch_size=512, width=64, latent=16, batch_deviation=False
+        )
 
 
 class Up(nn.Module):
@@ -129,8 +133,12 @@ class DCGAN(Adversarial):
 
     def __init__(self, config: DCGANConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.generator = Generator(config, spec)
-        self.discriminator = Discriminator(config, spec)
+        if config.dense:
+            self.generator = DenseGenerator(config, spec, last=nn.Tanh())
+            self.discriminator = DenseDiscriminator(config, spec, waves=False)
+        else:
+            self.generator = Generator(config, spec)
+            self.discriminator = Discriminator(config, spec)
 
     def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """The one that does not saturate."""
