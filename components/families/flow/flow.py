@@ -55,7 +55,7 @@ class FlowConfig(DenseConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The logit transform where values crowd at the extremes, as those of digits do; small images, narrow networks."""
         narrow = {"width": 32} if light or side_of(spec) <= 16 else {}
-        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow | if_few(spec, scales=1)
+        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow | if_few(spec, scales=1, width=64)
 
 
 class Sampler(nn.Module):

@@ -66,5 +66,5 @@ class Glow(Flow):
         layers: list[Bijection] = []
         for number in range(self.config.depth):
             coupling = kind(own_CHW, make, odd=bool(number % 2), bound=self.config.bound)
-            layers += [ActNorm(own_CHW), InvertibleConv(own_CHW), coupling]
+            layers += [ActNorm(own_CHW), InvertibleConv(own_CHW, dense=dense), coupling]
         return layers

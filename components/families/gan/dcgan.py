@@ -20,9 +20,8 @@ from torch.nn import functional as F
 
 from components.core.card import Card
 from components.core.records import DataSpec
-from components.families.dense import if_few
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
-from components.families.gan.dense import DenseDiscriminator, DenseGenerator
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
@@ -35,9 +34,7 @@ class DCGANConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=4e-4) | if_few(
-            spec, batch_size=512, width=64, latent=16, batch_deviation=False
-        )
+        return narrowed(spec, light=light, lr_peak=4e-4) | few(spec)
 
 
 class Up(nn.Module):

@@ -10,15 +10,25 @@ B batch, C channels, H height, W width, Z latent size, F features.
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from components.core.records import DataSpec
-from components.families.dense import Dense, waves_of, with_waves
+from components.families.dense import Dense, if_few, waves_of, with_waves
 from components.families.gan.adversarial import AdversarialConfig
 from components.families.gan.layers import BatchDeviation, ClassNoise
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 
+RECIPE = {
+    "batch_size": 512,
+    "width": 64,
+    "latent": 16,
+    "batch_deviation": False,
+    "lr_peak": 3e-4,
+    "betas": (0.0, 0.9),
+    "decay_from": 0.3,
+}
 BLOCKS = 3
 SLOPE = 0.2  # of the leaky rectifiers
 
@@ -76,6 +86,11 @@ class DenseDiscriminator(nn.Module):
         if self.project is not None:
             score_B = score_B + (self.project(labels_B) * h_BF).sum(1) / math.sqrt(h_BF.shape[1])
         return score_B
+
+
+def few(spec: DataSpec, **recipe: Any) -> dict[str, Any]:
+    """Defaults of a game over items of few values; none for others."""
+    return if_few(spec, **RECIPE | recipe)
 
 
 _rectifier = partial(nn.LeakyReLU, SLOPE)

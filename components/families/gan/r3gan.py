@@ -23,9 +23,8 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
-from components.families.dense import if_few
 from components.families.gan.adversarial import Adversarial, Scored
-from components.families.gan.dense import DenseDiscriminator, DenseGenerator
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import BatchDeviation, ClassNoise, PatchedConfig, narrowed, patched, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.gan.penalties import zero_centred
@@ -51,8 +50,8 @@ class R3GANConfig(PatchedConfig):
         steps of 32 on MNIST 0.02 and 0.1 stood at FD-local 27, and 1 went on to 21."""
         gamma = gamma_for(spec)
         recipe = {"lr_peak": 1e-3, "batch_size": 32, "gamma": max(1.0, gamma)}
-        few = if_few(spec, batch_size=512, width=64, latent=16, gamma=0.03)
-        return {"gamma": gamma} | narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few
+        points = few(spec, lr_peak=1e-3, betas=(0.0, 0.99), decay_from=0.5, gamma=0.03)
+        return {"gamma": gamma} | narrowed(spec, light=light, **recipe) | patched(spec, light=light) | points
 
 
 class Block(nn.Module):

@@ -19,9 +19,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from components.core.card import Card
 from components.core.records import DataSpec
-from components.families.dense import if_few
 from components.families.gan.adversarial import Adversarial
-from components.families.gan.dense import DenseDiscriminator, DenseGenerator
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.residual import Discriminator, Generator
 from components.families.images import side_of
@@ -36,8 +35,7 @@ class SNGANConfig(PatchedConfig):
         """Small images, a narrow network and a higher rate. In a short run there is no time for five steps of D to one of G."""
         short = {"lr_peak": 1e-3, "batch_size": 32, "critic_steps": 1}
         recipe = short if light or side_of(spec) <= 16 else {"lr_peak": 4e-4}
-        few = if_few(spec, batch_size=512, width=64, latent=16, batch_deviation=False)
-        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few
+        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few(spec)
 
 
 class SNGAN(Adversarial):

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from components.core.card import Card
 from components.core.randomness import uniform
 from components.core.records import DataSpec
-from components.families.dense import if_few
 from components.families.gan.adversarial import Adversarial, Scored
-from components.families.gan.dense import DenseDiscriminator, DenseGenerator
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.penalties import one_centred
 from components.families.gan.residual import Discriminator, Generator
@@ -36,8 +35,11 @@ class WGANGPConfig(PatchedConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
         recipe = {"lr_peak": 1e-3, "batch_size": 32, "critic_steps": 2, "discriminator_rate": 2.0}
-        few = if_few(spec, batch_size=512, width=64, latent=16)
-        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few
+        return (
+            narrowed(spec, light=light, **recipe)
+            | patched(spec, light=light)
+            | few(spec, discriminator_rate=3.0, penalty_weight=0.1)
+        )
 
 
 class WGANGP(Adversarial):
@@ -65,7 +67,7 @@ class WGANGP(Adversarial):
         super().__init__(config, spec)
         if config.dense:
             self.generator = DenseGenerator(config, spec, last=nn.Tanh())
-            self.discriminator = DenseDiscriminator(config, spec)
+            self.discriminator = DenseDiscriminator(config, spec, waves=False)
         else:
             self.generator = Generator(config, spec, class_noise=True)
             self.discriminator = Discriminator(config, spec, limit=nn.Identity())
