@@ -25,7 +25,7 @@ from benchmarks.shared import RESULTS, circumstances
 MODELS = ("diffusion/edm", "diffusion/ddpm", "gan/dcgan", "flow/glow", "vae/gaussian", "autoregressive/pixelcnn-pp")
 RESULT = RESULTS / "steps.json"
 WARM = 0.1  # of the steps come before the measured ones: where the trainer's first reading is
-SECONDS = 4.0  # about, of a run
+SECONDS = 12.0  # about, of a run: five readings of two images are then a hundredth of it
 
 
 class Stamps:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.core.errors import BriefError
 from components.families.autoregressive.gated import Masked, gate
 from components.families.autoregressive.grid import Grid, GridModel, Index, inverse_cdf, to_data_units
 from components.families.dense import waves_of, with_waves
@@ -66,6 +67,9 @@ class MaskedGrid(GridModel):
     def __init__(self, grid: Grid, *, width: int, blocks: int, dropout: float = 0.0) -> None:
         super().__init__(grid)
         self.count = grid.channels * grid.height * grid.width
+        if width < self.count:
+            given = f"override.config.dense: a width of {width} for {self.count} values"
+            raise BriefError(given, allowed=f"a width of {self.count} or more", do="raise it, or set dense: false")
         self.inputs = Inputs(grid, values=self.count, size=width)
         groups_F = torch.arange(width) * self.count // width
         first = GatedLayer(self.inputs.groups_P, groups_F, classes=grid.classes, first=True, dropout=0.0)
@@ -75,14 +79,18 @@ class MaskedGrid(GridModel):
         self.logits = Masked(groups_F, torch.arange(self.count).repeat_interleave(grid.values))
 
     def log_prob(self, values_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-        values_BT = values_BCHW.flatten(1)
+        values_BHWC = values_BCHW.permute(0, 2, 3, 1)
+        values_BT = values_BHWC.flatten(1)
         logits_BKT = self._logits(values_BT, labels_B).transpose(1, 2)
-        return -F.cross_entropy(logits_BKT, values_BT, reduction="none").reshape(values_BCHW.shape)
+        log_BT = -F.cross_entropy(logits_BKT, values_BT, reduction="none")
+        return log_BT.unflatten(1, values_BHWC.shape[1:]).permute(0, 3, 1, 2)
 
     def draw(self, uniform_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         """As channels of one pixel."""
-        _, *shape = uniform_BCHW.shape
-        return super().draw(uniform_BCHW.reshape(-1, self.count, 1, 1), labels_B).reshape(-1, *shape)
+        _, channels, height, width = uniform_BCHW.shape
+        uniform_BT11 = uniform_BCHW.permute(0, 2, 3, 1).flatten(1)[:, :, None, None]
+        values_BT11 = super().draw(uniform_BT11, labels_B)
+        return values_BT11.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     def pixel(
         self,

@@ -35,7 +35,7 @@ class SNGANConfig(PatchedConfig):
         """Small images, a narrow network and a higher rate. In a short run there is no time for five steps of D to one of G."""
         short = {"lr_peak": 1e-3, "batch_size": 32, "critic_steps": 1}
         recipe = short if light or side_of(spec) <= 16 else {"lr_peak": 4e-4}
-        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few(spec)
+        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few(spec, lr_peak=6e-4)
 
 
 class SNGAN(Adversarial):

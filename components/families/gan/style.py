@@ -80,7 +80,7 @@ class StyleGAN2Config(PatchedConfig):
             | small
             | tiny
             | patched(spec, light=light)
-            | if_few(spec, batch_size=512, batch_deviation=False, r1=0.03)
+            | if_few(spec, batch_size=512, batch_deviation=False, r1=0.03, mapping_rate=1.0)
         )
 
     @model_validator(mode="after")

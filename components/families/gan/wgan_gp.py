@@ -38,7 +38,7 @@ class WGANGPConfig(PatchedConfig):
         return (
             narrowed(spec, light=light, **recipe)
             | patched(spec, light=light)
-            | few(spec, discriminator_rate=3.0, penalty_weight=0.1)
+            | few(spec, lr_peak=8e-4, discriminator_rate=3.0, penalty_weight=0.1)
         )
 
 
