@@ -37,13 +37,10 @@ ITEMS = 300_000  # seen in training, but for those below: until more of them cha
 ITEMS_OF = {
     "gan": 1_500_000,
     "gan/r3gan": 1_000_000,
-    "vae/vq": 600_000,
-    "autoregressive/vq-pixelcnn": 600_000,
-    "autoregressive/vq-transformer": 600_000,
     "gan/style": 900_000,
     "gan/wgan-gp": 2_000_000,
-    "flow": 1_000_000,
-    "diffusion/ddpm": 1_200_000,
+    "flow": 600_000,
+    "diffusion/ddpm": 800_000,
     "diffusion/ect": 600_000,
     "diffusion/latent-ect": 600_000,
 }  # a family, or a variant, that needs others

@@ -38,7 +38,7 @@ def make(kind: str, *, channels: int = 1, height: int = 3, width: int = 4, value
     if kind.startswith("gated"):
         model = GatedPixelCNN(grid, width=24, blocks=2, kernel=5)
     elif kind.startswith("masked"):
-        model = MaskedGrid(grid, width=48, blocks=2)
+        model = MaskedGrid(grid, width=240, blocks=2)  # of each value some features that no rectifier shuts
     elif kind.startswith("logistic"):
         depth = 3 if kind.endswith("deep") else 1
         model = LogisticPixelCNN(grid, PixelCNNppConfig(width=8, blocks=1, depth=depth, components=3))

@@ -83,7 +83,8 @@ class MaskedGrid(GridModel):
         values_BT = values_BHWC.flatten(1)
         logits_BKT = self._logits(values_BT, labels_B).transpose(1, 2)
         log_BT = -F.cross_entropy(logits_BKT, values_BT, reduction="none")
-        return log_BT.unflatten(1, values_BHWC.shape[1:]).permute(0, 3, 1, 2)
+        log_BHWC: Tensor = log_BT.unflatten(1, values_BHWC.shape[1:])
+        return log_BHWC.permute(0, 3, 1, 2)
 
     def draw(self, uniform_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
         """As channels of one pixel."""

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from components.core.records import DataSpec
-from components.families.dense import Dense, if_few, waves_of, with_waves
+from components.families.dense import Dense, Layer, if_few, waves_of, with_waves
 from components.families.gan.adversarial import AdversarialConfig
 from components.families.gan.layers import BatchDeviation, ClassNoise
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
@@ -39,8 +39,7 @@ class DenseGenerator(nn.Module):
     def __init__(self, config: AdversarialConfig, spec: DataSpec, *, last: nn.Module) -> None:
         super().__init__()
         self.noise = ClassNoise(config.latent, len(spec.classes) if spec.conditional else 0)
-        sizes = {"width": config.width, "blocks": BLOCKS}
-        self.body = Dense(self.noise.width, math.prod(spec.shape), **sizes, norm=nn.Identity, activation=_rectifier)
+        self.body = _dense(self.noise.width, math.prod(spec.shape), config.width)
         self.last = nn.Sequential(last, nn.Unflatten(1, spec.shape))
 
     def forward(self, z_BZ: Tensor, condition_B: Tensor | None = None) -> Tensor:
@@ -66,9 +65,7 @@ class DenseDiscriminator(nn.Module):
 
         self.waves = waves
         values, features = math.prod(spec.shape), config.width
-        sizes = {"width": config.width, "blocks": BLOCKS}
-        inputs = waves_of(values) if waves else values
-        self.body = Dense(inputs, features, **sizes, norm=nn.Identity, activation=_rectifier, layer=linear)
+        self.body = _dense(waves_of(values) if waves else values, features, config.width, layer=linear)
         beside: list[nn.Module] = [_rectifier()]
         if config.batch_deviation:
             beside, features = [*beside, BatchDeviation()], features + 1
@@ -86,6 +83,10 @@ class DenseDiscriminator(nn.Module):
         if self.project is not None:
             score_B = score_B + (self.project(labels_B) * h_BF).sum(1) / math.sqrt(h_BF.shape[1])
         return score_B
+
+
+def _dense(inputs: int, outputs: int, width: int, *, layer: Layer = nn.Linear) -> Dense:
+    return Dense(inputs, outputs, width=width, blocks=BLOCKS, norm=nn.Identity, activation=_rectifier, layer=layer)
 
 
 def few(spec: DataSpec, **recipe: Any) -> dict[str, Any]:
