@@ -39,6 +39,7 @@ ITEMS_OF = {
     "gan/r3gan": 1_000_000,
     "gan/style": 900_000,
     "gan/wgan-gp": 2_000_000,
+    "vae/gaussian": 1_000_000,
     "flow": 600_000,
     "diffusion/ddpm": 800_000,
     "diffusion/ect": 600_000,

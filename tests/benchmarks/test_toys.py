@@ -20,7 +20,7 @@ from components.families import cards
 
 ONE_EACH = {  # and the items seen with which it gets there
     "autoencoder/plain": 200_000,
-    "vae/gaussian": 300_000,
+    "vae/gaussian": 1_000_000,
     "gan/dcgan": 1_500_000,
     "flow/glow": 300_000,
     "diffusion/edm": 300_000,
