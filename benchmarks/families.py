@@ -52,7 +52,7 @@ SHOWN = {  # metric -> heading; lower is better for all but the four shares
 }
 COMPARED = ("fd", "coverage", "recall", "confident_share", "class_share_min", "bits_per_dim")
 LOWER = {"fd", "bits_per_dim"}
-PACKAGES = ("genwright", "torch", "diffusers", "lightning")
+PACKAGES = ("genwright", "torch", "diffusers")
 
 
 @dataclass(frozen=True)

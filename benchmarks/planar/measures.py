@@ -4,7 +4,6 @@ N points, R resamples. Everything is measured on 8-bit levels, the model's and t
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from benchmarks.planar.densities import POINT, Floats, Toy, to_points
 from components.core.arrays import Stored
 from components.core.family import Family, to_data_units
 from components.core.randomness import noise_from
-from components.core.records import Ceiling, Checkpoint, DataSpec, LocalDataset, Metric, Reading
+from components.core.records import Checkpoint, DataSpec, LocalDataset, Metric, Reading
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import sample_seeds
-from components.families import find
 from components.training.checkpoint import restore_best
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
@@ -32,7 +30,7 @@ from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000
 SIGNAL_ITEMS = 1000  # real points that the signal holds samples against
-SIGNAL_SAMPLES = 300
+SIGNAL_SAMPLES = 1000
 SIGNAL_STEPS = 18
 WIDTHS = (0.05, 0.2, 0.8)  # of the signal's kernels, in data units
 SAMPLES = 4000
@@ -82,17 +80,15 @@ def train(
     toy: Toy,
     folder: Path,
     *,
-    cpu_seconds: float | None = None,
-    steps: int | None = None,
+    items: int,
     seed: int = 0,
     config: Mapping[str, Any] | None = None,
 ) -> tuple[Family, Checkpoint]:
-    """The best weights of `model`, as 'family/variant', after so many steps or seconds of CPU in one thread."""
+    """The best weights of `model`, as 'family/variant', after so many items seen, in one thread."""
     split = Points(points_of(toy, "train", TRAIN_ITEMS, seed=seed))
     family, variant = model.split("/")
     dataset = _dataset(toy, split)
     spec = DataSpec.of(dataset)
-    batch = find(family, variant).configure(dict(config or {}), spec, light=True).batch_size
     plan = TrainPlan(
         family=family,  # type: ignore[arg-type]
         variant=variant,
@@ -103,15 +99,13 @@ def train(
         run_id="toy",
         threads=1,
         seed=seed,
-        items_seen=None if steps is None else steps * batch,
-        ceiling=None if cpu_seconds is None else Ceiling(name="CPU seconds", seconds=cpu_seconds),
+        items_seen=items,
         state_every_s=math.inf,
         signal_images=SIGNAL_SAMPLES,
         signal_steps=SIGNAL_STEPS,
     )
-    # Seconds of this process on the CPU, so that others on the machine cost a row nothing.
     signal = KernelSignal(toy, seed=seed)
-    checkpoint = Trainer(build(plan), plan, split=split, quality=signal, tracker=Untracked(), clock=time.process_time).run()
+    checkpoint = Trainer(build(plan), plan, split=split, quality=signal, tracker=Untracked()).run()
     return restore_best(plan, checkpoint), checkpoint
 
 

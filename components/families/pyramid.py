@@ -12,13 +12,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.core.family import FamilyConfig
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, fold, folded, group_norm, halvings, unfold
+from components.families.dense import Dense, DenseConfig, if_few
 from components.families.images import image_of, side_of
 
 
-class PyramidConfig(FamilyConfig):
+class PyramidConfig(DenseConfig):
     """The sizes of encoder and decoder."""
 
     width: int = Field(
@@ -35,7 +35,8 @@ class PyramidConfig(FamilyConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """A code of no more numbers than the image has values, and of two at least."""
         patch = {"patch": 2} if light and side_of(spec) > 16 else {}
-        return {"latent": max(2, min(cls.model_fields["latent"].default, math.prod(spec.shape)))} | patch
+        latent = max(2, min(cls.model_fields["latent"].default, math.prod(spec.shape)))
+        return {"latent": latent} | patch | if_few(spec, width=128, blocks=2)
 
 
 class Encoder(nn.Module):
@@ -43,8 +44,13 @@ class Encoder(nn.Module):
 
     def __init__(self, config: PyramidConfig, spec: DataSpec, *, outputs: int) -> None:
         super().__init__()
-        sizes, widths = _levels(config, spec)
         planes = image_of(spec).channels + (len(spec.classes) if spec.conditional else 0)
+        if config.dense:
+            values = planes * math.prod(spec.shape[1:])
+            self.body: nn.Module = Dense(values, outputs, width=config.width, blocks=config.blocks)
+            self.head: nn.Module = nn.Identity()
+            return
+        sizes, widths = _levels(config, spec)
         layers: list[nn.Module] = [*fold(spec, config.patch), nn.Conv2d(planes * config.patch**2, widths[0], 3, padding=1)]
         for level, (width, following) in enumerate(pairwise([*widths, widths[-1]])):
             layers += [ResidualBlock(width, width, dropout=config.dropout) for _ in range(config.blocks)]
@@ -64,8 +70,13 @@ class Decoder(nn.Module):
 
     def __init__(self, config: PyramidConfig, spec: DataSpec) -> None:
         super().__init__()
-        sizes, widths = _levels(config, spec)
         inputs = config.latent + (len(spec.classes) if spec.conditional else 0)
+        self.start: tuple[int, ...] = spec.shape
+        if config.dense:
+            self.stem: nn.Module = Dense(inputs, math.prod(spec.shape), width=config.width, blocks=config.blocks)
+            self.body: nn.Module = nn.Identity()
+            return
+        sizes, widths = _levels(config, spec)
         self.stem = nn.Linear(inputs, widths[-1] * math.prod(sizes[-1]))
         self.start = (widths[-1], *sizes[-1])
         layers: list[nn.Module] = []

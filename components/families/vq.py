@@ -12,6 +12,7 @@ own prior: this module is shared by every family that has one.
 B batch, C channels, H height, W width; h, w the grid of codes; K codes, D size of a code, N = B h w.
 """
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -20,16 +21,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.core.family import FamilyConfig
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
+from components.families.dense import Dense, DenseConfig, if_few
 from components.families.images import image_of, side_of
 from components.runtime.processes import processes, rows_over_processes, sum_over_processes
 
 REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
 
 
-class VQConfig(FamilyConfig):
+class VQConfig(DenseConfig):
     """What an autoencoder with a codebook needs; the config of a family that has one inherits it."""
 
     width: int = Field(
@@ -50,13 +51,16 @@ class VQConfig(FamilyConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """A grid of 4x4 up to side 16, 8x8 to 64, 32x32 at 256; few images or small ones fill few codes.
 
-        Of a light one the prior is short, and the codebook larger in its place: 4x4 codes up to side 32.
+        Of a light one the prior is short, and the codebook larger in its place: 4x4 codes up to side 32. Where an item has few
+        values one code says all of them.
         """
         side = side_of(spec)
-        return {
+        plain = {
             "halvings": 1 if side <= 16 else 2 if side <= 64 else 3,
             "codes": 64 if side <= 16 else 128 if side <= 32 else 512,
-        } | ({"width": 16, "halvings": 3, "codes": 256} if light and 16 < side <= 64 else {})
+        }
+        short = {"width": 16, "halvings": 3, "codes": 256} if light and 16 < side <= 64 else {}
+        return plain | short | if_few(spec, codes=512, width=128, blocks=2)
 
 
 class Quantiser(nn.Module):
@@ -130,7 +134,7 @@ class VQAutoencoder(nn.Module):
 
     def __init__(self, config: VQConfig, spec: DataSpec) -> None:
         super().__init__()
-        sizes = [(image_of(spec).height, image_of(spec).width)]
+        sizes = [(1, 1) if config.dense else (image_of(spec).height, image_of(spec).width)]
         for _ in range(config.halvings):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         widths = [config.width * min(2**level, 4) for level in range(len(sizes))]
@@ -183,6 +187,9 @@ def _flat(z_BDhw: Tensor) -> Tensor:
 
 def _encoder(config: VQConfig, spec: DataSpec, widths: list[int]) -> nn.Sequential:
     """Strided convolutions, then residual blocks on the grid, where they are cheap (section 4.1)."""
+    if config.dense:
+        network = Dense(math.prod(spec.shape), config.latent, width=config.width, blocks=config.blocks)
+        return nn.Sequential(network, nn.Unflatten(1, (config.latent, 1, 1)))
     layers: list[nn.Module] = []
     for before, width in pairwise([image_of(spec).channels, *widths[1:]]):
         layers += [nn.SiLU(), nn.Conv2d(before, width, 3, stride=2, padding=1)]
@@ -192,6 +199,9 @@ def _encoder(config: VQConfig, spec: DataSpec, widths: list[int]) -> nn.Sequenti
 
 def _decoder(config: VQConfig, spec: DataSpec, widths: list[int], sizes: list[tuple[int, int]]) -> nn.Sequential:
     """The encoder mirrored, with a last convolution at full resolution."""
+    if config.dense:
+        network = Dense(config.latent, math.prod(spec.shape), width=config.width, blocks=config.blocks)
+        return nn.Sequential(network, nn.Unflatten(1, spec.shape))
     layers: list[nn.Module] = [nn.Conv2d(config.latent, widths[-1], 3, padding=1), *_blocks(config, widths[-1])]
     layers.append(group_norm(widths[-1]))
     for level in reversed(range(1, len(widths))):

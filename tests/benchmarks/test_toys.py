@@ -18,14 +18,15 @@ from components.core.family import to_data_units
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
 
-ONE_EACH = {  # and the steps in which it gets there
-    "autoencoder/plain": 800,
-    "vae/gaussian": 800,
-    "gan/dcgan": 1500,
-    "flow/glow": 800,
-    "diffusion/edm": 700,
-    "autoregressive/pixelcnn-pp": 300,
+ONE_EACH = {  # and the items seen with which it gets there
+    "autoencoder/plain": 200_000,
+    "vae/gaussian": 1_000_000,
+    "gan/dcgan": 1_500_000,
+    "flow/glow": 300_000,
+    "diffusion/edm": 300_000,
+    "autoregressive/pixelcnn-pp": 200_000,
 }
+BRIDGES = {"vae/gaussian"}  # a continuous decoder of a prior without gaps
 SLOW = {"diffusion/edm"}  # of those; the others nightly
 WITH_LIKELIHOOD = sorted("/".join(key) for key, (card, _, _) in cards().items() if card.likelihood != "none")
 
@@ -124,7 +125,7 @@ def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> Non
     one draw scatters by a percent. So no likelihood here can be below the entropy in expectation. That of diffusion estimates a
     bound by few steps of many, and the exponential of its noise has no such mean: tests/families/test_diffusion_bound.py.
     """
-    family: Any = train(model, TOYS["ring"], tmp_path, steps=20)[0]
+    family: Any = train(model, TOYS["ring"], tmp_path, items=20_000)[0]
     every = np.stack(np.meshgrid(np.arange(LEVELS), np.arange(LEVELS)), -1).reshape(-1, 1, 1, 2).astype(np.uint8)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -136,30 +137,34 @@ def test_likelihoods_of_all_images_sum_to_one(model: str, tmp_path: Path) -> Non
         assert 0.8 < total < 1.02
 
 
-def reaches_most_modes(images: Stored) -> bool:
-    """Twice what uniform noise has at six of the eight modes, and at all of them together."""
+def is_recovered(images: Stored, *, near: float = 0.9) -> bool:
+    """Nearly all samples at a mode, and each of the eight modes about as often as the others."""
     hits = TOYS["ring"].near(to_points(images))
-    return bool((hits.mean(0) > 0.25 / PARTS).sum() >= 6 and hits.any(1).mean() > 0.3)
+    return bool(hits.mean(0).min() >= 0.08 and hits.any(1).mean() >= near)
 
 
-def test_noise_and_a_gaussian_do_not_reach_the_modes() -> None:
+def test_noise_a_gaussian_and_seven_modes_are_not_the_ring() -> None:
     ring = TOYS["ring"]
-    real = to_points(ring.images(SAMPLES, seeded()))
-    blob = seeded(1).multivariate_normal(real.mean(0), np.cov(real.T), SAMPLES)
-    assert reaches_most_modes(ring.images(SAMPLES, seeded(2)))
-    assert not reaches_most_modes(to_uint8(blob.astype(np.float32)[:, :, None, None]))
-    assert not reaches_most_modes(seeded(3).integers(LEVELS, size=(SAMPLES, 1, 1, 2)).astype(np.uint8))
+    real = ring.images(SAMPLES, seeded())
+    points = to_points(real)
+    blob = seeded(1).multivariate_normal(points.mean(0), np.cov(points.T), SAMPLES)
+    assert is_recovered(real)
+    assert not is_recovered(real[points[:, 0] < 0.6])
+    assert not is_recovered(to_uint8(blob.astype(np.float32)[:, :, None, None]))
+    assert not is_recovered(seeded(3).integers(LEVELS, size=(SAMPLES, 1, 1, 2)).astype(np.uint8))
 
 
 @pytest.mark.parametrize(
     "model", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else pytest.mark.nightly) for name in ONE_EACH]
 )
-def test_one_of_each_family_reaches_most_modes_of_the_ring(model: str, tmp_path: Path) -> None:
+def test_one_of_each_family_recovers_the_ring(model: str, tmp_path: Path) -> None:
+    """By the trainer of every production and the variant's own defaults for such items."""
     assert {name.split("/")[0] for name in ONE_EACH} == {family for family, _ in cards()}
     ring = TOYS["ring"]
-    family, _ = train(model, ring, tmp_path, steps=ONE_EACH[model])
+    family, _ = train(model, ring, tmp_path, items=ONE_EACH[model])
     images, metrics = measure(family, ring)
-    assert reaches_most_modes(images)
+    assert is_recovered(images, near=0.7 if model in BRIDGES else 0.9)
+    assert metrics["energy"].low < 3
     if "above_entropy" in metrics:
         assert metrics["above_entropy"].high > 0
-        assert metrics["above_entropy"].value < 1.3
+        assert metrics["above_entropy"].value < 0.6

@@ -43,6 +43,20 @@ def test_parity_with_torch_at_every_batch_size(exported: Any) -> None:
     assert parity.worst < TOLERANCE / 4
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vae/gaussian",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gan/r3gan", "gan/style", "flow/glow")),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("diffusion/edm", "autoregressive/pixelcnn")),
+    ],
+)
+def test_linear_layers_of_one_pixel(name: str, export: Callable[..., Any]) -> None:
+    made = export(name, False, (1, 1, 2))
+    assert made.family.config.dense
+    assert check_parity(made.family, made.path, made.graph).worst < TOLERANCE / 4
+
+
 def test_large_batches(large: tuple[Any, int]) -> None:
     """diffusers' upsampling asks whether the batch is 64 or more: either answer must not be fixed in the graph."""
     exported, batch = large

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from components.core.errors import BriefError
 from components.families import autoregressive, cards, find
-from components.families.autoregressive import gated, pixelcnn_pp, transformer
+from components.families.autoregressive import gated, masked, pixelcnn_pp, transformer
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel, inverse_cdf, to_data_units, to_levels
 from components.families.autoregressive.logistics import Mixture, log_mass, outputs, uniform_bias
+from components.families.autoregressive.masked import MaskedGrid
 from components.families.autoregressive.pixelcnn_pp import LogisticPixelCNN, PixelCNNppConfig
 from components.families.autoregressive.transformer import GridTransformer
 from components.runtime.progress import listening
 
-KINDS = ("gated", "gated-names", "logistic", "logistic-deep", "transformer")
+KINDS = ("gated", "gated-names", "logistic", "logistic-deep", "masked", "masked-names", "transformer")
 VARIANTS = tuple(
     card.variant for card, _, _ in cards().values() if card.family == "autoregressive" and card.likelihood == "exact"
 )
@@ -32,11 +33,13 @@ CLASSES = 3
 
 def make(kind: str, *, channels: int = 1, height: int = 3, width: int = 4, values: int = 5, classes: int = CLASSES) -> GridModel:
     """A small model none of whose weights is near zero, so that all it can see shows."""
-    grid = Grid(channels, height, width, values, classes, ordinal=kind != "gated-names")
+    grid = Grid(channels, height, width, values, classes, ordinal=not kind.endswith("names"))
     torch.manual_seed(0)
     model: GridModel
     if kind.startswith("gated"):
         model = GatedPixelCNN(grid, width=24, blocks=2, kernel=5)
+    elif kind.startswith("masked"):
+        model = MaskedGrid(grid, width=240, blocks=2)  # of each value some features that no rectifier shuts
     elif kind.startswith("logistic"):
         depth = 3 if kind.endswith("deep") else 1
         model = LogisticPixelCNN(grid, PixelCNNppConfig(width=8, blocks=1, depth=depth, components=3))
@@ -129,7 +132,7 @@ def conditionals_when_drawing(model: GridModel, values: Tensor, monkeypatch: pyt
         return value_B
 
     with monkeypatch.context() as patch:
-        for module in (gated, pixelcnn_pp, transformer):
+        for module in (gated, masked, pixelcnn_pp, transformer):
             patch.setattr(module, "inverse_cdf", forced)
         drawn = model.draw(torch.rand(values.shape, generator=torch.Generator().manual_seed(0)), labels(len(values)))
     assert torch.equal(drawn, values)

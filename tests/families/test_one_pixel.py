@@ -1,6 +1,7 @@
 """The smallest image there is, one pixel of two channels, with the defaults that a variant has for it: all can make it.
 
-A side of one has no half, no chessboard and no neighbours, and batch or group normalisation sees one value a channel.
+A side of one has no half, no chessboard and no neighbours, and batch or group normalisation sees one value a channel. So networks
+are of linear layers over all values, here and up to eight values, and of nothing else above that.
 """
 
 from dataclasses import replace
@@ -16,6 +17,7 @@ from components.families import cards, find
 
 SPEC = image_data(channels=2, height=1, width=1)
 MOMENTS = (0.0, 1.0)  # both ends of a training in stages
+NOTHING_BEFORE = ("autoregressive", "pixelcnn-pp")  # one pixel is one mixture: what it is a function of has no values
 
 
 def build(name: str) -> Family:
@@ -44,6 +46,59 @@ def test_every_variant_learns_and_draws_one_pixel(name: str) -> None:
     assert x_BCHW.shape == (64, *SPEC.shape)
     assert x_BCHW.abs().max() <= 1
     assert float(x_BCHW.std(0).min()) > 0, "noise does not reach both channels"
+
+
+@pytest.mark.parametrize("name", sorted("/".join(key) for key in cards() if key != NOTHING_BEFORE))
+def test_no_weight_meets_padding_alone(name: str) -> None:
+    """Of a 3x3 kernel over one pixel eight weights of nine never meet a value, whatever the data: their gradient is zero. What
+    a mask hides is less than half.
+    """
+    family = build(name)
+    with torch.no_grad():
+        for parameter in family.parameters():  # nothing is zero by the way it begins
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    met = {id(parameter): torch.zeros_like(parameter, dtype=torch.bool) for parameter in family.parameters()}
+    for progress, turn in product(MOMENTS, family.turns()):
+        losses = family.losses(replace(batch(512), progress=progress, turn=turn), torch.Generator().manual_seed(0))
+        for group, loss in losses.items():
+            parameters = family.parameter_groups()[group]
+            for parameter, gradient in zip(
+                parameters, torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True), strict=True
+            ):
+                met[id(parameter)] |= torch.zeros_like(parameter, dtype=torch.bool) if gradient is None else gradient != 0
+    weights = [met[id(parameter)] for parameter in family.parameters() if parameter.dim() > 1]
+    share = sum(int(seen.sum()) for seen in weights) / sum(seen.numel() for seen in weights)
+    assert share > 0.5, f"{1 - share:.0%} of the weights never meet a value"
+
+
+@pytest.mark.parametrize("name", sorted("/".join(key) for key in cards()))
+@pytest.mark.parametrize("size", [(1, 2, 2), (3, 1, 2)])
+def test_a_few_pixels_are_made_too_and_classes_asked_for(name: str, size: tuple[int, int, int]) -> None:
+    channels, height, width = size
+    spec = image_data(channels=channels, height=height, width=width, classes=("a", "b"), conditional=True)
+    torch.manual_seed(0)
+    family = find(*name.split("/")).build({}, spec)
+    x = torch.rand((4, *size), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = torch.tensor([0, 1, 1, 0])
+    for progress, turn in product(MOMENTS, family.turns()):
+        seen = Batch(x, labels, progress=progress, turn=turn)
+        assert all(bool(loss.isfinite()) for loss in family.losses(seen, torch.Generator().manual_seed(0)).values())
+    with torch.no_grad():
+        sampler = family.eval().sampler(steps=2 if family.card.family == "diffusion" else None)
+        assert sampler(*family.noise(4, torch.Generator().manual_seed(1)), labels).shape == (4, *size)
+
+
+@pytest.mark.parametrize("name", sorted("/".join(key) for key in cards()))
+def test_few_values_alone_change_the_network(name: str) -> None:
+    """An image of 3x3 pixels keeps its convolutions, and a recipe from before there were linear layers builds what it built."""
+    cls = find(*name.split("/"))
+    few, more = (cls.configure({}, image_data(channels=1, height=side, width=side)).model_dump() for side in (2, 3))
+    assert few["batch_size"] >= 512
+    assert more["batch_size"] < 128
+    if "dense" in few:
+        assert (few["dense"], more["dense"]) == (True, False)
+        del few["dense"]
+        assert cls.recorded(few).model_dump()["dense"] is False
 
 
 @pytest.mark.parametrize("name", sorted("/".join(key) for key, (card, _, _) in cards().items() if card.latent))

@@ -87,7 +87,7 @@ class Layer(nn.Module):
     def forward(self, v_BPHW: Tensor, h_BPHW: Tensor, labels_B: Tensor | None) -> tuple[Tensor, Tensor]:
         above = F.pad(v_BPHW, (self.radius, self.radius, self.radius, 0))
         v_BFHW, link_BFHW = self.down(above[:, :, :-1] if self.first else above, labels_B)
-        out_BFHW = self.out(self.dropout(_gate(self.horizontal(h_BPHW) + link_BFHW)))
+        out_BFHW = self.out(self.dropout(gate(self.horizontal(h_BPHW) + link_BFHW)))
         return v_BFHW, out_BFHW if self.first else h_BPHW + out_BFHW
 
     def down(self, above_BPHW: Tensor, labels_B: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -98,11 +98,11 @@ class Layer(nn.Module):
             assert labels_B is not None
             v_BF, h_BF = self.classes(labels_B)[:, :, None, None].chunk(2, dim=1)
             both, link_BFHW = both + v_BF, link_BFHW + h_BF
-        return _gate(both), link_BFHW
+        return gate(both), link_BFHW
 
     def across(self, taps_BPT: Tensor, link_BF: Tensor) -> Tensor:
         """The horizontal stack at one pixel, of it and those to its left."""
-        out_BF = self.out.at(self.dropout(_gate(self.horizontal.at(taps_BPT) + link_BF))[:, :, None])
+        out_BF = self.out.at(self.dropout(gate(self.horizontal.at(taps_BPT) + link_BF))[:, :, None])
         return out_BF if self.first else taps_BPT[:, :, -1] + out_BF
 
 
@@ -196,6 +196,7 @@ class GatedPixelCNN(GridModel):
         return planes_BPNW * (rows_N >= 0).to(planes_BPNW.dtype).view(1, 1, -1, 1)
 
 
-def _gate(x: Tensor) -> Tensor:
+def gate(x: Tensor) -> Tensor:
+    """The two halves of the features as eq. 2 joins them."""
     f, g = x.chunk(2, dim=1)
     return torch.tanh(f) * torch.sigmoid(g)

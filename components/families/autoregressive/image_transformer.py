@@ -8,6 +8,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
 from components.families.autoregressive.transformer import GridTransformer
+from components.families.dense import BATCH, few_values
 from components.families.images import side_of
 
 
@@ -26,7 +27,8 @@ class ImageTransformerConfig(PixelConfig):
         """Small images, small batches and a shallow network: a batch of few has many tokens, and steps count more."""
         side = side_of(spec)
         shallow = {"blocks": 2, "lr_peak": 4e-3} if light or side <= 16 else {}
-        return shallow | ({"batch_size": 16} if side <= 32 else {})
+        batch = {"batch_size": BATCH} if few_values(spec) else {"batch_size": 16} if side <= 32 else {}
+        return shallow | batch
 
 
 class ImageTransformer(PixelFamily):

@@ -8,10 +8,12 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.autoregressive.family import PixelConfig, PixelFamily, pixel_grid
 from components.families.autoregressive.gated import GatedPixelCNN
+from components.families.autoregressive.masked import MaskedGrid
+from components.families.dense import DenseConfig, if_few
 from components.families.images import side_of
 
 
-class PixelCNNConfig(PixelConfig):
+class PixelCNNConfig(PixelConfig, DenseConfig):
     lr_peak: float = 2e-3
     batch_size: int = 64
     width: int = Field(default=64, ge=16, description="features of each stack (p); 32 up to side 16 and on a CPU")
@@ -23,7 +25,7 @@ class PixelCNNConfig(PixelConfig):
         """Small images, small batches, as arXiv:1601.06759 has them, and a small network: steps count more than width."""
         side = side_of(spec)
         narrow = {"width": 32, "blocks": 4, "kernel": 5, "lr_peak": 4e-3} if light or side <= 16 else {}
-        return narrow | ({"batch_size": 16} if side <= 32 else {})
+        return narrow | ({"batch_size": 16} if side <= 32 else {}) | if_few(spec, width=128, blocks=2, dropout=0.0)
 
 
 class PixelCNN(PixelFamily):
@@ -50,6 +52,8 @@ class PixelCNN(PixelFamily):
 
     def __init__(self, config: PixelCNNConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.model = GatedPixelCNN(
-            pixel_grid(spec), width=config.width, blocks=config.blocks, kernel=config.kernel, dropout=config.dropout
-        )
+        grid, sizes = pixel_grid(spec), {"width": config.width, "blocks": config.blocks}
+        if config.dense:
+            self.model = MaskedGrid(grid, **sizes, dropout=config.dropout)
+        else:
+            self.model = GatedPixelCNN(grid, **sizes, kernel=config.kernel, dropout=config.dropout)

@@ -20,6 +20,7 @@ from components.families.autoregressive.family import PixelConfig, PixelFamily, 
 from components.families.autoregressive.grid import Grid, GridModel, Index, inverse_cdf, to_data_units
 from components.families.autoregressive.logistics import Mixture, outputs, uniform_bias
 from components.families.autoregressive.streams import PointWalk, RowWalk, Streams
+from components.families.dense import BATCH, few_values
 from components.families.images import image_of, side_of
 
 
@@ -37,7 +38,8 @@ class PixelCNNppConfig(PixelConfig):
         side, least = side_of(spec), min(image_of(spec).height, image_of(spec).width)
         narrow = {"width": 16, "blocks": 1} if light or side <= 16 else {}
         depth = 3 if least >= 24 else 2 if least >= 12 else 1
-        return narrow | {"depth": depth}
+        # What nothing precedes is one mixture, the same for all: it has to be a rich one.
+        return narrow | {"depth": depth} | ({"batch_size": BATCH, "components": 64} if few_values(spec) else {})
 
 
 class LogisticPixelCNN(GridModel):

@@ -19,7 +19,9 @@ from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel
+from components.families.autoregressive.masked import MaskedGrid
 from components.families.autoregressive.transformer import GridTransformer
+from components.families.dense import few_values
 from components.families.images import side_of
 from components.families.vq import VQAutoencoder, VQConfig
 
@@ -36,7 +38,8 @@ class VQPriorConfig(VQConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Up to side 16 fewer codes and a smaller prior, that learns faster."""
         small = {"codes": 32, "prior_width": 48, "depth": 3, "lr_peak": 4e-3}
-        return super().defaults(spec, light=light) | (small if side_of(spec) <= 16 else {})
+        found = super().defaults(spec, light=light) | (small if side_of(spec) <= 16 else {})
+        return found | ({"codes": 512, "depth": 1} if few_values(spec) else {})
 
 
 class VQTransformerConfig(VQPriorConfig):
@@ -150,6 +153,8 @@ class VQPixelCNN(VQPriorFamily):
 
     def _prior(self, grid: Grid) -> GridModel:
         config = self.config
+        if config.dense:
+            return MaskedGrid(grid, width=config.prior_width, blocks=config.depth, dropout=config.dropout)
         return GatedPixelCNN(grid, width=config.prior_width, blocks=config.depth, kernel=5, dropout=config.dropout)
 
 

@@ -8,6 +8,7 @@ slight: the codes keep whatever scale they like, and that scale is measured for 
 B batch, C channels, H height, W width, Z channels of the code, h and w its sides.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
+from components.families.dense import Dense
 from components.families.images import image_of
 from components.runtime.processes import mean_over_processes
 
 LOGVAR = (-30.0, 20.0)
+BLOCKS = 2  # of the linear networks
 WINDOW = 100  # batches that the running moments reach back while the codes still change
 
 
@@ -30,8 +33,17 @@ class KLAutoencoder(nn.Module):
     square_Z: Tensor
     batches: Tensor
 
-    def __init__(self, spec: DataSpec, *, width: int, code: int, halve: int) -> None:
+    def __init__(self, spec: DataSpec, *, width: int, code: int, halve: int, dense: bool = False) -> None:
         super().__init__()
+        self.register_buffer("mean_Z", torch.zeros(code))
+        self.register_buffer("square_Z", torch.ones(code))
+        self.register_buffer("batches", torch.zeros(()))
+        if dense:  # a code of one place
+            values = math.prod(spec.shape)
+            self.shape = (code, 1, 1)
+            self.encoder = nn.Sequential(Dense(values, 2 * code, width=width, blocks=BLOCKS), nn.Unflatten(1, (2 * code, 1, 1)))
+            self.decoder = nn.Sequential(Dense(code, values, width=width, blocks=BLOCKS), nn.Unflatten(1, spec.shape))
+            return
         sizes = halvings(image_of(spec).height, image_of(spec).width, smallest=1)[: halve + 1]
         widths = [width * min(2**level, 4) for level in range(len(sizes))]
         self.shape = (code, *sizes[-1])
@@ -43,9 +55,6 @@ class KLAutoencoder(nn.Module):
         for level in reversed(range(1, len(sizes))):
             up += [ResidualBlock(widths[level], widths[level]), Upsample(widths[level], widths[level - 1], sizes[level - 1])]
         self.decoder = nn.Sequential(*up, *_head(widths[0], image_of(spec).channels))
-        self.register_buffer("mean_Z", torch.zeros(code))
-        self.register_buffer("square_Z", torch.ones(code))
-        self.register_buffer("batches", torch.zeros(()))
 
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """mu and logvar of the code, each BZhw."""

@@ -18,6 +18,7 @@ from components.core.card import Card
 from components.core.family import Batch, Family, of_two_stages
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
+from components.families.dense import few_values
 from components.families.diffusion.kl_autoencoder import KLAutoencoder
 from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
@@ -41,7 +42,8 @@ class LatentConfig(PreconditionedConfig):
         network = super(PreconditionedConfig, cls).defaults(spec, light=light)
         most = min(cls.model_fields["latent"].default, math.prod(spec.shape))
         found = {"patch": 1, "halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
-        return network | found | ({"autoencoder_width": 16} if light and side > 16 else {})
+        narrow = {"autoencoder_width": 16} if light and side > 16 else {}
+        return network | found | narrow | ({"autoencoder_width": 128} if few_values(spec) else {})
 
 
 class LatentSampler(nn.Module):
@@ -85,7 +87,9 @@ class Latent(Family):
 
     def __init__(self, config: LatentConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.autoencoder = KLAutoencoder(spec, width=config.autoencoder_width, code=config.latent, halve=config.halve)
+        self.autoencoder = KLAutoencoder(
+            spec, width=config.autoencoder_width, code=config.latent, halve=config.halve, dense=config.dense
+        )
         channels, height, width = self.autoencoder.shape
         codes = resized(spec, channels=channels, height=height, width=width)
         self.denoiser = Denoiser(config, codes)

@@ -1,4 +1,5 @@
-"""The network of every diffusion model here: diffusers' UNet2DModel for any side, with classes that can be hidden.
+"""The network of every diffusion model here: diffusers' UNet2DModel for any side, with classes that can be hidden, or linear
+layers where an item has few values (dense.py).
 
 Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6) for a denoiser D, with the weight w of Imagen:
 
@@ -13,13 +14,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.core.family import FamilyConfig
 from components.core.randomness import uniform
 from components.core.records import DataSpec
+from components.families.dense import DenseConfig, if_few
+from components.families.diffusion.dense import DenseDenoiser
 from components.families.images import image_of, side_of
 
 
-class DiffusionConfig(FamilyConfig):
+class DiffusionConfig(DenseConfig):
     """What all diffusion models have: a network, a number of steps, guidance."""
 
     lr_peak: float = 1e-3
@@ -43,52 +45,36 @@ class DiffusionConfig(FamilyConfig):
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
-        """Small images, a narrow network; a single pixel has nothing to halve and nowhere to look.
+        """Small images, a narrow network.
 
         Squares of pixels as channels (sec. 3.2 of arXiv:2301.11093) make a network of few places, which is quick.
         """
         side = side_of(spec)
-        single = {"widths": (1,), "attention": False} if side == 1 else {}
         patch = {"patch": 2} if light and side > 16 else {}
-        return single | patch | ({"width": 32, "lr_peak": 2e-3, "batch_size": 32} if light or side <= 16 else {})
+        narrow = {"width": 32, "lr_peak": 2e-3, "batch_size": 32} if light or side <= 16 else {}
+        return patch | narrow | if_few(spec, width=128, blocks=3, lr_peak=2e-3)
 
 
 class Network(nn.Module):
-    """The U-Net, for denoisers to derive from. `planes` extra channels join the input; where none are given they are zero. It
-    gives `answers` numbers for each value of the image, as so many blocks of channels."""
+    """The U-Net, or linear layers where values are few, for denoisers to derive from.
+
+    `planes` extra channels join the input; where none are given they are zero. It gives `answers` numbers for each value of the
+    image, as so many blocks of channels.
+    """
 
     def __init__(self, config: DiffusionConfig, spec: DataSpec, *, planes: int = 0, answers: int = 1) -> None:
         super().__init__()
-        from diffusers.models.unets.unet_2d import UNet2DModel
-
         self.planes = planes
         self.classes = len(spec.classes) if spec.conditional else 0
         self.guided = bool(self.classes) and config.guidance != 1  # class number `classes` is then none of them
         self.label_dropout = config.label_dropout
-        levels = len(config.widths)
-        down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
-        if config.attention and levels > 1:
-            down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
-        self.patch = config.patch
-        side = config.patch * 2 ** (levels - 1)
+        # Linear layers see the item as it is; halvings of squares of pixels need sides that they divide.
+        self.patch = 1 if config.dense else config.patch
+        side = 1 if config.dense else config.patch * 2 ** (len(config.widths) - 1)
         self.pad = (-image_of(spec).height % side, -image_of(spec).width % side)
-        self.net = UNet2DModel(
-            sample_size=None,
-            in_channels=(image_of(spec).channels + planes) * config.patch**2,
-            out_channels=answers * image_of(spec).channels * config.patch**2,
-            block_out_channels=tuple(config.width * multiple for multiple in config.widths),
-            down_block_types=tuple(down),
-            up_block_types=tuple(up),
-            layers_per_block=config.blocks,
-            # Four channels a group or more: one of a single channel would subtract the very time and class that were added.
-            norm_num_groups=min(32, config.width // 4),
-            dropout=config.dropout,
-            attention_head_dim=min(32, config.width),
-            add_attention=config.attention,
-            num_class_embeds=self.classes + self.guided if self.classes else None,
-        )
-        nn.init.normal_(self.net.conv_out.weight, std=1e-4)  # nearly zero: the layers before it learn from the first step
-        nn.init.zeros_(self.net.conv_out.bias)
+        ends = (image_of(spec).channels + planes, answers * image_of(spec).channels)
+        kinds = self.classes + self.guided if self.classes else 0
+        self.net = (_linear if config.dense else _convolutional)(config, spec, ends, classes=kinds)
 
     def network(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None, planes_BPHW: Tensor | None) -> Tensor:
         """x_BCHW, time (about 0 to 1,000 in size), class, planes -> out_BCHW: padded to what the halvings need, and back."""
@@ -112,6 +98,40 @@ class Network(nn.Module):
             return labels_B if self.classes else None
         hidden_B = uniform(labels_B.shape, rng) < self.label_dropout
         return torch.where(hidden_B, self.classes, labels_B)
+
+
+def _convolutional(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
+    """diffusers' U-Net from so many channels to so many."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    levels = len(config.widths)
+    down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
+    if config.attention and levels > 1:
+        down[-1], up[0] = "AttnDownBlock2D", "AttnUpBlock2D"
+    net: nn.Module = UNet2DModel(
+        sample_size=None,
+        in_channels=ends[0] * config.patch**2,
+        out_channels=ends[1] * config.patch**2,
+        block_out_channels=tuple(config.width * multiple for multiple in config.widths),
+        down_block_types=tuple(down),
+        up_block_types=tuple(up),
+        layers_per_block=config.blocks,
+        # Four channels a group or more: one of a single channel would subtract the very time and class that were added.
+        norm_num_groups=min(32, config.width // 4),
+        dropout=config.dropout,
+        attention_head_dim=min(32, config.width),
+        add_attention=config.attention,
+        num_class_embeds=classes or None,
+    )
+    nn.init.normal_(net.get_parameter("conv_out.weight"), std=1e-4)  # nearly zero: the layers before it learn from the first step
+    nn.init.zeros_(net.get_parameter("conv_out.bias"))
+    return net
+
+
+def _linear(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
+    """The same of linear layers."""
+    shape_in, shape_out = ((channels, *spec.shape[1:]) for channels in ends)
+    return DenseDenoiser(shape_in, shape_out, width=config.width, blocks=config.blocks, dropout=config.dropout, classes=classes)
 
 
 def blocks(answers: Tensor, *, like: Tensor) -> list[Tensor]:

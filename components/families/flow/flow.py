@@ -23,9 +23,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.core.family import Batch, Family, FamilyConfig
+from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
+from components.families.dense import DenseConfig, if_few
 from components.families.flow.dequantisation import Uniform, Variational
 from components.families.flow.layers import Bijection, InvertibleConv
 from components.families.flow.multiscale import MultiScale
@@ -35,7 +36,7 @@ DEVIATION_OF_UNIFORM = 1 / math.sqrt(3)  # in [-1, 1]; data of a larger one crow
 ALPHA = 0.05  # arXiv:1605.08803
 
 
-class FlowConfig(FamilyConfig):
+class FlowConfig(DenseConfig):
     lr_peak: float = 3e-3
     batch_size: int = 64
     ema_decay: float = 0.998
@@ -54,7 +55,7 @@ class FlowConfig(FamilyConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """The logit transform where values crowd at the extremes, as those of digits do; small images, narrow networks."""
         narrow = {"width": 32} if light or side_of(spec) <= 16 else {}
-        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow
+        return {"alpha": ALPHA if spec.std > DEVIATION_OF_UNIFORM else None} | narrow | if_few(spec, scales=1, width=64)
 
 
 class Sampler(nn.Module):
@@ -83,7 +84,12 @@ class Flow(Family):
     def __init__(self, config: FlowConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.flow = MultiScale(
-            spec, self.steps, scales=config.scales, learned=self.learned_prior, by_place=config.normalise_places
+            spec,
+            self.steps,
+            scales=config.scales,
+            learned=self.learned_prior,
+            by_place=config.normalise_places,
+            dense=config.dense,
         )
         self.dequantise: nn.Module = Uniform()
         if config.dequantisation == "variational":

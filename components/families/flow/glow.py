@@ -18,10 +18,11 @@ from torch import Tensor
 
 from components.core.card import Card
 from components.core.records import DataSpec
+from components.families.dense import if_few
 from components.families.flow.flow import Flow, FlowConfig
 from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, CheckerboardCoupling, InvertibleConv
 from components.families.flow.multiscale import scales_default
-from components.families.flow.networks import convolutions
+from components.families.flow.networks import PlaceDense, convolutions
 from components.families.images import image_of
 
 
@@ -31,7 +32,7 @@ class GlowConfig(FlowConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Scales as in table 3 of the paper: 3 at side 32, 4 at 64, 6 at 256."""
-        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=2)}
+        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=2)} | if_few(spec, depth=12)
 
 
 class Glow(Flow):
@@ -56,13 +57,14 @@ class Glow(Flow):
     learned_prior = True
 
     def steps(self, own_CHW: Tensor, squeezed: bool, last: bool) -> Sequence[Bijection]:
-        one_place = image_of(self.spec).height == image_of(self.spec).width == 1
+        dense = self.config.dense
+        one_place = dense or image_of(self.spec).height == image_of(self.spec).width == 1
         if squeezed == one_place:
             return ()
-        make = partial(convolutions, width=self.config.width)
+        make = partial(PlaceDense, width=self.config.width, blocks=1) if dense else partial(convolutions, width=self.config.width)
         kind = CheckerboardCoupling if one_place else ChannelCoupling
         layers: list[Bijection] = []
         for number in range(self.config.depth):
             coupling = kind(own_CHW, make, odd=bool(number % 2), bound=self.config.bound)
-            layers += [ActNorm(own_CHW), InvertibleConv(own_CHW), coupling]
+            layers += [ActNorm(own_CHW), InvertibleConv(own_CHW, dense=dense), coupling]
         return layers

@@ -132,7 +132,7 @@ class PlaceNorm(Bijection):
 class InvertibleConv(Bijection):
     """y = W x at each place, W = P L (U + diag(s)): a learned permutation of channels (arXiv:1807.03039, sec. 3.2, eq. 10).
 
-    Started at a random rotation. Places where some channel is padding are left as they are.
+    Started at a random rotation. Places where some channel is padding are left as they are. `dense`: of one place, many at once.
     """
 
     full_1HW: Tensor
@@ -141,9 +141,9 @@ class InvertibleConv(Bijection):
     sign_C: Tensor
     frozen_CC: Tensor | None
 
-    def __init__(self, own_CHW: Tensor) -> None:
+    def __init__(self, own_CHW: Tensor, *, dense: bool = False) -> None:
         super().__init__()
-        channels = len(own_CHW)
+        channels, self.dense = len(own_CHW), dense
         rotation_CC = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))[0]
         permutation_CC, lower_CC, upper_CC = (part.float() for part in torch.linalg.lu(rotation_CC))
         diagonal_C = upper_CC.diagonal()
@@ -187,6 +187,8 @@ class InvertibleConv(Bijection):
         return _exactly(lambda: self._mix(y_BCHW, weight_CC), y_BCHW)
 
     def _mix(self, x_BCHW: Tensor, weight_CC: Tensor) -> Tensor:
+        if self.dense:
+            return F.linear(x_BCHW.flatten(1), weight_CC)[:, :, None, None]
         mixed_BCHW: Tensor = torch.matmul(weight_CC, x_BCHW.flatten(2)).unflatten(2, self.full_1HW.shape[1:])
         return mixed_BCHW if self.whole else torch.where(self.full_1HW > 0, mixed_BCHW, x_BCHW)
 

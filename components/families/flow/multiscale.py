@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from components.core.errors import BriefError
 from components.core.records import DataSpec
 from components.families.blocks import halvings
+from components.families.dense import one_place
 from components.families.flow.layers import Bijection, Chain, PlaceNorm, squeeze, unsqueeze
 from components.families.flow.networks import ZeroConv
 from components.families.images import image_of
@@ -135,10 +136,13 @@ class MultiScale(nn.Module):
     """An image <-> its standard normal latent values, of the same number.
 
     `steps` gives the layers of a place in the architecture. Where it gives none for after the squeeze, there is no squeeze.
+    `dense`: all values are channels of one place.
     """
 
-    def __init__(self, spec: DataSpec, steps: Steps, *, scales: int, learned: bool, by_place: bool) -> None:
+    def __init__(self, spec: DataSpec, steps: Steps, *, scales: int, learned: bool, by_place: bool, dense: bool = False) -> None:
         super().__init__()
+        self.shape, self.dense = spec.shape, dense
+        spec = one_place(spec) if dense else spec
         if scales > (most := scales_most(spec)):
             sides = f"{image_of(spec).height}x{image_of(spec).width}"
             raise BriefError(f"override.config.scales: {scales} is too many for {sides} pixels", allowed=f"1 to {most}")
@@ -166,7 +170,7 @@ class MultiScale(nn.Module):
 
     def forward(self, y_BCHW: Tensor, labels_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """eps_BD and the log determinant, one an item."""
-        h_BCHW: Tensor | None = y_BCHW
+        h_BCHW: Tensor | None = self._placed(y_BCHW)
         eps, log_det_B = [], y_BCHW.new_zeros(len(y_BCHW))
         for scale in self.scales:
             assert h_BCHW is not None
@@ -181,12 +185,15 @@ class MultiScale(nn.Module):
         for scale, eps_BN in zip(reversed(self.scales), reversed(eps_BD.split(self.counts, dim=1)), strict=True):
             h_BCHW = scale.inverse(h_BCHW, eps_BN, labels_B)
         assert h_BCHW is not None
-        return h_BCHW
+        return h_BCHW.reshape(-1, *self.shape) if self.dense else h_BCHW
 
     @torch.no_grad()
     def fit(self, y_BCHW: Tensor) -> None:
         """Start every step from the data (arXiv:1807.03039, sec. 3.1)."""
-        h_BCHW: Tensor | None = y_BCHW
+        h_BCHW: Tensor | None = self._placed(y_BCHW)
         for scale in self.scales:
             assert h_BCHW is not None
             h_BCHW = scale.fit(h_BCHW)
+
+    def _placed(self, y_BCHW: Tensor) -> Tensor:
+        return y_BCHW.reshape(len(y_BCHW), -1, 1, 1) if self.dense else y_BCHW

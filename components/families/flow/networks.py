@@ -6,6 +6,8 @@ B batch, C channels, H height, W width.
 import torch
 from torch import Tensor, nn
 
+from components.families.dense import Dense
+
 
 class ZeroConv(nn.Conv2d):
     """A 3x3 convolution that starts at zero (arXiv:1807.03039, sec. 3.3)."""
@@ -51,3 +53,15 @@ def residual(channels_in: int, channels_out: int, *, width: int, blocks: int) ->
         nn.ReLU(),
         ZeroConv(width, channels_out),
     )
+
+
+class PlaceDense(nn.Sequential):
+    """The network of a coupling where all values stand at one place: residual blocks of linear layers."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, width: int, blocks: int) -> None:
+        network = Dense(channels_in, channels_out, width=width, blocks=blocks, norm=nn.Identity, activation=nn.ReLU)
+        head = network[-1]
+        assert isinstance(head, nn.Linear)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        super().__init__(network, nn.Unflatten(1, (channels_out, 1, 1)))

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from components.core.card import Card
 from components.core.records import DataSpec
+from components.families.dense import if_few
 from components.families.flow.flow import Flow, FlowConfig
 from components.families.flow.layers import ActNorm, Bijection, ChannelCoupling, CheckerboardCoupling
 from components.families.flow.multiscale import scales_default
-from components.families.flow.networks import residual
+from components.families.flow.networks import PlaceDense, residual
 from components.families.images import side_of
 
 
@@ -36,7 +37,8 @@ class RealNVPConfig(FlowConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         few = {"full": False} if light and side_of(spec) > 16 else {}
-        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)} | few
+        deep = if_few(spec, depth=11)
+        return super().defaults(spec, light=light) | {"scales": scales_default(spec, fewer=1)} | few | deep
 
 
 class RealNVP(Flow):
@@ -66,7 +68,7 @@ class RealNVP(Flow):
         config = self.config
         if not (config.full or squeezed or last) and tuple(own_CHW.shape) == self.spec.shape:
             return [ActNorm(own_CHW)]
-        make = partial(residual, width=config.width, blocks=config.blocks)
+        make = partial(PlaceDense if config.dense else residual, width=config.width, blocks=config.blocks)
         kind = ChannelCoupling if squeezed else CheckerboardCoupling
         layers: list[Bijection] = [ActNorm(own_CHW)]
         for number in range(config.depth + last):

@@ -24,15 +24,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from components.core.family import Batch, Family, FamilyConfig
+from components.core.family import Batch, Family
 from components.core.noise import NoiseInput
+from components.families.dense import DenseConfig
 from components.families.gan.augmentation import colour, cutout, shift
 from components.runtime.processes import by_itself, mean_over_processes
 
 CALIBRATION_BATCHES = 16
 
 
-class AdversarialConfig(FamilyConfig):
+class AdversarialConfig(DenseConfig):
     lr_peak: float = 2e-4
     batch_size: int = 64
     betas: tuple[float, float] = (0.0, 0.9)

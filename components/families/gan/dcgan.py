@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, AdversarialConfig
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import BatchDeviation, BatchNorm, ClassNoise, narrowed, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
@@ -33,7 +34,7 @@ class DCGANConfig(AdversarialConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
-        return narrowed(spec, light=light, lr_peak=4e-4)
+        return narrowed(spec, light=light, lr_peak=4e-4) | few(spec)
 
 
 class Up(nn.Module):
@@ -129,8 +130,12 @@ class DCGAN(Adversarial):
 
     def __init__(self, config: DCGANConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.generator = Generator(config, spec)
-        self.discriminator = Discriminator(config, spec)
+        if config.dense:
+            self.generator = DenseGenerator(config, spec, last=nn.Tanh())
+            self.discriminator = DenseDiscriminator(config, spec, waves=False)
+        else:
+            self.generator = Generator(config, spec)
+            self.discriminator = Discriminator(config, spec)
 
     def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         """The one that does not saturate."""

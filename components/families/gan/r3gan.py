@@ -24,6 +24,7 @@ from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
 from components.families.gan.adversarial import Adversarial, Scored
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import BatchDeviation, ClassNoise, PatchedConfig, narrowed, patched, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.gan.penalties import zero_centred
@@ -49,7 +50,8 @@ class R3GANConfig(PatchedConfig):
         steps of 32 on MNIST 0.02 and 0.1 stood at FD-local 27, and 1 went on to 21."""
         gamma = gamma_for(spec)
         recipe = {"lr_peak": 1e-3, "batch_size": 32, "gamma": max(1.0, gamma)}
-        return {"gamma": gamma} | narrowed(spec, light=light, **recipe) | patched(spec, light=light)
+        points = few(spec, lr_peak=1e-3, betas=(0.0, 0.99), decay_from=0.5, gamma=0.03)
+        return {"gamma": gamma} | narrowed(spec, light=light, **recipe) | patched(spec, light=light) | points
 
 
 class Block(nn.Module):
@@ -164,8 +166,12 @@ class R3GAN(Adversarial):
 
     def __init__(self, config: R3GANConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.generator = Generator(config, spec)
-        self.discriminator = Discriminator(config, spec)
+        if config.dense:
+            self.generator = DenseGenerator(config, spec, last=nn.Identity())
+            self.discriminator = DenseDiscriminator(config, spec)
+        else:
+            self.generator = Generator(config, spec)
+            self.discriminator = Discriminator(config, spec)
 
     def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         assert real_B is not None

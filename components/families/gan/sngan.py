@@ -13,13 +13,14 @@ B batch, C channels, H height, W width.
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from components.core.card import Card
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.residual import Discriminator, Generator
 from components.families.images import side_of
@@ -34,7 +35,7 @@ class SNGANConfig(PatchedConfig):
         """Small images, a narrow network and a higher rate. In a short run there is no time for five steps of D to one of G."""
         short = {"lr_peak": 1e-3, "batch_size": 32, "critic_steps": 1}
         recipe = short if light or side_of(spec) <= 16 else {"lr_peak": 4e-4}
-        return narrowed(spec, light=light, **recipe) | patched(spec, light=light)
+        return narrowed(spec, light=light, **recipe) | patched(spec, light=light) | few(spec, lr_peak=6e-4)
 
 
 class SNGAN(Adversarial):
@@ -60,8 +61,12 @@ class SNGAN(Adversarial):
 
     def __init__(self, config: SNGANConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.generator = Generator(config, spec)
-        self.discriminator = Discriminator(config, spec, limit=spectral_norm)
+        if config.dense:
+            self.generator = DenseGenerator(config, spec, last=nn.Tanh())
+            self.discriminator = DenseDiscriminator(config, spec, limit=spectral_norm)
+        else:
+            self.generator = Generator(config, spec)
+            self.discriminator = Discriminator(config, spec, limit=spectral_norm)
 
     def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
         return -fake_B.mean()

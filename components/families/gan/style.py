@@ -24,6 +24,7 @@ from components.core.family import Batch
 from components.core.noise import NoiseInput
 from components.core.randomness import integers, normal, uniform, whole_batch
 from components.core.records import DataSpec
+from components.families.dense import if_few
 from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.adversarial import Adversarial, Scored
 from components.families.gan.layers import PatchedConfig, patched
@@ -79,12 +80,15 @@ class StyleGAN2Config(PatchedConfig):
             | small
             | tiny
             | patched(spec, light=light)
+            | if_few(spec, batch_size=512, batch_deviation=False, r1=0.03, mapping_rate=1.0)
         )
 
     @model_validator(mode="after")
     def _grows_by_pixels(self) -> Self:
         if self.growing and self.patch > 1:
             raise ValueError(f"growing: {self.growing} with a patch of {self.patch} pixels; set patch: 1")
+        if self.growing and self.dense:
+            raise ValueError(f"growing: {self.growing} with linear layers over all values; set growing: 0, or dense: false")
         return self
 
 
@@ -122,6 +126,7 @@ class StyleGAN2(Adversarial):
             latent=config.latent,
             depth=config.depth,
             mapping_rate=config.mapping_rate,
+            dense=config.dense,
         )
         self.discriminator = Discriminator(
             spec,
@@ -130,6 +135,7 @@ class StyleGAN2(Adversarial):
             deviation=config.batch_deviation,
             kernels=config.minibatch_kernels,
             grows=config.growing > 0,
+            dense=config.dense,
         )
         self.adaptive = AdaptiveAugment(config.adaptive, target=config.adaptive_target, limit=config.adaptive_limit)
         self.register_buffer("path_mean", torch.zeros(()))

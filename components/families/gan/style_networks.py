@@ -13,6 +13,7 @@ B batch, C channels, H height, W width, Z latent size, L layers, K classes (1 wi
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
+from components.families.dense import one_place
 from components.families.gan.layers import BatchDeviation, pyramid
 from components.families.gan.minibatch import SIZE, MinibatchDiscrimination
 from components.families.images import image_of
@@ -127,9 +129,9 @@ class Mapping(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated convolution, one noise value a pixel, bias, activation."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, latent: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, latent: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv = ModulatedConv2d(channels_in, channels_out, 3, latent=latent)
+        self.conv = ModulatedConv2d(channels_in, channels_out, kernel, latent=latent)
         self.strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(channels_out))
 
@@ -145,7 +147,7 @@ class Synthesis(nn.Module):
 
     level: float
 
-    def __init__(self, spec: DataSpec, *, width: int, latent: int) -> None:
+    def __init__(self, spec: DataSpec, *, width: int, latent: int, kernel: int = 3) -> None:
         super().__init__()
         levels, widths = pyramid(width, spec)
         levels, widths = levels[::-1], widths[::-1]
@@ -154,7 +156,9 @@ class Synthesis(nn.Module):
         self.sizes = levels[:1] + [size for size in levels[1:] for _ in range(2)]
         outputs = widths[:1] + [channels for channels in widths[1:] for _ in range(2)]
         inputs = [widths[0], *outputs[:-1]]
-        self.layers = nn.ModuleList(StyledLayer(*ends, latent=latent) for ends in zip(inputs, outputs, strict=True))
+        self.layers = nn.ModuleList(
+            StyledLayer(*ends, latent=latent, kernel=kernel) for ends in zip(inputs, outputs, strict=True)
+        )
         self.to_image = nn.ModuleList(
             ModulatedConv2d(channels, image_of(spec).channels, 1, latent=latent, demodulate=False) for channels in widths
         )
@@ -182,12 +186,15 @@ class Generator(nn.Module):
 
     mean_KZ: Tensor
 
-    def __init__(self, spec: DataSpec, *, width: int, patch: int, latent: int, depth: int, mapping_rate: float) -> None:
+    def __init__(
+        self, spec: DataSpec, *, width: int, patch: int, latent: int, depth: int, mapping_rate: float, dense: bool = False
+    ) -> None:
         super().__init__()
         classes = len(spec.classes) if spec.conditional else 0
         self.mapping = Mapping(latent, depth=depth, rate=mapping_rate, classes=classes)
-        self.synthesis = Synthesis(folded(spec, patch), width=width, latent=latent)
-        self.unfold = nn.Sequential(*unfold(spec, patch))
+        seen = one_place(spec) if dense else folded(spec, patch)
+        self.synthesis = Synthesis(seen, width=width, latent=latent, kernel=1 if dense else 3)
+        self.unfold = nn.Sequential(*([nn.Flatten(), nn.Unflatten(1, spec.shape)] if dense else unfold(spec, patch)))
         self.size = image_of(spec).height, image_of(spec).width
         self.register_buffer("mean_KZ", torch.zeros(max(classes, 1), latent))
 
@@ -238,10 +245,10 @@ class Sampler(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """Residual block that ends at `size`; the sum of its two paths is scaled to the variance of one."""
 
-    def __init__(self, channels_in: int, channels_out: int, size: tuple[int, int]) -> None:
+    def __init__(self, channels_in: int, channels_out: int, size: tuple[int, int], *, kernel: int = 3) -> None:
         super().__init__()
-        self.conv1 = EqualConv2d(channels_in, channels_in, 3)
-        self.conv2 = EqualConv2d(channels_in, channels_out, 3)
+        self.conv1 = EqualConv2d(channels_in, channels_in, kernel)
+        self.conv2 = EqualConv2d(channels_in, channels_out, kernel)
         self.skip = EqualConv2d(channels_in, channels_out, 1)
         self.size = size
 
@@ -259,18 +266,23 @@ class Discriminator(nn.Module):
 
     level: float
 
-    def __init__(self, spec: DataSpec, *, width: int, patch: int, deviation: bool, kernels: int, grows: bool) -> None:
+    def __init__(
+        self, spec: DataSpec, *, width: int, patch: int, deviation: bool, kernels: int, grows: bool, dense: bool = False
+    ) -> None:
         super().__init__()
-        self.fold = nn.Sequential(*fold(spec, patch))
-        spec = folded(spec, patch)
+        seen, kernel = (one_place(spec), 1) if dense else (folded(spec, patch), 3)
+        self.fold = nn.Sequential(*([nn.Flatten(), nn.Unflatten(1, seen.shape)] if dense else fold(spec, patch)))
+        spec = seen
         sizes, widths = pyramid(width, spec)
         last, self.level, self.sizes = widths[-1], float(len(widths) - 1), sizes
         self.stems = nn.ModuleList(
             EqualConv2d(image_of(spec).channels, channels, 1) for channels in (widths if grows else widths[:1])
         )
-        self.blocks = nn.ModuleList(map(DiscriminatorBlock, widths, widths[1:], sizes[1:]))
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(*ends, size, kernel=kernel) for ends, size in zip(pairwise(widths), sizes[1:], strict=True)
+        )
         self.deviation = BatchDeviation() if deviation else nn.Identity()
-        self.mix = EqualConv2d(last + deviation, last, 3)
+        self.mix = EqualConv2d(last + deviation, last, kernel)
         self.dense = EqualLinear(last * math.prod(sizes[-1]), last)
         self.minibatch = MinibatchDiscrimination(EqualLinear(last, kernels * SIZE), kernels=kernels) if kernels else nn.Identity()
         self.head = EqualLinear(last + kernels, 1)

@@ -21,6 +21,7 @@ from components.core.card import Card
 from components.core.randomness import uniform
 from components.core.records import DataSpec
 from components.families.gan.adversarial import Adversarial, Scored
+from components.families.gan.dense import DenseDiscriminator, DenseGenerator, few
 from components.families.gan.layers import PatchedConfig, narrowed, patched
 from components.families.gan.penalties import one_centred
 from components.families.gan.residual import Discriminator, Generator
@@ -34,7 +35,11 @@ class WGANGPConfig(PatchedConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         """Small images, a narrow network and a higher rate."""
         recipe = {"lr_peak": 1e-3, "batch_size": 32, "critic_steps": 2, "discriminator_rate": 2.0}
-        return narrowed(spec, light=light, **recipe) | patched(spec, light=light)
+        return (
+            narrowed(spec, light=light, **recipe)
+            | patched(spec, light=light)
+            | few(spec, lr_peak=8e-4, discriminator_rate=3.0, penalty_weight=0.1)
+        )
 
 
 class WGANGP(Adversarial):
@@ -60,8 +65,12 @@ class WGANGP(Adversarial):
 
     def __init__(self, config: WGANGPConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        self.generator = Generator(config, spec, class_noise=True)
-        self.discriminator = Discriminator(config, spec, limit=nn.Identity())
+        if config.dense:
+            self.generator = DenseGenerator(config, spec, last=nn.Tanh())
+            self.discriminator = DenseDiscriminator(config, spec, waves=False)
+        else:
+            self.generator = Generator(config, spec, class_noise=True)
+            self.discriminator = Discriminator(config, spec, limit=nn.Identity())
         if spec.conditional:
             nn.init.normal_(self.discriminator.get_parameter("project.weight"), std=0.3)
 
