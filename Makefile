@@ -44,8 +44,9 @@ bench-families: setup ## the missing rows of every variant and its peers on digi
 bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
 	@$(BIN)/python benchmarks/toys.py
 
-bench-training: setup ## what channels-last and torch.compile give in training (half an hour)
+bench-training: setup ## what channels-last and torch.compile give in training, and what the loop itself takes (half an hour)
 	@$(BIN)/python benchmarks/training.py
+	@$(BIN)/python benchmarks/steps.py
 
 lock: setup ## write the locks from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py
