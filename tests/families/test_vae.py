@@ -44,7 +44,7 @@ def exact(family: Any, x_BCHW: Tensor) -> Tensor:
     return torch.stack([torch.logsumexp(family._log_px(x[None], means) + log_weight_G, 0) for x in x_BCHW])
 
 
-@pytest.mark.parametrize("components", [0, 3])
+@pytest.mark.parametrize("components", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_the_bound_is_below_the_likelihood_and_nears_it(
     make_case: Any, train_a_little: Callable[..., None], components: int
 ) -> None:
@@ -222,7 +222,7 @@ def test_the_fitted_prior_is_the_aggregate_posterior(
     assert float((higher_B - bound_B).mean()) > 0.5
 
 
-@pytest.mark.parametrize(("components", "between"), [(0, True), (20, False)])
+@pytest.mark.parametrize(("components", "between"), [pytest.param(0, True, marks=pytest.mark.slow), (20, False)])
 def test_samples_are_of_the_classes_and_not_of_what_lies_between(
     make_case: Any, train_a_little: Callable[..., None], components: int, between: bool
 ) -> None:

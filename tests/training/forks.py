@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import sklearn.mixture  # noqa: F401 - what calibrates autoencoders: once, and not in each fork
 from sklearn.datasets import load_digits
 
 from components.core.arrays import Stored

@@ -265,6 +265,7 @@ def make_trainer(make_plan: Any, digits: Any, tracker: Any) -> Callable[..., Tra
     return make
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_taken_in_parts(make_trainer: Callable[..., Trainer], tracker: Any) -> None:
     make_trainer(folder="roomy").run()
     (_, whole), *_ = tracker.series("train/micro_batches").items()

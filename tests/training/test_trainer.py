@@ -253,7 +253,7 @@ def test_a_run_that_goes_on_keeps_its_items_and_threads(make_plan: Any, make_tra
 
 
 def test_stop_saves_and_the_next_run_goes_on(make_plan: Any, make_trainer: Made, digits: Any, make_split: Any) -> None:
-    plan = make_plan(steps=6, state_every_s=3600.0)
+    plan = make_plan(steps=6, state_every_s=3600.0, config={"components": 0})  # so that nothing but steps takes items
     takes = count(1)
 
     class Stopping(make_split):  # type: ignore[misc]
