@@ -4,6 +4,7 @@ the gates say of its releases is known before.
 N training items of K classes, D values an item, B items drawn, R directions.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -64,7 +65,7 @@ class Planted(Family):
 
     def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        d, k = spec.shape.numel() if isinstance(spec.shape, torch.Size) else torch.Size(spec.shape).numel(), 10
+        d, k = math.prod(spec.shape), len(spec.classes)
         self.unused = nn.Parameter(torch.ones(1))  # a training has something to train
         self.register_buffer("bank", torch.zeros(BANK, d))
         self.register_buffer("mean", torch.zeros(k, d))

@@ -8,7 +8,7 @@
     short        the last reading of the training was its best by more than chance: it was still improving when it ended
     memorised    samples too close to training items, of data that does not repeat itself: more often than held-out ones
     champion     as good as it gets here, and still not as good as the champion
-    other        none of these; the lowest of the shares that the scorecard has is told
+    other        none of these; where shares of the scorecard are low, the lowest is told
 
 What mends a cause is another thing for `produce` and for `distil`; both stand here.
 """
@@ -50,7 +50,8 @@ DISTIL: dict[Kind, str] = PRODUCE | {
     "other": "try more --steps or --widths 1",
 }
 
-LOW = {  # what a low share of the scorecard says
+LOW_BELOW = 0.7  # a share of the scorecard that is told as low
+LOW = {  # what it says
     "precision": "too few samples look like the data",
     "recall": "the samples show too little of the data's variety",
     "coverage": "the samples show too little of the data's variety",
@@ -97,8 +98,8 @@ def causes(report: GateReport, training: Training, *, metrics: Metrics = NONE_ME
 
 
 def _lowest(metrics: Metrics) -> str:
-    """What the lowest of the shares says, of those where one is as good as the data."""
-    known = {name: metrics[name] for name in LOW if name in metrics}
+    """What the lowest of the low shares says."""
+    known = {name: metrics[name] for name in LOW if name in metrics and metrics[name].value < LOW_BELOW}
     if not known:
         return "none of the known causes fits"
     name = min(known, key=lambda each: known[each].value)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from components.core.records import GateReport, GateVerdict, Verdict
+from components.core.records import GateReport, GateVerdict, Metric, Verdict
 from components.evaluation.advice import DISTIL, PRODUCE, Training, advice, causes
 from components.evaluation.definitions import gates as found_gates
 from components.families import cards
@@ -48,6 +48,18 @@ def kinds(*gates: GateVerdict, **known: Any) -> list[str]:
 )
 def test_the_cause_is_told(gates: list[str], known: dict[str, Any], wanted: list[str]) -> None:
     assert kinds(*(verdict(gate) for gate in gates), **known) == wanted
+
+
+@pytest.mark.parametrize(
+    ("precision", "agreement", "wanted"),
+    [(0.9, 0.95, "none of the known causes fits"), (0.6, 0.54, "of another class"), (0.3, 0.54, "too few samples look like")],
+)
+def test_of_no_known_cause_the_lowest_share_is_told_where_one_is_low(precision: float, agreement: float, wanted: str) -> None:
+    shares = {"precision": precision, "label_agreement": agreement}
+    metrics = {name: Metric(value=value, low=value, high=value, n=100) for name, value in shares.items()}
+    (cause,) = causes(report(verdict("coverage_min")), DONE, metrics=metrics)
+    assert cause.kind == "other"
+    assert wanted in cause.seen
 
 
 def test_an_undecided_gate_says_how_many_items_would_tell() -> None:
