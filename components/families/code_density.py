@@ -24,6 +24,7 @@ from components.families.pyramid import Decoder, with_class
 CODES, CODES_OF_CLASS = 4096, 256  # of the training images that the Gaussians are fitted to: in all, or of each class
 CODES_EACH, CODES_LEAST = 4, 40  # codes that a component needs, for each number of a code, and at least
 FLOOR = 1e-3  # added to the variances, as a share of the codes' own
+ROUNDS_END = 0.01  # nats a code: the gain of a round of expectation-maximisation below which held-out codes gain nothing more
 
 
 class CodeDensity(nn.Module):
@@ -109,7 +110,7 @@ def _mixture(z_NZ: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     from threadpoolctl import threadpool_limits
 
     spread = z_NZ.var(0).mean().sqrt().clamp(min=1e-12)
-    mixture = GaussianMixture(components, reg_covar=FLOOR, random_state=0)
+    mixture = GaussianMixture(components, reg_covar=FLOOR, tol=ROUNDS_END, random_state=0)
     with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred rounds are enough
         found = mixture.fit((z_NZ / spread).numpy())

@@ -35,6 +35,7 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "diffusion/cascade",
     "diffusion/ddpm",
     "diffusion/ect",
+    "diffusion/latent",
     "diffusion/latent-ect",
     "gan/wgan-gp",
     "vae/beta",

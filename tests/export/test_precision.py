@@ -29,14 +29,13 @@ EVERY = [
         pytest.param(name, id=name, marks=SLOW)
         for name in (
             "diffusion/ect",
-            "diffusion/latent-ect",
-            "gan/dcgan",
             "gan/style",
             "gan/r3gan",
             "autoencoder/plain",
             "flow/glow",
         )
     ),
+    *(pytest.param(name, id=name, marks=pytest.mark.nightly) for name in ("diffusion/latent-ect", "gan/dcgan")),
 ]
 
 

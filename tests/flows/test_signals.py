@@ -16,7 +16,7 @@ END_S = 10.0  # the promise; what the tests' own looks cost comes on top
 LOOKING_S = 2.0
 SAVED = "; training is saved"
 STANDS = "; training stands as last saved"  # where a step or a reading lasts too long, as on a machine with twenty times the load
-ITEMS = 30_000  # some five seconds of the small VAE
+ITEMS = 20_000  # some three seconds of the small VAE
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 LISTENS = "; ".join(  # a shell's background ignores the first, nohup the second
     (

@@ -106,6 +106,7 @@ OTHERS = (  # of a kind with the one before, or a call of the registry, whose ki
     "store/artifacts/SHA/samples.png", "create_registered_model", "store/runs/digits/SHA/seal.json", "store/channels/digits.json",
     "store/bundles/SHA/samples.png", "store/bundles/SHA/reference.u8", "set_registered_model_alias candidate",
     "set_registered_model_alias champion", "delete_registered_model_alias candidate",
+    "store/artifacts/SHA/model.onnx", "store/artifacts/SHA/page.html",
 )  # fmt: skip
 POINTS = [
     pytest.param(home, name, id=f"before {name}", marks=pytest.mark.nightly if name in OTHERS else pytest.mark.slow)
