@@ -57,7 +57,7 @@ def peak_mb(split: Mapped, fitted: Any, **given: Any) -> float:
 
 @pytest.mark.parametrize(
     "many",
-    [pytest.param(200_000, marks=pytest.mark.slow), pytest.param(1_000_000, marks=pytest.mark.nightly)],
+    [pytest.param(100_000, marks=pytest.mark.slow), pytest.param(1_000_000, marks=pytest.mark.nightly)],
     indirect=True,
 )
 def test_many_items_take_no_more_memory_than_fifty_thousand(many: Mapped, digits: Any, extractor: Any, fitted: Any) -> None:
