@@ -21,7 +21,7 @@ Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
 Delivery = Literal["one_pass", "few_step", "many_step"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
@@ -33,8 +33,8 @@ class DataBrief(Record):
     path: str = Field(min_length=1)
     repo: str = Field(default=".", min_length=1)
     rev: str = "HEAD"
-    items: int | None = Field(default=None, gt=0)
-    side: int | None = Field(default=None, gt=0, description="pixels of the longer edge of one image")
+    items: int | None = Field(default=None, gt=0, le=10**12)
+    side: int | None = Field(default=None, gt=0, le=10**6, description="pixels of the longer edge of one image")
 
     @field_validator("repo")
     @classmethod
@@ -45,15 +45,20 @@ class DataBrief(Record):
 
     def relative_to(self, base: Path) -> Self:
         """The same as a record has it: a repository that is a folder, by its way from `base`, the folder that the brief's paths
-        are relative to. An address stays.
+        are relative to, and the data by its way from that repository. An address stays.
 
-        >>> DataBrief(path="digits", repo="/srv/team/data").relative_to(Path("/srv/team/models")).repo
-        '../data'
+        >>> data = DataBrief(path="/srv/team/data/digits", repo="/srv/team/data").relative_to(Path("/srv/team/models"))
+        >>> data.repo, data.path
+        ('../data', 'digits')
         """
-        if not Path(self.repo).is_absolute():
-            return self
-        way = os.path.relpath(os.path.realpath(self.repo), os.path.realpath(base))
-        return self.model_copy(update={"repo": Path(way).as_posix()})
+        repo, path = Path(base, self.repo), Path(self.path)
+        ways = {"repo": _way(repo, base) if Path(self.repo).is_absolute() else self.repo}
+        ways["path"] = _way(path, repo) if path.is_absolute() else self.path
+        return self.model_copy(update=ways)
+
+
+def _way(to: Path, begin: Path) -> str:
+    return Path(os.path.relpath(os.path.realpath(to), os.path.realpath(begin))).as_posix()
 
 
 class PretrainedBrief(Record):

@@ -60,7 +60,7 @@ def _number(word: str, place: Place) -> int | float:
         raise NotPlain(f"{named(place)}: a number of {len(word)} characters given; allowed: {NUMBER_MAX}")
     number = int(word) if WHOLE.fullmatch(word) else float(word)
     if abs(number) == float("inf"):
-        raise NotPlain(f"{named(place)}: Input should be a finite number (given: {word})")
+        raise NotPlain(f"{named(place)}: Input should be a finite number (given: {word}); write {json.dumps(word)} for text")
     return number
 
 
@@ -73,7 +73,7 @@ def _how_to_write(word: str) -> str | None:
         base = {"x": 16, "o": 8, "b": 2}[digits[1].lower()]
         return f"YAML reads it in base {base}; write {sign}{int(digits, 0)}"
     if SIXTIES.fullmatch(word):
-        return f"YAML reads it in base 60; write {_of_sixties(plain)}"
+        return f"YAML reads it in base 60; write {_of_sixties(sign, plain)}"
     if ZEROS.fullmatch(word):
         whole = digits.lstrip("0")
         decimal = f"{sign}{whole if whole[:1].isdecimal() else f'0{whole}'}"
@@ -84,12 +84,12 @@ def _how_to_write(word: str) -> str | None:
     return f"write {sign}{digits}" if GROUPED.fullmatch(word) else None
 
 
-def _of_sixties(plain: str) -> str:
+def _of_sixties(sign: str, plain: str) -> str:
     """1:30 is 90, or 1.5 of what its first number counts."""
     total, parts = 0.0, plain.rstrip(":").lstrip("+-").split(":")
     for part in parts:
         total = total * 60 + float(part)
-    return f"{total:.10g} or {total / 60 ** (len(parts) - 1):.10g}"
+    return f"{sign}{total:.10g} or {sign}{total / 60 ** (len(parts) - 1):.10g}"
 
 
 def named(place: Place) -> str:

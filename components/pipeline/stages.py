@@ -146,8 +146,8 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
     from components.core.records import AdmissionCheck
     from components.export.admission import examine
 
-    worst, how = max(exported.parity.values()), "at most" if exported.precision == "fp32" else "on average at most"
-    parity = AdmissionCheck(check="parity", passed=True, text=f"items differ from torch's by {how} {worst:.1g} of 2")
+    worst, how = max(exported.parity.values()), "max" if exported.precision == "fp32" else "mean"
+    parity = AdmissionCheck(check="parity", passed=True, text=f"{how} abs error against PyTorch {worst:.1g}, range [-1, 1]")
     metrics = AdmissionCheck(check="parity-metrics", passed=proof.agreement.holds, text=proof.agreement.text)
     verdict = examine(folder / MODEL_ONNX, bundle, device=run.facts.device, also=(parity, metrics))
     if verdict.verdict == "fail":

@@ -89,12 +89,12 @@ def _interval(metric: Metric) -> str:
 
 def history_table(entries: Sequence[LedgerEntry]) -> "Table":
     """Every promotion and rollback."""
-    from rich.table import Table
-
-    table = Table("#", "when", "what", "version", "bundle", "who", "why")
+    table = table_of("", **dict.fromkeys(("#", "when", "what", "version", "bundle", "who", "why"), "left"))
+    table.columns[1].min_width, table.columns[4].min_width = 10, 12  # a date and the beginning of a digest stay whole
     for entry in entries:
         moved = f"{entry.from_version or '-'} → {entry.to_version}"
-        table.add_row(str(entry.sequence), entry.when[:19], entry.action, moved, entry.to_bundle[:12], entry.who, entry.why)
+        when, bundle = entry.when[:19].replace("T", " "), entry.to_bundle[:12]
+        table.add_row(str(entry.sequence), when, entry.action, moved, bundle, entry.who, entry.why)
     return table
 
 

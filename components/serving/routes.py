@@ -1,6 +1,6 @@
 """A handler `request -> response` at a path, without the layers that a framework would put around it.
 
-What a handler raises goes through to the gate (gate.py), which answers it: one place, and nothing to pay where all is well.
+What a handler raises goes through to the guard (guard.py), which answers it: one place, and nothing to pay where all is well.
 """
 
 from collections.abc import Awaitable, Callable

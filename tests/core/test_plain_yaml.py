@@ -29,6 +29,8 @@ ODD = {
     "0_1": ("write 1",),
     ".5_0": ("write .50",),
     "1:30": ("base 60", "write 90 or 1.5"),
+    "-1:30": ("base 60", "write -90 or -1.5"),
+    "12e4567": ("finite number", 'write "12e4567" for text'),
     "12:30:45": ("base 60", "write 45045 or 12.5125"),
     "1:30.5": ("base 60", "write 90.5"),
     "yes": ("write true or false",),

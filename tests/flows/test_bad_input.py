@@ -31,6 +31,8 @@ BRIEFS = {
     "an hour that is none": (GOOD + "schedule: {cron: 0 25 * * *}\n", ["schedule.cron", "0 25 * * *", "hour 0-23"]),
     "a cron line with seconds": (GOOD + "schedule: {cron: 0 0 3 * * 1}\n", ["schedule.cron", "6 fields", "five fields"]),
     "a cron line that is a number": (GOOD + "schedule: {cron: 5}\n", ["schedule.cron", "valid string", "quotes"]),
+    "a budget beyond all time": (GOOD + "compute: {minutes: 1e308}\n", ["compute.minutes", "less than or equal to 1000000000"]),
+    "more items than there are": (GOOD.replace("none}", "none, items: 10000000000000}"), ["data.items", "less than or equal"]),
     "a budget beyond any number": (GOOD + "compute: {usd: 1e999}\n", ["compute.usd", "finite"]),
     "two documents": (GOOD + "---\n" + GOOD, ["line 4", "second document"]),
     "a path with a NUL": (GOOD.replace("data/none", '"a\\0b"'), ["data.path", "\\x00"]),

@@ -16,6 +16,7 @@ from components.core.records import Scorecard
 from components.families import find
 from components.pipeline import existing, proof, release_commands
 from components.pipeline import run as runs
+from components.pipeline.resolve import resolve
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, record_key
 from components.registry.mlflow_store import connect
 
@@ -60,6 +61,16 @@ def test_no_record_names_a_place_on_this_machine(first: Any) -> None:
     for path in records:
         words = set(re.findall(r'"((?:[^"\\]|\\.)*)"', path.read_text()))
         assert [word for word in words if word.startswith(("/", "file:")) or repo in word] == [], path
+
+
+def test_data_may_be_named_by_its_whole_path(first: Any) -> None:
+    """The run, which is what other machines are given, has its way from the repository."""
+    road = first.road
+    data = {"path": str(road.folder / "data" / "digits"), "repo": str(road.folder)}
+    run = resolve(road.brief(data=data), road.backends())
+    assert run.brief.data.path == "data/digits"
+    assert '"/' not in run.model_dump_json()
+    assert run.key("train") == resolve(road.brief(), road.backends()).key("train")
 
 
 def test_nothing_is_written_twice(first: Any) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from components.core.records import Metric, Release, Scorecard, ScoringProtocol
+from components.core.records import LedgerEntry, Metric, Release, Scorecard, ScoringProtocol
 from components.evaluation.definitions import words
 from components.evaluation.gates import gate
 from components.pipeline.distil.curve import MEASURED, Curve, StudentResult
-from components.pipeline.view import curve_table, gate_table, scorecard_table
+from components.pipeline.view import curve_table, gate_table, history_table, scorecard_table
 
 METRIC = Metric(value=1234.5, low=0.012345, high=2345.6, n=20_000)
 PROTOCOL = ScoringProtocol(
@@ -55,3 +55,15 @@ def test_a_curve_has_whole_headings_and_verdicts(width: int) -> None:
     )  # fmt: skip
     seen = set(re.findall(r"[^\s]+", shown(curve_table(curve), width)))
     assert {"student", "Latency", "Throughput", "FD-local", "champion's", "Coverage", "Recall", "gates", "undecided"} <= seen
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_ledger_has_whole_moments_bundles_and_names(width: int) -> None:
+    entry = LedgerEntry(
+        sequence=12, model="digits", action="rollback", from_version=11, to_version=10, from_bundle="a" * 64,
+        to_bundle="0123456789ab" * 5, who="somebody@team.example", when="2026-11-29T22:53:11+00:00",
+        why="by hand, as the last version is too dark",
+    )  # fmt: skip
+    lines = shown(history_table([entry]), width)
+    assert {"#", "when", "what", "version", "bundle", "who", "why", "2026-11-29", "22:53:11"} <= {*lines.split()}
+    assert {"rollback", "0123456789ab"} <= {*lines.split()}
