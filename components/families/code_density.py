@@ -111,7 +111,7 @@ def _mixture(z_NZ: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
 
     spread = z_NZ.var(0).mean().sqrt().clamp(min=1e-12)
     mixture = GaussianMixture(components, reg_covar=FLOOR, tol=ROUNDS_END, random_state=0)
-    with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
+    with warnings.catch_warnings(), threadpool_limits(1):  # threads that wait for each other: 40 times as long on a busy machine
         warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred rounds are enough
         found = mixture.fit((z_NZ / spread).numpy())
     means, covariances = torch.from_numpy(found.means_), torch.from_numpy(found.covariances_)
