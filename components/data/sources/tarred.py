@@ -21,7 +21,8 @@ from components.data.sources.label_like import HEAD_BYTES, check_unread
 from components.data.sources.label_like import SUFFIXES as LABEL_LIKE
 from components.data.sources.left_alone import HIDDEN, LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
-from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
+from components.data.sources.sample_labels import MAX_LABEL_BYTES
+from components.data.sources.samples import Member, Samples
 from components.data.sources.survey import LABEL_SUFFIXES, survey_encoded
 from components.runtime.progress import Advance
 
