@@ -115,8 +115,8 @@ class Modality(ABC):
         """What was done to the items of a prepared set, for people; `details` are those of its reader."""
         return []
 
-    def remarks(self, *, low: float, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
-        """What a person should know of the values of a prepared set, each with what to do."""
+    def remarks(self, details: Mapping[str, Any], *, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+        """What a person should know of the values of a prepared set, each with what to do; `details` are those of its reader."""
         return []
 
     @abstractmethod

@@ -48,6 +48,7 @@ class Report(Record):
     low: int | float  # of all stored values
     high: int | float
     levels: int | None = None  # of pictures stored in more than eight bits; None: there are none, and no number was asked for
+    levels_usual: int | None = Field(default=None, exclude_if=lambda levels: levels is None)  # that nearly all pixels stay within
     transparent: int = 0  # pictures with transparency
     background: str = ""  # what they were laid over
     notes: tuple[str, ...]  # rules that were applied

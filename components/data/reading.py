@@ -49,7 +49,7 @@ def read_items(where: Path, *, item: ItemSpec, classes: Sequence[str] = (), at_m
         one = Item(name=where.name, read=where.read_bytes)
         _look(reader, [one])
         return ReadItems(item, np.stack([_read(reader, one, where)]), None, (where.name,))
-    source = find_source(where, Opening(cache=where, modality=item.modality))
+    source = find_source(where, Opening(cache=where, modality=item.modality, classes="auto" if classes else "none"))
     survey = source.survey(modality.reader({}), lambda items: None) if classes else None
     _look(reader, islice(source.items(reader), at_most))
     found, labels, names = [], [], []

@@ -44,7 +44,7 @@ def warnings(manifest: Manifest, report: Report) -> list[str]:
         _proof(manifest),
         _duplicates(report),
         _flat(report, find_modality(manifest.modality).flat),
-        *find_modality(manifest.modality).remarks(low=report.low, high=report.high, mean=manifest.mean, std=manifest.std),
+        *find_modality(manifest.modality).remarks(report.model_dump(), high=report.high, mean=manifest.mean, std=manifest.std),
         _rare(manifest, report),
         *(f"class names look alike: {names}; merge them if they are one" for names in look_alikes(manifest.classes)),
         _unread_labels(manifest, report),
@@ -97,7 +97,8 @@ def _unread_labels(manifest: Manifest, report: Report) -> str:
     if manifest.classes or not files:
         return ""
     return (
-        f"there are no classes, and labels may stand in the {', '.join(files)} left alone; to use them make each class a folder"
+        f"there are no classes, and labels may stand in the {', '.join(files)} left alone; to use them write a metadata.csv, "
+        "or make each class a folder"
     )
 
 

@@ -23,7 +23,9 @@ def data_prepare(
     quarantine_max: Annotated[
         float | None, typer.Option(help="the share of unusable items that may be set aside; 0.01", min=0, max=1)
     ] = None,
-    classes: Annotated[str, typer.Option(help="auto: folders or labels, but no chunks; folders: chunks too; none")] = "auto",
+    classes: Annotated[
+        str, typer.Option(help="auto: labels, else folders; folders: these alone, chunks and splits too; none")
+    ] = "auto",
     modality: Annotated[str, typer.Option(help="of the files in a folder, zip or tar")] = "image",
     as_json: AsJson = False,
     **reading: Any,

@@ -91,9 +91,9 @@ def test_labels_without_a_picture_are_counted(made: Make, tmp_path: Path) -> Non
 
 
 def test_another_label_file_is_named(made: Make, tmp_path: Path) -> None:
-    found = made(lay(tmp_path / "src", SERIES | {"labels.csv": b"a,1\n", "dataset.json": b'{"name": "x"}'}))
-    assert found.left_alone == {".csv": 1, ".json": 1}
-    assert "labels may stand in the .csv, .json left alone" in found.words
+    found = made(lay(tmp_path / "src", SERIES | {"boxes.xml": b"<a/>", "dataset.json": b'{"name": "x"}'}))
+    assert found.left_alone == {".json": 1, ".xml": 1}
+    assert "labels may stand in the .json, .xml left alone" in found.words
 
 
 # Chunks
@@ -215,6 +215,58 @@ def test_labels_in_json_are_kept(made: Make, tmp_path: Path) -> None:
     members = [member for at in range(60) for member in sample(at, ("json", json.dumps({"label": at % 3}).encode()))]
     found = made(tar_of(tmp_path / "x.tar", members))
     assert (found.manifest.classes, found.manifest.class_counts, found.left_alone) == (("0", "1", "2"), (20, 20, 20), {})
+
+
+def with_label(suffix: str, data: Callable[[int], bytes]) -> Callable[[int], list[tuple[str, bytes]]]:
+    return lambda at: sample(at, (suffix, data(at % 3)))
+
+
+def in_json(label: object) -> bytes:
+    return json.dumps({"label": label}).encode()
+
+
+READ = {
+    "an inner dot": with_label("target.cls", lambda of: b"%d" % of),
+    "capital letters": with_label("CLS", lambda of: b"%d" % of),
+    "another suffix": with_label("label", lambda of: b"%d" % of),
+    "a float in json": with_label("json", lambda of: in_json(float(of))),
+    "one of three in json": with_label("json", lambda of: in_json([int(at == of) for at in range(3)])),
+    "fine and coarse": lambda at: sample(at, ("cls", b"%d" % (at % 3)), ("coarse.cls", b"0")),
+    "and json without": lambda at: sample(at, ("cls", b"%d" % (at % 3)), ("json", b'{"category": 7}'), ("label.npy", b"x")),
+}
+
+
+@pytest.mark.parametrize("form", READ)
+def test_the_label_of_a_sample_is_kept(form: str, made: Make, tmp_path: Path) -> None:
+    source = tar_of(tmp_path / "x.tar", [member for at in range(60) for member in READ[form](at)])
+    found = made(source)
+    left = {"fine and coarse": {".coarse.cls": 60}, "and json without": {".json": 60, ".npy": 60}}
+    assert (found.manifest.class_counts, found.left_alone) == ((20, 20, 20), left.get(form, {}))
+
+
+UNREAD = {
+    "half": (with_label("json", lambda _: in_json(0.5)), "00000.json has the label 0.5"),
+    "true": (with_label("json", lambda _: in_json(True)), "00000.json has the label True"),
+    "two labels": (with_label("json", lambda _: in_json(["cat", "dog"])), "00000.json has the label"),
+    "another key": (with_label("json", lambda _: b'{"category": 3}'), r"00000.json: holds labels \(category\)"),
+    "cut json": (with_label("json", lambda _: b'{"label": 3, '), "00000.json: a label in it cannot be read"),
+    "array": (with_label("cls.npy", lambda _: b"x"), "00000.cls.npy: holds labels"),
+    "text": (with_label("label.txt", lambda _: b"cat"), "00000.label.txt: holds labels"),
+    "second label": (with_label("cls2", lambda _: b"1"), "00000.cls2: holds labels"),
+    "two of equal right": (lambda at: sample(at, ("a.cls", b"1"), ("b.cls", b"2")), "has 2 labels of equal right"),
+    "empty": (with_label("cls", lambda _: b""), "the label 00000.cls is empty"),
+}
+
+
+@pytest.mark.parametrize("form", UNREAD)
+def test_a_label_of_a_sample_that_cannot_be_read_is_refused(form: str, made: Make, tmp_path: Path) -> None:
+    one, text = UNREAD[form]
+    source = tar_of(tmp_path / "x.tar", [member for at in range(60) for member in one(at)])
+    with pytest.raises(DataError, match=f"{text}.*--classes none"):
+        made(source)
+    if form in ("half", "empty", "second label"):
+        found = made(source, classes="none")
+        assert (found.manifest.classes, sum(found.left_alone.values())) == ((), 60)
 
 
 # WebDataset: members in a row

@@ -95,6 +95,27 @@ def test_levels_that_are_asked_for_win(made: Make, tmp_path: Path) -> None:
         made(source, levels=256)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_a_dead_pixel_is_told_with_the_depth_of_all_others(bits: int, made: Make, tmp_path: Path) -> None:
+    arrays = [deep(at, bits) for at in range(80)]
+    arrays[7][0, 0] = 65535
+    source = lay(tmp_path / "src", {f"{at}.png": encoded(levels) for at, levels in enumerate(arrays)})
+    found = made(source)
+    assert (found.report.levels, found.report.levels_usual) == (65536, 1 << bits)
+    assert f"with --levels {1 << bits} pictures that have such pixels are set aside (--quarantine-max)" in found.words
+    assert "--levels 256" not in found.words
+    again = made(source, levels=1 << bits, quarantine_max=0.02)
+    assert (again.manifest.count, again.report.levels_usual) == (79, None)
+    assert "a few pixels" not in again.words
+
+
+def test_the_advice_for_dark_scans_counts_their_own_levels(made: Make, tmp_path: Path) -> None:
+    source = lay(tmp_path / "src", {f"{at}.png": encoded(deep(at, 7) * 2) for at in range(40)})
+    assert "for example --levels 256" in made(source, levels=4096).words
+    white = {f"{at}.png": encoded(np.where(np.arange(256).reshape(16, 16) == at, 255, 0).astype(np.uint8)) for at in range(40)}
+    assert "the items are dark: a mean of 1 and at most 255 of 255; look at the sheet" in made(lay(tmp_path / "w", white)).words
+
+
 def test_pictures_of_eight_bits_may_have_fewer_levels(made: Make, tmp_path: Path) -> None:
     """Digits of seventeen levels saved as they are come out nearly black: that is said, with the remedy."""
     arrays = [blocks(at, channels=1) // 16 for at in range(40)]

@@ -1,4 +1,4 @@
-"""An npz with `images`, uint8 [N, H, W] or [N, H, W, C], and optional `labels` [N]; the images are streamed out of it.
+"""An npz with `images`, uint8 [N, H, W] or [N, H, W, C], and optional `labels` [N] or [N, K]; the images are streamed out of it.
 
 N items, H, W pixels, C channels (1 or 3).
 """
@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
 from components.core.errors import DataError
 from components.core.modality import ItemReader
+from components.data.sources.array_labels import HELD, check_others, read_array_labels, read_header
+from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.names import numbers_first, shown
 from components.runtime.progress import Advance
 
 KIND = "an npz"
-WANTED = "`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels` [N] of whole numbers or text"
+WANTED = f"`images` as uint8 [N, H, W] or [N, H, W, 1 or 3] in C order, and optionally `labels`: {HELD}"
 MAX_PIXELS = 50_000_000  # of one image
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
 
@@ -32,6 +33,7 @@ class Npz:
     """Images without names: item k is image k."""
 
     path: Path
+    classes: ClassRule = "auto"
     kind: str = "npz"
     modality: str = "image"
     locked: bool = False
@@ -45,7 +47,7 @@ class Npz:
         """The arrays' headers and the labels. Raises DataError for arrays of another kind."""
         with self._opened() as archive, _array(archive, "images") as (_, shape):
             labels = self._labels(archive, shape[0])
-            left = _others(archive, shape[0])
+            left = self._others(archive, shape[0])
         classes = tuple(sorted(set(labels), key=numbers_first)) if labels else ()
         index = {name: at for at, name in enumerate(classes)}
         if shape[0]:
@@ -73,38 +75,18 @@ class Npz:
             raise DataError(f"{self.path}: not a usable npz: {error}", allowed=WANTED) from error
 
     def _labels(self, archive: zipfile.ZipFile, count: int) -> list[str]:
-        if "labels.npy" not in archive.namelist():
+        """The class of each image; none without an array of that name, or where they are not wanted."""
+        if self.classes == "none" or "labels.npy" not in archive.namelist():
             return []
-        with archive.open("labels.npy") as stream:
-            shape, _, dtype = _header(stream)
-            if shape != (count,) or dtype.kind not in "iuU":
-                raise ValueError(f"labels are {dtype} {list(shape)} for {count} images")
-            labels: npt.NDArray[np.generic] = np.frombuffer(stream.read(count * dtype.itemsize), dtype, count)
-        return [str(label) for label in labels.tolist()]
+        return read_array_labels(archive, count, where=self.where)
 
-
-def _others(archive: zipfile.ZipFile, count: int) -> dict[str, int]:
-    """Arrays that are not read. Raises ValueError for one that may be the labels under another name."""
-    left = {}
-    for name in archive.namelist():
-        if name in ("images.npy", "labels.npy"):
-            continue
-        if "labels.npy" not in archive.namelist() and name.endswith(".npy"):
-            with archive.open(name) as stream:
-                shape, _, dtype = _header(stream)
-            if shape[:1] == (count,) and len(shape) <= 2 and dtype.kind in "iuUSb":
-                raise ValueError(
-                    f"array {shown(name[:-4])!r} may be the labels of its {count} images; rename it labels, or leave it out"
-                )
-        left[f"array {shown(name.removesuffix('.npy'))}"[:40]] = 1
-    return left
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, Fortran order and kind of the array that begins here."""
-    version = np.lib.format.read_magic(stream)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return reader(stream)
+    def _others(self, archive: zipfile.ZipFile, count: int) -> dict[str, int]:
+        """Arrays that are not read. Raises DataError for one that may be the labels under another name."""
+        read = {"images.npy"} if self.classes == "none" else {"images.npy", "labels.npy"}
+        others = [name for name in archive.namelist() if name not in read]
+        if self.classes != "none" and "labels.npy" not in archive.namelist():
+            check_others(archive, others, count, where=self.where)
+        return {f"array {shown(name.removesuffix('.npy'))}"[:40]: 1 for name in others}
 
 
 @contextmanager
@@ -114,7 +96,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], tup
     if member not in archive.namelist():
         raise ValueError(f"it holds {', '.join(archive.namelist()) or 'nothing'}")
     with archive.open(member) as stream:
-        shape, fortran, dtype = _header(stream)
+        shape, fortran, dtype = read_header(stream)
         shape = (*shape, 1) if len(shape) == 3 else shape
         if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3):
             raise ValueError(f"{name} are {dtype} {list(shape)}{' in Fortran order' if fortran else ''}")
@@ -129,4 +111,4 @@ def claimed(path: Path, opening: Opening) -> Npz | None:
         return None
     if opening.classes == "folders":
         raise DataError(f"{shown(str(path))}: --classes folders given, and an npz has none", allowed="auto, none")
-    return Npz(path)
+    return Npz(path, classes=opening.classes)

@@ -11,10 +11,10 @@ from typing import Literal
 
 from components.core.errors import DataError
 from components.data.sources.names import numbers_first, shown
+from components.data.sources.split_names import look_like_splits
 
 ClassRule = Literal["auto", "folders", "none"]
 CLASS_RULES: tuple[ClassRule, ...] = ("auto", "folders", "none")
-SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 MAX_CLASSES = 100_000
 CHUNK = re.compile(r"(?:(?:part|chunk|shard|batch|block|split|folder|dir)[-_ ]?)?(\d{3,})", re.IGNORECASE)
 TOP = "the top folder"
@@ -60,7 +60,8 @@ def classes_of_folders(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Folder -> class: the first name below what all folders share; and a note. One folder alone is no class. Raises DataError.
 
-    Folders that are chunks of one numbered series (`numbers`) are no classes.
+    Folders that are chunks of one numbered series (`numbers`) are no classes, and splits are refused; without `numbers` the
+    folders were asked for.
     """
     folders = set(folders)
     if len(folders) < 2:
@@ -75,10 +76,11 @@ def classes_of_folders(
                 do="put each picture into the folder of its class, or give --classes none",
             )
         names[folder] = below[0]
-    if {name.lower() for name in names.values()} <= SPLIT_NAMES:
+    if numbers is not None and look_like_splits(set(names.values())):
         raise DataError(
-            f"{where}: {', '.join(sorted(set(names.values())))} look like splits, not classes",
-            do="name one of these folders, or merge them: genwright splits by itself",
+            f"{where}: {', '.join(map(shown, sorted(set(names.values()))[:8]))} look like splits, not classes",
+            do="name one of these folders, or merge what is in them: genwright splits by itself; --classes folders takes them as "
+            "classes, --classes none all without",
         )
     if numbers is not None and numbers.are_chunks(names):
         first, last = min(names.values()), max(names.values())

@@ -10,10 +10,12 @@ from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
-from components.data.sources.labels import find_labels
+from components.data.sources.label_like import HEAD_BYTES, SUFFIXES, check_unread
+from components.data.sources.label_values import GO_ON
+from components.data.sources.labels import MAX_BYTES, Labels, Readers, is_label_file
 from components.data.sources.left_alone import BROKEN_LINKS, FOLDER_LINKS, Tally, kind_of, words
 from components.data.sources.names import is_hidden, shown
-from components.data.sources.survey import parent_of, survey_encoded
+from components.data.sources.survey import survey_encoded
 from components.data.sources.tarred import tars_in
 from components.runtime.progress import Advance
 
@@ -55,17 +57,19 @@ class Folder:
         return self._walk(Tally(), reader)
 
     def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
-        labels = find_labels(self._label_file, where=self.where)
+        labels = Labels(self._label_files(), where=self.where)
         for path in self._files(left):
             inside = PurePosixPath(path.relative_to(self.path).as_posix())
-            if str(inside) == labels.file:
+            if inside in labels.read:
                 continue
             if is_hidden(inside) or path.suffix.lower() not in reader.suffixes:
                 left[BROKEN_LINKS if path.is_symlink() and not path.exists() else kind_of(inside)] += 1
+                if self.classes == "auto" and inside not in labels.without:
+                    self._check_unread(path, inside, reader.suffixes)
                 continue
-            folder = "" if labels.deny_folders else parent_of(inside)
-            yield Item(name=shown(str(inside)), read=partial(_read, path), label=labels.of(inside), folder=folder)
-        labels.count_unused(left)
+            read, folder = partial(_read, path), labels.folder_of(inside)
+            yield Item(name=shown(str(inside)), read=read, label=labels.of(inside), folder=folder)
+        labels.finish(left)
 
     def _files(self, left: Tally) -> Iterator[Path]:
         read = self._real_folders()
@@ -89,9 +93,16 @@ class Folder:
         """All folders below that are no links, so that a link to one of them is not taken in its stead."""
         return {_place(Path(at)) for at, _, _ in os.walk(self.path)}
 
-    def _label_file(self, name: str) -> bytes | None:
-        path = self.path / name
-        return path.read_bytes() if path.is_file() else None
+    def _label_files(self) -> Readers:
+        """Those of the set, wherever they lie; none where labels are not wanted."""
+        if self.classes != "auto":
+            return {}
+        places = ((path, PurePosixPath(path.relative_to(self.path).as_posix())) for path in self._files(Tally()))
+        return {inside: partial(_label_bytes, path) for path, inside in places if is_label_file(inside) and path.is_file()}
+
+    def _check_unread(self, path: Path, inside: PurePosixPath, suffixes: frozenset[str]) -> None:
+        if inside.suffix.lower() in SUFFIXES and not is_hidden(inside) and path.is_file():
+            check_unread(inside, _label_bytes(path, HEAD_BYTES), suffixes=suffixes, where=self.where)
 
     def _refuse(self, error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed: {error.strerror}", do="give it read permission") from error
@@ -104,6 +115,16 @@ def _place(folder: Path) -> Place:
 
 def _instead(left: Tally) -> str:
     return f", but {words(left, most=4)}" if left else ""
+
+
+def _label_bytes(path: Path, most: int = MAX_BYTES) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise DataError(
+            f"{shown(str(path))}: cannot be read: {error.strerror}", do=f"give it read permission; {GO_ON}"
+        ) from error
 
 
 def _read(path: Path) -> bytes:

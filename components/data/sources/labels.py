@@ -1,101 +1,94 @@
-"""Files that hold the labels of a whole set: stylegan2-ada's dataset.json, Hugging Face's metadata.csv and metadata.jsonl.
+"""The labels of a set of files: all its label files together, matched to pictures by name. How they are written, label_files.py
+knows.
 
-dataset.json: {"labels": [["00000/img00000000.png", 6], ...]} or {"labels": null}
-(https://github.com/NVlabs/stylegan2-ada-pytorch, dataset_tool.py). metadata: a row a picture with file_name and label
-(https://huggingface.co/docs/datasets/image_dataset).
+The names in a label file are relative to its folder. Two names are one if they differ only in how accents are written, in `\\`
+for `/`, or in a leading `./`.
 """
 
-import csv
-import io
-import json
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from components.core.errors import DataError
+from components.data.sources.label_files import FILES, read_labels
+from components.data.sources.label_values import GO_ON
 from components.data.sources.left_alone import Tally
+from components.data.sources.names import is_hidden, shown
+from components.data.sources.survey import parent_of
 
 MAX_BYTES = 512 << 20
-FILES = ("dataset.json", "metadata.csv", "metadata.jsonl")
+Readers = Mapping[PurePosixPath, Callable[[], bytes]]  # label files by their path in the set
 
 
-@dataclass
+def is_label_file(inside: PurePosixPath) -> bool:
+    """Whether a file has the name of one."""
+    return inside.name in FILES and not is_hidden(inside)
+
+
 class Labels:
-    """Picture (its path from the label file) -> label. `file` is empty where the set has no such file; `names` is None where
-    the file says that there are no labels."""
+    """Picture (its path in the set) -> label. Raises DataError for files that cannot be read or contradict each other."""
 
-    file: str = ""
-    names: Mapping[str, str] | None = field(default_factory=dict)
-    used: int = 0
+    def __init__(self, files: Readers, *, where: str) -> None:
+        self.where = where
+        self.read: set[PurePosixPath] = set()  # files whose labels are used, or that say that there are none
+        self.without: set[PurePosixPath] = set()  # metadata in which no row has a label
+        self._denied: set[PurePosixPath] = set()  # folders whose file says that there are no labels
+        self._found: dict[str, tuple[str, PurePosixPath]] = {}
+        self._given: Counter[PurePosixPath] = Counter()
+        self._used: Counter[PurePosixPath] = Counter()
+        self._pictures = 0
+        for path, data in files.items():
+            self._add(path, data())
 
     def of(self, inside: PurePosixPath) -> str | None:
-        """The label of a picture, None without one."""
-        label = (self.names or {}).get(str(inside))
-        self.used += label is not None
+        """The label of a picture, None without one. To be asked once for each."""
+        self._pictures += 1
+        label, file = self._found.get(_key(inside), (None, PurePosixPath()))
+        self._used[file] += label is not None
         return label
 
-    @property
-    def deny_folders(self) -> bool:
-        """Whether the file says that there are no classes, whatever the folders are."""
-        return self.names is None
+    def folder_of(self, inside: PurePosixPath) -> str:
+        """The folder that may be the class of a picture: none below one whose file says that there are no labels."""
+        denied = next((parent for parent in inside.parents if parent in self._denied), None)
+        return parent_of(inside) if denied is None else parent_of(denied / "x")
 
-    def count_unused(self, tally: Tally) -> None:
-        """Count the labels that no picture took."""
-        left = len(self.names or {}) - self.used
-        if left > 0:
-            tally[f"labels without a picture in {self.file}"] += left
+    def finish(self, tally: Tally) -> None:
+        """Count the labels that no picture took. Raises DataError for a file whose names are of no picture at all."""
+        for file, given in self._given.items():
+            if self._pictures and not self._used[file]:
+                first = next(name for name, (_, path) in self._found.items() if path == file)
+                raise DataError(
+                    f"{self.where}: {shown(str(file))}: none of its {given:,} labels is of a picture here, first {shown(first)}",
+                    allowed="names relative to the folder of the file, as the files are spelt",
+                    do=f"mend the names; {GO_ON}",
+                )
+            if (left := given - self._used[file]) > 0:
+                tally[f"labels without a picture in {shown(str(file))}"] += left
 
+    def _add(self, path: PurePosixPath, data: bytes) -> None:
+        pairs = read_labels(data, file=path.name, at=f"{self.where}: {shown(str(path))}")
+        if pairs is None:
+            return
+        if not pairs and path.name != "dataset.json":
+            self.without.add(path)
+            return
+        self.read.add(path)
+        if not pairs:
+            self._denied.add(path.parent)
+        for name, label in pairs:
+            self._add_one(_key(path.parent / name.replace("\\", "/")), label, path)
 
-def find_labels(read: Callable[[str], bytes | None], *, where: str) -> Labels:
-    """The labels of a set; `read` gives a file's bytes by its name, None where it is not there. Raises DataError.
-
-    A file of the name but another form is none: it stays left alone, by its suffix.
-    """
-    for file in FILES:
-        data = read(file)
-        if data is None:
-            continue
-        at = f"{where}: {file}"
-        try:
-            text = data.decode("utf-8-sig")
-            found = _stylegan(text, at) if file == "dataset.json" else _rows(text, file, at)
-        except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-            raise DataError(f"{at}: cannot be read: {error}", do="write it again, or remove it") from error
-        if found is not None:
-            return Labels(file, found or None)
-    return Labels()
-
-
-def _stylegan(text: str, at: str) -> dict[str, str] | None:
-    document = json.loads(text)
-    if not isinstance(document, dict) or "labels" not in document:
-        return None
-    pairs = document["labels"] or []
-    pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs
-    labels = {}
-    for pair in pairs:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise DataError(f"{at}: {pair!r} is no pair of file and label", do="write it as stylegan2-ada's dataset_tool does")
-        labels[str(PurePosixPath(str(pair[0]).replace("\\", "/")))] = _label(pair[1], f"{at}: {pair[0]}")
-    return labels
+    def _add_one(self, key: str, label: str, path: PurePosixPath) -> None:
+        if key not in self._found:
+            self._found[key] = label, path
+            self._given[path] += 1
+        elif (before := self._found[key][0]) != label:
+            raise DataError(
+                f"{self.where}: {shown(str(path))}: {shown(key)} has the labels {shown(before)!r} and {shown(label)!r}",
+                do=f"keep one label a picture; {GO_ON}",
+            )
 
 
-def _rows(text: str, file: str, at: str) -> dict[str, str] | None:
-    rows: list[dict[str, Any]]
-    if file.endswith(".csv"):
-        rows = list(csv.DictReader(io.StringIO(text)))
-    else:
-        rows = [row for line in text.splitlines() if line.strip() and isinstance(row := json.loads(line), dict)]
-    if not rows or any("file_name" not in row or row.get("label") is None for row in rows):
-        return None  # captions, boxes: not labels
-    return {str(PurePosixPath(str(row["file_name"]))): _label(row["label"], f"{at}: {row['file_name']}") for row in rows}
-
-
-def _label(given: Any, at: str) -> str:
-    """A whole number or a name; a vector of one 1 and else 0 is the number of its place. Raises DataError for any other."""
-    if isinstance(given, list) and given and sum(map(bool, given)) == 1 and 1 in given:
-        return str(given.index(1))
-    if isinstance(given, bool) or not isinstance(given, int | str) or given == "":
-        raise DataError(f"{at} has the label {given!r}", allowed="a whole number or a name", do="give one label a picture")
-    return str(given)
+def _key(inside: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", str(inside).replace("\\", "/"))

@@ -1,52 +1,47 @@
 """Members of a tar as samples, by the rules of WebDataset: members in a row that share their name up to the first dot.
 
-`000017.jpg`, `000017.cls`, `000017.mask.png` are one sample: one picture (the one with no inner dot), one label. Members of a
-sample that do not stand in a row would be taken apart, and their labels lost: that is refused. A tar of plain pictures is the
-special case of one member a sample. Layout: https://github.com/webdataset/webdataset.
+`000017.jpg`, `000017.cls`, `000017.mask.png` are one sample: one picture (the one with no inner dot), one label
+(sample_labels.py). Members of a sample that do not stand in a row would be taken apart, and their labels lost: that is refused. A
+tar of plain pictures is the special case of one member a sample. Layout: https://github.com/webdataset/webdataset.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, Unreadable
 from components.data.sources.item import Item
-from components.data.sources.labels import FILES
+from components.data.sources.label_values import GO_ON
 from components.data.sources.left_alone import Tally, kind_of
 from components.data.sources.names import shown
+from components.data.sources.sample_labels import SampleLabels
 from components.data.sources.survey import parent_of
 
-MAX_LABEL_BYTES = 256
-LABEL_KEYS = ("label", "class", "cls")  # of a sample's .json
-NO_LABELS = re.compile(rb'"labels"\s*:\s*null')  # what stylegan2-ada's tool writes for a set without any
 PICTURES_HELD = 16  # of one sample: more share their first dot by chance, as IMG.2020.001.jpg does
-Member = tuple[PurePosixPath, bytes | None]  # data of pictures, .cls and .json; None: neither read nor used
+Member = tuple[PurePosixPath, bytes | None]  # data of pictures and of what may be labels; None: neither read nor used
 
 
 @dataclass
 class _Sample:
+    labels: SampleLabels
     key: str = ""
-    label: str | None = None
-    json_label: str | None = None
     companions: list[str] = field(default_factory=list)  # suffixes of what is no picture
     pictures: list[tuple[str, Item]] = field(default_factory=list)  # what follows the first dot, and the picture
     plain: bool = False  # too many pictures to be one sample
+    labelled: bool = True  # every picture of it that was yielded
 
 
 class Samples:
     """Turns the members of one or more tars into items, and counts what is left alone.
 
-    After the last member `finish` refuses what was taken apart.
+    After the last member `finish` refuses what was taken apart. Without `want_labels` none is read, and none refused.
     """
 
-    def __init__(self, *, where: str, suffixes: frozenset[str], left: Tally, refuse_lost_labels: bool = True) -> None:
+    def __init__(self, *, where: str, suffixes: frozenset[str], left: Tally, want_labels: bool = True) -> None:
         self.where = where
         self.suffixes = suffixes
-        self.refuse_lost_labels = refuse_lost_labels
+        self.want_labels = want_labels
         self.left = left
         self.unlabelled = 0
         self.labels_alone: list[str] = []  # keys of labels that no picture stood beside, the first
@@ -55,13 +50,13 @@ class Samples:
 
     def of(self, members: Iterable[Member], *, tar: str) -> Iterator[Item]:
         """The items of one tar. Raises DataError for a sample that has two pictures, or labels, of equal right."""
-        sample = _Sample()
+        sample = _Sample(SampleLabels(self.where))
         for inside, data in members:
             stem, _, extension = inside.name.partition(".")
             key = str(inside.parent / stem)
             if key != sample.key:
                 yield from self._end(sample)
-                sample = _Sample(key)
+                sample = _Sample(SampleLabels(self.where), key)
             if inside.suffix.lower() in self.suffixes and data is not None:
                 item = Item(name=shown(f"{tar}/{inside}"), read=_reader(data), folder=parent_of(inside))
                 yield from self._add_picture(sample, extension, item)
@@ -71,12 +66,12 @@ class Samples:
 
     def finish(self) -> None:
         """Raises DataError where labels and pictures stand apart; labels of no picture at all are left alone."""
-        if self.count_alone and self.unlabelled and self.refuse_lost_labels:
+        if self.count_alone and self.unlabelled:
             raise DataError(
                 f"{self.where}: the label of sample {self.labels_alone[0]} does not stand beside its picture, nor do "
                 f"{self.count_alone - 1} others; {self.unlabelled} pictures have no label",
                 allowed="members of a sample in a row",
-                do="pack them sorted by name (tar --sort=name)",
+                do=f"pack them sorted by name (tar --sort=name); {GO_ON}",
             )
         if self.count_alone:
             self.left[".cls without a picture"] += self.count_alone
@@ -85,40 +80,22 @@ class Samples:
         sample.pictures.append((extension, item))
         if sample.plain or len(sample.pictures) > PICTURES_HELD:
             sample.plain = True
-            yield from self._all(sample)
+            label = sample.labels.label(sample.key)
+            sample.labelled &= label is not None
+            yield from self._all(sample, label)
             sample.pictures = []
 
     def _add_companion(self, sample: _Sample, inside: PurePosixPath, extension: str, data: bytes | None) -> None:
         sample.companions.append(extension)
-        self._check_label_file(inside, data)
-        if extension == "cls" and data is not None:
-            sample.label = self._text(data, inside)
-        elif extension == "json" and data is not None and (label := _json_label(data)):
-            sample.json_label = label
-        else:
-            self.left[f".{shown(extension)}"[:20] if inside.suffix == ".cls" else kind_of(inside)] += 1
-
-    def _check_label_file(self, inside: PurePosixPath, data: bytes | None) -> None:
-        """A tar is read as a stream: a file of all labels may come after the pictures."""
-        if self.refuse_lost_labels and inside.name in FILES and b"label" in (data or b"") and not NO_LABELS.search(data or b""):
-            raise DataError(
-                f"{self.where}: the labels in {shown(str(inside))} are not read from a tar",
-                do="unpack it, or pack it as a zip; --classes none takes the pictures alone",
-            )
-
-    def _text(self, data: bytes, inside: PurePosixPath) -> str:
-        text = data.decode("utf-8", "surrogateescape").strip()
-        if not text or len(data) > MAX_LABEL_BYTES:
-            given = "empty" if not text else f"longer than {MAX_LABEL_BYTES} bytes"
-            raise DataError(f"{self.where}: the label {shown(str(inside))} is {given}", do="write one whole number or name")
-        return text
+        if not (self.want_labels and sample.labels.add(inside, extension, data)):
+            self.left[kind_of(inside)] += 1
 
     def _end(self, sample: _Sample) -> Iterator[Item]:
         """The item of a sample that is whole."""
-        label = sample.label if sample.label is not None else sample.json_label
-        if sample.label is not None and sample.json_label is not None:
-            self.left[".json"] += 1
-        if label is not None and not sample.pictures and not sample.plain:
+        label = sample.labels.label(sample.key)
+        beside = bool(sample.pictures) or sample.plain
+        sample.labels.leave(self.left, label, suffixes=self.suffixes, beside_picture=beside)
+        if label is not None and not sample.pictures and not (sample.plain and sample.labelled):
             self.labels_alone = self.labels_alone or [shown(sample.key)]
             self.count_alone += 1
             return
@@ -152,22 +129,10 @@ class Samples:
                     do="rename the one to learn from, or pack it alone",
                 )
 
-    def _all(self, sample: _Sample, label: str | None = None) -> Iterator[Item]:
-        label = label if label is not None else sample.label if sample.label is not None else sample.json_label
+    def _all(self, sample: _Sample, label: str | None) -> Iterator[Item]:
         for _, item in sample.pictures:
             self.unlabelled += label is None
             yield replace(item, label=label)
-
-
-def _json_label(data: bytes) -> str | None:
-    try:
-        document: Any = json.loads(data)
-    except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    found = next((document[key] for key in LABEL_KEYS if key in document), None)
-    return str(found) if isinstance(found, int | str) and not isinstance(found, bool) and found != "" else None
 
 
 def _reader(data: bytes) -> Callable[[], bytes]:

@@ -11,6 +11,8 @@ from components.data.sources.item import Item, Survey
 from components.data.sources.left_alone import Tally
 from components.runtime.progress import Advance
 
+LABEL_SUFFIXES = (".cls", ".class", ".label", ".target")  # of a file that holds the label of one picture, in WebDataset
+
 
 class _Seen:
     """What the files have shown so far."""
@@ -57,9 +59,10 @@ def survey_encoded(
         if len(seen.labels) > MAX_CLASSES or len(seen.folders) > MAX_CLASSES:
             raise DataError(f"{where}: more than {MAX_CLASSES} classes", do="put pictures of one class into one folder")
     left = Counter(left_alone or {})
-    if left[".cls"] and rule != "none":
+    beside = next((suffix for suffix in LABEL_SUFFIXES if left[suffix]), None)
+    if beside and rule == "auto":
         raise DataError(
-            f"{where}: {left['.cls']} labels (.cls) lie beside the pictures, and only a tar's are read",
+            f"{where}: {left[beside]} labels ({beside}) lie beside the pictures, and only a tar's are read",
             do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
         )
     classes, index, notes = _classes(seen, where=where, rule=rule)

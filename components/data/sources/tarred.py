@@ -17,15 +17,16 @@ from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, find_modality
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
-from components.data.sources.labels import FILES
+from components.data.sources.label_like import HEAD_BYTES, check_unread
+from components.data.sources.label_like import SUFFIXES as LABEL_LIKE
 from components.data.sources.left_alone import HIDDEN, LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
-from components.data.sources.samples import MAX_LABEL_BYTES, Member, Samples
-from components.data.sources.survey import survey_encoded
+from components.data.sources.sample_labels import MAX_LABEL_BYTES
+from components.data.sources.samples import Member, Samples
+from components.data.sources.survey import LABEL_SUFFIXES, survey_encoded
 from components.runtime.progress import Advance
 
 DAMAGED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
-MAX_JSON_BYTES = 1 << 20
 KIND = "a tar of images or WebDataset tars"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -66,7 +67,7 @@ class Tars:
         return self._walk(Tally(), reader)
 
     def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
-        samples = Samples(where=self.where, suffixes=reader.suffixes, left=left, refuse_lost_labels=self.classes != "none")
+        samples = Samples(where=self.where, suffixes=reader.suffixes, left=left, want_labels=self.classes == "auto")
         for path in self.paths:
             try:
                 yield from samples.of(_members(path, left, reader.suffixes), tar=path.name)
@@ -100,9 +101,8 @@ def _members(path: Path, left: Tally, suffixes: frozenset[str]) -> Iterator[Memb
 
 
 def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath, suffixes: frozenset[str]) -> bytes | None:
-    limits = {".cls": MAX_LABEL_BYTES + 1, ".json": MAX_JSON_BYTES} | dict.fromkeys(FILES, MAX_JSON_BYTES)
-    limit = limits.get(inside.name, limits.get(inside.suffix))
-    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in suffixes else limit
+    limits = dict.fromkeys(LABEL_SUFFIXES, MAX_LABEL_BYTES + 1) | dict.fromkeys(LABEL_LIKE, HEAD_BYTES)
+    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in suffixes else limits.get(inside.suffix.lower())
     if limit is None:
         return None
     reader = tar.extractfile(member)
@@ -161,5 +161,11 @@ def claimed(path: Path, opening: Opening) -> Tars | None:
             f"{shown(str(path))}: holds both tars ({shown(tars[0].name)}) and pictures ({shown(item.name)})",
             do="name one of the tars, or move them elsewhere",
         )
-    beside = Tally(kind_of(PurePosixPath(each.name)) for each in path.rglob("*") if each.is_file() and each not in tars)
+    others = [each for each in sorted(path.rglob("*")) if each.is_file() and each not in tars]
+    for each in others if opening.classes == "auto" else ():
+        inside = PurePosixPath(each.relative_to(path).as_posix())
+        if inside.suffix.lower() in LABEL_LIKE and not is_hidden(inside):
+            with each.open("rb") as file:
+                check_unread(inside, file.read(HEAD_BYTES), suffixes=suffixes, where=shown(str(path)))
+    beside = Tally(kind_of(PurePosixPath(each.name)) for each in others)
     return Tars(tars, beside=tuple(sorted(beside.items())), **of)  # type: ignore[arg-type]

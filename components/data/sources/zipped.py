@@ -12,10 +12,11 @@ from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
-from components.data.sources.labels import FILES, MAX_BYTES, Labels, find_labels
+from components.data.sources.label_like import HEAD_BYTES, SUFFIXES, check_unread
+from components.data.sources.labels import MAX_BYTES, Labels, is_label_file
 from components.data.sources.left_alone import LINKS, Tally, kind_of, words
 from components.data.sources.names import check_member, is_hidden, shown
-from components.data.sources.survey import parent_of, survey_encoded
+from components.data.sources.survey import survey_encoded
 from components.runtime.progress import Advance
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
@@ -65,17 +66,19 @@ class Zip:
             raise DataError(f"{self.where}: a damaged zip: {error}", do="pack or download it again") from error
         with archive:
             members = self._members(archive)
-            labels, top = self._labels(archive, members)
+            labels = self._labels(archive, members)
             for inside, info in members:
-                if labels.file and inside == top / labels.file:
+                if inside in labels.read:
                     continue
                 if stat.S_ISLNK(info.external_attr >> 16):
                     left[LINKS] += 1
                 elif is_hidden(inside) or inside.suffix.lower() not in reader.suffixes:
                     left[kind_of(inside)] += 1
+                    if self.classes == "auto" and inside not in labels.without:
+                        self._check_unread(archive, inside, info, reader.suffixes)
                 else:
-                    yield self._item(archive, inside, info, labels, top)
-            labels.count_unused(left)
+                    yield self._item(archive, inside, info, labels)
+            labels.finish(left)
 
     def _members(self, archive: zipfile.ZipFile) -> list[Member]:
         """Every file inside, in the order of the names."""
@@ -83,30 +86,36 @@ class Zip:
         checked = ((check_member(name, where=self.where), name, info) for name, info in named)
         return [(inside, info) for inside, name, info in checked if not name.endswith(("/", "\\"))]
 
-    def _labels(self, archive: zipfile.ZipFile, members: list[Member]) -> tuple[Labels, PurePosixPath]:
-        """The labels of the set, and the folder of their file: the nearest to the top."""
-        files = [(inside, info) for inside, info in members if inside.name in FILES and not is_hidden(inside)]
-        if not files:
-            return Labels(), PurePosixPath()
-        top = min((inside.parent for inside, _ in files), key=lambda parent: len(parent.parts))
-        found = {inside.name: info for inside, info in files if inside.parent == top}
+    def _labels(self, archive: zipfile.ZipFile, members: list[Member]) -> Labels:
+        """From all the label files inside; none where labels are not wanted."""
+        wanted = members if self.classes == "auto" else []
+        files = {inside: info for inside, info in wanted if is_label_file(inside) and not stat.S_ISLNK(info.external_attr >> 16)}
+        return Labels(
+            {inside: partial(self._whole, archive, info, MAX_BYTES) for inside, info in files.items()}, where=self.where
+        )
 
-        def read(name: str) -> bytes | None:
-            return _bytes(archive, found[name], MAX_BYTES) if name in found else None
+    def _check_unread(
+        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, suffixes: frozenset[str]
+    ) -> None:
+        if inside.suffix.lower() in SUFFIXES and not is_hidden(inside):
+            check_unread(inside, self._whole(archive, info, HEAD_BYTES), suffixes=suffixes, where=self.where)
 
+    def _whole(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+        """A member that is no picture, up to `most` bytes."""
+        self._check_open(info)
         try:
-            return find_labels(read, where=self.where), top
+            return _bytes(archive, info, most)
         except DAMAGED as error:
             raise DataError(f"{self.where}: a damaged member: {error}", do="pack or download it again") from error
 
-    def _item(
-        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, labels: Labels, top: PurePosixPath
-    ) -> Item:
+    def _item(self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, labels: Labels) -> Item:
+        self._check_open(info)
+        read, folder = partial(_read, archive, info), labels.folder_of(inside)
+        return Item(name=shown(str(inside)), read=read, label=labels.of(inside), folder=folder)
+
+    def _check_open(self, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & 1:
-            raise DataError(f"{self.where}: {shown(str(inside))} is encrypted", do="pack it without a password")
-        below = inside.relative_to(top) if inside.is_relative_to(top) else inside
-        folder = "" if labels.deny_folders else parent_of(inside)
-        return Item(name=shown(str(inside)), read=partial(_read, archive, info), label=labels.of(below), folder=folder)
+            raise DataError(f"{self.where}: {shown(_name(info))} is encrypted", do="pack it without a password")
 
 
 def _name(info: zipfile.ZipInfo) -> str:

@@ -8,14 +8,14 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageColor, features
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, Unreadable
-from components.modalities.image.levels import Levels, Pixels, deep_levels, stretch, to_eight_bits
+from components.modalities.image.levels import Levels, Pixels, deep_levels, stretch, to_eight_bits, usual_level
 
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg", ".pjp"})
 AVIF = ("AVIF",) if features.check("avif") else ()
@@ -51,6 +51,7 @@ class Header:
     transparent: bool = False
     frames: int = 1
     largest: int | None = None
+    usual: int | None = None  # the level that all but a few pixels stay within
 
 
 @contextmanager
@@ -92,8 +93,8 @@ def header_of(data: bytes) -> Header:
             height, width = width, height
         grey, transparent, frames = image.mode in GREY_MODES, image.has_transparency_data, _frames(image)
         deep = deep_levels(data, image)
-        largest = None if deep is None else int(deep[..., :3].max())
-        return Header(size=(height, width), grey=grey, transparent=transparent, frames=frames, largest=largest)
+        found = Header(size=(height, width), grey=grey, transparent=transparent, frames=frames)
+        return found if deep is None else replace(found, largest=int(deep[..., :3].max()), usual=usual_level(deep[..., :3]))
 
 
 def decode(data: bytes, *, channels: int, side: int | None, levels: Levels | None = None, background: str = BACKGROUND) -> Pixels:

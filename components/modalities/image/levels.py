@@ -33,7 +33,23 @@ class Levels:
             return cls(deep=asked, shallow=min(asked, 256))
         if largest is None:
             return cls()
-        return cls(deep=next((1 << bits for bits in DEPTHS if largest < 1 << bits), 1 << 16))
+        return cls(deep=smallest_depth(largest))
+
+
+def smallest_depth(largest: int) -> int:
+    """The levels of the smallest usual depth that holds this one.
+
+    >>> smallest_depth(4095), smallest_depth(4096)
+    (4096, 16384)
+    """
+    return next((1 << bits for bits in DEPTHS if largest < 1 << bits), 1 << 16)
+
+
+def usual_level(levels: Deep) -> int:
+    """The level that all but one in a thousand values, and all but one, stay within: dead pixels lie beyond it."""
+    values = levels.ravel()
+    at = max(0, values.size - 1 - max(1, values.size // 1000))
+    return int(np.partition(values, at)[at])
 
 
 def deep_levels(data: bytes, image: Image.Image) -> Deep | None:

@@ -27,6 +27,14 @@ def png(image_HWC: "Stored", _spec: ItemSpec | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def _more_levels(high: int, levels: int | None) -> str:
+    """Advice where no pixel is white; `levels`: those that became 0 to 255, None where they were 256."""
+    if high == 255:
+        return ""
+    example = high + 1 if levels is None else 1 << int((high - 0.5) * (levels - 1) / 255).bit_length()
+    return f"if their white is darker than 255, say how many levels they have, for example --levels {example}"
+
+
 class ImageModality(Modality):
     """Images of one size."""
 
@@ -60,14 +68,17 @@ class ImageModality(Modality):
             found.append(f"{depth} of a channel become 0 to 255 (--levels)")
         return found
 
-    def remarks(self, *, low: float, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
-        """Sets that are dark, nearly white or of little contrast: less is seldom meant."""
+    def remarks(self, details: Mapping[str, Any], *, high: float, mean: Sequence[float], std: Sequence[float]) -> list[str]:
+        """Sets that are dark, nearly white or of little contrast: less is seldom meant. Levels that few pixels reach."""
         level, spread = (sum(each) / len(each) for each in (mean, std))
-        if high < 128 or level < DARK:
+        if usual := details.get("levels_usual"):
             return [
-                f"the items are dark: a mean of {level:.0f} and at most {high:g} of 255; if their white is darker than 255, "
-                f"say how many levels they have, for example --levels {high + 1:g}"
+                f"a few pixels set the scale of {details['levels']:,} levels, and nearly all others are below {usual:,}: a mean "
+                f"of {level:.0f} of 255; with --levels {usual} pictures that have such pixels are set aside (--quarantine-max)"
             ]
+        if high < 128 or level < DARK:
+            dark = f"the items are dark: a mean of {level:.0f} and at most {high:g} of 255; "
+            return [dark + (_more_levels(int(high), details.get("levels")) or "look at the sheet")]
         if level > BRIGHT:
             return [f"the items are nearly white: a mean of {level:.0f} of 255; look at the sheet"]
         if spread < CONTRAST:

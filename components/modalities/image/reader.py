@@ -3,6 +3,7 @@
 H, W pixels; C channels. docs/data.md has the rules as a table.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,11 +25,12 @@ from components.modalities.image.decode import (
     to_mode,
     to_pixels,
 )
-from components.modalities.image.levels import Levels, stretch_pixels
+from components.modalities.image.levels import Levels, smallest_depth, stretch_pixels
 from components.modalities.image.spec import ImageSpec
 
 MAX_SIDE = 4096
 MAX_LEVELS = 1 << 24
+USUAL_SHARE = 0.02  # of the pictures, that may have bright pixels of their own
 FRAMES = "pages or frames after the first"
 
 
@@ -49,6 +51,7 @@ class ImageReader(ItemReader):
         self.grey = True
         self.transparent = self.frames = 0
         self.largest: int | None = None  # level of pictures of more than eight bits a channel
+        self.depths: Counter[int] = Counter()  # levels that hold all but a few pixels of such a picture -> pictures
 
     def look(self, item: Raw) -> None:
         """A file's header; whole pictures only where they have more than eight bits a channel."""
@@ -62,8 +65,9 @@ class ImageReader(ItemReader):
         self.grey = self.grey and header.grey
         self.transparent += header.transparent
         self.frames += header.frames - 1
-        if header.largest is not None:
+        if header.largest is not None and header.usual is not None:
             self.largest = max(self.largest or 0, header.largest)
+            self.depths[smallest_depth(header.usual)] += 1
 
     def spec(self, *, where: str) -> ImageSpec:
         """Squares of the side that was asked for, else what all pictures are. A set whose every picture is grey has one
@@ -93,9 +97,25 @@ class ImageReader(ItemReader):
         return {FRAMES: self.frames} if self.frames else {}
 
     def details(self) -> Mapping[str, Any]:
-        """`levels`: None where no picture has more than 256 and no number was asked for."""
+        """`levels`: None where no picture has more than 256 and no number was asked for. `levels_usual`: a smaller depth that
+        holds all but a few pixels of nearly every picture."""
         levels = self.count or (None if self.largest is None else self._levels.deep)
-        return {"levels": levels, "transparent": self.transparent, "background": self.background}
+        usual = self._usual_depth() if self.count is None else None
+        return {
+            "levels": levels,
+            "levels_usual": usual if usual is not None and levels is not None and usual < levels else None,
+            "transparent": self.transparent,
+            "background": self.background,
+        }
+
+    def _usual_depth(self) -> int | None:
+        """The depth that is enough for all but USUAL_SHARE of the pictures."""
+        within, wanted = 0, (1 - USUAL_SHARE) * self.depths.total()
+        for depth, count in sorted(self.depths.items()):
+            within += count
+            if within >= wanted:
+                return depth
+        return None
 
     def vanishes(self, item: Raw) -> bool:
         """A transparent picture, laid over its own colour."""

@@ -1,0 +1,120 @@
+"""How files say the labels of a whole set: stylegan2-ada's dataset.json, Hugging Face's metadata.csv and metadata.jsonl.
+
+dataset.json: {"labels": [["00000/img00000000.png", 6], ...]} or {"labels": null}
+(https://github.com/NVlabs/stylegan2-ada-pytorch, dataset_tool.py). metadata: a row a picture with file_name and label
+(https://huggingface.co/docs/datasets/image_dataset).
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from components.core.errors import DataError
+from components.data.sources.label_values import ALLOWED, GO_ON, label_of
+from components.data.sources.names import shown
+
+FILES = ("dataset.json", "metadata.csv", "metadata.jsonl")
+SEPARATORS = ",;\t|"
+DAMAGED = (ValueError, csv.Error, RecursionError)  # ValueError: no UTF-8, no JSON, a number of thousands of digits
+Pairs = list[tuple[str, str]]  # a picture's name as the file writes it, and its label
+Row = Mapping[str | None, Any]  # None: cells beyond the first row's
+
+
+def read_labels(data: bytes, *, file: str, at: str) -> Pairs | None:
+    """The labels that a file of this name holds; none where it says that there are none. None for a file of another form.
+
+    `at`: the file, for messages. Raises DataError for labels that cannot be read.
+    """
+    try:
+        text = decoded(data, errors="strict")
+        return _stylegan(text, at) if file == "dataset.json" else _metadata(text, file, at)
+    except DAMAGED as error:
+        raise DataError(f"{at}: cannot be read: {error}", do=f"write it again, in UTF-8; {GO_ON}") from error
+
+
+def decoded(data: bytes, *, errors: Literal["strict", "replace"]) -> str:
+    """UTF-8, or UTF-16 with its mark, as Excel writes it. Raises UnicodeDecodeError where errors are strict."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors)
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of a table, without spaces around them; what separates them is what the first row has most of."""
+    first = text.lstrip().partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=None), delimiter=max(SEPARATORS, key=first.count), skipinitialspace=True)
+    return [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+
+
+def _stylegan(text: str, at: str) -> Pairs | None:
+    document = json.loads(text)
+    if not isinstance(document, dict) or "labels" not in document:
+        return None
+    pairs = document["labels"] or []
+    pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise DataError(
+                f"{at}: {_short(pair)} is no pair of file and label", do=f"write it as stylegan2-ada's tool does; {GO_ON}"
+            )
+    return [(str(name), _label(label, f"{at}: {shown(str(name))}")) for name, label in pairs]
+
+
+def _metadata(text: str, file: str, at: str) -> Pairs | None:
+    rows = _table(text) if file.endswith(".csv") else _objects(text, at)
+    if not any("file_name" in row for row in rows) or not any("label" in row for row in rows):
+        return None  # captions, boxes; or labels of another form, which label_like.py knows
+    if all(_is_empty(row.get("label")) for row in rows):
+        return []
+    _check(rows, lambda row: _is_empty(row.get("file_name")), "no file_name", at)
+    _check(rows, lambda row: _is_empty(row.get("label")), "no label", at)
+    _check(rows, lambda row: None in row, "more cells than the first row", at)
+    return [(str(row["file_name"]), _label(row["label"], f"{at}: {shown(str(row['file_name']))}")) for row in rows]
+
+
+def _table(text: str) -> list[Row]:
+    head, *rows = table_rows(text) or [[]]
+    columns = [column.lower() for column in head]
+    return [
+        {**dict(zip(columns, row, strict=False)), **({None: row[len(head) :]} if len(row) > len(head) else {})} for row in rows
+    ]
+
+
+def _objects(text: str, at: str) -> list[Row]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut at separators inside a text
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise DataError(f"{at}: line {number} is no object", do=f"write one object a line; {GO_ON}")
+        rows.append(row)
+    return rows
+
+
+def _check(rows: Iterable[Row], is_bad: Callable[[Row], bool], what: str, at: str) -> None:
+    rows = list(rows)
+    bad = [number for number, row in enumerate(rows) if is_bad(row)]
+    if bad:
+        name = rows[bad[0]].get("file_name") or f"row {bad[0] + 1}"
+        raise DataError(
+            f"{at}: {len(bad):,} of {len(rows):,} rows have {what}, first {shown(str(name))}",
+            allowed="a file_name and one label in every row",
+            do=f"mend the rows; {GO_ON}",
+        )
+
+
+def _is_empty(given: Any) -> bool:
+    return given is None or given == ""
+
+
+def _label(given: Any, at: str) -> str:
+    label = label_of(given)
+    if label is None:
+        raise DataError(f"{at} has the label {_short(given)}", allowed=ALLOWED, do=f"give one label a picture; {GO_ON}")
+    return label
+
+
+def _short(given: Any) -> str:
+    text = repr(given)
+    return shown(text if len(text) <= 60 else f"{text[:60]}...")
