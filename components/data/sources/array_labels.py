@@ -65,7 +65,7 @@ def _classes(labels: Array) -> list[str] | None:
     if labels.ndim == 2:
         return _of_rows(labels)
     if labels.dtype.kind == "f":
-        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()  # type: ignore[call-overload]
+        whole = np.isfinite(labels).all() and (labels == np.rint(labels)).all()
         return [str(int(label)) for label in labels.tolist()] if whole else None
     if labels.dtype.kind == "S":
         return [shown(label.decode("utf-8", "surrogateescape")) for label in labels.tolist()]

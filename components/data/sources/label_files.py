@@ -81,7 +81,7 @@ def _table(text: str) -> list[Row]:
 
 
 def _objects(text: str, at: str) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for number, line in enumerate(text.split("\n"), 1):  # splitlines would cut at separators inside a text
         if not line.strip():
             continue
