@@ -29,9 +29,9 @@ from components.training.trainer import Trainer
 from components.training.untracked import Untracked
 
 TRAIN_ITEMS = 50_000
-SIGNAL_ITEMS = 1000  # real points that the signal holds samples against
-SIGNAL_SAMPLES = 1000
-SIGNAL_STEPS = 18
+SIGNAL_ITEMS = 4000  # real points that the signal holds samples against: of 1,000 chance decides between good weights
+SIGNAL_SAMPLES = 2000
+SIGNAL_STEPS = 50  # at most: of all solvers their own, as fewer steps blur what has been learnt
 WIDTHS = (0.05, 0.2, 0.8)  # of the signal's kernels, in data units
 SAMPLES = 4000
 PAIRED_ITEMS = 2000  # of them whose distances are all taken

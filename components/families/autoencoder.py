@@ -23,6 +23,7 @@ from components.core.noise import NoiseInput
 from components.core.randomness import normal, uniform
 from components.core.records import DataSpec
 from components.families.code_density import CodeDensity, MixtureSampler
+from components.families.dense import few_values
 from components.families.images import side_of
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 
@@ -113,6 +114,12 @@ class Autoencoder(Family):
 class DenoisingConfig(AutoencoderConfig):
     noise: float = Field(default=0.2, ge=0, description="standard deviation of the Gaussian noise, in data units")
     masked: float = Field(default=0.1, ge=0, lt=1, description="share of the pixels set to black; 0.25 in Vincent et al. 2008")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        """Where values are few no others tell what one of them was: noise of a tenth of their deviation, and none masked."""
+        gentle = {"noise": 0.1 * spec.std, "masked": 0.0} if few_values(spec) else {}
+        return super().defaults(spec, light=light) | gentle
 
 
 class DenoisingAutoencoder(Autoencoder):

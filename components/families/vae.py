@@ -29,12 +29,14 @@ from components.core.noise import NoiseInput
 from components.core.randomness import noise_from, normal
 from components.core.records import DataSpec
 from components.families.code_density import CodeDensity, MixtureSampler
+from components.families.dense import few_values
 from components.families.images import image_of, side_of
 from components.families.pyramid import Decoder, Encoder, PyramidConfig, with_class, with_planes
 from components.runtime.processes import mean_over_processes
 
 LATENTS = ((8, 16), (32, 32), (math.inf, 64))  # up to this side, so many: docs/decisions/0022-latents.md
 COMPONENTS = 50  # in all; no more than the codes allow
+CAPACITY_EACH = 2.0  # nats for each of few values
 
 
 class VAEConfig(PyramidConfig):
@@ -209,6 +211,13 @@ class BetaVAEConfig(VAEConfig):
         default=None, gt=0, description="nats that the latents may carry at the end; they grow from none (Burgess et al. 2018)"
     )
     capacity_share: float = Field(default=0.7, gt=0, le=1, description="share of the run over which the capacity grows")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        """A capacity where values are few: with as many values as latents a nat of code buys one of likelihood, so that at any
+        weight above 1 none is worth its price."""
+        some = {"capacity": CAPACITY_EACH * math.prod(spec.shape)} if few_values(spec) else {}
+        return super().defaults(spec, light=light) | some
 
 
 class BetaVAE(GaussianVAE):

@@ -18,12 +18,14 @@ from components.core.family import to_data_units
 from components.evaluation.bootstrap import Bootstrap
 from components.families import cards
 
-ONE_EACH = {  # and the items seen with which it gets there
+ONE_EACH = {  # at least, and the items seen with which it gets there
     "autoencoder/plain": 200_000,
+    "autoencoder/denoising": 300_000,
     "vae/gaussian": 1_000_000,
     "gan/dcgan": 1_500_000,
     "flow/glow": 300_000,
     "diffusion/edm": 300_000,
+    "diffusion/ect": 2_000_000,
     "autoregressive/pixelcnn-pp": 200_000,
 }
 BRIDGES = {"vae/gaussian"}  # a continuous decoder of a prior without gaps

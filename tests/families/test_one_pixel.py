@@ -4,6 +4,7 @@ A side of one has no half, no chessboard and no neighbours, and batch or group n
 are of linear layers over all values, here and up to eight values, and of nothing else above that.
 """
 
+import math
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -125,3 +126,30 @@ def test_a_flow_couples_the_channels_of_one_pixel(variant: str) -> None:
 
         crossed = latent(0.6, 0.6) - latent(-0.6, 0.6) - latent(0.6, -0.6) + latent(-0.6, -0.6)
     assert float(crossed.abs().max()) > 1e-3
+
+
+def test_a_weight_above_one_buys_no_code_of_few_values_so_they_have_a_capacity() -> None:
+    """Of the ring's modes, at best: which of eight is ln 8 nats of code, and a scale of 0.05 in place of 0.5 for two values."""
+    few, more = (find("vae", "beta").configure({}, spec) for spec in (SPEC, image_data(channels=1, height=8, width=8)))
+    price, gain = more.beta * math.log(8), 2 * math.log(0.5 / 0.05)
+    assert price > gain
+    assert (few.capacity, more.capacity) == (4.0, None)
+    assert few.capacity > math.log(8)
+
+
+def test_noise_leaves_few_values_apart_and_hides_none_of_them() -> None:
+    few, more = (
+        find("autoencoder", "denoising").configure({}, spec) for spec in (SPEC, image_data(channels=1, height=8, width=8))
+    )
+    assert few.noise == pytest.approx(0.1 * SPEC.std)
+    assert (few.masked, more.noise, more.masked) == (0, 0.2, 0.1)
+
+
+def test_the_last_steps_of_few_values_are_short_enough_to_keep_modes_apart() -> None:
+    """Of ECT the last level, and of the cascade the steps of its second stage; those of larger images are as they were."""
+    larger = image_data(channels=1, height=8, width=8)
+    ect = [find("diffusion", "ect").build({}, spec).sampler() for spec in (SPEC, larger)]
+    last = [float(sampler.rows_K8[-1, 0]) / (spec.std / 0.5) for sampler, spec in zip(ect, (SPEC, larger), strict=True)]
+    assert last == pytest.approx([0.15, 1.8])
+    cascade: list[Any] = [find("diffusion", "cascade").build({}, spec).sampler(steps=8) for spec in (SPEC, larger)]
+    assert [(len(one.base.rows_K8), len(one.detail.rows_K8)) for one in cascade] == [(15, 15), (15, 7)]

@@ -36,6 +36,9 @@ from components.families.diffusion.sampling import Point, Sampler
 # Sigma of each step, by the number of steps, where the data's deviation is 0.5. The papers begin at 80, which short trainings
 # hardly see: one draw in a hundred lies beyond 40 (docs/decisions/0006-students.md has what either costs).
 LEVELS = {1: (24.0,), 2: (40.0, 1.8), 3: (24.0, 2.5, 0.8), 4: (24.0, 4.0, 1.2, 0.4)}
+# Of few values: one draw of t in eleven lies beyond the first, and a last one shorter than the way between modes brings back what
+# fell between them (docs/decisions/0021-few-values.md).
+LEVELS_OF_FEW = {1: (5.0,), 2: (5.0, 0.15), 3: (5.0, 0.8, 0.2), 4: (5.0, 0.8, 0.3, 0.1)}
 
 
 class ConsistencyConfig(PreconditionedConfig):
@@ -131,7 +134,8 @@ class _Tuned(Family):
 
     def _few_steps(self) -> Sampler:
         deviation = self.config.sigma_data / 0.5
-        sigmas = [min(deviation * level, self.config.sigma_max) for level in LEVELS[self.config.steps]]
+        chosen = (LEVELS_OF_FEW if self.config.dense else LEVELS)[self.config.steps]
+        sigmas = [min(deviation * level, self.config.sigma_max) for level in chosen]
         levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
         return Sampler(self.denoiser, levels, solver="multistep", mean=self.denoiser.mean_C11)
 
