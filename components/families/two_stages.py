@@ -144,8 +144,8 @@ class TwoStageFamily(Family):
         return self.discriminator is not None and settled and share <= stage < 1
 
     def _added(self, batch: Batch, x_BCHW: Tensor, back_BCHW: Tensor, error: Tensor) -> Tensor:
-        """Both terms, D's by its gradient alone: lambda is another in each step and up to 1e4, so its value would hide what the
-        loss of a log tells. The slopes of each batch are measured from the moment on that D learns."""
+        """Both terms, D's by its gradient alone: times a lambda that is another in each step its value would hide what the logged
+        loss tells. The slopes of each batch are measured from the moment on that D learns."""
         config, discriminator = self.config, self.discriminator
         distance = config.laplacian * laplacian_distance(x_BCHW, back_BCHW) if config.laplacian else torch.zeros_like(error)
         if discriminator is None or not self._has_begun(batch, LEAD * config.adversarial_from):

@@ -138,9 +138,13 @@ def test_the_decoder_learns_from_it_by_the_slopes_of_the_batch_before(make_case:
     family.train()
     last = family.autoencoder.decoder[-1].weight
 
+    told: list[float] = []
+
     def slope(stage: float) -> Tensor:
         batch = at(family, case.batch(6), stage, turn=MODEL)
-        return torch.autograd.grad(family.losses(batch, torch.Generator().manual_seed(1))["autoencoder"], last)[0]
+        loss = family.losses(batch, torch.Generator().manual_seed(1))["autoencoder"]
+        told.append(float(loss.detach()))
+        return torch.autograd.grad(loss, last)[0]
 
     family.discriminator.eval()  # no turns of the power iteration: the same scores each time
     if hasattr(family.autoencoder, "quantiser"):
@@ -150,6 +154,7 @@ def test_the_decoder_learns_from_it_by_the_slopes_of_the_batch_before(make_case:
     assert not family.discriminator.slope_score.any(), "before it joins nothing is measured"
     torch.testing.assert_close(slope(LEARNT), alone)
     both = slope(HEARD) - alone  # -w lambda d score/dW
+    assert told[-1] == told[-2], "its value, times a lambda that is another in each step, is not in the loss that is logged"
     discriminator = family.discriminator
     torch.testing.assert_close(both.norm(), 0.5 * discriminator.slope_error.norm(), rtol=1e-2, atol=0)
     torch.testing.assert_close(-both / both.norm(), discriminator.slope_score / discriminator.slope_score.norm())
