@@ -4,6 +4,7 @@ B batch. Data units (core/item.py): float32 about [-1, 1], [B, *shape of an item
 """
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class FamilyConfig(Record):
 @dataclass(frozen=True)
 class Batch:
     """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
-    the share of the budget spent, the number of the step, how often the data was seen before, whose turn it is, and what `survey`
-    found of the whole batch that this is a part of."""
+    the share of the budget spent, the number of the step, how often the data was seen before, whose turn it is, what `survey`
+    found of the whole batch that this is a part of, and the budget."""
 
     x: Tensor
     condition: Tensor | None = None
@@ -58,6 +59,7 @@ class Batch:
     epoch: int = 1  # whole passes over the data that lie behind
     turn: str = ""  # one of `Family.due`; without a name, all of them
     of_whole: Tensor | None = None
+    budget: float = math.inf  # items that the whole training is to see
 
 
 class Family(nn.Module, ABC):
@@ -133,6 +135,10 @@ class Family(nn.Module, ABC):
     def due(self, batch: Batch) -> tuple[str, ...]:
         """The turns of a batch's step, counted from 0: of what learns in every third step, the first is in step 2."""
         return tuple(turn for turn, every in self.turns().items() if (batch.step + 1) % every == 0)
+
+    def moments(self) -> tuple[float, ...]:
+        """Progress of the steps that take the most memory: of a training in stages, the first and the last."""
+        return (0.0, 1.0)
 
     def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
         """What the losses of each part need of the whole batch: one for each, which it gets as `of_whole`.

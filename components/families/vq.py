@@ -25,12 +25,13 @@ from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm
 from components.families.dense import Dense, DenseConfig, if_few
 from components.families.images import image_of, side_of
+from components.families.two_stages import Added, TwoStageConfig
 from components.runtime.processes import processes, rows_over_processes, sum_over_processes
 
 REVIVED = 1.25  # weight of an entry that was just moved, as a multiple of that below which it is dead
 
 
-class VQConfig(DenseConfig):
+class VQConfig(DenseConfig, TwoStageConfig):
     """What an autoencoder with a codebook needs; the config of a family that has one inherits it."""
 
     width: int = Field(
@@ -60,7 +61,7 @@ class VQConfig(DenseConfig):
             "codes": 64 if side <= 16 else 128 if side <= 32 else 512,
         }
         short = {"width": 16, "halvings": 3, "codes": 256} if light and 16 < side <= 64 else {}
-        return plain | short | if_few(spec, codes=512, width=128, blocks=2)
+        return plain | short | if_few(spec, codes=512, width=128, blocks=2) | cls.sharp_defaults(spec)
 
 
 class Quantiser(nn.Module):
@@ -162,9 +163,11 @@ class VQAutoencoder(nn.Module):
         x_BCHW: Tensor = self.decoder(self.quantiser.look_up(codes_Bhw))
         return x_BCHW.clamp(-1, 1)
 
-    def loss(self, x_BCHW: Tensor, rng: torch.Generator, *, fitted_Bhw: Tensor | None = None) -> Tensor:
-        """Reconstruction and commitment (eq. 3); in training mode it also moves the codebook, unless that was done to give these
-        images their codes (`fitted_Bhw`)."""
+    def loss(
+        self, x_BCHW: Tensor, rng: torch.Generator, *, fitted_Bhw: Tensor | None = None, added: Added | None = None
+    ) -> Tensor:
+        """Reconstruction, what is `added` to it, and commitment (eq. 3); in training mode it also moves the codebook, unless that
+        was done to give these images their codes (`fitted_Bhw`)."""
         z_BDhw = self.encoder(x_BCHW).float()
         if fitted_Bhw is not None:
             codes_Bhw = fitted_Bhw
@@ -172,7 +175,9 @@ class VQAutoencoder(nn.Module):
             codes_Bhw = self.quantiser.fit(z_BDhw, rng) if self.training else self.quantiser.nearest(z_BDhw)
         e_BDhw = self.quantiser.look_up(codes_Bhw)
         back_BCHW = self.decoder(straight_through(z_BDhw, e_BDhw))
-        return F.mse_loss(back_BCHW, x_BCHW) / self.variance + self.commitment * F.mse_loss(z_BDhw, e_BDhw)
+        error = F.mse_loss(back_BCHW, x_BCHW) / self.variance
+        error = error + added(x_BCHW, back_BCHW, error) if added else error
+        return error + self.commitment * F.mse_loss(z_BDhw, e_BDhw)
 
 
 def straight_through(z: Tensor, e: Tensor) -> Tensor:

@@ -25,5 +25,5 @@ class VQVAE(VQPixelCNN):
         side_max=256,
         data_appetite=1_000,
         discrete=True,
-        references=("arXiv:1711.00937", "arXiv:1606.05328", "arXiv:2005.00341"),
+        references=("arXiv:1711.00937", "arXiv:1606.05328", "arXiv:2005.00341", "arXiv:2012.09841"),
     )

@@ -24,7 +24,6 @@ from components.training.device import TrainingDevice
 SAMPLES = (2, 4)  # items of the small trials
 KEPT_SHARE = 0.5  # of the memory of a step on the CPU; tests/training/peak.py measures about 0.7
 FREE_SHARE = 0.8  # of what is free may be taken
-MOMENTS = (0.0, 1.0)  # of a training in stages, the first and the last
 
 
 def parts_that_fit(family: Family, on: TrainingDevice, *, items: int, limit_bytes: int | None) -> int:
@@ -89,7 +88,7 @@ class Trial:
         return torch.cuda.max_memory_allocated(device) <= limit_bytes
 
     def _turns(self) -> list[tuple[float, str]]:
-        return list(product(MOMENTS, self.family.turns()))
+        return list(product(self.family.moments(), self.family.turns()))
 
     def _backward(self, losses: dict[str, Tensor]) -> None:
         groups = self.family.parameter_groups()

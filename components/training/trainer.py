@@ -144,7 +144,8 @@ class Trainer:
     def _batch(self, done: float) -> Batch:
         """The batch of this step, on the device."""
         images_BCHW, labels_B = self.stream(self.step)
-        return Batch(images_BCHW, labels_B, progress=done, step=self.step, epoch=self.stream.epoch(self.step))
+        epoch, budget = self.stream.epoch(self.step), self.budget.steps * self.stream.whole
+        return Batch(images_BCHW, labels_B, progress=done, step=self.step, epoch=epoch, budget=budget)
 
     def _due_actions(self, logged: "LossMeans") -> "DueActions":
         """What is due after a step."""

@@ -142,6 +142,21 @@ def test_every_statistic_of_a_card_is_known_here() -> None:
     assert {each for card, _, _ in cards().values() for each in card.per_part} == PER_PART.keys()
 
 
+@pytest.mark.parametrize("family", ["vae/vq", "diffusion/latent"])
+def test_parts_of_a_batch_teach_a_discriminator_and_by_it_what_the_whole_does(
+    make_learner: Callable[..., Learner], batch: Batch, family: str
+) -> None:
+    """The second step's weight of it is made of the slopes of the whole first one."""
+    config = switched(family) | {"adversarial": 0.5, "laplacian": 0.1, "discriminator_width": 8}
+    whole, cut = (make_learner(family, config=config) for _ in range(2))
+    batch = replace(batch, progress=0.6 * whole.family.config.autoencoder_share)
+    expected = stepped(whole, batch, parts=1)
+    assert any(name.startswith("discriminator.") for name in expected["gradients"])
+    assert float(expected["buffers"]["discriminator.slope_score"].norm()) > 0
+    assert differing(stepped(cut, batch, parts=2), expected) == set()
+    assert torch.equal(whole.rng.get_state(), cut.rng.get_state())
+
+
 @pytest.mark.parametrize(("family", "statistic"), [(name, each) for name in MEMBERS for each in PER_PART if has(name, each)])
 def test_what_is_a_parts_own_is_on_the_card(
     make_learner: Callable[..., Learner], batch: Batch, family: str, statistic: str

@@ -52,6 +52,18 @@ def test_two_processes_learn_as_one(forks: Any, make_plan: Any, family: str) -> 
     assert two["checkpoint"]["quality"] == pytest.approx(one["checkpoint"]["quality"], rel=0.02)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["vae/vq", "diffusion/latent"])
+def test_two_processes_with_a_discriminator_learn_as_one(forks: Any, make_plan: Any, family: str) -> None:
+    """Five of six steps are the autoencoder's; the discriminator learns in the last three, and is learnt from in the last two."""
+    config = {"adversarial": 0.5, "laplacian": 0.1, "discriminator_width": 8, "autoencoder_share": 0.8, "adversarial_from": 0.5}
+    config |= {"dropout": 0.0} if "vq" in family else {}
+    one, two = (told(forks, make_plan(family, folder=f"of-{of}", config=config), of=of) for of in (1, 2))
+    for alone, shared in zip(one["losses"], two["losses"], strict=True):
+        assert shared == pytest.approx(alone, rel=2e-4, abs=2e-5)
+    assert sum("train/loss_discriminator" in losses for losses in one["losses"]) == 3
+
+
 def test_two_processes_that_were_stopped_go_on_to_the_same_end(forks: Any, make_plan: Any) -> None:
     whole, halves = (make_plan("gan/sngan", folder=name, state_every_s=3600.0) for name in ("whole", "halves"))
     stopped = forks.train(halves, at="step", n=3, signal=int(signal.SIGTERM), of=2)

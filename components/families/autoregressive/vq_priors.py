@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
-from components.core.family import Batch, Family, of_two_stages
+from components.core.family import Batch
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.autoregressive.gated import GatedPixelCNN
@@ -23,6 +23,7 @@ from components.families.autoregressive.masked import MaskedGrid
 from components.families.autoregressive.transformer import GridTransformer
 from components.families.dense import few_values
 from components.families.images import side_of
+from components.families.two_stages import DISCRIMINATOR, Added, TwoStageFamily
 from components.families.vq import VQAutoencoder, VQConfig
 
 
@@ -59,7 +60,7 @@ class CodeSampler(nn.Module):
         return self.autoencoder.decode(codes_B1hw[:, 0])
 
 
-class VQPriorFamily(Family):
+class VQPriorFamily(TwoStageFamily):
     """Two stages, two groups of parameters; a subclass makes the prior."""
 
     Config = VQPriorConfig
@@ -71,22 +72,30 @@ class VQPriorFamily(Family):
         height, width = self.autoencoder.grid
         classes = len(spec.classes) if spec.conditional else 0
         self.prior = self._prior(Grid(1, height, width, self.autoencoder.codes, classes, ordinal=False))
+        self.make_discriminator()
 
     def _prior(self, grid: Grid) -> GridModel:
         raise NotImplementedError
 
-    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """The autoencoder's loss in its share of the budget, then the prior's: nats a code."""
-        if batch.progress < self.config.autoencoder_share:
-            return {"autoencoder": self.autoencoder.loss(batch.x, rng, fitted_Bhw=batch.of_whole)}
+    def autoencoder_loss(self, batch: Batch, rng: torch.Generator, *, added: Added | None) -> Tensor:
+        return self.autoencoder.loss(batch.x, rng, fitted_Bhw=batch.of_whole, added=added)
+
+    def prior_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Nats a code."""
+        del rng
         with torch.no_grad():
             codes_B1hw = self.autoencoder.encode(batch.x)[:, None]
         labels_B = batch.condition if self.spec.conditional else None
-        return {"prior": -self.prior.log_prob(codes_B1hw, labels_B).mean()}
+        return -self.prior.log_prob(codes_B1hw, labels_B).mean()
+
+    def rebuilt(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        del rng
+        back_BCHW: Tensor = self.autoencoder.decoder(self.autoencoder.quantiser.look_up(self.autoencoder.encode(x_BCHW)))
+        return back_BCHW
 
     def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
         """While the autoencoder trains: the codes of each part, for which the codebook follows the whole batch, once."""
-        if parts[0].progress >= self.config.autoencoder_share:
+        if parts[0].progress >= self.config.autoencoder_share or parts[0].turn == DISCRIMINATOR:
             return super().survey(parts, rng)
         z_BDhw = torch.cat([self.autoencoder.embed(part.x).float() for part in parts])
         codes: tuple[Tensor, ...] = self.autoencoder.quantiser.fit(z_BDhw, rng).split([len(part.x) for part in parts])
@@ -97,11 +106,9 @@ class VQPriorFamily(Family):
         perplexity = float(self.autoencoder.quantiser.perplexity())
         return {"codebook_perplexity": perplexity, "codebook_share": perplexity / self.autoencoder.codes}
 
-    def stage_progress(self, progress: float) -> float:
-        return of_two_stages(progress, first=self.config.autoencoder_share)
-
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.prior.parameters())}
+        own = {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.prior.parameters())}
+        return own | super().parameter_groups()
 
     def encode(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """codes_Bhw, int64; the classes are the prior's alone."""

@@ -209,12 +209,12 @@ class LatentECT(_Tuned, Latent):
     Config = LatentECTConfig
     config: LatentECTConfig
 
-    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """Those of latent diffusion, then {"prior": eq. 12 on the codes}."""
-        if (stage := self._stage(batch.progress)) == 0 or batch.progress < self.config.autoencoder_share:
-            return super().losses(batch, rng)
+    def prior_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """That of latent diffusion, then eq. 12 on the codes."""
+        if (stage := self._stage(batch.progress)) == 0:
+            return super().prior_loss(batch, rng)
         codes_BZhw, labels_B = self.codes(batch, rng), batch.condition if self.spec.conditional else None
-        return {"prior": consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)}
+        return consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return self._for_each_step(super().noise_inputs())

@@ -2,8 +2,8 @@
 
     q(z|x) = N(mu(x), diag exp(logvar(x))),    loss = mean |x - x^|^2 + weight mean KL(q(z|x) || N(0, I))
 
-without the paper's perceptual and adversarial terms, which need other networks and gain nothing on small images. The weight is
-slight: the codes keep whatever scale they like, and that scale is measured for the prior, each channel's own.
+and the terms for large images of families/two_stages.py. The weight is slight: the codes keep whatever scale they like, and that
+scale is measured for the prior, each channel's own.
 
 B batch, C channels, H height, W width, Z channels of the code, h and w its sides.
 """
@@ -19,6 +19,7 @@ from components.core.records import DataSpec
 from components.families.blocks import ResidualBlock, Upsample, group_norm, halvings
 from components.families.dense import Dense
 from components.families.images import image_of
+from components.families.two_stages import Added
 from components.runtime.processes import mean_over_processes
 
 LOGVAR = (-30.0, 20.0)
@@ -67,12 +68,15 @@ class KLAutoencoder(nn.Module):
         z_BZhw = mu + (0.5 * logvar).exp() * normal(mu.shape, rng)
         return z_BZhw, 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
 
-    def loss(self, x_BCHW: Tensor, rng: torch.Generator, *, kl_weight: float) -> Tensor:
-        """The squared error of the reconstruction, regularised. In training the codes' moments are measured along the way."""
+    def loss(self, x_BCHW: Tensor, rng: torch.Generator, *, kl_weight: float, added: Added | None = None) -> Tensor:
+        """The squared error of the reconstruction and what is `added` to it, regularised. In training the codes' moments are
+        measured along the way."""
         z_BZhw, kl = self.draw(x_BCHW, rng)
         if self.training:
             self.measure(z_BZhw, window=WINDOW)
-        error: Tensor = (self.decoder(z_BZhw) - x_BCHW).square().mean()
+        back_BCHW = self.decoder(z_BZhw)
+        error: Tensor = (back_BCHW - x_BCHW).square().mean()
+        error = error + added(x_BCHW, back_BCHW, error) if added else error
         return error + kl_weight * kl.mean()
 
     @torch.no_grad()

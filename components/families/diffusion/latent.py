@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
-from components.core.family import Batch, Family, of_two_stages
+from components.core.family import Batch
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.dense import few_values
@@ -24,9 +24,10 @@ from components.families.diffusion.network import guided
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig, points
 from components.families.diffusion.sampling import Sampler
 from components.families.images import resized, side_of
+from components.families.two_stages import Added, TwoStageConfig, TwoStageFamily
 
 
-class LatentConfig(PreconditionedConfig):
+class LatentConfig(PreconditionedConfig, TwoStageConfig):
     sigma_data: float = Field(default=0.5, gt=0, description="standard deviation that the codes are brought to")
     steps: int = Field(default=25, ge=1)
     latent: int = Field(default=4, ge=1, description="channels of the code")
@@ -43,7 +44,8 @@ class LatentConfig(PreconditionedConfig):
         most = min(cls.model_fields["latent"].default, math.prod(spec.shape))
         found = {"patch": 1, "halve": 1 if side <= 16 else 2 if side < 128 else 3, "latent": most}
         narrow = {"autoencoder_width": 16} if light and side > 16 else {}
-        return network | found | narrow | ({"autoencoder_width": 128} if few_values(spec) else {})
+        narrow |= {"autoencoder_width": 128} if few_values(spec) else {}
+        return network | found | narrow | cls.sharp_defaults(spec)
 
 
 class LatentSampler(nn.Module):
@@ -61,7 +63,7 @@ class LatentSampler(nn.Module):
         return x_BCHW.clamp(-1, 1)
 
 
-class Latent(Family):
+class Latent(TwoStageFamily):
     """Diffusion for large images at a fraction of the cost, with an encoder; details are those of the autoencoder."""
 
     card = Card(
@@ -93,12 +95,18 @@ class Latent(Family):
         channels, height, width = self.autoencoder.shape
         codes = resized(spec, channels=channels, height=height, width=width)
         self.denoiser = Denoiser(config, codes)
+        self.make_discriminator()
 
-    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """{"autoencoder": ...} in the first share of the budget, then {"prior": the weighted denoising error of the codes}."""
-        if batch.progress < self.config.autoencoder_share:
-            return {"autoencoder": self.autoencoder.loss(batch.x, rng, kl_weight=self.config.kl_weight)}
-        return {"prior": self.denoiser.loss(self.codes(batch, rng), batch.condition, rng)}
+    def autoencoder_loss(self, batch: Batch, rng: torch.Generator, *, added: Added | None) -> Tensor:
+        return self.autoencoder.loss(batch.x, rng, kl_weight=self.config.kl_weight, added=added)
+
+    def prior_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """The weighted denoising error of the codes."""
+        return self.denoiser.loss(self.codes(batch, rng), batch.condition, rng)
+
+    def rebuilt(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        back_BCHW: Tensor = self.autoencoder.decoder(self.autoencoder.draw(x_BCHW, rng)[0])
+        return back_BCHW
 
     @torch.no_grad()
     def codes(self, batch: Batch, rng: torch.Generator) -> Tensor:
@@ -109,11 +117,9 @@ class Latent(Family):
             self.autoencoder.measure(z_BZhw)
         return codes_BZhw
 
-    def stage_progress(self, progress: float) -> float:
-        return of_two_stages(progress, first=self.config.autoencoder_share)
-
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}
+        own = {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}
+        return own | super().parameter_groups()
 
     def encode(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """The posterior's mean z_BZhw; the class plays no part in it."""

@@ -73,7 +73,7 @@ class LatentConsistencyStudent(_Taught, LatentECT):
     """ECT on the codes of a given latent model, whose autoencoder it keeps."""
 
     def __init__(self, config: LatentECTConfig, spec: DataSpec, *, teacher: Any) -> None:
-        super().__init__(config, spec)
+        super().__init__(config.model_copy(update={"adversarial": 0.0}), spec)  # nothing for a discriminator to teach
         self.teacher = Teacher(teacher)
         begin_as(self.denoiser, teacher.denoiser)
         self.autoencoder.load_state_dict(teacher.autoencoder.state_dict())
