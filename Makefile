@@ -41,7 +41,7 @@ bench-families: setup ## the missing rows of every variant and its peers on digi
 	@! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || for data in mnist cifar10; do \
 		$(BIN)/python benchmarks/families.py $$data --device cuda --seeds 1 $(ARGS) || exit 1; done
 
-bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (half an hour)
+bench-toys: setup ## every variant on 2-D toys of known density: docs/pictures/toys.png (an hour)
 	@$(BIN)/python benchmarks/toys.py
 
 bench-training: setup ## what channels-last and torch.compile give in training, and what the loop itself takes (half an hour)

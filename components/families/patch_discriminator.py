@@ -60,15 +60,18 @@ class PatchDiscriminator(nn.Module):
     def loss(self, x_BCHW: Tensor, back_BCHW: Tensor) -> Tensor:
         """L_D of images and of what an autoencoder makes of them."""
         real_B1hw, back_B1hw = self(torch.cat([x_BCHW, back_BCHW])).chunk(2)
-        return F.relu(1 - real_B1hw).mean() + F.relu(1 + back_B1hw).mean()
+        loss: Tensor = F.relu(1 - real_B1hw).mean() + F.relu(1 + back_B1hw).mean()
+        return loss
 
     def weight(self) -> Tensor:
         """lambda, by the slopes that were measured last; 0 before."""
         error, score = torch.linalg.vector_norm(self.slope_error), torch.linalg.vector_norm(self.slope_score)
-        return (error / (score + SLOPE_MIN)).clamp(max=LAMBDA_MAX)
+        weight: Tensor = (error / (score + SLOPE_MIN)).clamp(max=LAMBDA_MAX)
+        return weight
 
     def measure(self, error: Tensor, score: Tensor, last_layer: nn.Module) -> None:
         """Keep the slopes of L_rec and of the mean score, for the next batch."""
+        assert isinstance(last_layer.weight, Tensor)
         for kept, value in ((self.slope_error, error), (self.slope_score, score)):
             (slope,) = torch.autograd.grad(value, [last_layer.weight], retain_graph=True)
             kept.copy_(mean_over_processes(slope.detach().to(kept.dtype)))

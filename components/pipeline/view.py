@@ -89,7 +89,8 @@ def _interval(metric: Metric) -> str:
 
 def history_table(entries: Sequence[LedgerEntry]) -> "Table":
     """Every promotion and rollback."""
-    table = table_of("", **dict.fromkeys(("#", "when", "what", "version", "bundle", "who", "why"), "left"))
+    columns: dict[str, Literal["left"]] = dict.fromkeys(("#", "when", "what", "version", "bundle", "who", "why"), "left")
+    table = table_of("", **columns)
     table.columns[1].min_width, table.columns[4].min_width = 10, 12  # a date and the beginning of a digest stay whole
     for entry in entries:
         moved = f"{entry.from_version or '-'} → {entry.to_version}"

@@ -69,6 +69,7 @@ def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan:
     assert rest["checkpoint"]["stopped_by"] == expected["checkpoint"]["stopped_by"] == "items_seen"
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_a_discriminator_ends_with_the_same_bits(forks: Any, make_plan: Any) -> None:
     """Killed while the autoencoder learns from it, by slopes that the step before has left."""
     config = {"adversarial": 0.5, "laplacian": 0.1, "discriminator_width": 8, "autoencoder_share": 0.9, "adversarial_from": 0.2}

@@ -65,6 +65,7 @@ class VQPriorFamily(TwoStageFamily):
 
     Config = VQPriorConfig
     config: VQPriorConfig
+    autoencoder: VQAutoencoder
 
     def __init__(self, config: VQPriorConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)

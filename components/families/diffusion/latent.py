@@ -86,6 +86,7 @@ class Latent(TwoStageFamily):
     )
     Config = LatentConfig
     config: LatentConfig
+    autoencoder: KLAutoencoder
 
     def __init__(self, config: LatentConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
