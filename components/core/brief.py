@@ -51,9 +51,10 @@ class DataBrief(Record):
         >>> data.repo, data.path
         ('../data', 'digits')
         """
-        repo, path = Path(base, self.repo), Path(self.path)
-        ways = {"repo": _way(repo, base) if Path(self.repo).is_absolute() else self.repo}
-        ways["path"] = _way(path, repo) if path.is_absolute() else self.path
+        repo, path = Path(os.path.normpath(Path(base, self.repo))), Path(os.path.normpath(self.path))
+        ways = {"repo": _way(repo, base) if Path(self.repo).is_absolute() else self.repo, "path": self.path}
+        if path.is_absolute():  # by its name where it lies there, as a folder of data may be a link to a larger disk
+            ways["path"] = path.relative_to(repo).as_posix() if path.is_relative_to(repo) else _way(path, repo)
         return self.model_copy(update=ways)
 
 

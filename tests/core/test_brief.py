@@ -33,6 +33,24 @@ def test_a_record_has_a_repository_by_its_way_and_an_address_as_it_is(tmp_path: 
         assert recorded(same) == same
 
 
+def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path) -> None:
+    """By its name there where a folder is a link to a larger disk, and by its place where the path goes through another name."""
+    (tmp_path / "disk" / "digits").mkdir(parents=True)
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "data").symlink_to(tmp_path / "disk")
+    (tmp_path / "alias").symlink_to(tmp_path / "repo")
+    (tmp_path / "repo" / "own").mkdir()
+
+    def path_of(path: str) -> str:
+        return DataBrief(path=str(tmp_path / path), repo="repo").relative_to(tmp_path).path
+
+    assert (path_of("repo/data/digits"), path_of("alias/own"), path_of("repo/own/../data/digits")) == (
+        "data/digits",
+        "own",
+        "data/digits",
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [
