@@ -20,10 +20,11 @@ from components.training.start import find_start, starts
 BeginsWith = Callable[[], Base | None]  # reads the release whose weights a run begins with
 
 
-def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Run:
+def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsewhere: bool = False) -> Run:
     """The run of a brief: its data fetched, and decided on what was measured. Everything that follows takes it.
 
     `base`: the folder that the brief's paths are relative to, core.brief.base_of its file; the current one for a brief without.
+    `elsewhere`: the engine places the stages on other machines, so this one needs no GPU.
     What cannot be produced is refused before anything is fetched: raises NotBuilt, BriefError, DataError or SettingsError. That
     is asked of the family, start and config that only a decision names: so it is decided before, where the size of the data is
     known, and again afterwards only where that was not its measured size.
@@ -41,7 +42,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
     try:
         if decided is not None:
             begins_with = cache(partial(base_of, brief, *decided, backends))
-            check(brief, *decided, known, base=base, begins_with=begins_with)
+            check(brief, *decided, known, base=base, begins_with=begins_with, elsewhere=elsewhere)
     except DataError:
         _ = backends.settings.root  # a home that cannot be is said first
         raise
@@ -53,7 +54,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None) -> Ru
         expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided)
         if decided is not expected:
             begins_with = cache(partial(base_of, brief, *decided, backends))
-        check(brief, *decided, dataset, base=base, begins_with=begins_with)
+        check(brief, *decided, dataset, base=base, begins_with=begins_with, elsewhere=elsewhere)
     facts, decision = decided
     data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
@@ -132,13 +133,14 @@ def check(
     *,
     base: Path | None = None,
     begins_with: BeginsWith = no_base,
+    elsewhere: bool = False,
 ) -> None:
     """All that `produce` asks before it trains. `dataset` is None where the data is not here yet; `begins_with` reads the release
     whose weights are taken.
 
     Raises the first refusal: NotBuilt, UnknownModel, BriefError or DataError.
     """
-    for refusal in _refused(brief, facts, decision, dataset, base, begins_with):
+    for refusal in _refused(brief, facts, decision, dataset, base, begins_with, elsewhere=elsewhere):
         raise refusal
 
 
@@ -170,13 +172,15 @@ def _refused(
     dataset: Dataset | None,
     base: Path | None,
     begins_with: BeginsWith,
+    *,
+    elsewhere: bool = False,
 ) -> Iterator[GenwrightError]:
     """What each check says against it, once. A config is only asked of a family that is built and a base that is there."""
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
         lambda: check_base(brief, facts, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
-        lambda: check_device(facts),
+        lambda: None if elsewhere else check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
     )

@@ -14,6 +14,7 @@ from components.core.errors import GenwrightError
 from components.runtime.interruption import EXIT_CODE, WATCH
 from flows.cli.data import data_app
 from flows.cli.distil import distil_app
+from flows.cli.kubeflow import kubeflow_app
 from flows.cli.latent import latent_app
 from flows.cli.produce import produce_app
 from flows.cli.release import release_app
@@ -31,6 +32,7 @@ for group in (produce_app, stage_app, distil_app, serve_app, release_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(latent_app, name="latent")
+app.add_typer(kubeflow_app, name="kubeflow")
 
 
 def main() -> None:

@@ -1,0 +1,130 @@
+"""The stages of a brief as a Kubeflow pipeline (KFP v2): one step a stage, in the order of components/pipeline/order.py.
+
+What is cached is what the stages' own keys say, so KFP's cache is off. The functions below are copied into the pipeline as text,
+hence their imports and their plain types.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kfp import compiler, dsl, kubernetes
+
+from components.core.brief import Brief
+from components.core.errors import BriefError
+from components.pipeline.order import STAGES, Stage
+
+GPU = "nvidia.com/gpu"
+SETTINGS = ("STORE", "S3_ENDPOINT", "TRACKING_URI", "DATA_MIRROR", "ACTOR", "USD_PER_GPU_HOUR")  # GENWRIGHT_*: a ConfigMap's keys
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+RETRIES = 3  # of a step whose pod was lost, or which passes through networks: a training goes on where it was saved
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the pods of a pipeline run, and who gives them their settings."""
+
+    image: str
+    config: str  # a ConfigMap
+    secret: str
+    accelerator: str = GPU
+    shared_memory: str = "2Gi"  # /dev/shm of a step on GPUs
+    node_selector: tuple[tuple[str, str], ...] = field(default=())
+    tolerations: tuple[str, ...] = field(default=())  # keys
+
+
+def begin(text: str, base: str) -> NamedTuple("Begun", [("run", str), ("nothing_to_do", str)]):  # type: ignore[valid-type]
+    from flows.kubeflow import steps
+
+    return steps.said("begin", text, base)
+
+
+def carry_out(stage: str, run: str) -> str:
+    from flows.kubeflow import steps
+
+    return steps.said("carry_out", stage, run)  # type: ignore[return-value]
+
+
+def say(line: str) -> str:
+    print(line)  # noqa: T201
+    return line
+
+
+def for_pods(brief: Brief, base: Path) -> Brief:
+    """The brief as pods can follow it: data from an address, and a device that is named: `auto` means a GPU there.
+
+    Raises BriefError where the data's repository is a folder without an address.
+    """
+    from components.data.lockfiles import git
+    from components.data.revisions import address_of
+
+    repo = address_of(brief.data.repo, base)
+    if repo is None or repo.startswith("file:"):
+        repo = (git(base / brief.data.repo, "remote", "get-url", "origin") or "").strip()
+        if address_of(repo, base) is None:
+            raise BriefError(
+                f"data.repo: {brief.data.repo}: a folder of this machine, which no pod sees",
+                allowed="an address, or a clone whose remote `origin` has one",
+            )
+    device = "cuda" if brief.compute.device == "auto" else brief.compute.device
+    data, compute = brief.data.model_copy(update={"repo": repo}), brief.compute.model_copy(update={"device": device})
+    return brief.model_copy(update={"data": data, "compute": compute})
+
+
+def text_of(brief: Brief) -> str:
+    """A brief on one line: KFP writes defaults into a comment, which a second line would leave."""
+    return brief.model_dump_json(exclude_defaults=True)
+
+
+def pipeline_of(brief: Brief, text: str, cluster: Cluster, *, base: str = "") -> Any:
+    """The pipeline of a brief, whose `text` is the default of its parameter; `base` on this machine: see steps.begin."""
+
+    def step(function: Any, **arguments: Any) -> Any:
+        made = dsl.component(function, base_image=cluster.image, install_kfp_package=False)
+        return _settings(made(**arguments).set_caching_options(False), cluster)
+
+    @dsl.pipeline(name=brief.name, description=f"genwright: from the brief of {brief.name} to a promoted version")
+    def pipeline(brief_text: str = text) -> str:
+        begun = step(begin, text=brief_text, base=base).set_retry(RETRIES, backoff_duration="5s")
+        with dsl.If(begun.outputs["nothing_to_do"] == "", name="changed"):
+            before = None
+            for stage in STAGES:
+                task = _placed(step(carry_out, stage=stage.name, run=begun.outputs["run"]), stage, brief, cluster)
+                if before is not None:
+                    task.after(before)
+                before = task
+        with dsl.Else(name="unchanged"):
+            unchanged = step(say, line=begun.outputs["nothing_to_do"])
+        return dsl.OneOf(before.output, unchanged.output)  # type: ignore[union-attr, no-any-return]
+
+    return pipeline
+
+
+def write(pipeline: Any, path: Path) -> None:
+    """Compile it to a file that KFP takes."""
+    compiler.Compiler().compile(pipeline, str(path))
+
+
+def _settings(task: Any, cluster: Cluster) -> Any:
+    """By reference: no value of a secret stands in a pipeline."""
+    settings = {f"GENWRIGHT_{name}": f"GENWRIGHT_{name}" for name in SETTINGS}
+    kubernetes.use_config_map_as_env(task, cluster.config, settings, optional=True)
+    kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in SECRETS}, optional=True)
+    return task
+
+
+def _placed(task: Any, stage: Stage, brief: Brief, cluster: Cluster) -> Any:
+    """A step with the accelerators that its stage needs, tried again where that helps."""
+    task.set_display_name(stage.name)
+    if stage.retried or stage.device:
+        task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
+    if stage.device is None or brief.compute.device != "cuda":
+        return task
+    task.set_accelerator_type(cluster.accelerator)
+    task.set_accelerator_limit(brief.compute.workers if stage.device == "training" else 1)
+    kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)  # noqa: S108
+    for name, value in cluster.node_selector:
+        kubernetes.add_node_selector(task, name, value)
+    for key in cluster.tolerations:
+        kubernetes.add_toleration(task, key=key, operator="Exists")
+    return task

@@ -1,0 +1,59 @@
+"""What a step of a Kubeflow pipeline does, in its pod or process: without kfp.
+
+A pod is told of a run by its name alone, MODEL/KEY: records and files are in the store. Its settings are GENWRIGHT_* variables.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from components.core.errors import GateRefused, GenwrightError
+from components.pipeline import existing, production
+from components.pipeline.briefs import load_brief
+from components.pipeline.resolve import resolve
+from components.pipeline.run import Produced
+from components.runtime.threads import rest_when_idle
+from flows.settings import load_backends, name_user
+
+REFUSED = "Refused: "
+
+
+def begin(text: str, base: str) -> tuple[str, str]:
+    """The run, MODEL/KEY, of a brief's text, left in the store; and why nothing is to be done, where it was produced before.
+
+    `base`: the folder that the brief's paths are relative to; "" in a pod, where none is.
+    """
+    backends = load_backends()
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "brief.yaml")
+        path.write_text(text, encoding="utf-8")
+        brief = load_brief(path, backends)
+    run = resolve(brief, backends, base=Path(base) if base else None, elsewhere=not base)
+    known = existing.find_existing_result(run, backends)
+    existing.begin(run, backends)
+    production.put_run(run, backends)
+    return run.reference, f"Unchanged: {existing.nothing_to_do(run, known, backends)}" if known else ""
+
+
+def carry_out(stage: str, run: str) -> str:
+    """Run a stage; a line on what became of it, which begins with Promoted or Refused where it is the last: that a gate refuses
+    is a result, and no failure."""
+    rest_when_idle()
+    backends = load_backends()
+    record = production.run_stage(stage, run, backends, production.in_process(backends))
+    if not isinstance(record, Produced):
+        return f"{run}: {stage} is done"
+    try:
+        existing.refuse_unless_passed(record)
+    except GateRefused as refused:
+        return f"{REFUSED}{refused}"
+    return f"Promoted: {existing.produced_line(record)}"
+
+
+def said(step: str, *arguments: str) -> str | tuple[str, str]:
+    """What a step returns; an error of ours becomes its one line and the documented exit code."""
+    try:
+        name_user()
+        return begin(*arguments) if step == "begin" else carry_out(*arguments)
+    except GenwrightError as error:
+        sys.exit(f"genwright: {error}")

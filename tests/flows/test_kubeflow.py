@@ -1,0 +1,117 @@
+"""A brief as a Kubeflow pipeline: what a cluster is given, and that a brief makes the same model through KFP as without."""
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from components.pipeline.order import STAGES
+from components.pipeline.run import Exported, Proof, Run, Trained
+
+if TYPE_CHECKING:
+    from roads import Command
+
+BRIEF = """\
+name: digits
+modality: image
+data: {path: data/digits, repo: "https://example.org/team/data", items: 1797, side: 8}
+compute: {minutes: 5, workers: 2, device: DEVICE}
+"""
+
+
+@pytest.fixture
+def compiled(cli: "Command", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What `kubeflow compile` writes for a device: the pipeline, and what is of the platform."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-ours")
+
+    def compile_(device: str, *options: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        (brief := tmp_path / "brief.yaml").write_text(BRIEF.replace("DEVICE", device))
+        said = cli("kubeflow", "compile", brief, "--image", "registry.example/genwright:1", "--to", tmp_path / "p.yaml", *options)
+        assert said.code == 0, said.err
+        text = (tmp_path / "p.yaml").read_text()
+        assert "a-secret-of-ours" not in text
+        pipeline, platform = yaml.safe_load_all(text)
+        return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+    return compile_
+
+
+def test_a_pipeline_has_the_stages_in_their_order_with_what_each_needs(compiled: Any) -> None:
+    pipeline, platform = compiled("auto", "--node-selector", "pool=gpu", "--toleration", "nvidia.com/gpu")
+    (tasks,) = [_tasks(each) for each in pipeline["components"].values() if "carry-out" in _tasks(each)]
+    before: list[str] = []
+    for stage in STAGES:
+        ((name, task),) = [each for each in tasks.items() if each[1]["taskInfo"]["name"] == stage.name]
+        assert task["inputs"]["parameters"]["stage"]["runtimeValue"]["constant"] == stage.name
+        assert task.get("dependentTasks", []) == before[-1:]
+        assert task.get("cachingOptions", {}) == {}
+        before.append(name)
+        label = pipeline["components"][task["componentRef"]["name"]]["executorLabel"]
+        container = pipeline["deploymentSpec"]["executors"][label]["container"]
+        wanted = 0 if stage.device is None else 2 if stage.device == "training" else 1
+        assert int(container.get("resources", {}).get("accelerator", {}).get("resourceCount", 0)) == wanted, stage.name
+        assert container["image"] == "registry.example/genwright:1"
+        assert ("retryPolicy" in task) == bool(stage.device or stage.retried)
+        own = platform[label]
+        assert {each["secretName"] for each in own["secretAsEnv"]} == {"genwright"}
+        assert ("nodeSelector" in own, "tolerations" in own, "emptyDirMounts" in own) == (bool(wanted),) * 3
+
+
+def test_a_brief_for_processors_asks_for_no_accelerator(compiled: Any) -> None:
+    pipeline, platform = compiled("cpu")
+    assert "accelerator" not in str(pipeline["deploymentSpec"])
+    assert not any("emptyDirMounts" in each for each in platform.values())
+
+
+def test_data_in_a_folder_goes_by_the_address_that_its_clone_came_from(cli: "Command", tmp_path: Path) -> None:
+    (brief := tmp_path / "brief.yaml").write_text(BRIEF.replace("https://example.org/team/data", ".").replace("DEVICE", "cpu"))
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    cli("kubeflow", "compile", brief).refused(2, "data.repo: .: a folder of this machine, which no pod sees")
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "https://example.org/ours"], check=True)
+    assert cli("kubeflow", "compile", brief, "--to", tmp_path / "p.yaml").code == 0
+    assert '"repo":"https://example.org/ours"' in (tmp_path / "p.yaml").read_text()
+
+
+def test_what_is_no_label_and_a_host_that_is_not_there_are_said_in_a_line(cli: "Command", tmp_path: Path) -> None:
+    (brief := tmp_path / "brief.yaml").write_text(BRIEF.replace("DEVICE", "cpu"))
+    cli("kubeflow", "compile", brief, "--node-selector", "gpu").refused(2, "--node-selector gpu", "LABEL=VALUE")
+    cli("kubeflow", "submit", brief, "--host", "http://127.0.0.1:9").refused(1, "http://127.0.0.1:9: the pipeline was not taken")
+
+
+@pytest.mark.slow
+def test_one_brief_makes_the_same_model_through_kfp(first: Any, tmp_path: Path) -> None:
+    """Decision, scorecard and bundle; unchanged, it says so; and a gate's no is its exit code, with a pipeline that succeeded."""
+    road = first.road.beside(tmp_path / "road")
+    brief = road.write(first.road.brief(data={"path": "data/digits", "repo": str(first.road.folder)}))
+    ran = road.cli("kubeflow", "run-local", str(brief))
+    assert (ran.returncode, ran.stdout) == (0, "Promoted: digits version 1 was produced and promoted\n"), ran.stdout + ran.stderr
+    assert _made(road.home / "store") == _made(first.left / "store")
+    again = road.cli("kubeflow", "run-local", str(brief))
+    assert again.stdout.startswith("Unchanged: nothing to do: "), again.stdout + again.stderr
+    strict = road.write(first.road.brief(gates={"fd_ratio_max": 0.001}))
+    refused = road.cli("kubeflow", "run-local", str(strict))
+    assert (refused.returncode, refused.stdout) == (3, ""), refused.stdout + refused.stderr
+    assert "stays a candidate: fd_ratio_max fail" in refused.stderr.splitlines()[-1]
+
+
+def _tasks(component: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = component.get("dag", {}).get("tasks", {})
+    return found
+
+
+def _made(store: Path) -> dict[str, Any]:
+    """What a production decided, trained, exported and measured; seconds apart, which are those of their moment."""
+
+    def record(stage: str, kind: Any) -> Any:
+        (path,) = store.glob(f"runs/digits/*/{stage}.json")
+        return kind.read(path)
+
+    scores = record("prove", Proof).scorecard.metrics
+    return {
+        "decision": record("run", Run).decision,
+        "weights": record("train", Trained).checkpoint.weights,
+        "graph": record("export", Exported),
+        "scores": {name: metric for name, metric in scores.items() if name not in ("latency_p95_ms", "throughput_per_s")},
+    }
