@@ -250,7 +250,8 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
         speed = _cell([1000 * line["sample_s"] / SAMPLES[line["data"]] for line in good], digits=2)
         rate = _cell([line["steps"] * line["batch_size"] / line["train_s"] for line in good], digits=0)
         against = PEERS[model][1] if model in PEERS else ""
-        yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {len(good)} | {len(every) - len(good)} | {every[-1]['date']} |"
+        counts = f"{len(good)} | {len(every) - len(good)} | {every[-1]['date']}"
+        yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {counts} |"
 
 
 def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[str]:

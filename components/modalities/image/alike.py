@@ -3,8 +3,8 @@
 N images, H, W pixels, C channels, V variants, D values of a vector, E of a sketch. Large images are first reduced to fewer than
 2 SIDE pixels a side. A vector is a window inside of an image, averaged down, each channel less its mean and over its deviation:
 two vectors are sqrt(2 - 2 r) apart, r the correlation of their windows, which is what the best gains and offsets leave. The
-variants of an image are its windows beside the middle one, and those of its mirror images; of a reduced one by parts of its pixels,
-too: a copy that was moved by fewer pixels than a block has would lie between two of them.
+variants of an image are its windows beside the middle one, and those of its mirror images; of a reduced one by parts of its
+pixels, too: a copy that was moved by fewer pixels than a block has would lie between two of them.
 
 A sketch holds the magnitudes of its lowest frequencies, which a shift leaves as they are, and a mirror image swaps in pairs.
 """
