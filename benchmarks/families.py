@@ -232,10 +232,17 @@ def row_of(line: dict[str, Any]) -> Row:
     return Row(**{name: line[name] for name in Row.__annotations__})
 
 
+READ_ANEW = "2026-11-29"  # before, a checkpoint was chosen otherwise (docs/decisions/0018-readings-and-parts.md)
+
+
 def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Markdown: one row a model, the mean of its seeds and the half of their spread."""
-    yield "| model | held against | " + " | ".join(SHOWN.values()) + " | ms a sample | images/s in training | seeds | failures |"
-    yield "|---" * (len(SHOWN) + 6) + "|"
+    yield (
+        "| model | held against | "
+        + " | ".join(SHOWN.values())
+        + " | ms a sample | images/s in training | seeds | failures | measured |"
+    )
+    yield "|---" * (len(SHOWN) + 7) + "|"
     for model, grouped in groupby(sorted(lines, key=_order), key=lambda line: line["model"]):
         every = list(grouped)
         good = [line for line in every if "metrics" in line]
@@ -243,7 +250,8 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
         speed = _cell([1000 * line["sample_s"] / SAMPLES[line["data"]] for line in good], digits=2)
         rate = _cell([line["steps"] * line["batch_size"] / line["train_s"] for line in good], digits=0)
         against = PEERS[model][1] if model in PEERS else ""
-        yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {len(good)} | {len(every) - len(good)} |"
+        counts = f"{len(good)} | {len(every) - len(good)} | {every[-1]['date']}"
+        yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {counts} |"
 
 
 def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -295,8 +303,8 @@ def write_table(path: Path, data: str, *, seconds: float, threads: int) -> None:
     text = [
         f"# Every variant on {data}, {seconds:.0f} seconds of training each",
         "",
-        f"{lines[-1]['machine'].split(', load')[0]}, {threads or 'all'} used, {device} ({lines[-1]['hardware']}), "
-        f"{lines[-1]['date']}.",
+        f"{lines[-1]['machine'].split(', load')[0]}, {threads or 'all'} used, {device}; "
+        f"{', '.join(sorted({line['hardware'] for line in lines}))}.",
         f"Means of the seeds and half of their range. {SAMPLES[data]} samples a row from the torch sampler; one protocol",
         "for all rows. A likelihood that is a bound is counted as bits/dim too. Rows in full, with versions and intervals:",
         f"[{path.name}]({path.name}).",
@@ -308,7 +316,8 @@ def write_table(path: Path, data: str, *, seconds: float, threads: int) -> None:
         "The mean of the seeds, and half of the 95 % interval that resampling the items gives, or of the range of the seeds",
         "where that is wider. Ahead or behind where these do not overlap, else even. A model that draws one image over and over",
         "is one the classifier is sure of; it covers nothing. Ours keep the last of six readings that is not worse than the",
-        "best, by features of a random network; the peers end with their last weights. A flow's mass is estimated with 8 draws",
+        f"best, by features of a random network; those measured before {READ_ANEW} the best one, by the features that judge. The",
+        "peers end with their last weights. A flow's mass is estimated with 8 draws",
         "of ours, 1 of the peer's. The beta of both beta-VAEs is 2 (ours has 4 by default, where pythae's collapses). Above side",
         "16 the diffusion models of both sides take two by two pixels as one place.",
         "",

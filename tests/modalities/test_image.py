@@ -8,6 +8,7 @@ from components.core.errors import DataError
 from components.core.modality import find_modality, make_reader
 from components.core.records import DataSpec, ItemSpec, spec_of
 from components.core.units import to_stored, to_units
+from components.modalities.image import alike
 from components.modalities.image.alike import VALUES_MAX
 
 SHAPES = [(8, 8, 1), (32, 32, 3), (65, 47, 4), (28, 9, 2), (256, 256, 1)]
@@ -87,3 +88,15 @@ def test_a_spec_is_found_by_its_modality_and_told_from_what_is_stored() -> None:
 def test_an_option_that_images_have_not_is_refused() -> None:
     with pytest.raises(DataError, match="--rate given for the modality image; allowed: --side, --background, --levels"):
         make_reader(find_modality("image"), {"rate": 1})
+
+
+@pytest.mark.parametrize("side", [40, 48, 63, 64, 90, 128])
+def test_an_image_moved_by_a_few_pixels_is_a_variant_of_it(side: int) -> None:
+    """However fine its detail is: where images are reduced, by pixels of the reduced image and by parts of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, side + 6, side + 6, 3), dtype=np.uint8)
+    known = alike.vectors(noise[:, 3:-3, 3:-3])
+    for down, across in ((0, 1), (1, 0), (1, 1), (2, -2), (-1, 2)):
+        moved = noise[:, 3 + down : 3 + down + side, 3 + across : 3 + across + side]
+        for seen in (moved, moved[:, :, ::-1]):
+            nearest = np.linalg.norm(alike.variants(seen) - known, axis=2).min()
+            assert nearest < 0.02, (down, across)

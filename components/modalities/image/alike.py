@@ -3,13 +3,15 @@
 N images, H, W pixels, C channels, V variants, D values of a vector, E of a sketch. Large images are first reduced to fewer than
 2 SIDE pixels a side. A vector is a window inside of an image, averaged down, each channel less its mean and over its deviation:
 two vectors are sqrt(2 - 2 r) apart, r the correlation of their windows, which is what the best gains and offsets leave. The
-variants of an image are its windows beside the middle one, and those of its mirror images.
+variants of an image are its windows beside the middle one, and those of its mirror images; of a reduced one by parts of its
+pixels, too: a copy that was moved by fewer pixels than a block has would lie between two of them.
 
 A sketch holds the magnitudes of its lowest frequencies, which a shift leaves as they are, and a mirror image swaps in pairs.
 """
 
 import math
 from functools import cache
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from components.core.arrays import Stored
 
 SIDE = 32  # pixels a side of a reduced image, at least, where the image has them
 SIDE_LEAST = 8  # what is smaller shows something else when it is moved by a pixel or loses its scale: it is itself alone
+PARTS = 4  # of a pixel of a reduced image by which its variants are moved, where it has as many pixels
 REACH = 16  # an image is moved by up to a sixteenth of its side, at least a pixel
 VALUES_MAX = 1024  # of a vector
 LEVEL = 255  # the highest
@@ -47,10 +50,12 @@ def variants(items: Stored) -> Floats:
         return _plain(small)[None]
     (rows, columns), size = _grid(small, reach)
     found = []
-    for pose in (small, small[:, :, ::-1]):
-        means = _sums(pose.astype(np.float32, order="C"), size, every=1) / np.float32(size * size)
-        for top, left in ((reach[0] + down, reach[1] + across) for down in _steps(reach[0]) for across in _steps(reach[1])):
-            found.append(_unit(means[:, top : top + rows * size : size, left : left + columns * size : size]))
+    for down, across in _phases(items):
+        moved = small if (down, across) == (0, 0) else _reduced(_begun_at(items, down, across))
+        for pose in (moved, moved[:, :, ::-1]):
+            means = _sums(pose.astype(np.float32, order="C"), size, every=1) / np.float32(size * size)
+            for top, left in product(_starts(reach[0], moved=down > 0), _starts(reach[1], moved=across > 0)):
+                found.append(_unit(means[:, top : top + rows * size : size, left : left + columns * size : size]))
     return np.stack(found)
 
 
@@ -110,9 +115,21 @@ def _reach(small: Stored) -> tuple[int, int] | None:
     return down, across
 
 
-def _steps(reach: int) -> list[int]:
-    """Whole, half and none of the reach, either way: the middle first."""
-    return sorted({round(reach * part / 2) for part in range(-2, 3)}, key=lambda step: (abs(step), step))
+def _phases(items: Stored) -> list[tuple[int, int]]:
+    """Where the blocks of a reduction may begin, in pixels down and across: at any of the first few, by parts of a block."""
+    size = max(1, max(items.shape[1:3]) // SIDE)
+    begins = sorted({part * size // PARTS for part in range(PARTS)})
+    return [*product(begins, repeat=2)]
+
+
+def _begun_at(items: Stored, down: int, across: int) -> Stored:
+    """Without so many rows and columns; the last ones are repeated in their place."""
+    return np.pad(items[:, down:, across:], ((0, 0), (0, down), (0, across), (0, 0)), mode="edge")
+
+
+def _starts(reach: int, *, moved: bool) -> list[int]:
+    """Where a window may begin that is moved by up to the reach: the middle first. `moved`: by a part of a pixel already."""
+    return sorted(range(2 * reach + (not moved)), key=lambda start: abs(start - reach))
 
 
 def _grid(small: Stored, reach: tuple[int, int]) -> tuple[tuple[int, int], int]:
