@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
     from components.delivery.channel import ChannelStore
     from components.pipeline.workspace import Workspace
+    from components.registry.logged_models import LoggedModels
     from components.registry.steps import Registry
     from components.registry.versions import Versions
 
@@ -79,6 +80,12 @@ class Backends:
 
         _ = self.settings.root
         return Versions(self.settings.mlflow_uri)
+
+    @cached_property
+    def logged_models(self) -> "LoggedModels":
+        from components.registry.logged_models import LoggedModels
+
+        return LoggedModels(self.settings.mlflow_uri, artifact_root=self.settings.artifact_root)
 
     @cached_property
     def channels(self) -> "ChannelStore":

@@ -1,10 +1,13 @@
 """What stands in the MLflow run of a training: every hyperparameter, what the brief grants, and the data version."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.core.records import Dataset
-from components.pipeline.run import Run
+from components.pipeline.run import Run, Trained
+
+if TYPE_CHECKING:
+    from components.registry.logged_models import Origin
 
 TRAINING, EVALUATION = "training", "evaluation"  # MLflow's own words for what a dataset is used for
 
@@ -45,16 +48,37 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
 def log_data(tracker: Any, run: Run) -> None:
     """Log the data version as the run's inputs: the split that is trained on, and those that the proof holds against it."""
     dataset = run.dataset
-    held_out = [name for name in dataset.splits if name != "train"]
-    for names, context in ((["train"], TRAINING), (held_out, EVALUATION)):
+    for names, context in ((("train",), TRAINING), (_held_out(dataset), EVALUATION)):
         if names:
             tracker.dataset(
-                f"{dataset.name}/{'+'.join(names)}",
+                _data_name(dataset, names),
                 digest=dataset.md5,
                 source=f"{dataset.repo}@{dataset.rev}:{run.brief.data.path}",
                 profile=_profile(dataset, names),
                 context=context,
             )
+
+
+def origin_of(run: Run, trained: Trained) -> "Origin":
+    """What a model comes from, by the names that `log_data` gave its data."""
+    from components.registry.logged_models import Origin
+
+    dataset = run.dataset
+    return Origin(
+        run_id=trained.run_id,
+        step=trained.checkpoint.step,
+        trained_on=_data_name(dataset, ("train",)),
+        proved_on=_data_name(dataset, _held_out(dataset)),
+        digest=dataset.md5,
+    )
+
+
+def _held_out(dataset: Dataset) -> tuple[str, ...]:
+    return tuple(name for name in dataset.splits if name != "train")
+
+
+def _data_name(dataset: Dataset, names: Sequence[str]) -> str:
+    return f"{dataset.name}/{'+'.join(names)}"
 
 
 def _profile(dataset: Dataset, splits: Sequence[str]) -> dict[str, object]:

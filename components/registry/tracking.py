@@ -15,11 +15,12 @@ from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
 from components.core.arrays import Stored
-from components.core.errors import Interrupted, RegistryError, disk_error
+from components.core.errors import Interrupted, RegistryError
 from components.core.files import link_or_copy
+from components.registry.experiments import experiment_id
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
-from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
+from components.registry.mlflow_store import MISSING, code_of, connect, translated
 from components.registry.owner import ENDED_BY, owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -34,37 +35,10 @@ def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[st
     Raises RegistryError.
     """
     client = connect(tracking_uri)
-    with translated(tracking_uri):
-        found = client.get_experiment_by_name(experiment)
-    if found is not None and found.lifecycle_stage == "deleted":
-        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise RegistryError(f"experiment {experiment!r} was deleted in MLflow", do=f"restore it ({restore}) or rename the brief")
-    if found is not None:
-        check_reachable(found.artifact_location, tracking_uri, what=f"experiment {experiment!r}")
-    where = found.experiment_id if found else _new_experiment(client, experiment, artifact_root)
+    where = experiment_id(client, tracking_uri, name=experiment, artifact_root=artifact_root)
     with translated(tracking_uri):
         run = client.create_run(where, run_name=name, tags={**tags, **owner_tags()})
     return str(run.info.run_id)
-
-
-def _new_experiment(client: Any, name: str, artifact_root: Path | None) -> str:
-    where = None if artifact_root is None else f"{artifact_root.absolute().as_uri().rstrip('/')}/{name}"
-    if where is not None and (folder := folder_of(where)) is not None:
-        _make(folder)  # by which this machine knows it again
-    try:
-        with translated(name):
-            return str(client.create_experiment(name, artifact_location=where))
-    except RegistryError as error:
-        if code_of(error) != EXISTS:
-            raise
-        return str(client.get_experiment_by_name(name).experiment_id)  # another process was first
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error
 
 
 class MlflowTracker:

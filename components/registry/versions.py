@@ -3,8 +3,10 @@
 The alias `champion` is the truth about which version is champion; `candidate` is the newest, `previous` the one to roll back to.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from components.core import store_keys
@@ -13,7 +15,15 @@ from components.core.records import Release
 from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
-BUNDLE, URI = "bundle_sha256", "bundle_uri"
+BUNDLE, URI, MODEL_ID = "bundle_sha256", "bundle_uri", "model_id"
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model that MLflow can load: its id, and where MLflow keeps its files."""
+
+    model_id: str
+    location: str
 
 
 class Versions:
@@ -24,11 +34,19 @@ class Versions:
         self._tracking_uri = tracking_uri
 
     def register(
-        self, model: str, *, sha256: str, uri: str, run_id: str, description: str = "", tags: Mapping[str, str] | None = None
+        self,
+        model: str,
+        *,
+        sha256: str,
+        uri: str,
+        run_id: str,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        log: Callable[[], LoggedModel] | None = None,
     ) -> Release:
         """The version of `model` that holds the bundle of this digest, created when there is none: one bundle has one version.
 
-        `uri`: where it is, which MLflow shows.
+        `uri`: where it is, which MLflow shows. `log` gives what MLflow loads as this version; asked for a new one alone.
         """
         try:
             with self._translated():
@@ -37,10 +55,14 @@ class Versions:
             if code_of(error) != EXISTS:
                 raise
         if not self._holding(model, sha256):
+            logged = log() if log else None
+            source, model_id = (logged.location, logged.model_id) if logged else (self._source(sha256, uri), None)
+            every = {**(tags or {}), BUNDLE: sha256, URI: uri, **({MODEL_ID: model_id} if model_id else {})}
             with self._translated():  # the tags in the same call: a kill leaves a version that is found, or none
-                every = {**(tags or {}), BUNDLE: sha256, URI: uri}
-                self._client.create_model_version(model, self._source(sha256, uri), run_id, tags=every, description=description)
-        return self.get(model, self._settle(model, sha256))
+                self._client.create_model_version(model, source, run_id, tags=every, description=description, model_id=model_id)
+        version = self._settle(model, sha256)
+        self._point_back(model, version)
+        return self.get(model, version)
 
     def get(self, model: str, version: int) -> Release:
         """One version. Raises UnknownModel."""
@@ -155,6 +177,24 @@ class Versions:
                     if code_of(error) != MISSING:  # else another process has just deleted it
                         raise
         return first
+
+    def _point_back(self, model: str, version: int) -> None:
+        """Let the LoggedModel of a version name it, as MLflow's page shows; its server does so by itself."""
+        from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+        with self._translated():
+            model_id = self._client.get_model_version(model, str(version)).tags.get(MODEL_ID)
+        if model_id is None:
+            return  # of a version of genwright that logged none
+        try:
+            with self._translated():
+                known = json.loads(self._client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+                if (model, str(version)) not in {(each["name"], str(each["version"])) for each in known}:
+                    named = json.dumps([*known, {"name": model, "version": version}])
+                    self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: named})
+        except RegistryError as error:
+            if code_of(error) != MISSING:  # else a hand deleted it in MLflow
+                raise
 
     def _release(self, version: Any, aliases: Mapping[str, int]) -> Release:
         number = int(version.version)

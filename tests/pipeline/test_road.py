@@ -131,6 +131,21 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     assert {"proof/page.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
 
 
+def test_the_release_is_one_model_that_mlflow_loads(first: Any) -> None:
+    client = connect(first.road.backends().settings.mlflow_uri)
+    run, produced = client.get_run(first.record("train", Trained).run_id), first.record("promote", Produced)
+    version = client.get_model_version("digits", "1")
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (version.tags["model_id"], version.source) == (model.model_id, model.artifact_location)
+    assert (str(model.status), model.params, model.tags["bundle_sha256"]) == ("READY", run.data.params, produced.bundle.sha256)
+    card = produced.bundle.bundle.scorecard.metrics
+    metrics = {each.key: (each.value, each.dataset_name, each.dataset_digest) for each in model.metrics}
+    md5 = first.record("run", Run).dataset.md5
+    assert metrics.pop("train/fd")[1:] == ("digits/train", md5)
+    assert metrics == {f"proof/{name}": (metric.value, "digits/validation+test", md5) for name, metric in card.items()}
+    assert {len(client.get_metric_history(run.info.run_id, key)) for key in metrics} == {1}
+
+
 def test_the_first_version_is_champion_in_registry_ledger_and_channel(first: Any) -> None:
     backends = first.road.backends()
     (release,) = backends.versions.releases("digits")
