@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
     from components.delivery.channel import ChannelStore
     from components.pipeline.workspace import Workspace
+    from components.registry.logged_models import LoggedModels
     from components.registry.steps import Registry
     from components.registry.versions import Versions
 
@@ -47,6 +48,7 @@ class Backends:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.run_by: dict[str, str] = {}  # tags by which MLflow's page names the engine's run that asks for a stage
 
     @property
     def home(self) -> Home:
@@ -81,6 +83,12 @@ class Backends:
         return Versions(self.settings.mlflow_uri)
 
     @cached_property
+    def logged_models(self) -> "LoggedModels":
+        from components.registry.logged_models import LoggedModels
+
+        return LoggedModels(self.settings.mlflow_uri, artifact_root=self.settings.artifact_root)
+
+    @cached_property
     def channels(self) -> "ChannelStore":
         from components.delivery.channel import ChannelStore
 
@@ -89,8 +97,14 @@ class Backends:
     @cached_property
     def registry(self) -> "Registry":
         from components.delivery.bundles import holds_bundle
+        from components.pipeline.model_page import write_page
         from components.registry.ledger import Ledger
         from components.registry.steps import Registry
 
-        has_bundle = partial(holds_bundle, self.store)
-        return Registry(versions=self.versions, ledger=Ledger(self.store), channels=self.channels, has_bundle=has_bundle)
+        return Registry(
+            versions=self.versions,
+            ledger=Ledger(self.store),
+            channels=self.channels,
+            has_bundle=partial(holds_bundle, self.store),
+            settled=partial(write_page, versions=self.versions, store=self.store),
+        )

@@ -4,8 +4,10 @@ components/pipeline/order.py has their order. What a stage leaves behind is in t
 and is found again when the stage is run again, here or on another machine.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
@@ -14,6 +16,9 @@ from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
 from components.pipeline.training import saves_of, train_in_worker
+
+if TYPE_CHECKING:
+    from components.registry.versions import LoggedModel
 
 
 def train(run: Run, held: Lease, backends: Backends) -> Trained:
@@ -158,23 +163,42 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
 def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
     from components.delivery.bundles import bundle_uri
+    from components.pipeline.model_page import write_page
+    from components.pipeline.run_params import begun_with, version_line
     from components.registry.versions import CANDIDATE, CHAMPION
 
     check_lease(held, backends.store)
-    decision, student = run.decision, run.student
-    begun = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
-    begun |= {"base": run.base.name} if run.base else {}
+    decision, verdict = run.decision, proof.gates.verdict
+    tags = {"verdict": verdict, "family": decision.family, "variant": decision.variant, **begun_with(run), **backends.run_by}
     release = backends.versions.register(
         run.brief.name,
         sha256=stored.sha256,
         uri=bundle_uri(backends.store, stored.sha256),
         run_id=trained.run_id,
-        description=f"{decision.family}/{decision.variant} on {run.dataset.name} at {run.dataset.md5[:8]}",
-        tags={"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | begun,
+        description=f"{version_line(run)}; its gates say {verdict}",
+        tags=tags,
+        log=partial(_logged, run, trained, stored, tags, backends),
     )
     if CHAMPION not in release.aliases:
         backends.versions.set_alias(run.brief.name, CANDIDATE, release.version)
+    if verdict != "pass" and CHAMPION not in backends.versions.aliases(run.brief.name):  # else its promotion writes it
+        write_page(run.brief.name, versions=backends.versions, store=backends.store)
     return backends.versions.get(run.brief.name, release.version)
+
+
+def _logged(run: Run, trained: Trained, stored: StoredBundle, tags: Mapping[str, str], backends: Backends) -> "LoggedModel":
+    """The bundle's graph as a model that MLflow can load."""
+    from components.core.bundles import MODEL_ONNX
+    from components.delivery.bundles import fetch_bundle
+    from components.pipeline.run_params import origin_of
+
+    workspace = backends.workspace
+    graph = next(file for file in stored.bundle.files if file.name == MODEL_ONNX)
+    if workspace.holds(graph):
+        path = workspace.open(graph)
+    else:  # the bundle outlives what it was made of
+        path = fetch_bundle(backends.store, stored.sha256, backends.home.bundles) / MODEL_ONNX
+    return backends.logged_models.log(stored, path, origin_of(run, trained), tags=tags)
 
 
 def promote(

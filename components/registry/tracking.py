@@ -15,56 +15,44 @@ from types import FrameType, TracebackType
 from typing import Any, Literal, Self
 
 from components.core.arrays import Stored
-from components.core.errors import Interrupted, RegistryError, disk_error
+from components.core.errors import Interrupted, RegistryError
 from components.core.files import link_or_copy
+from components.registry.experiments import experiment_id
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
-from components.registry.mlflow_store import EXISTS, MISSING, code_of, connect, translated
+from components.registry.mlflow_store import MISSING, code_of, connect, translated
 from components.registry.owner import ENDED_BY, owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-PARAM_MAX = 6000  # characters that MLflow keeps of a parameter
+PARAM_MAX = 6000  # characters that MLflow keeps of a parameter; of a tag it keeps more
 SYSTEM = "system/"  # the prefix that MLflow's page for system metrics looks for
 
 
-def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[str, str], artifact_root: Path | None) -> str:
+def start_run(
+    tracking_uri: str,
+    *,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, str],
+    artifact_root: Path | None,
+    who: str | None = None,
+    note: str = "",
+    parent: str | None = None,
+) -> str:
     """Create a run that this process owns and return its id. A new experiment keeps its files below `artifact_root`; None: where
     MLflow's server keeps them.
 
-    Raises RegistryError.
+    `who`, `note` and `parent`, a run's id, stand where MLflow's page shows user, description and parent. Raises RegistryError.
     """
     client = connect(tracking_uri)
+    from mlflow.utils import mlflow_tags as known
+
+    where = experiment_id(client, tracking_uri, name=experiment, artifact_root=artifact_root)
+    shown = {known.MLFLOW_USER: who, known.MLFLOW_RUN_NOTE: _cut(note), known.MLFLOW_PARENT_RUN_ID: parent}
+    every = {**tags, **owner_tags(), **{key: value for key, value in shown.items() if value}}
     with translated(tracking_uri):
-        found = client.get_experiment_by_name(experiment)
-    if found is not None and found.lifecycle_stage == "deleted":
-        restore = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-        raise RegistryError(f"experiment {experiment!r} was deleted in MLflow", do=f"restore it ({restore}) or rename the brief")
-    if found is not None:
-        check_reachable(found.artifact_location, tracking_uri, what=f"experiment {experiment!r}")
-    where = found.experiment_id if found else _new_experiment(client, experiment, artifact_root)
-    with translated(tracking_uri):
-        run = client.create_run(where, run_name=name, tags={**tags, **owner_tags()})
+        run = client.create_run(where, run_name=name, tags=every)
     return str(run.info.run_id)
-
-
-def _new_experiment(client: Any, name: str, artifact_root: Path | None) -> str:
-    where = None if artifact_root is None else f"{artifact_root.absolute().as_uri().rstrip('/')}/{name}"
-    if where is not None and (folder := folder_of(where)) is not None:
-        _make(folder)  # by which this machine knows it again
-    try:
-        with translated(name):
-            return str(client.create_experiment(name, artifact_location=where))
-    except RegistryError as error:
-        if code_of(error) != EXISTS:
-            raise
-        return str(client.get_experiment_by_name(name).experiment_id)  # another process was first
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error
 
 
 class MlflowTracker:
@@ -103,15 +91,22 @@ class MlflowTracker:
             for key, value in values.items():
                 self._client.set_tag(self.run_id, key, value)
 
-    def dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object], context: str) -> None:
-        """Log a data version as an input of the run: `source` is REPOSITORY@REVISION:PATH, `context` what it is used for."""
+    def dataset(self, name: str, *, digest: str, source: Mapping[str, str], profile: Mapping[str, object], context: str) -> None:
+        """Log a data version as an input of the run: its `source` in DVC, and as `context` what it is used for."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-        uri = json.dumps({"uri": source})
-        data = Dataset(name, digest[:36], "dvc", uri, profile=json.dumps(profile))  # 36: as much as MLflow keeps
+        # 36: as much as MLflow keeps
+        data = Dataset(name, digest[:36], "dvc", json.dumps(dict(source)), profile=json.dumps(dict(profile)))
         with self._translated():
             self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+
+    def begins_with(self, model_id: str) -> None:
+        """Log a LoggedModel as an input of the run: the teacher that it learns from, or the base whose weights it begins with."""
+        from mlflow.entities import LoggedModelInput
+
+        with self._translated():
+            self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Log values at a step; returns at once. Points that the run has from before a crash are skipped."""

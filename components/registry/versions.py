@@ -3,8 +3,10 @@
 The alias `champion` is the truth about which version is champion; `candidate` is the newest, `previous` the one to roll back to.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from components.core import store_keys
@@ -13,7 +15,17 @@ from components.core.records import Release
 from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
-BUNDLE, URI = "bundle_sha256", "bundle_uri"
+PAGE = "<!-- Written by genwright from here on; what stands above stays. -->"
+DESCRIPTION_MAX = 5000  # characters that MLflow keeps
+BUNDLE, URI, MODEL_ID = "bundle_sha256", "bundle_uri", "model_id"
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model that MLflow can load: its id, and where MLflow keeps its files."""
+
+    model_id: str
+    location: str
 
 
 class Versions:
@@ -24,11 +36,19 @@ class Versions:
         self._tracking_uri = tracking_uri
 
     def register(
-        self, model: str, *, sha256: str, uri: str, run_id: str, description: str = "", tags: Mapping[str, str] | None = None
+        self,
+        model: str,
+        *,
+        sha256: str,
+        uri: str,
+        run_id: str,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        log: Callable[[], LoggedModel] | None = None,
     ) -> Release:
         """The version of `model` that holds the bundle of this digest, created when there is none: one bundle has one version.
 
-        `uri`: where it is, which MLflow shows.
+        `uri`: where it is, which MLflow shows. `log` gives what MLflow loads as this version; asked for a new one alone.
         """
         try:
             with self._translated():
@@ -37,10 +57,14 @@ class Versions:
             if code_of(error) != EXISTS:
                 raise
         if not self._holding(model, sha256):
+            logged = log() if log else None
+            source, model_id = (logged.location, logged.model_id) if logged else (self._source(sha256, uri), None)
+            every = {**(tags or {}), BUNDLE: sha256, URI: uri, **({MODEL_ID: model_id} if model_id else {})}
             with self._translated():  # the tags in the same call: a kill leaves a version that is found, or none
-                every = {**(tags or {}), BUNDLE: sha256, URI: uri}
-                self._client.create_model_version(model, self._source(sha256, uri), run_id, tags=every, description=description)
-        return self.get(model, self._settle(model, sha256))
+                self._client.create_model_version(model, source, run_id, tags=every, description=description, model_id=model_id)
+        version = self._settle(model, sha256)
+        self._point_back(model, version)
+        return self.get(model, version)
 
     def get(self, model: str, version: int) -> Release:
         """One version. Raises UnknownModel."""
@@ -93,6 +117,41 @@ class Versions:
         aliases = self.aliases(model)
         found = [self._release(version, aliases) for version in self._search(f"name = '{model}'") if BUNDLE in version.tags]
         return sorted(found, key=lambda release: release.version)
+
+    def model_id(self, model: str, version: int) -> str | None:
+        """The id of the LoggedModel of a version; None where it has none, or is gone."""
+        try:
+            with self._translated():
+                found = self._client.get_model_version(model, str(version)).tags.get(MODEL_ID)
+        except RegistryError as error:
+            if code_of(error) != MISSING:
+                raise
+            return None
+        return found and str(found)
+
+    def links(self, release: Release) -> dict[str, str]:
+        """Where MLflow's page has the run and the LoggedModel of a release, as far as they are still there."""
+        model_id, run, model = self.model_id(release.model, release.version), None, None
+        with suppress(RegistryError), self._translated():
+            run = self._client.get_run(release.run_id)
+        with suppress(RegistryError), self._translated():
+            model = self._client.get_logged_model(model_id) if model_id else None
+        found = {"run": f"#/experiments/{run.info.experiment_id}/runs/{release.run_id}"} if run else {}
+        return found | ({"model": f"#/experiments/{model.experiment_id}/models/{model_id}"} if model else {})
+
+    def describe(self, model: str, page: str) -> None:
+        """Let MLflow show a page in markdown as the description of a model, below what people wrote there themselves.
+
+        It is cut where it is longer than MLflow keeps. Raises RegistryError.
+        """
+        with self._translated():
+            known = self._client.get_registered_model(model).description or ""
+            own = known.partition(PAGE)[0].rstrip()
+            text = f"{own}\n\n{PAGE}\n\n{page}".lstrip()
+            if len(text) > DESCRIPTION_MAX:
+                text = text[: DESCRIPTION_MAX - 2].rpartition("\n")[0] + "\n…"
+            if text != known:
+                self._client.update_registered_model(model, text)
 
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
@@ -155,6 +214,24 @@ class Versions:
                     if code_of(error) != MISSING:  # else another process has just deleted it
                         raise
         return first
+
+    def _point_back(self, model: str, version: int) -> None:
+        """Let the LoggedModel of a version name it, as MLflow's page shows; its server does so by itself."""
+        from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+        with self._translated():
+            model_id = self._client.get_model_version(model, str(version)).tags.get(MODEL_ID)
+        if model_id is None:
+            return  # of a version of genwright that logged none
+        try:
+            with self._translated():
+                known = json.loads(self._client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+                if (model, str(version)) not in {(each["name"], str(each["version"])) for each in known}:
+                    named = json.dumps([*known, {"name": model, "version": version}])
+                    self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: named})
+        except RegistryError as error:
+            if code_of(error) != MISSING:  # else a hand deleted it in MLflow
+                raise
 
     def _release(self, version: Any, aliases: Mapping[str, int]) -> Release:
         number = int(version.version)

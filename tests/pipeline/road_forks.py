@@ -32,7 +32,10 @@ from components.registry.versions import Versions
 from flows.settings import Settings
 
 proof.SAMPLES.update(one_pass=400)  # the numbers of a proof are not at stake here
-CALLS = ("create_registered_model", "create_model_version", "set_registered_model_alias", "delete_registered_model_alias")
+CALLS = (
+    "create_registered_model", "create_logged_model", "finalize_logged_model", "create_model_version",
+    "set_registered_model_alias", "delete_registered_model_alias",
+)  # fmt: skip
 
 
 class Events:
@@ -70,7 +73,8 @@ class Events:
 
 def produce(job: dict[str, Any], events: Events) -> dict[str, Any]:
     backends = Backends(Settings(home=Path(job["home"]), actor="fork"))
-    events.watch(backends.versions._client)
+    for part in (backends.versions, backends.logged_models):
+        events.watch(part._client)
     run = resolve(Brief.model_validate(job["brief"]), backends)
     with lease(run.brief.name, backends) as held:
         trained = stages.train(run, held, backends)

@@ -27,6 +27,7 @@ from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import SAMPLES, Trained
+from components.registry.mlflow_store import connect
 from flows import engines
 from flows.settings import Settings
 
@@ -246,6 +247,10 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(
     assert bundle.lineage.teacher == bundle.gates.champion == teacher.bundle_sha256
     assert picture_of("many-distilled", backends).read_bytes().startswith(b"\x89PNG")
     assert stale(bundle, backends) is None
+    client = connect(backends.settings.mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name("many-distilled").experiment_id])
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {teacher.run_id}
+    assert len({run.info.run_name for run in runs}) == len(runs)
     if variant == "ddpm":  # what follows asks nothing of how it learnt
         return
     _again_trains_nothing(road, request)

@@ -23,7 +23,8 @@ PROVING = (
 RELEASING = (
     "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",
     "store/bundles/SHA/reference.u8", "store/bundles/SHA/bundle.json", "store/runs/digits/SHA/seal.json",
-    "create_registered_model", "create_model_version", "set_registered_model_alias candidate",
+    "create_registered_model", "create_logged_model", "finalize_logged_model", "create_model_version",
+    "set_registered_model_alias candidate",
     "store/ledger/digits/00000001.json", "set_registered_model_alias champion", "delete_registered_model_alias candidate",
     "store/channels/digits.json", "store/runs/digits/SHA/promote.json",
 )  # fmt: skip
@@ -105,7 +106,7 @@ def homes(trained: Any, forks: Forks) -> Any:
 OTHERS = (  # of a kind with the one before, or a call of the registry, whose kills are laws of tests/registry/test_release.py
     "store/artifacts/SHA/samples.png", "create_registered_model", "store/runs/digits/SHA/seal.json", "store/channels/digits.json",
     "store/bundles/SHA/samples.png", "store/bundles/SHA/reference.u8", "set_registered_model_alias candidate",
-    "set_registered_model_alias champion", "delete_registered_model_alias candidate",
+    "set_registered_model_alias champion", "delete_registered_model_alias candidate", "create_logged_model",
     "store/artifacts/SHA/model.onnx", "store/artifacts/SHA/page.html",
 )  # fmt: skip
 POINTS = [

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from elsewhere import load_elsewhere
 from servers import Weed, free_ports
 
 from components.core.protocols import ObjectStore
@@ -141,7 +142,7 @@ def test_a_training_killed_on_one_is_finished_by_another_with_the_same_bits(prod
 
 
 def test_the_stages_of_a_production_run_on_one_machine_after_another(
-    produced: Production, store: ObjectStore, team_mlflow: str, machines: list[Any], weed: Weed
+    produced: Production, store: ObjectStore, team_mlflow: str, machines: list[Any], weed: Weed, tmp_path: Path
 ) -> None:
     assert (produced.released["release"]["version"], produced.released["promoted"]) == (1, True)
     client, run_id = connect(team_mlflow), produced.resumed["run_id"]
@@ -150,8 +151,13 @@ def test_the_stages_of_a_production_run_on_one_machine_after_another(
     assert {"run.json", "samples", "proof"} <= pictures
     in_s3 = open_store(f"s3://{weed.bucket}/mlflow", s3_endpoint=weed.endpoint).list("")
     assert [key for key in in_s3 if run_id in key and key.endswith("page.html")]
-    version = client.get_model_version("digits", "1")
-    assert version.source == f"{store.uri}/bundles/{produced.released['bundle']['sha256']}"
+    version, sha256 = client.get_model_version("digits", "1"), produced.released["bundle"]["sha256"]
+    assert version.tags["bundle_uri"] == f"{store.uri}/bundles/{sha256}"
+    model = client.get_logged_model(version.tags["model_id"])
+    assert (version.source, str(model.status), model.source_run_id) == (model.artifact_location, "READY", run_id)
+    assert len([key for key in in_s3 if model.model_id in key and key.endswith("model.onnx")]) == 1
+    told = load_elsewhere(team_mlflow, "models:/digits/1", tmp_path / "elsewhere")
+    assert (told["metadata"]["bundle_sha256"], told["run_id"]) == (sha256, run_id)
     for machine in machines:  # what one made the others do not make again
         again = machine.cli("produce", "brief.yaml")
         assert (again.returncode, "nothing to do" in again.stdout) == (0, True), again.stderr
@@ -197,7 +203,17 @@ def test_a_third_machine_distils(distilled: Any, team_mlflow: str) -> None:
     taught = Versions(team_mlflow).resolve("digits@champion")
     assert distilled["curve"]["teacher"]["bundle_sha256"] == taught.bundle_sha256
     assert distilled["produced"]["bundle"]["bundle"]["lineage"]["teacher"] == taught.bundle_sha256
-    assert Versions(team_mlflow).resolve("digits-distilled").version == 1
+    versions, client = Versions(team_mlflow), connect(team_mlflow)
+    own, teacher = versions.resolve("digits-distilled"), versions.get("digits", distilled["curve"]["teacher"]["version"])
+    run = client.get_run(own.run_id)
+    assert (own.version, run.data.tags["mlflow.parentRunId"]) == (1, teacher.run_id)
+    assert [each.model_id for each in run.inputs.model_inputs] == [versions.model_id("digits", teacher.version)]
+    named = f"student of digits/{teacher.version}: latent-ect, 1 step, width {student['width']}"
+    assert run.info.run_name == named
+    described = client.get_model_version("digits-distilled", "1").description
+    assert described == f"{named}, fp32; its gates say {student['verdict']}"
+    proved = {each.key for each in client.get_logged_model(versions.model_id("digits-distilled", 1)).metrics}
+    assert {"proof/fd", "proof/recall_lost"} <= proved  # by the names that every model's have
 
 
 def test_another_machine_shows_all_the_students_that_were_tried(distilled: Any, machines: list[Any]) -> None:

@@ -119,8 +119,14 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     }  # fmt: skip
     assert {data.digest for _, data in inputs.values()} == {known.dataset.md5}
     assert json.loads(inputs["digits/train"][1].profile)["items"] == known.dataset.splits["train"]
-    source = json.loads(inputs["digits/train"][1].source)["uri"]
-    assert source == f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
+    where = {"repo": known.dataset.repo, "rev": known.dataset.rev, "path": "data/digits", "md5": known.dataset.md5}
+    uri = f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
+    assert json.loads(inputs["digits/train"][1].source) == {"uri": uri} | where
+    tags = run.data.tags
+    assert run.info.run_name == f"vae/gaussian: scratch, data {known.dataset.md5[:8]}"
+    assert (tags["model"], tags["family"], tags["dataset"], tags["mlflow.user"]) == ("digits", "vae/gaussian", "digits", "tester")
+    assert "- " in tags["mlflow.note.content"]
+    assert "mlflow.parentRunId" not in tags
     logged = set(run.data.metrics)
     assert {"train/fd", "train/lr", "proof/fd", "proof/coverage"} <= logged
     assert any(name.startswith("train/loss_") for name in logged)
@@ -129,6 +135,21 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     assert len(client.list_artifacts(run_id, "samples")) >= 2
     proof = {each.path for each in client.list_artifacts(run_id, "proof")}
     assert {"proof/page.html", "proof/samples.png", "proof/scorecard.json", "proof/gates.json"} <= proof
+
+
+def test_the_release_is_one_model_that_mlflow_loads(first: Any) -> None:
+    client = connect(first.road.backends().settings.mlflow_uri)
+    run, produced = client.get_run(first.record("train", Trained).run_id), first.record("promote", Produced)
+    version = client.get_model_version("digits", "1")
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (version.tags["model_id"], version.source) == (model.model_id, model.artifact_location)
+    assert (str(model.status), model.params, model.tags["bundle_sha256"]) == ("READY", run.data.params, produced.bundle.sha256)
+    card = produced.bundle.bundle.scorecard.metrics
+    metrics = {each.key: (each.value, each.dataset_name, each.dataset_digest) for each in model.metrics}
+    md5 = first.record("run", Run).dataset.md5
+    assert metrics.pop("train/fd")[1:] == ("digits/train", md5)
+    assert metrics == {f"proof/{name}": (metric.value, "digits/validation+test", md5) for name, metric in card.items()}
+    assert {len(client.get_metric_history(run.info.run_id, key)) for key in metrics} == {1}
 
 
 def test_the_first_version_is_champion_in_registry_ledger_and_channel(first: Any) -> None:

@@ -1,5 +1,6 @@
 """One MLflow run, by id: written cheaply, resumed by another process, ended when its process is gone."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -84,12 +85,13 @@ def test_the_data_version_is_an_input_of_the_run(tracking_uri: str, run_id: str)
     tracker = MlflowTracker(tracking_uri, run_id)
     for name, context in (("digits/train", "training"), ("digits/validation", "evaluation")):
         for _ in range(2):  # a run that is begun again logs it again
-            tracker.dataset(name, digest="a" * 32, source="repo@1234:data/digits", profile={"items": 5}, context=context)
+            source = {"uri": "repo@1234:data/digits", "md5": "a" * 32}
+            tracker.dataset(name, digest="a" * 32, source=source, profile={"items": 5}, context=context)
     inputs = connect(tracking_uri).get_run(run_id).inputs.dataset_inputs
     told = {
         each.dataset.name: (each.dataset.digest, each.dataset.source, each.dataset.profile, each.tags[0].value) for each in inputs
     }
-    same = ("a" * 32, '{"uri": "repo@1234:data/digits"}', '{"items": 5}')
+    same = ("a" * 32, json.dumps(source), '{"items": 5}')
     assert told == {"digits/train": (*same, "training"), "digits/validation": (*same, "evaluation")}
 
 

@@ -1,0 +1,99 @@
+"""The files by which MLflow knows a bundle's graph as a model of its ONNX flavour: MLmodel, an environment, an input example.
+
+They are text: no pickle, no code, no copy of the graph, which lies beside them as it is in the bundle (`mlflow.onnx.save_model`
+would write it anew, its weights in a file of their own). https://mlflow.org/docs/latest/ml/model/#storage-format
+"""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from components.core.bundles import MODEL_ONNX
+from components.core.files import write_whole
+from components.core.noise import draw
+from components.core.records import Bundle
+from components.runtime.contract import NUMPY_TYPES, TensorSpec, inputs_of, output_of
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+MLMODEL = "MLmodel"
+CONDA, VIRTUALENV, REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
+EXAMPLE, REQUEST = "input_example.json", "serving_input_example.json"  # as `predict` takes it, and as MLflow's server does
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+
+
+def write_flavour(folder: Path, bundle: Bundle, *, sha256: str, model_id: str, run_id: str | None, location: str) -> None:
+    """Write them into a folder. `sha256` is the bundle's; `location`, where MLflow keeps the model `model_id`."""
+    from mlflow import pyfunc
+    from mlflow.models import Model
+
+    model = Model(
+        artifact_path=location,
+        run_id=run_id,
+        model_uuid=model_id,
+        model_id=model_id,
+        signature=signature_of(bundle),
+        saved_input_example_info={"artifact_path": EXAMPLE, "serving_input_path": REQUEST, "type": "ndarray"},
+        metadata=_metadata(bundle, sha256),
+        model_size_bytes=next(file.size_bytes for file in bundle.files if file.name == MODEL_ONNX),
+    )
+    pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=MODEL_ONNX, conda_env=CONDA, python_env=VIRTUALENV)
+    device = bundle.admission.device if bundle.admission else "cpu"
+    model.add_flavor("onnx", onnx_version=version("onnx"), data=MODEL_ONNX, providers=PROVIDERS[device])
+    model.save(folder / MLMODEL)
+    example = {name: rows.tolist() for name, rows in example_of(bundle).items()}
+    write_whole(folder / EXAMPLE, json.dumps(example).encode())
+    write_whole(folder / REQUEST, json.dumps({"inputs": example}).encode())
+    _write_environment(folder)
+
+
+def signature_of(bundle: Bundle) -> "ModelSignature":
+    """The graph's inputs, noise and condition, and its items: names, types, and shapes of which the first axis is the batch."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+    from mlflow.types import TensorSpec as Column
+
+    def column(spec: TensorSpec) -> Any:
+        return Column(np.dtype(NUMPY_TYPES[spec.datatype]), (-1, *spec.shape), spec.name)
+
+    return ModelSignature(Schema([column(spec) for spec in inputs_of(bundle)]), Schema([column(output_of(bundle))]))
+
+
+def example_of(bundle: Bundle) -> dict[str, npt.NDArray[np.generic]]:
+    """What one item is made of, [1, *shape] an input: the noise of seed 0, and the condition of who asks for nothing."""
+    example: dict[str, npt.NDArray[np.generic]] = dict(draw(bundle.noise, [0]))
+    if bundle.condition is not None and bundle.spec.condition is not None:
+        example[bundle.condition] = bundle.spec.condition.rows(1)
+    return example
+
+
+def _metadata(bundle: Bundle, sha256: str) -> dict[str, Any]:
+    """What the signature does not tell: the bundle, how noise is drawn, and of what modality items are."""
+    item = bundle.spec.item
+    return {
+        "bundle_sha256": sha256,
+        "family": f"{bundle.family}/{bundle.variant}",
+        "noise": {noise.name: noise.distribution for noise in bundle.noise},
+        "modality": item.modality,
+        "classes": list(bundle.spec.classes),
+    }
+
+
+def _write_environment(folder: Path) -> None:
+    """What `mlflow models serve` installs: MLflow, onnx and ONNX Runtime as they are here, and nothing of genwright."""
+    import onnxruntime
+
+    python = platform.python_version()
+    needs = [f"mlflow=={version('mlflow')}", f"onnx=={version('onnx')}", f"onnxruntime=={onnxruntime.__version__}"]
+    conda = {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": needs}]}
+    virtualenv = {"python": python, "build_dependencies": ["pip"], "dependencies": [f"-r {REQUIREMENTS}"]}
+    for name, document in ((CONDA, conda), (VIRTUALENV, virtualenv)):
+        write_whole(folder / name, yaml.safe_dump(document, sort_keys=False).encode())
+    write_whole(folder / REQUIREMENTS, "\n".join(needs).encode())

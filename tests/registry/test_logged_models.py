@@ -1,0 +1,174 @@
+"""What MLflow loads as a release: made once, whole, of the bundle's own graph, and opened where there is no genwright."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from elsewhere import load_elsewhere
+
+from components.core.bundles import address_of, read_bundle
+from components.core.files import sha256_of
+from components.core.records import StoredBundle
+from components.registry.logged_models import LoggedModels, Origin
+from components.registry.mlflow_store import connect
+from components.registry.onnx_flavour import example_of, signature_of
+from components.registry.tracking import MlflowTracker
+from components.registry.versions import Versions
+from components.runtime.session import GraphSampler
+
+FILES = {
+    "MLmodel", "model.onnx", "conda.yaml", "python_env.yaml", "requirements.txt",
+    "input_example.json", "serving_input_example.json",
+}  # fmt: skip
+FD = {"value": 2.5, "low": 2.0, "high": 3.0, "n": 100}
+CALLS = (
+    "get_run", "search_logged_models", "create_logged_model", "log_outputs", "get_metric_history", "log_batch",
+    "finalize_logged_model",
+)  # fmt: skip
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def stored(build: Build) -> Callable[..., tuple[StoredBundle, Path]]:
+    """A small bundle with a metric, as the store has it, and its graph."""
+
+    def make(**options: Any) -> tuple[StoredBundle, Path]:
+        card = {"subject": "onnx:0", "device": "cpu", "metrics": {"fd": FD}}
+        protocol = dict.fromkeys(("reference_count", "samples", "seed", "bootstrap"), 1)
+        protocol |= {"extractor": "e", "extractor_sha256": "0" * 64, "dataset_md5": "0" * 32, "reference_split": "test"}
+        folder = build(changes={"scorecard": card | {"protocol": protocol | {"resizer": "none", "level": 0.95}}}, **options)
+        return StoredBundle(sha256=address_of(folder), bundle=read_bundle(folder)), folder / "model.onnx"
+
+    return make
+
+
+@pytest.fixture
+def origin(tracking_uri: str, run_id: str) -> Origin:
+    """A training that was read twice, proved, and ended."""
+    tracker = MlflowTracker(tracking_uri, run_id)
+    tracker.params({"config.width": 16, "seed": 0})
+    for name, context in (("digits/train", "training"), ("digits/test", "evaluation")):
+        tracker.dataset(
+            name, digest="a" * 32 + ".dir", source={"uri": "repo@1234:data/digits"}, profile={"items": 5}, context=context
+        )
+    for step, distance in ((5, 9.0), (7, 3.0), (9, 4.0)):
+        tracker.metrics({"train/fd": distance}, step=step)
+    tracker.metrics({"proof/fd": FD["value"]}, step=7)
+    tracker.finish()
+    return Origin(run_id=run_id, step=7, trained_on="digits/train", proved_on="digits/test", digest="a" * 32 + ".dir")
+
+
+@pytest.fixture
+def logged_models(tracking_uri: str, tmp_path: Path) -> LoggedModels:
+    return LoggedModels(tracking_uri, artifact_root=tmp_path / "artifacts")
+
+
+def released(versions: Versions, models: LoggedModels, stored: StoredBundle, graph: Path, origin: Origin) -> int:
+    """Register it as a production does; the number of its version."""
+    log = partial(models.log, stored, graph, origin, tags={"verdict": "pass"})
+    uri = f"s3://bundles/{stored.sha256}"
+    return versions.register("digits", sha256=stored.sha256, uri=uri, run_id=origin.run_id, log=log).version
+
+
+@pytest.mark.parametrize("options", [{}, {"classes": True}, {"levels": True}], ids=["noise", "classes", "levels"])
+def test_signature_and_example_are_the_graphs_own(stored: Any, options: dict[str, Any]) -> None:
+    record, path = stored(**options)
+    signature = signature_of(record.bundle).to_dict()
+    graph = onnx.load(path).graph
+    for told, ports in ((signature["inputs"], graph.input), (signature["outputs"], graph.output)):
+        found = [(each["name"], each["tensor-spec"]["dtype"], each["tensor-spec"]["shape"]) for each in json.loads(told)]
+        assert found == [
+            (
+                port.name,
+                str(onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)),
+                [-1, *(size.dim_value for size in port.type.tensor_type.shape.dim[1:])],
+            )
+            for port in ports
+        ]
+    assert {name: rows.shape[0] for name, rows in example_of(record.bundle).items()} == {port.name: 1 for port in graph.input}
+
+
+def test_a_release_is_one_logged_model_of_the_bundles_own_graph(
+    tracking_uri: str, versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    record, graph = stored(classes=True)
+    for _ in range(2):
+        assert released(versions, logged_models, record, graph, origin) == 1
+    client = connect(tracking_uri)
+    run = client.get_run(origin.run_id)
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (model.name, str(model.status), model.model_type) == ("digits-vae-residual", "READY", "vae")
+    assert (model.source_run_id, model.params) == (origin.run_id, {"config.width": "16", "seed": "0"})
+    assert model.tags["bundle_sha256"] == record.sha256
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "digits", "version": 1}]
+    version = client.get_model_version("digits", "1")
+    assert (version.source, version.tags["model_id"]) == (model.artifact_location, model.model_id)
+    assert [each.model_id for each in run.outputs.model_outputs] == [model.model_id]
+    metrics = {(each.key, each.value, each.step, each.dataset_name, each.dataset_digest) for each in model.metrics}
+    digest = "a" * 32 + ".dir"
+    assert metrics == {("proof/fd", 2.5, 7, "digits/test", digest), ("train/fd", 3.0, 7, "digits/train", digest)}
+    assert len(client.get_metric_history(origin.run_id, "proof/fd")) == 1  # the run's own point, and no second one
+    assert len(client.get_metric_history(origin.run_id, "train/fd")) == 3
+    kept = tmp_path / "artifacts" / "digits" / "models" / model.model_id / "artifacts"
+    assert {path.name for path in kept.iterdir()} == FILES
+    assert (kept / "model.onnx").samefile(graph)  # written once
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_registration_that_was_killed_is_finished_by_the_next(
+    tracking_uri: str,
+    versions: Versions,
+    logged_models: LoggedModels,
+    stored: Any,
+    origin: Origin,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+) -> None:
+    record, graph = stored()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logged_models._client, call, die)
+        with pytest.raises(KeyboardInterrupt):
+            released(versions, logged_models, record, graph, origin)
+    assert versions.releases("digits") == []
+    assert released(versions, logged_models, record, graph, origin) == 1
+    client = connect(tracking_uri)
+    run = client.get_run(origin.run_id)
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (str(model.status), len(model.metrics), len(run.outputs.model_outputs)) == ("READY", 2, 1)
+    assert len(client.get_metric_history(origin.run_id, "proof/fd")) == 1
+
+
+def test_a_release_whose_training_mlflow_lost_is_logged_all_the_same(
+    tracking_uri: str, versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin
+) -> None:
+    client = connect(tracking_uri)
+    client.delete_run(origin.run_id)
+    record, graph = stored()
+    assert released(versions, logged_models, record, graph, origin) == 1
+    (model,) = client.search_logged_models([client.get_experiment_by_name("digits").experiment_id])
+    assert (str(model.status), model.source_run_id, model.params, model.metrics) == ("READY", None, {}, None)
+
+
+def test_a_process_without_genwright_loads_the_champion(
+    tracking_uri: str, versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    record, graph = stored(classes=True)
+    versions.set_alias("digits", "champion", released(versions, logged_models, record, graph, origin))
+    told = load_elsewhere(tracking_uri, "models:/digits@champion", tmp_path / "elsewhere")
+    assert told["inputs"] == {"z": ["float32", 1, 16], "label": ["int64", 1]}
+    assert told["metadata"]["bundle_sha256"] == record.sha256
+    assert (told["metadata"]["noise"], told["metadata"]["classes"]) == ({"z": "normal"}, ["zero", "one", "two"])
+    assert (told["nodes"], told["run_id"]) == (len(onnx.load(graph).graph.node), origin.run_id)
+    own = GraphSampler.of(graph.parent, record.bundle, batch=1).run(dict(example_of(record.bundle)))
+    assert np.array_equal(np.asarray(told["made"]["x"], np.float32), own)
+    assert sha256_of(graph) == next(file.sha256 for file in record.bundle.files if file.name == "model.onnx")
