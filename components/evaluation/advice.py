@@ -113,7 +113,7 @@ def _found(gates: Sequence[GateVerdict], training: Training) -> Iterator[Cause]:
         yield Cause("duplicates", f"{training.duplicates:.1%} of the data's items are identical to another")
     quality = [gate for gate in failed if _of(gate).cause != "latency" and not (repeats and _of(gate).repeats)]
     if quality and training.collapse:
-        yield Cause("collapse", f"it lost modes in training ({training.collapse})")
+        yield Cause("collapse", f"it lost modes, or detail, in training ({training.collapse})")
     if quality and training.blurry:
         yield Cause("blurry", "quality is asked for and the family blurs")
     if any(_of(gate).cause == "latency" for gate in gates):

@@ -24,7 +24,7 @@ BAD = [  # what is planted, a gate that must refuse it, and the cause that must 
     pytest.param(
         NOISE, "fd_ratio_max", "it had stopped improving and the champion is better: the champion stays", id="noise", marks=SLOW
     ),
-    pytest.param({"fault": "blur"}, "coverage_min", "it lost modes in training (", id="blur", marks=NIGHTLY),
+    pytest.param({"fault": "blur"}, "coverage_min", "it lost modes, or detail, in training (", id="blur", marks=NIGHTLY),
     pytest.param(
         {"fault": "contrast", "level": 0.7}, "fd_ratio_max", "and the champion is better: ", id="contrast", marks=NIGHTLY
     ),
