@@ -32,11 +32,20 @@ RETRIES: dict[str, Any] = {
 network = task(cache_policy=NO_CACHE, **RETRIES)
 
 
+def flow_tags() -> dict[str, str]:
+    """By which MLflow's page names the flow run that asks for a stage."""
+    from prefect.runtime import flow_run
+
+    return {"prefect.flow_run_id": flow_run.id, "prefect.flow_run_name": flow_run.name} if flow_run.id else {}
+
+
 def _task_of(stage: Stage) -> Any:
     """The task of a stage: its records in, its record out."""
 
     def run(records: Sequence[Record]) -> Record:
-        return execute(stage, records, load_backends())
+        backends = load_backends()
+        backends.run_by = flow_tags()
+        return execute(stage, records, backends)
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
 

@@ -48,6 +48,7 @@ class Backends:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.run_by: dict[str, str] = {}  # tags by which MLflow's page names the engine's run that asks for a stage
 
     @property
     def home(self) -> Home:

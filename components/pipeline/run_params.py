@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.core.records import Dataset
-from components.pipeline.run import Run, Trained
+from components.pipeline.run import Run, Student, Trained
 
 if TYPE_CHECKING:
     from components.registry.logged_models import Origin
@@ -53,10 +53,53 @@ def log_data(tracker: Any, run: Run) -> None:
             tracker.dataset(
                 _data_name(dataset, names),
                 digest=dataset.md5,
-                source=f"{dataset.repo}@{dataset.rev}:{run.brief.data.path}",
+                source=_source(run),
                 profile=_profile(dataset, names),
                 context=context,
             )
+
+
+def _source(run: Run) -> dict[str, str]:
+    """Where DVC has the data: what `dvc get REPOSITORY PATH --rev REVISION` asks for, and the MD5 of what it gives."""
+    dataset, path = run.dataset, run.brief.data.path
+    parts = {"repo": dataset.repo, "rev": dataset.rev, "path": path, "md5": dataset.md5}
+    return {"uri": f"{dataset.repo}@{dataset.rev}:{path}"} | parts
+
+
+def run_name(run: Run) -> str:
+    """What a training is called among those of its brief."""
+    decision, student = run.decision, run.student
+    if student is not None:
+        return _student(run, student, steps=student.trained_for)
+    begun = f" of {run.base.name}" if run.base else ""
+    return f"{decision.family}/{decision.variant}: {decision.mode}{begun}, data {run.dataset.md5[:8]}"
+
+
+def version_line(run: Run) -> str:
+    """What a version is, in one line."""
+    serving, student = run.brief.serving, run.student
+    if student is None:
+        return f"{run_name(run)}, {serving.precision}"
+    return f"{_student(run, student, steps=student.steps)}, {serving.precision}"
+
+
+def _student(run: Run, student: Student, *, steps: int) -> str:
+    taken = f"{steps} step{'s' * (steps > 1)}"
+    return f"student of {begun_with(run)['teacher']}: {run.decision.variant}, {taken}, width {student.width}"
+
+
+def run_tags(run: Run) -> dict[str, str]:
+    """What people look for a training by."""
+    decision, key = run.decision, run.key("train")
+    tags = {"model": run.brief.name, "family": f"{decision.family}/{decision.variant}", "dataset": run.dataset.name}
+    tags |= begun_with(run)
+    return tags | {"genwright.key": key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev}
+
+
+def begun_with(run: Run) -> dict[str, str]:
+    """The teacher and the base of a run, NAME/VERSION, where it has one."""
+    teacher = {"teacher": f"{run.student.teacher.model}/{run.student.teacher.version}"} if run.student else {}
+    return teacher | ({"base": run.base.name} if run.base else {})
 
 
 def origin_of(run: Run, trained: Trained) -> "Origin":

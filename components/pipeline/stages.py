@@ -163,19 +163,18 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
 def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
     from components.delivery.bundles import bundle_uri
+    from components.pipeline.run_params import begun_with, version_line
     from components.registry.versions import CANDIDATE, CHAMPION
 
     check_lease(held, backends.store)
-    decision, student = run.decision, run.student
-    begun = {"teacher": f"{student.teacher.model}/{student.teacher.version}"} if student else {}
-    begun |= {"base": run.base.name} if run.base else {}
-    tags = {"verdict": proof.gates.verdict, "family": decision.family, "variant": decision.variant} | begun
+    decision, verdict = run.decision, proof.gates.verdict
+    tags = {"verdict": verdict, "family": decision.family, "variant": decision.variant, **begun_with(run), **backends.run_by}
     release = backends.versions.register(
         run.brief.name,
         sha256=stored.sha256,
         uri=bundle_uri(backends.store, stored.sha256),
         run_id=trained.run_id,
-        description=f"{decision.family}/{decision.variant} on {run.dataset.name} at {run.dataset.md5[:8]}",
+        description=f"{version_line(run)}; its gates say {verdict}",
         tags=tags,
         log=partial(_logged, run, trained, stored, tags, backends),
     )

@@ -20,7 +20,8 @@ from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
-from components.pipeline.run_params import log_data, params_of
+from components.pipeline.run_params import begun_with, log_data, params_of, run_name, run_tags
+from components.policy.view import sentence
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import announce
 from components.training.start import Start, find_start
@@ -106,23 +107,32 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
     uri = settings.mlflow_uri
 
     def start() -> Tracked:
-        decision, key = run.decision, run.key("train")
         run_id = start_run(
             uri,
             experiment=run.brief.name,
-            name=f"{decision.family}-{decision.variant}-{key[:8]}",
-            tags={"genwright.key": key, "genwright.dataset_md5": run.dataset.md5, "genwright.dataset_rev": run.dataset.rev},
+            name=run_name(run),
+            tags=run_tags(run),
             artifact_root=settings.artifact_root,
+            who=settings.who,
+            note="\n".join(f"- {sentence(reason.text)}" for reason in run.decision.reasons),
+            parent=run.student.teacher.run_id if run.student else None,
         )
         tracker = MlflowTracker(uri, run_id)
         tracker.params(params_of(run, plan_of(run_id)))
         log_data(tracker, run)
+        for name in begun_with(run).values():
+            model, _, version = name.rpartition("/")
+            if (model_id := backends.versions.model_id(model, int(version))) is not None:
+                tracker.begins_with(model_id)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
         return Tracked(run_id=run_id)
 
     where = store_keys.run_record(run.brief.name, run.key("train"), "tracked")
-    return backends.workspace.read_or_make(where, Tracked, start, is_valid=lambda known: run_exists(uri, known.run_id)).run_id
+    tracked = backends.workspace.read_or_make(where, Tracked, start, is_valid=lambda known: run_exists(uri, known.run_id))
+    if backends.run_by:  # of whoever goes on with it now
+        MlflowTracker(uri, tracked.run_id).tags(backends.run_by)
+    return tracked.run_id
 
 
 def _start_of(run: Run, backends: Backends) -> Start:

@@ -24,20 +24,34 @@ from components.registry.mlflow_store import MISSING, code_of, connect, translat
 from components.registry.owner import ENDED_BY, owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-PARAM_MAX = 6000  # characters that MLflow keeps of a parameter
+PARAM_MAX = 6000  # characters that MLflow keeps of a parameter; of a tag it keeps more
 SYSTEM = "system/"  # the prefix that MLflow's page for system metrics looks for
 
 
-def start_run(tracking_uri: str, *, experiment: str, name: str, tags: Mapping[str, str], artifact_root: Path | None) -> str:
+def start_run(
+    tracking_uri: str,
+    *,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, str],
+    artifact_root: Path | None,
+    who: str | None = None,
+    note: str = "",
+    parent: str | None = None,
+) -> str:
     """Create a run that this process owns and return its id. A new experiment keeps its files below `artifact_root`; None: where
     MLflow's server keeps them.
 
-    Raises RegistryError.
+    `who`, `note` and `parent`, a run's id, stand where MLflow's page shows user, description and parent. Raises RegistryError.
     """
     client = connect(tracking_uri)
+    from mlflow.utils import mlflow_tags as known
+
     where = experiment_id(client, tracking_uri, name=experiment, artifact_root=artifact_root)
+    shown = {known.MLFLOW_USER: who, known.MLFLOW_RUN_NOTE: _cut(note), known.MLFLOW_PARENT_RUN_ID: parent}
+    every = {**tags, **owner_tags(), **{key: value for key, value in shown.items() if value}}
     with translated(tracking_uri):
-        run = client.create_run(where, run_name=name, tags={**tags, **owner_tags()})
+        run = client.create_run(where, run_name=name, tags=every)
     return str(run.info.run_id)
 
 
@@ -77,15 +91,22 @@ class MlflowTracker:
             for key, value in values.items():
                 self._client.set_tag(self.run_id, key, value)
 
-    def dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object], context: str) -> None:
-        """Log a data version as an input of the run: `source` is REPOSITORY@REVISION:PATH, `context` what it is used for."""
+    def dataset(self, name: str, *, digest: str, source: Mapping[str, str], profile: Mapping[str, object], context: str) -> None:
+        """Log a data version as an input of the run: its `source` in DVC, and as `context` what it is used for."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-        uri = json.dumps({"uri": source})
-        data = Dataset(name, digest[:36], "dvc", uri, profile=json.dumps(profile))  # 36: as much as MLflow keeps
+        # 36: as much as MLflow keeps
+        data = Dataset(name, digest[:36], "dvc", json.dumps(dict(source)), profile=json.dumps(dict(profile)))
         with self._translated():
             self._client.log_inputs(self.run_id, [DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+
+    def begins_with(self, model_id: str) -> None:
+        """Log a LoggedModel as an input of the run: the teacher that it learns from, or the base whose weights it begins with."""
+        from mlflow.entities import LoggedModelInput
+
+        with self._translated():
+            self._client.log_inputs(self.run_id, models=[LoggedModelInput(model_id)])
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Log values at a step; returns at once. Points that the run has from before a crash are skipped."""

@@ -116,6 +116,17 @@ class Versions:
         found = [self._release(version, aliases) for version in self._search(f"name = '{model}'") if BUNDLE in version.tags]
         return sorted(found, key=lambda release: release.version)
 
+    def model_id(self, model: str, version: int) -> str | None:
+        """The id of the LoggedModel of a version; None where it has none, or is gone."""
+        try:
+            with self._translated():
+                found = self._client.get_model_version(model, str(version)).tags.get(MODEL_ID)
+        except RegistryError as error:
+            if code_of(error) != MISSING:
+                raise
+            return None
+        return found and str(found)
+
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
         with self._translated():

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from components.pipeline.order import STAGES
+from components.registry.mlflow_store import connect
 
 REPOSITORY = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -168,6 +169,12 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
     tasks = team.tasks(seen, at_least=len(STAGES))
     assert {each["name"].partition(":")[0] for each in tasks} == {stage.name for stage in STAGES}
     assert {tag for each in tasks for tag in each["tags"]} == {"genwright-cpu"}
+    release = road.backends().versions.resolve("team")
+    mlflow = connect(road.backends().settings.mlflow_uri)
+    named = {"prefect.flow_run_id": seen["id"], "prefect.flow_run_name": seen["name"]}
+    version = mlflow.get_model_version("team", "1")
+    for tags in (mlflow.get_run(release.run_id).data.tags, version.tags, mlflow.get_logged_model(version.tags["model_id"]).tags):
+        assert named.items() <= tags.items()
     # Through the worker; the first run is killed, and the next one finishes the job.
     two = str(road.write(road.brief(name="team", seed=1), "two.yaml"))
     _killed(team, two)

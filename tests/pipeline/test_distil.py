@@ -27,6 +27,8 @@ from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import SAMPLES, Trained
+from components.pipeline.run_params import run_name, run_tags, version_line
+from components.registry.mlflow_store import connect
 from flows import engines
 from flows.settings import Settings
 
@@ -175,6 +177,9 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
     assert (run.facts.latency_ms, run.brief.gates["latency_p95_ms_max"]) == (20.0, "serving")
     assert run.decision.reasons[0].text == "a student of digits version 3 in 1 step, fp32"
+    assert run_name(run) == "student of digits/3: ect, 1 step, width 64"
+    assert version_line(run) == "student of digits/3: ect, 1 step, width 64, fp32"
+    assert run_tags(run)["teacher"] == "digits/3"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
     assert [quicker.key(stage) == run.key(stage) for stage in ("export", "prove")] == [True, False]
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})
@@ -246,6 +251,10 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(
     assert bundle.lineage.teacher == bundle.gates.champion == teacher.bundle_sha256
     assert picture_of("many-distilled", backends).read_bytes().startswith(b"\x89PNG")
     assert stale(bundle, backends) is None
+    client = connect(backends.settings.mlflow_uri)
+    runs = client.search_runs([client.get_experiment_by_name("many-distilled").experiment_id])
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {teacher.run_id}
+    assert len({run.info.run_name for run in runs}) == len(runs)
     if variant == "ddpm":  # what follows asks nothing of how it learnt
         return
     _again_trains_nothing(road, request)

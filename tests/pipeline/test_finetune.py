@@ -72,7 +72,10 @@ def test_a_release_is_fine_tuned_on_other_data_to_a_champion_with_its_lineage(tw
     lineage = made.bundle.bundle.lineage
     assert (lineage.base, lineage.teacher) == (base.bundle.sha256, None)
     mlflow = connect(backends.settings.mlflow_uri)
-    params = mlflow.get_run(made.release.run_id).data.params
+    tracked = mlflow.get_run(made.release.run_id)
+    params = tracked.data.params
+    assert [each.model_id for each in tracked.inputs.model_inputs] == [backends.versions.model_id("digits", 1)]
+    assert tracked.info.run_name.startswith("vae/gaussian: finetune of digits/1, data ")
     assert (params["mode"], params["base"], params["base_sha256"]) == ("finetune", "digits/1", base.bundle.sha256)
     assert mlflow.get_model_version("paper", "1").tags["base"] == "digits/1"
     entry = backends.registry.ledger.last("paper")

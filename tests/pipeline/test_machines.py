@@ -203,7 +203,17 @@ def test_a_third_machine_distils(distilled: Any, team_mlflow: str) -> None:
     taught = Versions(team_mlflow).resolve("digits@champion")
     assert distilled["curve"]["teacher"]["bundle_sha256"] == taught.bundle_sha256
     assert distilled["produced"]["bundle"]["bundle"]["lineage"]["teacher"] == taught.bundle_sha256
-    assert Versions(team_mlflow).resolve("digits-distilled").version == 1
+    versions, client = Versions(team_mlflow), connect(team_mlflow)
+    own, teacher = versions.resolve("digits-distilled"), versions.get("digits", distilled["curve"]["teacher"]["version"])
+    run = client.get_run(own.run_id)
+    assert (own.version, run.data.tags["mlflow.parentRunId"]) == (1, teacher.run_id)
+    assert [each.model_id for each in run.inputs.model_inputs] == [versions.model_id("digits", teacher.version)]
+    named = f"student of digits/{teacher.version}: latent-ect, 1 step, width {student['width']}"
+    assert run.info.run_name == named
+    described = client.get_model_version("digits-distilled", "1").description
+    assert described == f"{named}, fp32; its gates say {student['verdict']}"
+    proved = {each.key for each in client.get_logged_model(versions.model_id("digits-distilled", 1)).metrics}
+    assert {"proof/fd", "proof/recall_lost"} <= proved  # by the names that every model's have
 
 
 def test_another_machine_shows_all_the_students_that_were_tried(distilled: Any, machines: list[Any]) -> None:

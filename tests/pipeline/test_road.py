@@ -119,8 +119,14 @@ def test_the_mlflow_run_is_finished_and_holds_everything(first: Any) -> None:
     }  # fmt: skip
     assert {data.digest for _, data in inputs.values()} == {known.dataset.md5}
     assert json.loads(inputs["digits/train"][1].profile)["items"] == known.dataset.splits["train"]
-    source = json.loads(inputs["digits/train"][1].source)["uri"]
-    assert source == f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
+    where = {"repo": known.dataset.repo, "rev": known.dataset.rev, "path": "data/digits", "md5": known.dataset.md5}
+    uri = f"{known.dataset.repo}@{known.dataset.rev}:data/digits"
+    assert json.loads(inputs["digits/train"][1].source) == {"uri": uri} | where
+    tags = run.data.tags
+    assert run.info.run_name == f"vae/gaussian: scratch, data {known.dataset.md5[:8]}"
+    assert (tags["model"], tags["family"], tags["dataset"], tags["mlflow.user"]) == ("digits", "vae/gaussian", "digits", "tester")
+    assert "- " in tags["mlflow.note.content"]
+    assert "mlflow.parentRunId" not in tags
     logged = set(run.data.metrics)
     assert {"train/fd", "train/lr", "proof/fd", "proof/coverage"} <= logged
     assert any(name.startswith("train/loss_") for name in logged)

@@ -54,7 +54,9 @@ def origin(tracking_uri: str, run_id: str) -> Origin:
     tracker = MlflowTracker(tracking_uri, run_id)
     tracker.params({"config.width": 16, "seed": 0})
     for name, context in (("digits/train", "training"), ("digits/test", "evaluation")):
-        tracker.dataset(name, digest="a" * 32 + ".dir", source="repo@1234:data/digits", profile={"items": 5}, context=context)
+        tracker.dataset(
+            name, digest="a" * 32 + ".dir", source={"uri": "repo@1234:data/digits"}, profile={"items": 5}, context=context
+        )
     for step, distance in ((5, 9.0), (7, 3.0), (9, 4.0)):
         tracker.metrics({"train/fd": distance}, step=step)
     tracker.metrics({"proof/fd": FD["value"]}, step=7)
