@@ -97,8 +97,14 @@ class Backends:
     @cached_property
     def registry(self) -> "Registry":
         from components.delivery.bundles import holds_bundle
+        from components.pipeline.model_page import write_page
         from components.registry.ledger import Ledger
         from components.registry.steps import Registry
 
-        has_bundle = partial(holds_bundle, self.store)
-        return Registry(versions=self.versions, ledger=Ledger(self.store), channels=self.channels, has_bundle=has_bundle)
+        return Registry(
+            versions=self.versions,
+            ledger=Ledger(self.store),
+            channels=self.channels,
+            has_bundle=partial(holds_bundle, self.store),
+            settled=partial(write_page, versions=self.versions, store=self.store),
+        )

@@ -163,6 +163,7 @@ def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: B
 def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proof: Proof, backends: Backends) -> Release:
     """A registered version with the alias candidate: the same one when it is run again."""
     from components.delivery.bundles import bundle_uri
+    from components.pipeline.model_page import write_page
     from components.pipeline.run_params import begun_with, version_line
     from components.registry.versions import CANDIDATE, CHAMPION
 
@@ -180,6 +181,8 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
     )
     if CHAMPION not in release.aliases:
         backends.versions.set_alias(run.brief.name, CANDIDATE, release.version)
+    if verdict != "pass" and CHAMPION not in backends.versions.aliases(run.brief.name):  # else its promotion writes it
+        write_page(run.brief.name, versions=backends.versions, store=backends.store)
     return backends.versions.get(run.brief.name, release.version)
 
 

@@ -37,7 +37,7 @@ class Registry:
     """The three places that a release touches.
 
     `has_bundle` says whether the store holds the bundle of a digest: what has none cannot be served. `after` is called with the
-    name of each step that was done.
+    name of each step that was done, `settled` with a model whose newest entry is in effect.
     """
 
     versions: VersionsPort
@@ -46,6 +46,7 @@ class Registry:
     has_bundle: Callable[[str], bool] = lambda sha256: True
     clock: Callable[[], datetime] = _now
     after: Callable[[str], None] = lambda step: None
+    settled: Callable[[str], None] = lambda model: None
 
 
 class Outcome(Record):
@@ -104,6 +105,7 @@ def finish(registry: Registry, entry: LedgerEntry) -> tuple[LedgerEntry, bool]:
         done = entries[-1]
         moved |= _set_aliases(registry, done, entries)
         moved |= _move_channel(registry, done)
+    registry.settled(entry.model)
     return done, moved
 
 

@@ -5,7 +5,7 @@ The alias `champion` is the truth about which version is champion; `candidate` i
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from components.core.records import Release
 from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+PAGE = "<!-- Written by genwright from here on; what stands above stays. -->"
+DESCRIPTION_MAX = 5000  # characters that MLflow keeps
 BUNDLE, URI, MODEL_ID = "bundle_sha256", "bundle_uri", "model_id"
 
 
@@ -126,6 +128,30 @@ class Versions:
                 raise
             return None
         return found and str(found)
+
+    def links(self, release: Release) -> dict[str, str]:
+        """Where MLflow's page has the run and the LoggedModel of a release, as far as they are still there."""
+        model_id, run, model = self.model_id(release.model, release.version), None, None
+        with suppress(RegistryError), self._translated():
+            run = self._client.get_run(release.run_id)
+        with suppress(RegistryError), self._translated():
+            model = self._client.get_logged_model(model_id) if model_id else None
+        found = {"run": f"#/experiments/{run.info.experiment_id}/runs/{release.run_id}"} if run else {}
+        return found | ({"model": f"#/experiments/{model.experiment_id}/models/{model_id}"} if model else {})
+
+    def describe(self, model: str, page: str) -> None:
+        """Let MLflow show a page in markdown as the description of a model, below what people wrote there themselves.
+
+        It is cut where it is longer than MLflow keeps. Raises RegistryError.
+        """
+        with self._translated():
+            known = self._client.get_registered_model(model).description or ""
+            own = known.partition(PAGE)[0].rstrip()
+            text = f"{own}\n\n{PAGE}\n\n{page}".lstrip()
+            if len(text) > DESCRIPTION_MAX:
+                text = text[: DESCRIPTION_MAX - 2].rpartition("\n")[0] + "\n…"
+            if text != known:
+                self._client.update_registered_model(model, text)
 
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
