@@ -27,6 +27,10 @@ from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import SAMPLES, Trained
+<<<<<<< HEAD
+=======
+from components.pipeline.run_params import run_name, run_tags, version_line
+>>>>>>> mlflow
 from components.registry.mlflow_store import connect
 from flows import engines
 from flows.settings import Settings
@@ -176,6 +180,9 @@ def test_a_student_is_a_production_of_its_own_name_and_another_limit_trains_noth
     assert (run.brief.name, run.decision.variant, run.decision.delivery) == ("fast", "ect", "one_pass")
     assert (run.facts.latency_ms, run.brief.gates["latency_p95_ms_max"]) == (20.0, "serving")
     assert run.decision.reasons[0].text == "a student of digits version 3 in 1 step, fp32"
+    assert run_name(run) == "student of digits/3: ect, 1 step, width 64"
+    assert version_line(run) == "student of digits/3: ect, 1 step, width 64, fp32"
+    assert run_tags(run)["teacher"] == "digits/3"
     quicker = run.model_copy(update={"facts": run.facts.model_copy(update={"latency_ms": 5.0})})
     assert [quicker.key(stage) == run.key(stage) for stage in ("export", "prove")] == [True, False]
     other = run.student.model_copy(update={"checkpoint": _checkpoint("edm", "another")})

@@ -95,6 +95,22 @@ def test_the_data_version_is_an_input_of_the_run(tracking_uri: str, run_id: str)
     assert told == {"digits/train": (*same, "training"), "digits/validation": (*same, "evaluation")}
 
 
+def test_a_run_says_who_began_it_why_and_what_it_comes_from(tracking_uri: str, run_id: str, tmp_path: Path) -> None:
+    told = {"tags": {"teacher": "digits/3"}, "artifact_root": tmp_path, "who": "ada", "note": "w" * 9000, "parent": run_id}
+    student = start_run(tracking_uri, experiment="fast", name="student of digits/3", **told)
+    client = connect(tracking_uri)
+    taught = client.create_logged_model(client.get_run(run_id).info.experiment_id, source_run_id=run_id)
+    for _ in range(2):
+        MlflowTracker(tracking_uri, student).begins_with(taught.model_id)
+    run = client.get_run(student)
+    tags = run.data.tags
+    assert (run.info.run_name, tags["mlflow.user"], tags["mlflow.parentRunId"]) == ("student of digits/3", "ada", run_id)
+    assert tags["mlflow.note.content"].startswith("www")  # as much of it as MLflow takes
+    assert {each.model_id for each in run.inputs.model_inputs} == {taught.model_id}
+    (found,) = client.search_runs([run.info.experiment_id], filter_string="tags.teacher = 'digits/3'")
+    assert found.info.run_id == student
+
+
 def test_a_long_parameter_is_cut_and_told_apart(tracking_uri: str, run_id: str) -> None:
     tracker = MlflowTracker(tracking_uri, run_id)
     tracker.params({"whole": "x" * 6000, "one": "x" * 6001, "other": "x" * 7000 + "y"})
