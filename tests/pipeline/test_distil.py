@@ -27,10 +27,7 @@ from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import SAMPLES, Trained
-<<<<<<< HEAD
-=======
 from components.pipeline.run_params import run_name, run_tags, version_line
->>>>>>> mlflow
 from components.registry.mlflow_store import connect
 from flows import engines
 from flows.settings import Settings
