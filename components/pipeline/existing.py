@@ -5,7 +5,7 @@ import sys
 from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON
 from components.core.errors import BundleError, GateRefused
-from components.core.records import Bundle, Release
+from components.core.records import Bundle, LedgerEntry, Release
 from components.pipeline.backends import Backends
 from components.pipeline.run import Produced, Run, record_key
 
@@ -44,6 +44,12 @@ def disagreements(model: str, backends: Backends) -> tuple[str, ...]:
     from components.registry.state import differences, look
 
     return differences(backends.registry, look(backends.registry, model))
+
+
+def history_of(model: str, backends: Backends) -> tuple[list[LedgerEntry], tuple[str, ...]]:
+    """Every promotion and rollback of a model, and where its ledger, alias and channel differ. Raises UnknownModel."""
+    backends.versions.releases(model)
+    return backends.registry.ledger.entries(model), disagreements(model, backends)
 
 
 def begin(run: Run, backends: Backends) -> None:

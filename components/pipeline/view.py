@@ -99,6 +99,11 @@ def history_table(entries: Sequence[LedgerEntry]) -> "Table":
     return table
 
 
+def print_history(model: str, entries: Sequence[LedgerEntry]) -> None:
+    """The table of them, or that there are none."""
+    console().print(history_table(entries) if entries else f"{model}: nothing was promoted yet")
+
+
 def print_explanation(out: "Console", release: Release, bundle: Bundle, differing: Sequence[str], backends: Backends) -> None:
     """Why a release is what it is. `differing`: where ledger, alias and channel do."""
     from rich.markup import escape
