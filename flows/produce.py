@@ -1,12 +1,13 @@
-"""From a brief to a champion, and the retraining that asks first whether there is anything to do, as Prefect flows."""
+"""The retraining of a brief as a deployment runs it: `genwright schedule` makes one for a brief."""
 
 from functools import partial
 from pathlib import Path
 
 from prefect import flow
+from prefect.context import FlowRunContext
 from prefect.states import State
 
-from components.pipeline import production
+from components.pipeline import triggers
 from components.pipeline.endings import Ending, ending_of
 from components.pipeline.resolve import resolve_file
 from components.pipeline.run import Run
@@ -22,21 +23,17 @@ def resolve_brief(brief_path: str) -> Run:
         return resolve_file(Path(brief_path), load_backends())
 
 
-@flow(name="produce")
-def produce(brief: str) -> State[None]:
-    """Take the brief at a path down the whole road."""
-    return _ended(brief)
-
-
 @flow(name="retrain")
-def retrain(brief: str) -> State[None]:
-    """Produce again when the data, the brief or genwright has changed since; else do nothing. Its state says which, and why."""
-    return _ended(brief)
+def retrain(brief: str, trigger: str = "hand", slot: str | None = None) -> State[None]:
+    """Produce again when the data, the brief or genwright has changed since; else do nothing. Its state says which, and why.
+
+    `trigger`: hand, cron or new-data. `slot`: the time that a cron line names; by default when the run was to start.
+    """
+    return state_of(Path(brief).stem, ending_of(partial(_retrained, brief, trigger, slot)))
 
 
-def _ended(brief: str) -> State[None]:
-    def work() -> Ending:
-        run, backends = resolve_brief(brief), load_backends()
-        return production.retrain(run, backends, partial(production.produce, run, backends, as_task))
-
-    return state_of(Path(brief).stem, ending_of(work))
+def _retrained(brief: str, trigger: str, slot: str | None) -> Ending:
+    context = FlowRunContext.get()
+    own = context.flow_run if context is not None else None
+    at, by = (slot or own.expected_start_time, f"the flow run {own.name}") if own is not None else (slot, "")
+    return triggers.retrain(Path(brief), triggers.trigger_of(trigger, at, by), load_backends(), resolve_brief, as_task)

@@ -118,4 +118,6 @@ def _brief_since(run: Run, known: Produced, backends: Backends) -> str:
     before = backends.workspace.read(record_key(run, "run"), Run)
     then, now = (each.brief.model_dump(mode="json") for each in (before or run, run))
     changed = ", ".join(name for name in now if now[name] != then[name])
+    if not changed and before is not None:  # an earlier version wrote the same brief in other words
+        return "the brief,"
     return f"no stage depends on what changed in the brief{f' ({changed})' if changed else ''}, and"
