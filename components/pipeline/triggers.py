@@ -127,9 +127,12 @@ def once(slot: Slot, backends: Backends, work: Callable[[], Ending]) -> Ending:
 
 
 def _known(slot: Slot, backends: Backends) -> Slot | None:
-    """How the slot ended, where it did."""
+    """How the slot ended, where it did. A failed run that a person tries again, as Prefect's page offers, is not turned away."""
     known = backends.workspace.read(store_keys.slot(slot.model, slot.name), Slot)
-    return known if known is not None and known.data_md5 == slot.data_md5 else None
+    if known is None or known.data_md5 != slot.data_md5:
+        return None
+    retried = known.ended == "Failed" and slot.trigger.by != "" and known.trigger.by == slot.trigger.by
+    return None if retried else known
 
 
 def _retrained(
