@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.pipeline import latent
+from components.pipeline import latent, loaded_model
 from components.pipeline.backends import Backends
 from components.pipeline.latent import Told
 from components.pipeline.latent_inputs import (
@@ -16,7 +16,7 @@ from components.pipeline.latent_inputs import (
     sample_class,
     training_group,
 )
-from components.pipeline.loaded_model import LoadedModel, load_model
+from components.pipeline.loaded_model import LoadedModel
 
 Work = Callable[[LoadedModel, Path], Told]
 
@@ -28,7 +28,7 @@ def answer(name: str, reference: str, out: Path, backends: Backends, **options: 
     """
     work: Work = COMMANDS[name](**options)
     check_pictures([out])
-    model = load_model(reference, backends)
+    model = loaded_model.load_model(reference, backends)
     (document, lines), release, card = work(model, out), model.release, model.family.card
     about = {"model": release.model, "version": release.version, "family": card.family, "variant": card.variant}
     first = f"{release.model} version {release.version}, {card.family}/{card.variant}"
