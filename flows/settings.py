@@ -1,7 +1,5 @@
 """Settings come from GENWRIGHT_* variables; nothing else reads those, but for the tokens of a container's entry point."""
 
-import errno
-import getpass
 import os
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from components.core.errors import GenwrightError, SettingsError, disk_error
-from components.core.home import DEFAULT, Home
+from components.core.errors import SettingsError
+from components.core.home import DEFAULT, Home, login_name, writable
 from components.core.record import first_complaint
 from components.pipeline.backends import Backends
 
@@ -50,18 +48,7 @@ class Settings(BaseSettings):
     @cached_property
     def root(self) -> Path:
         """GENWRIGHT_HOME as an absolute folder that can be written. Raises SettingsError or StorageError."""
-        try:
-            root = self.home.expanduser().absolute()
-        except RuntimeError as error:
-            raise SettingsError(f"GENWRIGHT_HOME: {self.home}: no such user, or none with a home", do="name a folder") from error
-        probe = root / ".writable"
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise _home_error(error, root) from error
-        return root
+        return writable(self.home)
 
     @property
     def store_uri(self) -> str:
@@ -79,12 +66,7 @@ class Settings(BaseSettings):
 
     @property
     def who(self) -> str:
-        if self.actor:
-            return self.actor
-        try:
-            return getpass.getuser()
-        except (OSError, KeyError):
-            return f"uid {os.getuid()}"
+        return self.actor or login_name() or f"uid {os.getuid()}"
 
 
 def load_backends() -> Backends:
@@ -94,20 +76,10 @@ def load_backends() -> Backends:
 
 def name_user() -> None:
     """Give a user without a name or a home, as in a container, one of each: DVC, Prefect and PyTorch ask for them."""
-    try:
-        getpass.getuser()
-    except (OSError, KeyError):
+    if login_name() is None:
         os.environ["USER"] = f"uid-{os.getuid()}"
     try:
         Path.home()
     except RuntimeError:
         if not str(home := Settings.load().home).startswith("~"):
             os.environ["HOME"] = str(home.absolute())
-
-
-def _home_error(error: OSError, root: Path) -> GenwrightError:
-    """A full disk is the disk's fault; any other refusal means that the setting names no place for a home."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_error(error, root)
-    what = f"GENWRIGHT_HOME: {root} cannot be written ({error.strerror})"
-    return SettingsError(what, do="set it to a folder that can be written")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.core.cron import check_cron
+from components.core.cron import check_cron, check_timezone
 from components.core.errors import BriefError
 from components.core.plain_yaml import read_plain
 from components.core.record import Record, first_complaint, shortened
@@ -129,7 +129,9 @@ class ScheduleBrief(Record):
     """When to retrain."""
 
     cron: str | None = None
+    timezone: str = Field(default="UTC", description="of the cron line, as Europe/Berlin")
     on_new_data: bool = False
+    poll_minutes: int = Field(default=10, ge=1, le=1440, description="between two looks for new data")
 
     @field_validator("cron")
     @classmethod
@@ -137,6 +139,12 @@ class ScheduleBrief(Record):
         if cron is not None:
             check_cron(cron)
         return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_one(cls, timezone: str) -> str:
+        check_timezone(timezone)
+        return timezone
 
 
 class Brief(Record):

@@ -11,8 +11,12 @@ mlflow.db, mlartifacts/    MLflow, where no other is named
 stage-seconds.json         how long stages took
 """
 
+import errno
+import getpass
 from dataclasses import dataclass
 from pathlib import Path
+
+from components.core.errors import GenwrightError, SettingsError, disk_error
 
 DEFAULT = Path(".genwright")  # below the current folder, and below a DVC repository
 
@@ -62,3 +66,35 @@ class Home:
     def work(self, model: str, stage: str, key: str) -> Path:
         """The folder of one stage with one key: its record, and what it made."""
         return self.root / "work" / model / f"{stage}-{key[:16]}"
+
+
+def writable(home: Path) -> Path:
+    """A home as an absolute folder that can be written, made where there is none. Raises SettingsError or StorageError."""
+    try:
+        root = home.expanduser().absolute()
+    except RuntimeError as error:
+        raise SettingsError(f"GENWRIGHT_HOME: {home}: no such user, or none with a home", do="name a folder") from error
+    probe = root / ".writable"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise _home_error(error, root) from error
+    return root
+
+
+def _home_error(error: OSError, root: Path) -> GenwrightError:
+    """A full disk is the disk's fault; any other refusal means that the setting names no place for a home."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_error(error, root)
+    what = f"GENWRIGHT_HOME: {root} cannot be written ({error.strerror})"
+    return SettingsError(what, do="set it to a folder that can be written")
+
+
+def login_name() -> str | None:
+    """Who is logged in here; None for a user without a name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None

@@ -9,6 +9,8 @@ curves/MODEL.json                  the students that were tried last
 ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
 channels/MODEL.json                what is served now
 leases/MODEL.json                  who produces the model
+leases/slots/MODEL/SLOT.json       who runs a slot of its brief
+slots/MODEL/SLOT.json              how the run of a slot ended: a time of its cron line, or its data
 
 What is found by its digest, or by that of its inputs, is put if absent. What says how things are now (a lease, a channel, the
 last curve, the end of a run) is changed by compare-and-swap.
@@ -70,3 +72,8 @@ def channel(model: str) -> str:
 def lease(model: str) -> str:
     """The lease of a model."""
     return f"leases/{model}.json"
+
+
+def slot(model: str, name: str) -> str:
+    """How the run of a slot of a model's brief ended."""
+    return f"slots/{model}/{name}.json"

@@ -8,8 +8,11 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from components.core.errors import DataError
@@ -109,6 +112,17 @@ def commit_at(address: str, rev: str) -> str | None:
     listed = git(Path.cwd(), "-c", "core.askPass=true", "ls-remote", address, *wanted) or ""
     found = {name: sha for sha, _, name in (line.partition("\t") for line in listed.splitlines())}
     return next((found[name] for name in wanted if name in found), None)
+
+
+@contextmanager
+def fetched(address: str, rev: str) -> Iterator[Path | None]:
+    """A passing repository whose FETCH_HEAD is a branch, tag or commit of another one, without its history; None where there is
+    none, or it cannot be reached."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        options = ("-c", "core.askPass=true", "fetch", "--quiet", "--depth", "1")
+        came = git(root, "init", "--quiet") is not None and git(root, *options, "--", address, rev) is not None
+        yield root if came else None
 
 
 def git(root: Path, *arguments: str) -> str | None:

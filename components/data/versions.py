@@ -11,7 +11,7 @@ from components.core.brief import DataBrief
 from components.core.errors import DataError
 from components.core.records import Dataset, LocalDataset
 from components.data.dvc_cache import cached_manifest
-from components.data.lockfiles import commit_at, find_root, folder_md5, git, recorded
+from components.data.lockfiles import commit_at, fetched, find_root, folder_md5, git, recorded
 from components.data.manifest import MANIFEST, Manifest, read_manifest
 from components.data.origins import bring, check_unchanged
 from components.data.revisions import HEAD, WORKSPACE, address_of, locate, resolve
@@ -69,6 +69,28 @@ def describe(data: DataBrief, *, cache: Path, base: Path | None = None) -> Local
     except DataError:
         return None
     return _dataset(data, at, manifest, rev=named.rev, md5=md5 or "")
+
+
+def recorded_md5(data: DataBrief, *, base: Path | None = None) -> str:
+    """What the repository records of the data now, asked in seconds: nothing of it is fetched. Raises DataError.
+
+    Of a part of a tracked folder, the MD5 of that folder and the part.
+    """
+    place = (base or Path.cwd()).absolute()
+    address = address_of(data.repo, place)
+    if address is None and data.rev == WORKSPACE:
+        return folder_md5(locate(data, place))
+    if address is None:
+        known = resolve(data, place).known
+    else:
+        check_named(data, base=place)
+        with fetched(address, data.rev) as root:
+            found = recorded(root, root / data.path, rev="FETCH_HEAD") if root else None
+        if found is None:
+            what = f"{data.repo}: cannot be reached, or DVC tracks no {data.path} at {data.rev}"
+            raise DataError(what, do="check data.repo, data.path and data.rev in the brief")
+        known = found
+    return f"{known.md5}/{known.part}" if known.part else known.md5
 
 
 def find(dataset: Dataset, *, cache: Path) -> LocalDataset | None:

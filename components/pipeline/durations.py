@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from components.core.errors import GenwrightError
@@ -14,6 +14,7 @@ from components.runtime.progress import stage
 from components.runtime.screen import Stage
 
 MEASURED = "measured here before"
+QUIET_S = 10.0  # away from a terminal, before a line says that a command is starting
 FIRST_S = {
     "Starting": 8.0,
     "Preparation": 30.0,
@@ -48,6 +49,11 @@ def timed(
     if took >= MEASURED_MIN_S:
         with suppress(GenwrightError):  # a full disk is said by what matters more
             write_whole(_path(backends), json.dumps(_known(backends) | {_key(title, run): round(took, 1)}, indent=1).encode())
+
+
+def starting(what: object, backends: Backends) -> AbstractContextManager[Stage]:
+    """Shown until the first stage begins: what follows imports torch and MLflow. Quick answers and refusals come without it."""
+    return timed("Starting", backends, note=str(what), quiet_s=QUIET_S, until_next=True)
 
 
 def _key(title: str, run: Run | None) -> str:

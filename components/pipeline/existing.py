@@ -5,7 +5,7 @@ import sys
 from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON
 from components.core.errors import BundleError, GateRefused
-from components.core.records import Bundle, Release
+from components.core.records import Bundle, LedgerEntry, Release
 from components.pipeline.backends import Backends
 from components.pipeline.run import Produced, Run, record_key
 
@@ -44,6 +44,12 @@ def disagreements(model: str, backends: Backends) -> tuple[str, ...]:
     from components.registry.state import differences, look
 
     return differences(backends.registry, look(backends.registry, model))
+
+
+def history_of(model: str, backends: Backends) -> tuple[list[LedgerEntry], tuple[str, ...]]:
+    """Every promotion and rollback of a model, and where its ledger, alias and channel differ. Raises UnknownModel."""
+    backends.versions.releases(model)
+    return backends.registry.ledger.entries(model), disagreements(model, backends)
 
 
 def begin(run: Run, backends: Backends) -> None:
@@ -112,4 +118,6 @@ def _brief_since(run: Run, known: Produced, backends: Backends) -> str:
     before = backends.workspace.read(record_key(run, "run"), Run)
     then, now = (each.brief.model_dump(mode="json") for each in (before or run, run))
     changed = ", ".join(name for name in now if now[name] != then[name])
+    if not changed and before is not None:  # an earlier version wrote the same brief in other words
+        return "the brief,"
     return f"no stage depends on what changed in the brief{f' ({changed})' if changed else ''}, and"

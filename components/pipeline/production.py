@@ -16,6 +16,7 @@ from components.core.record import Record
 from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
+from components.pipeline.endings import Ending, judged
 from components.pipeline.lease import lease
 from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
@@ -97,16 +98,10 @@ def find_or_produce(run: Run, backends: Backends, make: Callable[[], Produced]) 
     return known, existing.nothing_to_do(run, known, backends)
 
 
-def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> str:
-    """Produce where anything has changed that a stage depends on. One line that says what was done, or why nothing was.
-
-    Raises GateRefused where what was produced did not pass its gates.
-    """
+def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> Ending:
+    """Produce where anything has changed that a stage depends on; else nothing, and the ending says why."""
     produced, nothing_done = find_or_produce(run, backends, make)
-    if nothing_done:
-        return nothing_done
-    existing.refuse_unless_passed(produced)
-    return existing.produced_line(produced)
+    return Ending("Unchanged", nothing_done, run, produced) if nothing_done else judged(run, produced)
 
 
 def put_run(run: Run, backends: Backends) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from components.core.errors import GateRefused, InputError
 from components.core.records import Bundle, Channel, Release
 from components.pipeline.backends import Backends
-from components.pipeline.existing import champion_of
+from components.pipeline.existing import champion_of, disagreements
 from components.pipeline.run import evidence
 from components.registry.steps import Outcome
 
@@ -33,6 +33,13 @@ def explained(reference: str, backends: Backends) -> Release:
     state = look(backends.registry, model)
     champion = champion_of(backends.registry, state) if state.champion is None else None
     return registered.get(champion.bundle_sha256, champion) if champion else backends.versions.resolve(reference)
+
+
+def explanation_of(reference: str, backends: Backends) -> tuple[Release, Bundle, tuple[str, ...]]:
+    """The release that a reference names, its bundle, and where ledger, alias and channel of its model differ."""
+    release = explained(reference, backends)
+    _, bundle = bundle_of(release, backends)
+    return release, bundle, disagreements(release.model, backends)
 
 
 def promote(reference: str, backends: Backends, *, why: str = "", force: bool = False) -> Outcome:

@@ -136,6 +136,12 @@ def near(path: str) -> str:
         return path
 
 
+def print_standing(nothing_done: str, produced: Produced, workspace: "Workspace") -> None:
+    """Why nothing was done, and where what stands already is."""
+    for line in (nothing_done, *produced_lines(produced, workspace)):
+        console().print(line, soft_wrap=True)
+
+
 def print_distilled(curve: "Curve", produced: Produced | None, name: str, backends: "Backends") -> None:
     """The table of the students, where its picture is, and where the one that was released is."""
     from components.pipeline.distil.curve import picture_of

@@ -5,10 +5,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from components.core.brief import Brief
+from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
 from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
+from components.pipeline.briefs import load_brief
 from components.pipeline.pretrained import base_of, check_base, needs_base, read_release
 from components.pipeline.run import Base, Run, package_version
 from components.policy.built import refuse_unless_built
@@ -65,6 +67,11 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         genwright=package_version(),
         base=begins_with(),
     )
+
+
+def resolve_file(path: Path, backends: Backends) -> Run:
+    """The run of the brief in a file. Raises what `load_brief` and `resolve` do."""
+    return resolve(load_brief(path, backends), backends, base=folder_of(path))
 
 
 def decide(

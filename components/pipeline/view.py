@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from components.pipeline.distil.curve import Curve
+    from components.pipeline.schedules import Planned
     from components.registry.steps import Outcome
 
 COLOURS = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -99,6 +100,11 @@ def history_table(entries: Sequence[LedgerEntry]) -> "Table":
     return table
 
 
+def print_history(model: str, entries: Sequence[LedgerEntry]) -> None:
+    """The table of them, or that there are none."""
+    console().print(history_table(entries) if entries else f"{model}: nothing was promoted yet")
+
+
 def print_explanation(out: "Console", release: Release, bundle: Bundle, differing: Sequence[str], backends: Backends) -> None:
     """Why a release is what it is. `differing`: where ledger, alias and channel do."""
     from rich.markup import escape
@@ -147,6 +153,16 @@ def outcome_lines(outcome: "Outcome") -> list[str]:
     done = "is champion now" if outcome.changed else "is champion already; nothing changed"
     bundle = outcome.release.bundle_sha256[:12]
     return [*outcome.notes, f"{outcome.model} version {outcome.release.version} {done}, bundle {bundle}"]
+
+
+def schedule_table(planned: "Sequence[Planned]") -> "Table":
+    """What will run when, and why; and how it ended last."""
+    table = table_of("", name="left", when="left", next="left", why="left", where="left", last="left")
+    for each in planned:
+        coming = f"{each.next:%Y-%m-%d %H:%M %Z}" if each.next else "paused" if each.trigger != "hand" else "-"
+        where = f"{each.brief} of {each.repository}" + (f" at {each.rev}" if each.rev else "")
+        table.add_row(each.name, each.when, coming, each.why, where, f"{each.last}: {each.last_sentence}" if each.last else "-")
+    return table
 
 
 def families_table(cards: Sequence[Card]) -> "Table":

@@ -18,6 +18,7 @@ from flows.cli.kubeflow import kubeflow_app
 from flows.cli.latent import latent_app
 from flows.cli.produce import produce_app
 from flows.cli.release import release_app
+from flows.cli.schedule import schedule_app
 from flows.cli.serve import serve_app
 from flows.cli.stage import stage_app
 from flows.settings import Settings, name_user
@@ -31,6 +32,7 @@ app = typer.Typer(
 for group in (produce_app, stage_app, distil_app, serve_app, release_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
+app.add_typer(schedule_app, name="schedule")
 app.add_typer(latent_app, name="latent")
 app.add_typer(kubeflow_app, name="kubeflow")
 

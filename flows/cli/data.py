@@ -31,40 +31,18 @@ def data_prepare(
     **reading: Any,
 ) -> None:
     """Write a dataset as shards and put it under DVC, ready to be named in a brief."""
-    from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
-    from components.data.versions import check_trackable, track
-    from components.data.words import lines, warnings
+    from components.data.tracked import prepare_and_track
 
     settings = Settings.load()
-    reports: list[Any] = []
-    check_trackable(to)
-    manifest = prepare(
-        source,
-        to,
-        seed=seed,
-        limit_items=limit,
-        quarantine_max=QUARANTINE_MAX if quarantine_max is None else quarantine_max,
-        classes=classes,  # type: ignore[arg-type]
-        modality=modality,
-        mirror=settings.data_mirror,
-        cache=Home(settings.root).data,
-        told=reports.append,
-        **reading,
-    )
-    track(to)
-    sheet = sheet_path(Home(settings.root).data, to.absolute())
-    if as_json:
-        print_json(
-            {
-                "dataset": manifest.model_dump(mode="json"),
-                "report": reports[0].model_dump(mode="json"),
-                "warnings": warnings(manifest, reports[0]),
-                "sheet": str(sheet),
-            }
-        )
-        return
-    for line in (*lines(manifest, reports[0], to=to, sheet=sheet), "  tracked by DVC"):
-        say(line)
+    rules = {
+        "classes": classes,
+        "seed": seed,
+        "limit_items": limit,
+        "modality": modality,
+        "mirror": settings.data_mirror,
+    } | reading
+    document, lines = prepare_and_track(source, to, cache=Home(settings.root).data, quarantine_max=quarantine_max, **rules)
+    print_json(document) if as_json else say("\n".join(lines))
 
 
 @data_app.command("show")

@@ -1,18 +1,12 @@
 """From a release to a faster student of it."""
 
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from flows.cli.arguments import AsJson, Reference, print_json
-from flows.cli.produce import starting
-from flows.settings import Settings, load_backends
-
-if TYPE_CHECKING:
-    from components.pipeline.backends import Backends
-    from components.pipeline.distil.curve import Curve
-    from components.pipeline.distil.request import DistillRequest
-    from components.pipeline.run import Produced
+from flows.settings import load_backends
 
 distil_app = typer.Typer()
 
@@ -40,42 +34,22 @@ def distil(
     as_json: AsJson = False,
 ) -> None:
     """Find the cheapest student of a diffusion model that is fast enough and no worse, and release it."""
-    from components.pipeline.distil.curve import refuse_unless_one_passed
-    from components.pipeline.distil.request import request_of
-    from components.pipeline.latent_inputs import numbers
+    from components.pipeline.distil import curve as curves
+    from components.pipeline.distil import run
+    from components.pipeline.distil.request import read_request
+    from components.pipeline.durations import starting
     from components.pipeline.report import print_distilled
-    from components.runtime.devices import device_for
+    from flows.engines import carry_out
 
     backends = load_backends()
+    asked = {"name": name, "steps": steps, "widths": widths, "precisions": precisions, "device": device}
+    limits = {"minutes": minutes, "adversarial": adversarial, "latency_ms": latency_ms}
     with starting(reference, backends):
-        request = request_of(
-            reference,
-            backends,
-            name=name,
-            steps=None if steps is None else numbers("--steps", steps, int),
-            widths=numbers("--widths", widths, float),
-            precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
-            minutes=minutes,
-            adversarial=adversarial,
-            latency_ms=latency_ms,
-            device=device_for(device),
-        )
-        curve, produced = _distilled(reference, request, backends, show=not as_json)
+        request = read_request(reference, backends, **asked, **limits)  # type: ignore[arg-type]
+        work, ending = partial(run.distil, reference, request, backends), partial(curves.ending, request.name)
+        curve, produced = carry_out("distil", reference, work, backends, show=not as_json, ending=ending)
     if as_json:
         print_json({"curve": curve.model_dump(mode="json"), "produced": produced and produced.model_dump(mode="json")})
     else:
         print_distilled(curve, produced, request.name, backends)
-    refuse_unless_one_passed(curve, request.name)
-
-
-def _distilled(reference: str, request: "DistillRequest", backends: "Backends", *, show: bool) -> "tuple[Curve, Produced | None]":
-    """What comes of it under the engine that the settings name."""
-    from components.pipeline.distil import run
-    from components.pipeline.report import Report
-    from components.runtime.threads import rest_when_idle
-    from flows import engines
-
-    rest_when_idle()
-    after = Report(backends.workspace, enabled=show)
-    job = engines.Job("distil", reference, lambda call: run.distil(reference, request, backends, call, after))
-    return engines.run(Settings.load().engine, job, backends)
+    curves.refuse_unless_one_passed(curve, request.name)

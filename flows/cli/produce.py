@@ -2,15 +2,15 @@
 
 import gc
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from flows.cli.arguments import QUIET_S, AsJson, BriefFile, print_json
-from flows.settings import Settings, load_backends
+from flows.cli.arguments import AsJson, BriefFile, print_json
+from flows.settings import load_backends
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
@@ -29,12 +29,11 @@ def plan(brief: BriefFile, as_json: AsJson = False) -> None:
     backends = load_backends()
     facts, decision = resolve.plan(load_brief(brief, backends), backends, base=base_of(brief))
     if as_json:
-        print_json(decision.model_dump(mode="json"))
-        return
+        return print_json(decision.model_dump(mode="json"))
     from components.pipeline.view import console
     from components.policy.view import view
 
-    console().print(view(facts, decision))
+    return console().print(view(facts, decision))
 
 
 @produce_app.command()
@@ -44,11 +43,10 @@ def families(as_json: AsJson = False) -> None:
 
     found = [card for card, _, _ in cards().values()]
     if as_json:
-        print_json([card.model_dump(mode="json") for card in found])
-        return
+        return print_json([card.model_dump(mode="json") for card in found])
     from components.pipeline.view import console, families_table
 
-    console().print(families_table(found))
+    return console().print(families_table(found))
 
 
 @produce_app.command()
@@ -63,11 +61,9 @@ def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     if as_json:
         print_json(produced.model_dump(mode="json"))
     elif nothing_done:
-        from components.pipeline.report import produced_lines
-        from components.pipeline.view import console
+        from components.pipeline.report import print_standing
 
-        for line in (nothing_done, *produced_lines(produced, backends.workspace)):
-            console().print(line, soft_wrap=True)
+        print_standing(nothing_done, produced, backends.workspace)
     refuse_unless_passed(produced)
 
 
@@ -78,47 +74,29 @@ def retrain(brief: BriefFile) -> None:
 
     backends = load_backends()
     with _resolved(brief, backends) as run:
-        line = production.retrain(run, backends, partial(_produced, run, backends, show=False))
-    typer.echo(line)
-
-
-def starting(what: object, backends: "Backends") -> AbstractContextManager[Any]:
-    """Shown until the first stage begins: what follows imports torch and MLflow. Quick answers and refusals come without it."""
-    from components.pipeline.durations import timed
-
-    return timed("Starting", backends, note=str(what), quiet_s=QUIET_S, until_next=True)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collection: it takes a quarter of the time of importing MLflow and DVC, and finds nothing there."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+        ending = production.retrain(run, backends, partial(_produced, run, backends, show=False))
+    if ending.error is not None:
+        raise ending.error
+    typer.echo(ending.sentence)
 
 
 @contextmanager
 def _resolved(path: Path, backends: "Backends") -> "Iterator[Run]":
     """The run of a brief, for the one who asks whether it was produced before."""
-    from components.core.brief import base_of
-    from components.pipeline.briefs import load_brief
-    from components.pipeline.resolve import resolve
+    from components.pipeline.durations import starting
+    from components.pipeline.resolve import resolve_file
+    from components.runtime.collection import uncollected
 
-    with starting(path, backends), _uncollected():
-        yield resolve(load_brief(path, backends), backends, base=base_of(path))
+    with starting(path, backends), uncollected():
+        yield resolve_file(path, backends)
 
 
 def _produced(run: "Run", backends: "Backends", *, show: bool) -> "Produced":
-    """What becomes of a run under the engine that the settings name."""
     from components.pipeline import production
-    from components.pipeline.report import Report
-    from components.runtime.threads import rest_when_idle
-    from flows import engines
+    from components.pipeline.endings import judged
+    from flows.engines import carry_out
 
     gc.enable()
-    rest_when_idle()
-    after = Report(backends.workspace, enabled=show)
-    job = engines.Job("produce", run.reference, lambda call: production.produce(run, backends, call, after))
-    return engines.run(Settings.load().engine, job, backends)
+    work = partial(production.produce, run, backends)
+    made: Produced = carry_out("produce", run.reference, work, backends, show=show, ending=partial(judged, run))
+    return made

@@ -51,44 +51,31 @@ def reconcile(model: Model, as_json: AsJson = False) -> None:
 @release_app.command()
 def history(model: Model, as_json: AsJson = False) -> None:
     """The ledger of a model: every promotion and rollback, who, when and why; and where MLflow or the channel differ from it."""
-    from components.pipeline.existing import disagreements
+    from components.pipeline.existing import history_of
+    from components.pipeline.view import print_history
 
-    backends = load_backends()
-    backends.versions.releases(model)
-    entries = backends.registry.ledger.entries(model)
-    differing = disagreements(model, backends)
+    entries, differing = history_of(model, load_backends())
     for line in differing:
         typer.echo(line, err=as_json)
     if as_json:
         print_json([entry.model_dump(mode="json") for entry in entries])
-        return
-    if not entries:
-        if not differing:
-            typer.echo(f"{model}: nothing was promoted yet")
-        return
-    from components.pipeline.view import console, history_table
-
-    console().print(history_table(entries))
+    elif entries or not differing:
+        print_history(model, entries)
 
 
 @release_app.command()
 def explain(reference: Reference, as_json: AsJson = False) -> None:
     """Why a release is what it is: its decision, scorecard, gates and lineage; and where ledger, alias and channel differ."""
-    from components.pipeline import release_commands
-    from components.pipeline.existing import disagreements
-
-    backends = load_backends()
-    release = release_commands.explained(reference, backends)
-    _, bundle = release_commands.bundle_of(release, backends)
-    differing = disagreements(release.model, backends)
-    if as_json:
-        for line in differing:
-            typer.echo(line, err=True)
-        print_json(bundle.model_dump(mode="json"))
-        return
+    from components.pipeline.release_commands import explanation_of
     from components.pipeline.view import console, print_explanation
 
-    print_explanation(console(), release, bundle, differing, backends)
+    backends = load_backends()
+    release, bundle, differing = explanation_of(reference, backends)
+    if not as_json:
+        return print_explanation(console(), release, bundle, differing, backends)
+    for line in differing:
+        typer.echo(line, err=True)
+    return print_json(bundle.model_dump(mode="json"))
 
 
 @release_app.command()
@@ -104,23 +91,19 @@ def deploy(
     from components.pipeline import release_commands
 
     if write is not None:
-        written = release_commands.write_deployment(reference, load_backends(), form=write, to=to, image=image)
-        if as_json:
-            print_json({"written": [str(path) for path in written]})
-        else:
-            typer.echo("\n".join(f"wrote {path}" for path in written))
-        return
+        files = [
+            str(path) for path in release_commands.write_deployment(reference, load_backends(), form=write, to=to, image=image)
+        ]
+        return print_json({"written": files}) if as_json else typer.echo("\n".join(f"wrote {path}" for path in files))
     channel = release_commands.deploy(reference, load_backends(), store=store)
     if as_json:
-        print_json(channel.model_dump(mode="json"))
-    else:
-        typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
+        return print_json(channel.model_dump(mode="json"))
+    return typer.echo(f"channel {channel.model} names version {channel.version}, bundle {channel.bundle_sha256[:12]}")
 
 
 def _print_outcome(outcome: Any, as_json: bool) -> None:
     if as_json:
-        print_json(outcome.model_dump(mode="json"))
-        return
+        return print_json(outcome.model_dump(mode="json"))
     from components.pipeline.view import outcome_lines
 
-    typer.echo("\n".join(outcome_lines(outcome)))
+    return typer.echo("\n".join(outcome_lines(outcome)))

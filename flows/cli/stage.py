@@ -6,7 +6,6 @@ import typer
 
 from components.pipeline.order import STAGES
 from flows.cli.arguments import AsJson, print_json
-from flows.cli.produce import starting
 from flows.settings import load_backends
 
 stage_app = typer.Typer()
@@ -24,26 +23,23 @@ def stage(
     _run(name, run, as_json)
 
 
-@stage_app.command()
-def train(run: RunKey, as_json: AsJson = False) -> None:
-    """Train what a run decided: its stage `train`."""
-    _run("train", run, as_json)
+def _plain(name: str, command: str, about: str) -> None:
+    """A plain name for a stage."""
+
+    def one(run: RunKey, as_json: AsJson = False) -> None:
+        _run(name, run, as_json)
+
+    stage_app.command(command, help=about)(one)
 
 
-@stage_app.command()
-def export(run: RunKey, as_json: AsJson = False) -> None:
-    """Export what a run trained as an ONNX graph: its stage `export`."""
-    _run("export", run, as_json)
-
-
-@stage_app.command()
-def evaluate(run: RunKey, as_json: AsJson = False) -> None:
-    """Score what a run exported beside the champion: its stage `prove`."""
-    _run("prove", run, as_json)
+_plain("train", "train", "Train what a run decided: its stage `train`.")
+_plain("export", "export", "Export what a run trained as an ONNX graph: its stage `export`.")
+_plain("prove", "evaluate", "Score what a run exported beside the champion: its stage `prove`.")
 
 
 def _run(name: str, run: str, as_json: bool) -> None:
     from components.pipeline import production
+    from components.pipeline.durations import starting
     from components.runtime.threads import rest_when_idle
 
     rest_when_idle()

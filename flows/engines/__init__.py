@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from components.core.discovery import names
 from components.core.errors import SettingsError
 from flows import prefect_server
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from components.pipeline.backends import Backends
-    from components.pipeline.production import Call
+    from components.pipeline.endings import Ending
+    from components.pipeline.production import After, Call
 
 T = TypeVar("T")
 
@@ -27,6 +29,7 @@ class Job(Generic[T]):
     name: str  # of the command
     of: str  # a run, MODEL/KEY, or the release that is distilled
     work: "Callable[[Call], T]"
+    ending: "Callable[[T], Ending]"  # of what it returns
 
     def __call__(self, call: "Call") -> T:
         return self.work(call)
@@ -42,3 +45,15 @@ def run(name: str | None, job: Job[T], backends: "Backends") -> T:
         raise SettingsError(f"GENWRIGHT_ENGINE: {name}", allowed=", ".join(names(__name__)))
     done: T = import_module(f"{__name__}.{name}").run(job, backends)
     return done
+
+
+def carry_out(
+    name: str, of: str, work: "Callable[[Call, After], T]", backends: "Backends", *, show: bool, ending: "Callable[[T], Ending]"
+) -> T:
+    """What a command comes to under the engine that the settings name. `show`: each stage's outcome is said."""
+    from components.pipeline.report import Report
+    from components.runtime.threads import rest_when_idle
+
+    rest_when_idle()
+    after = Report(backends.workspace, enabled=show)
+    return run(Settings.load().engine, Job(name, of, lambda call: work(call, after), ending), backends)

@@ -30,6 +30,7 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (ComputeBrief, "spend"): st.just("enough"),
     (GraphFile, "name"): st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True),
     (ScheduleBrief, "cron"): st.sampled_from([None, "0 3 * * 1", "*/5 0-6 1,15 * *", "@daily"]),
+    (ScheduleBrief, "timezone"): st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
 }
 
 

@@ -65,7 +65,7 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
             "pretrained: {model: x, family: gan, kind: 1}",
             "brief: pretrained.kind: unknown key; allowed: model, family,",
         ),
-        ("schedule: {crom: x}", "brief: schedule.crom: unknown key; allowed: cron, on_new_data"),
+        ("schedule: {crom: x}", "brief: schedule.crom: unknown key; allowed: cron, timezone, on_new_data, poll_minutes"),
         ("gates: 5", "brief: gates: Input should be a mapping of keys (given: 5)"),
         ("goal: best", "brief: goal: Input should be 'balanced', 'quality', "),
         ("serving: {batch: many}", "brief: serving.batch: Input should be a valid integer"),
@@ -89,6 +89,8 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
         ("seed: 010", "brief: seed: 010 given; YAML reads it as octal, 8; write 8 or 10"),
         ("compute: {minutes: 1:30}", "brief: compute.minutes: 1:30 given; YAML reads it in base 60; write 90 or 1.5"),
         ("schedule: {cron: 61 * * * *}", "brief: schedule.cron: '61 * * * *': bad minute; allowed: five fields"),
+        ("schedule: {timezone: Berlin}", "brief: schedule.timezone: 'Berlin' given; allowed: a name of the IANA database"),
+        ("schedule: {poll_minutes: 0}", "brief: schedule.poll_minutes: Input should be greater than or equal to 1 (given: 0)"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(more: str, line: str) -> None:

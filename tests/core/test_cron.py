@@ -1,9 +1,12 @@
 """A cron line is checked when the brief is read, and what is taken here Prefect takes too."""
 
+import asyncio
+from datetime import UTC, datetime
+
 import pytest
 
 from components.core.brief import parse_brief
-from components.core.cron import WORDS, check_cron
+from components.core.cron import WORDS, check_cron, next_time
 from components.core.errors import BriefError
 
 GOOD = (
@@ -32,3 +35,14 @@ def test_a_bad_line_is_refused_when_the_brief_is_read(line: str) -> None:
     assert str(caught.value).startswith("brief: schedule.cron: ")
     assert "allowed: five fields" in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("line", GOOD)
+def test_it_comes_next_when_prefect_starts_it(line: str, zone: str) -> None:
+    from prefect.server.schemas.schedules import CronSchedule
+
+    now = datetime(2026, 7, 3, 11, 7, 30, tzinfo=UTC)
+    (starts,) = asyncio.run(CronSchedule(cron=line, timezone=zone).get_dates(n=1, start=now))
+    assert next_time(line, zone, now) == starts

@@ -16,6 +16,10 @@ from flows import engines
 from flows.settings import Settings
 
 
+def unasked(made: object) -> Any:
+    pytest.fail(f"how {made} ends is no matter of this engine's")
+
+
 @pytest.mark.parametrize(("name", "noted"), [("process", None), ("aloud", "seal\n")])
 def test_the_engine_that_is_named_runs_the_stages_whichever_server_is_named_besides(
     name: str, noted: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -30,12 +34,12 @@ def test_the_engine_that_is_named_runs_the_stages_whichever_server_is_named_besi
     def work(call: Call) -> Sequence[Any]:
         return [call(Stage("seal", takes=()), [])]
 
-    assert engines.run(name, engines.Job("distil", "digits/1", work), Backends(Settings(home=tmp_path))) == [made]
+    assert engines.run(name, engines.Job("distil", "digits/1", work, unasked), Backends(Settings(home=tmp_path))) == [made]
     stages_txt = tmp_path / "stages.txt"
     assert (stages_txt.read_text() if stages_txt.exists() else None) == noted
 
 
 def test_an_engine_that_is_not_here_is_refused(tmp_path: Path) -> None:
-    job = engines.Job("produce", "digits/1", lambda call: pytest.fail(f"{call} was made"))
+    job = engines.Job("produce", "digits/1", lambda call: pytest.fail(f"{call} was made"), unasked)
     with pytest.raises(SettingsError, match="GENWRIGHT_ENGINE: nope; allowed: prefect, process"):
         engines.run("nope", job, Backends(Settings(home=tmp_path)))

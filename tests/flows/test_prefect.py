@@ -1,6 +1,9 @@
-"""A real Prefect server and a real process worker run what prefect.yaml deploys."""
+"""A real Prefect server and a real process worker run what prefect.yaml deploys, and briefs as `genwright schedule` asks."""
 
 import contextlib
+import json
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +17,12 @@ import httpx
 import psutil
 import pytest
 import yaml
+from dvc.repo import Repo
+from roads import LENIENT
 
+from components.core.brief import Brief
+from components.data.prepare import prepare
+from components.data.versions import track
 from components.pipeline.order import STAGES
 from components.registry.mlflow_store import connect
 
@@ -59,15 +67,54 @@ class Team:
             time.sleep(0.5)
         return reply.raise_for_status().json()
 
-    def start(self, flow: str, **parameters: Any) -> str:
-        """Ask the worker for a run of a deployment. Returns the id of the flow run."""
-        deployment = self.get(f"deployments/name/{flow}/{flow}")
+    def start(self, deployed: str, **parameters: Any) -> str:
+        """Ask the worker for a run of a deployment: FLOW, or FLOW/NAME. Returns the id of the flow run."""
+        flow, _, name = deployed.partition("/")
+        deployment = self.get(f"deployments/name/{flow}/{name or flow}")
         asked = self.post(f"deployments/{deployment['id']}/create_flow_run", parameters=parameters, state={"type": "SCHEDULED"})
         return str(asked["id"])
 
-    def run(self, flow: str, **parameters: Any) -> dict[str, Any]:
+    def run(self, deployed: str, **parameters: Any) -> dict[str, Any]:
         """Ask for a run and wait for its end."""
-        return self.wait(self.start(flow, **parameters), ENDED)
+        return self.wait(self.start(deployed, **parameters), ENDED)
+
+    def page(self, run: dict[str, Any]) -> str:
+        """The one artifact of a flow run."""
+        (artifact,) = self.post("artifacts/filter", flow_runs={"id": {"any_": [run["id"]]}})
+        assert artifact["type"] == "markdown"
+        return str(artifact["data"])
+
+    def last(self) -> dict[str, Any]:
+        """The flow run that began last."""
+        return next(run for run in self.post("flow_runs/filter", sort="START_TIME_DESC") if run["start_time"])
+
+    def publish(self, brief: Brief, text: str = "a change") -> Path:
+        """The brief in a clone of a repository that has the data, too, and pushed from there."""
+        folder, origin = self.road.folder / "clone", self.road.folder / "origin.git"
+        if not folder.exists():
+            shutil.copytree(self.road.folder / "data", folder / "data")
+            (folder / "data" / ".dvc" / "config").write_text(
+                f"[core]\n    no_scm = True\n    remote = far\n['remote \"far\"']\n    url = {self.road.folder / 'far'}\n"
+            )
+            with Repo(str(folder / "data")) as repo:
+                repo.push()
+            (folder / ".gitignore").write_text("/data/digits/\n/data/.dvc/*\n!/data/.dvc/config\n")
+            git(self.road.folder, "init", "-q", "--bare", "-b", "main", "origin.git")
+            git(folder, "init", "-q", "-b", "main")
+            git(folder, "remote", "add", "origin", str(origin))
+        path = folder / f"{brief.name}.yaml"
+        own = brief.model_copy(update={"data": brief.data.model_copy(update={"repo": "."})})
+        path.write_text(yaml.safe_dump(json.loads(own.model_dump_json(exclude_unset=True))))
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", text)
+        git(folder, "push", "-q", "--set-upstream", "origin", "main")
+        return path
+
+    def schedule(self, *arguments: str) -> Any:
+        """The lines of `genwright schedule ... --json`."""
+        ran = self.road.cli("schedule", *arguments, "--json")
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
 
     def tasks(self, run: dict[str, Any], *, at_least: int) -> list[dict[str, Any]]:
         """The task runs of a flow run. What the server says of tasks comes late."""
@@ -96,6 +143,11 @@ class Team:
                 return run
             time.sleep(0.3)
         raise AssertionError(f"flow run {run_id} is {run['state_name']} after {limit_s} s")
+
+
+def git(where: Path, *arguments: str) -> None:
+    own = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *own, *arguments], cwd=where, check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -152,17 +204,17 @@ def team(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team: Team) -> None:
+def test_a_brief_is_scheduled_and_its_runs_end_in_named_states(team: Team) -> None:
     road = team.road
-    # The cron of prefect.yaml stands on the server.
-    (told,) = [each for each in yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())["deployments"] if "schedules" in each]
-    (schedule,) = team.get("deployments/name/retrain/retrain")["schedules"]
-    assert schedule["schedule"]["cron"] == told["schedules"][0]["cron"] == "0 3 * * 1"
     # The command line with a server named: its flow run shows there.
     ran = road.cli("produce", str(road.write(road.brief(name="team"), "one.yaml")))
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    (seen,) = [run for run in team.post("flow_runs/filter", sort="START_TIME_DESC") if run["start_time"]]
-    assert seen["state_type"] == "COMPLETED"
+    seen = team.last()
+    assert (seen["state_type"], seen["state_name"]) == ("COMPLETED", "Promoted")
+    assert seen["state"]["message"] == "team version 1 was produced and promoted"
+    page = team.page(seen)
+    assert "## Gates: pass" in page
+    assert "![samples](data:image/png;base64," in page
     # It was given the run, as the command resolved it, and no brief to resolve again.
     assert list(seen["parameters"]) == ["of"]
     assert (road.home / "store" / "runs" / seen["parameters"]["of"] / "run.json").is_file()
@@ -175,11 +227,37 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
     version = mlflow.get_model_version("team", "1")
     for tags in (mlflow.get_run(release.run_id).data.tags, version.tags, mlflow.get_logged_model(version.tags["model_id"]).tags):
         assert named.items() <= tags.items()
-    # Through the worker; the first run is killed, and the next one finishes the job.
-    two = str(road.write(road.brief(name="team", seed=1), "two.yaml"))
-    _killed(team, two)
+    # A brief in a repository: what it asks for stands on the server, and nothing of the folder that it was scheduled from.
+    cron = {"cron": "0 3 * * 1", "timezone": "Europe/Berlin", "on_new_data": True}
+    path = team.publish(road.brief(name="team", seed=1, schedule=cron))
+    planned = team.schedule(str(path))
+    assert [(each["trigger"], each["when"]) for each in planned] == [
+        ("cron", "0 3 * * 1 Europe/Berlin"),
+        ("new-data", "every 10 min"),
+    ]
+    deployed = team.get("deployments/name/retrain/team")
+    assert str(path.parent) not in json.dumps(deployed)
+    told = {each["slug"]: each["schedule"] for each in deployed["schedules"]}
+    assert (told["cron"]["cron"], told["cron"]["timezone"], told["new-data"]["interval"]) == ("0 3 * * 1", "Europe/Berlin", 600)
+    # Through the worker, from a clone; the first run is killed, and the next one finishes the job. Its slot is run once.
+    slot = {"trigger": "cron", "slot": "2026-11-30T02:00:00+00:00"}
+    _killed(team, "retrain/team", **slot)
+    done = team.run("retrain/team", **slot)
+    assert (done["state_name"], done["state"]["message"]) == ("Promoted", "team version 2 was produced and promoted")
+    again = team.run("retrain/team", **slot)
+    assert again["state_name"] == "Unchanged"
+    assert f"was run by the flow run {done['name']} and ended" in again["state"]["message"]
     backends = road.backends()
-    _goes(team, "produce", 2, brief=two)
+    assert [each.version for each in backends.versions.releases("team")] == [1, 2]
+    # What the brief no longer asks for is gone, and then all of it.
+    planned = team.schedule(str(team.publish(road.brief(name="team", seed=1, schedule={"on_new_data": True}))))
+    assert [(each["trigger"], each["last"]) for each in planned] == [("new-data", "Unchanged")]
+    assert [each["slug"] for each in team.get("deployments/name/retrain/team")["schedules"]] == ["new-data"]
+    refused = road.cli("schedule", "remove", "teams")
+    assert (refused.returncode, refused.stderr) == (2, "genwright: teams: has no schedule; allowed: team\n")
+    assert road.cli("schedule", "remove", "team").returncode == 0
+    assert team.schedule("list") == []
+    # The deployments of prefect.yaml.
     _goes(team, "deploy", 2, reference="team", store=str(road.folder / "elsewhere"))
     assert len(backends.registry.ledger.entries("team")) == 2
     assert list((road.folder / "elsewhere" / "bundles").iterdir())
@@ -187,13 +265,70 @@ def test_the_deployments_of_prefect_yaml_run_through_a_server_and_a_worker(team:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
-def test_the_other_deployments_run_there_too(team: Team) -> None:
+def test_new_data_is_seen_and_only_then_retrained(team: Team) -> None:
+    road = team.road
+    path = team.publish(road.brief(name="fresh", schedule={"on_new_data": True}))
+    team.schedule(str(path))
+    looks = [team.run("retrain/fresh", trigger="new-data") for _ in range(2)]
+    assert [each["state_name"] for each in looks] == ["Promoted", "Unchanged"]
+    assert looks[1]["state"]["message"].startswith("nothing to do: data ")
+    assert looks[1]["total_run_time"] < 10
+    folder = path.parent / "data"
+    shutil.rmtree(folder / "digits")
+    prepare("uci-digits", folder / "digits", limit_items=1200, cache=road.home / "data")
+    track(folder / "digits")
+    with Repo(str(folder)) as repo:
+        repo.push()
+    team.publish(road.brief(name="fresh", schedule={"on_new_data": True}), "new data")
+    looks = [team.run("retrain/fresh", trigger="new-data") for _ in range(2)]
+    assert [each["state_name"] for each in looks] == ["Promoted", "Unchanged"]
+    assert [each.version for each in road.backends().versions.releases("fresh")] == [1, 2]
+    by_hand = team.run("retrain/fresh")
+    assert by_hand["state_name"] == "Unchanged"
+    assert by_hand["state"]["message"].startswith("nothing to do: the brief, the data (")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_a_refusal_is_no_crash_and_what_is_ended_is_cancelled(team: Team) -> None:
+    road = team.road
+    strict = road.brief(name="strict", gates=LENIENT | {"fd_ratio_max": 1e-6})
+    ran = road.cli("produce", str(road.write(strict, "strict.yaml")))
+    assert ran.returncode == 3, ran.stderr
+    seen = team.last()
+    assert (seen["state_type"], seen["state_name"]) == ("COMPLETED", "Refused")
+    assert f"genwright: {seen['state']['message']}\n" in ran.stderr
+    assert "| fd_ratio_max | fail |" in team.page(seen)
+    team.schedule(str(team.publish(strict.model_copy(update={"seed": 1}))))
+    through = team.run("retrain/strict")
+    assert (through["state_type"], through["state_name"]) == ("COMPLETED", "Refused")
+    assert through["state"]["message"].startswith("strict version 2 stays a candidate: fd_ratio_max fail")
+    # A signal to the command, and Prefect's own way through the worker.
+    endless = road.brief(name="endless", compute={"items_seen": 10**9, "device": "cpu", "threads": 1})
+    command = [sys.executable, "-m", "flows", "produce", str(road.write(endless, "endless.yaml"))]
+    with _training(team, "endless"):
+        process = subprocess.Popen(command, cwd=road.folder, env=road.variables(), stderr=subprocess.PIPE, text=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[1].splitlines()[-1].startswith("genwright: ")
+    assert process.returncode == 130
+    seen = team.last()
+    assert (seen["state_type"], seen["state_name"]) == ("CANCELLED", "Cancelled")
+    assert seen["state"]["message"]
+    team.schedule(str(team.publish(endless.model_copy(update={"seed": 1}))))
+    with _training(team, "endless"):
+        run = team.start("retrain/endless")
+    team.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    assert team.wait(run, ENDED)["state_name"] == "Cancelled"
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_the_deployments_of_prefect_yaml_run_there_too(team: Team) -> None:
     """That each deployment names a flow which exists is seen when the team deploys them all."""
     road = team.road
-    one, two = (str(road.write(road.brief(name="others", seed=seed), f"others{seed}.yaml")) for seed in (0, 1))
-    _goes(team, "produce", 1, model="others", brief=one)
-    _goes(team, "retrain", 2, model="others", brief=two)
-    _goes(team, "retrain", 2, model="others", brief=two)
+    for seed in (0, 1):
+        ran = road.cli("produce", str(road.write(road.brief(name="others", seed=seed), f"others{seed}.yaml")))
+        assert ran.returncode == 0, ran.stderr
     _goes(team, "promote", 1, model="others", reference="others/1", why="by the test", force=True)
     _goes(team, "rollback", 2, model="others")
     assert len(road.backends().registry.ledger.entries("others")) == 4
@@ -210,28 +345,37 @@ def _goes(team: Team, flow: str, champion: int, *, model: str = "team", **parame
 @pytest.mark.timeout(900)
 def test_only_failures_that_pass_are_tried_again(team: Team) -> None:
     road = team.road
-    run = team.run("produce", brief=str(road.folder / "none.yaml"))
-    assert run["state_type"] == "FAILED"
-    assert "none.yaml: no such file" in run["state"]["message"]
-    assert team.attempts(run, at_least=1) == 1
     if "team" not in road.backends().versions.models():
-        team.run("produce", brief=str(road.write(road.brief(name="team"), "one.yaml")))
+        road.cli("produce", str(road.write(road.brief(name="team"), "one.yaml")))
+    team.schedule(str(team.publish(road.brief(name="none"))))
+    run = team.run("retrain/none", brief=str(road.folder / "none.yaml"))
+    assert (run["state_type"], run["state_name"]) == ("FAILED", "Failed")
+    assert run["state"]["message"].startswith(f"{road.folder}/none.yaml: no such file; ")
+    assert team.attempts(run, at_least=1) == 1
     run = team.run("deploy", reference="team/1", store="/dev/null/store")
     assert run["state_type"] == "FAILED"
     assert "/dev/null/store" in run["state"]["message"]
     assert team.attempts(run, at_least=4) == 4
 
 
-def _killed(team: Team, brief: str) -> None:
-    """A flow run of `produce` whose process is killed when it is about to train: it shows as crashed."""
-    asked = team.start("produce", brief=brief)
-    assert team.worker is not None
-    runs = team.road.home / "store" / "runs" / "team"
+@contextlib.contextmanager
+def _training(team: Team, model: str) -> Iterator[None]:
+    """Waits until a training of the model that the block begins is under way."""
+    runs = team.road.home / "store" / "runs" / model
     before, until = len(list(runs.glob("*/tracked.json"))), time.monotonic() + 200
+    yield
     while len(list(runs.glob("*/tracked.json"))) == before:
         assert time.monotonic() < until
         time.sleep(0.1)
-    flows = [each for each in psutil.Process(team.worker.pid).children(recursive=True) if "prefect.engine" in str(each.cmdline())]
+
+
+def _killed(team: Team, deployed: str, **parameters: Any) -> None:
+    """A flow run whose process is killed when it is about to train: it shows as crashed."""
+    with _training(team, deployed.partition("/")[2]):
+        asked = team.start(deployed, **parameters)
+        assert team.worker is not None
+    started = psutil.Process(team.worker.pid).children(recursive=True)
+    flows = [each for each in started if "prefect.engine" in str(each.cmdline()) or "flow_engine" in str(each.cmdline())]
     assert flows
     for each in flows:
         each.kill()

@@ -12,7 +12,8 @@ from components.core.records import Artifact, Bundle, Metric, Release
 from components.pipeline import existing, stages
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
-from components.pipeline.run import Exported, Proof, Run, Trained
+from components.pipeline.endings import Ending, judged
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 
 MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
 
@@ -167,6 +168,14 @@ def refuse_unless_one_passed(curve: Curve, name: str) -> None:
             f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
             do="; ".join(dict.fromkeys(each.advice for each in curve.tried if each.advice)) or "try fp32 in --precisions",
         )
+
+
+def ending(name: str, made: tuple[Curve, Produced | None]) -> Ending:
+    """How a distillation into a model of this name ends. Raises GateRefused where no student was good and fast enough."""
+    curve, produced = made
+    refuse_unless_one_passed(curve, name)
+    assert produced is not None
+    return judged(None, produced)
 
 
 def stale(bundle: Bundle, backends: Backends) -> str | None:

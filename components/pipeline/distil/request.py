@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -11,9 +11,11 @@ from components.core.errors import InputError
 from components.core.record import first_complaint
 from components.core.records import Release
 from components.pipeline.backends import Backends
+from components.pipeline.latent_inputs import numbers
 from components.pipeline.loaded_model import training_of
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
+from components.runtime.devices import device_for
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -30,6 +32,28 @@ class DistillRequest:
     adversarial: float
     latency_ms: float | None
     device: Literal["cpu", "cuda"]
+
+
+def read_request(
+    reference: str,
+    backends: Backends,
+    *,
+    steps: str | None,
+    widths: str,
+    precisions: str | None,
+    device: str,
+    **others: Any,
+) -> DistillRequest:
+    """The request of a command line: lists with commas between, and a device that may be `auto`. See `request_of`."""
+    return request_of(
+        reference,
+        backends,
+        steps=None if steps is None else numbers("--steps", steps, int),
+        widths=numbers("--widths", widths, float),
+        precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
+        device=device_for(device),
+        **others,
+    )
 
 
 def request_of(

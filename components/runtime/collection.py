@@ -1,0 +1,15 @@
+"""Python's garbage collection, where it only costs time."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without it: it takes a quarter of the time of importing MLflow and DVC, and finds nothing there."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,22 @@
+"""How a flow run ends in Prefect: a state with a name and a sentence, and an artifact that holds the rest of it."""
+
+import re
+from contextlib import suppress
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Cancelled, Completed, Failed, State
+
+from components.pipeline.endings import Ending
+from components.pipeline.summary import markdown
+from flows.settings import load_backends
+
+TYPES = {"Cancelled": Cancelled, "Failed": Failed}  # any other is Completed: a gate's no is no crash, and is not tried again
+
+
+def state_of(title: str, ending: Ending) -> State[None]:
+    """The state of a flow run that ended so. Within the flow: its page is put there."""
+    title = ending.run.brief.name if ending.run is not None else title.partition("/")[0]
+    key = f"genwright-{re.sub('[^a-z0-9]+', '-', title.lower())}"  # all that Prefect allows in a key
+    with suppress(Exception):  # what ended stays as it ended, with or without its page
+        create_markdown_artifact(markdown(ending, load_backends(), title=title), key=key, description=ending.sentence)
+    return TYPES.get(ending.name, Completed)(name=ending.name, message=ending.sentence)
