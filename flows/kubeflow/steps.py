@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from components.core.errors import GateRefused, GenwrightError
+from components.core.errors import GenwrightError
 from components.pipeline import existing, production
 from components.pipeline.briefs import load_brief
+from components.pipeline.endings import judged
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced
 from components.runtime.threads import rest_when_idle
@@ -43,11 +44,8 @@ def carry_out(stage: str, run: str) -> str:
     record = production.run_stage(stage, run, backends, production.in_process(backends))
     if not isinstance(record, Produced):
         return f"{run}: {stage} is done"
-    try:
-        existing.refuse_unless_passed(record)
-    except GateRefused as refused:
-        return f"{REFUSED}{refused}"
-    return f"Promoted: {existing.produced_line(record)}"
+    ending = judged(None, record)
+    return f"{ending.name}: {ending.sentence}"
 
 
 def said(step: str, *arguments: str) -> str | tuple[str, str]:
