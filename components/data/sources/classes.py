@@ -17,6 +17,7 @@ ClassRule = Literal["auto", "folders", "none"]
 CLASS_RULES: tuple[ClassRule, ...] = ("auto", "folders", "none")
 MAX_CLASSES = 100_000
 CHUNK = re.compile(r"(?:(?:part|chunk|shard|batch|block|split|folder|dir)[-_ ]?)?(\d{3,})", re.IGNORECASE)
+NAMED_CHUNK = re.compile(r"((?:.*[-_ ])?(?:part|chunk|shard|batch|fold)[-_ ]?)\d+|(?-i:(?!000)\d{3})[A-Z_]{5}", re.IGNORECASE)
 TOP = "the top folder"
 
 
@@ -37,6 +38,8 @@ class RunningNumbers:
 
     def are_chunks(self, names: Mapping[str, str]) -> bool:
         """Whether folders (-> their class) are mere chunks: numbered, and each goes on with the numbers of the one before."""
+        if _are_named_chunks(names.values()):
+            return True
         inside: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for folder, name in names.items():
             numbers = self.ranges.get(folder)
@@ -47,6 +50,12 @@ class RunningNumbers:
         ranges = [(min(low for low, _ in inside[name]), max(high for _, high in inside[name])) for name in order]
         one_width = len({len(name) for name in inside}) == 1
         return one_width and all(before[1] < after[0] for before, after in pairwise(ranges))
+
+
+def _are_named_chunks(names: Iterable[str]) -> bool:
+    """Folders that say by their names that they are pieces of one set: part_1 and part_2, a camera's 100APPLE."""
+    found = [NAMED_CHUNK.fullmatch(name) for name in names]
+    return all(found) and len({(each[1] or "").lower() for each in found if each}) == 1
 
 
 def _number(name: str) -> int:

@@ -65,7 +65,7 @@ class Folder:
             if is_hidden(inside) or path.suffix.lower() not in reader.suffixes:
                 left[BROKEN_LINKS if path.is_symlink() and not path.exists() else kind_of(inside)] += 1
                 if self.classes == "auto" and inside not in labels.without:
-                    self._check_unread(path, inside, reader.suffixes)
+                    self._check_unread(path, inside, reader.suffixes, left)
                 continue
             read, folder = partial(_read, path), labels.folder_of(inside)
             yield Item(name=shown(str(inside)), read=read, label=labels.of(inside), folder=folder)
@@ -100,9 +100,14 @@ class Folder:
         places = ((path, PurePosixPath(path.relative_to(self.path).as_posix())) for path in self._files(Tally()))
         return {inside: partial(_label_bytes, path) for path, inside in places if is_label_file(inside) and path.is_file()}
 
-    def _check_unread(self, path: Path, inside: PurePosixPath, suffixes: frozenset[str]) -> None:
-        if inside.suffix.lower() in SUFFIXES and not is_hidden(inside) and path.is_file():
-            check_unread(inside, _label_bytes(path, HEAD_BYTES), suffixes=suffixes, where=self.where)
+    def _check_unread(self, path: Path, inside: PurePosixPath, suffixes: frozenset[str], left: Tally) -> None:
+        known = inside.suffix.lower() in SUFFIXES
+        if is_hidden(inside) or not path.is_file() or not (known or os.access(path, os.R_OK)):
+            return
+        head = _label_bytes(path, HEAD_BYTES)
+        left.hold(inside, head)
+        if known:
+            check_unread(inside, head, suffixes=suffixes, where=self.where)
 
     def _refuse(self, error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed: {error.strerror}", do="give it read permission") from error

@@ -1,11 +1,31 @@
 """Files of a source that are no items: counted by suffix or by rule, so that none is passed over in silence."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from components.data.sources.names import is_hidden, shown
 
-Tally = Counter[str]  # a suffix or a rule -> files
+
+class Tally(Counter[str]):
+    """A suffix or a rule -> files; and of files that may say something of the pictures, the first bytes."""
+
+    def __init__(self, given: Mapping[str, int] | Iterable[str] = ()) -> None:
+        super().__init__(given)
+        self.texts: dict[PurePosixPath, bytes] = {}
+        self.held = 0
+
+    def hold(self, inside: PurePosixPath, head: bytes) -> None:
+        """Keep the first bytes of a file until all pictures are known, of what is no text fewer; of many large ones the first."""
+        if b"\0" in head[:4096] and head[:2] not in UNLIKE_TEXT:
+            head = head[: SMALL - 1] + b"\0"
+        if len(head) <= SMALL or self.held + len(head) <= HELD:
+            self.texts[inside] = head
+            self.held += len(head)
+
+
+UNLIKE_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff")  # gz and UTF-16 hold text all the same
+SMALL, HELD = 512, 64 << 20  # bytes: of a file that is always held; of all together
 HIDDEN = "hidden files"
 LINKS = "links inside the archive"
 FOLDER_LINKS = "links to folders that are read already"

@@ -62,6 +62,7 @@ class SampleLabels:
                 continue  # it was read
             if label is None:
                 self._check(inside, data, suffixes, beside_picture)
+                left.hold(inside, data)
             left[kind_of(inside)] += 1
 
     def _main(self) -> list[str]:

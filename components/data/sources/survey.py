@@ -9,6 +9,7 @@ from components.core.modality import ItemReader, Unreadable
 from components.data.sources.classes import MAX_CLASSES, ClassRule, RunningNumbers, classes_of_folders, ordered
 from components.data.sources.item import Item, Survey
 from components.data.sources.left_alone import Tally
+from components.data.sources.mentions import check_mentions, names_as_classes
 from components.runtime.progress import Advance
 
 LABEL_SUFFIXES = (".cls", ".class", ".label", ".target")  # of a file that holds the label of one picture, in WebDataset
@@ -23,12 +24,14 @@ class _Seen:
         self.folders: set[str] = set()
         self.numbers = RunningNumbers()
         self.first_unlabelled = ""
+        self.names: list[str] = []
 
     def add(self, item: Item) -> None:
         if item.label is not None:
             self.labels.add(item.label)
             return
         self.unlabelled += 1
+        self.names.append(item.name)
         self.first_unlabelled = self.first_unlabelled or item.name
         self.folders.add(item.folder or "")
         self.numbers.add(item.folder or "", item.name)
@@ -66,6 +69,9 @@ def survey_encoded(
             do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
         )
     classes, index, notes = _classes(seen, where=where, rule=rule)
+    if rule == "auto" and not classes and left_alone is not None:
+        check_mentions(left_alone.texts, seen.names, where=where)
+        notes += tuple(filter(None, [names_as_classes(seen.names)]))
     left.update(reader.left_alone())
     return Survey(
         count=seen.count,

@@ -6,6 +6,7 @@ Without any label the folders inside are the classes. What a sample is, samples.
 import bz2
 import gzip
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Tars:
     classes: ClassRule = "auto"
     modality: str = "image"
     locked: bool = False
-    beside: tuple[tuple[str, int], ...] = ()
+    beside: tuple[Path, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -53,7 +54,11 @@ class Tars:
 
     def survey(self, reader: ItemReader, advance: Advance) -> Survey:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
-        left = Tally(dict(self.beside))
+        left = Tally(kind_of(PurePosixPath(each.name)) for each in self.beside)
+        for each in self.beside if self.classes == "auto" else ():
+            if not is_hidden(PurePosixPath(each.name)) and os.access(each, os.R_OK):
+                with each.open("rb") as file:
+                    left.hold(PurePosixPath(each.name), file.read(HEAD_BYTES))
         found = survey_encoded(
             self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
         )
@@ -77,7 +82,7 @@ class Tars:
 
 
 def _members(path: Path, left: Tally, suffixes: frozenset[str]) -> Iterator[Member]:
-    """Pictures, labels and .json of a tar, each read whole up to the limit; of other files the name alone.
+    """Members of a tar, each read up to the limit of its kind.
 
     Raises DataError for a member that points outside.
     """
@@ -100,11 +105,9 @@ def _members(path: Path, left: Tally, suffixes: frozenset[str]) -> Iterator[Memb
             raise tarfile.ReadError("it ends without an end mark, or is damaged before it")
 
 
-def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath, suffixes: frozenset[str]) -> bytes | None:
+def _data(tar: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath, suffixes: frozenset[str]) -> bytes:
     limits = dict.fromkeys(LABEL_SUFFIXES, MAX_LABEL_BYTES + 1) | dict.fromkeys(LABEL_LIKE, HEAD_BYTES)
-    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in suffixes else limits.get(inside.suffix.lower())
-    if limit is None:
-        return None
+    limit = MAX_FILE_BYTES + 1 if inside.suffix.lower() in suffixes else limits.get(inside.suffix.lower(), HEAD_BYTES)
     reader = tar.extractfile(member)
     data = reader.read(limit) if reader else b""
     if len(data) < min(limit, member.size):
@@ -167,5 +170,4 @@ def claimed(path: Path, opening: Opening) -> Tars | None:
         if inside.suffix.lower() in LABEL_LIKE and not is_hidden(inside):
             with each.open("rb") as file:
                 check_unread(inside, file.read(HEAD_BYTES), suffixes=suffixes, where=shown(str(path)))
-    beside = Tally(kind_of(PurePosixPath(each.name)) for each in others)
-    return Tars(tars, beside=tuple(sorted(beside.items())), **of)  # type: ignore[arg-type]
+    return Tars(tars, beside=tuple(others), **of)  # type: ignore[arg-type]

@@ -75,7 +75,7 @@ class Zip:
                 elif is_hidden(inside) or inside.suffix.lower() not in reader.suffixes:
                     left[kind_of(inside)] += 1
                     if self.classes == "auto" and inside not in labels.without:
-                        self._check_unread(archive, inside, info, reader.suffixes)
+                        self._check_unread(archive, inside, info, reader.suffixes, left)
                 else:
                     yield self._item(archive, inside, info, labels)
             labels.finish(left)
@@ -95,10 +95,20 @@ class Zip:
         )
 
     def _check_unread(
-        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, suffixes: frozenset[str]
+        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, suffixes: frozenset[str], left: Tally
     ) -> None:
-        if inside.suffix.lower() in SUFFIXES and not is_hidden(inside):
-            check_unread(inside, self._whole(archive, info, HEAD_BYTES), suffixes=suffixes, where=self.where)
+        known = inside.suffix.lower() in SUFFIXES
+        if is_hidden(inside):
+            return
+        try:
+            head = self._whole(archive, info, HEAD_BYTES)
+        except DataError:
+            if known:
+                raise
+            return  # it is no picture, and need not be readable
+        left.hold(inside, head)
+        if known:
+            check_unread(inside, head, suffixes=suffixes, where=self.where)
 
     def _whole(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
         """A member that is no picture, up to `most` bytes."""
