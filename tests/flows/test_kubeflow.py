@@ -82,18 +82,30 @@ def test_what_is_no_label_and_a_host_that_is_not_there_are_said_in_a_line(cli: "
 
 @pytest.mark.slow
 def test_one_brief_makes_the_same_model_through_kfp(first: Any, tmp_path: Path) -> None:
-    """Decision, scorecard and bundle; unchanged, it says so; and a gate's no is its exit code, with a pipeline that succeeded."""
-    road = first.road.beside(tmp_path / "road")
-    brief = road.write(first.road.brief(data={"path": "data/digits", "repo": str(first.road.folder)}))
+    """Decision, weights, graph and scores."""
+    road, brief = _beside(first, tmp_path)
     ran = road.cli("kubeflow", "run-local", str(brief))
     assert (ran.returncode, ran.stdout) == (0, "Promoted: digits version 1 was produced and promoted\n"), ran.stdout + ran.stderr
     assert _made(road.home / "store") == _made(first.left / "store")
+
+
+@pytest.mark.nightly
+def test_an_unchanged_brief_and_a_refused_one_end_as_without_kfp(first: Any, tmp_path: Path) -> None:
+    """A gate's no is its exit code, with a pipeline that succeeded."""
+    road, brief = _beside(first, tmp_path)
+    assert road.cli("produce", str(brief)).returncode == 0
     again = road.cli("kubeflow", "run-local", str(brief))
     assert again.stdout.startswith("Unchanged: nothing to do: "), again.stdout + again.stderr
     strict = road.write(first.road.brief(gates={"fd_ratio_max": 0.001}))
     refused = road.cli("kubeflow", "run-local", str(strict))
     assert (refused.returncode, refused.stdout) == (3, ""), refused.stdout + refused.stderr
     assert "stays a candidate: fd_ratio_max fail" in refused.stderr.splitlines()[-1]
+
+
+def _beside(first: Any, folder: Path) -> tuple[Any, Path]:
+    """A new home for the first production's brief and data."""
+    road = first.road.beside(folder / "road")
+    return road, road.write(first.road.brief(data={"path": "data/digits", "repo": str(first.road.folder)}))
 
 
 def _tasks(component: dict[str, Any]) -> dict[str, Any]:
