@@ -292,17 +292,17 @@ def test_new_data_is_seen_and_only_then_retrained(team: Team) -> None:
 @pytest.mark.timeout(900)
 def test_a_refusal_is_no_crash_and_what_is_ended_is_cancelled(team: Team) -> None:
     road = team.road
-    strict = road.brief(name="strict", gates=LENIENT | {"fd_ratio_max": 1e-6})
+    strict = road.brief(name="strict", gates=LENIENT | {"fd_noise_ratio_max": 1e-6})
     ran = road.cli("produce", str(road.write(strict, "strict.yaml")))
     assert ran.returncode == 3, ran.stderr
     seen = team.last()
     assert (seen["state_type"], seen["state_name"]) == ("COMPLETED", "Refused")
     assert f"genwright: {seen['state']['message']}\n" in ran.stderr
-    assert "| fd_ratio_max | fail |" in team.page(seen)
+    assert "| fd_noise_ratio_max | fail |" in team.page(seen)
     team.schedule(str(team.publish(strict.model_copy(update={"seed": 1}))))
     through = team.run("retrain/strict")
     assert (through["state_type"], through["state_name"]) == ("COMPLETED", "Refused")
-    assert through["state"]["message"].startswith("strict version 2 stays a candidate: fd_ratio_max fail")
+    assert through["state"]["message"].startswith("strict version 2 stays a candidate: fd_noise_ratio_max fail")
     # A signal to the command, and Prefect's own way through the worker.
     endless = road.brief(name="endless", compute={"items_seen": 10**9, "device": "cpu", "threads": 1})
     command = [sys.executable, "-m", "flows", "produce", str(road.write(endless, "endless.yaml"))]
