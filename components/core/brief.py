@@ -24,6 +24,7 @@ Delivery = Literal["one_pass", "few_step", "many_step"]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
+WITH_CREDENTIALS = r"[a-z+]+://[^/]*:[^/]*@"  # an address that gives a password away
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
 
 
@@ -39,7 +40,7 @@ class DataBrief(Record):
     @field_validator("repo")
     @classmethod
     def _repo_holds_no_secret(cls, repo: str) -> str:
-        if re.match(r"[a-z+]+://[^/]*:[^/]*@", repo):
+        if re.match(WITH_CREDENTIALS, repo):
             raise ValueError("an address with a password in it; allowed: one without, git asks its credential helper")
         return repo
 

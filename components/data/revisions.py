@@ -28,9 +28,18 @@ class Named:
     rev: str
 
 
+def is_address(repo: str) -> bool:
+    """Whether a repository is named by an address, and not by a folder.
+
+    >>> is_address("git@example.org:team/data"), is_address("../data")
+    (True, False)
+    """
+    return "://" in repo or re.match(r"[^/\\]+@[^/:]+:", repo) is not None
+
+
 def address_of(repo: str, base: Path) -> str | None:
     """The address of a repository that is no folder here, or one without a work tree (bare); None for any other folder."""
-    if "://" in repo or re.match(r"[^/\\]+@[^/:]+:", repo):
+    if is_address(repo):
         return repo
     at = (base / repo).resolve()
     return at.as_uri() if (at / "HEAD").is_file() and (at / "objects").is_dir() else None

@@ -4,7 +4,6 @@ A worker clones the repository of the brief, so nothing depends on the folder th
 (`--here`).
 """
 
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +15,10 @@ from components.core.cron import next_time
 from components.core.errors import BriefError, InputError
 from components.core.record import Record
 from components.data.lockfiles import fetched, git, recorded
-from components.data.revisions import HEAD, WORKSPACE
+from components.data.revisions import HEAD, WORKSPACE, is_address
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
+from components.pipeline.origins import origin_of
 from components.pipeline.triggers import Kind
 
 OR_HERE = "or --here, to run it from this folder on this machine alone"
@@ -92,7 +92,7 @@ def schedule_of(path: Path, backends: Backends, *, here: bool = False) -> Schedu
     if top is None:
         raise InputError(f"{path}: in no git repository, so no worker can clone it", do=f"put it into one, {OR_HERE}")
     root = Path(top.strip())
-    address, rev = _origin(root)
+    address, rev = origin_of(root, otherwise=f", {OR_HERE}")
     inside = path.resolve().relative_to(root.resolve()).as_posix()
     with fetched(address, rev) as copy:
         if copy is None:
@@ -113,30 +113,10 @@ def _timings(brief: Brief) -> Iterator[Timing]:
         yield Timing(kind="new-data", minutes=asked.poll_minutes)
 
 
-def _origin(root: Path) -> tuple[str, str]:
-    """The address that workers clone, and the branch there, or the commit where none is checked out. Raises InputError."""
-    branch = (git(root, "symbolic-ref", "--short", "--quiet", "HEAD") or "").strip()
-    remote = (git(root, "config", f"branch.{branch}.remote") or "").strip() if branch else ""
-    merge = (git(root, "config", f"branch.{branch}.merge") or "").strip() if branch else ""
-    rev = merge.removeprefix("refs/heads/") or branch or (git(root, "rev-parse", "HEAD") or "").strip()
-    address = (git(root, "remote", "get-url", remote or "origin") or "").strip()
-    if not address or not rev:
-        what = f"{root}: has no git remote{'' if rev else ' and no commit'}, so no worker can clone it"
-        raise InputError(what, do=f"`git remote add origin ADDRESS` and push, {OR_HERE}")
-    if re.match(r"[a-z+]+://[^/]*:[^/]*@", address):
-        what = f"{root}: the address of its git remote has a password in it, which would stand in the deployment"
-        raise InputError(what, do="`git remote set-url` one without; git asks its credential helper")
-    return (address if _is_address(address) else str((root / address).resolve())), rev
-
-
-def _is_address(repo: str) -> bool:
-    return "://" in repo or bool(re.match(r"[^/\\]+@[^/:]+:", repo))
-
-
 def _check_data(path: Path, brief: Brief, root: Path, copy: Path) -> bool:
     """Whether the data is of the brief's own repository. Raises BriefError for data that a clone of that would not have."""
     data, base = brief.data, base_of(path)
-    if _is_address(data.repo):
+    if is_address(data.repo):
         return False
     if data.rev == WORKSPACE:
         raise BriefError(

@@ -81,7 +81,8 @@ def _for_cluster(
     from components.core.brief import base_of
     from components.core.errors import InputError
     from components.pipeline.briefs import load_brief
-    from flows.kubeflow.pipeline import Cluster, for_pods, pipeline_of, text_of
+    from components.pipeline.origins import for_pods
+    from flows.kubeflow.pipeline import Cluster, pipeline_of, text_of
 
     if wrong := next((each for each in node_selector if "=" not in each), None):
         raise InputError(f"--node-selector {wrong}", allowed="LABEL=VALUE")

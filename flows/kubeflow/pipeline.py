@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl, kubernetes
 
 from components.core.brief import Brief
-from components.core.errors import BriefError
 from components.pipeline.order import STAGES, Stage
 
 GPU = "nvidia.com/gpu"
@@ -48,27 +47,6 @@ def carry_out(stage: str, run: str) -> str:
 def say(line: str) -> str:
     print(line)  # noqa: T201
     return line
-
-
-def for_pods(brief: Brief, base: Path) -> Brief:
-    """The brief as pods can follow it: data from an address, and a device that is named: `auto` means a GPU there.
-
-    Raises BriefError where the data's repository is a folder without an address.
-    """
-    from components.data.lockfiles import git
-    from components.data.revisions import address_of
-
-    repo = address_of(brief.data.repo, base)
-    if repo is None or repo.startswith("file:"):
-        repo = (git(base / brief.data.repo, "remote", "get-url", "origin") or "").strip()
-        if address_of(repo, base) is None:
-            raise BriefError(
-                f"data.repo: {brief.data.repo}: a folder of this machine, which no pod sees",
-                allowed="an address, or a clone whose remote `origin` has one",
-            )
-    device = "cuda" if brief.compute.device == "auto" else brief.compute.device
-    data, compute = brief.data.model_copy(update={"repo": repo}), brief.compute.model_copy(update={"device": device})
-    return brief.model_copy(update={"data": data, "compute": compute})
 
 
 def text_of(brief: Brief) -> str:

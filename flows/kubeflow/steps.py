@@ -54,4 +54,5 @@ def said(step: str, *arguments: str) -> str | tuple[str, str]:
         name_user()
         return begin(*arguments) if step == "begin" else carry_out(*arguments)
     except GenwrightError as error:
-        sys.exit(f"genwright: {error}")
+        sys.stderr.write(f"genwright: {error}\n")
+        sys.exit(error.exit_code)

@@ -68,10 +68,21 @@ def test_a_brief_for_processors_asks_for_no_accelerator(compiled: Any) -> None:
 def test_data_in_a_folder_goes_by_the_address_that_its_clone_came_from(cli: "Command", tmp_path: Path) -> None:
     (brief := tmp_path / "brief.yaml").write_text(BRIEF.replace("https://example.org/team/data", ".").replace("DEVICE", "cpu"))
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    cli("kubeflow", "compile", brief).refused(2, "data.repo: .: a folder of this machine, which no pod sees")
-    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "https://example.org/ours"], check=True)
+    cli("kubeflow", "compile", brief).refused(2, "has no git remote, so no worker can clone it")
+    remote = ["git", "-C", str(tmp_path), "remote"]
+    for wrong, line in (("https://me:secret@example.org/ours", "has a password in it"), ("../ours", "a folder that no pod sees")):
+        subprocess.run([*remote, "add", "origin", wrong], check=True)
+        assert "secret" not in cli("kubeflow", "compile", brief).refused(2, line)
+        subprocess.run([*remote, "remove", "origin"], check=True)
+    subprocess.run([*remote, "add", "origin", "https://example.org/ours"], check=True)
     assert cli("kubeflow", "compile", brief, "--to", tmp_path / "p.yaml").code == 0
     assert '"repo":"https://example.org/ours"' in (tmp_path / "p.yaml").read_text()
+
+
+def test_data_as_it_lies_in_a_folder_is_refused(cli: "Command", tmp_path: Path) -> None:
+    text = BRIEF.replace("DEVICE", "cpu").replace("items: 1797", "rev: workspace, items: 1797")
+    (brief := tmp_path / "brief.yaml").write_text(text)
+    cli("kubeflow", "compile", brief).refused(2, "data.rev: workspace is a folder as it lies here", "HEAD, a tag or a commit")
 
 
 def test_what_is_no_label_and_a_host_that_is_not_there_are_said_in_a_line(cli: "Command", tmp_path: Path) -> None:
