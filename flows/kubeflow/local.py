@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ def run(pipeline: Any, folder: Path) -> str:
         try:
             task = pipeline()
         except RuntimeError as error:
-            raise RunError(f"kubeflow run-local: {error}", do="what it said stands above") from error
-    said: str = task.outputs["Output"]
-    return said
+            said = re.sub(r"\x1b\[\d+m", "", str(error))  # KFP colours it
+            raise RunError(f"kubeflow run-local: {said}", do="what the step said stands above") from error
+    line: str = task.outputs["Output"]
+    return line

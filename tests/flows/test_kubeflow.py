@@ -111,6 +111,12 @@ def test_an_unchanged_brief_and_a_refused_one_end_as_without_kfp(first: Any, tmp
     refused = road.cli("kubeflow", "run-local", str(strict))
     assert (refused.returncode, refused.stdout) == (3, ""), refused.stdout + refused.stderr
     assert "stays a candidate: fd_ratio_max fail" in refused.stderr.splitlines()[-1]
+    broken = road.cli("kubeflow", "run-local", str(road.write(first.road.brief(data={"path": "nowhere"}))))
+    assert (broken.returncode, broken.stdout) == (1, "")
+    assert broken.stderr.splitlines()[-1].startswith(
+        "genwright: kubeflow run-local: Pipeline 'digits' finished with status FAILURE"
+    )
+    assert "nowhere: not a prepared dataset" in broken.stderr
 
 
 def _beside(first: Any, folder: Path) -> tuple[Any, Path]:
