@@ -220,7 +220,7 @@ def test_channels_last_learns_the_same_and_resumes_with_the_same_bits(
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize(
-    "family", [pytest.param("vae/gaussian", marks=pytest.mark.nightly), pytest.param("gan/r3gan", marks=pytest.mark.slow)]
+    "family", [pytest.param("vae/gaussian", marks=pytest.mark.slow), pytest.param("gan/r3gan", marks=pytest.mark.nightly)]
 )
 def test_compiled_learns_the_same(make_learner: Callable[..., Learner], batch: Batch, family: str) -> None:
     config = {"dropout": 0.0} if family == "vae/gaussian" else {}
