@@ -22,7 +22,7 @@ from components.runtime.processes import by_itself, processes
 from components.training.device import TrainingDevice
 
 SAMPLES = (2, 4)  # items of the small trials
-KEPT_SHARE = 0.5  # of the memory of a step on the CPU; tests/training/peak.py measures about 0.7
+KEPT_SHARE = 0.4  # of the memory of a step on the CPU; tests/training/peak.py measures 0.48 to 0.7, by processor and allocator
 FREE_SHARE = 0.8  # of what is free may be taken
 
 
