@@ -40,7 +40,11 @@ def produce(name: str) -> dict[str, object]:
         if not done.stdout:
             raise SystemExit(f"{name}: exit code {done.returncode}")
         produced = json.loads(done.stdout)
-    metrics = produced["bundle"]["bundle"]["scorecard"]["metrics"]
+        release = f"{name}/{produced['release']['version']}"
+        told = subprocess.run(
+            [GENWRIGHT, "explain", release, "--json"], cwd=ROOT, env=environment, check=True, capture_output=True
+        )
+    metrics = json.loads(told.stdout)["scorecard"]["metrics"]
     return {
         "brief": name,
         "exit_code": done.returncode,

@@ -98,9 +98,19 @@ class Road:
     def beside(self, folder: Path) -> "Road":
         """Another road on a copy of the data, in a new home that has the extractor and an empty MLflow store already."""
         shutil.copytree(self.folder / "data", folder / "data")
-        shutil.copytree(self.home / "extractors", folder / "home" / "extractors")
-        shutil.copy(self.folder / "empty.db", folder / "home" / "mlflow.db")
+        self.new_home(folder / "home")
         return Road(folder)
+
+    def new_home(self, home: Path) -> Path:
+        """Such a home, for the briefs and the data of this road."""
+        shutil.copytree(self.home / "extractors", home / "extractors")
+        shutil.copy(self.folder / "empty.db", home / "mlflow.db")
+        return home
+
+
+def bundles_of(home: Path) -> list[str]:
+    """The digests of the bundles in the store of a home."""
+    return sorted(path.name for path in (home / "store" / "bundles").iterdir())
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -298,13 +308,14 @@ def registered_as(home: Path, tmp_path: Path) -> Callable[..., Release]:
 
     def register(model: str, **changes: Any) -> Release:
         backends = Backends(Settings(home=home))
-        folder, bundle = release_commands.bundle_of(backends.versions.resolve("digits/1"), backends)
+        release = backends.versions.resolve("digits/1")
+        folder, bundle = release_commands.bundle_of(release, backends)
         copy = tmp_path / f"copy-of-{model}"
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
         seal_bundle(copy, bundle.model_copy(update={"model": model} | changes))
         sha256 = put_bundle(backends.store, copy).sha256
         uri = bundle_uri(backends.store, sha256)
-        return backends.versions.register(model, sha256=sha256, uri=uri, run_id=bundle.lineage.run_id)
+        return backends.versions.register(model, sha256=sha256, uri=uri, run_id=release.run_id)
 
     return register

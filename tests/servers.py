@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -215,3 +216,20 @@ def team_mlflow(postgres: Postgres, weed: Weed, tmp_path_factory: pytest.TempPat
     s3 = weed.environment | {"MLFLOW_S3_ENDPOINT_URL": weed.endpoint}
     with mlflow_server(tmp_path_factory.mktemp("mlflow"), postgres.new_database(), f"s3://{weed.bucket}/mlflow", **s3) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the API of a Prefect server with nothing on it."""
+    folder, (port,) = tmp_path_factory.mktemp("prefect"), free_ports(1)
+    told = {"PREFECT_HOME": str(folder / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+
+    def ready() -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+        return False
+
+    with running(command, folder, ready, environment=kept | told, end=signal.SIGTERM):
+        yield f"http://127.0.0.1:{port}/api"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.by_class import by_class
-from components.evaluation.definitions import defined, words, words_of
+from components.evaluation.definitions import defined, words
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.samples import asked_like, draw_samples
 from components.evaluation.yardstick import Yardstick, make_yardstick
@@ -96,8 +96,3 @@ def measure(seen: Evaluated) -> dict[str, Metric]:
             raise TypeError(f"{file.module}: measures {sorted(unknown)[0]!r}, for which its WORDS have none")
         found |= values
     return {name: found[name].model_copy(update={"better": word.better}) for name, word in words().items() if name in found}
-
-
-def deterministic(scorecard: Scorecard) -> dict[str, Metric]:
-    """The metrics that the same artifact and protocol give again to the last bit: all but the timed ones."""
-    return {name: metric for name, metric in scorecard.metrics.items() if not words_of(name).timed}

@@ -106,5 +106,5 @@ class Backends:
             ledger=Ledger(self.store),
             channels=self.channels,
             has_bundle=partial(holds_bundle, self.store),
-            settled=partial(write_page, versions=self.versions, store=self.store),
+            settled=partial(write_page, versions=self.versions, workspace=self.workspace),
         )

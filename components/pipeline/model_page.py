@@ -13,6 +13,8 @@ from components.core.metrics import number
 from components.core.protocols import ObjectStore
 from components.core.records import Bundle, Release
 from components.evaluation.definitions import words, words_of
+from components.pipeline.proved import with_proof
+from components.pipeline.workspace import Workspace
 from components.policy.view import sentence
 from components.registry.versions import CHAMPION, Versions
 
@@ -25,7 +27,7 @@ items = model.predict({{{inputs}}})["{output}"]  # {made}
 OLDER = "It was registered by an earlier genwright, so MLflow has no model to load: `genwright serve {model}`."
 
 
-def write_page(model: str, *, versions: Versions, store: ObjectStore) -> None:
+def write_page(model: str, *, versions: Versions, workspace: Workspace) -> None:
     """Write the page of a model anew: of its champion, or of the newest version while there is none.
 
     No release depends on it: what stops it is said on standard error, and it is written again by what is promoted next, and by
@@ -34,10 +36,10 @@ def write_page(model: str, *, versions: Versions, store: ObjectStore) -> None:
     written = None
     try:
         while (release := _shown(model, versions)) != written and release is not None:  # another may have promoted meanwhile
-            bundle = _bundle(release, store)
+            bundle = _bundle(release, workspace)
             if bundle is None:
                 return  # lost or damaged: `genwright history` and `explain` say so
-            versions.describe(model, page_of(release, bundle, _brief(bundle, store), links=versions.links(release)))
+            versions.describe(model, page_of(release, bundle, _brief(bundle, workspace.store), links=versions.links(release)))
             written = release
     except GenwrightError as error:
         sys.stderr.write(f"genwright: {model}: its page in MLflow is of before: {error}\n")
@@ -49,12 +51,9 @@ def _shown(model: str, versions: Versions) -> Release | None:
     return champion or (releases[-1] if releases else None)
 
 
-def _bundle(release: Release, store: ObjectStore) -> Bundle | None:
-    found = store.get(store_keys.bundle_file(release.bundle_sha256))
-    try:
-        return Bundle.model_validate_json(found[0]) if found else None
-    except ValueError:
-        return None
+def _bundle(release: Release, workspace: Workspace) -> Bundle | None:
+    bundle = workspace.read(store_keys.bundle_file(release.bundle_sha256), Bundle)
+    return bundle and with_proof(bundle, workspace)
 
 
 def _brief(bundle: Bundle, store: ObjectStore) -> Brief | None:

@@ -7,6 +7,7 @@ from components.core.errors import GateRefused, InputError
 from components.core.records import Bundle, Channel, Release
 from components.pipeline.backends import Backends
 from components.pipeline.existing import champion_of, disagreements
+from components.pipeline.proved import with_proof
 from components.pipeline.run import evidence
 from components.registry.steps import Outcome
 
@@ -36,10 +37,11 @@ def explained(reference: str, backends: Backends) -> Release:
 
 
 def explanation_of(reference: str, backends: Backends) -> tuple[Release, Bundle, tuple[str, ...]]:
-    """The release that a reference names, its bundle, and where ledger, alias and channel of its model differ."""
+    """The release that a reference names, its bundle with all of its proof, and where ledger, alias and channel of its model
+    differ."""
     release = explained(reference, backends)
     _, bundle = bundle_of(release, backends)
-    return release, bundle, disagreements(release.model, backends)
+    return release, with_proof(bundle, backends.workspace), disagreements(release.model, backends)
 
 
 def promote(reference: str, backends: Backends, *, why: str = "", force: bool = False) -> Outcome:

@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from components.core import store_keys
 from components.core.brief import Brief, Precision
+from components.core.home import Home
 from components.core.record import Record
 from components.core.records import (
     Agreement,
@@ -31,9 +32,6 @@ from components.core.records import (
 from components.evaluation.definitions import words
 from components.evaluation.gates import thresholds
 from components.pipeline.order import KEYED
-
-if TYPE_CHECKING:
-    from components.pipeline.backends import Backends
 
 UNKEYED = ("run", "promote")  # records under the key of the last stage that has one
 # Those that were there when metrics became part of a proof's key. It names what was added or removed since, so that keys of
@@ -210,9 +208,9 @@ def package_version() -> str:
     return version("genwright")
 
 
-def folder_of(run: Run, backends: "Backends", stage: str) -> Path:
+def folder_of(run: Run, home: Home, stage: str) -> Path:
     """Where everything of a stage of a run stands on this machine."""
-    return backends.home.work(run.brief.name, stage, run.key(stage))
+    return home.work(run.brief.name, stage, run.key(stage))
 
 
 def record_key(run: Run, stage: str, *, beside: str | None = None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from components.core.records import Dataset
-from components.pipeline.run import Run, Student, Trained
+from components.pipeline.run import Proof, Run, Student, Trained
 
 if TYPE_CHECKING:
     from components.registry.logged_models import Origin
@@ -102,7 +102,7 @@ def begun_with(run: Run) -> dict[str, str]:
     return teacher | ({"base": run.base.name} if run.base else {})
 
 
-def origin_of(run: Run, trained: Trained) -> "Origin":
+def origin_of(run: Run, trained: Trained, proof: Proof) -> "Origin":
     """What a model comes from, by the names that `log_data` gave its data."""
     from components.registry.logged_models import Origin
 
@@ -113,6 +113,7 @@ def origin_of(run: Run, trained: Trained) -> "Origin":
         trained_on=_data_name(dataset, ("train",)),
         proved_on=_data_name(dataset, _held_out(dataset)),
         digest=dataset.md5,
+        scores=proof.scorecard.metrics,
     )
 
 

@@ -30,7 +30,7 @@ def train(run: Run, held: Lease, backends: Backends) -> Trained:
     existing.begin(run, backends)
     if run.student is None:
         existing.rival_of(run, backends)
-    folder, workspace = folder_of(run, backends, "train"), backends.workspace
+    folder, workspace = folder_of(run, backends.home, "train"), backends.workspace
     trained = workspace.read_or_make(
         record_key(run, "train"),
         Trained,
@@ -102,6 +102,7 @@ def seal(run: Run, trained: Trained, exported: Exported, proof: Proof, backends:
 def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backends: Backends) -> StoredBundle:
     from components.core.bundles import MODEL_ONNX, seal_bundle
     from components.delivery.bundles import put_bundle
+    from components.evaluation.timed import untimed, untimed_gates
     from components.runtime.reference import add_reference
 
     workspace = backends.workspace
@@ -120,7 +121,6 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         max_batch=run.brief.serving.batch,
         files=(exported.graph, proof.samples),
         lineage=Lineage(
-            run_id=trained.run_id,
             brief_sha256=run.brief.digest(),
             dataset_md5=run.dataset.md5,
             dataset_rev=run.dataset.rev,
@@ -131,8 +131,8 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
             base=run.base.bundle_sha256 if run.base else None,
             run_key=run.key("seal"),
         ),
-        scorecard=proof.scorecard,
-        gates=proof.gates,
+        scorecard=untimed(proof.scorecard),
+        gates=untimed_gates(proof.gates),
         latent=family.card.latent,
     )
     with workspace.scratch() as folder:
@@ -177,16 +177,18 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
         run_id=trained.run_id,
         description=f"{version_line(run)}; its gates say {verdict}",
         tags=tags,
-        log=partial(_logged, run, trained, stored, tags, backends),
+        log=partial(_logged, run, trained, stored, proof, tags, backends),
     )
     if CHAMPION not in release.aliases:
         backends.versions.set_alias(run.brief.name, CANDIDATE, release.version)
     if verdict != "pass" and CHAMPION not in backends.versions.aliases(run.brief.name):  # else its promotion writes it
-        write_page(run.brief.name, versions=backends.versions, store=backends.store)
+        write_page(run.brief.name, versions=backends.versions, workspace=backends.workspace)
     return backends.versions.get(run.brief.name, release.version)
 
 
-def _logged(run: Run, trained: Trained, stored: StoredBundle, tags: Mapping[str, str], backends: Backends) -> "LoggedModel":
+def _logged(
+    run: Run, trained: Trained, stored: StoredBundle, proof: Proof, tags: Mapping[str, str], backends: Backends
+) -> "LoggedModel":
     """The bundle's graph as a model that MLflow can load."""
     from components.core.bundles import MODEL_ONNX
     from components.delivery.bundles import fetch_bundle
@@ -198,7 +200,7 @@ def _logged(run: Run, trained: Trained, stored: StoredBundle, tags: Mapping[str,
         path = workspace.open(graph)
     else:  # the bundle outlives what it was made of
         path = fetch_bundle(backends.store, stored.sha256, backends.home.bundles) / MODEL_ONNX
-    return backends.logged_models.log(stored, path, origin_of(run, trained), tags=tags)
+    return backends.logged_models.log(stored, path, origin_of(run, trained, proof), tags=tags)
 
 
 def promote(

@@ -72,7 +72,7 @@ def _places(run: "Run | None", produced: "Produced | None", backends: "Backends"
     release, page, tracking = produced.release, produced.page, backends.settings.mlflow_uri
     at = f"{tracking.rstrip('/')}/#/models/{release.model}/versions/{release.version}"
     yield "version", f"{release.model}/{release.version}, aliases: {', '.join(release.aliases) or 'none'}"
-    yield "MLflow", f"[{at}]({at})" if tracking.startswith("http") else f"run {produced.bundle.bundle.lineage.run_id}"
+    yield "MLflow", f"[{at}]({at})" if tracking.startswith("http") else f"run {release.run_id}"
     yield "page", f"{backends.store.uri}/{store_keys.artifact(page.sha256, page.name)}"
     yield "bundle", bundle_uri(backends.store, produced.bundle.sha256)
     yield "advice", produced.advice or "none"

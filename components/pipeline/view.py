@@ -116,7 +116,7 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
     out.print(f"[bold]{release.model} version {release.version}[/]  {', '.join(release.aliases) or 'no alias'}")
     for line in differing:
         out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {lineage.run_id}", sep="\n")
+    out.print(f"bundle {release.bundle_sha256}", f"MLflow run {release.run_id}", sep="\n")
     if because := stale(bundle, backends):
         out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
     if lineage.teacher:

@@ -15,7 +15,7 @@ from typing import Any
 from components.core.bundles import MODEL_ONNX
 from components.core.errors import RegistryError
 from components.core.files import link_or_copy
-from components.core.records import StoredBundle
+from components.core.records import Metric, StoredBundle
 from components.registry.experiments import experiment_id
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.mlflow_store import MISSING, code_of, connect, translated
@@ -28,13 +28,14 @@ PROOF = "proof"  # what a scorecard's metrics are called under, whichever proof 
 @dataclass(frozen=True)
 class Origin:
     """Where a model comes from, as MLflow has it: the run of its training and the step whose weights it has; the data that it
-    learnt from and was proved on, by the names of the run's inputs, and their digest."""
+    learnt from and was proved on, by the names of the run's inputs, and their digest; and its scores there."""
 
     run_id: str
     step: int
     trained_on: str
     proved_on: str
     digest: str
+    scores: Mapping[str, Metric]
 
 
 class LoggedModels:
@@ -133,18 +134,18 @@ class LoggedModels:
 
         MLflow has no metrics of a model that are not of a run too: a point that the run has already keeps its time, and is one.
         """
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric as Point
 
         known = {(metric.key, metric.step, metric.value): metric.timestamp for metric in run.data._metric_objs}
         own = {"model_id": model_id, "dataset_digest": origin.digest[:36], "run_id": run.info.run_id}
         now_ms = time.time_ns() // 1_000_000
-        for name, metric in stored.bundle.scorecard.metrics.items():
+        for name, metric in origin.scores.items():
             key = f"{PROOF}/{name}"
             at_ms = known.get((key, origin.step, metric.value), now_ms)
-            yield Metric(key, metric.value, at_ms, origin.step, dataset_name=origin.proved_on, **own)
+            yield Point(key, metric.value, at_ms, origin.step, dataset_name=origin.proved_on, **own)
         for point in self._client.get_metric_history(run.info.run_id, "train/fd"):
             if point.step == origin.step:
-                yield Metric(point.key, point.value, point.timestamp, point.step, dataset_name=origin.trained_on, **own)
+                yield Point(point.key, point.value, point.timestamp, point.step, dataset_name=origin.trained_on, **own)
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._tracking_uri)

@@ -12,8 +12,9 @@ from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.gates import gate
 from components.evaluation.metrics import diversity
 from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, draw_samples, sample_seeds
-from components.evaluation.score import deterministic, score
+from components.evaluation.score import score
 from components.evaluation.signal import FixedNoiseQuality
+from components.evaluation.timed import untimed
 from components.evaluation.yardstick import noise_items
 
 N = 400
@@ -120,8 +121,8 @@ def test_the_same_artifact_and_protocol_give_the_same_card_and_chunks_change_not
     monkeypatch.setattr("components.evaluation.samples.CHUNK", 37)
     second = scored(fitted(8, seed=3))
     assert first.protocol == second.protocol
-    assert deterministic(first) == deterministic(second)
-    assert deterministic(scored(fitted(8, seed=3), seed=1)) != deterministic(first)
+    assert untimed(first) == untimed(second)
+    assert untimed(scored(fitted(8, seed=3), seed=1)).metrics != untimed(first).metrics
 
 
 def test_every_metric_has_an_interval_around_its_value_and_a_count(scored, fitted, extractor) -> None:

@@ -13,6 +13,7 @@ from components.core.errors import InputError
 from components.core.records import Admission, Bundle, Channel, Decision, GateReport, LedgerEntry, LocalDataset
 from components.families import cards
 from components.pipeline import release_commands
+from components.pipeline.proved import with_proof
 from flows.settings import load_backends
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def test_a_release_explains_itself(cli: "Command", home: Path, first: "First") -
     assert bundle.lineage.brief_sha256 == brief.model_copy(update={"data": relative}).digest()
     said = cli("explain", "digits@champion")
     assert (said.code, said.err) == (0, "")
-    for word in ("digits version 1", "champion", "vae/gaussian", bundle.lineage.run_id, "FD-local", "Gates: pass"):
+    assert {"latency_p95_ms", "throughput_per_s"} <= bundle.scorecard.metrics.keys()  # which its bundle.json has not
+    for word in ("digits version 1", "champion", "vae/gaussian", "MLflow run", "FD-local", "Latency p95", "Gates: pass"):
         assert word in said.out
     assert cli("explain", "digits/1").out == said.out
 
@@ -239,7 +241,7 @@ def test_a_second_version_is_forced_and_rolled_back(cli: "Command", home: Path, 
     backends.versions.set_alias("digits", "candidate", 2)
 
     cli("promote", "digits").refused(3, "digits version 2", "fail", "--force --why")
-    assert cli("explain", "digits", "--json").json() == bundle.model_dump(mode="json")
+    assert cli("explain", "digits", "--json").json() == with_proof(bundle, backends.workspace).model_dump(mode="json")
     with pytest.raises(InputError, match="--force needs a reason for the ledger"):  # of Prefect's flow too, which calls this
         release_commands.promote("digits", backends, force=True, why=" ")
     forced = cli("promote", "digits", "--force", "--why", "a test", "--json").json()

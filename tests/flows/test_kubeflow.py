@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from roads import bundles_of
 
 from components.pipeline.order import STAGES
-from components.pipeline.run import Exported, Proof, Run, Trained
 
 if TYPE_CHECKING:
     from roads import Command
@@ -92,12 +92,12 @@ def test_what_is_no_label_and_a_host_that_is_not_there_are_said_in_a_line(cli: "
 
 
 @pytest.mark.slow
-def test_one_brief_makes_the_same_model_through_kfp(first: Any, tmp_path: Path) -> None:
-    """Decision, weights, graph and scores."""
-    road, brief = _beside(first, tmp_path)
-    ran = road.cli("kubeflow", "run-local", str(brief))
+def test_one_brief_makes_the_same_bundle_through_kfp(first: Any, tmp_path: Path) -> None:
+    """Its digest: decision, weights, graph, scores, samples. tests/flows/test_engines.py asks the same of more briefs."""
+    home = first.road.new_home(tmp_path / "home")
+    ran = first.road.cli("kubeflow", "run-local", "brief.yaml", GENWRIGHT_HOME=str(home))
     assert (ran.returncode, ran.stdout) == (0, "Promoted: digits version 1 was produced and promoted\n"), ran.stdout + ran.stderr
-    assert _made(road.home / "store") == _made(first.left / "store")
+    assert bundles_of(home) == bundles_of(first.left)
 
 
 @pytest.mark.nightly
@@ -128,19 +128,3 @@ def _beside(first: Any, folder: Path) -> tuple[Any, Path]:
 def _tasks(component: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = component.get("dag", {}).get("tasks", {})
     return found
-
-
-def _made(store: Path) -> dict[str, Any]:
-    """What a production decided, trained, exported and measured; seconds apart, which are those of their moment."""
-
-    def record(stage: str, kind: Any) -> Any:
-        (path,) = store.glob(f"runs/digits/*/{stage}.json")
-        return kind.read(path)
-
-    scores = record("prove", Proof).scorecard.metrics
-    return {
-        "decision": record("run", Run).decision,
-        "weights": record("train", Trained).checkpoint.weights,
-        "graph": record("export", Exported),
-        "scores": {name: metric for name, metric in scores.items() if name not in ("latency_p95_ms", "throughput_per_s")},
-    }

@@ -91,7 +91,7 @@ def test_a_killed_training_goes_on_in_the_same_run(first: Any, tmp_path: Path) -
     brief = road.brief(compute={"items_seen": ITEMS, "device": "cpu", "threads": 1})
     path, backends = road.write(brief), road.backends()
     run = resolve(brief, backends)
-    folder = stages.folder_of(run, backends, "train")
+    folder = stages.folder_of(run, backends.home, "train")
     client = connect(backends.settings.mlflow_uri)
 
     # The parent is killed: the worker notices, saves its state and ends.
@@ -138,7 +138,7 @@ def test_a_training_whose_lease_was_lost_is_stopped_in_one_line_and_changes_noth
     brief = road.brief(compute={"items_seen": 10 * ITEMS, "device": "cpu", "threads": 1})
     path, backends = road.write(brief), road.backends()
     run = resolve(brief, backends)
-    folder = stages.folder_of(run, backends, "train") / "train"
+    folder = stages.folder_of(run, backends.home, "train") / "train"
     started = Started(road, path)
     started.until((folder / "best" / "checkpoint.json").exists)
     held = backends.workspace.read(store_keys.lease("digits"), Lease)
@@ -165,7 +165,7 @@ def test_two_processes_train_and_when_one_is_killed_the_other_ends(first: Any, t
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": ITEMS // 3, "device": "cpu", "threads": 1, "workers": 2})
     path, backends = road.write(brief), road.backends()
-    folder = stages.folder_of(resolve(brief, backends), backends, "train")
+    folder = stages.folder_of(resolve(brief, backends), backends.home, "train")
 
     started = Started(road, path)
     leader, other = started.worker(0), started.worker(1)

@@ -13,7 +13,7 @@ from elsewhere import load_elsewhere
 
 from components.core.bundles import address_of, read_bundle
 from components.core.files import sha256_of
-from components.core.records import StoredBundle
+from components.core.records import Metric, StoredBundle
 from components.registry.logged_models import LoggedModels, Origin
 from components.registry.mlflow_store import connect
 from components.registry.onnx_flavour import example_of, signature_of
@@ -61,7 +61,9 @@ def origin(tracking_uri: str, run_id: str) -> Origin:
         tracker.metrics({"train/fd": distance}, step=step)
     tracker.metrics({"proof/fd": FD["value"]}, step=7)
     tracker.finish()
-    return Origin(run_id=run_id, step=7, trained_on="digits/train", proved_on="digits/test", digest="a" * 32 + ".dir")
+    scores = {"fd": Metric.model_validate(FD)}
+    digest = "a" * 32 + ".dir"
+    return Origin(run_id=run_id, step=7, trained_on="digits/train", proved_on="digits/test", digest=digest, scores=scores)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Reference(Record):
 class Lineage(Record):
     """Where a bundle comes from."""
 
-    run_id: str
+    run_id: str | None = None  # of MLflow, in bundles of before they were the same wherever they are made
     brief_sha256: str
     dataset_md5: str
     dataset_rev: str
@@ -81,6 +81,9 @@ class GraphFile(Record):
 
 class Bundle(Record):
     """What is served. This record is bundle.json; its SHA-256 is the bundle's address.
+
+    It holds nothing of the moment in which it was made: the same brief, data and code make the same bundle on the same kind of
+    processor, whatever engine runs them. What a clock measured stands in its proof (pipeline/proved.py).
 
     The sampler is model.onnx, which the fields here describe; `graphs` are those beside it. Format 1 knew images and one graph.
     """

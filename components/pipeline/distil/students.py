@@ -7,6 +7,7 @@ before.
 from collections.abc import Generator, Sequence
 
 from components.core.brief import Precision
+from components.core.errors import RunError
 from components.core.records import Ceiling, Checkpoint, Reason, Release, TrainingBudget
 from components.evaluation.gates import student_thresholds
 from components.pipeline.backends import Backends
@@ -89,10 +90,15 @@ def expected_total(
     A proof draws the teacher's samples once for all students, and each student's, at the speed that the teacher was measured at
     when it was proved, by the share of its steps and width.
     """
+    from components.pipeline.proved import with_proof
     from components.pipeline.release_commands import bundle_of
     from components.training.distillation import student_card
 
-    images_per_s = bundle_of(release, backends)[1].scorecard.metrics["throughput_per_s"].value
+    scores = with_proof(bundle_of(release, backends)[1], backends.workspace).scorecard.metrics
+    if "throughput_per_s" not in scores:
+        what = f"{release.model} version {release.version}: the proof that says how fast it draws is not in {backends.store.uri}"
+        raise RunError(what, do="produce its brief again, which proves it again")
+    images_per_s = scores["throughput_per_s"].value
     config, few = trained.checkpoint.config, SAMPLES["few_step"]
     loop_above = student_card(trained.checkpoint).loop_above
     graphs = [(width, n) for width in request.widths for n in request.steps for _ in _precisions(request, n, loop_above)]
