@@ -34,6 +34,8 @@ class Settings(Protocol):
     @property
     def artifact_root(self) -> Path | None: ...  # None: where MLflow's server keeps them
     @property
+    def placed_on(self) -> str | None: ...  # the pool where the engine has stages trained and GPUs used
+    @property
     def data_mirror(self) -> str | None: ...
     @property
     def usd_per_gpu_hour(self) -> float: ...

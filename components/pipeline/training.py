@@ -99,6 +99,24 @@ def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":
     return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=held.token)
 
 
+def saved_step(run: Run, backends: Backends) -> int:
+    """The step of the save that the store has of its training; -1 where there is none."""
+    from components.pipeline.saved_training import SavedTrainings
+
+    return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=0).step
+
+
+def items_seen(run: Run, backends: Backends) -> float | None:
+    """How many items its training has seen, as MLflow was told last; None where nobody knows."""
+    from components.registry.tracking import last_metrics
+
+    with suppress(GenwrightError):
+        tracked = backends.workspace.read(store_keys.run_record(run.brief.name, run.key("train"), "tracked"), Tracked)
+        if tracked is not None:
+            return last_metrics(backends.settings.mlflow_uri, tracked.run_id).get("train/items_seen")
+    return None
+
+
 def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str], Any]) -> str:
     """The one MLflow run of this training, the same after a crash."""
     from components.registry.tracking import MlflowTracker, run_exists, start_run

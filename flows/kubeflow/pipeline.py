@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl, kubernetes
 
 from components.core.brief import Brief
+from components.pipeline.needs import gpus_of
 from components.pipeline.order import STAGES, Stage
 
 GPU = "nvidia.com/gpu"
@@ -96,10 +97,11 @@ def _placed(task: Any, stage: Stage, brief: Brief, cluster: Cluster) -> Any:
     task.set_display_name(stage.name)
     if stage.retried or stage.device:
         task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
-    if stage.device is None or brief.compute.device != "cuda":
+    gpus = gpus_of(stage, brief.compute.device, brief.compute.workers)
+    if not gpus:
         return task
     task.set_accelerator_type(cluster.accelerator)
-    task.set_accelerator_limit(brief.compute.workers if stage.device == "training" else 1)
+    task.set_accelerator_limit(gpus)
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)  # noqa: S108
     for name, value in cluster.node_selector:
         kubernetes.add_node_selector(task, name, value)
