@@ -12,6 +12,7 @@ from components.core.errors import SettingsError
 from components.core.home import DEFAULT, Home, login_name, writable
 from components.core.record import first_complaint
 from components.pipeline.backends import Backends
+from components.runtime.machines import ALONE, Machine
 from flows import prefect_server
 
 
@@ -87,6 +88,21 @@ class Settings(BaseSettings):
 def load_backends() -> Backends:
     """Those that the environment names."""
     return Backends(Settings.load())
+
+
+def machine() -> Machine:
+    """Which one this is of several that train together, as torchrun's variables say, which Kubeflow Trainer gives each pod."""
+    told = {name: os.environ.get(f"PET_{name}", "") for name in ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    if told["NNODES"] in ("", "1"):
+        return ALONE
+    try:
+        number, of, port = int(told["NODE_RANK"]), int(told["NNODES"]), int(told["MASTER_PORT"])
+        if not (0 <= number < of and told["MASTER_ADDR"]):
+            raise ValueError
+    except ValueError:
+        given = ", ".join(f"PET_{name}={value}" for name, value in told.items())
+        raise SettingsError(given, allowed="numbers of machines from 0, and the address of the first") from None
+    return Machine(number=number, of=of, meeting=f"tcp://{told['MASTER_ADDR']}:{port}")
 
 
 def name_user() -> None:

@@ -76,7 +76,7 @@ class Pods:
 
 
 def waits_for(state: str, waited_s: float, pool: Mapping[str, Any], workers: Sequence[Mapping[str, Any]], now: datetime) -> str:
-    """What a stage waits for that has not begun, by the type of its state: a sentence. It is no failure, however long it lasts."""
+    """What a stage waits for that has not begun, by the type of its state. It is no failure, however long it lasts."""
     name = pool["name"]
     if state == "PENDING":
         return f"a worker of pool {name} took it {seconds(waited_s)} ago and has not begun it: it may wait for a node"

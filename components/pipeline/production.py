@@ -14,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from components.core import store_keys
 from components.core.errors import Conflict, InputError, RegistryError, StorageError
 from components.core.record import Record
-from components.pipeline import existing, stages
+from components.pipeline import existing, stages, training
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.endings import Ending, judged
@@ -22,7 +22,7 @@ from components.pipeline.lease import Lease, lease
 from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.resolve import check_device
-from components.pipeline.run import Produced, Run, package_version, record_key
+from components.pipeline.run import Produced, Run, Trained, folder_of, package_version, record_key
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
 RETRY_DELAYS_S = (1, 5, 20)
@@ -123,6 +123,16 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call, *, unde
             if before.name in stage.takes:
                 records[before.name] = recorded(before, run, records, backends)
         return call(stage, [records[each] for each in stage.takes])
+
+
+def take_part(name: str, reference: str, backends: Backends) -> None:
+    """Train a run as one of several machines of which another one leads: `backends.machine`. Nothing is done where it is trained
+    already. Raises InputError for another stage, and what run_stage does for a run."""
+    stage, run = _named(name, reference, backends)
+    if stage.device != "training":
+        raise InputError(f"stage {name} on {backends.machine.text}", allowed="train, the one that several machines share")
+    if backends.workspace.read(record_key(run, stage.name), Trained) is None:
+        training.take_part(run, backends, folder_of(run, backends, stage.name))
 
 
 def _named(name: str, reference: str, backends: Backends) -> tuple[Stage, Run]:

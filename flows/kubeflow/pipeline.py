@@ -4,7 +4,6 @@ What is cached is what the stages' own keys say, so KFP's cache is off. The func
 hence their imports and their plain types.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,24 +12,9 @@ from kfp import compiler, dsl, kubernetes
 from components.core.brief import Brief
 from components.pipeline.needs import gpus_of
 from components.pipeline.order import STAGES, Stage
+from flows.kubeflow.cluster import SECRETS, SETTINGS, Cluster
 
-GPU = "nvidia.com/gpu"
-SETTINGS = ("STORE", "S3_ENDPOINT", "TRACKING_URI", "DATA_MIRROR", "ACTOR", "USD_PER_GPU_HOUR")  # GENWRIGHT_*: a ConfigMap's keys
-SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 RETRIES = 3  # of a step whose pod was lost, or which passes through networks: a training goes on where it was saved
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where the pods of a pipeline run, and who gives them their settings."""
-
-    image: str
-    config: str  # a ConfigMap
-    secret: str
-    accelerator: str = GPU
-    shared_memory: str = "2Gi"  # /dev/shm of a step on GPUs
-    node_selector: tuple[tuple[str, str], ...] = field(default=())
-    tolerations: tuple[str, ...] = field(default=())  # keys
 
 
 def begin(text: str, base: str) -> NamedTuple("Begun", [("run", str), ("nothing_to_do", str)]):  # type: ignore[valid-type]
@@ -86,8 +70,7 @@ def write(pipeline: Any, path: Path) -> None:
 
 def _settings(task: Any, cluster: Cluster) -> Any:
     """By reference: no value of a secret stands in a pipeline."""
-    settings = {f"GENWRIGHT_{name}": f"GENWRIGHT_{name}" for name in SETTINGS}
-    kubernetes.use_config_map_as_env(task, cluster.config, settings, optional=True)
+    kubernetes.use_config_map_as_env(task, cluster.config, {name: name for name in SETTINGS}, optional=True)
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in SECRETS}, optional=True)
     return task
 
