@@ -2,8 +2,8 @@
 
 https://www.kubeflow.org/docs/components/trainer has the API, trainer.kubeflow.org/v1alpha1. The runtime `torch-distributed` of a
 cluster gives each pod PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT, which flows/settings.py reads. torchrun
-itself is not run: components/training/supervise.py starts the processes of a machine, has them save on SIGTERM, and says in a line
-why one ended.
+itself is not run: components/training/supervise.py starts the processes of a machine, has them save on SIGTERM, and says in a
+line why one ended.
 """
 
 from pathlib import Path
