@@ -1,4 +1,4 @@
-"""infra/prefect/kubernetes-gpu.json: what a Kubernetes work pool makes of it, by Prefect's own machinery and Kubernetes' models."""
+"""What a Kubernetes work pool makes of infra/prefect/kubernetes-gpu.json, by Prefect's own machinery and Kubernetes' models."""
 
 import asyncio
 import json

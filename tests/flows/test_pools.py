@@ -5,7 +5,6 @@ Each worker has a home and a folder of its own; they share a store, an MLflow se
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys

@@ -25,7 +25,7 @@ ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if iss
 
 
 def pool(*variables: str, kind: str = "process", paused: bool = False) -> dict[str, Any]:
-    known = {"variables": {"properties": dict.fromkeys(variables, {})}}
+    known = {"variables": {"properties": {name: {} for name in variables}}}
     return {"name": "genwright-gpu", "type": kind, "is_paused": paused, "base_job_template": known}
 
 
@@ -140,7 +140,7 @@ def test_the_deployment_of_stages_needs_no_clone_and_has_no_schedule() -> None:
 
 
 def test_one_pool_for_both_is_refused_where_a_flow_could_wait_for_itself() -> None:
-    with pytest.raises(InputError, match="--gpu-pool genwright: is --pool too, .*; allowed: another work pool"):
+    with pytest.raises(InputError, match=r"--gpu-pool genwright: is --pool too, .*; allowed: another work pool"):
         deployments.put(SCHEDULE, pool="genwright", gpu_pool="genwright")
 
 
