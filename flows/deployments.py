@@ -6,7 +6,7 @@ from typing import Any
 
 from components.core.errors import InputError, RunError, SettingsError
 from components.pipeline.deployments import TAG, document, lines, stage_document
-from components.pipeline.placement import Pods
+from components.pipeline.placement import Pods, known_by
 from components.pipeline.schedules import Planned, Schedule
 from flows import prefect_server
 
@@ -43,7 +43,8 @@ def put(schedule: Schedule, *, pool: str, gpu_pool: str | None = None, pods: Pod
         from flows.produce import retrain
 
         own = pool_of(pool, client, where="--pool")
-        variables = Pods(image=pods.image).variables(own)
+        has_image = gpu_pool is None or "image" in known_by(own)
+        variables = Pods(image=pods.image if has_image else None).variables(own)
         if gpu_pool is None:
             if pods != Pods(image=pods.image):
                 raise InputError("options of GPU pods are given and no --gpu-pool", do="name the work pool that has them")

@@ -24,7 +24,7 @@ from components.core.errors import GenwrightError, InputError, RunError, Storage
 from components.core.record import Record
 from components.pipeline import placement, production
 from components.pipeline.backends import Backends
-from components.pipeline.lease import Lease, current
+from components.pipeline.lease import current
 from components.pipeline.order import Stage
 from components.pipeline.run import Run
 from components.pipeline.training import items_seen, saved_step
@@ -67,21 +67,16 @@ class _Child:
     def __init__(self, stage: Stage, run: Run, backends: Backends) -> None:
         self.stage, self.run, self.backends = stage, run, backends
         self.pool = backends.settings.placed_on or ""
+        parameters = {"name": stage.name, "run": run.reference, "under": self._lease(), "run_by": backends.run_by}
         with deployments.server() as client:
             pool = deployments.pool_of(self.pool, client, where="GENWRIGHT_GPU_POOL")
-            deployment = self._deployment(client)
-        asked = run_deployment(
-            UUID(deployment["id"]),
-            parameters={
-                "name": stage.name,
-                "run": run.reference,
-                "under": self._lease().model_dump(mode="json"),
-                "run_by": backends.run_by,
-            },
-            flow_run_name=f"{stage.name} {run.brief.name}",
-            job_variables=placement.job_variables(stage, run, pool),
-            timeout=0,
-        )
+            asked = run_deployment(
+                UUID(self._deployment(client)["id"]),
+                parameters=parameters,
+                flow_run_name=f"{stage.name} {run.brief.name}",
+                job_variables=placement.job_variables(stage, run, pool),
+                timeout=0,
+            )
         self.id: UUID = asked.id
         self.heard_s = self.began_s = time.monotonic()
         self.running_s: float | None = None  # since when
@@ -119,11 +114,11 @@ class _Child:
             raise InputError(what, do=f"name that one, or `genwright schedule BRIEF --gpu-pool {self.pool}`")
         return found
 
-    def _lease(self) -> Lease:
-        """That of the production which waits."""
+    def _lease(self) -> dict[str, Any]:
+        """That of the production which waits, as JSON."""
         held = current(self.run.brief.name, self.backends.store)
         assert held is not None, "stages are carried out under a lease"
-        return held
+        return held.model_dump(mode="json")
 
     def _read(self, client: Any) -> Any:
         """The flow run; None while the server is away."""
