@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from components.core.errors import InputError, RunError, SettingsError
-from components.pipeline.deployments import TAG, document, lines, stage_document
-from components.pipeline.placement import Pods, known_by
-from components.pipeline.schedules import Planned, Schedule
+from components.pipeline.deployments import TAG, lines, stage_document
+from components.pipeline.schedules import Planned
 from flows import prefect_server
 
 
@@ -30,34 +29,6 @@ def server() -> Iterator[Any]:
         raise RunError(f"PREFECT_API_URL: no Prefect server answers: {error}", do="start it, or set another") from error
 
 
-def put(schedule: Schedule, *, pool: str, gpu_pool: str | None = None, pods: Pods = Pods()) -> None:  # noqa: B008 (frozen)
-    """Create or update the deployment; the server replaces all schedules that it had. With a `gpu_pool` there is another one,
-    stage/NAME, without it none.
-
-    Raises InputError for an unknown pool, and for what its jobs do not know.
-    """
-    if gpu_pool == pool:
-        what = f"--gpu-pool {gpu_pool}: is --pool too, where a flow that waits for its stage could stand in its way"
-        raise InputError(what, allowed="another work pool")
-    with server() as client:
-        from flows.produce import retrain
-
-        own = pool_of(pool, client, where="--pool")
-        has_image = gpu_pool is None or "image" in known_by(own)
-        variables = Pods(image=pods.image if has_image else None).variables(own)
-        if gpu_pool is None:
-            if pods != Pods(image=pods.image):
-                raise InputError("options of GPU pods are given and no --gpu-pool", do="name the work pool that has them")
-            _remove_stage(schedule.name, client)
-        else:
-            placed = pods.variables(pool_of(gpu_pool, client, where="--gpu-pool"))
-            put_stage(
-                schedule.name, client, pool=gpu_pool, folder=None if schedule.rev else schedule.repository, variables=placed
-            )
-        entrypoint = "flows.produce.retrain"
-        _post(document(schedule, entrypoint=entrypoint, pool=pool, gpu_pool=gpu_pool, variables=variables), retrain, client)
-
-
 def put_stage(
     name: str, client: Any, *, pool: str, folder: str | None = None, variables: dict[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -65,7 +36,7 @@ def put_stage(
     from flows.stage import stage
 
     asked = stage_document(name, entrypoint="flows.stage.stage", pool=pool, folder=folder, variables=variables)
-    return _post(asked, stage, client)
+    return post(asked, stage, client)
 
 
 def pool_of(name: str, client: Any, *, where: str) -> dict[str, Any]:
@@ -90,14 +61,16 @@ def stage_of(name: str, client: Any) -> dict[str, Any] | None:
     return found
 
 
-def _post(asked: dict[str, Any], flow: Any, client: Any) -> dict[str, Any]:
+def post(asked: dict[str, Any], flow: Any, client: Any) -> dict[str, Any]:
+    """Create or update a deployment of a flow, and return it."""
     schema = flow.parameters.model_dump_for_openapi()  # with which a person fills in a run of one's own in Prefect's page
     own = {"flow_id": str(client.create_flow(flow)), "parameter_openapi_schema": schema}
     made: dict[str, Any] = client.request("POST", "/deployments/", json=asked | own).json()
     return made
 
 
-def _remove_stage(name: str, client: Any) -> None:
+def remove_stage(name: str, client: Any) -> None:
+    """Remove what put_stage made, if it did."""
     if (found := stage_of(name, client)) is not None:
         client.request("DELETE", f"/deployments/{found['id']}")
 
@@ -115,7 +88,7 @@ def remove(name: str) -> None:
         if name not in found:
             raise InputError(f"{name}: has no schedule", allowed=", ".join(found) or "none: nothing is scheduled")
         client.request("DELETE", f"/deployments/{found[name]}")
-        _remove_stage(name, client)
+        remove_stage(name, client)
 
 
 def _ours(client: Any) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ class _Child:
         finally:
             self._forget()
         self.tell(f"ended as {found.state.name}: {found.state.message}")
-        return found.state  # type: ignore[no-any-return]
+        return found.state
 
     def tell(self, line: str) -> None:
         """Into the log of the flow that waits."""

@@ -31,7 +31,7 @@ Toleration = Annotated[list[str], typer.Option(metavar="KEY", help="of a taint o
 
 
 @schedule_app.command("of", hidden=True)
-def schedule_of(
+def schedule_brief(
     brief: BriefFile,
     pool: Annotated[str, typer.Option(help="the work pool whose workers run it")] = "genwright",
     gpu_pool: GpuPool = None,
@@ -44,14 +44,14 @@ def schedule_of(
     as_json: AsJson = False,
 ) -> None:
     """Create or update the deployment that retrains BRIEF as its `schedule:` says; what it no longer asks for is removed."""
-    from components.pipeline import schedules
     from components.pipeline.placement import Pods
-    from flows import deployments
+    from components.pipeline.schedules import schedule_of
+    from flows import deployments, schedules
 
     with deployments.server():
-        schedule = schedules.schedule_of(brief, load_backends(), here=here)
+        schedule = schedule_of(brief, load_backends(), here=here)
     pods = Pods(image, memory, shared_memory, tuple(node_selector), tuple(toleration))
-    deployments.put(schedule, pool=pool, gpu_pool=gpu_pool, pods=pods)
+    schedules.put(schedule, pool=pool, gpu_pool=gpu_pool, pods=pods)
     _print([each for each in deployments.planned() if each.name == schedule.name], as_json)
 
 

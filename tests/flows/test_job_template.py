@@ -67,6 +67,8 @@ def test_it_is_a_job_of_kubernetes_without_an_unknown_field(template: dict[str, 
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     container["args"] = container["args"].split()
     container["env"] = []
+    for amounts in container["resources"].values():  # as a server answers them
+        amounts["nvidia.com/gpu"] = str(amounts["nvidia.com/gpu"])
     api = client.ApiClient()
 
     class Answer:

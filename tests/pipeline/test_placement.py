@@ -17,7 +17,7 @@ from components.pipeline.order import STAGES
 from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.placement import LOST_MAX, Lost, Pods, is_placed, job_variables, waits_for
 from components.pipeline.schedules import Schedule
-from flows import deployments
+from flows import schedules
 from flows.settings import Settings
 
 NOW = datetime(2026, 11, 30, 3, tzinfo=UTC)
@@ -141,7 +141,7 @@ def test_the_deployment_of_stages_needs_no_clone_and_has_no_schedule() -> None:
 
 def test_one_pool_for_both_is_refused_where_a_flow_could_wait_for_itself() -> None:
     with pytest.raises(InputError, match=r"--gpu-pool genwright: is --pool too, .*; allowed: another work pool"):
-        deployments.put(SCHEDULE, pool="genwright", gpu_pool="genwright")
+        schedules.put(SCHEDULE, pool="genwright", gpu_pool="genwright")
 
 
 @pytest.mark.parametrize(
