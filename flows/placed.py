@@ -141,6 +141,7 @@ class _Child:
             self.state = found.state.name
             self.tell(f"is {self.state}: flow run {found.name}")
             self.running_s, self.looked_s = (now if found.state.is_running() else None), 0.0
+            shown.update(note="")
         if now - self.looked_s < BEAT_LOOK_S:
             return
         self.looked_s = now
@@ -177,7 +178,9 @@ class _Child:
             early = beat is None and time.monotonic() - (self.running_s or 0.0) < UNSEEN_S
             self.silent = 0 if early or (beat is not None and beat.is_held) else self.silent + 1
         if self.silent >= SILENT_LOOKS:
-            client.set_flow_run_state(self.id, Crashed(message="its process was not heard of any more"), force=True)
+            self.silent = 0  # the server may be away just now
+            with suppress(httpx.HTTPError):
+                client.set_flow_run_state(self.id, Crashed(message="its process was not heard of any more"), force=True)
 
     def _cancel(self) -> None:
         """Its worker ends its process; one that nobody has begun is not begun."""
