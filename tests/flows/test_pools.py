@@ -41,28 +41,26 @@ class Stack:
     shared: dict[str, str]
     workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
-    def variables(self, pool: str) -> dict[str, str]:
-        """Of a worker: its home is its own, and its user, whose DVC keeps locks."""
-        own = {"GENWRIGHT_HOME": str(self.home(pool)), "DVC_SITE_CACHE_DIR": str(self.folder / pool / "dvc")}
+    def variables(self, machine: str) -> dict[str, str]:
+        """Of a machine: its home is its own, and the place where its DVC keeps locks."""
+        own = {"GENWRIGHT_HOME": str(self.home(machine)), "DVC_SITE_CACHE_DIR": str(self.folder / machine / "dvc")}
         return self.road.variables(**self.shared, **own)  # type: ignore[no-any-return]
 
-    def home(self, pool: str) -> Path:
-        return self.folder / pool / "home"
+    def home(self, machine: str) -> Path:
+        return self.folder / machine / "home"
 
     @property
     def store(self) -> Path:
         return Path(self.shared["GENWRIGHT_STORE"])
 
-    def work(self, pool: str, *options: str) -> contextlib.AbstractContextManager[None]:
-        """A worker of a pool."""
-        (self.folder / pool).mkdir(exist_ok=True)
-        return self._worker(pool, *options)
-
     @contextlib.contextmanager
-    def _worker(self, pool: str, *options: str) -> Iterator[None]:
-        command = [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", f"of-{pool}", *options]
-        log = (self.folder / pool / "worker.log").open("ab")
-        process = subprocess.Popen(command, cwd=self.folder / pool, env=self.variables(pool), stdout=log, stderr=log)
+    def work(self, pool: str, *options: str, machine: str | None = None) -> Iterator[None]:
+        """A worker of a pool, on a machine that is named as the pool by default."""
+        folder = self.folder / (machine or pool)
+        folder.mkdir(exist_ok=True)
+        command = [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", f"of-{folder.name}", *options]
+        log = (folder / "worker.log").open("ab")
+        process = subprocess.Popen(command, cwd=folder, env=self.variables(folder.name), stdout=log, stderr=log)
         self.workers[pool] = process
         try:
             yield
@@ -192,13 +190,14 @@ def test_a_training_goes_to_its_pool_and_what_ends_it_there_comes_back(stack: St
     stack.until(lambda: line in stack.logged(asked), about="it does not say what it waits for")
     assert stack.run_of(asked)["state_type"] == "RUNNING"
     with stack.work(GPU):
-        # Its worker's node is to go away: it saves, and goes on by itself.
-        flow = stack.training("digits").parent()
-        assert flow is not None
-        flow.send_signal(signal.SIGTERM)
+        # The machine is to go away: its worker gets SIGTERM, the training saves, and goes on on another one.
+        stack.training("digits")
+        stack.workers[GPU].terminate()
+        assert stack.workers[GPU].wait(60) is not None
         stack.until(lambda: len(stack.stages(asked)) == 2, about="it was not begun again")
         saved = json.loads(next(stack.store.glob("runs/digits/*/state/saved.json")).read_text())
         assert saved["step"] > 0
+    with stack.work(GPU, machine="another"):
         # The training is killed: a sentence, and the next run goes on.
         stack.training("digits").kill()
         failed = stack.end(asked)
@@ -214,7 +213,8 @@ def test_a_training_goes_to_its_pool_and_what_ends_it_there_comes_back(stack: St
         (stage,) = stack.stages(again)
         assert (stage["work_pool_name"], stage["state_type"], stage["name"]) == (GPU, "COMPLETED", "train digits")
     # What ran where: the one home has the training, the other one the rest of it.
-    assert {path.name.partition("-")[0] for path in stack.home(GPU).glob("work/digits/*")} == {"train"}
+    for machine in (GPU, "another"):
+        assert {path.name.partition("-")[0] for path in stack.home(machine).glob("work/digits/*")} == {"train"}
     assert not list(stack.home(CPU).glob("work/digits/train-*"))
     # The same bits as where nothing was ended, in one process on one machine.
     road = first.road.beside(tmp_path / "road")
