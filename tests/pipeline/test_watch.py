@@ -2,6 +2,8 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from components.pipeline.receiver import Hints
 from components.pipeline.run import Produced, Proof, Run, Trained, record_key
 from components.pipeline.watch import Watcher
 from components.registry.mlflow_store import connect
+from components.registry.release import promote
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -157,6 +160,22 @@ def test_commands_judge_hands_as_the_watcher_does(cli: "Command", home: Path, se
     assert aliases(home)["champion"] == 1
     cli("history", "digits", GENWRIGHT_HAND_MOVES="sometimes").refused(2, "GENWRIGHT_HAND_MOVES", "'follow', 'proved' or 'undo'")
     cli("history", "digits", GENWRIGHT_REQUIRED_TAG="verdict").refused(2, "GENWRIGHT_REQUIRED_TAG: 'verdict'", "NAME=VALUE")
+
+
+@pytest.mark.parametrize(("ago", "champion"), [(timedelta(0), 1), (timedelta(hours=1), 2)])
+def test_a_promotion_that_was_killed_is_finished_and_one_under_way_let_alone(
+    ago: timedelta, champion: int, home: Path, second: Any
+) -> None:
+    release, backends = second(), backends_of(home)
+
+    def dies(step: str) -> None:
+        raise KeyboardInterrupt
+
+    killed = replace(backends.registry, after=dies, clock=lambda: datetime.now(UTC) - ago)
+    with pytest.raises(KeyboardInterrupt):
+        promote(killed, "digits", release.version, who="ada", why="better")
+    watched(home)
+    assert aliases(home)["champion"] == champion
 
 
 def test_other_tools_models_are_let_alone(home: Path) -> None:
