@@ -6,7 +6,7 @@ or away holds up neither.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from components.core.record import Record
 from components.pipeline.backends import Backends
 from components.pipeline.order import Stage
+from components.pipeline.production import Call
 from components.pipeline.run import Run, folder_of
 from components.training.how_far import HowFar, how_far
 
@@ -23,12 +24,12 @@ END_S = 2.0  # for the last word
 
 @contextmanager
 def shown(stage: Stage, run: Record, backends: Backends) -> Iterator[None]:
-    """Within a task: while the block trains, its progress shows."""
+    """Within a task or flow: while the block trains, its progress shows."""
     if stage.name != "train" or not isinstance(run, Run):
         yield
         return
     ended, telling = threading.Event(), Telling(run.brief.name, folder_of(run, backends, "train") / "train")
-    # In the context of the task, which the artifact is then of.
+    # In the context of the task or flow, which the artifact is then of.
     thread = threading.Thread(target=copy_context().run, args=(telling.until, ended), name="progress-artifact", daemon=True)
     thread.start()
     try:
@@ -36,6 +37,16 @@ def shown(stage: Stage, run: Record, backends: Backends) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(END_S)
+
+
+def shown_by(call: Call, backends: Backends) -> Call:
+    """The same engine, which shows how far each training is. Within a flow."""
+
+    def showing(stage: Stage, records: Sequence[Record]) -> Record:
+        with shown(stage, records[0], backends):
+            return call(stage, records)
+
+    return showing
 
 
 class Telling:

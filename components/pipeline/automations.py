@@ -12,10 +12,9 @@ from typing import Any
 
 from components.core.errors import InputError
 from components.core.record import Record
-from components.pipeline.deployments import TAG
+from components.pipeline.deployments import STAGE_TAG, TAG
 from components.pipeline.notices import TOLD
 
-STAGE_TAG = "genwright-stage"  # of flow runs that are one stage of another, which tells how the whole ended
 PREFIX = "genwright: "
 CRASH, FAILED, REFUSED = (f"{PREFIX}{name}" for name in ("crash-silent", "tell-failed", "tell-refused"))
 SILENT_S = 600  # three of Prefect's heartbeats, which come every 180 s unless PREFECT_FLOWS_HEARTBEAT_FREQUENCY says otherwise

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.pipeline.schedules import WHY, Planned, Schedule, Timing
 
-TAG = "genwright"  # of the deployments that are ours
+TAG, STAGE_TAG = "genwright", "genwright-stage"  # of the deployments that retrain a brief, and of those that run its stages
 STEPS = "prefect.deployments.steps"
 HISTORY = "git fetch --quiet --depth 2147483647 --tags --update-head-ok origin +refs/heads/*:refs/heads/*"  # all of it
 
