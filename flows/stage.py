@@ -9,6 +9,7 @@ from components.core import store_keys
 from components.core.errors import GenwrightError, Interrupted
 from components.pipeline import placement, production
 from components.pipeline.lease import Lease, current, lease
+from flows.progress import shown_by
 from flows.settings import load_backends
 
 
@@ -32,7 +33,7 @@ def stage(name: str, run: str, under: Lease | None = None, run_by: dict[str, str
 def _carry_out(name: str, run: str, under: Lease | None, run_by: dict[str, str]) -> None:
     backends = load_backends()
     backends.run_by = run_by
-    call = production.in_process(backends)
+    call = shown_by(production.in_process(backends), backends)
     if under is None:
         production.run_stage(name, run, backends, call)
         return

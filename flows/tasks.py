@@ -14,6 +14,7 @@ from components.pipeline.needs import needs_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.placement import is_placed
 from components.pipeline.production import PASSING, RETRY_DELAYS_S, execute
+from flows.progress import shown
 from flows.settings import load_backends
 
 
@@ -51,7 +52,8 @@ def _task_of(stage: Stage) -> Any:
             from flows import placed
 
             return placed.carry_out(stage, records, backends)
-        return execute(stage, records, backends)
+        with shown(stage, records[0], backends):
+            return execute(stage, records, backends)
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
 
