@@ -18,6 +18,9 @@ last curve, the end of a run) is changed by compare-and-swap.
 
 from components.core.bundles import BUNDLE_JSON
 
+CHANNELS, LEASES, LEDGERS = "channels/", "leases/", "ledger/"
+BUNDLES, ARTIFACTS, RUNS, EXTRACTORS, CURVES = "bundles/", "artifacts/", "runs/", "extractors/", "curves/"
+
 
 def artifact(sha256: str, name: str) -> str:
     """A file under its digest."""

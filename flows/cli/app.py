@@ -20,6 +20,7 @@ from flows.cli.produce import produce_app
 from flows.cli.release import release_app
 from flows.cli.schedule import schedule_app
 from flows.cli.serve import serve_app
+from flows.cli.stack import stack_app
 from flows.cli.stage import stage_app
 from flows.settings import Settings, name_user
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (produce_app, stage_app, distil_app, serve_app, release_app):
+for group in (produce_app, stage_app, distil_app, serve_app, release_app, stack_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")

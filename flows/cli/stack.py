@@ -1,0 +1,57 @@
+"""`genwright up`, `down`, `doctor`, `gc`: what an operator does with the servers and the stores of this machine."""
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.arguments import AsJson, print_json, say
+from flows.settings import Settings
+
+stack_app = typer.Typer()
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="another than its default, or than that of before")]
+
+
+@stack_app.command()
+def up(
+    team: Annotated[bool, typer.Option("--team", help="on PostgreSQL and S3 (SeaweedFS), as a team has it")] = False,
+    port_prefect: Port = None,
+    port_mlflow: Port = None,
+    port_serve: Port = None,
+    port_s3: Port = None,
+    port_postgres: Port = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the servers and workers of this machine that do not run yet, and say where everything is."""
+    from components.core.home import Home
+    from components.operations.stack import commands
+    from components.operations.stack.page import page
+    from components.runtime.screen import say as tell
+
+    asked = {"prefect": port_prefect, "mlflow": port_mlflow, "serve": port_serve, "s3": port_s3, "postgres": port_postgres}
+    given = {name: port for name, port in asked.items() if port is not None}
+    started = commands.up(Home(Settings.load().root), team=team, asked_ports=given, say=tell)
+    if as_json:
+        print_json(_document(started))
+    else:
+        say(page(started))
+
+
+@stack_app.command()
+def down(as_json: AsJson = False) -> None:
+    """End what `up` started, and nothing else. What is stored stays."""
+    from components.core.home import Home
+    from components.operations.stack import commands
+    from components.runtime.screen import say as tell
+
+    ended = commands.down(Home(Settings.load().root), say=tell)
+    print_json({"ended": ended}) if as_json else say(f"{ended} processes ended" if ended else "nothing of `genwright up` runs")
+
+
+def _document(started: Any) -> dict[str, Any]:
+    return {
+        "team": started.stack.form.team,
+        "services": [each.model_dump(mode="json") for each in started.running],
+        "exports": dict(started.stack.exports),
+        "source": str(started.stack.exports_file),
+    }
