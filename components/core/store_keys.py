@@ -11,6 +11,7 @@ channels/MODEL.json                what is served now
 leases/MODEL.json                  who produces the model
 leases/slots/MODEL/SLOT.json       who runs a slot of its brief
 slots/MODEL/SLOT.json              how the run of a slot ended: a time of its cron line, or its data
+probes/NAME                        what `genwright doctor` writes, and removes again
 
 What is found by its digest, or by that of its inputs, is put if absent. What says how things are now (a lease, a channel, the
 last curve, the end of a run) is changed by compare-and-swap.
@@ -75,6 +76,11 @@ def channel(model: str) -> str:
 def lease(model: str) -> str:
     """The lease of a model."""
     return f"leases/{model}.json"
+
+
+def probe(name: str) -> str:
+    """An object that is there for a moment."""
+    return f"probes/{name}"
 
 
 def slot(model: str, name: str) -> str:

@@ -49,6 +49,12 @@ def lease(model: str, backends: Backends) -> Iterator[Lease]:
             _swap(own.model_copy(update={"expires_s": 0.0}), backends.store)
 
 
+def leases(store: ObjectStore) -> list[Lease]:
+    """Every lease of the store that can be read: of models, and of slots of their briefs. Raises StorageError."""
+    found = [store.get(key) for key in store.list(store_keys.LEASES)]
+    return [lease for each in found if each is not None and (lease := _parsed(each[0])) is not None]
+
+
 def check_lease(own: Lease, store: ObjectStore) -> None:
     """Raises RunError, which no retry helps, when the model has had another holder since."""
     if is_passed_over(own, store):
@@ -139,7 +145,12 @@ def _read(model: str, store: ObjectStore) -> tuple[Lease | None, str | None]:
     found = store.get(store_keys.lease(model))
     if found is None:
         return None, None
+    return _parsed(found[0]), found[1]
+
+
+def _parsed(data: bytes) -> Lease | None:
+    """None for one of another version, which is taken over."""
     try:
-        return Lease.model_validate_json(found[0]), found[1]
+        return Lease.model_validate_json(data)
     except ValueError:
-        return None, found[1]  # of another version: taken over
+        return None

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.arguments import AsJson, print_json, say
-from flows.settings import Settings
+from flows.settings import Settings, load_backends
 
 stack_app = typer.Typer()
 
@@ -46,6 +46,25 @@ def down(as_json: AsJson = False) -> None:
 
     ended = commands.down(Home(Settings.load().root), say=tell)
     print_json({"ended": ended}) if as_json else say(f"{ended} processes ended" if ended else "nothing of `genwright up` runs")
+
+
+@stack_app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look what is wrong, line by line with what to do. Exit code 1 where something fails."""
+    from pathlib import Path
+
+    from components.operations.doctor import examine, is_well
+    from components.operations.finding import Installation
+    from components.operations.page import findings_page
+    from flows import prefect_server
+
+    lines = examine(Installation(load_backends(), prefect_server.api(), Path.cwd()))
+    well = is_well(lines)
+    if as_json:
+        print_json({"well": well, "findings": [each.model_dump(mode="json") for each in lines]})
+    else:
+        say(findings_page(lines))
+    raise typer.Exit(0 if well else 1)
 
 
 def _document(started: Any) -> dict[str, Any]:
