@@ -107,6 +107,7 @@ def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> Endin
 def put_run(run: Run, backends: Backends) -> None:
     """Leave the inputs of a run in the store, for who goes on with it by its name; the first to write them counts."""
     backends.workspace.read_or_make(record_key(run, "run"), Run, lambda: run)
+    backends.store.touch(record_key(run, "run"))  # what is worked with is young, with all that it depends on
 
 
 def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Record:
@@ -128,6 +129,7 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
         raise InputError(f"--run {reference}: the run there has the key {run.key('seal')}", do="produce it again")
     check_device(run.facts.model_copy(update={"device": device_of(stage, run)}))
     with lease(model, backends) as held:
+        put_run(run, backends)
         records: dict[str, Any] = {"run": run, "lease": held}
         for before in STAGES:
             if before.name in stage.takes:

@@ -67,6 +67,28 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if well else 1)
 
 
+@stack_app.command()
+def gc(
+    yes: Annotated[bool, typer.Option("--yes", help="free it; without it, only say what may go")] = False,
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="what is younger stays: 7d, 12h, 30m, 0")] = "7d",
+    as_json: AsJson = False,
+) -> None:
+    """Free what no ledger, alias, channel nor young run needs: candidates of before, their trainings and files, caches."""
+    from components.operations.page import freed_page
+    from components.operations.unused import free
+    from components.operations.unused.age import seconds_of
+    from components.runtime.progress import stage
+
+    older_s, backends = seconds_of(older_than), load_backends()
+    with stage("Freeing" if yes else "Looking", quiet_s=10.0):
+        found = (free.free if yes else free.show)(backends, older_s=older_s)
+    if as_json:
+        room = {kind: {"count": count, "bytes": size} for kind, (count, size) in found.room.items()}
+        print_json({"freed": yes, "kinds": room, "bytes": found.size_bytes, "busy": list(found.busy)})
+    else:
+        say(freed_page(found, older=older_than, done=yes))
+
+
 def _document(started: Any) -> dict[str, Any]:
     return {
         "team": started.stack.form.team,
