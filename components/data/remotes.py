@@ -31,9 +31,10 @@ def _read(repo: object, name: str, url: str) -> Remote:
     """A folder that is not there yet is made by the first push, and says so."""
     shown = without_password(url)
     try:
-        odb = repo.cloud.get_remote_odb(name)  # type: ignore[attr-defined]
-        if not odb.fs.exists(odb.path):
-            return Remote(name, shown, "" if url.startswith("s3:") else "does not exist: nothing was pushed there yet")
+        remote = repo.cloud.get_remote(name)  # type: ignore[attr-defined]
+        is_s3 = url.startswith("s3:")  # where a folder without objects is none, so its bucket is asked for
+        if not remote.fs.exists(remote.path.partition("/")[0] if is_s3 else remote.path):
+            return Remote(name, shown, "does not exist" + ("" if is_s3 else ": nothing was pushed there yet"))
     except Exception as error:  # noqa: BLE001 (whatever the file system of a remote raises)
         return Remote(name, shown, (str(error).splitlines() or [type(error).__name__])[0][:200])
     return Remote(name, shown)

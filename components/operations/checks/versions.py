@@ -14,7 +14,7 @@ INSTALL = "make setup, or pip install --upgrade genwright"
 
 def check(_installation: Installation) -> Iterator[Finding]:
     """One line for Python, one for all packages that are as they should be, and one for each that is not."""
-    asked, own = metadata("genwright").get("Requires-Python", ""), platform.python_version()
+    asked, own = metadata("genwright")["Requires-Python"], platform.python_version()
     good = SpecifierSet(asked).contains(own, prereleases=True)
     yield (
         ok(f"Python {own}") if good else fail(f"Python {own}, and genwright asks for {asked}", f"take another Python: {INSTALL}")

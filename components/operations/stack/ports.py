@@ -24,7 +24,7 @@ def taken_by(port: int) -> str:
     """The program that listens there, where this user may see it, for an error line."""
     try:
         listening = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
-        pid = next((each.pid for each in listening if each.laddr.port == port), None)
+        pid = next((each.pid for each in listening if each.laddr and each.laddr.port == port), None)
         return f" by {psutil.Process(pid).name()}, process {pid}" if pid else ""
     except psutil.Error:
         return ""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 
@@ -42,7 +43,7 @@ def start(name: str, service: Service, stack: Stack) -> int:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                **_rights(service.user(stack)),  # type: ignore[arg-type]
+                **_rights(service.user(stack)),
             )
     except FileNotFoundError as error:
         raise RunError(f"{service.title}: {command[0]} is not installed") from error
@@ -51,10 +52,10 @@ def start(name: str, service: Service, stack: Stack) -> int:
     own = psutil.Process(process.pid)
     identity = Identity.own().model_copy(update={"pid": own.pid, "started_s": round(own.create_time(), 2)})
     Started(identity=identity, command=command).write(stack.note(name))
-    return process.pid
+    return own.pid
 
 
-def _rights(user: int | None) -> dict[str, object]:
+def _rights(user: int | None) -> dict[str, Any]:
     return {} if user is None else {"user": user, "group": pwd.getpwuid(user).pw_gid, "extra_groups": []}
 
 

@@ -198,7 +198,7 @@ def _folders(store: ObjectStore) -> dict[str, Folder]:
     found: dict[str, list[StoredObject]] = defaultdict(list)
     for each in store.objects(store_keys.RUNS):
         found[_folder_of(each.key)].append(each)
-    return {name: Folder(*name.split("/"), tuple(objects)) for name, objects in found.items()}
+    return {name: Folder(name.split("/")[0], name.split("/")[1], tuple(objects)) for name, objects in found.items()}
 
 
 def _by_part(objects: Iterable[StoredObject], *, ends: str = "") -> dict[str, tuple[StoredObject, ...]]:
