@@ -28,11 +28,20 @@ ATTEMPTS = 4  # botocore's standard mode: exponential backoff with jitter
 class S3Store:
     """Implements core.protocols.ObjectStore. The tag of an object is its ETag."""
 
-    def __init__(self, bucket: str, prefix: str = "", *, endpoint: str | None = None, region: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        keys: tuple[str, str] | None = None,  # id and secret; None: those of boto3's own chain
+    ) -> None:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix else ""
         self.endpoint = endpoint
         self.region = region
+        self.keys = keys or (None, None)
         self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
 
     def path_of(self, key: str) -> Path | None:
@@ -153,7 +162,7 @@ class S3Store:
         )
         # Another server needs no region, but the signature does.
         region = self.region or ("us-east-1" if self.endpoint else None)
-        return boto3.session.Session().client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+        return boto3.session.Session(*self.keys).client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
 
     @property
     def _refusal(self) -> type[Any]:

@@ -76,9 +76,13 @@ class Stack:
         }
         if not self.form.team:
             return own
-        return own | {
-            "GENWRIGHT_STORE": f"s3://{BUCKET}/store",
-            "GENWRIGHT_S3_ENDPOINT": self.url("s3"),
+        store = {"GENWRIGHT_STORE": f"s3://{BUCKET}/store", "GENWRIGHT_S3_ENDPOINT": self.url("s3")}
+        return own | store | self.s3_exports
+
+    @property
+    def s3_exports(self) -> dict[str, str]:
+        """Those by which every client of S3 finds its keys."""
+        return {
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials),
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -27,7 +27,7 @@ class Mlflow(Service):
     def environment(self, stack: Stack) -> Mapping[str, str]:
         """Where it keeps things stands here and not in its command: the database's address has a password."""
         if stack.form.team:
-            own = {
+            own = stack.s3_exports | {
                 "MLFLOW_BACKEND_STORE_URI": stack.database("mlflow"),
                 "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/mlflow",
                 "MLFLOW_S3_ENDPOINT_URL": stack.url("s3"),

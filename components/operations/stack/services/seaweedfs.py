@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from components.core.errors import GenwrightError, SettingsError
-from components.delivery.store import open_store
+from components.delivery.s3 import S3Store
 from components.operations.stack.ports import free_ports
 from components.operations.stack.service import Service
 from components.operations.stack.stack import BUCKET, HOST, Stack
@@ -47,7 +47,7 @@ class SeaweedFS(Service):
 
     def answers(self, stack: Stack) -> bool:
         try:
-            open_store(f"s3://{BUCKET}", s3_endpoint=stack.url("s3")).list("none")
+            S3Store(BUCKET, endpoint=stack.url("s3"), keys=stack.s3_keys).list("none")
         except GenwrightError:
             return False
         return True
