@@ -54,7 +54,7 @@ def train(name: str, home: Path, override: str) -> dict[str, Any]:
     ceiling = budget.lowest()
     granted = float(checkpoint.items_planned) if ceiling is None else ceiling.seconds
     spent = float(checkpoint.items_seen) if ceiling is None else checkpoint.train_s
-    work = Work.read(work_path(stages.folder_of(run, backends, "train") / "train"))
+    work = Work.read(work_path(stages.folder_of(run, backends.home, "train") / "train"))
     return {
         "granted": granted,
         "unit": "items" if ceiling is None else "s",

@@ -28,7 +28,7 @@ def shown(stage: Stage, run: Record, backends: Backends) -> Iterator[None]:
     if stage.name != "train" or not isinstance(run, Run):
         yield
         return
-    ended, telling = threading.Event(), Telling(run.brief.name, folder_of(run, backends, "train") / "train")
+    ended, telling = threading.Event(), Telling(run.brief.name, folder_of(run, backends.home, "train") / "train")
     # In the context of the task or flow, which the artifact is then of.
     thread = threading.Thread(target=copy_context().run, args=(telling.until, ended), name="progress-artifact", daemon=True)
     thread.start()

@@ -134,7 +134,7 @@ def take_part(name: str, reference: str, backends: Backends) -> None:
     if stage.device != "training":
         raise InputError(f"stage {name} on {backends.machine.text}", allowed="train, the one that several machines share")
     if backends.workspace.read(record_key(run, stage.name), Trained) is None:
-        training.take_part(run, backends, folder_of(run, backends, stage.name))
+        training.take_part(run, backends, folder_of(run, backends.home, stage.name))
 
 
 def _named(name: str, reference: str, backends: Backends) -> tuple[Stage, Run]:
