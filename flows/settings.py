@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     webhook_secret: str | None = Field(
         default=None, description="what MLflow signs its webhooks with: genwright watch --listen", min_length=16
     )
+    servers: str | None = Field(
+        default=None, description="addresses of servers, separated by commas, that are told at once of a new champion"
+    )
     token: str | None = Field(default=None, description="what clients of `genwright serve` must send as a bearer token")
     token_sha256: str | None = Field(
         default=None, description="SHA-256 digests of further tokens, separated by commas: for those that are not to stand here"
@@ -66,6 +69,8 @@ class Settings(BaseSettings):
             raise SettingsError(f"GENWRIGHT_{field.upper()}: {complaint}") from error
         if found.required_tag:
             RequiredTag.parse(found.required_tag)
+        if wrong := next((each for each in found.told if not each.startswith(("http://", "https://"))), None):
+            raise SettingsError(f"GENWRIGHT_SERVERS: {wrong}", allowed="addresses as http://HOST:8000, separated by commas")
         return found
 
     @cached_property
@@ -85,6 +90,11 @@ class Settings(BaseSettings):
     def engine_name(self) -> str:
         """What runs the stages: Prefect where the environment names its server, unless another is asked for."""
         return self.engine or ("prefect" if prefect_server.is_named() else "process")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The addresses of SERVERS."""
+        return tuple(filter(None, map(str.strip, (self.servers or "").split(","))))
 
     @property
     def placed_on(self) -> str | None:

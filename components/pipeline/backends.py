@@ -50,6 +50,10 @@ class Settings(Protocol):
     def hand_moves(self) -> "Moves": ...  # whether an alias that a hand moved in MLflow is followed
     @property
     def required_tag(self) -> str | None: ...  # that people set on a version before it may be promoted
+    @property
+    def told(self) -> tuple[str, ...]: ...  # addresses of servers that hear at once of a new champion
+    @property
+    def token(self) -> str | None: ...  # which these ask for
 
 
 class Backends:
@@ -121,7 +125,6 @@ class Backends:
     @cached_property
     def registry(self) -> "Registry":
         from components.delivery.bundles import holds_bundle
-        from components.pipeline.model_page import write_page
         from components.registry.ledger import Ledger
         from components.registry.steps import Registry
 
@@ -131,5 +134,15 @@ class Backends:
             channels=self.channels,
             has_bundle=partial(holds_bundle, self.store),
             judge=self.judge,
-            settled=partial(write_page, versions=self.versions, workspace=self.workspace),
+            settled=self._settled,
         )
+
+    def _settled(self, model: str) -> None:
+        """Another champion is in effect: who serves it and who reads of it should know."""
+        from components.pipeline.model_page import write_page
+
+        if self.settings.told:
+            from components.pipeline import servers
+
+            servers.tell(self.settings.told, token=self.settings.token)
+        write_page(model, versions=self.versions, workspace=self.workspace)

@@ -47,6 +47,7 @@ class Service:
         routes = [  # those that are asked most come first
             *InferenceProtocol(self.models, self.ready).routes(),
             route("/v1/generate", Generate(self.models, self.limits), "POST"),
+            route("/v1/look", self.look, "POST"),
             route("/", self.index),
             route("/metrics", self.metrics_page),
             route("/openapi.json", self.openapi),
@@ -67,7 +68,8 @@ class Service:
 
         def put(source: Source, named: Named, engine: Engine) -> Follower:
             self.put(source.model, named.version, engine)
-            return self._follower(source, named)
+            self.followers.append(follower := self._follower(source, named))
+            return follower
 
         known = {follower.source.model for follower in self.followers}
         every = {"look_s": self.limits.look_s, "retry_s": self.limits.retry_s}
@@ -106,6 +108,12 @@ class Service:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
         self.models.close()
+
+    async def look(self, _: Request) -> Response:
+        """Look now at what is followed: who moved a channel asks for it (pipeline/servers.py)."""
+        for follower in self.followers:
+            follower.look_now()
+        return JSONResponse({"looks_at": [follower.source.model for follower in self.followers]})
 
     async def index(self, request: Request) -> Response:
         """The page for people, and for programs what is served here."""

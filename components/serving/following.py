@@ -7,6 +7,7 @@ the old one serves on. When the channel or the store cannot be reached, the old 
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from components.serving.engine import Engine
 from components.serving.log import Log
 from components.serving.metrics import Metrics
 
+REST_S = 0.1  # between two looks, whoever asks for them
 REST_MAX_S = 3600.0  # between two tries of a bundle that is refused
 
 
@@ -58,12 +60,20 @@ class Follower:
         self._rest_s = 0.0  # before that try, which may cost minutes
         self._put, self._metrics, self._log = put, metrics, log
         self._look_s, self._retry_s = look_s, retry_s
+        self._asked = asyncio.Event()
 
     async def follow(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look again and again, and at once when asked to, until cancelled."""
         while True:
-            await asyncio.sleep(self._look_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), self._look_s)
+            self._asked.clear()
             await self.look()
+            await asyncio.sleep(min(REST_S, self._look_s))
+
+    def look_now(self) -> None:
+        """Ask for a look. However often one is asked for, they come one after another, with a rest between them."""
+        self._asked.set()
 
     async def look(self) -> None:
         """One look, and the swap that follows from it. What goes wrong is logged and counted, and the old one serves on."""

@@ -44,6 +44,7 @@ def document(models: Models, limits: Limits, *, tokens: bool) -> Schema:
         "/metrics": {"get": answers("Prometheus metrics", content={"text/plain": {}})},
         "/openapi.json": {"get": answers("This document")},
         "/v1/generate": {"post": asks("Items", generate_schema(every, limits), generated(every), required=len(every) > 1)},
+        "/v1/look": {"post": answers("Look now whether a model that is followed has another champion")},
         "/v2": {"get": answers("The server's name, version and extensions")},
         "/v2/health/live": {"get": answers("Whether the process answers", refuses=()) | {"security": []}},
         "/v2/health/ready": {"get": answers("Whether requests should be sent here", refuses=(503,)) | {"security": []}},

@@ -19,6 +19,7 @@ import pytest
 from components.core.bundles import address_of, seal_bundle
 from components.core.errors import BundleError
 from components.core.records import Bundle
+from components.pipeline.servers import tell
 from components.runtime.reference import add_reference
 from components.serving import following
 from components.serving.engine import Engine
@@ -109,6 +110,26 @@ def test_swaps_under_load_lose_no_request(build: Callable[..., Path], channel: C
     assert all(len(made) == 1 for made in by_bundle.values()), "a reply was made by two bundles"
     assert len(re.findall(r"^genwright_model_info{", text, re.MULTILINE)) == 1
     assert text.count('outcome="swapped"} 3.0') == text.count('outcome="refused"} 3.0') == 1
+
+
+def test_a_server_that_is_told_looks_at_once(
+    build: Callable[..., Path], channel: Channel, start: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own next look is an hour away. However often it is told, it looks."""
+    channel.name(1, build())
+    with start(channel.path, follow=True, limits={"look_s": 3600}, tokens=["a-token"]) as server:
+        server.client.headers["Authorization"] = "Bearer a-token"
+        for version, scale in ((2, 2.0), (3, 3.0)):
+            later = build(scale=scale)
+            channel.name(version, later)
+            tell([server.url] * 20, token="a-token")
+            wait_for(server, rf'outcome="swapped"}} {version - 1}')
+            assert serves(server) == address_of(later)
+        assert capsys.readouterr().err == ""
+        tell([server.url], token="another")
+        assert "answered 403 when it was told" in capsys.readouterr().err
+    tell([server.url])
+    assert "was not told of the new champion (ConnectError)" in capsys.readouterr().err
 
 
 def test_a_channel_that_cannot_be_read_changes_nothing(build: Callable[..., Path], channel: Channel, start: Any) -> None:
