@@ -118,6 +118,19 @@ def test_a_stage_is_begun_again_as_long_as_it_comes_on_between_losses() -> None:
     assert [never.once_more() for _ in range(LOST_MAX)] == [True] * (LOST_MAX - 1) + [False]
 
 
+def test_a_student_is_carried_out_as_its_teacher_and_trained_on_what_that_asked_for(a_run: Any) -> None:
+    from components.core.records import Release
+    from components.pipeline.distil.request import auto_device
+
+    taught = a_run.model_copy(
+        update={"student": type("Of", (), {"teacher": Release(model="digits", version=3, bundle_sha256="b", run_id="r")})()}
+    )
+    renamed = taught.model_copy(update={"brief": taught.brief.model_copy(update={"name": "digits-distilled"})})
+    assert placement.deployment_of(renamed) == "digits"
+    assert [auto_device(on(a_run, device)) for device in ("cpu", "cuda")] == ["cpu", "cuda"]
+    assert auto_device(a_run) == "cuda"  # its brief says auto
+
+
 SCHEDULE = Schedule(name="digits", brief="briefs/digits.yaml", repository="https://example.org/ours", rev="main", timings=())
 
 
