@@ -184,6 +184,7 @@ def stack(first: Any, empty_store: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 LONG = {"items_seen": 60_000, "device": "cpu", "threads": 1}
+SHORT = LONG | {"items_seen": 24_000}
 ENDLESS = LONG | {"items_seen": 10**9}
 
 
@@ -231,8 +232,8 @@ def test_a_training_goes_to_its_pool_and_what_ends_it_there_comes_back(stack: St
 def test_two_runs_of_one_gpu_train_one_after_the_other(stack: Stack) -> None:
     """One by its deployment, one by a command of a person whose brief nobody scheduled."""
     with stack.work(GPU, "--limit", "1"):
-        stack.schedule("one", compute=LONG)
-        command = [sys.executable, "-m", "flows", "produce", str(stack.write("two", compute=LONG))]
+        stack.schedule("one", compute=SHORT)
+        command = [sys.executable, "-m", "flows", "produce", str(stack.write("two", compute=SHORT))]
         by_hand = subprocess.Popen(
             command, cwd=stack.clone, env=stack.variables(CPU) | {"GENWRIGHT_GPU_POOL": GPU}, stderr=subprocess.PIPE, text=True
         )
@@ -277,7 +278,7 @@ def test_a_cancelled_flow_ends_its_training_within_seconds(stack: Stack) -> None
 
 def test_a_worker_that_is_gone_with_its_process_is_noticed(stack: Stack) -> None:
     """SIGKILL of both: nobody is left who could say so. The next worker goes on."""
-    stack.schedule("orphan", compute=LONG)
+    stack.schedule("orphan", compute=SHORT)
     with stack.work(GPU):
         asked = stack.start("orphan")
         training = stack.training("orphan")

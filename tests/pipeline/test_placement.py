@@ -70,6 +70,17 @@ def test_what_a_cluster_is_told_goes_as_job_variables_and_is_refused_where_a_poo
         Pods(node_selector=("gpu",)).variables(pool(*known))
 
 
+def test_the_pool_of_the_flow_gets_its_image_and_no_gpu() -> None:
+    pods = Pods(image="i", memory="32Gi")
+    assert pods.of_flow(pool("image", "gpus"), placed=True) == {"image": "i", "gpus": 0}
+    assert pods.of_flow(pool("working_dir"), placed=True) == {}
+    assert Pods(image="i").of_flow(pool("image", "gpus"), placed=False) == {"image": "i"}
+    with pytest.raises(InputError, match="image: the work pool genwright-gpu, of type process"):
+        Pods(image="i").of_flow(pool("working_dir"), placed=False)
+    with pytest.raises(InputError, match="options of GPU pods are given and no --gpu-pool"):
+        pods.of_flow(pool("image", "memory"), placed=False)
+
+
 def worker(status: str, ago_s: float) -> dict[str, Any]:
     return {"status": status, "last_heartbeat_time": (NOW - timedelta(seconds=ago_s)).isoformat()}
 
