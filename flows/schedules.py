@@ -2,7 +2,7 @@
 
 from components.core.errors import InputError
 from components.pipeline.deployments import document
-from components.pipeline.placement import Pods, known_by
+from components.pipeline.placement import Pods
 from components.pipeline.schedules import Schedule
 from flows.deployments import pool_of, post, put_stage, remove_stage, server
 
@@ -19,12 +19,8 @@ def put(schedule: Schedule, *, pool: str, gpu_pool: str | None = None, pods: Pod
     with server() as client:
         from flows.produce import retrain
 
-        own = pool_of(pool, client, where="--pool")
-        has_image = gpu_pool is None or "image" in known_by(own)
-        variables = Pods(image=pods.image if has_image else None).variables(own)
+        variables = pods.of_flow(pool_of(pool, client, where="--pool"), placed=gpu_pool is not None)
         if gpu_pool is None:
-            if pods != Pods(image=pods.image):
-                raise InputError("options of GPU pods are given and no --gpu-pool", do="name the work pool that has them")
             remove_stage(schedule.name, client)
         else:
             placed = pods.variables(pool_of(gpu_pool, client, where="--gpu-pool"))

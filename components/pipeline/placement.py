@@ -74,6 +74,19 @@ class Pods:
             raise InputError(what, do=f"leave its option out, or make the pool of {TEMPLATE}")
         return given
 
+    def of_flow(self, pool: Mapping[str, Any], *, placed: bool) -> Document:
+        """Those of the pool of the flow itself: its image, where it has images, and no GPU where another pool has those.
+
+        Raises InputError for what is of GPU pods alone, where nothing is `placed` in such.
+        """
+        own = Pods(image=self.image)
+        if not placed:
+            if self != own:
+                raise InputError("options of GPU pods are given and no --gpu-pool", do="name the work pool that has them")
+            return own.variables(pool)
+        known = known_by(pool)
+        return {**(own.variables(pool) if "image" in known else {}), **({"gpus": 0} if "gpus" in known else {})}
+
 
 def waits_for(state: str, waited_s: float, pool: Mapping[str, Any], workers: Sequence[Mapping[str, Any]], now: datetime) -> str:
     """What a stage waits for that has not begun, by the type of its state. It is no failure, however long it lasts."""

@@ -81,10 +81,15 @@ class Stack:
             time.sleep(0.5)
         return reply.raise_for_status().json()
 
+    def write(self, name: str, **changes: Any) -> Path:
+        """A brief in the clone."""
+        own, path = self.road.brief(name=name, data={"path": "data/digits"}, **changes), self.clone / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(json.loads(own.model_dump_json(exclude_unset=True))))
+        return path
+
     def schedule(self, name: str, **changes: Any) -> None:
         """A brief in the repository, pushed and scheduled for both pools."""
-        own = self.road.brief(name=name, data={"path": "data/digits"}, **changes)
-        (self.clone / f"{name}.yaml").write_text(yaml.safe_dump(json.loads(own.model_dump_json(exclude_unset=True))))
+        self.write(name, **changes)
         publish(self.clone, name)
         command = [sys.executable, "-m", "flows", "schedule", f"{name}.yaml", "--gpu-pool", GPU]
         ran = subprocess.run(command, cwd=self.clone, env=self.variables(CPU), capture_output=True, text=True, check=False)
@@ -179,6 +184,7 @@ def stack(first: Any, empty_store: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 LONG = {"items_seen": 60_000, "device": "cpu", "threads": 1}
+SHORT = LONG | {"items_seen": 24_000}
 ENDLESS = LONG | {"items_seen": 10**9}
 
 
@@ -224,13 +230,22 @@ def test_a_training_goes_to_its_pool_and_what_ends_it_there_comes_back(stack: St
 
 
 def test_two_runs_of_one_gpu_train_one_after_the_other(stack: Stack) -> None:
+    """One by its deployment, one by a command of a person whose brief nobody scheduled."""
     with stack.work(GPU, "--limit", "1"):
-        for name in ("one", "two"):
-            stack.schedule(name, compute=LONG)
-        asked = [stack.start(name) for name in ("one", "two")]
-        ends = [stack.end(each, 400) for each in asked]
-        assert [each["state_name"] for each in ends] == ["Promoted"] * 2, [each["state"] for each in ends]
-        (first,), (second,) = sorted((stack.stages(each) for each in asked), key=lambda stages: stages[0]["start_time"])
+        stack.schedule("one", compute=SHORT)
+        command = [sys.executable, "-m", "flows", "produce", str(stack.write("two", compute=SHORT))]
+        by_hand = subprocess.Popen(
+            command, cwd=stack.clone, env=stack.variables(CPU) | {"GENWRIGHT_GPU_POOL": GPU}, stderr=subprocess.PIPE, text=True
+        )
+        ended = stack.end(stack.start("one"), 400)
+        assert ended["state_name"] == "Promoted", ended["state"]
+        said = by_hand.communicate(timeout=400)[1]
+        assert by_hand.returncode == 0, said
+        assert f"train in pool {GPU}" in said
+        runs = stack.ask("POST", "flow_runs/filter", json={"sort": "EXPECTED_START_TIME_ASC"})
+        first, second = sorted(
+            (each for each in runs if each["name"] in ("train one", "train two")), key=lambda each: str(each["start_time"])
+        )
         assert first["end_time"] <= second["start_time"]
         assert second["expected_start_time"] < first["end_time"]  # it did wait
 
@@ -263,7 +278,7 @@ def test_a_cancelled_flow_ends_its_training_within_seconds(stack: Stack) -> None
 
 def test_a_worker_that_is_gone_with_its_process_is_noticed(stack: Stack) -> None:
     """SIGKILL of both: nobody is left who could say so. The next worker goes on."""
-    stack.schedule("orphan", compute=LONG)
+    stack.schedule("orphan", compute=SHORT)
     with stack.work(GPU):
         asked = stack.start("orphan")
         training = stack.training("orphan")

@@ -70,6 +70,17 @@ def test_what_a_cluster_is_told_goes_as_job_variables_and_is_refused_where_a_poo
         Pods(node_selector=("gpu",)).variables(pool(*known))
 
 
+def test_the_pool_of_the_flow_gets_its_image_and_no_gpu() -> None:
+    pods = Pods(image="i", memory="32Gi")
+    assert pods.of_flow(pool("image", "gpus"), placed=True) == {"image": "i", "gpus": 0}
+    assert pods.of_flow(pool("working_dir"), placed=True) == {}
+    assert Pods(image="i").of_flow(pool("image", "gpus"), placed=False) == {"image": "i"}
+    with pytest.raises(InputError, match="image: the work pool genwright-gpu, of type process"):
+        Pods(image="i").of_flow(pool("working_dir"), placed=False)
+    with pytest.raises(InputError, match="options of GPU pods are given and no --gpu-pool"):
+        pods.of_flow(pool("image", "memory"), placed=False)
+
+
 def worker(status: str, ago_s: float) -> dict[str, Any]:
     return {"status": status, "last_heartbeat_time": (NOW - timedelta(seconds=ago_s)).isoformat()}
 
@@ -116,6 +127,19 @@ def test_a_stage_is_begun_again_as_long_as_it_comes_on_between_losses() -> None:
     assert [lost.once_more() for _ in range(6)] == [True, True, True, True, True, False]
     never = Lost(lambda: -1)
     assert [never.once_more() for _ in range(LOST_MAX)] == [True] * (LOST_MAX - 1) + [False]
+
+
+def test_a_student_is_carried_out_as_its_teacher_and_trained_on_what_that_asked_for(a_run: Any) -> None:
+    from components.core.records import Release
+    from components.pipeline.distil.request import auto_device
+
+    taught = a_run.model_copy(
+        update={"student": type("Of", (), {"teacher": Release(model="digits", version=3, bundle_sha256="b", run_id="r")})()}
+    )
+    renamed = taught.model_copy(update={"brief": taught.brief.model_copy(update={"name": "digits-distilled"})})
+    assert placement.deployment_of(renamed) == "digits"
+    assert [auto_device(on(a_run, device)) for device in ("cpu", "cuda")] == ["cpu", "cuda"]
+    assert auto_device(a_run) == "cuda"  # its brief says auto
 
 
 SCHEDULE = Schedule(name="digits", brief="briefs/digits.yaml", repository="https://example.org/ours", rev="main", timings=())

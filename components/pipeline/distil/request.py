@@ -82,7 +82,7 @@ def request_of(
     if serves_on == "cuda" and not placed and not torch.cuda.is_available():
         raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
     release, run, trained = teacher_of(reference, backends)
-    auto = _auto(run) if placed else device_for("auto")
+    auto = auto_device(run) if placed else device_for("auto")
     if device == "auto":
         serves_on = auto
     name = _checked(name or f"{release.model}-distilled", release, run)
@@ -108,7 +108,7 @@ def request_of(
     )
 
 
-def _auto(run: Run) -> Device:
+def auto_device(run: Run) -> Device:
     """What `auto` means where the engine places stages on other machines: what the teacher's brief asked for, else a GPU."""
     return "cpu" if run.brief.compute.device == "cpu" else "cuda"
 
