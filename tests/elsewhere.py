@@ -1,6 +1,6 @@
-"""A process as anybody may have it: site-packages and no genwright. It loads a model through MLflow, and says what it found.
+"""A process as anybody may have it: site-packages and no genwright. -S reads no .pth, by which an editable one would be found.
 
-`python -I -S elsewhere.py SITE_PACKAGES MODEL_URI`: -S reads no .pth, by which an editable install would be found.
+`python -I -S elsewhere.py SITE_PACKAGES MODEL_URI` loads a model through MLflow, and says what it found.
 """
 
 import importlib.util
@@ -32,10 +32,27 @@ def load_elsewhere(tracking_uri: str, uri: str, folder: Path) -> Any:
     return json.loads(done.stdout)
 
 
+def run_elsewhere(program: str, *arguments: str | Path, folder: Path) -> str:
+    """What a program prints that such a process runs in a folder; its arguments are sys.argv[1:]."""
+    begin = f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]; import elsewhere; elsewhere.without_ours()\n"
+    command = [sys.executable, "-I", "-S", "-c", begin + program, *map(str, arguments)]
+    told = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PYTHON"))}
+    told["SITE"] = sysconfig.get_paths()["purelib"]
+    done = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def without_ours() -> None:
+    """Find what is installed, from here on, and nothing of genwright."""
+    sys.path.append(os.environ["SITE"])
+    assert [name for name in OURS if importlib.util.find_spec(name)] == []
+
+
 def main() -> None:
     site, uri = sys.argv[1:]
-    sys.path.append(site)
-    assert [name for name in OURS if importlib.util.find_spec(name)] == []
+    os.environ["SITE"] = site
+    without_ours()
     import mlflow.onnx
     import mlflow.pyfunc
 

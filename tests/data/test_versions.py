@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from elsewhere import run_elsewhere
 from sklearn.datasets import load_digits
 
 from components.core.brief import DataBrief
@@ -93,6 +94,25 @@ def clone(origin: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.Mon
     place = tmp_path / "clone"
     sh(tmp_path, "git", "clone", "-q", str(origin[0]), str(place))
     return place
+
+
+def test_dvc_alone_pulls_a_version_and_numpy_reads_it(clone: Path) -> None:
+    """In a process without genwright."""
+    program = """
+import json, sys
+import numpy as np
+from dvc.cli import main
+
+assert main(["pull", "-q", *sys.argv[1:]]) == 0 and main(["status", "-q"]) == 0
+for folder in sys.argv[1:]:
+    told = json.load(open(f"{folder}/dataset.json"))
+    items, labels = (np.load(f"{folder}/train-00000{kind}.npy") for kind in ("", ".labels"))
+    print(folder, told["splits"]["train"] == len(items) == len(labels), items.dtype, items.ndim)
+"""
+    assert run_elsewhere(program, "data/small", "own", folder=clone).splitlines() == [
+        "data/small True uint8 4",
+        "own True uint8 4",
+    ]
 
 
 def split_seed(dataset_path: str) -> int:

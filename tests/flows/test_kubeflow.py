@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from elsewhere import run_elsewhere
 from roads import bundles_of
 
 from components.pipeline.order import STAGES
@@ -57,6 +58,28 @@ def test_a_pipeline_has_the_stages_in_their_order_with_what_each_needs(compiled:
         own = platform[label]
         assert {each["secretName"] for each in own["secretAsEnv"]} == {"genwright"}
         assert ("nodeSelector" in own, "tolerations" in own, "emptyDirMounts" in own) == (bool(wanted),) * 3
+
+
+@pytest.mark.slow
+def test_kfp_alone_takes_it_into_a_pipeline_of_somebody_elses(cli: "Command", tmp_path: Path) -> None:
+    """In a process without genwright."""
+    (brief := tmp_path / "brief.yaml").write_text(BRIEF.replace("DEVICE", "cuda"))
+    assert cli("kubeflow", "compile", brief, "--image", "registry.example/genwright:1", "--to", tmp_path / "p.yaml").code == 0
+    program = """
+import sys, yaml
+from kfp import compiler, components, dsl
+
+ours = components.load_component_from_file(sys.argv[1])
+
+@dsl.pipeline(name="theirs")
+def theirs():
+    ours().set_display_name("a model")
+
+compiler.Compiler().compile(theirs, "theirs.yaml")
+first, *_ = yaml.safe_load_all(open("theirs.yaml"))
+print(*sorted(each["container"]["image"] for each in first["deploymentSpec"]["executors"].values()))
+"""
+    assert set(run_elsewhere(program, tmp_path / "p.yaml", folder=tmp_path).split()) == {"registry.example/genwright:1"}
 
 
 def test_a_brief_for_processors_asks_for_no_accelerator(compiled: Any) -> None:
