@@ -99,8 +99,8 @@ def _carry_out(trainer: "Trainer", *, parent: int) -> None:
 
 
 def _end_with_the_first(_number: int, _frame: FrameType | None) -> None:
-    """Where all processes are sent a signal, as when a service or the pods of a job are stopped, the first one saves and says when
-    all end; this one ends by itself where it does not."""
+    """Where all processes are sent a signal, as when a service or the pods of a job are stopped, the first one saves and says
+    when all end; this one ends by itself where it does not."""
     leaving = threading.Timer(SAVE_S, os._exit, (1,))
     leaving.daemon = True
     leaving.start()
