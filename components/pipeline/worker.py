@@ -21,6 +21,7 @@ from components.core.errors import Conflict, GenwrightError, TrainingFailed
 from components.core.files import write_whole
 from components.core.record import Record
 from components.pipeline.lease import Lease, passed_over, watched
+from components.runtime.interruption import SAVE_S
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S
 from components.training.folder import WHY
@@ -97,6 +98,14 @@ def _carry_out(trainer: "Trainer", *, parent: int) -> None:
     trainer.run()
 
 
+def _end_with_the_first(_number: int, _frame: FrameType | None) -> None:
+    """Where all processes are sent a signal, as when a service or the pods of a job are stopped, the first one saves and says
+    when all end; this one ends by itself where it does not."""
+    leaving = threading.Timer(SAVE_S, os._exit, (1,))
+    leaving.daemon = True
+    leaving.start()
+
+
 def follow(order: Order, *, parent: int) -> None:
     """Take part in a training that another process leads, and that ends when it says so."""
     from components.core.arrays import Stored
@@ -171,8 +180,8 @@ def _when_orphaned(parent: int, then: Callable[[], None]) -> None:
 def main() -> None:
     order, parent, number = Order.read(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     leads = order.first + number == 0
-    if not leads and number == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first machine was sent one too, and says when all end
+    if not leads:
+        signal.signal(signal.SIGTERM, _end_with_the_first)
     try:
         starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if leads else nullcontext()
         with starting, _locked(Path(order.plan.folder)) if number == 0 else nullcontext(), _together(order, number):

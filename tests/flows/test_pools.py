@@ -196,10 +196,13 @@ def test_a_training_goes_to_its_pool_and_what_ends_it_there_comes_back(stack: St
     stack.until(lambda: line in stack.logged(asked), about="it does not say what it waits for")
     assert stack.run_of(asked)["state_type"] == "RUNNING"
     with stack.work(GPU):
-        # The machine is to go away: its worker gets SIGTERM, the training saves, and goes on on another one.
+        # The machine is to go away: its service stops the worker with all that it started. The training saves, and goes on on
+        # another one.
         stack.training("digits")
-        stack.workers[GPU].terminate()
-        assert stack.workers[GPU].wait(60) is not None
+        worker = psutil.Process(stack.workers[GPU].pid)
+        for each in (worker, *worker.children(recursive=True)):
+            each.send_signal(signal.SIGTERM)
+        assert stack.workers[GPU].wait(30) is not None
         stack.until(lambda: len(stack.stages(asked)) == 2, about="it was not begun again")
         saved = json.loads(next(stack.store.glob("runs/digits/*/state/saved.json")).read_text())
         assert saved["step"] > 0
