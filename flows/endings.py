@@ -7,7 +7,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.states import Cancelled, Completed, Failed, State
 
 from components.pipeline.endings import Ending
+from components.pipeline.notices import notices_of
 from components.pipeline.summary import markdown
+from flows.events import emit
 from flows.settings import load_backends
 
 TYPES = {"Cancelled": Cancelled, "Failed": Failed}  # any other is Completed: a gate's no is no crash, and is not tried again
@@ -19,4 +21,5 @@ def state_of(title: str, ending: Ending) -> State[None]:
     key = f"genwright-{re.sub('[^a-z0-9]+', '-', title.lower())}"  # all that Prefect allows in a key
     with suppress(Exception):  # what ended stays as it ended, with or without its page
         create_markdown_artifact(markdown(ending, load_backends(), title=title), key=key, description=ending.sentence)
+    emit(notices_of(ending, load_backends()))
     return TYPES.get(ending.name, Completed)(name=ending.name, message=ending.sentence)
