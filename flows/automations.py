@@ -15,7 +15,8 @@ PAGE = 200  # automations that a server gives at once
 def put(webhook: str | None = None, *, silent_s: int = rules.SILENT_S) -> list[Automation]:
     """Create or update them on the server that the environment names; again, and nothing changes.
 
-    `webhook`: the address that hears of failures and refusals; None leaves it as it was. Raises InputError, SettingsError, RunError.
+    `webhook`: the address that hears of failures and refusals; None leaves it as it was. Raises InputError, SettingsError,
+    RunError.
     """
     if webhook is not None:
         _check(webhook)

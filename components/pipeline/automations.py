@@ -23,10 +23,8 @@ SILENT_MIN_S = 35  # its heartbeats come every 30 s at the most often
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUNS = "prefect.flow-run.*"
 # `text` is what Slack, Mattermost and Teams show of a webhook; the rest is for programs.
-SENTENCE = (
-    '(event.payload.sentence or (event.resource["prefect.resource.name"] ~ " is " ~ event.resource["prefect.state-name"] ~ ": " ~ '
-    'event.resource["prefect.state-message"]))'
-)
+STATE = '(event.resource["prefect.state-name"] ~ ": " ~ event.resource["prefect.state-message"])'
+SENTENCE = f'(event.payload.sentence or (event.resource["prefect.resource.name"] ~ " is " ~ {STATE}))'
 PAYLOAD = (
     "{"
     f'"text": {{{{ {SENTENCE} | tojson }}}}, '

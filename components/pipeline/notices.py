@@ -13,6 +13,8 @@ genwright.alias.undone        it was put back
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from components.core.record import Record
 from components.pipeline.endings import Ending
 from components.pipeline.run import Produced, Run, Trained, record_key
@@ -42,7 +44,7 @@ class Notice(Record):
     event: str
     model: str
     sentence: str
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def resource(self) -> dict[str, str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from components.core.errors import GateRefused, InputError
 from components.core.records import Bundle, Channel, Release
-from components.pipeline.backends import Backends
 from components.pipeline.approval import how_to_approve, missing_tag
+from components.pipeline.backends import Backends
 from components.pipeline.existing import champion_of, disagreements
 from components.pipeline.run import evidence
 from components.registry.aliases import proved_beside

@@ -12,7 +12,7 @@ from components.core.errors import Conflict
 from components.core.protocols import ChannelPort
 from components.core.record import Record
 from components.core.records import Channel, LedgerEntry, Release
-from components.registry.aliases import Judge
+from components.registry.aliases import FOLLOW, Judge
 from components.registry.ledger import Ledger
 from components.registry.versions import CANDIDATE, CHAMPION, PREVIOUS
 
@@ -46,7 +46,7 @@ class Registry:
     ledger: Ledger
     channels: ChannelPort
     has_bundle: Callable[[str], bool] = lambda sha256: True
-    judge: Judge = Judge()
+    judge: Judge = FOLLOW
     clock: Callable[[], datetime] = _now
     after: Callable[[str], None] = lambda step: None
     settled: Callable[[str], None] = lambda model: None

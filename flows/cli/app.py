@@ -22,6 +22,7 @@ from flows.cli.release import release_app
 from flows.cli.schedule import schedule_app
 from flows.cli.serve import serve_app
 from flows.cli.stage import stage_app
+from flows.cli.watch import watch_app
 from flows.settings import Settings, name_user
 
 app = typer.Typer(
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (produce_app, stage_app, distil_app, serve_app, release_app, automations_app):
+for group in (produce_app, stage_app, distil_app, serve_app, release_app, automations_app, watch_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
