@@ -23,11 +23,7 @@ def automations(
     """Let the Prefect server set runs that died Crashed, and tell a webhook of failures, refusals and reached budgets."""
     from flows import automations as found
 
-    done: list[Any]
-    if remove:
-        done = found.remove()
-    else:
-        done = found.put(webhook or Settings.load().notify_url, silent_s=silent_s)
+    done: list[Any] = found.remove() if remove else found.put(webhook or Settings.load().notify_url, silent_s=silent_s)
     if as_json:
         return print_json([each.model_dump(mode="json") for each in done])
     for each in done:
