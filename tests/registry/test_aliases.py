@@ -1,4 +1,4 @@
-"""What becomes of an alias that a hand moved: followed, followed where its proof holds, or undone; and the tag that people set."""
+"""What becomes of an alias that a hand moved: followed, followed where its proof holds, or undone; and the tag of people."""
 
 from dataclasses import replace
 from types import SimpleNamespace
