@@ -53,12 +53,13 @@ def _check(webhook: str) -> None:
 def _put(client: Any, asked: Document, known: list[Document]) -> Automation:
     """Two that ran at once may have made one each: the first stays."""
     about = {"name": asked["name"], "does": rules.summary(asked)}
-    first, *others = [each for each in known if each["name"] == asked["name"]] or [None]
-    for each in others:
+    mine = [each for each in known if each["name"] == asked["name"]]
+    for each in mine[1:]:
         client.request("DELETE", f"/automations/{each['id']}")
-    if first is None:
+    if not mine:
         client.request("POST", "/automations/", json=asked)
         return Automation(**about, became="created")
+    first = mine[0]
     if rules.is_as_asked(first, asked):
         return Automation(**about)
     client.request("PUT", f"/automations/{first['id']}", json=asked | {"enabled": first["enabled"]})

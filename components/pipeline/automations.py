@@ -7,7 +7,7 @@ tell-refused   so is what notices.py says of a run or an alias: a refused gate, 
 https://docs.prefect.io/v3/api-ref/rest-api has the documents: `POST /automations/`. They are known by their names.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.core.errors import InputError
@@ -107,15 +107,15 @@ def is_as_asked(found: Any, asked: Any) -> bool:
     automation forgets the runs that it waits for, so one that is as it should be is left alone."""
     if isinstance(asked, dict):
         return isinstance(found, dict) and all(is_as_asked(found.get(key), value) for key, value in asked.items())
-    if isinstance(asked, list):
-        mine = found if isinstance(found, list) else [found]
+    if isinstance(asked, list) or isinstance(found, list):  # a list of one may be kept as that one, and the other way round
+        asked, mine = (each if isinstance(each, list) else [each] for each in (asked, found))
         return len(mine) == len(asked) and all(any(is_as_asked(each, one) for each in mine) for one in asked)
     if isinstance(asked, int) and not isinstance(asked, bool):
         return isinstance(found, (int, float)) and float(found) == asked
     return bool(found == asked)
 
 
-def missing(found: list[Mapping[str, Any]], *, webhook: bool) -> Iterator[str]:
+def missing(found: Sequence[Mapping[str, Any]], *, webhook: bool) -> Iterator[str]:
     """The names of the automations that a server lacks, or that a person turned off. `webhook`: whether people are to be told."""
     on = {str(each["name"]) for each in found if each["enabled"]}
     yield from (name for name in (CRASH, *((FAILED, REFUSED) if webhook else ())) if name not in on)

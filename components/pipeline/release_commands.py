@@ -85,8 +85,8 @@ def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> 
 
 def check_beside(release: Release, bundle: Bundle, champion: Release | None) -> None:
     """Raise GateRefused unless it was proved beside this champion."""
-    is_champion = champion is not None and champion.bundle_sha256 == release.bundle_sha256
-    if not is_champion and not proved_beside(bundle, champion and champion.bundle_sha256):
+    beside = champion.bundle_sha256 if champion is not None else None
+    if beside != release.bundle_sha256 and not proved_beside(bundle, beside):
         raise GateRefused(
             f"{release.model} version {release.version} was proved beside another champion than the one that is champion now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",

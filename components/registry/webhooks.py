@@ -81,13 +81,13 @@ class Webhooks:
         """Have the server tell an address of aliases and tags; one webhook, however often it is asked. Returns its id."""
         asked = {"name": NAME, "url": url, "events": [*EVENTS], "secret": secret, "status": "ACTIVE"}
         about = "genwright watch is told of aliases and tags"
-        first, *others = [*self._ours(), None]
-        for each in others[:-1]:
+        found = self._ours()
+        for each in found[1:]:  # of two that registered at once
             self._delete(each)
         with self._translated():
-            if first is None:
+            if not found:
                 return str(self._client.create_webhook(**asked, description=about).webhook_id)
-            return str(self._client.update_webhook(first, **asked, description=about).webhook_id)
+            return str(self._client.update_webhook(found[0], **asked, description=about).webhook_id)
 
     def unregister(self) -> int:
         """Remove ours; how many there were."""
@@ -114,7 +114,7 @@ class Webhooks:
             token = page.token or ""
         return found
 
-    def _delete(self, webhook_id: str | None) -> None:
+    def _delete(self, webhook_id: str) -> None:
         with self._translated():
             self._client.delete_webhook(webhook_id)
 

@@ -1,6 +1,7 @@
 """What becomes of an alias that a hand moved: followed, followed where its proof holds, or undone; and the tag of people."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,8 +35,9 @@ def judged(registry: Registry, three: Versions) -> Any:
     def make(
         moves: Moves, *, tag: RequiredTag | None = None, proofs: dict[int, Any] | None = None, promoted: int = 2
     ) -> Registry:
+        earlier = replace(registry, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))  # else a hand may be a late promotion's word
         for version in range(1, promoted + 1):
-            promote(registry, "digits", version, **BY)
+            promote(earlier, "digits", version, **BY)
         known = PROOFS | (proofs or {})
         judge = Judge(moves=moves, tag=tag, bundle_of=lambda sha256: known.get(int(sha256, 16)), tags_of=three.tags)
         return replace(registry, judge=judge)
