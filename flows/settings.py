@@ -3,7 +3,7 @@
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +12,7 @@ from components.core.errors import SettingsError
 from components.core.home import DEFAULT, Home, login_name, writable
 from components.core.record import first_complaint
 from components.pipeline.backends import Backends
+from components.registry.approval import RequiredTag
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,19 @@ class Settings(BaseSettings):
     usd_per_gpu_hour: float = Field(default=2.0, gt=0, description="the price that turns GPU hours and dollars into each other")
     policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")
     actor: str | None = Field(default=None, description="who is written into the ledger; the login name by default")
+    notify_url: str | None = Field(
+        default=None, description="the webhook that hears of failures and refusals: genwright automations"
+    )
+    hand_moves: Literal["follow", "proved", "undo"] = Field(
+        default="follow",
+        description="of an alias champion that a hand moved in MLflow: follow it, where its proof holds, or undo it",
+    )
+    required_tag: str | None = Field(
+        default=None, description="a tag, NAME or NAME=VALUE, that people set on a version in MLflow before it may be promoted"
+    )
+    webhook_secret: str | None = Field(
+        default=None, description="what MLflow signs its webhooks with: genwright watch --listen", min_length=16
+    )
     token: str | None = Field(default=None, description="what clients of `genwright serve` must send as a bearer token")
     token_sha256: str | None = Field(
         default=None, description="SHA-256 digests of further tokens, separated by commas: for those that are not to stand here"
@@ -40,10 +54,13 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the environment. Raises SettingsError with one line that names the variable."""
         try:
-            return cls()
+            found = cls()
         except ValidationError as error:
             field, _, complaint = first_complaint(error).partition(": ")
             raise SettingsError(f"GENWRIGHT_{field.upper()}: {complaint}") from error
+        if found.required_tag:
+            RequiredTag.parse(found.required_tag)
+        return found
 
     @cached_property
     def root(self) -> Path:

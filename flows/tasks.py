@@ -12,6 +12,7 @@ from components.core.record import Record
 from components.pipeline.needs import needs_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.production import PASSING, RETRY_DELAYS_S, execute
+from flows.progress import shown
 from flows.settings import load_backends
 
 
@@ -45,7 +46,8 @@ def _task_of(stage: Stage) -> Any:
     def run(records: Sequence[Record]) -> Record:
         backends = load_backends()
         backends.run_by = flow_tags()
-        return execute(stage, records, backends)
+        with shown(stage, records[0], backends):
+            return execute(stage, records, backends)
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
 

@@ -12,6 +12,7 @@ leases/MODEL.json                  who produces the model
 leases/slots/MODEL/SLOT.json       who runs a slot of its brief
 slots/MODEL/SLOT.json              how the run of a slot ended: a time of its cron line, or its data
 probes/NAME                        what `genwright doctor` writes, and removes again
+webhooks/MINUTE/SHA256             a delivery of MLflow that was let in, by the minute of its time and the digest of its id
 
 What is found by its digest, or by that of its inputs, is put if absent. What says how things are now (a lease, a channel, the
 last curve, the end of a run) is changed by compare-and-swap.
@@ -20,7 +21,8 @@ last curve, the end of a run) is changed by compare-and-swap.
 from components.core.bundles import BUNDLE_JSON
 
 CHANNELS, LEASES, LEDGERS = "channels/", "leases/", "ledger/"
-BUNDLES, ARTIFACTS, RUNS, EXTRACTORS, CURVES = "bundles/", "artifacts/", "runs/", "extractors/", "curves/"
+BUNDLES, ARTIFACTS, RUNS, EXTRACTORS = "bundles/", "artifacts/", "runs/", "extractors/"
+WEBHOOK_DELIVERIES = "webhooks/"
 
 
 def artifact(sha256: str, name: str) -> str:
@@ -86,3 +88,8 @@ def probe(name: str) -> str:
 def slot(model: str, name: str) -> str:
     """How the run of a slot of a model's brief ended."""
     return f"slots/{model}/{name}.json"
+
+
+def webhook_delivery(minute: int, digest: str) -> str:
+    """A delivery of MLflow that was let in: by the minute of its time, counted from 1970, and the digest of its id."""
+    return f"{WEBHOOK_DELIVERIES}{minute}/{digest}"

@@ -9,8 +9,10 @@ from components.core.home import Home
 
 if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
+    from components.core.records import Bundle
     from components.delivery.channel import ChannelStore
     from components.pipeline.workspace import Workspace
+    from components.registry.aliases import Judge, Moves
     from components.registry.logged_models import LoggedModels
     from components.registry.steps import Registry
     from components.registry.versions import Versions
@@ -41,6 +43,10 @@ class Settings(Protocol):
     def policy(self) -> Path | None: ...
     @property
     def who(self) -> str: ...
+    @property
+    def hand_moves(self) -> "Moves": ...  # whether an alias that a hand moved in MLflow is followed
+    @property
+    def required_tag(self) -> str | None: ...  # that people set on a version before it may be promoted
 
 
 class Backends:
@@ -95,6 +101,20 @@ class Backends:
         return ChannelStore(self.store)
 
     @cached_property
+    def judge(self) -> "Judge":
+        from components.core import store_keys
+        from components.core.records import Bundle
+        from components.registry.aliases import Judge
+        from components.registry.approval import RequiredTag
+
+        def bundle_of(sha256: str) -> "Bundle | None":
+            return self.workspace.read(store_keys.bundle_file(sha256), Bundle)
+
+        asked = self.settings.required_tag
+        tag = RequiredTag.parse(asked) if asked else None
+        return Judge(moves=self.settings.hand_moves, tag=tag, bundle_of=bundle_of, tags_of=self.versions.tags)
+
+    @cached_property
     def registry(self) -> "Registry":
         from components.delivery.bundles import holds_bundle
         from components.pipeline.model_page import write_page
@@ -106,5 +126,6 @@ class Backends:
             ledger=Ledger(self.store),
             channels=self.channels,
             has_bundle=partial(holds_bundle, self.store),
+            judge=self.judge,
             settled=partial(write_page, versions=self.versions, store=self.store),
         )

@@ -3,6 +3,7 @@
 | name | is | exit code |
 |---|---|---|
 | Promoted | its version is champion now | 0 |
+| Proposed | every gate passed, and the version waits for a tag that people set in MLflow | 0 |
 | Unchanged | nothing that a stage depends on has changed, or another run is at it: nothing was done | 0 |
 | Refused | a gate said no or undecided: the version stays a candidate, and nothing broke | 3 |
 | Cancelled | a person or a signal ended it | 130 |
@@ -18,7 +19,7 @@ from components.pipeline import existing
 from components.pipeline.run import Produced, Run
 from components.runtime.interruption import AGAIN, WATCH
 
-Name = Literal["Promoted", "Unchanged", "Refused", "Cancelled", "Failed"]
+Name = Literal["Promoted", "Proposed", "Unchanged", "Refused", "Cancelled", "Failed"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Ending:
 
 
 def judged(run: Run | None, produced: Produced) -> Ending:
-    """Promoted, or Refused with what the gates said."""
+    """Promoted; Proposed where it waits for a tag; or Refused with what the gates said."""
     try:
         existing.refuse_unless_passed(produced)
     except GateRefused as refused:
         return Ending("Refused", str(refused), run, produced, refused)
-    return Ending("Promoted", existing.produced_line(produced), run, produced)
+    return Ending("Proposed" if produced.awaits else "Promoted", existing.produced_line(produced), run, produced)
 
 
 def ending_of(work: Callable[[], Ending]) -> Ending:

@@ -6,8 +6,10 @@ from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON
 from components.core.errors import BundleError, GateRefused
 from components.core.records import Bundle, LedgerEntry, Release
+from components.pipeline.approval import how_to_approve, missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.run import Produced, Run, record_key
+from components.registry.aliases import was_champion
 
 OTHERWISE = "change the brief"  # what an earlier version produced has no advice
 
@@ -69,8 +71,14 @@ def find_existing_result(run: Run, backends: Backends) -> Produced | None:
         return None
     releases = backends.versions.releases(run.brief.name) if run.brief.name in backends.versions.models() else []
     now = next((each for each in releases if each.bundle_sha256 == known.bundle.sha256), None)
-    if now is None or (known.gates.verdict != "pass" and not _proved_beside(known, champion_of(run.brief.name, backends))):
+    if now is None:
         return None
+    if known.awaits and was_champion(now, backends.registry.ledger.entries(run.brief.name)):
+        known = known.model_copy(update={"promoted": True, "awaits": ""})  # by a person or `watch`, since
+    if not known.promoted and not _proved_beside(known, champion_of(run.brief.name, backends)):
+        return None
+    if known.awaits and not missing_tag(now, backends):
+        return None  # its promotion is to be done
     return known.model_copy(update={"release": now})
 
 
@@ -92,8 +100,12 @@ def refuse_unless_passed(produced: Produced) -> None:
 
 
 def produced_line(produced: Produced) -> str:
-    """One line for what was produced and promoted."""
-    return f"{produced.release.model} version {produced.release.version} was produced and promoted"
+    """One line for what was produced and promoted, or waits for the tag that promotion requires."""
+    release = produced.release
+    name = f"{release.model} version {release.version}"
+    if produced.awaits:
+        return f"{name} passed every gate and stays a candidate: {how_to_approve(release, produced.awaits)}"
+    return f"{name} was produced and promoted"
 
 
 def nothing_to_do(run: Run, known: Produced, backends: Backends) -> str:
@@ -105,6 +117,8 @@ def nothing_to_do(run: Run, known: Produced, backends: Backends) -> str:
         if "champion" in release.aliases
         else "is not the champion"
         if known.promoted
+        else f"waits for the tag {known.awaits}"
+        if known.awaits
         else "was refused by its gates"
     )
     data = f"the data ({run.dataset.md5[:8]}) and genwright {run.genwright}"

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from components.core.errors import GateRefused, InputError
 from components.core.records import Bundle, Channel, Release
+from components.pipeline.approval import how_to_approve, missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.existing import champion_of, disagreements
 from components.pipeline.run import evidence
+from components.registry.aliases import proved_beside
 from components.registry.steps import Outcome
 
 
@@ -43,8 +45,8 @@ def explanation_of(reference: str, backends: Backends) -> tuple[Release, Bundle,
 
 
 def promote(reference: str, backends: Backends, *, why: str = "", force: bool = False) -> Outcome:
-    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion of now, or forced; and
-    InputError where it is forced without a reason."""
+    """Make a version the champion. Raises GateRefused unless every gate passed beside the champion of now and it has the tag that
+    the settings require, or forced; and InputError where it is forced without a reason."""
     from components.registry.release import promote as release_promote
 
     if force and not why.strip():
@@ -52,14 +54,18 @@ def promote(reference: str, backends: Backends, *, why: str = "", force: bool = 
     release = backends.versions.resolve(reference if set(reference) & set("@/") else f"{reference}@candidate")
     _, bundle = bundle_of(release, backends)
     if not force:
-        _check_gates(release, bundle, champion_of(release.model, backends))
+        champion = champion_of(release.model, backends)
+        _check_gates(release, bundle, champion)
+        if not _is_champion(release, champion) and (tag := missing_tag(release, backends)):
+            name = f"{release.model} version {release.version}"
+            raise GateRefused(f"{name} passed every gate and waits for the tag {tag}", do=how_to_approve(release, tag))
     return release_promote(
         backends.registry,
         release.model,
         release.version,
         who=backends.settings.who,
         why=why or "every gate passed",
-        evidence={**evidence(bundle), "forced": force},
+        evidence={**evidence(bundle), "forced": force, **backends.judge.approval(release)},
         check=None if force else partial(check_beside, release, bundle),
     )
 
@@ -78,10 +84,9 @@ def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> 
 
 
 def check_beside(release: Release, bundle: Bundle, champion: Release | None) -> None:
-    """Raise GateRefused unless it was proved beside this champion; a student is proved beside its teacher."""
-    beside = bundle.lineage.teacher or (champion and champion.bundle_sha256)
-    is_champion = champion is not None and champion.bundle_sha256 == release.bundle_sha256
-    if beside != bundle.gates.champion and not is_champion:
+    """Raise GateRefused unless it was proved beside this champion."""
+    beside = champion.bundle_sha256 if champion is not None else None
+    if beside != release.bundle_sha256 and not proved_beside(bundle, beside):
         raise GateRefused(
             f"{release.model} version {release.version} was proved beside another champion than the one that is champion now",
             do="run `genwright produce` again, which proves it anew, or add --force --why",

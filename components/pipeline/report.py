@@ -109,7 +109,8 @@ def produced_lines(produced: Produced, workspace: "Workspace") -> list[str]:
     release = produced.release
     champion = "champion" in release.aliases
     promoted = "promoted: it is champion" if champion else "promoted; another version is champion now"
-    fate = promoted if produced.promoted else f"not promoted: the gates say {produced.gates.verdict}"
+    waits = f"waits for the tag {produced.awaits}" if produced.awaits else f"the gates say {produced.gates.verdict}"
+    fate = promoted if produced.promoted else f"not promoted: {waits}"
     return [
         *(f"[yellow]note[/]  {escape(note)}" for note in produced.notes),
         f"[bold]Release[/]  {release.model} version {release.version}, {fate}",

@@ -197,6 +197,7 @@ class Produced(Record):
     bundle: StoredBundle
     release: Release
     promoted: bool
+    awaits: str = ""  # the tag that promotion requires and the version lacks, where every gate passed
     gates: GateReport
     page: Artifact
     samples: Artifact

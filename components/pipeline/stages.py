@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
+from components.pipeline.approval import missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
@@ -204,7 +205,8 @@ def _logged(run: Run, trained: Trained, stored: StoredBundle, tags: Mapping[str,
 def promote(
     run: Run, held: Lease, trained: Trained, stored: StoredBundle, release: Release, proof: Proof, backends: Backends
 ) -> Produced:
-    """The end of the road: a candidate that every gate passed becomes the champion. Raises RunError for a stale lease.
+    """The end of the road: a candidate that every gate passed becomes the champion, where it has the tag that the settings
+    require. Raises RunError for a stale lease.
 
     Its record says what became of these inputs last, so it is replaced where they are proved anew, beside another champion.
     """
@@ -213,14 +215,15 @@ def promote(
     fence = partial(check_lease, held, backends.store)
     notes: tuple[str, ...] = ()
     passed = proof.gates.verdict == "pass"
-    if passed:
+    awaits = missing_tag(release, backends) if passed else ""
+    if passed and not awaits:
         outcome = make_champion(
             backends.registry,
             release.model,
             release.version,
             who=backends.settings.who,
             why=f"produced from the brief {run.brief.name}; every gate passed",
-            evidence=evidence(stored.bundle),
+            evidence=evidence(stored.bundle) | backends.judge.approval(release),
             check=partial(release_commands.check_beside, release, stored.bundle),
             fence=fence,
         )
@@ -229,7 +232,8 @@ def promote(
         run_key=run.key("seal"),
         bundle=stored,
         release=backends.versions.get(release.model, release.version),
-        promoted=passed,
+        promoted=passed and not awaits,
+        awaits=awaits,
         gates=proof.gates,
         page=proof.page,
         samples=proof.samples,

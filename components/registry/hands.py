@@ -1,14 +1,17 @@
 """What a hand did to the alias `champion` in MLflow, settled with an entry in the ledger before anything else is done.
 
-An alias on a version that can be served is followed; one on a version that cannot is put back to the ledger's champion.
+An alias on a version that can be served is followed, where the team has not settled otherwise (aliases.py); one on a version that
+cannot is put back to the ledger's champion.
 """
 
 import time
 from datetime import datetime, timedelta
 
+from components.core.errors import Conflict
 from components.core.records import LedgerEntry
-from components.registry.state import State, differences, look
+from components.registry.state import PUT_BACK, State, differences, look
 from components.registry.steps import Registry, append, finish
+from components.registry.versions import CHAMPION
 
 LATE_S = 60  # for so long an overtaken writer may still be at it
 PATIENCE_S = 3.0  # in which it corrects what it wrote late
@@ -18,7 +21,7 @@ LOOK_S = 0.1
 def after_hands(registry: Registry, model: str, who: str, notes: list[str]) -> State:
     """The state once hands are settled; a note for each. Raises Conflict when another writer was first."""
     state = _look_twice(registry, model)
-    if state.name == "foreign":
+    if state.name in PUT_BACK or (state.name == "removed" and registry.judge.moves != "follow"):
         return _put_back(registry, state, who, notes)
     if state.name == "moved":
         return _follow(registry, state, who, notes)
@@ -29,7 +32,11 @@ def _look_twice(registry: Registry, model: str) -> State:
     """The state. An alias on what the ledger overtook a moment ago may be the late word of a writer that is about to correct it,
     and no hand: it is given some time to."""
     until = time.monotonic() + PATIENCE_S
-    while (state := look(registry, model)).name == "moved" and _may_be_late(registry, state) and time.monotonic() < until:
+    while (
+        (state := look(registry, model)).name in ("moved", "refused")
+        and _may_be_late(registry, state)
+        and time.monotonic() < until
+    ):
         time.sleep(LOOK_S)
     return state
 
@@ -52,7 +59,7 @@ def _follow(registry: Registry, state: State, who: str, notes: list[str]) -> Sta
         action="promote",
         who=f"unknown, noted by {who}",
         why="the alias champion was set by hand in MLflow",
-        evidence={"by_hand": True},
+        evidence={"by_hand": True} | registry.judge.evidence(state.champion),
     )
     finish(registry, entry)
     notes.append(
@@ -62,16 +69,20 @@ def _follow(registry: Registry, state: State, who: str, notes: list[str]) -> Sta
 
 
 def _put_back(registry: Registry, state: State, who: str, notes: list[str]) -> State:
-    """The ledger's champion gets its alias back, where it still is there to get it."""
+    """The ledger's champion gets its alias back, where it still is there to get it. Where there is none, nobody has the alias."""
     last = state.last
+    if last is None and state.name == "refused":
+        if registry.ledger.end(state.model):
+            raise Conflict(f"{state.model}: promoted meanwhile", do="run the command again")
+        registry.versions.drop_alias(state.model, CHAMPION)
+        notes.append(f"{state.model}: the alias champion was taken from version {state.alias}, {state.stranger}")
+        return look(registry, state.model)
     if last is None or not state.registered or not registry.has_bundle(last.to_bundle):
         notes.extend(line for line in differences(registry, state) if line not in notes)
         return state
     finish(registry, _restoring(registry, state, last, who))
-    notes.append(
-        f"{state.model}: the alias champion was on version {state.alias}, {state.stranger}; "
-        f"version {last.to_version}, the ledger's champion, has it back"
-    )
+    was = "was removed" if state.alias is None else f"was on version {state.alias}, {state.stranger}"
+    notes.append(f"{state.model}: the alias champion {was}; version {last.to_version}, the ledger's champion, has it back")
     return look(registry, state.model)
 
 
@@ -79,6 +90,7 @@ def _restoring(registry: Registry, state: State, last: LedgerEntry, who: str) ->
     """The entry that puts the champion back: a new one, or the one whose writer was killed before it did."""
     if last.action == "restore" and state.pending:
         return last
+    did = "removed" if state.alias is None else f"set on version {state.alias}, {state.stranger},"
     return append(
         registry,
         registry.versions.get(state.model, last.to_version),
@@ -86,6 +98,6 @@ def _restoring(registry: Registry, state: State, last: LedgerEntry, who: str) ->
         came_from=None,
         action="restore",
         who=who,
-        why=f"the alias champion was set by hand in MLflow on version {state.alias}, {state.stranger}",
-        evidence={"foreign": state.alias},
+        why=f"the alias champion was {did} by hand in MLflow",
+        evidence={"undone" if state.name == "refused" else "foreign": state.alias},
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from components.core.errors import BundleError, Conflict, GenwrightError, UnknownModel
 from components.core.records import LedgerEntry, Release
 from components.registry.hands import after_hands
-from components.registry.state import State, champion_of, differences, look
+from components.registry.state import PUT_BACK, State, champion_of, differences, look
 from components.registry.steps import ATTEMPTS, Outcome, Registry, append, before, finish, same
 from components.registry.versions import PREVIOUS
 
@@ -91,8 +91,8 @@ def reconcile(registry: Registry, model: str, *, who: str) -> Outcome:
     for _ in range(ATTEMPTS):
         try:
             state = after_hands(registry, model, who, notes)
-            if state.last is None or state.name in ("removed", "deleted", "foreign"):  # nothing that could be put right
-                left = differences(registry, state) or (f"{model}: no version was promoted yet",)
+            if state.last is None or state.name in ("removed", "deleted", *PUT_BACK):  # nothing that could be put right
+                left = tuple(dict.fromkeys((*notes, *differences(registry, state)))) or (f"{model}: no version was promoted yet",)
                 return Outcome(model=model, release=None, entry=state.last, changed=False, notes=left)
             done = _effect(registry, state.last, notes, changed=bool(notes))
             return done.model_copy(update={"notes": (*done.notes, *differences(registry, look(registry, model)))})

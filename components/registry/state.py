@@ -4,6 +4,7 @@ none        nothing was promoted, and no version has the alias
 settled     all three agree
 unfinished  the newest ledger entry is not in effect yet: its writer was killed, or is still at it
 moved       a hand in MLflow set the alias on another version that genwright made: the alias is the truth, the others follow
+refused     it did, and as the team has settled it (aliases.py) it is put back
 foreign     the alias is on a version that cannot be served: genwright did not make it, or its bundle is not in the store
 removed     a hand removed the alias; the channel serves on
 deleted     the champion's version was deleted in MLflow, and the alias with it; the channel serves on
@@ -18,7 +19,8 @@ from components.core.records import Channel, LedgerEntry, Release
 from components.registry.steps import Registry, same
 from components.registry.versions import CHAMPION
 
-StateName = Literal["none", "settled", "unfinished", "moved", "foreign", "removed", "deleted"]
+StateName = Literal["none", "settled", "unfinished", "moved", "refused", "foreign", "removed", "deleted"]
+PUT_BACK = ("refused", "foreign")  # states of an alias that is not followed
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class State:
     channel: Channel | None
     pending: bool  # the newest entry is not in effect yet
     registered: bool  # what the newest entry leads to still is a version in MLflow
-    stranger: str = ""  # why the version under the alias cannot be served
+    stranger: str = ""  # why the version under the alias cannot be served, or is not let be champion
 
 
 def look(registry: Registry, model: str) -> State:
@@ -59,7 +61,7 @@ def look(registry: Registry, model: str) -> State:
         model=model,
         name=name,
         alias=alias,
-        champion=None if name == "foreign" else release,
+        champion=None if name in PUT_BACK else release,
         last=last,
         channel=channel,
         pending=bool(pending),
@@ -96,7 +98,8 @@ def _name(
         return "unfinished", ""
     if not registry.has_bundle(release.bundle_sha256):
         return "foreign", f"whose bundle {release.bundle_sha256[:12]} is not in the store"
-    return "moved", ""
+    refusal = registry.judge.refusal(release, registry.ledger.entries(release.model))
+    return ("refused", refusal) if refusal else ("moved", "")
 
 
 def champion_of(registry: Registry, state: State) -> Release | None:
@@ -123,9 +126,12 @@ def _lines(registry: Registry, state: State) -> Iterator[str]:
     if state.name == "moved":
         then = f"{reconcile} lets the ledger and channel follow"
         yield f"a hand in MLflow set the alias champion on version {state.alias}; {ledgers}; {then}"
-    if state.name == "foreign":
+    if state.name in PUT_BACK:
         put_back = last is not None and state.registered
-        then = f"{reconcile} puts it back" if put_back else "what is promoted next takes the alias"
+        removes = (
+            f"{reconcile} removes it" if last is None and state.name == "refused" else "what is promoted next takes the alias"
+        )
+        then = f"{reconcile} puts it back" if put_back else removes
         yield f"the alias champion is on version {state.alias}, {state.stranger}; {ledgers}; {then}"
     if last is None:
         return

@@ -12,6 +12,7 @@ from components.core.errors import Conflict
 from components.core.protocols import ChannelPort
 from components.core.record import Record
 from components.core.records import Channel, LedgerEntry, Release
+from components.registry.aliases import FOLLOW, Judge
 from components.registry.ledger import Ledger
 from components.registry.versions import CANDIDATE, CHAMPION, PREVIOUS
 
@@ -36,14 +37,16 @@ def _now() -> datetime:
 class Registry:
     """The three places that a release touches.
 
-    `has_bundle` says whether the store holds the bundle of a digest: what has none cannot be served. `after` is called with the
-    name of each step that was done, `settled` with a model whose newest entry is in effect.
+    `has_bundle` says whether the store holds the bundle of a digest: what has none cannot be served. `judge` says whether a hand
+    that moved the alias champion is followed. `after` is called with the name of each step that was done, `settled` with a model
+    whose newest entry is in effect.
     """
 
     versions: VersionsPort
     ledger: Ledger
     channels: ChannelPort
     has_bundle: Callable[[str], bool] = lambda sha256: True
+    judge: Judge = FOLLOW
     clock: Callable[[], datetime] = _now
     after: Callable[[str], None] = lambda step: None
     settled: Callable[[str], None] = lambda model: None

@@ -153,6 +153,17 @@ class Versions:
             if text != known:
                 self._client.update_registered_model(model, text)
 
+    def tags(self, model: str, version: int) -> dict[str, str]:
+        """The tags of a version, as people and genwright set them. Raises UnknownModel."""
+        try:
+            with self._translated():
+                found = self._client.get_model_version(model, str(version)).tags
+        except RegistryError as error:
+            if code_of(error) != MISSING:
+                raise
+            raise UnknownModel(f"{model}/{version}: no such version", allowed=self._what(model)) from error
+        return dict(found)
+
     def models(self) -> list[str]:
         """The names of all registered models, sorted."""
         with self._translated():

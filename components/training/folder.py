@@ -6,13 +6,14 @@ best/checkpoint.json                the record of the best weights so far
 best/DIGEST/weights.safetensors     these weights, in a folder named by the first digits of their SHA-256
 finished.json                       the record of the weights that it ended with
 why.txt                             why it ended before its end, in one line
+progress.json                       how far it is, for who shows that elsewhere (how_far.py)
 """
 
 from pathlib import Path
 
 from components.core.records import Artifact
 
-STATE, WORK, FINISHED, WHY = "state.safetensors", "work.json", "finished.json", "why.txt"
+STATE, WORK, FINISHED, WHY, PROGRESS = "state.safetensors", "work.json", "finished.json", "why.txt", "progress.json"
 BEST, CHECKPOINT, WEIGHTS = "best", "checkpoint.json", "weights.safetensors"
 SAVED = (STATE, WORK, f"{BEST}/{CHECKPOINT}", f"{BEST}/*/{WEIGHTS}")  # what another machine goes on with
 

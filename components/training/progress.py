@@ -1,6 +1,7 @@
 """What a person sees of a run: how far it is, and a line at each reading of the quality. On standard error."""
 
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +9,7 @@ from components.core.metrics import READINGS
 from components.core.records import Ceiling, Reading
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S, Stage, say
+from components.training.how_far import Left
 from components.training.plan import TrainPlan
 
 
@@ -18,6 +20,7 @@ class Progress:
         self.title = f"training {plan.family}/{plan.variant}"
         self.quiet = quiet
         self.shown: Stage | None = None
+        self._left = Left(Path(plan.folder))
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,6 +69,7 @@ class Progress:
     def _update(self, *, done: float | None = None, note: str) -> None:
         if self.shown is not None:
             self.shown.update(done=done, note=note)
+            self._left.leave(self.shown.done, note)
 
     def _say(self, line: str) -> None:
         if not self.quiet:

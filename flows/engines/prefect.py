@@ -3,6 +3,7 @@
 from typing import Any
 
 from components.pipeline.backends import Backends
+from components.pipeline.deployments import TAG
 from components.pipeline.endings import Ending, ending_of
 from flows import prefect_server
 from flows.engines import Job, T
@@ -10,7 +11,7 @@ from flows.engines import Job, T
 
 def run(job: Job[T], _backends: Backends) -> T:
     prefect_server.prepare()
-    from prefect import flow
+    from prefect import flow, tags
 
     from flows.endings import state_of
     from flows.tasks import as_task
@@ -27,7 +28,8 @@ def run(job: Job[T], _backends: Backends) -> T:
             endings.append(ending_of(carried_out))
         return state_of(of, endings[0])
 
-    state = flow(work, name=job.name)(job.of, return_state=True)
+    with tags(TAG):
+        state = flow(work, name=job.name)(job.of, return_state=True)
     if not done and endings and endings[0].error is not None:
         raise endings[0].error
     return done[0] if done else state.result()  # which raises a defect

@@ -1,0 +1,136 @@
+"""What people hear of a run, and what a Prefect server does by itself about one."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.core.errors import InputError
+from components.pipeline import automations
+from components.pipeline.automations import CRASH, FAILED, REFUSED, documents, is_as_asked, missing
+from components.pipeline.backends import Backends
+from components.pipeline.endings import Ending, judged
+from components.pipeline.notices import BUDGET, PROMOTED, PROPOSED, notices_of
+from components.pipeline.notices import REFUSED as GATE
+from components.pipeline.run import Produced, Run, Trained, record_key
+from flows.settings import Settings
+
+
+@pytest.fixture
+def made(home: Path) -> tuple[Backends, Run, Produced]:
+    backends = Backends(Settings(home=home))
+    (key,) = [key for key in backends.store.list("runs/digits/") if key.endswith("/run.json")]
+    run = backends.workspace.read(key, Run)
+    assert run is not None
+    produced = backends.workspace.read(record_key(run, "promote"), Produced)
+    assert produced is not None
+    return backends, run, produced
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "event"),
+    [({}, "pass", PROMOTED), ({"promoted": False, "awaits": "approved"}, "pass", PROPOSED), ({"promoted": False}, "fail", GATE)],
+)
+def test_the_end_of_a_run_is_one_event_with_its_sentence(
+    changes: dict[str, Any], verdict: str, event: str, made: tuple[Backends, Run, Produced]
+) -> None:
+    backends, run, produced = made
+    first, *others = produced.gates.gates
+    gates = produced.gates.model_copy(
+        update={"verdict": verdict, "gates": (first.model_copy(update={"verdict": verdict}), *others)}
+    )
+    ending = judged(run, produced.model_copy(update=changes | {"gates": gates}))
+    (notice,) = notices_of(ending, backends)
+    assert (notice.event, notice.model, notice.sentence) == (event, "digits", ending.sentence)
+    assert notice.details["version"] == 1
+    assert notice.details["gates"] == ({first.gate: first.text} if verdict == "fail" else {})
+    json.dumps(notice.details)
+
+
+def test_nothing_done_is_nothing_to_tell(made: tuple[Backends, Run, Produced]) -> None:
+    backends, run, produced = made
+    for name in ("Unchanged", "Cancelled", "Failed"):
+        assert [*notices_of(Ending(name, "why", run, produced), backends)] == []
+    assert [*notices_of(Ending("Refused", "a gate"), backends)] == []
+
+
+def test_a_reached_ceiling_is_told_of_the_run_that_reached_it(made: tuple[Backends, Run, Produced]) -> None:
+    backends, run, produced = made
+    trained = backends.workspace.read(record_key(run, "train"), Trained)
+    assert trained is not None
+    ended = {"stopped_by": "compute.minutes", "items_seen": 1200, "items_planned": 4000}
+    checkpoint = trained.checkpoint.model_copy(update=ended)
+    backends.workspace.write(record_key(run, "train"), trained.model_copy(update={"checkpoint": checkpoint}))
+    reached, promoted = notices_of(judged(run, produced), backends)
+    assert (reached.event, promoted.event) == (BUDGET, PROMOTED)
+    assert reached.sentence == (
+        "the training of digits was ended by compute.minutes after 1,200 of 4,000 items; the best weights were kept"
+    )
+
+
+def test_the_automations_are_what_prefect_takes() -> None:
+    """By its own schema, which forbids what it does not know."""
+    from prefect.server.events.schemas.automations import AutomationCreate
+
+    block = "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c"
+    asked = documents(webhook_block=block, silent_s=120)
+    assert [each["name"] for each in asked] == [CRASH, FAILED, REFUSED]
+    for each in asked:
+        made = AutomationCreate.model_validate(copy.deepcopy(each))  # which changes what it is given
+        kept = json.loads(made.model_dump_json())
+        assert is_as_asked(kept, each)  # what the server keeps is seen to be as it was asked
+        changed = json.loads(json.dumps(each))
+        changed["trigger"]["within"] = 77
+        assert not is_as_asked(kept, changed)
+        changed = json.loads(json.dumps(each))
+        changed["trigger"]["expect"].append("another")
+        assert not is_as_asked(kept, changed)
+    assert [each["name"] for each in documents(webhook_block=None)] == [CRASH]
+
+
+@pytest.mark.parametrize("said", ['a "quoted" word, a \\ and <b>', "two\nlines", "ünïcode {{ event }}"])
+def test_what_the_webhook_hears_is_json_whatever_was_said(said: str) -> None:
+    from prefect.server.events.schemas.events import ReceivedEvent
+    from prefect.server.utilities.user_templates import render_user_template_sync
+
+    state = {"prefect.resource.id": "prefect.flow-run.1", "prefect.resource.name": "odd-fox"}
+    state |= {"prefect.state-name": "Failed", "prefect.state-message": said}
+    for payload, text in (({"sentence": said}, said), ({"validated_state": {}}, f"odd-fox is Failed: {said}")):
+        event = ReceivedEvent.model_validate(
+            {
+                "event": "genwright.gate.refused", "resource": state, "payload": payload, "related": [],
+                "id": "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c", "occurred": "2026-11-30T03:00:00+00:00",
+            }
+        )  # fmt: skip
+        told = json.loads(render_user_template_sync(automations.PAYLOAD, {"event": event}))
+        assert told["text"] == text
+        assert told["event"] == "genwright.gate.refused"
+        assert told["details"] == payload
+        assert told["occurred"].startswith("2026-11-30")
+
+
+def test_an_order_of_silence_that_cannot_be_kept_is_refused() -> None:
+    with pytest.raises(InputError, match="--silent-s 10; allowed: 35 or more"):
+        documents(webhook_block=None, silent_s=10)
+
+
+def test_missing_automations_are_named() -> None:
+    found = [{"name": CRASH, "enabled": True}, {"name": FAILED, "enabled": False}, {"name": "theirs", "enabled": True}]
+    assert [*missing(found, webhook=True)] == [FAILED, REFUSED]
+    assert [*missing(found, webhook=False)] == []
+    assert [*missing([], webhook=False)] == [CRASH]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((), 2, "PREFECT_API_URL: names no Prefect server"),
+        (("--webhook", "hooks.example.org/x"), 2, "no address; allowed: http://HOST/... or https://HOST/..."),
+    ],
+)
+def test_without_a_server_or_an_address_one_line_says_what_to_do(
+    arguments: tuple[str, ...], code: int, says: str, cli: Any
+) -> None:
+    cli("automations", *arguments).refused(code, says)
