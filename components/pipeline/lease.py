@@ -57,6 +57,11 @@ def leases(store: ObjectStore) -> list[Lease]:
     return [lease for each in found if each is not None and (lease := _parsed(each[0])) is not None]
 
 
+def current(name: str, store: ObjectStore) -> Lease | None:
+    """The lease of a model, or another of that name, as it stands. Raises StorageError."""
+    return _read(name, store)[0]
+
+
 def check_lease(own: Lease, store: ObjectStore) -> None:
     """Raises RunError, which no retry helps, when the model has had another holder since."""
     if is_passed_over(own, store):
