@@ -148,11 +148,11 @@ def _start(missing: Mapping[str, Service], every: Mapping[str, Service], stack: 
             starting[name] = time.monotonic()
         for name in list(starting):
             since_s = time.monotonic() - starting[name]
+            if processes.running(name, stack) is None:
+                raise RunError(f"{every[name].title} ended while it started: {_last_line(name, stack)}", do=_see(name, stack))
             if every[name].answers(stack):
                 say(f"{every[name].title} answers after {since_s:.0f} s")
                 del starting[name]
-            elif processes.running(name, stack) is None:
-                raise RunError(f"{every[name].title} ended while it started: {_last_line(name, stack)}", do=_see(name, stack))
             elif since_s > every[name].start_s:
                 raise RunError(f"{every[name].title} does not answer after {since_s:.0f} s", do=_see(name, stack))
         time.sleep(LOOK_S)
