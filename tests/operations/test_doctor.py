@@ -236,3 +236,23 @@ def test_the_command(cli: Any, tmp_path: Path) -> None:
     refused = cli("doctor", GENWRIGHT_HOME=tmp_path / "home", GENWRIGHT_STORE=tmp_path / "file" / "in")
     assert refused.code == 1
     assert "\nfail  store" in refused.out
+
+
+def test_missing_automations(installation: Installation) -> None:
+    from components.operations.checks import automations as check
+    from components.pipeline import automations
+
+    there = [{"name": each["name"], "enabled": True} for each in automations.documents(webhook_block="block")]
+
+    class Server(PrefectApi):
+        def _ask(self, method: str, path: str, **more: Any) -> Any:
+            return there
+
+    assert verdicts(check.check(installation)) == ["ok"]
+    asked = replace(installation, prefect=Server("http://nowhere/api"), notifies=True)
+    assert verdicts(check.check(asked)) == ["ok"]
+    gone = there.pop()
+    (found,) = check.check(asked)
+    assert (found.verdict, gone["name"] in found.what, found.remedy) == ("warn", True, "genwright automations")
+    there[0]["enabled"] = False
+    assert len(list(check.check(asked))) == 2

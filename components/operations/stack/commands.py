@@ -147,10 +147,10 @@ def _start(missing: Mapping[str, Service], every: Mapping[str, Service], stack: 
             processes.start(name, service, stack)
             starting[name] = time.monotonic()
         for name in list(starting):
-            since_s = time.monotonic() - starting[name]
             if processes.running(name, stack) is None:
                 raise RunError(f"{every[name].title} ended while it started: {_last_line(name, stack)}", do=_see(name, stack))
-            if every[name].answers(stack):
+            answers, since_s = every[name].answers(stack), time.monotonic() - starting[name]
+            if answers:
                 say(f"{every[name].title} answers after {since_s:.0f} s")
                 del starting[name]
             elif since_s > every[name].start_s:
