@@ -214,7 +214,11 @@ def test_remotes(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     config = "[core]\n    no_scm = True\n['remote \"near\"']\n    url = {near}\n['remote \"lost\"']\n    url = {lost}\n"
     (tmp_path / ".dvc" / "config").write_text(config.format(near=tmp_path / "far", lost=tmp_path / "lost"))
-    assert verdicts(remotes.check(installation)) == ["ok", "fail"]
+    assert verdicts(remotes.check(installation)) == ["ok", "warn"]
+    (tmp_path / ".dvc" / "config").write_text(
+        config.replace("no_scm = True", "no_scm = True\n    remote = lost").format(near="near", lost=tmp_path / "lost")
+    )
+    assert verdicts(remotes.check(installation))[-1] == "fail"
 
 
 def test_a_stack_of_which_a_part_has_ended(installation: Installation) -> None:
