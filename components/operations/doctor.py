@@ -17,7 +17,9 @@ Check = Callable[[Installation], Iterable[Finding]]
 
 def examine(installation: Installation, *, limit_s: float = LIMIT_S) -> list[Line]:
     """What all checks say, in the order of their names. They take no longer than `limit_s`, and raise nothing."""
-    load()  # else its loading would count as the time of a check
+    backends = installation.backends
+    if backends.settings.tracking_uri is not None or backends.named_home.mlflow_database.exists():
+        load()  # else its loading would count as the time of a check
     checks: dict[str, Check] = {name: member(CHECKS, name, "check") for name in names(CHECKS)}
     running = {name: _Running(check, installation) for name, check in checks.items()}
     until = time.monotonic() + limit_s
