@@ -13,6 +13,7 @@ class Remote:
 
     name: str
     url: str
+    is_default: bool
     refusal: str = ""
 
 
@@ -24,17 +25,18 @@ def remotes(folder: Path) -> list[Remote] | None:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        return [_read(repo, name, str(each.get("url", ""))) for name, each in repo.config["remote"].items()]
+        default = repo.config["core"].get("remote")
+        return [_read(repo, name, str(each.get("url", "")), name == default) for name, each in repo.config["remote"].items()]
 
 
-def _read(repo: object, name: str, url: str) -> Remote:
+def _read(repo: object, name: str, url: str, is_default: bool) -> Remote:
     """A folder that is not there yet is made by the first push, and says so."""
     shown = without_password(url)
     try:
         remote = repo.cloud.get_remote(name)  # type: ignore[attr-defined]
         is_s3 = url.startswith("s3:")  # where a folder without objects is none, so its bucket is asked for
         if not remote.fs.exists(remote.path.partition("/")[0] if is_s3 else remote.path):
-            return Remote(name, shown, "does not exist" + ("" if is_s3 else ": nothing was pushed there yet"))
+            return Remote(name, shown, is_default, "does not exist" + ("" if is_s3 else ": nothing was pushed there yet"))
     except Exception as error:  # noqa: BLE001 (whatever the file system of a remote raises)
-        return Remote(name, shown, (str(error).splitlines() or [type(error).__name__])[0][:200])
-    return Remote(name, shown)
+        return Remote(name, shown, is_default, (str(error).splitlines() or [type(error).__name__])[0][:200])
+    return Remote(name, shown, is_default)

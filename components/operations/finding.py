@@ -27,11 +27,15 @@ class Line(Finding):
 
 @dataclass(frozen=True)
 class Installation:
-    """What is looked at: the backends of the settings, the Prefect server that the environment names, the current folder."""
+    """What is looked at: the backends of the settings, the Prefect server that the environment names, the current folder.
+
+    `notifies`: whether the settings name a webhook that hears of failures.
+    """
 
     backends: Backends
     prefect: PrefectApi | None
     folder: Path
+    notifies: bool = False
 
 
 def ok(what: str) -> Finding:

@@ -31,6 +31,8 @@ def up(
     asked = {"prefect": port_prefect, "mlflow": port_mlflow, "serve": port_serve, "s3": port_s3, "postgres": port_postgres}
     given = {name: port for name, port in asked.items() if port is not None}
     started = commands.up(Home(Settings.load().root), team=team, asked_ports=given, say=tell)
+    if any(each.began and each.name == "prefect" for each in started.running):
+        _put_automations(started)
     if as_json:
         print_json(_document(started))
     else:
@@ -58,7 +60,8 @@ def doctor(as_json: AsJson = False) -> None:
     from components.operations.page import findings_page
     from flows import prefect_server
 
-    lines = examine(Installation(load_backends(), prefect_server.api(), Path.cwd()))
+    notifies = Settings.load().notify_url is not None
+    lines = examine(Installation(load_backends(), prefect_server.api(), Path.cwd(), notifies))
     well = is_well(lines)
     if as_json:
         print_json({"well": well, "findings": [each.model_dump(mode="json") for each in lines]})
@@ -87,6 +90,15 @@ def gc(
         print_json({"freed": yes, "kinds": room, "bytes": found.size_bytes, "busy": list(found.busy)})
     else:
         say(freed_page(found, older=older_than, done=yes))
+
+
+def _put_automations(started: Any) -> None:
+    import os
+
+    os.environ["PREFECT_API_URL"] = started.stack.exports["PREFECT_API_URL"]
+    from flows import automations
+
+    automations.put(Settings.load().notify_url)
 
 
 def _document(started: Any) -> dict[str, Any]:

@@ -214,7 +214,11 @@ def test_remotes(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
     config = "[core]\n    no_scm = True\n['remote \"near\"']\n    url = {near}\n['remote \"lost\"']\n    url = {lost}\n"
     (tmp_path / ".dvc" / "config").write_text(config.format(near=tmp_path / "far", lost=tmp_path / "lost"))
-    assert verdicts(remotes.check(installation)) == ["ok", "fail"]
+    assert verdicts(remotes.check(installation)) == ["ok", "warn"]
+    (tmp_path / ".dvc" / "config").write_text(
+        config.replace("no_scm = True", "no_scm = True\n    remote = lost").format(near="near", lost=tmp_path / "lost")
+    )
+    assert verdicts(remotes.check(installation))[-1] == "fail"
 
 
 def test_a_stack_of_which_a_part_has_ended(installation: Installation) -> None:
@@ -236,3 +240,23 @@ def test_the_command(cli: Any, tmp_path: Path) -> None:
     refused = cli("doctor", GENWRIGHT_HOME=tmp_path / "home", GENWRIGHT_STORE=tmp_path / "file" / "in")
     assert refused.code == 1
     assert "\nfail  store" in refused.out
+
+
+def test_missing_automations(installation: Installation) -> None:
+    from components.operations.checks import automations as check
+    from components.pipeline import automations
+
+    there = [{"name": each["name"], "enabled": True} for each in automations.documents(webhook_block="block")]
+
+    class Server(PrefectApi):
+        def _ask(self, method: str, path: str, **more: Any) -> Any:
+            return there
+
+    assert verdicts(check.check(installation)) == ["ok"]
+    asked = replace(installation, prefect=Server("http://nowhere/api"), notifies=True)
+    assert verdicts(check.check(asked)) == ["ok"]
+    gone = there.pop()
+    (found,) = check.check(asked)
+    assert (found.verdict, gone["name"] in found.what, found.remedy) == ("warn", True, "genwright automations")
+    there[0]["enabled"] = False
+    assert len(list(check.check(asked))) == 2

@@ -23,7 +23,7 @@ def check(installation: Installation) -> Iterator[Finding]:
             yield fail(f"{shown}: nothing answers there: {error}", "start it (genwright up), or correct GENWRIGHT_TRACKING_URI")
             return
         yield from _version(shown, its.text.strip() if its.is_success else "")
-    elif uri.startswith("sqlite") and not backends.named_home.mlflow_database.exists() and installation_is_default(installation):
+    elif uri.startswith("sqlite") and not backends.named_home.mlflow_database.exists() and _is_default(installation):
         yield ok(f"{shown}: made by the first production")
         return
     from components.registry.probe import probe
@@ -32,7 +32,7 @@ def check(installation: Installation) -> Iterator[Finding]:
     yield ok(f"{shown}: models may be read and registered")
 
 
-def installation_is_default(installation: Installation) -> bool:
+def _is_default(installation: Installation) -> bool:
     """Whether MLflow is the file of the home."""
     return installation.backends.settings.tracking_uri is None
 

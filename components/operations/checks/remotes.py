@@ -16,6 +16,7 @@ def check(installation: Installation) -> Iterator[Finding]:
         yield warn("the DVC repository here has no remote: no other machine gets its data", "dvc remote add --default NAME URL")
     for remote in found:
         if remote.refusal:
-            yield fail(f"{remote.name} ({remote.url}): {remote.refusal}", "correct its address or credentials, then `dvc push`")
+            told = fail if remote.is_default else warn  # data comes from the default one
+            yield told(f"{remote.name} ({remote.url}): {remote.refusal}", "correct its address or credentials, then `dvc push`")
         else:
             yield ok(f"{remote.name} ({remote.url}) may be read")

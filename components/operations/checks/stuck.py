@@ -25,7 +25,7 @@ def check(installation: Installation) -> Iterator[Finding]:
 
 def _leases(backends: Backends) -> Iterator[Finding]:
     for each in leases(backends.store):
-        if each.expires_s and not each.is_held:
+        if each.expires_s and not each.is_held and not each.model.startswith("stages/"):  # which are begun anew
             again = "the next production of it takes over; nothing is to be done"
             yield warn(f"the lease of {each.model} was never given back: process {each.holder.pid} of {each.holder.host}", again)
 

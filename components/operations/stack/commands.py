@@ -147,12 +147,12 @@ def _start(missing: Mapping[str, Service], every: Mapping[str, Service], stack: 
             processes.start(name, service, stack)
             starting[name] = time.monotonic()
         for name in list(starting):
-            since_s = time.monotonic() - starting[name]
-            if every[name].answers(stack):
+            if processes.running(name, stack) is None:
+                raise RunError(f"{every[name].title} ended while it started: {_last_line(name, stack)}", do=_see(name, stack))
+            answers, since_s = every[name].answers(stack), time.monotonic() - starting[name]
+            if answers:
                 say(f"{every[name].title} answers after {since_s:.0f} s")
                 del starting[name]
-            elif processes.running(name, stack) is None:
-                raise RunError(f"{every[name].title} ended while it started: {_last_line(name, stack)}", do=_see(name, stack))
             elif since_s > every[name].start_s:
                 raise RunError(f"{every[name].title} does not answer after {since_s:.0f} s", do=_see(name, stack))
         time.sleep(LOOK_S)

@@ -1,4 +1,4 @@
-"""Frees what nothing needs, beside productions that run and begin meanwhile. docs/decisions/0031-gc.md says why this is safe.
+"""Frees what nothing needs, beside productions that run and begin meanwhile. docs/decisions/0029-gc.md says why this is safe.
 
 Records go first, those of a model while its lease is held here, so that no production begins with what goes; then, by another
 look, the files that no record names any more. Whatever is put, or put again, after the look stays.

@@ -1,7 +1,10 @@
 """What may be freed, by kind, and how much room that gives."""
 
+import math
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,7 +104,7 @@ def _object(kind: Kind, each: StoredObject, model: str = "") -> Unused:
 
 
 def _path(kind: Kind, path: Path, *, model: str = "") -> Unused:
-    stats = [each.stat() for each in _files(path)]
+    stats = _stats(path)
     files = tuple(((stat.st_dev, stat.st_ino), stat.st_size, stat.st_nlink) for stat in stats)
     return Unused(kind, str(path), sum(stat.st_size for stat in stats), model=model, path=path, files=files)
 
@@ -111,13 +114,21 @@ def _entries(folder: Path) -> Iterator[Path]:
         yield from (each for each in sorted(folder.iterdir()) if not each.name.startswith("."))
 
 
-def _files(path: Path) -> Iterable[Path]:
-    return [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file() and not each.is_symlink()]
+def _stats(path: Path) -> list[os.stat_result]:
+    """Of every file in a folder, or of the file; without those that went meanwhile."""
+    found = []
+    for each in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            if each.is_file() and not each.is_symlink():
+                found.append(each.stat())
+    return found
 
 
 def last_used_s(path: Path) -> float:
     """When anything in it was written last, or it was marked as used."""
-    return max([path.stat().st_mtime, *(each.stat().st_mtime for each in _files(path))])
+    with suppress(FileNotFoundError):
+        return max([path.stat().st_mtime, *(stat.st_mtime for stat in _stats(path))])
+    return math.inf
 
 
 def _is_unused(folder: Path, found: Snapshot) -> bool:

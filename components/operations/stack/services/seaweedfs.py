@@ -19,6 +19,7 @@ class SeaweedFS(Service):
     title = "SeaweedFS (S3)"
     port = ("s3", 8333)
     team = True
+    stop_s = 5.0  # asked to end, it takes longer, with all on disk that was acknowledged
 
     def check(self, stack: Stack) -> None:
         if program() is None:
