@@ -7,7 +7,6 @@ One test, as each part begins where the one before it ended.
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -173,7 +172,6 @@ def test_a_day_of_a_team(team: Team) -> None:
     quiet = team.run("faces", trigger="new-data")
     assert (quiet["state_name"], quiet["state"]["message"][:20]) == ("Unchanged", "nothing to do: data ")
     # A new version of the data at the DVC remote.
-    shutil.rmtree(team.clone / "data" / "digits")
     prepare("uci-digits", team.clone / "data" / "digits", limit_items=1200, cache=team.folder / "raw")
     track(team.clone / "data" / "digits")
     with Repo(str(team.clone)) as repo:
