@@ -73,6 +73,7 @@ class Stack:
             "GENWRIGHT_HOME": str(self.home.root),
             "GENWRIGHT_TRACKING_URI": self.url("mlflow"),
             "PREFECT_API_URL": f"{self.url('prefect')}/api",
+            "GENWRIGHT_SERVERS": self.url("serve"),
         }
         if not self.form.team:
             return own
