@@ -8,7 +8,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, State
 from components.core import store_keys
 from components.core.errors import GenwrightError, Interrupted
 from components.pipeline import placement, production
-from components.pipeline.lease import Lease, current, lease
+from components.pipeline.lease import Lease, lease
 from flows.progress import shown_by
 from flows.settings import load_backends
 
@@ -37,9 +37,6 @@ def _carry_out(name: str, run: str, under: Lease | None, run_by: dict[str, str])
     if under is None:
         production.run_stage(name, run, backends, call)
         return
-    now = current(under.model, backends.store)
-    if now is None or now.token != under.token or not now.is_held:
-        raise placement.gone(under.model)
     with lease(store_keys.beat(flow_run.id, flow_run.run_count), backends):  # by which whoever waits sees that this process lives
         production.run_stage(name, run, backends, call, under=under)
 

@@ -62,6 +62,14 @@ def leases(store: ObjectStore) -> list[Lease]:
     return [lease for each in found if each is not None and (lease := _parsed(each[0])) is not None]
 
 
+def check_held(own: Lease, store: ObjectStore) -> None:
+    """For who works under another's lease: raises Conflict when that one has ended, or the model has had another holder since."""
+    now = current(own.model, store)
+    if now is None or now.token != own.token or not now.is_held:
+        what = f"{own.model}: the production that asked for this stage has ended"
+        raise Conflict(what, do="run the production again")
+
+
 def check_lease(own: Lease, store: ObjectStore) -> None:
     """Raises RunError, which no retry helps, when the model has had another holder since."""
     if is_passed_over(own, store):

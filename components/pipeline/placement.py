@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from components.core import errors
-from components.core.errors import Conflict, GenwrightError, InputError, Interrupted, RunError
+from components.core.errors import GenwrightError, InputError, Interrupted, RunError
 from components.pipeline.needs import device_of, gpus_of
 from components.pipeline.order import Stage
 from components.pipeline.run import Run
@@ -119,11 +119,6 @@ def lost(stage: Stage, said: str) -> RunError:
 def cancelled(stage: Stage, said: str | None) -> Interrupted:
     """Of one that a person ended on Prefect's page."""
     return Interrupted(f"{stage.name} was cancelled: {said or 'on the Prefect server'}", do=AGAIN)
-
-
-def gone(model: str) -> Conflict:
-    """Of a stage that is begun when the production that asked for it is no more."""
-    return Conflict(f"{model}: the production that asked for this stage has ended", do="run the production again")
 
 
 class Lost:

@@ -18,7 +18,7 @@ from components.pipeline import existing, stages, training
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.endings import Ending, judged
-from components.pipeline.lease import Lease, lease
+from components.pipeline.lease import Lease, check_held, lease
 from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.resolve import check_device
@@ -114,10 +114,12 @@ def put_run(run: Run, backends: Backends) -> None:
 def run_stage(name: str, reference: str, backends: Backends, call: Call, *, under: Lease | None = None) -> Record:
     """Run one stage of the run MODEL/KEY alone, with what the stages before it left in the store; returns its record.
 
-    It holds the lease of the model meanwhile, or works `under` that of the production that has it run.
-    Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
+    It holds the lease of the model meanwhile, or works `under` that of the production that has it run; raises Conflict where that
+    one has ended. Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
     """
     stage, run = _named(name, reference, backends)
+    if under is not None:
+        check_held(under, backends.store)
     with lease(run.brief.name, backends) if under is None else nullcontext(under) as held:
         put_run(run, backends)
         records: dict[str, Any] = {"run": run, "lease": held}

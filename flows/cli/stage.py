@@ -48,6 +48,8 @@ def _run(name: str, run: str, as_json: bool) -> None:
     with starting(f"{name} of {run}", backends):
         if not backends.machine.leads:
             production.take_part(name, run, backends)
+            if as_json:
+                return print_json(backends.machine.model_dump(mode="json"))
             return say(f"{run}: {backends.machine.text} took part in stage {name}")
         record = production.run_stage(name, run, backends, production.in_process(backends))
     if as_json:

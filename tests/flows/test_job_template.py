@@ -1,44 +1,63 @@
 """What a Kubernetes work pool makes of infra/prefect/kubernetes-gpu.json, by Prefect's own machinery and Kubernetes' models."""
 
-import asyncio
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from kubernetes import client
-from prefect.workers.base import BaseJobConfiguration
 
 from components.pipeline.placement import TEMPLATE, Pods
 
-TEMPLATE_FILE = Path(__file__).parents[2] / TEMPLATE
-
+# In a process of its own: Prefect reads its settings once, when it is imported, and other tests have others.
+RENDER = """
+import asyncio, json, sys
+from typing import Any
+from prefect.workers.base import BaseJobConfiguration
 
 class Job(BaseJobConfiguration):
-    """What of a Kubernetes worker's configuration is the template's."""
-
     job_manifest: dict[str, Any]
     pod_watch_timeout_seconds: int
 
+template, asked = json.load(sys.stdin)
+made = [asyncio.run(Job.from_template_and_values(template, variables, client=object())) for variables in asked]
+print(json.dumps([each.model_dump(mode="json") for each in made]))
+"""
+PODS = Pods("reg/genwright:1", "32Gi", "8Gi", ("pool=gpu",), ("dedicated",))
+
 
 @pytest.fixture(scope="module")
-def template() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(TEMPLATE_FILE.read_text())
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The configuration of a job that nothing was asked of, and of one that all was asked of."""
+    template = json.loads((Path(__file__).parents[2] / TEMPLATE).read_text())
+    pool = {"name": "gpu", "type": "kubernetes", "base_job_template": template}
+    asked: list[dict[str, Any]] = [{}, {"gpus": 2, "env": {"A": "b"}, **PODS.variables(pool)}]
+    for variables in asked:
+        jsonschema.validate(variables, template["variables"] | {"additionalProperties": False})
+    folder = tmp_path_factory.mktemp("template")
+    ran = subprocess.run(
+        [sys.executable, "-c", RENDER],
+        input=json.dumps([template, asked]), env=os.environ | {"PREFECT_HOME": str(folder)}, cwd=folder,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found: list[dict[str, Any]] = json.loads(ran.stdout)
     return found
 
 
-def rendered(template: dict[str, Any], **variables: Any) -> Job:
-    jsonschema.validate(variables, template["variables"] | {"additionalProperties": False})
-    return asyncio.run(Job.from_template_and_values(template, variables, client=object()))
-
-
-def test_a_pod_has_the_gpus_the_memory_and_the_nodes_that_it_is_asked_for(template: dict[str, Any]) -> None:
-    pods = Pods("reg/genwright:1", "32Gi", "8Gi", ("pool=gpu",), ("dedicated",))
-    known = {"name": "g", "type": "kubernetes", "base_job_template": template}
-    job = rendered(template, gpus=2, env={"A": "b"}, **pods.variables(known))
-    pod = job.job_manifest["spec"]["template"]["spec"]
+def pod_of(job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pod and its container."""
+    pod = job["job_manifest"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
+    return pod, container
+
+
+def test_a_pod_has_the_gpus_the_memory_and_the_nodes_that_it_is_asked_for(jobs: list[dict[str, Any]]) -> None:
+    pod, container = pod_of(jobs[1])
     assert container["image"] == "reg/genwright:1"
     assert container["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": 2}
     assert pod["nodeSelector"] == {"pool": "gpu"}
@@ -50,21 +69,20 @@ def test_a_pod_has_the_gpus_the_memory_and_the_nodes_that_it_is_asked_for(templa
     assert "prefect.engine" in container["args"]  # as the first process, to which a pod's SIGTERM goes
 
 
-def test_its_settings_are_by_reference_and_a_pod_that_waits_for_a_node_is_no_crash(template: dict[str, Any]) -> None:
-    job = rendered(template)
-    (container,) = job.job_manifest["spec"]["template"]["spec"]["containers"]
+def test_its_settings_are_by_reference_and_a_pod_that_waits_for_a_node_is_no_crash(jobs: list[dict[str, Any]]) -> None:
+    _, container = pod_of(jobs[0])
     assert [next(iter(each)) for each in container["envFrom"]] == ["configMapRef", "secretRef"]
     assert {each["optional"] for source in container["envFrom"] for each in source.values()} == {True}
-    assert job.pod_watch_timeout_seconds >= 86_400
+    assert jobs[0]["pod_watch_timeout_seconds"] >= 86_400
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
-def test_it_is_a_job_of_kubernetes_without_an_unknown_field(template: dict[str, Any]) -> None:
+def test_it_is_a_job_of_kubernetes_without_an_unknown_field(jobs: list[dict[str, Any]]) -> None:
     """But for two that Prefect's worker wants there, as its own template has them."""
-    manifest = rendered(template, gpus=1, node_selector={"pool": "gpu"}, image="genwright").job_manifest
+    manifest = json.loads(json.dumps(jobs[1]["job_manifest"]))
+    pod, container = pod_of({"job_manifest": manifest})
     for name in ("parallelism", "completions"):
-        manifest["spec"]["template"]["spec"].pop(name)
-    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        pod.pop(name)
     container["args"] = container["args"].split()
     container["env"] = []
     for amounts in container["resources"].values():  # as a server answers them

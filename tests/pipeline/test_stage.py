@@ -78,22 +78,15 @@ def test_one_works_under_the_lease_of_the_production_that_asks_for_it(a_run: Any
     assert current("digits", backends.store) == held.model_copy(update={"expires_s": 0.0})
 
 
-def test_one_is_not_begun_for_a_production_that_has_ended(
-    a_run: Any, backends: Backends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_is_not_begun_for_a_production_that_has_ended(a_run: Any, backends: Backends) -> None:
     """Whether it gave its lease back, or another one took it over."""
-    from flows.stage import stage as flow
-
-    monkeypatch.setenv("GENWRIGHT_HOME", str(tmp_path / "home"))
     backends.workspace.write(record_key(a_run, "run"), a_run)
     with lease("digits", backends) as ended:
         pass
-    for _ in range(2):
-        state = flow.fn("train", a_run.reference, under=ended)
-        assert (state.type.value, state.name) == ("FAILED", "Conflict")
-        assert state.message == "digits: the production that asked for this stage has ended; run the production again"
-        with lease("digits", backends):
-            pass
+    with pytest.raises(Conflict, match="digits: the production that asked for this stage has ended; run the production again"):
+        run_stage("train", a_run.reference, backends, in_process(backends), under=ended)
+    with lease("digits", backends), pytest.raises(Conflict, match="that asked for this stage has ended"):
+        run_stage("train", a_run.reference, backends, in_process(backends), under=ended)
 
 
 def test_a_stage_says_what_it_needs(a_run: Any, backends: Backends) -> None:
