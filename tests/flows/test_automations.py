@@ -196,3 +196,41 @@ def test_nothing_is_sent_where_no_server_is_named(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     ran = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
+
+
+AWAY = """
+import sys, time
+from components.pipeline.order import STAGES
+from components.pipeline.run import Run, folder_of
+from components.training.folder import PROGRESS
+from components.training.how_far import HowFar
+from flows import progress
+from flows.settings import load_backends
+
+progress.EVERY_S = 0.05
+run, backends = Run.model_validate_json(sys.argv[1]), load_backends()
+folder = folder_of(run, backends, "train") / "train"
+folder.mkdir(parents=True)
+left = HowFar(done=0.5, note="step 1", at_s=time.time() + 60).model_dump_json()
+(folder / PROGRESS).write_text(left)
+began = time.monotonic()
+with progress.shown(STAGES[0], run, backends):
+    steps = sum(1 for _ in range(200) if not time.sleep(0.005))
+print(steps, time.monotonic() - began)
+"""
+
+
+def test_a_server_that_is_away_holds_up_no_training(a_run: Any, tmp_path: Path) -> None:
+    """Not for longer than the last word may take."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "GENWRIGHT_"))}
+    ours = {
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "GENWRIGHT_HOME": str(tmp_path),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+    }
+    command = [sys.executable, "-c", AWAY, a_run.model_dump_json()]
+    ran = subprocess.run(command, env=kept | ours, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    steps, seconds = ran.stdout.split()
+    assert int(steps) == 200
+    assert float(seconds) < 5

@@ -1,7 +1,8 @@
 """What people hear of a run, and what a Prefect server does by itself about one."""
 
-import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from components.pipeline.notices import BUDGET, PROMOTED, PROPOSED, notices_of
 from components.pipeline.notices import REFUSED as GATE
 from components.pipeline.run import Produced, Run, Trained, record_key
 from flows.settings import Settings
+
+BLOCK = "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c"
 
 
 @pytest.fixture
@@ -70,45 +73,60 @@ def test_a_reached_ceiling_is_told_of_the_run_that_reached_it(made: tuple[Backen
     )
 
 
-def test_the_automations_are_what_prefect_takes() -> None:
-    """By its own schema, which forbids what it does not know."""
-    from prefect.server.events.schemas.automations import AutomationCreate
+SAID = ('a "quoted" word, a \\ and <b>', "two\nlines", "ünïcode {{ event }}")
+PREFECTS_OWN = """
+import json, sys
+from prefect.server.events.schemas.automations import AutomationCreate
+from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.server.utilities.user_templates import render_user_template_sync
 
-    block = "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c"
-    asked = documents(webhook_block=block, silent_s=120)
+asked = json.load(sys.stdin)
+kept = [json.loads(AutomationCreate.model_validate(each).model_dump_json()) for each in asked["automations"]]
+events = [ReceivedEvent.model_validate(each) for each in asked["events"]]
+told = [render_user_template_sync(asked["payload"], {"event": event}) for event in events]
+json.dump({"kept": kept, "told": told}, sys.stdout)
+"""  # in a process of its own: once imported, Prefect keeps to the settings that it found
+
+
+def event_of(said: str, payload: dict[str, Any]) -> dict[str, Any]:
+    resource = {"prefect.resource.id": "prefect.flow-run.1", "prefect.resource.name": "odd-fox"}
+    resource |= {"prefect.state-name": "Failed", "prefect.state-message": said}
+    known = {"id": "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c", "occurred": "2026-11-30T03:00:00+00:00", "related": []}
+    return {"event": "genwright.gate.refused", "resource": resource, "payload": payload, **known}
+
+
+@pytest.fixture(scope="module")
+def prefects() -> dict[str, Any]:
+    """What Prefect's own code makes of our documents and of what is to be told, which is said in a notice or in a state."""
+    events = [event_of(said, payload) for said in SAID for payload in ({"sentence": said}, {"validated_state": {}})]
+    asked = {"automations": documents(webhook_block=BLOCK, silent_s=120), "events": events, "payload": automations.PAYLOAD}
+    ran = subprocess.run(
+        [sys.executable, "-c", PREFECTS_OWN], input=json.dumps(asked), capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_automations_are_what_prefect_takes(prefects: dict[str, Any]) -> None:
+    """By its own schema, which forbids what it does not know; and what it keeps is seen to be as it was asked."""
+    asked = documents(webhook_block=BLOCK, silent_s=120)
     assert [each["name"] for each in asked] == [CRASH, FAILED, REFUSED]
-    for each in asked:
-        made = AutomationCreate.model_validate(copy.deepcopy(each))  # which changes what it is given
-        kept = json.loads(made.model_dump_json())
-        assert is_as_asked(kept, each)  # what the server keeps is seen to be as it was asked
-        changed = json.loads(json.dumps(each))
-        changed["trigger"]["within"] = 77
-        assert not is_as_asked(kept, changed)
-        changed = json.loads(json.dumps(each))
-        changed["trigger"]["expect"].append("another")
-        assert not is_as_asked(kept, changed)
+    for each, kept in zip(asked, prefects["kept"], strict=True):
+        assert is_as_asked(kept, each)
+        longer = each | {"trigger": each["trigger"] | {"within": 77}}
+        another = each | {"trigger": each["trigger"] | {"expect": [*each["trigger"]["expect"], "another"]}}
+        assert not is_as_asked(kept, longer)
+        assert not is_as_asked(kept, another)
     assert [each["name"] for each in documents(webhook_block=None)] == [CRASH]
 
 
-@pytest.mark.parametrize("said", ['a "quoted" word, a \\ and <b>', "two\nlines", "ünïcode {{ event }}"])
-def test_what_the_webhook_hears_is_json_whatever_was_said(said: str) -> None:
-    from prefect.server.events.schemas.events import ReceivedEvent
-    from prefect.server.utilities.user_templates import render_user_template_sync
-
-    state = {"prefect.resource.id": "prefect.flow-run.1", "prefect.resource.name": "odd-fox"}
-    state |= {"prefect.state-name": "Failed", "prefect.state-message": said}
-    for payload, text in (({"sentence": said}, said), ({"validated_state": {}}, f"odd-fox is Failed: {said}")):
-        event = ReceivedEvent.model_validate(
-            {
-                "event": "genwright.gate.refused", "resource": state, "payload": payload, "related": [],
-                "id": "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c", "occurred": "2026-11-30T03:00:00+00:00",
-            }
-        )  # fmt: skip
-        told = json.loads(render_user_template_sync(automations.PAYLOAD, {"event": event}))
-        assert told["text"] == text
-        assert told["event"] == "genwright.gate.refused"
-        assert told["details"] == payload
-        assert told["occurred"].startswith("2026-11-30")
+def test_what_the_webhook_hears_is_json_whatever_was_said(prefects: dict[str, Any]) -> None:
+    told = [json.loads(each) for each in prefects["told"]]
+    assert [each["text"] for each in told] == [text for said in SAID for text in (said, f"odd-fox is Failed: {said}")]
+    assert {each["event"] for each in told} == {"genwright.gate.refused"}
+    assert told[0]["details"] == {"sentence": SAID[0]}
+    assert told[0]["occurred"].startswith("2026-11-30")
 
 
 def test_an_order_of_silence_that_cannot_be_kept_is_refused() -> None:

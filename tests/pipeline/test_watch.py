@@ -90,6 +90,7 @@ def test_a_version_waits_for_its_tag_and_is_promoted_once_it_is_there(cli: "Comm
     assert entry.evidence["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_a_person_may_promote_what_is_approved_and_force_what_is_not(cli: "Command", home: Path, second: Any) -> None:
     second()
     tag(home)
@@ -127,10 +128,10 @@ def test_a_tag_alone_promotes_nothing(verdict: str, beside: str | None, lack: st
 @pytest.mark.parametrize(
     ("moves", "verdict", "champion", "event"),
     [
-        ("follow", "fail", 2, FOLLOWED),
-        ("proved", "pass", 2, FOLLOWED),
         ("proved", "fail", 1, UNDONE),
-        ("undo", "pass", 1, UNDONE),
+        pytest.param("follow", "fail", 2, FOLLOWED, marks=pytest.mark.slow),
+        pytest.param("proved", "pass", 2, FOLLOWED, marks=pytest.mark.slow),
+        pytest.param("undo", "pass", 1, UNDONE, marks=pytest.mark.slow),
     ],
 )
 def test_a_hand_is_followed_or_undone(
@@ -258,6 +259,7 @@ def test_the_end_of_a_run_without_its_tag_is_a_state_of_its_own(home: Path, seco
     assert aliases(home)["champion"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_approved_and_rolled_back_stays_so(home: Path, second: Any, cli: "Command") -> None:
     release, backends = second(), backends_of(home, required_tag="approved")
     _stage(home, backends, release)
