@@ -1,5 +1,6 @@
 """The README's first command does not depend on the clock: beside busy processes it makes the same model, only later."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def demo(home: Path) -> tuple[bytes, bytes]:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Gates: pass" in ran.stdout
+    told = subprocess.run(
+        [sys.executable, "-m", "flows", "explain", "digits", "--json"], cwd=REPOSITORY, env=kept | {"GENWRIGHT_HOME": str(home)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    scores = {name: each["value"] for name, each in json.loads(told.stdout)["scorecard"]["metrics"].items()}
+    assert scores["fd"] <= 1.8
+    assert scores["confident_share"] >= 0.72
+    assert scores["class_share_min"] >= 0.05
     (weights,) = home.glob("work/digits/*/train/best/*/weights.safetensors")
     return weights.read_bytes(), (REPOSITORY / "out" / "digits.png").read_bytes()
 
