@@ -168,7 +168,7 @@ def postgres() -> Iterator[Postgres]:
                 os.chown(path, user, -1)
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
         initialised = subprocess.run(
-            [initdb, "-D", "data", "-U", "genwright", "--pwfile=password", "--auth=scram-sha-256", "--no-sync"],
+            [initdb, "-D", "data", "-U", "genwright", "--pwfile=password", "--auth=scram-sha-256", "--encoding=UTF8", "-N"],
             env=environment, cwd=folder, capture_output=True, text=True, check=False, user=user,
         )  # fmt: skip
         assert initialised.returncode == 0, initialised.stdout + initialised.stderr

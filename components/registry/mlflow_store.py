@@ -6,6 +6,7 @@ The file store is not offered: MLflow 3 refuses it.
 import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,6 +131,8 @@ def _line(error: Exception, what: str) -> GenwrightError:
     if "connection to server" in text:  # as libpq begins each of its errors
         said = first.partition("failed: ")[2] or first
         return RegistryError(f"{what}: {said}", do="check the address, the user and that the database runs")
+    if failed := re.search(r"too many (5\d\d) error responses", text):
+        return RegistryError(f"{what}: answers with {failed[1]}", do="see the log of the MLflow server, which says why")
     if "Max retries exceeded" in text:
         return RegistryError(f"{what}: nothing answers there", do="start the MLflow server, or set GENWRIGHT_TRACKING_URI")
     return RegistryError(f"{what}: MLflow says: {first[:300]}")

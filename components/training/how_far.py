@@ -34,10 +34,13 @@ class Left:
         if now_s - self._left_s < LEAVE_S:
             return
         self._left_s = now_s
+        with suppress(OSError):  # who reads half of it reads it again
+            self._path.write_text(HowFar(done=done, note=note, at_s=time.time()).model_dump_json(), encoding="utf-8")
+
+    def remove(self) -> None:
+        """At the end of the training."""
         with suppress(OSError):
-            new = self._path.with_suffix(".new")
-            new.write_text(HowFar(done=done, note=note, at_s=time.time()).model_dump_json(), encoding="utf-8")
-            new.replace(self._path)
+            self._path.unlink()
 
 
 def how_far(folder: Path, *, since_s: float) -> HowFar | None:

@@ -31,6 +31,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
+        if self.shown is not None:
+            self._left.remove()
 
     def show(self, done: float, *, step: int, losses: dict[str, float]) -> None:
         """Move the bar to `done`, 0 to 1."""

@@ -3,7 +3,9 @@
 import socket
 import sqlite3
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,22 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RegistryError, match=f"127.0.0.1:{port}: nothing answers there; start the MLflow") as caught:
         Versions(f"http://127.0.0.1:{port}").models()
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_fails_is_no_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(RegistryError, match=f"127.0.0.1:{server.server_port}: answers with 500; see the log of the MLflow"):
+            Versions(f"http://127.0.0.1:{server.server_port}").models()
+        server.shutdown()
 
 
 POSTGRES = "postgresql://genwright:s3cret@127.0.0.1:9/mlflow"
