@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from servers import free_ports
 
 from components.core.errors import InputError, SettingsError
 from components.pipeline.run import Trained
+from components.runtime.cpus import usable_cpus
 from components.runtime.machines import ALONE, Machine
 from flows.kubeflow.cluster import Cluster
 from flows.kubeflow.trainjob import name_of, trainjob_of
@@ -103,9 +105,10 @@ def test_only_the_training_is_shared(cli: "Command", home: Path) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)
-def test_two_machines_make_what_one_makes(first: Any, tmp_path: Path) -> None:
-    """Two processes each time: on one machine, or on two with homes of their own that share a store."""
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(usable_cpus() < 2, reason="two processes on one machine take two cores")
+def test_two_machines_make_what_one_makes_and_go_on_from_a_save(first: Any, tmp_path: Path) -> None:
+    """Two processes each time: on one machine, and on two with homes of their own that share a store; stopped once in between."""
     road = first.road.beside(tmp_path / "road")
     brief = road.brief(compute={"items_seen": 24_000, "device": "cpu", "threads": 1, "workers": 2})
     assert road.cli("produce", str(road.write(brief))).returncode == 0
@@ -116,19 +119,36 @@ def test_two_machines_make_what_one_makes(first: Any, tmp_path: Path) -> None:
     path = road.write(shared, "shared.yaml")
     wrote = road.cli("kubeflow", "trainjob", str(path), "--nodes", "2", "--to", str(tmp_path / "job.yaml"), **store)
     assert wrote.returncode == 0, wrote.stderr
-    job = yaml.safe_load((tmp_path / "job.yaml").read_text())
-    jsonschema.validate(job, SCHEMA)
-    command = [sys.executable, "-m", "flows", *job["spec"]["trainer"]["command"][1:]]
-    (port,) = free_ports(1)
-    told = {"PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
-    pods = []
-    for number in range(job["spec"]["trainer"]["numNodes"]):
-        own = {"GENWRIGHT_HOME": str(tmp_path / f"home-{number}"), "PET_NODE_RANK": str(number)}
-        log = (tmp_path / f"pod-{number}.log").open("wb")
-        environment = road.variables(**store, **told, **own)
-        pods.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log))
-    codes = [pod.wait(600) for pod in pods]
-    assert codes == [0, 0], [(tmp_path / f"pod-{number}.log").read_text()[-3000:] for number in range(2)]
+    trainer = yaml.safe_load((tmp_path / "job.yaml").read_text())["spec"]["trainer"]
+
+    def pods() -> list["subprocess.Popen[bytes]"]:
+        """What the cluster would start."""
+        (port,) = free_ports(1)
+        told = {"PET_NNODES": str(trainer["numNodes"]), "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+        started = []
+        for number in range(trainer["numNodes"]):
+            own = {"GENWRIGHT_HOME": str(tmp_path / f"home-{number}"), "PET_NODE_RANK": str(number)}
+            command, log = [sys.executable, "-m", "flows", *trainer["command"][1:]], (tmp_path / f"pod-{number}.log").open("ab")
+            started.append(
+                subprocess.Popen(command, cwd=tmp_path, env=road.variables(**store, **told, **own), stdout=log, stderr=log)
+            )
+        return started
+
+    def said() -> list[str]:
+        return [(tmp_path / f"pod-{number}.log").read_text()[-3000:] for number in range(2)]
+
+    stopped = pods()
+    until = time.monotonic() + 300
+    while not list((tmp_path / "home-0").glob("work/digits/train-*/train/best/checkpoint.json")):  # its first reading
+        assert time.monotonic() < until, said()
+        assert [pod.poll() for pod in stopped] == [None, None], said()
+        time.sleep(0.1)
+    for pod in stopped:
+        pod.terminate()
+    assert [pod.wait(60) for pod in stopped] == [130, 130], said()
+    (saved,) = (tmp_path / "store").glob("runs/digits/*/state/saved.json")
+    assert 0 < json.loads(saved.read_text())["step"] < alone.checkpoint.steps_total
+    assert [pod.wait(600) for pod in pods()] == [0, 0], said()
     assert _trained(tmp_path / "store").checkpoint.weights == alone.checkpoint.weights
     assert not list((tmp_path / "home-1").glob("mlflow.db"))  # the first machine tracks
 
