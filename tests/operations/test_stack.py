@@ -67,6 +67,7 @@ def test_a_taken_port_is_one_line_that_names_it(tmp_path: Path) -> None:
 
 def test_ports_are_those_of_before(tmp_path: Path) -> None:
     write_form(Home(tmp_path), Form(team=False, ports={"mlflow": 5999}, mark="m"))
+    assert (tmp_path / ".gitignore").read_text() == "*\n", "no `git add .` takes secrets"
     stack = commands._stack_of(Home(tmp_path), team=False, asked={"serve": 8999})
     assert (stack.port("mlflow"), stack.port("serve"), stack.port("prefect")) == (5999, 8999, 4200)
     assert stack.form.mark == "m"

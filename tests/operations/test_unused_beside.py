@@ -1,5 +1,7 @@
 """`genwright gc` beside productions, at age 0 and without a pause; and on S3."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +14,13 @@ import pytest
 from servers import Weed
 
 from components.core import store_keys
-from components.core.errors import GateRefused
+from components.core.records import Artifact
 from components.operations.unused import free
-from components.pipeline import existing, release_commands
+from components.pipeline import release_commands
 from components.pipeline.backends import Backends
-from components.pipeline.loaded_model import load_model
+from components.pipeline.extractor import load_extractor
+from components.pipeline.loaded_model import load_model, training_of
+from components.pipeline.local_data import data_of
 from components.pipeline.resolve import resolve
 from flows.settings import Settings
 
@@ -24,6 +28,7 @@ from flows.settings import Settings
 LOOP = """
 import sys
 from pathlib import Path
+from components.core.records import Artifact
 from components.operations.unused import free
 from components.pipeline.backends import Backends
 from flows.settings import Settings
@@ -49,37 +54,43 @@ def freeing(home: Path, stop: Path) -> Iterator[list[int]]:
     said += map(int, out.split())
 
 
+def age(folder: Path, days: float = 30) -> None:
+    then = time.time() - days * 86_400
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+
+
 @pytest.mark.nightly
 def test_productions_end_well(first: Any, tmp_path: Path) -> None:
+    """One begins with what is freed at that moment, the next with a training that is kept, as all is old."""
     road = first.road.beside(tmp_path / "beside")
-    never = {"fd_noise_ratio_max": 1e-9}
-    with freeing(road.home, tmp_path / "stop") as said:
-        for seed in range(2):
-            assert road.produce_here(road.brief(seed=seed)).promoted
-        refused = road.produce_here(road.brief(seed=5, gates={**road.brief().gates, **never}))
-        assert not refused.promoted
-        with pytest.raises(GateRefused):
-            existing.refuse_unless_passed(refused)
-        assert road.produce_here(road.brief(seed=6)).promoted
-    rounds, gone = said
-    assert rounds >= 3
-    assert gone > 0
-
     backends = road.backends()
-    versions = backends.versions.releases("digits")
+    strict = road.brief(seed=5, gates={**road.brief().gates, "fd_noise_ratio_max": 1e-9})
+    refused = road.produce_here(strict)
+    assert road.produce_here(road.brief(seed=0)).promoted
+    for key in (store_keys.artifact("c" * 64, "orphan"), store_keys.run_record("letters", "a" * 64, "train")):
+        backends.store.put_if_absent(key, b"{}")
+    age(backends.home.store)
+    with freeing(road.home, tmp_path / "stop") as said:
+        again = road.produce_here(strict)
+        assert (again.promoted, again.gates.verdict) == (False, refused.gates.verdict)
+        other = road.produce_here(road.brief(seed=0, gates={**road.brief().gates, "coverage_min": 0.001}))
+        assert other.promoted
+    rounds, gone = said
+    assert rounds >= 2
+    assert gone >= 2
+
+    free.free(backends, older_s=0)
     champion = backends.versions.resolve("digits@champion")
-    assert champion.version == versions[-1].version
-    load_model("digits@champion", backends)
-    known = existing.find_existing_result(resolve(road.brief(seed=6), backends), backends)
-    assert known is not None, "unchanged, so found again"
-    promoted = {entry.to_version for entry in backends.registry.ledger.entries("digits")}
-    for version in sorted(promoted - {champion.version}):
+    assert champion.bundle_sha256 == other.bundle.sha256
+    for version in sorted({entry.to_version for entry in backends.registry.ledger.entries("digits")}):
         release_commands.rollback("digits", backends, to=version)
         load_model(f"digits/{version}", backends)
-    refused_run = backends.workspace.read(store_keys.bundle_file(refused.bundle.sha256), type(refused.bundle.bundle))
-    assert refused_run is None, "no alias names it since the next candidate came"
+    for each in (refused, again):
+        assert backends.store.get(store_keys.bundle_file(each.bundle.sha256)) is None, "the next candidate has its alias"
 
 
+@pytest.mark.slow
 def test_on_s3(home: Path, weed: Weed, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in weed.environment.items():
         monkeypatch.setenv(name, value)
@@ -96,4 +107,30 @@ def test_on_s3(home: Path, weed: Weed, monkeypatch: pytest.MonkeyPatch) -> None:
     assert free.show(backends, older_s=0).room == {"files": (1, 100)}
     assert free.free(backends, older_s=0).room == {"files": (1, 100)}
     assert set(backends.store.list("")) == kept
-    load_model("digits@champion", backends)
+    release = backends.versions.resolve("digits@champion")
+    _, bundle = release_commands.bundle_of(release, backends)
+    _, trained = training_of(release, bundle.lineage, backends)
+    assert backends.workspace.open(trained.checkpoint.weights).is_file()
+
+
+@pytest.mark.nightly
+def test_an_extractor_that_goes_while_it_is_read_is_made_again(
+    first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road = first.road.beside(tmp_path / "beside")
+    backends = road.backends()
+    data = data_of(resolve(road.brief(), backends), backends)
+    before = load_extractor(data, backends)
+    shutil.rmtree(backends.home.extractors)
+    holds, left = backends.workspace.holds, [1]
+
+    def hold_and_free(*artifacts: Artifact) -> bool:
+        held = holds(*artifacts)
+        for artifact in artifacts if left and held else ():
+            backends.store.delete(store_keys.artifact(artifact.sha256, artifact.name))
+            left.clear()
+        return held
+
+    monkeypatch.setattr(backends.workspace, "holds", hold_and_free)
+    assert load_extractor(data, backends).sha256 == before.sha256
+    assert not left

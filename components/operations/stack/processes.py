@@ -30,7 +30,8 @@ KILLED_S = 5.0  # for the system to end what was killed
 def start(name: str, service: Service, stack: Stack) -> int:
     """Start a service in a session of its own, and note which process it is. Raises RunError, StorageError."""
     command = tuple(service.command(stack))
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **service.environment(stack), MARK: stack.form.mark, SERVICE: name}
+    own = {name: value for name, value in os.environ.items() if name not in stack.hides}
+    environment = {**own, "PYTHONUNBUFFERED": "1", **service.environment(stack), MARK: stack.form.mark, SERVICE: name}
     log = stack.log(name)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +50,10 @@ def start(name: str, service: Service, stack: Stack) -> int:
         raise RunError(f"{service.title}: {command[0]} is not installed") from error
     except OSError as error:
         raise disk_error(error, log) from error
-    own = psutil.Process(process.pid)
-    identity = Identity.own().model_copy(update={"pid": own.pid, "started_s": round(own.create_time(), 2)})
+    began = psutil.Process(process.pid)
+    identity = Identity.own().model_copy(update={"pid": began.pid, "started_s": round(began.create_time(), 2)})
     Started(identity=identity, command=command).write(stack.note(name))
-    return own.pid
+    return began.pid
 
 
 def _rights(user: int | None) -> dict[str, Any]:

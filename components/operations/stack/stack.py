@@ -15,6 +15,7 @@ from components.runtime.identity import Identity
 HOST = "127.0.0.1"
 BUCKET = "genwright"
 USER = "genwright"  # of PostgreSQL
+OTHER_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 MARK, SERVICE = "GENWRIGHT_STACK", "GENWRIGHT_SERVICE"  # in the environment of all that `up` starts, and of what that starts
 
 
@@ -89,9 +90,16 @@ class Stack:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @property
+    def hides(self) -> tuple[str, ...]:
+        """Variables that would come before those: other keys of S3."""
+        return OTHER_KEYS if self.form.team else ()
+
     def write_exports(self) -> None:
         """For `source`."""
         lines = [f"export {name}={shlex.quote(value)}" for name, value in self.exports.items()]
+        if self.hides:
+            lines.append(f"unset {' '.join(self.hides)}")
         write_whole(self.exports_file, "\n".join([*lines, ""]).encode())
 
     @property
@@ -132,7 +140,9 @@ def known_form(home: Home) -> Form | None:
 
 
 def write_form(home: Home, form: Form) -> None:
-    """Before anything of it is started."""
+    """Before anything of it is started. A home in a git repository is none of its files: there are secrets in it."""
+    if not (ignored := home.root / ".gitignore").exists():
+        write_whole(ignored, b"*\n")
     form.write(home.stack / "stack.json")
 
 
