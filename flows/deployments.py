@@ -1,12 +1,12 @@
-"""The deployments of a Prefect server that retrain briefs, one a brief: retrain/NAME."""
+"""The deployments of a Prefect server: retrain/NAME retrains a brief, stage/NAME carries out stages of it on another pool."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from components.core.errors import InputError, RunError, SettingsError
-from components.pipeline.deployments import TAG, document, lines
-from components.pipeline.schedules import Planned, Schedule
+from components.pipeline.deployments import TAG, lines, stage_document
+from components.pipeline.schedules import Planned
 from flows import prefect_server
 
 
@@ -29,22 +29,50 @@ def server() -> Iterator[Any]:
         raise RunError(f"PREFECT_API_URL: no Prefect server answers: {error}", do="start it, or set another") from error
 
 
-def put(schedule: Schedule, *, pool: str) -> None:
-    """Create or update the deployment; the server replaces all schedules that it had. Raises InputError for an unknown pool."""
-    with server() as client:
-        from prefect.exceptions import ObjectNotFound
+def put_stage(
+    name: str, client: Any, *, pool: str, folder: str | None = None, variables: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Create or update the deployment by which the stages of a brief are carried out in a pool, and return it."""
+    from flows.stage import stage
 
-        from flows.produce import retrain
+    asked = stage_document(name, entrypoint="flows.stage.stage", pool=pool, folder=folder, variables=variables)
+    return post(asked, stage, client)
 
-        try:
-            client.read_work_pool(pool)
-        except ObjectNotFound as error:
-            do = f"`prefect work-pool create {pool} --type process`"
-            raise InputError(f"--pool {pool}: no such work pool", do=do) from error
-        asked = document(schedule, entrypoint="flows.produce.retrain", pool=pool)
-        schema = retrain.parameters.model_dump_for_openapi()  # with which a person fills in a run of one's own in Prefect's page
-        flow = {"flow_id": str(client.create_flow(retrain)), "parameter_openapi_schema": schema}
-        client.request("POST", "/deployments/", json=asked | flow)
+
+def pool_of(name: str, client: Any, *, where: str) -> dict[str, Any]:
+    """A work pool, as the server has it. Raises InputError for one that is not there, which was named `where`."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        found: dict[str, Any] = client.read_work_pool(name).model_dump(mode="json")
+    except ObjectNotFound as error:
+        raise InputError(f"{where} {name}: no such work pool", do=f"`prefect work-pool create {name} --type process`") from error
+    return found
+
+
+def stage_of(name: str, client: Any) -> dict[str, Any] | None:
+    """The deployment that put_stage made."""
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        found: dict[str, Any] = client.read_deployment_by_name(f"stage/{name}").model_dump(mode="json")
+    except ObjectNotFound:
+        return None
+    return found
+
+
+def post(asked: dict[str, Any], flow: Any, client: Any) -> dict[str, Any]:
+    """Create or update a deployment of a flow, and return it."""
+    schema = flow.parameters.model_dump_for_openapi()  # with which a person fills in a run of one's own in Prefect's page
+    own = {"flow_id": str(client.create_flow(flow)), "parameter_openapi_schema": schema}
+    made: dict[str, Any] = client.request("POST", "/deployments/", json=asked | own).json()
+    return made
+
+
+def remove_stage(name: str, client: Any) -> None:
+    """Remove what put_stage made, if it did."""
+    if (found := stage_of(name, client)) is not None:
+        client.request("DELETE", f"/deployments/{found['id']}")
 
 
 def planned() -> list[Planned]:
@@ -60,6 +88,7 @@ def remove(name: str) -> None:
         if name not in found:
             raise InputError(f"{name}: has no schedule", allowed=", ".join(found) or "none: nothing is scheduled")
         client.request("DELETE", f"/deployments/{found[name]}")
+        remove_stage(name, client)
 
 
 def _ours(client: Any) -> list[dict[str, Any]]:

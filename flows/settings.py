@@ -13,6 +13,8 @@ from components.core.home import DEFAULT, Home, login_name, writable
 from components.core.record import first_complaint
 from components.pipeline.backends import Backends
 from components.registry.approval import RequiredTag
+from components.runtime.machines import ALONE, Machine
+from flows import prefect_server
 
 
 class Settings(BaseSettings):
@@ -27,6 +29,10 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(default=None, description="URL of an S3-compatible server that is not Amazon's")
     tracking_uri: str | None = Field(default=None, description="MLflow: sqlite:///..., postgresql://... or http://...")
     engine: str | None = Field(default=None, description="what runs the stages: process, prefect, or a file of flows/engines")
+    gpu_pool: str | None = Field(
+        default=None,
+        description="the Prefect work pool that trains, and computes what needs a GPU; else each stage runs where its flow does",
+    )
     data_mirror: str | None = Field(default=None, description="a folder or URL laid out like the datasets' public mirrors")
     usd_per_gpu_hour: float = Field(default=2.0, gt=0, description="the price that turns GPU hours and dollars into each other")
     policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")
@@ -76,6 +82,16 @@ class Settings(BaseSettings):
         return self.tracking_uri or f"sqlite:///{Home(self.root).mlflow_database}"
 
     @property
+    def engine_name(self) -> str:
+        """What runs the stages: Prefect where the environment names its server, unless another is asked for."""
+        return self.engine or ("prefect" if prefect_server.is_named() else "process")
+
+    @property
+    def placed_on(self) -> str | None:
+        """The pool of GPU_POOL, under the engine that knows pools."""
+        return self.gpu_pool if self.engine_name == "prefect" else None
+
+    @property
     def artifact_root(self) -> Path | None:
         """Where MLflow keeps files: a folder of the home; None for a server, which knows where it keeps them."""
         is_server = self.mlflow_uri.startswith(("http://", "https://"))
@@ -89,6 +105,21 @@ class Settings(BaseSettings):
 def load_backends() -> Backends:
     """Those that the environment names."""
     return Backends(Settings.load())
+
+
+def machine() -> Machine:
+    """Which one this is of several that train together, as torchrun's variables say, which Kubeflow Trainer gives each pod."""
+    told = {name: os.environ.get(f"PET_{name}", "") for name in ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    if told["NNODES"] in ("", "1"):
+        return ALONE
+    try:
+        number, of, port = int(told["NODE_RANK"]), int(told["NNODES"]), int(told["MASTER_PORT"])
+        if not (0 <= number < of and told["MASTER_ADDR"]):
+            raise ValueError
+    except ValueError:
+        given = ", ".join(f"PET_{name}={value}" for name, value in told.items())
+        raise SettingsError(given, allowed="numbers of machines from 0, and the address of the first") from None
+    return Machine(number=number, of=of, meeting=f"tcp://{told['MASTER_ADDR']}:{port}")
 
 
 def name_user() -> None:

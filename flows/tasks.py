@@ -9,8 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
+from components.pipeline.backends import Backends
 from components.pipeline.needs import needs_of
 from components.pipeline.order import STAGES, Stage
+from components.pipeline.placement import is_placed
 from components.pipeline.production import PASSING, RETRY_DELAYS_S, execute
 from flows.progress import shown
 from flows.settings import load_backends
@@ -46,10 +48,19 @@ def _task_of(stage: Stage) -> Any:
     def run(records: Sequence[Record]) -> Record:
         backends = load_backends()
         backends.run_by = flow_tags()
+        if _is_placed(stage, records, backends):
+            from flows import placed
+
+            return placed.carry_out(stage, records, backends)
         with shown(stage, records[0], backends):
             return execute(stage, records, backends)
 
     return task(run, name=stage.name, cache_policy=NO_CACHE, **(RETRIES if stage.retried else {}))
+
+
+def _is_placed(stage: Stage, records: Sequence[Record], backends: Backends) -> bool:
+    """Whether it is carried out in the pool that the settings name."""
+    return backends.settings.placed_on is not None and is_placed(stage, records[0])  # type: ignore[arg-type]
 
 
 TASKS = {stage.name: _task_of(stage) for stage in STAGES}
@@ -57,9 +68,10 @@ TASKS = {stage.name: _task_of(stage) for stage in STAGES}
 
 def as_task(stage: Stage, records: Sequence[Record]) -> Record:
     """Prefect's engine: see `Call` in components/pipeline/production.py. Its tag, by which a team may limit how many run at once,
-    is the device that the stage needs; its name says the rest."""
-    run, *_ = records
-    needs = needs_of(stage, run, load_backends())  # type: ignore[arg-type]
-    tagged = TASKS[stage.name].with_options(tags=[f"genwright-{needs.device}"], task_run_name=f"{stage.name}: {needs.text}")
+    is the device that the stage needs; its name says the rest. One that only waits for a pool is of no device."""
+    run, backends = records[0], load_backends()
+    needs = needs_of(stage, run, backends)  # type: ignore[arg-type]
+    tags = [] if _is_placed(stage, records, backends) else [f"genwright-{needs.device}"]
+    tagged = TASKS[stage.name].with_options(tags=tags, task_run_name=f"{stage.name}: {needs.text}")
     record: Record = tagged(list(records))
     return record

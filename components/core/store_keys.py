@@ -10,6 +10,7 @@ ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
 channels/MODEL.json                what is served now
 leases/MODEL.json                  who produces the model
 leases/slots/MODEL/SLOT.json       who runs a slot of its brief
+leases/stages/FLOW_RUN/TIMES.json  who carries out a stage elsewhere, while it is waited for
 slots/MODEL/SLOT.json              how the run of a slot ended: a time of its cron line, or its data
 webhooks/MINUTE/SHA256             a delivery of MLflow that was let in, by the minute of its time and the digest of its id
 
@@ -75,6 +76,16 @@ def channel(model: str) -> str:
 def lease(model: str) -> str:
     """The lease of a model."""
     return f"leases/{model}.json"
+
+
+def beat(flow_run: str, times: int) -> str:
+    """The name of the lease that the process of a flow run of one stage holds, begun so many times."""
+    return f"stages/{flow_run}/{times}"
+
+
+def beats(flow_run: str) -> str:
+    """The folder of these leases, with a slash at its end."""
+    return f"leases/stages/{flow_run}/"
 
 
 def slot(model: str, name: str) -> str:

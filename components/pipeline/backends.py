@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from components.core.home import Home
+from components.runtime.machines import ALONE, Machine
 
 if TYPE_CHECKING:
     from components.core.protocols import ObjectStore
@@ -36,6 +37,8 @@ class Settings(Protocol):
     @property
     def artifact_root(self) -> Path | None: ...  # None: where MLflow's server keeps them
     @property
+    def placed_on(self) -> str | None: ...  # the pool where the engine has stages trained and GPUs used
+    @property
     def data_mirror(self) -> str | None: ...
     @property
     def usd_per_gpu_hour(self) -> float: ...
@@ -54,6 +57,7 @@ class Backends:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.machine: Machine = ALONE  # of several that carry out one training
         self.run_by: dict[str, str] = {}  # tags by which MLflow's page names the engine's run that asks for a stage
 
     @property

@@ -11,14 +11,17 @@ from typing import Any
 from components.pipeline.schedules import WHY, Planned, Schedule, Timing
 
 TAG, STAGE_TAG = "genwright", "genwright-stage"  # of the deployments that retrain a brief, and of those that run its stages
+GPU_POOL = "GENWRIGHT_GPU_POOL"  # the setting by which a flow places its stages
 STEPS = "prefect.deployments.steps"
 HISTORY = "git fetch --quiet --depth 2147483647 --tags --update-head-ok origin +refs/heads/*:refs/heads/*"  # all of it
 
 Document = dict[str, Any]
 
 
-def document(schedule: Schedule, *, entrypoint: str, pool: str) -> Document:
-    """The deployment of a schedule; of its flow there is only the entrypoint."""
+def document(
+    schedule: Schedule, *, entrypoint: str, pool: str, gpu_pool: str | None = None, variables: Document | None = None
+) -> Document:
+    """The deployment of a schedule; of its flow there is only the entrypoint. `variables`: those of its pool's jobs."""
     where = f"{schedule.repository} at {schedule.rev}" if schedule.rev else f"the folder {schedule.repository}"
     return {
         "name": schedule.name,
@@ -30,8 +33,29 @@ def document(schedule: Schedule, *, entrypoint: str, pool: str) -> Document:
             for each in schedule.timings
         ],
         "work_pool_name": pool,
+        "job_variables": {**(variables or {}), **({"env": {GPU_POOL: gpu_pool}} if gpu_pool else {})},
         "tags": [TAG],
         "description": f"Retrains {schedule.brief} of {where}; `genwright schedule` wrote it.",
+    }
+
+
+def stage_document(
+    name: str, *, entrypoint: str, pool: str, folder: str | None = None, variables: Document | None = None
+) -> Document:
+    """The deployment by which the stages of a brief are carried out in a pool, from what the store has of a run.
+
+    `folder`: of a brief that is run where it lies, where its data is found.
+    """
+    return {
+        "name": name,
+        "entrypoint": entrypoint,
+        "parameters": {},
+        "pull_steps": [{f"{STEPS}.set_working_directory": {"directory": folder}}] if folder else [],
+        "schedules": [],
+        "work_pool_name": pool,
+        "job_variables": variables or {},
+        "tags": [STAGE_TAG],
+        "description": f"Carries out stages of the runs of {name}, as flows ask for them.",
     }
 
 
@@ -60,6 +84,7 @@ def lines(deployment: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iter
         "repository": pulled.get("repository") or pulled["directory"],
         "rev": pulled.get("branch") or pulled.get("commit_sha"),
         "pool": deployment["work_pool_name"],
+        "gpu_pool": (deployment.get("job_variables") or {}).get("env", {}).get(GPU_POOL),
     }
     if last is not None:
         about |= {"last": last["state_name"], "last_sentence": last["state"]["message"], "last_at": last["end_time"]}

@@ -49,6 +49,19 @@ def lease(model: str, backends: Backends) -> Iterator[Lease]:
             _swap(own.model_copy(update={"expires_s": 0.0}), backends.store)
 
 
+def current(name: str, store: ObjectStore) -> Lease | None:
+    """The lease of a model, or another of that name, as it stands. Raises StorageError."""
+    return _read(name, store)[0]
+
+
+def check_held(own: Lease, store: ObjectStore) -> None:
+    """For who works under another's lease: raises Conflict when that one has ended, or the model has had another holder since."""
+    now = current(own.model, store)
+    if now is None or now.token != own.token or not now.is_held:
+        what = f"{own.model}: the production that asked for this stage has ended"
+        raise Conflict(what, do="run the production again")
+
+
 def check_lease(own: Lease, store: ObjectStore) -> None:
     """Raises RunError, which no retry helps, when the model has had another holder since."""
     if is_passed_over(own, store):

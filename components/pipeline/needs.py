@@ -31,6 +31,13 @@ def device_of(stage: Stage, run: Run) -> Device:
     return "cpu" if stage.device is None else run.facts.device
 
 
+def gpus_of(stage: Stage, device: str, workers: int) -> int:
+    """How many GPUs it computes on: as many as `workers` for the training, which has a process on each; one for what serves."""
+    if stage.device is None or device != "cuda":
+        return 0
+    return workers if stage.device == "training" else 1
+
+
 def needs_of(stage: Stage, run: Run, backends: Backends) -> Needs:
     """The estimates of the decision for the training; for the others what they took in this home before."""
     trains = stage.device == "training"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from components.core.brief import WITH_CREDENTIALS, Brief
+from components.core.brief import WITH_CREDENTIALS, Brief, DataBrief
 from components.core.errors import BriefError, InputError
 from components.data.lockfiles import git
 from components.data.revisions import HEAD, WORKSPACE, is_address
@@ -42,5 +42,32 @@ def for_pods(brief: Brief, base: Path) -> Brief:
         if not is_address(address):
             raise BriefError(f"data.repo: {data.repo} came from {address}, a folder that no pod sees", allowed="an address")
         data = data.model_copy(update={"repo": address, "rev": rev if data.rev == HEAD else data.rev})
+    return on_gpus(brief.model_copy(update={"data": data}))
+
+
+def on_gpus(brief: Brief) -> Brief:
+    """The brief for an engine that places its stages on other machines: there `auto` means a GPU."""
     device = "cuda" if brief.compute.device == "auto" else brief.compute.device
-    return brief.model_copy(update={"data": data, "compute": brief.compute.model_copy(update={"device": device})})
+    return brief.model_copy(update={"compute": brief.compute.model_copy(update={"device": device})})
+
+
+def reachable(data: DataBrief, base: Path) -> DataBrief:
+    """Data of a folder by the address that its git repository was cloned from, so that any machine finds it there at its commit.
+
+    As it is where there is no such address: then only who shares the home has it. `base`: what data.repo is relative to.
+    """
+    if is_address(data.repo) or data.rev == WORKSPACE:
+        return data
+    place = (base / data.repo).resolve()
+    top = git(place, "rev-parse", "--show-toplevel") if place.is_dir() else None
+    if top is None:
+        return data
+    root, inside = Path(top.strip()).resolve(), place / data.path
+    if not inside.is_relative_to(root):
+        return data
+    try:
+        address, _ = origin_of(root)
+    except InputError:
+        return data
+    repo = address if is_address(address) else Path(address).as_uri()
+    return data.model_copy(update={"repo": repo, "path": inside.relative_to(root).as_posix()})

@@ -6,6 +6,7 @@ does. `in_process` is the engine of one machine; flows/engines has what runs the
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, get_type_hints
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
@@ -13,15 +14,15 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from components.core import store_keys
 from components.core.errors import Conflict, InputError, RegistryError, StorageError
 from components.core.record import Record
-from components.pipeline import existing, stages
+from components.pipeline import existing, stages, training
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.endings import Ending, judged
-from components.pipeline.lease import lease
+from components.pipeline.lease import Lease, check_held, lease
 from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.resolve import check_device
-from components.pipeline.run import Produced, Run, package_version, record_key
+from components.pipeline.run import Produced, Run, Trained, folder_of, package_version, record_key
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass
 RETRY_DELAYS_S = (1, 5, 20)
@@ -109,11 +110,35 @@ def put_run(run: Run, backends: Backends) -> None:
     backends.workspace.read_or_make(record_key(run, "run"), Run, lambda: run)
 
 
-def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Record:
+def run_stage(name: str, reference: str, backends: Backends, call: Call, *, under: Lease | None = None) -> Record:
     """Run one stage of the run MODEL/KEY alone, with what the stages before it left in the store; returns its record.
 
-    Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
+    It holds the lease of the model meanwhile, or works `under` that of the production that has it run; raises Conflict where that
+    one has ended. Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
     """
+    stage, run = _named(name, reference, backends)
+    if under is not None:
+        check_held(under, backends.store)
+    with lease(run.brief.name, backends) if under is None else nullcontext(under) as held:
+        records: dict[str, Any] = {"run": run, "lease": held}
+        for before in STAGES:
+            if before.name in stage.takes:
+                records[before.name] = recorded(before, run, records, backends)
+        return call(stage, [records[each] for each in stage.takes])
+
+
+def take_part(name: str, reference: str, backends: Backends) -> None:
+    """Train a run as one of several machines of which another one leads: `backends.machine`. Nothing is done where it is trained
+    already. Raises InputError for another stage, and what run_stage does for a run."""
+    stage, run = _named(name, reference, backends)
+    if stage.device != "training":
+        raise InputError(f"stage {name} on {backends.machine.text}", allowed="train, the one that several machines share")
+    if backends.workspace.read(record_key(run, stage.name), Trained) is None:
+        training.take_part(run, backends, folder_of(run, backends, stage.name))
+
+
+def _named(name: str, reference: str, backends: Backends) -> tuple[Stage, Run]:
+    """The stage and the run, where this machine can carry the one out for the other."""
     stage = next((each for each in STAGES if each.name == name), None)
     if stage is None:
         raise InputError(f"stage {name}", allowed=", ".join(each.name for each in STAGES))
@@ -127,15 +152,10 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call) -> Reco
     if run.key("seal") != key:
         raise InputError(f"--run {reference}: the run there has the key {run.key('seal')}", do="produce it again")
     check_device(run.facts.model_copy(update={"device": device_of(stage, run)}))
-    with lease(model, backends) as held:
-        records: dict[str, Any] = {"run": run, "lease": held}
-        for before in STAGES:
-            if before.name in stage.takes:
-                records[before.name] = _recorded(before, run, records, backends)
-        return call(stage, [records[each] for each in stage.takes])
+    return stage, run
 
 
-def _recorded(stage: Stage, run: Run, records: dict[str, Any], backends: Backends) -> Record:
+def recorded(stage: Stage, run: Run, records: dict[str, Any], backends: Backends) -> Record:
     """What a stage left. One that leaves no record of its own, a registration, is asked for again and finds what is there.
 
     `records`: those of the run and of the stages before it.
@@ -143,7 +163,9 @@ def _recorded(stage: Stage, run: Run, records: dict[str, Any], backends: Backend
     if not stage.keyed:
         return _function_of(stage)(*(records[each] for each in stage.takes), backends)
     beside = None
-    if stage.name in ("prove", "seal"):
+    if "prove" in records:
+        beside = records["prove"].gates.champion
+    elif stage.name in ("prove", "seal"):
         beside = run.student.teacher.bundle_sha256 if run.student else existing.rival_of(run, backends)
     found: Record | None = backends.workspace.read(
         record_key(run, stage.name, beside=beside), get_type_hints(_function_of(stage))["return"]

@@ -11,6 +11,7 @@ from components.core.errors import BriefError, DataError, DeviceMissing, Genwrig
 from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
+from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.pretrained import base_of, check_base, needs_base, read_release
 from components.pipeline.run import Base, Run, package_version
 from components.policy.built import refuse_unless_built
@@ -70,8 +71,13 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
 
 
 def resolve_file(path: Path, backends: Backends) -> Run:
-    """The run of the brief in a file. Raises what `load_brief` and `resolve` do."""
-    return resolve(load_brief(path, backends), backends, base=folder_of(path))
+    """The run of the brief in a file. Where the engine places stages, `auto` means the GPU of there, and the run says where any
+    machine has its data from. Raises what `load_brief` and `resolve` do."""
+    brief, base = load_brief(path, backends), folder_of(path)
+    if backends.settings.placed_on is None:
+        return resolve(brief, backends, base=base)
+    run = resolve(on_gpus(brief), backends, base=base, elsewhere=True)
+    return run.of_data(reachable(run.brief.data, base))
 
 
 def decide(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.core import store_keys
-from components.core.brief import Brief, Precision
+from components.core.brief import Brief, DataBrief, Precision
 from components.core.record import Record
 from components.core.records import (
     Agreement,
@@ -104,6 +104,11 @@ class Run(Record):
     def reference(self) -> str:
         """MODEL/KEY, as commands name it."""
         return f"{self.brief.name}/{self.key(KEYED[-1])}"
+
+    def of_data(self, data: DataBrief) -> "Run":
+        """The same, its data named another way."""
+        brief, dataset = self.brief.model_copy(update={"data": data}), self.dataset.model_copy(update={"repo": data.repo})
+        return self.model_copy(update={"brief": brief, "dataset": dataset})
 
     def key(self, stage: str) -> str:
         """The digest of what a stage depends on, that of the stage before among it. Only a stage that is `keyed` has one."""

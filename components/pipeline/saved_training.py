@@ -136,6 +136,12 @@ class SavedTrainings:
             uploads.close()
 
     @property
+    def step(self) -> int:
+        """The step of the save that is named; -1 where none is."""
+        saved, _ = self._read()
+        return saved.step if saved else -1
+
+    @property
     def name(self) -> str:
         """The key of the record that names a whole save."""
         return f"{self.prefix}/saved.json"

@@ -74,6 +74,7 @@ class Planned(Record):
     next: AwareDatetime | None
     why: str
     pool: str | None
+    gpu_pool: str | None = None
     last: str | None = None
     last_sentence: str | None = None
     last_at: AwareDatetime | None = None

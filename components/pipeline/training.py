@@ -1,6 +1,7 @@
 """Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from components.core import store_keys
 from components.core.conditioning import condition_of
-from components.core.errors import GenwrightError, RegistryError
+from components.core.errors import DeviceMissing, GenwrightError, InputError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
 from components.core.records import Checkpoint, DataSpec, LocalDataset
@@ -23,6 +24,7 @@ from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import begun_with, log_data, params_of, run_name, run_tags
 from components.policy.view import sentence
 from components.runtime.cpus import usable_cpus
+from components.runtime.machines import ALONE, Machine
 from components.runtime.progress import announce
 from components.training.start import Start, find_start
 
@@ -46,12 +48,13 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     from components.training.supervise import supervise
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
+    machine, here = backends.machine, _processes(run, backends.machine)
     saves.claim()
     data = data_of(run, backends)
     extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
-        plan_of = partial(_train_plan, run, folder, data=data, start=_start_of(run, backends))
+        plan_of = partial(_train_plan, run, folder, data=data, start=_start_of(run, backends), machine=machine)
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
@@ -64,19 +67,23 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
                 s3_endpoint=settings.s3_endpoint,
                 saves=saves.prefix,
                 lease=held,
-                processes=_processes(run),
-                meeting=f"{meeting}/processes",
+                processes=here * machine.of,
+                here=here,
+                meeting=machine.meeting or f"file://{meeting}/processes",
             )
             write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
             remove_if_damaged(own)
-            saves.restore(own)
+            if machine.of == 1:
+                saves.restore(own)
+            else:
+                shutil.rmtree(own, ignore_errors=True)  # all machines go on from what the store has
             announce("Training", about_s=expected_s(run), basis="the budget")
             supervise(
                 "components.pipeline.worker",
                 [str(folder / "order.json"), str(os.getpid())],
                 folder=own,
                 limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
-                processes=order.processes,
+                processes=here,
             )
     except BaseException as error:
         with suppress(GenwrightError):  # else the end of the run would hide the end of the training
@@ -92,11 +99,54 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
+def take_part(run: Run, backends: Backends, folder: Path) -> None:
+    """Carry out the training of a run as a machine that another one leads: it saves, tracks and uploads nothing."""
+    from components.pipeline.worker import Order
+    from components.training.supervise import supervise
+
+    machine, settings = backends.machine, backends.settings
+    here, own = _processes(run, machine), folder / f"machine-{machine.number}"
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    order = Order(
+        plan=_train_plan(run, own, "", data=data_of(run, backends), start=_start_of(run, backends), machine=machine),
+        store=settings.store_uri,
+        s3_endpoint=settings.s3_endpoint,
+        saves=store_keys.training_state(run.brief.name, run.key("train")),
+        processes=here * machine.of,
+        here=here,
+        first=here * machine.number,
+        meeting=machine.meeting,
+    )
+    write_whole(own / "order.json", order.canonical(), private=True)
+    announce("Training", about_s=expected_s(run), basis=f"the budget, {machine.text}")
+    arguments = [str(own / "order.json"), str(os.getpid())]
+    supervise("components.pipeline.worker", arguments, folder=own / "train", limit_s=None, processes=here)
+
+
 def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":
     """The state of its training that is under way, in the store."""
     from components.pipeline.saved_training import SavedTrainings
 
     return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=held.token)
+
+
+def saved_step(run: Run, backends: Backends) -> int:
+    """The step of the save that the store has of its training; -1 where there is none."""
+    from components.pipeline.saved_training import SavedTrainings
+
+    return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=0).step
+
+
+def items_seen(run: Run, backends: Backends) -> float | None:
+    """How many items its training has seen, as MLflow was told last; None where nobody knows."""
+    from components.registry.tracking import last_metrics
+
+    with suppress(GenwrightError):
+        tracked = backends.workspace.read(store_keys.run_record(run.brief.name, run.key("train"), "tracked"), Tracked)
+        if tracked is not None:
+            return last_metrics(backends.settings.mlflow_uri, tracked.run_id).get("train/items_seen")
+    return None
 
 
 def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str], Any]) -> str:
@@ -148,7 +198,7 @@ def _start_of(run: Run, backends: Backends) -> Start:
     return start.of(base=run.base.checkpoint, weights=backends.workspace.open(run.base.checkpoint.weights))
 
 
-def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start) -> Any:
+def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:
     from components.families import find_card, maker
     from components.training.plan import TrainPlan
 
@@ -181,23 +231,23 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         device=_device(run),
         seed=brief.seed,
         threads=brief.compute.threads or 0,
-        **_budget(run),
+        **_budget(run, machine),
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
 
 
-def _budget(run: Run) -> dict[str, Any]:
+def _budget(run: Run, machine: Machine) -> dict[str, Any]:
     """The end of the training, as it was decided."""
     budget = run.decision.budget
     assert budget is not None, "decided by this version"
-    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1)
+    ceiling = budget.lowest(devices=_devices(run, machine))
     return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
 
 
 def expected_s(run: Run) -> float:
     """Seconds of the clock that the training is expected to take."""
     budget = run.decision.budget
-    ceiling = budget.lowest(devices=_processes(run) if _device(run) == "cuda" else 1) if budget else None
+    ceiling = budget.lowest(devices=_devices(run)) if budget else None
     if run.student is not None and ceiling is not None:  # the estimate is its teacher's
         return ceiling.seconds
     return run.decision.estimate.training_s.value
@@ -208,10 +258,25 @@ def _device(run: Run) -> Literal["cpu", "cuda"]:
     return run.student.device if run.student else run.facts.device
 
 
-def _processes(run: Run) -> int:
-    """As many as compute.workers asks for, and no more than there are GPUs or CPU cores here: the brief serves a cluster too."""
+def _devices(run: Run, machine: Machine = ALONE) -> int:
+    """How many GPUs are paid for at once; a CPU counts as one."""
+    return _processes(run, machine) * machine.of if _device(run) == "cuda" else 1
+
+
+def _processes(run: Run, machine: Machine = ALONE) -> int:
+    """On this machine: as many as compute.workers asks for, and no more than there are GPUs or CPU cores: the brief serves a
+    cluster too. Of several machines each has the same share: raises InputError where there is none, DeviceMissing where it has
+    too few GPUs.
+    """
     import torch
 
-    device = _device(run)
-    here = torch.cuda.device_count() if device == "cuda" else usable_cpus()
-    return max(1, min(run.brief.compute.workers, here))
+    device, workers = _device(run), run.brief.compute.workers
+    there = torch.cuda.device_count() if device == "cuda" else usable_cpus()
+    if machine.of == 1:
+        return min(workers, there) or workers  # where there is no GPU it is computed elsewhere
+    if workers % machine.of:
+        raise InputError(f"compute.workers: {workers} on {machine.of} machines", allowed=f"a multiple of {machine.of}")
+    if device == "cuda" and there < workers // machine.of:
+        what = f"{machine.text} has {there} GPUs, and its share of compute.workers is {workers // machine.of}"
+        raise DeviceMissing(what, do="ask for as many a node")
+    return workers // machine.of

@@ -3,7 +3,7 @@
 Called as `python -m components.pipeline.worker ORDER.json PARENT NUMBER`.
 
 PARENT is the id of the process that waits for it: when that one is gone, the state is saved and the worker ends. Of several
-processes of one training, NUMBER 0 leads: it alone tracks, reads quality and writes.
+processes of one training, NUMBER 0 of the first machine leads: it alone tracks, reads quality and writes.
 """
 
 import os
@@ -17,10 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from components.core.errors import Conflict, GenwrightError
+from components.core.errors import Conflict, GenwrightError, TrainingFailed
 from components.core.files import write_whole
 from components.core.record import Record
 from components.pipeline.lease import Lease, passed_over, watched
+from components.runtime.interruption import SAVE_S
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S
 from components.training.folder import WHY
@@ -35,18 +36,25 @@ WAIT_S = 60.0  # for an earlier worker of this training, which saves its state a
 
 
 class Order(Record):
-    """What the worker is told: the plan, where to track it, the extractor that reads quality, and in how many processes it is
-    carried out, which meet at a file that does not exist yet."""
+    """What the worker is told: the plan, and in how many processes it is carried out, which meet at a file that does not exist
+    yet, or at an address. Where to track it and the extractor that reads quality are told to the machine that leads."""
 
     plan: TrainPlan
-    tracking_uri: str
-    extractor: str
     store: str
     s3_endpoint: str | None = None
     saves: str  # where the store keeps the state while it trains
-    lease: Lease  # under which it does; once another holds it, the training is stopped
-    processes: int = 1
+    tracking_uri: str = ""
+    extractor: str = ""
+    lease: Lease | None = None  # under which it leads; once another holds it, the training is stopped
+    processes: int = 1  # on all machines
+    here: int = 1  # of these
+    first: int = 0  # the number of the first one here
     meeting: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines take part, which have nothing of this one's folder."""
+        return self.here < self.processes
 
 
 def lead(order: Order, *, parent: int) -> None:
@@ -60,20 +68,21 @@ def lead(order: Order, *, parent: int) -> None:
     from components.training.start import build
     from components.training.trainer import Trainer
 
-    plan = order.plan
+    plan, lease = order.plan, order.lease
+    assert lease is not None, "the first process leads"
     split = open_split(Path(plan.dataset.path), "train")
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
     store = open_store(order.store, s3_endpoint=order.s3_endpoint)
-    saves = SavedTrainings(store, order.saves, token=order.lease.token)
+    saves = SavedTrainings(store, order.saves, token=lease.token)
     with saves.uploading(Path(plan.folder)) as saved, tracker:
         trainer = Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, saved=saved)
 
         def lost() -> None:
             tracker.leave()
-            trainer.stop(passed_over(order.lease))
+            trainer.stop(passed_over(lease))
 
-        with watched(order.lease, store, lost=lost):
+        with watched(lease, store, lost=lost):
             _carry_out(trainer, parent=parent)
 
 
@@ -87,6 +96,14 @@ def _carry_out(trainer: "Trainer", *, parent: int) -> None:
     signal.signal(signal.SIGINT, stop)
     _when_orphaned(parent, lambda: trainer.stop("the process that started it is gone"))
     trainer.run()
+
+
+def _end_with_the_first(_number: int, _frame: FrameType | None) -> None:
+    """Where all processes are sent a signal, as when a service or the pods of a job are stopped, the first one saves and says
+    when all end; this one ends by itself where it does not."""
+    leaving = threading.Timer(SAVE_S, os._exit, (1,))
+    leaving.daemon = True
+    leaving.start()
 
 
 def follow(order: Order, *, parent: int) -> None:
@@ -127,7 +144,26 @@ def _locked(folder: Path) -> Iterator[None]:
 def _together(order: Order, number: int) -> AbstractContextManager[None]:
     from components.runtime.processes import joined
 
-    return joined(number, order.processes, meeting=Path(order.meeting)) if order.processes > 1 else nullcontext()
+    if order.processes == 1:
+        return nullcontext()
+    return joined(order.first + number, order.processes, meeting=order.meeting, here=(number, order.here))
+
+
+def _begin_alike(order: Order, number: int) -> None:
+    """Of several machines each has the save that the store has, by its first process. Raises TrainingFailed where one has not."""
+    from components.delivery.store import open_store
+    from components.pipeline.saved_training import SavedTrainings
+    from components.runtime.processes import all_reduce_max
+    from components.training.folder import STATE
+    from components.training.state import saved_step
+
+    folder = Path(order.plan.folder)
+    if number == 0:
+        SavedTrainings(open_store(order.store, s3_endpoint=order.s3_endpoint), order.saves, token=0).restore(folder)
+    all_reduce_max(0)  # all have come so far
+    step = saved_step(folder / STATE)
+    if all_reduce_max(step) != step or -all_reduce_max(-step) != step:
+        raise TrainingFailed(f"this machine goes on at step {step}, another one elsewhere", do="run it again")
 
 
 def _when_orphaned(parent: int, then: Callable[[], None]) -> None:
@@ -143,11 +179,15 @@ def _when_orphaned(parent: int, then: Callable[[], None]) -> None:
 
 def main() -> None:
     order, parent, number = Order.read(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    first = number == 0
+    leads = order.first + number == 0
+    if not leads:
+        signal.signal(signal.SIGTERM, _end_with_the_first)
     try:
-        starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if first else nullcontext()
-        with starting, _locked(Path(order.plan.folder)) if first else nullcontext(), _together(order, number):
-            (lead if first else follow)(order, parent=parent)
+        starting = stage(f"training {order.plan.family}/{order.plan.variant}", quiet_s=BEAT_S) if leads else nullcontext()
+        with starting, _locked(Path(order.plan.folder)) if number == 0 else nullcontext(), _together(order, number):
+            if order.shared:
+                _begin_alike(order, number)
+            (lead if leads else follow)(order, parent=parent)
     except GenwrightError as error:
         write_whole(Path(order.plan.folder) / WHY, str(error).encode())
         sys.exit(error.exit_code)

@@ -55,6 +55,13 @@ def start_run(
     return str(run.info.run_id)
 
 
+def last_metrics(tracking_uri: str, run_id: str) -> dict[str, float]:
+    """The last value of each metric of a run. Raises RegistryError."""
+    client = connect(tracking_uri)
+    with translated(tracking_uri):
+        return dict(client.get_run(run_id).data.metrics)
+
+
 class MlflowTracker:
     """A run of MLflow as a core.protocols.Tracker.
 

@@ -11,7 +11,7 @@ N rows, D columns, K chosen rows.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,6 +21,8 @@ from components.core.errors import TrainingFailed
 
 T = TypeVar("T")
 _BY_ITSELF = ContextVar("by_itself", default=False)
+_HERE: ContextVar[tuple[int, int]] = ContextVar("here", default=(0, 1))  # which one on this machine, of how many
+JOIN_S = 3600.0  # until all have come: the first one prepares the data before it does
 
 
 def processes() -> int:
@@ -34,14 +36,27 @@ def rank() -> int:
     return distributed.get_rank() if processes() > 1 else 0
 
 
+def rank_here() -> int:
+    """Which one it is on this machine, from 0: that of its GPU."""
+    return _HERE.get()[0] if processes() > 1 else 0
+
+
+def processes_here() -> int:
+    """How many of them share this machine."""
+    return _HERE.get()[1] if processes() > 1 else 1
+
+
 @contextmanager
-def joined(number: int, of: int, *, meeting: Path) -> Iterator[None]:
-    """Take part as process `number` of `of`; `meeting` is a file that does not exist yet, where they find each other.
+def joined(number: int, of: int, *, meeting: str, here: tuple[int, int] | None = None) -> Iterator[None]:
+    """Take part as process `number` of `of`. They find each other at `meeting`: file:// with a file that does not exist yet, or
+    tcp:// with an address of the first one. `here`: which one on this machine, of how many; of all by default.
 
     Tensors on the CPU travel by gloo, those on GPUs by NCCL. Raises TrainingFailed when another of them has ended.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, init_method=f"file://{meeting.resolve()}", rank=number, world_size=of)
+    within = timedelta(seconds=JOIN_S)
+    distributed.init_process_group(backend, init_method=meeting, rank=number, world_size=of, timeout=within)
+    token = _HERE.set(here or (number, of))
     try:
         yield
     except RuntimeError as error:
@@ -49,6 +64,7 @@ def joined(number: int, of: int, *, meeting: Path) -> Iterator[None]:
             raise TrainingFailed("another process of this training has ended", do="run it again to go on") from error
         raise
     finally:
+        _HERE.reset(token)
         distributed.destroy_process_group()
 
 

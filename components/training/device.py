@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from components.runtime.processes import processes, rank
+from components.runtime.processes import processes_here, rank_here
 from components.runtime.threads import default_threads
 
 
@@ -31,8 +31,8 @@ class TrainingDevice:
 
 def open_device(kind: Literal["cpu", "cuda"], *, threads: int) -> TrainingDevice:
     """The device, one of several GPUs for each process; this process computes with so many threads, or its share of the cores."""
-    torch.set_num_threads(threads or default_threads(shared_by=processes()))
+    torch.set_num_threads(threads or default_threads(shared_by=processes_here()))
     if kind == "cpu":
         return TrainingDevice(torch.device("cpu"))
-    torch.cuda.set_device(rank())
-    return TrainingDevice(torch.device("cuda", rank()))
+    torch.cuda.set_device(rank_here())
+    return TrainingDevice(torch.device("cuda", rank_here()))

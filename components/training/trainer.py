@@ -86,8 +86,8 @@ class Trainer:
 
     def run(self) -> Checkpoint:
         """Train to the end of the budget and return the best checkpoint."""
-        if self.finished_path.exists():  # a run that ended before whoever asked for it heard so
-            return Checkpoint.read(self.finished_path)
+        if broadcast_from_rank0(self.finished_path.exists):  # a run that ended before whoever asked for it heard so
+            return broadcast_from_rank0(lambda: Checkpoint.read(self.finished_path))
         ceiling = self.plan.ceiling
         self.budget = Budget(ceiling_s=ceiling.seconds if ceiling else None, spent_s=self._resume(), clock=self.clock)
         self._fit_into_memory()
@@ -196,7 +196,8 @@ class Trainer:
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
         if wanted == "rollback" and self.kept is not None and not kept:
-            self.learner.start_again_from(load_weights(self.kept.weights, self.best_path(self.kept)))
+            kept_weights, path = self.kept.weights, self.best_path(self.kept)
+            self.learner.start_again_from(broadcast_from_rank0(lambda: load_weights(kept_weights, path)))  # which wrote them
             self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.kept.step}, at half the rate")
         else:

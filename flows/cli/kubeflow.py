@@ -59,8 +59,9 @@ def run_local(brief: BriefFile, as_json: AsJson = False) -> None:
     from components.core.brief import base_of
     from components.core.errors import GateRefused
     from components.pipeline.briefs import load_brief
+    from flows.kubeflow.cluster import Cluster
     from flows.kubeflow.local import run
-    from flows.kubeflow.pipeline import Cluster, pipeline_of, text_of
+    from flows.kubeflow.pipeline import pipeline_of, text_of
     from flows.kubeflow.steps import REFUSED
 
     read = load_brief(brief, load_backends())
@@ -75,18 +76,43 @@ def run_local(brief: BriefFile, as_json: AsJson = False) -> None:
         say(line)
 
 
+@kubeflow_app.command()
+def trainjob(
+    brief: BriefFile,
+    nodes: Annotated[int, typer.Option(help="machines that share compute.workers")] = 1,
+    image: Image = "genwright",
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="by default NAME.trainjob.yaml")] = None,
+    config: Config = "genwright",
+    secret: Secret = "genwright",  # noqa: S107
+    node_selector: NodeSelector = [],  # noqa: B006
+    toleration: Toleration = [],  # noqa: B006
+) -> None:
+    """Leave the run of a brief in the store, and write its training as a TrainJob of Kubeflow Trainer."""
+    from components.core.brief import base_of
+    from components.pipeline.briefs import load_brief
+    from components.pipeline.origins import for_pods
+    from components.pipeline.production import put_run
+    from components.pipeline.resolve import resolve
+    from flows.kubeflow.cluster import Cluster
+    from flows.kubeflow.trainjob import trainjob_of, write
+
+    cluster, backends = Cluster.of(image, config, secret, node_selector, toleration), load_backends()
+    run = resolve(for_pods(load_brief(brief, backends), base_of(brief)), backends, elsewhere=True)
+    document, path = trainjob_of(run, cluster, nodes=nodes), to or Path(f"{run.brief.name}.trainjob.yaml")
+    put_run(run, backends)
+    write(document, path)
+    say(f"{path}: kubectl apply -f {path} trains {run.reference}, from {backends.store.uri} and back")
+
+
 def _for_cluster(
     path: Path, image: str, config: str, secret: str, node_selector: list[str], toleration: list[str]
 ) -> tuple[str, Any]:
     from components.core.brief import base_of
-    from components.core.errors import InputError
     from components.pipeline.briefs import load_brief
     from components.pipeline.origins import for_pods
-    from flows.kubeflow.pipeline import Cluster, pipeline_of, text_of
+    from flows.kubeflow.cluster import Cluster
+    from flows.kubeflow.pipeline import pipeline_of, text_of
 
-    if wrong := next((each for each in node_selector if "=" not in each), None):
-        raise InputError(f"--node-selector {wrong}", allowed="LABEL=VALUE")
-    labels = tuple((label, value) for label, _, value in (each.partition("=") for each in node_selector))
-    cluster = Cluster(image=image, config=config, secret=secret, node_selector=labels, tolerations=tuple(toleration))
+    cluster = Cluster.of(image, config, secret, node_selector, toleration)
     brief = for_pods(load_brief(path, load_backends()), base_of(path))
     return brief.name, pipeline_of(brief, text_of(brief), cluster)

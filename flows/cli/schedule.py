@@ -22,20 +22,36 @@ schedule_app = typer.Typer(
 )
 
 
+GpuPool = Annotated[str | None, typer.Option(help="the work pool that trains, and computes what needs a GPU; --pool by default")]
+Image = Annotated[str | None, typer.Option(help="of the pods; the pools' own by default")]
+Memory = Annotated[str | None, typer.Option(metavar="QUANTITY", help="of a GPU pod, as 32Gi")]
+SharedMemory = Annotated[str | None, typer.Option(metavar="QUANTITY", help="that a GPU pod's processes share, as 8Gi")]
+NodeSelector = Annotated[list[str], typer.Option(metavar="LABEL=VALUE", help="of the nodes with GPUs; may be given again")]
+Toleration = Annotated[list[str], typer.Option(metavar="KEY", help="of a taint of the nodes with GPUs; may be given again")]
+
+
 @schedule_app.command("of", hidden=True)
-def schedule_of(
+def schedule_brief(
     brief: BriefFile,
     pool: Annotated[str, typer.Option(help="the work pool whose workers run it")] = "genwright",
+    gpu_pool: GpuPool = None,
+    image: Image = None,
+    memory: Memory = None,
+    shared_memory: SharedMemory = None,
+    node_selector: NodeSelector = [],  # noqa: B006
+    toleration: Toleration = [],  # noqa: B006
     here: Annotated[bool, typer.Option("--here", help="run it in this folder, which only this machine has")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create or update the deployment that retrains BRIEF as its `schedule:` says; what it no longer asks for is removed."""
-    from components.pipeline import schedules
-    from flows import deployments
+    from components.pipeline.placement import Pods
+    from components.pipeline.schedules import schedule_of
+    from flows import deployments, schedules
 
     with deployments.server():
-        schedule = schedules.schedule_of(brief, load_backends(), here=here)
-    deployments.put(schedule, pool=pool)
+        schedule = schedule_of(brief, load_backends(), here=here)
+    pods = Pods(image, memory, shared_memory, tuple(node_selector), tuple(toleration))
+    schedules.put(schedule, pool=pool, gpu_pool=gpu_pool, pods=pods)
     _print([each for each in deployments.planned() if each.name == schedule.name], as_json)
 
 

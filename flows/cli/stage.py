@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from components.pipeline.order import STAGES
-from flows.cli.arguments import AsJson, print_json
-from flows.settings import load_backends
+from flows.cli.arguments import AsJson, print_json, say
+from flows.settings import load_backends, machine
 
 stage_app = typer.Typer()
 
@@ -44,9 +44,14 @@ def _run(name: str, run: str, as_json: bool) -> None:
 
     rest_when_idle()
     backends = load_backends()
+    backends.machine = machine()
     with starting(f"{name} of {run}", backends):
+        if not backends.machine.leads:
+            production.take_part(name, run, backends)
+            if as_json:
+                return print_json(backends.machine.model_dump(mode="json"))
+            return say(f"{run}: {backends.machine.text} took part in stage {name}")
         record = production.run_stage(name, run, backends, production.in_process(backends))
     if as_json:
-        print_json(record.model_dump(mode="json"))
-    else:
-        typer.echo(f"{run}: stage {name} is done")
+        return print_json(record.model_dump(mode="json"))
+    return say(f"{run}: stage {name} is done")

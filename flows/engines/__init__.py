@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from components.core.discovery import names
 from components.core.errors import SettingsError
-from flows import prefect_server
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,12 +34,8 @@ class Job(Generic[T]):
         return self.work(call)
 
 
-def run(name: str | None, job: Job[T], backends: "Backends") -> T:
-    """What a job returns under the engine of this name; None: Prefect where the environment names its server, else this process.
-
-    Raises SettingsError for an engine that is not here.
-    """
-    name = name or ("prefect" if prefect_server.is_named() else "process")
+def run(name: str, job: Job[T], backends: "Backends") -> T:
+    """What a job returns under the engine of this name. Raises SettingsError for an engine that is not here."""
     if name not in names(__name__):
         raise SettingsError(f"GENWRIGHT_ENGINE: {name}", allowed=", ".join(names(__name__)))
     done: T = import_module(f"{__name__}.{name}").run(job, backends)
@@ -56,4 +51,4 @@ def carry_out(
 
     rest_when_idle()
     after = Report(backends.workspace, enabled=show)
-    return run(Settings.load().engine, Job(name, of, lambda call: work(call, after), ending), backends)
+    return run(Settings.load().engine_name, Job(name, of, lambda call: work(call, after), ending), backends)

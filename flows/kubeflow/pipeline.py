@@ -4,32 +4,17 @@ What is cached is what the stages' own keys say, so KFP's cache is off. The func
 hence their imports and their plain types.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kfp import compiler, dsl, kubernetes
 
 from components.core.brief import Brief
+from components.pipeline.needs import gpus_of
 from components.pipeline.order import STAGES, Stage
+from flows.kubeflow.cluster import SECRETS, SETTINGS, Cluster
 
-GPU = "nvidia.com/gpu"
-SETTINGS = ("STORE", "S3_ENDPOINT", "TRACKING_URI", "DATA_MIRROR", "ACTOR", "USD_PER_GPU_HOUR")  # GENWRIGHT_*: a ConfigMap's keys
-SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 RETRIES = 3  # of a step whose pod was lost, or which passes through networks: a training goes on where it was saved
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where the pods of a pipeline run, and who gives them their settings."""
-
-    image: str
-    config: str  # a ConfigMap
-    secret: str
-    accelerator: str = GPU
-    shared_memory: str = "2Gi"  # /dev/shm of a step on GPUs
-    node_selector: tuple[tuple[str, str], ...] = field(default=())
-    tolerations: tuple[str, ...] = field(default=())  # keys
 
 
 def begin(text: str, base: str) -> NamedTuple("Begun", [("run", str), ("nothing_to_do", str)]):  # type: ignore[valid-type]
@@ -85,8 +70,7 @@ def write(pipeline: Any, path: Path) -> None:
 
 def _settings(task: Any, cluster: Cluster) -> Any:
     """By reference: no value of a secret stands in a pipeline."""
-    settings = {f"GENWRIGHT_{name}": f"GENWRIGHT_{name}" for name in SETTINGS}
-    kubernetes.use_config_map_as_env(task, cluster.config, settings, optional=True)
+    kubernetes.use_config_map_as_env(task, cluster.config, {name: name for name in SETTINGS}, optional=True)
     kubernetes.use_secret_as_env(task, cluster.secret, {name: name for name in SECRETS}, optional=True)
     return task
 
@@ -96,10 +80,11 @@ def _placed(task: Any, stage: Stage, brief: Brief, cluster: Cluster) -> Any:
     task.set_display_name(stage.name)
     if stage.retried or stage.device:
         task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
-    if stage.device is None or brief.compute.device != "cuda":
+    gpus = gpus_of(stage, brief.compute.device, brief.compute.workers)
+    if not gpus:
         return task
     task.set_accelerator_type(cluster.accelerator)
-    task.set_accelerator_limit(brief.compute.workers if stage.device == "training" else 1)
+    task.set_accelerator_limit(gpus)
     kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit=cluster.shared_memory)  # noqa: S108
     for name, value in cluster.node_selector:
         kubernetes.add_node_selector(task, name, value)

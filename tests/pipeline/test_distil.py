@@ -130,6 +130,7 @@ def _told(
         adversarial=0.0,
         latency_ms=20.0,
         device="cpu",
+        trains_on="cpu",
     )
     making = students(release, a_run, Trained(run_id="r", checkpoint=_checkpoint(variant)), request)
     told = [next(making)]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.core import store_keys
-from components.core.errors import DeviceMissing, InputError, RunError
+from components.core.errors import Conflict, DeviceMissing, InputError, RunError
 from components.core.records import StoredBundle
 from components.pipeline.backends import Backends
-from components.pipeline.lease import lease
+from components.pipeline.lease import current, lease
 from components.pipeline.needs import needs_of
 from components.pipeline.order import STAGES
 from components.pipeline.production import in_process, run_stage
@@ -66,6 +66,27 @@ def test_a_run_of_a_device_that_is_not_here_is_refused(a_run: Any, backends: Bac
         else:
             assert "its stage train has not run yet" in str(caught.value)
     assert refused == ["train", "prove", "seal"]
+
+
+def test_one_works_under_the_lease_of_the_production_that_asks_for_it(a_run: Any, backends: Backends) -> None:
+    backends.workspace.write(record_key(a_run, "run"), a_run)
+    with lease("digits", backends) as held:
+        with pytest.raises(Conflict, match="another production of it is running"):
+            run_stage("export", a_run.reference, backends, in_process(backends))
+        with pytest.raises(InputError, match="its stage train has not run yet"):
+            run_stage("export", a_run.reference, backends, in_process(backends), under=held)
+    assert current("digits", backends.store) == held.model_copy(update={"expires_s": 0.0})
+
+
+def test_one_is_not_begun_for_a_production_that_has_ended(a_run: Any, backends: Backends) -> None:
+    """Whether it gave its lease back, or another one took it over."""
+    backends.workspace.write(record_key(a_run, "run"), a_run)
+    with lease("digits", backends) as ended:
+        pass
+    with pytest.raises(Conflict, match="digits: the production that asked for this stage has ended; run the production again"):
+        run_stage("train", a_run.reference, backends, in_process(backends), under=ended)
+    with lease("digits", backends), pytest.raises(Conflict, match="that asked for this stage has ended"):
+        run_stage("train", a_run.reference, backends, in_process(backends), under=ended)
 
 
 def test_a_stage_says_what_it_needs(a_run: Any, backends: Backends) -> None:

@@ -61,7 +61,7 @@ def test_without_a_grant_the_tier_says_how_much(tmp_path: Path) -> None:
 
 
 def test_processes_on_gpus_share_hours_and_none_shares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_processes", lambda run: 4)
+    monkeypatch.setattr(training, "_processes", lambda run, machine: 4)
     for device, share in (("cpu", 1), ("cuda", 4)):
         for compute in ({"gpu_hours": 2.0}, {"gpu_hours": 2.0, "items_seen": 10**6}):
             plan = train_plan(planned(tmp_path, compute={**compute, "workers": 4, "device": device}))

@@ -93,14 +93,14 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 def fork(job: dict[str, Any]) -> dict[str, Any]:
     """One process, or as many as the job asks for: what the first one says, and the exit codes of all where there are several."""
     with tempfile.TemporaryDirectory() as folder:
-        pids, pipes = zip(*(start(job, number, Path(folder) / "meeting") for number in range(job["of"])), strict=True)
+        pids, pipes = zip(*(start(job, number, f"file://{folder}/meeting") for number in range(job["of"])), strict=True)
         said = [pipe.read() for pipe in pipes]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     every = {"exits": codes} if len(codes) > 1 else {}
     return {"exit": codes[0], **every, **json.loads(said[0] or "{}")}
 
 
-def start(job: dict[str, Any], number: int, meeting: Path) -> tuple[int, IO[str]]:
+def start(job: dict[str, Any], number: int, meeting: str) -> tuple[int, IO[str]]:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

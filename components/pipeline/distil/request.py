@@ -15,7 +15,7 @@ from components.pipeline.latent_inputs import numbers
 from components.pipeline.loaded_model import training_of
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
-from components.runtime.devices import device_for
+from components.runtime.devices import Device, device_for
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -32,6 +32,7 @@ class DistillRequest:
     adversarial: float
     latency_ms: float | None
     device: Literal["cpu", "cuda"]
+    trains_on: Literal["cpu", "cuda"]
 
 
 def read_request(
@@ -51,7 +52,7 @@ def read_request(
         steps=None if steps is None else numbers("--steps", steps, int),
         widths=numbers("--widths", widths, float),
         precisions=None if precisions is None else [each.strip() for each in precisions.split(",")],
-        device=device_for(device),
+        device=device,
         **others,
     )
 
@@ -67,7 +68,7 @@ def request_of(
     minutes: float,
     adversarial: float,
     latency_ms: float | None,
-    device: Literal["cpu", "cuda"],
+    device: str,
 ) -> DistillRequest:
     """The request, its gaps filled from the teacher.
 
@@ -77,9 +78,13 @@ def request_of(
 
     from components.training.distillation import student_card
 
-    if device == "cuda" and not torch.cuda.is_available():
+    placed, serves_on = backends.settings.placed_on is not None, device_for(device)
+    if serves_on == "cuda" and not placed and not torch.cuda.is_available():
         raise InputError("--device cuda: there is no CUDA device here", allowed="cpu")
     release, run, trained = teacher_of(reference, backends)
+    auto = auto_device(run) if placed else device_for("auto")
+    if device == "auto":
+        serves_on = auto
     name = _checked(name or f"{release.model}-distilled", release, run)
     card = student_card(trained.checkpoint)
     allowed = card.student_steps
@@ -89,7 +94,7 @@ def request_of(
         raise InputError(f"--widths {wrong[0]:g}", allowed="shares of the teacher's width, above 0 and up to 1")
     if odd := sorted(set(precisions or ()) - set(PRECISIONS)):
         raise InputError(f"--precisions {odd[0]}", allowed=", ".join(PRECISIONS))
-    chosen: Sequence[str] = precisions or ("fp32", "fp16" if device == "cuda" else "int8")
+    chosen: Sequence[str] = precisions or ("fp32", "fp16" if serves_on == "cuda" else "int8")
     return DistillRequest(
         name=name,
         steps=steps_of(steps, allowed, chosen, loop_above=card.loop_above),
@@ -98,8 +103,14 @@ def request_of(
         minutes=minutes,
         adversarial=adversarial,
         latency_ms=latency_ms or run.brief.serving.latency_ms,
-        device=device,
+        device=serves_on,
+        trains_on=auto,
     )
+
+
+def auto_device(run: Run) -> Device:
+    """What `auto` means where the engine places stages on other machines: what the teacher's brief asked for, else a GPU."""
+    return "cpu" if run.brief.compute.device == "cpu" else "cuda"
 
 
 def steps_of(

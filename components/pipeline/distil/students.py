@@ -13,7 +13,6 @@ from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.durations import PROOF_S, expected
 from components.pipeline.run import SAMPLES, Run, Student, Trained, package_version
-from components.runtime.devices import device_for
 
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
@@ -46,7 +45,7 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 lr_peak=config["lr_peak"] * (card.student_rate if width == config["width"] else 1.0),
                 seconds=seconds,
                 adversarial=request.adversarial,
-                device=device_for("auto"),
+                device=request.trains_on,
             )
             for precision in _precisions(request, steps, card.loop_above):
                 own: Trained = yield _run(run, student, variant, request, precision)
