@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from components.core import store_keys
 from components.core.errors import InputError, UnknownModel
 from components.core.home import Home
 from components.core.records import Admission
@@ -38,6 +39,12 @@ def sources_of(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{twice[0]}: given twice", do="serve one version of a model")
     return sources
+
+
+def channelled(backends: Backends, *, device: Device, threads: int = 0) -> list[Source]:
+    """One source for each model that has a champion now. Raises StorageError."""
+    models = [key.removeprefix(store_keys.CHANNELS).removesuffix(".json") for key in backends.store.list(store_keys.CHANNELS)]
+    return [source_of(model, backends, device=device, threads=threads) for model in models]
 
 
 def named_by_channel(model: str, backends: Backends) -> Named:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ from components.core.errors import ServingError
 from components.core.modality import find_modality
 from components.serving.engine import Engine
 from components.serving.following import Follower, Named, Source
+from components.serving.gathering import Gatherer
 from components.serving.generate import Generate, formats_of
 from components.serving.guard import Guard
 from components.serving.limits import Limits
@@ -40,6 +41,7 @@ class Service:
         self.limits = limits or Limits()
         self.models = Models()
         self.followers: list[Follower] = []
+        self.gatherer: Gatherer | None = None
         self.draining = False
         self.tokens = bool(tokens)
         routes = [  # those that are asked most come first
@@ -57,10 +59,24 @@ class Service:
         named = source.named()
         served = self.put(source.model, named.version, source.load(named))
         if source.follows:
-            put = partial(self.put, source.model)
-            every = {"look_s": self.limits.look_s, "retry_s": self.limits.retry_s}
-            self.followers.append(Follower(source, serving=named, put=put, metrics=self.metrics, log=self.log, **every))
+            self.followers.append(self._follower(source, named))
         return served
+
+    def gather(self, find: Callable[[], Sequence[Source]]) -> None:
+        """Take up what `find` gives while serving, too: models that were not there before."""
+
+        def put(source: Source, named: Named, engine: Engine) -> Follower:
+            self.put(source.model, named.version, engine)
+            return self._follower(source, named)
+
+        known = {follower.source.model for follower in self.followers}
+        every = {"look_s": self.limits.look_s, "retry_s": self.limits.retry_s}
+        self.gatherer = Gatherer(find, known=known, put=put, log=self.log, **every)
+
+    def _follower(self, source: Source, serving: Named) -> Follower:
+        every = {"look_s": self.limits.look_s, "retry_s": self.limits.retry_s}
+        put = partial(self.put, source.model)
+        return Follower(source, serving=serving, put=put, metrics=self.metrics, log=self.log, **every)
 
     def put(self, model: str, version: str, engine: Engine) -> Served:
         """Serve this engine as `model` from now on. Raises ServingError for names that are no part of an address or a header."""
@@ -83,6 +99,8 @@ class Service:
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:
         following = [asyncio.create_task(follower.follow()) for follower in self.followers]
+        if self.gatherer is not None:
+            following.append(asyncio.create_task(self.gatherer.gather()))
         yield
         for task in following:
             task.cancel()

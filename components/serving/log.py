@@ -18,6 +18,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 SENTENCES = {
     "swapped": "{model}: version {version} (bundle {bundle_sha256:.12}) took over from version {before}",
     "refused": "{model}: version {version} is refused, the one before serves on: {error}",
+    "taken up": "{model}: version {version} (bundle {bundle_sha256:.12}) is served from now on",
+    "not taken up": "{model}: its champion is refused, trying again: {error}",
     "failed": "{path}: {error}",
     "trouble": "{message} {traceback}",
     "unreachable": "{model}: cannot look for a new champion, trying again: {error}",

@@ -73,10 +73,13 @@ class Models:
             before.replaced()
 
     def get(self, name: str | None = None) -> Served:
-        """The model of this name; without a name, the only one. Raises Refusal: 404 for another name, 422 where one is needed."""
+        """The model of this name; without a name, the only one. Raises Refusal: 404 for another name, 422 where one is needed,
+        and 503 while there is none at all."""
         if name is None:
             if len(self._served) == 1:
                 return next(iter(self._served.values()))
+            if not self._served:
+                raise Refusal(503, "no model has a champion yet")
             raise Refusal(422, f"model: none given; served here: {', '.join(self._served)}")
         if name not in self._served:
             raise Refusal(404, f"model {name[:80]!r}; served here: {', '.join(map(repr, self._served))}")

@@ -32,13 +32,14 @@ def serve(
     tokens: Sequence[bytes] = (),
     limits: Limits | None = None,
     log: Log | None = None,
+    find: Callable[[], Sequence[Source]] | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> None:
     """Serve what the sources name until SIGTERM or SIGINT; then finish the requests under way and return.
 
-    `port` 0 takes a free one. `tokens` are SHA-256 digests of those that are let in. `announce` is given the greeting when
-    requests are answered (default: standard error). Raises ServingError when the address cannot be had, BundleError when a
-    bundle is not what it says.
+    `find` gives sources of models that may come later. `port` 0 takes a free one. `tokens` are SHA-256 digests of those that are
+    let in. `announce` is given the greeting when requests are answered (default: standard error). Raises ServingError when the
+    address cannot be had, BundleError when a bundle is not what it says.
     """
     limits, log = limits or Limits(), log or Log()
     listener = listen(host, port)  # before the models are loaded: a busy port is told at once
@@ -46,6 +47,8 @@ def serve(
         service = Service(tokens=tokens, limits=limits, log=log)
         for source in sources:
             service.add(source)
+        if find is not None:
+            service.gather(find)
         config = uvicorn.Config(
             service.app,
             http=partial(Connection, limits=replace(limits, connections=min(limits.connections, connections_left()))),  # type: ignore[arg-type]
@@ -111,6 +114,8 @@ def greeting(service: Service, *, host: str, port: int, token: bool) -> str:
     """What is served, where, and a command to try."""
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     served = [*service.models]
+    if not served:
+        return f"serving on {url} what has a champion, and what will have one"
     names = ", ".join(f"{each.model} v{each.version} (bundle {each.engine.sha256[:12]})" for each in served)
     header = " -H 'Authorization: Bearer TOKEN'" if token else ""
     which = f'"model": "{served[0].model}", ' if len(served) > 1 else ""

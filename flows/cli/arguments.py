@@ -12,7 +12,9 @@ QUIET_S = 10.0  # away from a terminal, before a line says that a command is at 
 
 BriefFile = Annotated[Path, typer.Argument(help="a brief, for example briefs/digits.yaml", metavar="BRIEF")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on standard output, and nothing else there")]
-References = Annotated[list[str], typer.Argument(help="one or more of NAME, NAME@alias or NAME/version", metavar="MODEL...")]
+References = Annotated[
+    list[str] | None, typer.Argument(help="one or more of NAME, NAME@alias or NAME/version", metavar="MODEL...")
+]
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version", metavar="MODEL")]
 
 
