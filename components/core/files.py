@@ -63,6 +63,12 @@ def link_or_copy(path: Path, to: Path) -> None:
         shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
+def mark_used(path: Path) -> None:
+    """Let a file or folder of a cache count as used now, so that it is not freed (`genwright gc`)."""
+    with suppress(OSError):  # it may be another's to read alone
+        os.utime(path)
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()

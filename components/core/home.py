@@ -9,6 +9,7 @@ work/        trainings that run
 store/       the object store, where no other is named
 mlflow.db, mlartifacts/    MLflow, where no other is named
 stage-seconds.json         how long stages took
+stack/       what `genwright up` started: its processes, logs, secrets and servers' data
 """
 
 import errno
@@ -55,9 +56,21 @@ class Home:
     def stage_seconds(self) -> Path:
         return self.root / "stage-seconds.json"
 
+    @property
+    def extractors(self) -> Path:
+        return self.root / "extractors"
+
+    @property
+    def works(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def stack(self) -> Path:
+        return self.root / "stack"
+
     def extractor(self, dataset_md5: str) -> Path:
         """The folder of a dataset version's extractor."""
-        return self.root / "extractors" / dataset_md5
+        return self.extractors / dataset_md5
 
     def admitted(self, version: str, bundle: str, device: str) -> Path:
         """What this package version's admission said of a bundle on a device."""
@@ -65,7 +78,7 @@ class Home:
 
     def work(self, model: str, stage: str, key: str) -> Path:
         """The folder of one stage with one key: its record, and what it made."""
-        return self.root / "work" / model / f"{stage}-{key[:16]}"
+        return self.works / model / f"{stage}-{key[:16]}"
 
 
 def writable(home: Path) -> Path:

@@ -1,6 +1,7 @@
 """What one part needs of another, so that siblings need not import each other. The flow passes the parts in."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -81,6 +82,17 @@ class Tracker(Protocol):
     def artifact(self, path: Path, folder: str = "") -> None: ...
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_s: float  # Unix time by the store's clock: when it was put, or put again
+    file: tuple[int, int] | None = None  # device and inode, where it is a file that other names may have, too
+    names: int = 1  # how many names that file has
+
+
 class ObjectStore(Protocol):
     """Bytes under keys such as 'bundles/ab12/model.onnx', in a folder or in S3. Errors are StorageError and Conflict."""
 
@@ -89,7 +101,8 @@ class ObjectStore(Protocol):
     def put_if_absent(self, key: str, data: bytes | Path, *, final: bool = False) -> bool:
         """Store whole or not at all; False, and nothing changed, when the key is taken.
 
-        `final`: nobody changes the file any more, so a store on the same disk may keep it by a second name.
+        `final`: nobody changes the file any more, so a store on the same disk may keep it by a second name. One that is there
+        already counts as put now.
         """
         ...
 
@@ -113,8 +126,20 @@ class ObjectStore(Protocol):
         """Keys that begin with `prefix`, sorted."""
         ...
 
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        """What `list` gives, with sizes and times."""
+        ...
+
+    def touch(self, key: str) -> None:
+        """Let an object count as put now; nothing happens where there is none."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove an object that nothing names any more; one that is not there is as good as removed."""
+        ...
+
+    def delete_if_older(self, key: str, before_s: float) -> bool:
+        """Remove it unless it was put, or put again, at that Unix time or later; whether it is gone by this."""
         ...
 
 

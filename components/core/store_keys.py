@@ -12,6 +12,7 @@ leases/MODEL.json                  who produces the model
 leases/slots/MODEL/SLOT.json       who runs a slot of its brief
 leases/stages/FLOW_RUN/TIMES.json  who carries out a stage elsewhere, while it is waited for
 slots/MODEL/SLOT.json              how the run of a slot ended: a time of its cron line, or its data
+probes/NAME                        what `genwright doctor` writes, and removes again
 webhooks/MINUTE/SHA256             a delivery of MLflow that was let in, by the minute of its time and the digest of its id
 
 What is found by its digest, or by that of its inputs, is put if absent. What says how things are now (a lease, a channel, the
@@ -20,6 +21,8 @@ last curve, the end of a run) is changed by compare-and-swap.
 
 from components.core.bundles import BUNDLE_JSON
 
+CHANNELS, LEASES, LEDGERS = "channels/", "leases/", "ledger/"
+BUNDLES, ARTIFACTS, RUNS, EXTRACTORS = "bundles/", "artifacts/", "runs/", "extractors/"
 WEBHOOK_DELIVERIES = "webhooks/"
 
 
@@ -76,6 +79,11 @@ def channel(model: str) -> str:
 def lease(model: str) -> str:
     """The lease of a model."""
     return f"leases/{model}.json"
+
+
+def probe(name: str) -> str:
+    """An object that is there for a moment."""
+    return f"probes/{name}"
 
 
 def beat(flow_run: str, times: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.core.brief import DataBrief
 from components.core.errors import DataError
+from components.core.files import mark_used
 from components.core.records import Dataset, LocalDataset
 from components.data.dvc_cache import cached_manifest
 from components.data.lockfiles import commit_at, fetched, find_root, folder_md5, git, recorded
@@ -96,7 +97,11 @@ def recorded_md5(data: DataBrief, *, base: Path | None = None) -> str:
 def find(dataset: Dataset, *, cache: Path) -> LocalDataset | None:
     """A version that was fetched here before, or the work tree that still is this version; None where neither is here."""
     store = VersionStore(cache)
-    folder = store.path(dataset.md5) if store.holds(dataset.md5) else store.workspace(dataset.md5)
+    if store.holds(dataset.md5):
+        folder: Path | None = store.path(dataset.md5)
+        mark_used(store.path(dataset.md5))
+    else:
+        folder = store.workspace(dataset.md5)
     return None if folder is None else LocalDataset(path=str(folder), **dataset.model_dump(exclude={"path"}))
 
 

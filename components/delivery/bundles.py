@@ -7,7 +7,7 @@ from pathlib import Path
 from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON, SHA256, address_of, parse_bundle, read_bundle
 from components.core.errors import BundleError, StorageError, disk_error
-from components.core.files import write_whole
+from components.core.files import mark_used, write_whole
 from components.core.protocols import ObjectStore
 from components.core.records import Bundle, StoredBundle
 from components.delivery.final import put_final
@@ -70,6 +70,7 @@ def fetch_bundle(store: ObjectStore, sha256: str, to: Path) -> Path:
         raise BundleError(f"bundle {sha256[:80]!r}", allowed="64 hexadecimal digits")
     target = to / sha256
     if _intact(target, sha256):
+        mark_used(target)
         return target
     if (own := store.path_of(store_keys.bundle_file(sha256))) is not None:
         _check_whole(store, sha256)

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from components.core.errors import Conflict, StorageError, disk_error
 from components.core.files import writing
+from components.core.protocols import StoredObject
 from components.delivery.keys import checked_key, checked_prefix
 
 LOCK_TIMEOUT_S = 60.0
@@ -37,7 +38,7 @@ class LocalStore:
         """
         path = self._path(key)
         with self._translated(key):
-            if path.is_file():
+            if path.is_file() and self._kept(path, final=final):
                 return False
             with self._partial(data, final=final) as partial, self._locked():
                 if path.is_file():
@@ -90,13 +91,48 @@ class LocalStore:
                 keys += [(at / name).as_posix() for name in names if not name.startswith(".")]
         return sorted(key for key in keys if key.startswith(prefix))
 
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        """Keys that begin with `prefix`, sorted, with what the disk knows of them."""
+        found = []
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                stat = self._path(key).stat()
+                file = (stat.st_dev, stat.st_ino)
+                found.append(StoredObject(key, stat.st_size, stat.st_mtime, file=file, names=stat.st_nlink))
+        return found
+
+    def touch(self, key: str) -> None:
+        """Let an object count as put now. Raises StorageError."""
+        with self._translated(key):
+            self._kept(self._path(key), final=True)
+
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none. Raises StorageError."""
         with self._translated(key):
             self._path(key).unlink(missing_ok=True)
 
+    def delete_if_older(self, key: str, before_s: float) -> bool:
+        """Remove it unless it was put since. Who puts it again has the same lock. Raises StorageError."""
+        path = self._path(key)
+        with self._translated(key), self._locked():
+            if not path.is_file() or path.stat().st_mtime >= before_s:
+                return False
+            path.unlink()
+            with suppress(OSError):  # other files are there
+                path.parent.rmdir()
+        return True
+
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
+
+    def _kept(self, path: Path, *, final: bool) -> bool:
+        """Whether the file is there still; a `final` one counts as put now."""
+        if not final:
+            return True
+        with self._locked(), suppress(FileNotFoundError):
+            os.utime(path)
+            return True
+        return False
 
     @contextmanager
     def _partial(self, data: bytes | Path, *, final: bool = False) -> Iterator[Path]:

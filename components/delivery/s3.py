@@ -7,30 +7,41 @@ killed half-way leaves parts that no key shows; a lifecycle rule (AbortIncomplet
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from components.core.errors import Conflict, StorageError, disk_error
 from components.core.files import writing
+from components.core.protocols import StoredObject
 from components.delivery.keys import checked_key, checked_prefix
 from components.delivery.s3_errors import code_of, translated
 from components.delivery.s3_multipart import PART_BYTES, upload_parts
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
+YOUNG_S = 60.0  # since when an object need not be renewed
 ATTEMPTS = 4  # botocore's standard mode: exponential backoff with jitter
 
 
 class S3Store:
     """Implements core.protocols.ObjectStore. The tag of an object is its ETag."""
 
-    def __init__(self, bucket: str, prefix: str = "", *, endpoint: str | None = None, region: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        keys: tuple[str, str] | None = None,  # id and secret; None: those of boto3's own chain
+    ) -> None:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix else ""
         self.endpoint = endpoint
         self.region = region
+        self.keys = keys or (None, None)
         self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
 
     def path_of(self, key: str) -> Path | None:
@@ -40,10 +51,9 @@ class S3Store:
 
     def put_if_absent(self, key: str, data: bytes | Path, *, final: bool = False) -> bool:
         """Store whole or not at all; False, and nothing changed, when the key is taken. Raises StorageError."""
-        del final  # a file is uploaded either way
         name = self._name(key)
         with translated(self.uri, self.endpoint):
-            if self._exists(name):  # saves the upload; the condition below is what decides
+            if self._exists(name) and (not final or self._renewed(name)):  # saves the upload; the condition below decides
                 return False
             try:
                 _insisting(lambda: self._put_new(name, data))
@@ -100,11 +110,38 @@ class S3Store:
 
     def list(self, prefix: str) -> list[str]:
         """Keys that begin with `prefix`, sorted."""
+        return [each.key for each in self.objects(prefix)]
+
+    def objects(self, prefix: str) -> Sequence[StoredObject]:
+        """Keys that begin with `prefix`, sorted, with size and time."""
         with translated(self.uri, self.endpoint):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=self.prefix + checked_prefix(prefix)
             )
-            return sorted(item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", ()))
+            found = [item for page in pages for item in page.get("Contents", ())]
+        return sorted((self._object(each) for each in found), key=lambda each: each.key)
+
+    def _object(self, item: dict[str, Any]) -> StoredObject:
+        return StoredObject(item["Key"].removeprefix(self.prefix), item["Size"], item["LastModified"].timestamp())
+
+    def touch(self, key: str) -> None:
+        """Let an object count as put now. Raises StorageError."""
+        with translated(self.uri, self.endpoint):
+            self._renewed(self._name(key))
+
+    def delete_if_older(self, key: str, before_s: float) -> bool:
+        """Remove it unless it was put since: S3 has no condition on a time, so between look and removal are milliseconds."""
+        with translated(self.uri, self.endpoint):
+            try:
+                found = self.client.head_object(Bucket=self.bucket, Key=self._name(key))
+            except self._refusal as error:
+                if code_of(error) in ("404", "NoSuchKey"):
+                    return False
+                raise
+        if found["LastModified"].timestamp() >= before_s:
+            return False
+        self.delete(key)
+        return True
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none. Raises StorageError."""
@@ -125,7 +162,7 @@ class S3Store:
         )
         # Another server needs no region, but the signature does.
         region = self.region or ("us-east-1" if self.endpoint else None)
-        return boto3.session.Session().client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+        return boto3.session.Session(*self.keys).client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
 
     @property
     def _refusal(self) -> type[Any]:
@@ -142,6 +179,20 @@ class S3Store:
             if code_of(error) in ("404", "NoSuchKey"):
                 return False
             raise
+        return True
+
+    def _renewed(self, name: str) -> bool:
+        """Whether the object is there still; it counts as put now: it is copied onto itself where it is not young."""
+        try:
+            put_s = self.client.head_object(Bucket=self.bucket, Key=name)["LastModified"].timestamp()
+            if time.time() - put_s > YOUNG_S:
+                source = {"Bucket": self.bucket, "Key": name}
+                self.client.copy_object(Bucket=self.bucket, Key=name, CopySource=source, MetadataDirective="REPLACE")
+        except self._refusal as error:
+            if code_of(error) in ("404", "NoSuchKey"):
+                return False
+            if code_of(error) != "InvalidRequest":  # one of more than 5 GB is not copied in one request: it stays as old as it is
+                raise
         return True
 
     def _put_new(self, name: str, data: bytes | Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.core import store_keys
+from components.core.errors import StorageError
+from components.core.files import mark_used
 from components.core.record import Record
 from components.core.records import Artifact, Dataset, LocalDataset
 from components.pipeline.backends import Backends
@@ -47,12 +49,19 @@ def load_extractor(dataset: LocalDataset, backends: Backends) -> "Extractor":
         train()
         return SharedExtractor(weights=workspace.put(dest / WEIGHTS), card=workspace.put(dest / RECORD))
 
+    mark_used(dest)
     with FileLock(dest / ".lock"):  # two models on the same data may start at the same time
         key = store_keys.extractor(dataset.md5, VERSION)
-        shared = workspace.read_or_make(
-            key, SharedExtractor, make, is_valid=lambda known: workspace.holds(known.weights, known.card)
-        )
-        for artifact in (shared.weights, shared.card):  # the record last: without it nothing counts as written
-            if not artifact.is_at(dest / artifact.name):
-                workspace.link(artifact, dest / artifact.name)
+        for last in (False, True):
+            shared = workspace.read_or_make(
+                key, SharedExtractor, make, is_valid=lambda known: workspace.holds(known.weights, known.card)
+            )
+            try:
+                for artifact in (shared.weights, shared.card):  # the record last: without it nothing counts as written
+                    if not artifact.is_at(dest / artifact.name):
+                        workspace.link(artifact, dest / artifact.name)
+                break
+            except StorageError:  # freed between the two, as what nobody needed for long
+                if last:
+                    raise
         return train()

@@ -20,6 +20,7 @@ from components.runtime.identity import Identity
 
 TTL_S = 120.0  # clocks of two machines may differ by less
 BEAT_S = 15.0
+FREED_LOOK_S = 0.2  # between looks at whether a `genwright gc` has ended
 LOOK_S = 5.0  # between looks of a training at whether it was passed over
 
 
@@ -30,6 +31,7 @@ class Lease(Record):
     token: int
     holder: Identity
     expires_s: float  # Unix time; 0 for one that was given back
+    frees: bool = False  # held for seconds, by `genwright gc`, so that nothing is begun with what it removes
 
     @property
     def is_held(self) -> bool:
@@ -38,15 +40,21 @@ class Lease(Record):
 
 
 @contextmanager
-def lease(model: str, backends: Backends) -> Iterator[Lease]:
-    """Hold the lease of a model, renewed by a thread. Raises Conflict when another holds it."""
-    own = _acquire(model, backends.store)
+def lease(model: str, backends: Backends, *, frees: bool = False) -> Iterator[Lease]:
+    """Hold the lease of a model, renewed by a thread. Raises Conflict when another holds it; one that `frees` is waited for."""
+    own = _acquired(model, backends.store, frees=frees)
     try:
         with _in_thread(BEAT_S, lambda: _renewed(own, backends.store), name="lease"):
             yield own
     finally:
         with suppress(Conflict, StorageError):  # it runs out by itself
             _swap(own.model_copy(update={"expires_s": 0.0}), backends.store)
+
+
+def leases(store: ObjectStore) -> list[Lease]:
+    """Every lease of the store that can be read: of models, and of slots of their briefs. Raises StorageError."""
+    found = [store.get(key) for key in store.list(store_keys.LEASES)]
+    return [lease for each in found if each is not None and (lease := _parsed(each[0])) is not None]
 
 
 def current(name: str, store: ObjectStore) -> Lease | None:
@@ -113,15 +121,24 @@ def _in_thread(every_s: float, what: Callable[[], bool], *, name: str, waits: bo
             thread.join()
 
 
-def _acquire(model: str, store: ObjectStore) -> Lease:
+def _acquired(model: str, store: ObjectStore, *, frees: bool) -> Lease:
+    until = time.monotonic() + TTL_S
+    while True:
+        found, _ = _read(model, store)
+        if frees or found is None or not found.frees or not found.is_held or time.monotonic() > until:
+            return _acquire(model, store, frees=frees)
+        time.sleep(FREED_LOOK_S)
+
+
+def _acquire(model: str, store: ObjectStore, *, frees: bool) -> Lease:
     found, tag = _read(model, store)
     if found is not None and found.is_held:
         where = "" if found.holder.is_visible else f" on {found.holder.host}"
         raise Conflict(f"{model}: another production of it is running{where}", do="wait for it, then run the command again")
     token = 1 + (found.token if found else 0)
-    own = Lease(model=model, token=token, holder=Identity.own(), expires_s=time.time() + TTL_S)
+    own = Lease(model=model, token=token, holder=Identity.own(), expires_s=time.time() + TTL_S, frees=frees)
     try:
-        store.swap(store_keys.lease(model), own.model_dump_json().encode(), expected=tag)
+        store.swap(store_keys.lease(model), _bytes(own), expected=tag)
     except Conflict:
         raise Conflict(
             f"{model}: another production of it began just now", do="wait for it, then run the command again"
@@ -145,14 +162,24 @@ def _swap(changed: Lease, store: ObjectStore) -> None:
     found, tag = _read(changed.model, store)
     if found is None or found.token != changed.token:
         raise Conflict(f"{changed.model}: its lease is another's")
-    store.swap(store_keys.lease(changed.model), changed.model_dump_json().encode(), expected=tag)
+    store.swap(store_keys.lease(changed.model), _bytes(changed), expected=tag)
+
+
+def _bytes(lease: Lease) -> bytes:
+    """`frees` only where it is: an earlier genwright reads the others' leases, too."""
+    return lease.model_dump_json(exclude_defaults=True).encode()
 
 
 def _read(model: str, store: ObjectStore) -> tuple[Lease | None, str | None]:
     found = store.get(store_keys.lease(model))
     if found is None:
         return None, None
+    return _parsed(found[0]), found[1]
+
+
+def _parsed(data: bytes) -> Lease | None:
+    """None for one of another version, which is taken over."""
     try:
-        return Lease.model_validate_json(found[0]), found[1]
+        return Lease.model_validate_json(data)
     except ValueError:
-        return None, found[1]  # of another version: taken over
+        return None

@@ -108,6 +108,7 @@ def retrain(run: Run, backends: Backends, make: Callable[[], Produced]) -> Endin
 def put_run(run: Run, backends: Backends) -> None:
     """Leave the inputs of a run in the store, for who goes on with it by its name; the first to write them counts."""
     backends.workspace.read_or_make(record_key(run, "run"), Run, lambda: run)
+    backends.store.touch(record_key(run, "run"))  # what is worked with is young, with all that it depends on
 
 
 def run_stage(name: str, reference: str, backends: Backends, call: Call, *, under: Lease | None = None) -> Record:
@@ -120,6 +121,7 @@ def run_stage(name: str, reference: str, backends: Backends, call: Call, *, unde
     if under is not None:
         check_held(under, backends.store)
     with lease(run.brief.name, backends) if under is None else nullcontext(under) as held:
+        put_run(run, backends)
         records: dict[str, Any] = {"run": run, "lease": held}
         for before in STAGES:
             if before.name in stage.takes:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from components.core.addresses import without_password
 from components.core.errors import RegistryError
 from components.core.family import Family
 from components.core.files import write_whole
@@ -28,7 +29,6 @@ from components.pipeline.extractor import load_extractor
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
-from components.registry.mlflow_store import without_password
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported

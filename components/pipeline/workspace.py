@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from components.core import store_keys
 from components.core.errors import RunError, disk_error
-from components.core.files import link_or_copy, sha256_of
+from components.core.files import link_or_copy, mark_used, sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
 from components.core.records import Artifact
@@ -51,6 +51,7 @@ class Workspace:
             if not artifact.is_at(path):
                 path.unlink()
                 raise self._damaged(artifact)
+        mark_used(path.parent)
         return path
 
     def link(self, artifact: Artifact, to: Path) -> None:

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from components.core.addresses import without_password
 from components.core.errors import RegistryError
-from components.registry.mlflow_store import without_password
 
 BEFORE_A_DATABASE = (
     "give all machines one MLflow server: GENWRIGHT_TRACKING_URI=http://HOST:PORT, of `mlflow server` on that database"

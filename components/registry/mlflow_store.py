@@ -6,12 +6,12 @@ The file store is not offered: MLflow 3 refuses it.
 import errno
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.addresses import without_password
 from components.core.errors import GenwrightError, RegistryError, SettingsError, disk_error
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ MISSING = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 ALLOWED = "sqlite:///PATH, postgresql://HOST/NAME or http(s)://HOST"
 DRIVERS = {"psycopg2": "pip install 'genwright[postgres]'"}  # by the module that SQLAlchemy asks for
-PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^/]*@")
 # Set before mlflow is imported, and only where the user has not chosen: no emoji links, no telemetry, and an unreachable
 # server gives up after seconds instead of minutes.
 QUIET = {
@@ -53,6 +52,13 @@ def connect(tracking_uri: str) -> "MlflowClient":
         elif scheme in ("postgresql", "mysql"):
             _ask_database(tracking_uri)
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def load() -> None:
+    """Load MLflow, which takes seconds, before anything is timed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # noqa: F401
 
 
 def _make_sqlite(tracking_uri: str) -> None:
@@ -91,11 +97,6 @@ def _ask_database(tracking_uri: str) -> None:
 
     with create_engine(tracking_uri, poolclass=NullPool).connect():
         pass
-
-
-def without_password(uri: str) -> str:
-    """A URI as it may be shown and logged."""
-    return PASSWORD.sub(r"\1:***@", uri)
 
 
 @contextmanager

@@ -25,15 +25,26 @@ def reap(tracking_uri: str, *, experiment: str | None = None) -> tuple[str, ...]
     """
     client = connect(tracking_uri)
     with translated(tracking_uri):
-        named = None if experiment is None else f"name = '{experiment}'"
-        every = [found.experiment_id for found in client.search_experiments(filter_string=named)]
-        asked = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{socket.gethostname()}'"
-        running = client.search_runs(every, filter_string=asked) if every else []
-        left = [run for run in running if not _alive(run)]
+        left = _left(client, experiment)
         for run in left:
             client.set_tag(run.info.run_id, ENDED_BY, "reaper: its process was gone")
             client.set_terminated(run.info.run_id, status="KILLED")
     return tuple(run.info.run_id for run in left)
+
+
+def left_running(tracking_uri: str) -> list[tuple[str, str]]:
+    """Id and name of the runs that `reap` would end. Raises RegistryError."""
+    client = connect(tracking_uri)
+    with translated(tracking_uri):
+        return [(str(run.info.run_id), str(run.info.run_name)) for run in _left(client, None)]
+
+
+def _left(client: Any, experiment: str | None) -> list[Any]:
+    named = None if experiment is None else f"name = '{experiment}'"
+    every = [found.experiment_id for found in client.search_experiments(filter_string=named)]
+    asked = f"attributes.status = 'RUNNING' and tags.`{HOST}` = '{socket.gethostname()}'"
+    running = client.search_runs(every, filter_string=asked) if every else []
+    return [run for run in running if not _alive(run)]
 
 
 def _alive(run: Any) -> bool:

@@ -16,8 +16,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from components.core.addresses import without_password
 from components.core.errors import RegistryError, SettingsError
-from components.registry.mlflow_store import connect, translated, without_password
+from components.registry.mlflow_store import connect, translated
 
 SIGNATURE, DELIVERY, TIMESTAMP = "x-mlflow-signature", "x-mlflow-delivery-id", "x-mlflow-timestamp"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -196,3 +196,41 @@ def test_errors_are_ours(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(GenwrightError) as caught:
         store.fetch("a", tmp_path / "file" / "below")
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_listing_knows(store: ObjectStore) -> None:
+    before = time.time()
+    store.put_if_absent("a/one", b"1")
+    store.put_if_absent("a/two", b"22")
+    one, two = store.objects("a/")
+    assert (one.key, one.size_bytes, two.key, two.size_bytes) == ("a/one", 1, "a/two", 2)
+    assert abs(one.modified_s - before) < 5
+    assert store.objects("b/") == []
+
+
+def test_only_what_is_older_is_removed(store: ObjectStore) -> None:
+    store.put_if_absent("a/one", b"1")
+    (one,) = store.objects("a/one")
+    assert not store.delete_if_older("a/one", one.modified_s), "put at this very time"
+    assert store.get("a/one") is not None
+    assert store.delete_if_older("a/one", one.modified_s + 1)
+    assert store.get("a/one") is None
+    assert not store.delete_if_older("a/one", one.modified_s + 1)
+
+
+def test_what_is_put_again_counts_as_put_now(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.delivery.s3.YOUNG_S", -1.0)  # seconds, so that the test need not wait for a minute
+    (tmp_path / "file").write_bytes(b"1")
+    for again in (
+        lambda: store.put_if_absent("a/one", tmp_path / "file", final=True),
+        lambda: store.touch("a/one"),
+    ):
+        store.put_if_absent("a/one", tmp_path / "file", final=True)
+        (before,) = store.objects("a/one")
+        time.sleep(1.1)  # S3 tells whole seconds
+        assert not again()
+        (after,) = store.objects("a/one")
+        assert after.modified_s > before.modified_s
+        assert store.get("a/one") is not None
+    store.touch("a/none")
+    assert store.get("a/none") is None

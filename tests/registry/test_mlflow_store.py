@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from components.core.addresses import without_password
 from components.core.errors import RegistryError, SettingsError, StorageError
-from components.registry.mlflow_store import connect, without_password
+from components.registry.mlflow_store import connect
 from components.registry.versions import Versions
 
 
