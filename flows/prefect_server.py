@@ -3,13 +3,25 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from components.runtime.interruption import WATCH
+
+if TYPE_CHECKING:
+    from components.operations.prefect_api import PrefectApi
 
 
 def is_named() -> bool:
     """Whether the environment names a server."""
     return bool(os.environ.get("PREFECT_API_URL"))
+
+
+def api() -> "PrefectApi | None":
+    """The server that the environment names, to ask without Prefect's own packages."""
+    from components.operations.prefect_api import PrefectApi
+
+    auth = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_API_KEY") or ""
+    return PrefectApi(os.environ["PREFECT_API_URL"], auth) if is_named() else None
 
 
 def prepare() -> None:

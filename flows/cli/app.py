@@ -21,6 +21,7 @@ from flows.cli.produce import produce_app
 from flows.cli.release import release_app
 from flows.cli.schedule import schedule_app
 from flows.cli.serve import serve_app
+from flows.cli.stack import stack_app
 from flows.cli.stage import stage_app
 from flows.cli.watch import watch_app
 from flows.settings import Settings, name_user
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (produce_app, stage_app, distil_app, serve_app, release_app, automations_app, watch_app):
+for group in (produce_app, stage_app, distil_app, serve_app, release_app, automations_app, watch_app, stack_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")

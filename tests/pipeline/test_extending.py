@@ -18,6 +18,8 @@ KINDS = (
     "evaluation/metrics",
     "families",
     "modalities/series",
+    "operations/checks",
+    "operations/stack/services",
     "training/start",
 )
 
