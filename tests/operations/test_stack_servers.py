@@ -78,7 +78,7 @@ def test_up_twice_killed_and_down(machine: Machine) -> None:
     first = machine.up()
     pids = {each["name"]: each["pid"] for each in first["services"]}
     assert all(each["began"] for each in first["services"])
-    assert set(pids) == {"mlflow", "prefect", "cpu_worker", "gpu_worker", "serving"}
+    assert set(pids) >= {"mlflow", "prefect", "cpu_worker", "gpu_worker", "serving", "watcher"}
     assert httpx.get(f"http://127.0.0.1:{machine.ports['mlflow']}/health").is_success
     pools = httpx.post(f"{first['exports']['PREFECT_API_URL']}/work_pools/filter", json={}).json()
     assert {each["name"] for each in pools} >= {"genwright", "genwright-gpu"}
