@@ -53,6 +53,7 @@ SHOWN = {  # metric -> heading; lower is better for all but the four shares
 COMPARED = ("fd", "coverage", "recall", "confident_share", "class_share_min", "bits_per_dim")
 LOWER = {"fd", "bits_per_dim"}
 PACKAGES = ("genwright", "torch", "diffusers")
+UNNAMED = "x86_64"  # a processor, in rows of before processors were named
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def table(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
         speed = _cell([1000 * line["sample_s"] / SAMPLES[line["data"]] for line in good], digits=2)
         rate = _cell([line["steps"] * line["batch_size"] / line["train_s"] for line in good], digits=0)
         against = PEERS[model][1] if model in PEERS else ""
-        counts = f"{len(good)} | {len(every) - len(good)} | {every[-1]['date']}"
+        counts = f"{len(good)} | {len(every) - len(good)} | {every[-1]['date']}, {', '.join(sorted(hardware(every)))}"
         yield f"| {model} | {against} | {' | '.join(cells)} | {speed} | {rate} | {counts} |"
 
 
@@ -261,8 +262,23 @@ def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
     measured = {model: [*grouped] for model, grouped in groupby(sorted(lines, key=_order), key=lambda line: line["model"])}
     for peer, (_, ours) in PEERS.items():
         if peer in measured and ours in measured:
+            if not on_one_machine(measured[ours], measured[peer]):  # an equal time is another number of steps there
+                yield f"| {peer} | {ours} |{' not measured on one machine |' * len(COMPARED)}"
+                continue
             told = (_beside(_interval(measured[ours], name), _interval(measured[peer], name), name) for name in COMPARED)
             yield f"| {peer} | {ours} | {' | '.join(told)} |"
+
+
+def hardware(lines: Sequence[dict[str, Any]]) -> set[str]:
+    """The processors or GPUs that these rows were measured on."""
+    return {str(line["hardware"]) for line in lines}
+
+
+def on_one_machine(ours: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> bool:
+    """Whether their processors are the same; where one of them has no name in its rows, whether they were measured on one day."""
+    names = [hardware(lines) - {UNNAMED} for lines in (ours, theirs)]
+    days = [{line["date"] for line in lines} for lines in (ours, theirs)]
+    return names[0] == names[1] if all(names) else bool(days[0] & days[1])
 
 
 def _interval(lines: Sequence[dict[str, Any]], name: str) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.families import comparisons, read
 
-ROW = {"data": "digits", "seed": 0, "seconds": 60.0, "threads": 1, "device": "cpu"}
+ROW = {"data": "digits", "seed": 0, "seconds": 60.0, "threads": 1, "device": "cpu", "hardware": "one", "date": "2026-11-22"}
 
 
 def line(model: str, *, seed: int = 0, half: float = 0.1, **values: float) -> dict[str, Any]:
@@ -25,6 +25,18 @@ def told(*lines: dict[str, Any]) -> list[str]:
 def test_a_verdict_needs_intervals_that_do_not_overlap(ours: float, theirs: float, verdict: str) -> None:
     cells = told(line("flow/glow", fd=ours, coverage=-ours), line("normflows/glow", fd=theirs, coverage=-theirs))
     assert [cell.split(":")[0] for cell in cells[:2]] == [verdict, verdict]
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        ({"hardware": "another"}, "not measured on one machine"),
+        ({"hardware": "x86_64"}, "ahead"),
+        ({"hardware": "x86_64", "date": "2026-11-30"}, "not measured on one machine"),
+    ],
+)
+def test_rows_of_two_machines_are_not_compared(other: dict[str, str], verdict: str) -> None:
+    assert told(line("flow/glow", fd=1.0), line("normflows/glow", fd=2.0) | other)[0].split(":")[0] == verdict
 
 
 def test_seeds_that_lie_apart_widen_the_interval() -> None:
