@@ -57,10 +57,10 @@ def test_a_training_leaves_it(tmp_path: Path) -> None:
     plan: Any = TrainPlan.model_construct(family="vae", variant="gaussian", folder=str(tmp_path))
     with Progress(plan) as progress:
         progress.show(0.25, step=12, losses={"loss": 0.5})
-    found = how_far(tmp_path, since_s=0)
-    assert found is not None
-    assert (found.done, found.note) == (0.25, "step 12  loss 0.5")
-    (tmp_path / PROGRESS).unlink()
-    with Progress(plan, quiet=True) as progress:  # of a process that follows
-        progress.show(0.5, step=20, losses={})
-    assert how_far(tmp_path, since_s=0) is None
+        found = how_far(tmp_path, since_s=0)
+        assert found is not None
+        assert (found.done, found.note) == (0.25, "step 12  loss 0.5")
+        with Progress(plan, quiet=True) as follower:  # of a process that follows
+            follower.show(0.5, step=20, losses={})
+        assert how_far(tmp_path, since_s=0) == found
+    assert how_far(tmp_path, since_s=0) is None, "it has ended"
