@@ -37,6 +37,7 @@ BEAT_LOOK_S = 15.0  # between looks at whether its process lives
 UNHEARD_S = 600.0  # that the server may be away
 UNSEEN_S = 180.0  # that a process may run before it gives a sign of life
 SILENT_LOOKS = 2  # at which its process gives none, until it is taken for lost: at its end it gives none for a moment, too
+AGAIN_S = 10.0  # until a lost one is begun again: a worker that is being stopped takes runs until it is gone
 SAY_AGAIN_S = 300.0  # in the log, what it waits for
 
 
@@ -59,6 +60,7 @@ def carry_out(stage: Stage, records: Sequence[Any], backends: Backends) -> Recor
         if not lost.once_more():
             raise placement.lost(stage, state.message or "")
         child.tell(f"was lost and is begun again: {state.message}")
+        time.sleep(AGAIN_S)
 
 
 class _Child:

@@ -87,12 +87,12 @@ def test_it_is_a_job_of_kubernetes_without_an_unknown_field(jobs: list[dict[str,
     container["env"] = []
     for amounts in container["resources"].values():  # as a server answers them
         amounts["nvidia.com/gpu"] = str(amounts["nvidia.com/gpu"])
-    api = client.ApiClient()
 
     class Answer:
         data = json.dumps(manifest)
 
-    read = api.sanitize_for_serialization(api.deserialize(Answer(), "V1Job"))
+    with client.ApiClient() as api:
+        read = api.sanitize_for_serialization(api.deserialize(Answer(), "V1Job"))
     assert read == _without_nothing(manifest)
 
 
