@@ -155,7 +155,7 @@ class ScheduleBrief(Record):
     def _event_is_one(cls, event: str | None) -> str | None:
         if event is None:
             return None
-        given = f"{shortened(event, most=80)!r} given; allowed: "
+        given = f"{shortened(event, most=80)} given; allowed: "
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", event):
             raise ValueError(f"{given}the name of an event: letters, digits, '.', '-' and '_', at most 100 of them")
         if event.startswith("prefect.") and not event.startswith(OF_ASSETS):

@@ -111,11 +111,11 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
         ),
         (
             "pretrained: {model: models:/digits/1}\nschedule: {on_new_base: true}",
-            "brief: schedule.on_new_base: true with pretrained.model: models:/digits/1; allowed: with pretrained: {model:",
+            "brief: schedule.on_new_base: true with pretrained.model: 'models:/digits/1'; allowed: with pretrained:",
         ),
         (
             "pretrained: {model: hf:org/digits}\nschedule: {on_new_base: true}",
-            "brief: schedule.on_new_base: true with pretrained.model: hf:org/digits; allowed: with pretrained: {model: models:/",
+            "brief: schedule.on_new_base: true with pretrained.model: 'hf:org/digits'; allowed: with pretrained: {model:",
         ),
     ],
 )
