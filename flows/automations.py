@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from components.core.errors import InputError
 from components.pipeline import automations as rules
-from components.pipeline.automations import Automation, Document
+from components.pipeline.automations import Automation
+from flows import automation_api
 from flows.deployments import server
 
 BLOCK = "genwright-notify"  # Prefect's block with the address that is told
-PAGE = 200  # automations that a server gives at once
 
 
 def put(webhook: str | None = None, *, silent_s: int = rules.SILENT_S) -> list[Automation]:
@@ -23,58 +23,29 @@ def put(webhook: str | None = None, *, silent_s: int = rules.SILENT_S) -> list[A
     rules.documents(webhook_block=None, silent_s=silent_s)  # refused before anything is written
     with server() as client:
         block = _block(client) if webhook is None else _put_block(webhook)
-        known = _ours(client)
-        return [_put(client, asked, known) for asked in rules.documents(webhook_block=block, silent_s=silent_s)]
+        known = automation_api.found(client, rules.PREFIX)
+        return [automation_api.put(client, asked, known) for asked in rules.documents(webhook_block=block, silent_s=silent_s)]
 
 
 def remove() -> list[Automation]:
-    """Remove all of them, and the address."""
+    """Remove all of them, and the address; what starts a brief at an event is its schedule's, and stays."""
     with server() as client:
-        found = _ours(client)
-        for each in found:
-            client.request("DELETE", f"/automations/{each['id']}")
+        removed = [automation_api.remove(client, each) for each in automation_api.found(client, rules.PREFIX)]
         if (block := _block(client)) is not None:
             client.request("DELETE", f"/block_documents/{block}")
-        return [Automation(name=each["name"], does=rules.summary(each), became="removed") for each in found]
+        return removed
 
 
 def missing(*, webhook: bool) -> tuple[str, ...]:
     """The names of those that the server lacks, or that a person turned off. `webhook`: whether people are to be told."""
     with server() as client:
-        return tuple(rules.missing(_ours(client), webhook=webhook))
+        return tuple(rules.missing(automation_api.found(client, rules.PREFIX), webhook=webhook))
 
 
 def _check(webhook: str) -> None:
     parts = urlsplit(webhook)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"--webhook {parts.scheme or webhook[:8]}...: no address", allowed="http://HOST/... or https://HOST/...")
-
-
-def _put(client: Any, asked: Document, known: list[Document]) -> Automation:
-    """Two that ran at once may have made one each: the first stays."""
-    about = {"name": asked["name"], "does": rules.summary(asked)}
-    mine = [each for each in known if each["name"] == asked["name"]]
-    for each in mine[1:]:
-        client.request("DELETE", f"/automations/{each['id']}")
-    if not mine:
-        client.request("POST", "/automations/", json=asked)
-        return Automation(**about, became="created")
-    first = mine[0]
-    if rules.is_as_asked(first, asked):
-        return Automation(**about)
-    client.request("PUT", f"/automations/{first['id']}", json=asked | {"enabled": first["enabled"]})
-    return Automation(**about, became="updated")
-
-
-def _ours(client: Any) -> list[Document]:
-    """Those on the server, the oldest first."""
-    found: list[Document] = []
-    while True:
-        asked = {"sort": "CREATED_DESC", "limit": PAGE, "offset": len(found)}
-        page = client.request("POST", "/automations/filter", json=asked).json()
-        found += page
-        if len(page) < PAGE:
-            return [each for each in reversed(found) if rules.is_ours(each)]
 
 
 def _block(client: Any) -> str | None:

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from components.core.errors import InputError, RunError, SettingsError
+from components.pipeline.automations import OF_SCHEDULES, event_document
 from components.pipeline.deployments import TAG, lines, stage_document
 from components.pipeline.schedules import Planned
-from flows import prefect_server
+from flows import automation_api, prefect_server
 
 
 @contextmanager
@@ -78,7 +79,19 @@ def remove_stage(name: str, client: Any) -> None:
 def planned() -> list[Planned]:
     """What will run when, by name."""
     with server() as client:
-        return [line for each in _ours(client) for line in lines(each, _last_run(each["id"], client))]
+        events = {each["name"].removeprefix(OF_SCHEDULES): each for each in automation_api.found(client, OF_SCHEDULES)}
+        return [line for each in _ours(client) for line in lines(each, _last_run(each["id"], client), events.get(each["name"]))]
+
+
+def put_event(name: str, event: str | None, client: Any, *, deployment: str) -> None:
+    """Let an event start a deployment, by its id; None: no event does any more."""
+    known = automation_api.found(client, f"{OF_SCHEDULES}{name}")
+    if event is not None:
+        automation_api.put(client, event_document(name, event, deployment=deployment), known)
+        return
+    for each in known:
+        if each["name"] == f"{OF_SCHEDULES}{name}":
+            automation_api.remove(client, each)
 
 
 def remove(name: str) -> None:
@@ -87,6 +100,7 @@ def remove(name: str) -> None:
         found = {each["name"]: each["id"] for each in _ours(client)}
         if name not in found:
             raise InputError(f"{name}: has no schedule", allowed=", ".join(found) or "none: nothing is scheduled")
+        put_event(name, None, client, deployment=found[name])
         client.request("DELETE", f"/deployments/{found[name]}")
         remove_stage(name, client)
 

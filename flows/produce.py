@@ -27,7 +27,8 @@ def resolve_brief(brief_path: str) -> Run:
 def retrain(brief: str, trigger: str = "hand", slot: str | None = None) -> State[None]:
     """Produce again when the data, the brief or genwright has changed since; else do nothing. Its state says which, and why.
 
-    `trigger`: hand, cron or new-data. `slot`: the time that a cron line names; by default when the run was to start.
+    `trigger`: hand, cron, new-data, new-base or event. `slot`: the time that a cron line names, by default when the run was to
+    start; the id of an event.
     """
     return state_of(Path(brief).stem, ending_of(partial(_retrained, brief, trigger, slot)))
 

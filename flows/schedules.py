@@ -1,10 +1,11 @@
-"""A schedule put on a Prefect server: a deployment that retrains its brief, and one that carries out stages of it elsewhere."""
+"""A schedule put on a Prefect server: a deployment that retrains its brief, what starts it, and one that carries out stages of it
+elsewhere."""
 
 from components.core.errors import InputError
 from components.pipeline.deployments import document
 from components.pipeline.placement import Pods
 from components.pipeline.schedules import Schedule
-from flows.deployments import pool_of, post, put_stage, remove_stage, server
+from flows.deployments import pool_of, post, put_event, put_stage, remove_stage, server
 
 
 def put(schedule: Schedule, *, pool: str, gpu_pool: str | None = None, pods: Pods = Pods()) -> None:  # noqa: B008 (frozen)
@@ -28,4 +29,6 @@ def put(schedule: Schedule, *, pool: str, gpu_pool: str | None = None, pods: Pod
                 schedule.name, client, pool=gpu_pool, folder=None if schedule.rev else schedule.repository, variables=placed
             )
         entrypoint = "flows.produce.retrain"
-        post(document(schedule, entrypoint=entrypoint, pool=pool, gpu_pool=gpu_pool, variables=variables), retrain, client)
+        asked = document(schedule, entrypoint=entrypoint, pool=pool, gpu_pool=gpu_pool, variables=variables)
+        made = post(asked, retrain, client)
+        put_event(schedule.name, schedule.event, client, deployment=str(made["id"]))

@@ -25,6 +25,7 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
 WITH_CREDENTIALS = r"[a-z+]+://[^/]*:[^/]*@"  # an address that gives a password away
+OF_ASSETS = "prefect.asset."  # of Prefect's own events those that no run of a brief emits
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
 
 
@@ -132,7 +133,9 @@ class ScheduleBrief(Record):
     cron: str | None = None
     timezone: str = Field(default="UTC", description="of the cron line, as Europe/Berlin")
     on_new_data: bool = False
-    poll_minutes: int = Field(default=10, ge=1, le=1440, description="between two looks for new data")
+    on_new_base: bool = Field(default=False, description="when pretrained.model, an alias, names another release than before")
+    on_event: str | None = Field(default=None, description="the name of an event of the Prefect server")
+    poll_minutes: int = Field(default=10, ge=1, le=1440, description="between two looks for new data, or a new base")
 
     @field_validator("cron")
     @classmethod
@@ -146,6 +149,18 @@ class ScheduleBrief(Record):
     def _timezone_is_one(cls, timezone: str) -> str:
         check_timezone(timezone)
         return timezone
+
+    @field_validator("on_event")
+    @classmethod
+    def _event_is_one(cls, event: str | None) -> str | None:
+        if event is None:
+            return None
+        given = f"{shortened(event, most=80)} given; allowed: "
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", event):
+            raise ValueError(f"{given}the name of an event: letters, digits, '.', '-' and '_', at most 100 of them")
+        if event.startswith("prefect.") and not event.startswith(OF_ASSETS):
+            raise ValueError(f"{given}of Prefect's own events those of {OF_ASSETS}; what a run emits would start it without end")
+        return event
 
 
 class Brief(Record):
@@ -187,7 +202,20 @@ class Brief(Record):
             raise ValueError(f"goal: {self.goal} needs a VAE or an autoencoder, which do not fit text; choose another goal")
         if self.goal in ("latent", "reconstruction") and "invertibility" in self.require:
             raise ValueError(f"goal: {self.goal} with require: invertibility; only a flow is invertible: choose goal: likelihood")
+        if self.schedule is not None and self.schedule.on_new_base and self.base_alias is None:
+            given = (
+                f"with pretrained.model: {shortened(self.pretrained.model, most=80)}" if self.pretrained else "without pretrained"
+            )
+            allowed = "pretrained: {model: models:/NAME@ALIAS}, whose release can be another one later"
+            raise ValueError(f"schedule.on_new_base: true {given}; allowed: with {allowed}")
         return self
+
+    @property
+    def base_alias(self) -> str | None:
+        """NAME@ALIAS, or NAME for its champion, of the release made here that it starts from. None for one version of it, which
+        never changes, and for a model made elsewhere."""
+        found = re.fullmatch(r"models:/([^/]+)", self.pretrained.model) if self.pretrained else None
+        return found[1] if found else None
 
 
 def parse_brief(text: str, *, where: str = "brief") -> Brief:

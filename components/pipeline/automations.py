@@ -1,8 +1,12 @@
 """What a Prefect server does by itself about runs of genwright, as documents of its automations: plain JSON, no Prefect.
 
+Those of `genwright automations`:
+
 crash-silent   a run whose heartbeats stop is Crashed: its process, or the machine of it, is gone without a word
 tell-failed    a run that Failed or Crashed is told to a webhook
 tell-refused   so is what notices.py says of a run or an alias: a refused gate, a reached ceiling, an undone alias, a missing tag
+
+And one of `genwright schedule` for each brief with `on_event`: what starts retrain/NAME when an event comes.
 
 https://docs.prefect.io/v3/api-ref/rest-api has the documents: `POST /automations/`. They are known by their names.
 """
@@ -16,6 +20,7 @@ from components.pipeline.deployments import STAGE_TAG, TAG
 from components.pipeline.notices import TOLD
 
 PREFIX = "genwright: "
+OF_SCHEDULES = "genwright schedule: "  # and the brief's name
 CRASH, FAILED, REFUSED = (f"{PREFIX}{name}" for name in ("crash-silent", "tell-failed", "tell-refused"))
 SILENT_S = 600  # three of Prefect's heartbeats, which come every 180 s unless PREFECT_FLOWS_HEARTBEAT_FREQUENCY says otherwise
 SILENT_MIN_S = 35  # its heartbeats come every 30 s at the most often
@@ -78,6 +83,22 @@ def _tell(block: str) -> list[Document]:
             (REFUSED, "Calls the webhook for what a person should know of a release", [*TOLD], "genwright.model.*"),
         )
     ]
+
+
+def event_document(name: str, event: str, *, deployment: str) -> Document:
+    """The automation that runs a deployment, by its id, at each event of a name; the slot of the run is the event's id."""
+    # What a run of the brief emits itself, as genwright.champion.promoted, is no reason to run it again.
+    own = {"prefect.resource.id": [f"!genwright.model.{name}"]} if event.startswith("genwright.") else {}
+    slot = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
+    trigger = {"type": "event", "posture": "Reactive", "expect": [event], "threshold": 1, "within": 0, "match": own}
+    action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment}
+    return {
+        "name": f"{OF_SCHEDULES}{name}",
+        "description": f"Retrains {name} at each {event}; `genwright schedule` wrote it.",
+        "tags": [TAG],
+        "trigger": trigger,
+        "actions": [action | {"parameters": {"trigger": "event", "slot": slot}}],
+    }
 
 
 def _document(name: str, does: str, trigger: Document, action: Document, *, tags: tuple[str, ...]) -> Document:

@@ -75,8 +75,11 @@ def _schedule(timing: Timing) -> Document:
     return {"interval": 60 * (timing.minutes or 0), "timezone": "UTC", "anchor_date": datetime.now(UTC).isoformat()}
 
 
-def lines(deployment: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iterator[Planned]:
-    """What a deployment will run when; one line where it has no schedule. `last`: its flow run that ended last."""
+def lines(
+    deployment: Mapping[str, Any], last: Mapping[str, Any] | None, event: Mapping[str, Any] | None = None
+) -> Iterator[Planned]:
+    """What a deployment will run when; one line where nothing starts it. `last`: its flow run that ended last; `event`: the
+    automation by which an event starts it."""
     pulled = next(iter(deployment["pull_steps"][0].values()))
     about = {
         "name": deployment["name"],
@@ -88,11 +91,15 @@ def lines(deployment: Mapping[str, Any], last: Mapping[str, Any] | None) -> Iter
     }
     if last is not None:
         about |= {"last": last["state_name"], "last_sentence": last["state"]["message"], "last_at": last["end_time"]}
-    for each in sorted(deployment["schedules"], key=lambda one: one["slug"] or "") or [None]:
+    for each in sorted(deployment["schedules"], key=lambda one: one["slug"] or "") or ([] if event else [None]):
         timing, anchor = _timing(each)
         goes = not deployment["paused"] and (each is None or each["active"])
         coming = timing.next(datetime.now(UTC), anchor=anchor) if goes else None
-        yield Planned(trigger=timing.kind, when=timing.text, next=coming, why=WHY[timing.kind], **about)
+        paused = not goes and each is not None
+        yield Planned(trigger=timing.kind, when=timing.text, next=coming, paused=paused, why=WHY[timing.kind], **about)
+    if event is not None:  # a deployment that is paused runs when it is asked to, so only the automation counts
+        (name,) = event["trigger"]["expect"]
+        yield Planned(trigger="event", when=name, next=None, paused=not event["enabled"], why=WHY["event"], **about)
 
 
 def _timing(found: Mapping[str, Any] | None) -> tuple[Timing, datetime | None]:

@@ -23,6 +23,17 @@ def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, s
     return f"{release.model}/{release.version}", bundle.family, bundle.variant
 
 
+def bundle_of_base(brief: Brief, backends: Backends) -> str:
+    """The bundle, by its digest, that the brief's base names now. Raises BriefError for a brief without an alias of a base, and
+    UnknownModel."""
+    if brief.base_alias is None:
+        raise BriefError("pretrained.model: names no release that can be another one later", allowed="models:/NAME@ALIAS")
+    try:
+        return _release(brief.base_alias, backends).bundle_sha256
+    except UnknownModel as error:
+        raise UnknownModel(f"pretrained.model: models:/{brief.base_alias}: {error}") from error
+
+
 def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) -> Base | None:
     """The release that what was decided begins with; None for a start without one, and for a model made elsewhere.
 
@@ -116,11 +127,15 @@ def _check_condition(brief: Brief, dataset: Dataset | None, base: Base, where: s
 
 def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     """Raises UnknownModel, and ValueError for a bundle that is none."""
-    settings = backends.settings
-    if settings.tracking_uri is None and not backends.named_home.mlflow_database.exists():
-        raise UnknownModel("nothing was produced in this home yet", do="name a release that is here, or produce it")
-    release = backends.versions.resolve(reference)
+    release = _release(reference, backends)
     stored = backends.store.get(store_keys.bundle_file(release.bundle_sha256))
     if stored is None:
         raise UnknownModel(f"the bundle of {reference} is not in the store")
     return release, Bundle.model_validate_json(stored[0])
+
+
+def _release(reference: str, backends: Backends) -> Release:
+    """Raises UnknownModel."""
+    if backends.settings.tracking_uri is None and not backends.named_home.mlflow_database.exists():
+        raise UnknownModel("nothing was produced in this home yet", do="name a release that is here, or produce it")
+    return backends.versions.resolve(reference)

@@ -25,6 +25,8 @@ OR_HERE = "or --here, to run it from this folder on this machine alone"
 WHY: dict[Kind, str] = {
     "cron": "retrains where the data, the brief or genwright has changed",
     "new-data": "looks whether the data has changed, and only then retrains",
+    "new-base": "looks whether the release that it starts from is another one, and only then retrains",
+    "event": "retrains when this event comes, once an event",
     "hand": "has no schedule: prefect deployment run retrain/NAME starts it",
 }
 
@@ -59,6 +61,7 @@ class Schedule(Record):
     repository: str
     rev: str | None
     timings: tuple[Timing, ...]
+    event: str | None = None  # the event by whose name an automation starts it
     deep: bool = False  # whether its data is of another revision, so that the clone needs more than the last commit
 
 
@@ -72,6 +75,7 @@ class Planned(Record):
     trigger: Kind
     when: str
     next: AwareDatetime | None
+    paused: bool = False
     why: str
     pool: str | None
     gpu_pool: str | None = None
@@ -87,8 +91,10 @@ def schedule_of(path: Path, backends: Backends, *, here: bool = False) -> Schedu
     """
     brief = load_brief(path, backends)
     timings = tuple(_timings(brief))
+    event = brief.schedule.on_event if brief.schedule else None
     if here:
-        return Schedule(name=brief.name, brief=str(path.resolve()), repository=str(base_of(path)), rev=None, timings=timings)
+        folder, whole = str(base_of(path)), str(path.resolve())
+        return Schedule(name=brief.name, brief=whole, repository=folder, rev=None, timings=timings, event=event)
     top = git(path.resolve().parent, "rev-parse", "--show-toplevel")
     if top is None:
         raise InputError(f"{path}: in no git repository, so no worker can clone it", do=f"put it into one, {OR_HERE}")
@@ -103,7 +109,7 @@ def schedule_of(path: Path, backends: Backends, *, here: bool = False) -> Schedu
             raise InputError(f"{path}: is not at {address} {rev} as it is here", do=f"commit and push it, {OR_HERE}")
         own = _check_data(path, brief, root, copy)
     deep = own and brief.data.rev != HEAD
-    return Schedule(name=brief.name, brief=inside, repository=address, rev=rev, timings=timings, deep=deep)
+    return Schedule(name=brief.name, brief=inside, repository=address, rev=rev, timings=timings, event=event, deep=deep)
 
 
 def _timings(brief: Brief) -> Iterator[Timing]:
@@ -112,6 +118,8 @@ def _timings(brief: Brief) -> Iterator[Timing]:
         yield Timing(kind="cron", cron=asked.cron, timezone=asked.timezone)
     if asked is not None and asked.on_new_data:
         yield Timing(kind="new-data", minutes=asked.poll_minutes)
+    if asked is not None and asked.on_new_base:
+        yield Timing(kind="new-base", minutes=asked.poll_minutes)
 
 
 def _check_data(path: Path, brief: Brief, root: Path, copy: Path) -> bool:

@@ -159,7 +159,7 @@ def schedule_table(planned: "Sequence[Planned]") -> "Table":
     """What will run when, and why; and how it ended last."""
     table = table_of("", name="left", when="left", next="left", why="left", where="left", last="left")
     for each in planned:
-        coming = f"{each.next:%Y-%m-%d %H:%M %Z}" if each.next else "paused" if each.trigger != "hand" else "-"
+        coming = f"{each.next:%Y-%m-%d %H:%M %Z}" if each.next else "paused" if each.paused else "-"
         where = f"{each.brief} of {each.repository}" + (f" at {each.rev}" if each.rev else "")
         where += f", in {each.pool}" + (f", trained in {each.gpu_pool}" if each.gpu_pool else "")
         table.add_row(each.name, each.when, coming, each.why, where, f"{each.last}: {each.last_sentence}" if each.last else "-")

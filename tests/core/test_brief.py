@@ -65,7 +65,10 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
             "pretrained: {model: x, family: gan, kind: 1}",
             "brief: pretrained.kind: unknown key; allowed: model, family,",
         ),
-        ("schedule: {crom: x}", "brief: schedule.crom: unknown key; allowed: cron, timezone, on_new_data, poll_minutes"),
+        (
+            "schedule: {crom: x}",
+            "brief: schedule.crom: unknown key; allowed: cron, timezone, on_new_data, on_new_base, on_event,",
+        ),
         ("gates: 5", "brief: gates: Input should be a mapping of keys (given: 5)"),
         ("goal: best", "brief: goal: Input should be 'balanced', 'quality', "),
         ("serving: {batch: many}", "brief: serving.batch: Input should be a valid integer"),
@@ -91,6 +94,29 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
         ("schedule: {cron: 61 * * * *}", "brief: schedule.cron: '61 * * * *': bad minute; allowed: five fields"),
         ("schedule: {timezone: Berlin}", "brief: schedule.timezone: 'Berlin' given; allowed: a name of the IANA database"),
         ("schedule: {poll_minutes: 0}", "brief: schedule.poll_minutes: Input should be greater than or equal to 1 (given: 0)"),
+        (
+            "schedule: {on_event: a b}",
+            "brief: schedule.on_event: 'a b' given; allowed: the name of an event: letters, digits, '.',",
+        ),
+        ("schedule: {on_event: 'prefect.*'}", "brief: schedule.on_event: 'prefect.*' given; allowed: the name of an event"),
+        (f"schedule: {{on_event: {'a' * 101}}}", "brief: schedule.on_event: 'aaa"),
+        ("schedule: {on_event: ''}", "brief: schedule.on_event: '' given; allowed: the name of an event"),
+        (
+            "schedule: {on_event: prefect.flow-run.Completed}",
+            "brief: schedule.on_event: 'prefect.flow-run.Completed' given; allowed: of Prefect's own events those of",
+        ),
+        (
+            "schedule: {on_new_base: true}",
+            "brief: schedule.on_new_base: true without pretrained; allowed: with pretrained: {model: models:/NAME@ALIAS}",
+        ),
+        (
+            "pretrained: {model: models:/digits/1}\nschedule: {on_new_base: true}",
+            "brief: schedule.on_new_base: true with pretrained.model: 'models:/digits/1'; allowed: with pretrained:",
+        ),
+        (
+            "pretrained: {model: hf:org/digits}\nschedule: {on_new_base: true}",
+            "brief: schedule.on_new_base: true with pretrained.model: 'hf:org/digits'; allowed: with pretrained: {model:",
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named(more: str, line: str) -> None:
@@ -99,6 +125,20 @@ def test_a_wrong_key_or_value_is_named(more: str, line: str) -> None:
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "schedule: {on_event: prefect.asset.materialization.succeeded}",
+        f"schedule: {{on_event: {'a' * 100}}}",
+        "schedule: {on_event: Data_ready-2.x, cron: '@daily'}",
+        "pretrained: {model: models:/digits@champion}\nschedule: {on_new_base: true}",
+        "pretrained: {model: models:/digits}\nschedule: {on_new_base: true}",
+    ],
+)
+def test_events_and_bases_that_can_be_waited_for_are_taken(more: str) -> None:
+    assert parse_brief(MINIMAL + more).schedule is not None
 
 
 @pytest.mark.parametrize("name", ["Digits", "a b", "a/b", "", "-a", "é", "a" * 64, "a\n", "..", "models:/x"])

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import psutil
@@ -134,6 +136,23 @@ class Team:
             time.sleep(0.1)
         (task,) = tasks
         return int(task["run_count"])
+
+    def emit(self, event: str, number: UUID) -> None:
+        """Send an event, as anybody's program does."""
+        resource = {"prefect.resource.id": "data.digits"}
+        sent = {"id": str(number), "event": event, "occurred": datetime.now(UTC).isoformat(), "resource": resource}
+        httpx.post(f"{self.api}/events", json=[sent], timeout=60).raise_for_status()
+
+    def runs(self, deployed: str, *, at_least: int) -> list[dict[str, Any]]:
+        """The flow runs of a deployment, the first one first, once there are so many."""
+        for _ in range(300):
+            found: list[dict[str, Any]] = self.post(
+                "flow_runs/filter", deployments={"name": {"any_": [deployed]}}, sort="EXPECTED_START_TIME_ASC"
+            )
+            if len(found) >= at_least:
+                return found
+            time.sleep(0.2)
+        raise AssertionError(f"{len(found)} runs of {deployed}")
 
     def wait(self, run_id: str, states: tuple[str, ...], *, limit_s: float = 200) -> dict[str, Any]:
         until = time.monotonic() + limit_s
@@ -286,6 +305,74 @@ def test_new_data_is_seen_and_only_then_retrained(team: Team) -> None:
     by_hand = team.run("retrain/fresh")
     assert by_hand["state_name"] == "Unchanged"
     assert by_hand["state"]["message"].startswith("nothing to do: the brief, the data (")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_an_event_starts_one_run_however_often_it_comes(team: Team) -> None:
+    road, name = team.road, "data.digits-ready"
+    (planned,) = team.schedule(str(team.publish(road.brief(name="heard", schedule={"on_event": name}))))
+    assert (planned["trigger"], planned["when"], planned["next"], planned["paused"]) == ("event", name, None, False)
+    first, second = uuid4(), uuid4()
+    for event, number in ((name, first), (f"{name}-too", uuid4()), (name, first)):
+        team.emit(event, number)
+    done = team.wait(team.runs("heard", at_least=1)[0]["id"], ENDED)
+    assert (done["state_name"], done["state"]["message"]) == ("Promoted", "heard version 1 was produced and promoted")
+    assert done["parameters"] == {"brief": "heard.yaml", "trigger": "event", "slot": str(first)}
+    assert len(team.runs("heard", at_least=1)) == 1
+    # As a server delivers it that has forgotten what it saw, and another event.
+    again = team.run("retrain/heard", trigger="event", slot=str(first))
+    assert again["state_name"] == "Unchanged"
+    assert again["state"]["message"].startswith(f"nothing to do: event {first} of heard was run by the flow run {done['name']} ")
+    team.emit(name, second)
+    another = team.wait(team.runs("heard", at_least=3)[-1]["id"], ENDED)
+    assert (another["state_name"], another["parameters"]["slot"]) == ("Unchanged", str(second))
+    assert another["state"]["message"].startswith("nothing to do: the brief, the data (")
+    assert [each.version for each in road.backends().versions.releases("heard")] == [1]
+    # It is updated, kept by `automations --remove`, and removed with what asked for it.
+    assert _waited_for(team) == [[name]]
+    assert [each["trigger"] for each in team.schedule(str(team.publish(road.brief(name="heard"), "no event")))] == ["hand"]
+    assert _waited_for(team) == []
+    other = str(team.publish(road.brief(name="heard", schedule={"on_event": "other", "cron": "@daily"}), "another event"))
+    for _ in range(2):
+        planned = team.schedule(other)
+        assert [(each["trigger"], each["when"]) for each in planned] == [("cron", "@daily UTC"), ("event", "other")]
+    assert road.cli("automations").returncode == 0
+    assert road.cli("automations", "--remove").stdout.startswith("genwright: crash-silent: removed")
+    assert _waited_for(team) == [["other"]]
+    assert road.cli("schedule", "remove", "heard").returncode == 0
+    assert _waited_for(team) == []
+
+
+def _waited_for(team: Team) -> list[list[str]]:
+    """The events that automations of schedules wait for."""
+    return [each["trigger"]["expect"] for each in team.post("automations/filter")]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_a_new_champion_of_its_base_is_seen_and_only_then_retrained(team: Team) -> None:
+    road = team.road
+
+    def found_base(seed: int) -> None:
+        ran = road.cli("produce", str(road.write(road.brief(name="ground", seed=seed), "ground.yaml")))
+        assert ran.returncode == 0, ran.stderr
+
+    found_base(0)
+    base = {"model": "models:/ground@champion", "in_domain": True}
+    tuned = road.brief(name="tuned", goal="latent", override=None, pretrained=base, schedule={"on_new_base": True})
+    (planned,) = team.schedule(str(team.publish(tuned)))
+    assert (planned["trigger"], planned["when"]) == ("new-base", "every 10 min")
+    assert team.run("retrain/tuned")["state_name"] == "Promoted"
+    before = team.run("retrain/tuned", trigger="new-base")
+    assert before["state_name"] == "Unchanged"
+    assert before["state"]["message"].startswith("nothing to do: version 1 of tuned, its champion, is of this base (ground/1, ")
+    found_base(1)
+    looks = [team.run("retrain/tuned", trigger="new-base") for _ in range(2)]
+    assert [each["state_name"] for each in looks] == ["Promoted", "Unchanged"]
+    second = road.backends().versions.resolve("ground").bundle_sha256
+    assert looks[1]["state"]["message"].startswith(f"nothing to do: base {second[:8]} of tuned was run by the flow run ")
+    assert [each.version for each in road.backends().versions.releases("tuned")] == [1, 2]
 
 
 @pytest.mark.nightly

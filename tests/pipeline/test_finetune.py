@@ -10,14 +10,17 @@ import yaml
 from sklearn.datasets import load_digits
 from specs import image_item
 
-from components.core.errors import BriefError, DataError
+from components.core.brief import Brief, PretrainedBrief
+from components.core.errors import BriefError, DataError, UnknownModel
 from components.core.records import ClassCondition, Dataset
 from components.families import cards
 from components.pipeline import existing, production, proof, release_commands, resolve
+from components.pipeline.backends import Backends
 from components.pipeline.loaded_model import load_model
-from components.pipeline.pretrained import check_base
+from components.pipeline.pretrained import bundle_of_base, check_base
 from components.pipeline.run import Run, Trained, record_key
 from components.registry.mlflow_store import connect
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from roads import Command
@@ -48,6 +51,21 @@ def paper(road: Any, **changes: Any) -> Any:
     """The brief that fine-tunes the champion of `digits` on the other data."""
     known = {"name": "paper", "data": {"path": "data/paper", "repo": str(road.folder)}, "goal": "latent", "override": None}
     return road.brief(**known | {"pretrained": {"model": "models:/digits@champion", "in_domain": True}} | changes)
+
+
+def test_a_look_for_a_new_base_asks_which_bundle_its_alias_names(home: Path) -> None:
+    backends = Backends(Settings(home=home))
+    brief = Brief.model_validate({"name": "paper", "modality": "image", "data": {"path": "x"}})
+
+    def of(model: str) -> str:
+        return bundle_of_base(brief.model_copy(update={"pretrained": PretrainedBrief(model=model)}), backends)
+
+    assert of("models:/digits@champion") == of("models:/digits") == backends.versions.resolve("digits").bundle_sha256
+    with pytest.raises(UnknownModel, match=r"pretrained\.model: models:/letters@champion: "):
+        of("models:/letters@champion")
+    for model in ("models:/digits/1", "hf:org/digits"):
+        with pytest.raises(BriefError, match=r"names no release that can be another one later; allowed: models:/NAME@ALIAS"):
+            of(model)
 
 
 @pytest.mark.slow

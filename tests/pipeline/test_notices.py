@@ -10,7 +10,7 @@ import pytest
 
 from components.core.errors import InputError
 from components.pipeline import automations
-from components.pipeline.automations import CRASH, FAILED, REFUSED, documents, is_as_asked, missing
+from components.pipeline.automations import CRASH, FAILED, REFUSED, documents, event_document, is_as_asked, is_ours, missing
 from components.pipeline.backends import Backends
 from components.pipeline.endings import Ending, judged
 from components.pipeline.notices import BUDGET, PROMOTED, PROPOSED, notices_of
@@ -76,7 +76,7 @@ def test_a_reached_ceiling_is_told_of_the_run_that_reached_it(made: tuple[Backen
 SAID = ('a "quoted" word, a \\ and <b>', "two\nlines", "ünïcode {{ event }}")
 PREFECTS_OWN = """
 import json, sys
-from prefect.server.events.schemas.automations import AutomationCreate
+from prefect.server.events.schemas.automations import AutomationCreate, EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.server.utilities.user_templates import render_user_template_sync
 
@@ -84,12 +84,20 @@ asked = json.load(sys.stdin)
 kept = [json.loads(AutomationCreate.model_validate(each).model_dump_json()) for each in asked["automations"]]
 events = [ReceivedEvent.model_validate(each) for each in asked["events"]]
 told = [render_user_template_sync(asked["payload"], {"event": event}) for event in events]
-json.dump({"kept": kept, "told": told}, sys.stdout)
+waits = [EventTrigger.model_validate(each) for each in asked["triggers"]]
+heard = [[trigger.covers(event) and trigger.expects(event.event) for event in events] for trigger in waits]
+json.dump({"kept": kept, "told": told, "heard": heard}, sys.stdout)
 """  # in a process of its own: once imported, Prefect keeps to the settings that it found
 
 
+STARTS = [event_document(name, event, deployment=BLOCK) for name, event in (
+    ("digits", "genwright.gate.refused"), ("letters", "genwright.gate.refused"), ("letters", "genwright.gate"),
+)]  # fmt: skip
+ASKED = [*documents(webhook_block=BLOCK, silent_s=120), *STARTS]
+
+
 def event_of(said: str, payload: dict[str, Any]) -> dict[str, Any]:
-    resource = {"prefect.resource.id": "prefect.flow-run.1", "prefect.resource.name": "odd-fox"}
+    resource = {"prefect.resource.id": "genwright.model.digits", "prefect.resource.name": "odd-fox"}
     resource |= {"prefect.state-name": "Failed", "prefect.state-message": said}
     known = {"id": "4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c", "occurred": "2026-11-30T03:00:00+00:00", "related": []}
     return {"event": "genwright.gate.refused", "resource": resource, "payload": payload, **known}
@@ -99,7 +107,12 @@ def event_of(said: str, payload: dict[str, Any]) -> dict[str, Any]:
 def prefects() -> dict[str, Any]:
     """What Prefect's own code makes of our documents and of what is to be told, which is said in a notice or in a state."""
     events = [event_of(said, payload) for said in SAID for payload in ({"sentence": said}, {"validated_state": {}})]
-    asked = {"automations": documents(webhook_block=BLOCK, silent_s=120), "events": events, "payload": automations.PAYLOAD}
+    asked = {
+        "automations": ASKED,
+        "events": events,
+        "payload": automations.PAYLOAD,
+        "triggers": [each["trigger"] for each in STARTS],
+    }
     ran = subprocess.run(
         [sys.executable, "-c", PREFECTS_OWN], input=json.dumps(asked), capture_output=True, text=True, check=False
     )
@@ -110,15 +123,20 @@ def prefects() -> dict[str, Any]:
 
 def test_the_automations_are_what_prefect_takes(prefects: dict[str, Any]) -> None:
     """By its own schema, which forbids what it does not know; and what it keeps is seen to be as it was asked."""
-    asked = documents(webhook_block=BLOCK, silent_s=120)
-    assert [each["name"] for each in asked] == [CRASH, FAILED, REFUSED]
-    for each, kept in zip(asked, prefects["kept"], strict=True):
+    assert [each["name"] for each in ASKED if is_ours(each)] == [CRASH, FAILED, REFUSED]
+    for each, kept in zip(ASKED, prefects["kept"], strict=True):
         assert is_as_asked(kept, each)
         longer = each | {"trigger": each["trigger"] | {"within": 77}}
         another = each | {"trigger": each["trigger"] | {"expect": [*each["trigger"]["expect"], "another"]}}
         assert not is_as_asked(kept, longer)
         assert not is_as_asked(kept, another)
     assert [each["name"] for each in documents(webhook_block=None)] == [CRASH]
+
+
+def test_an_event_starts_the_briefs_that_name_it_and_not_the_one_it_came_from(prefects: dict[str, Any]) -> None:
+    """By Prefect's own code: the events are genwright.gate.refused of digits."""
+    digits, letters, shorter = (set(each) for each in prefects["heard"])
+    assert (digits, letters, shorter) == ({False}, {True}, {False})
 
 
 def test_what_the_webhook_hears_is_json_whatever_was_said(prefects: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from components.core.brief import DataBrief
 from components.core.errors import GenwrightError
 from components.data.versions import recorded_md5
+from components.pipeline.automations import event_document
 from components.pipeline.backends import Backends
 from components.pipeline.deployments import document, lines
 from components.pipeline.schedules import Schedule, Timing, schedule_of
@@ -68,6 +69,26 @@ def test_a_worker_clones_the_branch_that_was_pushed(clone: Path, tmp_path: Path)
     }
     assert written["parameters"] == {"brief": "briefs/digits.yaml"}
     assert [each["parameters"] for each in written["schedules"]] == [{"trigger": "cron"}, {"trigger": "new-data"}]
+
+
+def test_a_new_base_is_looked_for_and_an_event_waited_for(clone: Path) -> None:
+    (clone / "briefs" / "digits.yaml").write_text(
+        BRIEF
+        + "pretrained: {model: models:/letters@champion}\nschedule: {on_new_base: true, on_event: data.ready, poll_minutes: 5}\n"
+    )
+    pushed(clone)
+    for asked in (of(clone), of(clone, here=True)):
+        assert [(each.kind, each.text) for each in asked.timings] == [("new-base", "every 5 min")]
+        assert asked.event == "data.ready"
+    written = document(of(clone), entrypoint="x", pool="team")
+    (poll,) = written["schedules"]
+    assert (poll["slug"], poll["schedule"]["interval"], poll["parameters"]) == ("new-base", 300, {"trigger": "new-base"})
+    automation = event_document("digits", "data.ready", deployment="4d4b7c29-6a0b-4a3c-9a5e-6a1c3f1a2b3c") | {"enabled": True}
+    look, event = lines(written | {"paused": False}, None, automation)
+    assert (look.trigger, look.when, look.paused) == ("new-base", "every 5 min", False)
+    assert (event.trigger, event.when, event.next, event.paused) == ("event", "data.ready", None, False)
+    (event,) = lines(written | {"paused": False, "schedules": []}, None, automation | {"enabled": False})
+    assert (event.trigger, event.paused) == ("event", True)
 
 
 def test_a_commit_that_is_checked_out_is_what_is_cloned(clone: Path) -> None:
@@ -180,6 +201,6 @@ def test_what_a_server_tells_is_a_line_a_schedule(clone: Path) -> None:
     assert (cron.next.weekday(), cron.next.hour) == (0, 3)
     assert poll.next is not None
     assert poll.next - datetime.now(UTC) <= timedelta(minutes=5)
-    assert [each.next for each in lines(told | {"paused": True}, None)] == [None, None]
+    assert [(each.next, each.paused) for each in lines(told | {"paused": True}, None)] == [(None, True), (None, True)]
     (by_hand,) = lines(told | {"schedules": []}, None)
-    assert (by_hand.trigger, by_hand.next) == ("hand", None)
+    assert (by_hand.trigger, by_hand.next, by_hand.paused) == ("hand", None, False)

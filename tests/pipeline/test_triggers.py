@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -29,6 +30,14 @@ def homes(tmp_path: Path) -> list[Backends]:
 def slot(md5: str = "a" * 32, at: datetime | None = AT, by: str = "the flow run calm-owl") -> Slot:
     trigger = Trigger(kind="new-data" if at is None else "cron", at=at, by=by)
     return Slot(model="digits", data_md5=md5, trigger=trigger)
+
+
+def look(base: str, md5: str = "a" * 32) -> Slot:
+    return Slot(model="digits", data_md5=md5, base=base, trigger=Trigger(kind="new-base"))
+
+
+def event(number: int, md5: str = "a" * 32) -> Slot:
+    return Slot(model="digits", data_md5=md5, trigger=trigger_of("event", str(UUID(int=number)), "the flow run calm-owl"))
 
 
 def never() -> Ending:
@@ -63,6 +72,24 @@ def test_data_that_comes_back_is_new_data(homes: list[Backends]) -> None:
     for md5 in ("a" * 32, "b" * 32, "a" * 32):
         assert once(slot(md5, None), homes[0], lambda: PROMOTED) is PROMOTED
         assert once(slot(md5, None), homes[1], never).name == "Unchanged"
+
+
+def test_a_base_that_comes_back_is_a_new_base_and_new_data_is_none(homes: list[Backends]) -> None:
+    for base in ("b" * 64, "c" * 64, "b" * 64):
+        assert once(look(base), homes[0], lambda: PROMOTED) is PROMOTED
+        for again in (look(base), look(base, "d" * 32)):
+            ending = once(again, homes[1], never)
+            assert ending.name == "Unchanged"
+            assert ending.sentence.startswith(f"nothing to do: base {base[:8]} of digits was run and ended ")
+    assert once(slot("a" * 32, None), homes[0], lambda: PROMOTED) is PROMOTED, "a look for new data is another slot"
+
+
+def test_an_event_is_one_on_whichever_data_it_comes_again(homes: list[Backends]) -> None:
+    assert once(event(1), homes[0], lambda: PROMOTED) is PROMOTED
+    ending = once(event(1, "b" * 32), homes[1], never)
+    assert ending.name == "Unchanged"
+    assert ending.sentence.startswith(f"nothing to do: event {UUID(int=1)} of digits was run by the flow run calm-owl and ended ")
+    assert once(event(2), homes[1], lambda: PROMOTED) is PROMOTED
 
 
 def test_of_many_that_fire_it_at_once_one_runs(homes: list[Backends]) -> None:
@@ -120,7 +147,9 @@ def test_the_slot_of_a_run_that_was_killed_is_free(homes: list[Backends], tmp_pa
 @pytest.mark.parametrize(
     ("kind", "at", "said"),
     [
-        ("noon", None, "trigger 'noon'; allowed: hand, cron, new-data"),
+        ("noon", None, "trigger 'noon'; allowed: hand, cron, new-data, new-base, event"),
+        ("event", None, "slot 'None'; allowed: the id of an event"),
+        ("event", "../1", "slot '../1'; allowed: the id of an event"),
         ("cron", "monday", "slot 'monday'; allowed: a time with its zone"),
         ("cron", "2026-11-30T03:00:00", "slot '2026-11-30T03:00:00'; allowed: a time with its zone"),
     ],
