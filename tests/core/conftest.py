@@ -30,6 +30,8 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (ComputeBrief, "spend"): st.just("enough"),
     (GraphFile, "name"): st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True),
     (ScheduleBrief, "cron"): st.sampled_from([None, "0 3 * * 1", "*/5 0-6 1,15 * *", "@daily"]),
+    (ScheduleBrief, "on_event"): st.sampled_from([None, "data.landed", "prefect.asset.materialization.succeeded"]),
+    (ScheduleBrief, "on_new_base"): st.just(False),  # true needs a base in the brief
     (ScheduleBrief, "timezone"): st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
 }
 
