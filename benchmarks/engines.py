@@ -88,7 +88,11 @@ def started(command: list[str], told: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # a worker of Prefect may wait for its server
+            process.kill()
+            process.wait()
 
 
 def ask(api: str, method: str, path: str, **more: Any) -> Any:
