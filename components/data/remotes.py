@@ -9,12 +9,13 @@ from components.data.lockfiles import find_root
 
 @dataclass(frozen=True)
 class Remote:
-    """A remote; `refusal` says why it cannot be read."""
+    """A remote; `refusal` says why it cannot be read. `is_new`: nothing was pushed there yet."""
 
     name: str
     url: str
     is_default: bool
     refusal: str = ""
+    is_new: bool = False
 
 
 def remotes(folder: Path) -> list[Remote] | None:
@@ -36,7 +37,9 @@ def _read(repo: object, name: str, url: str, is_default: bool) -> Remote:
         remote = repo.cloud.get_remote(name)  # type: ignore[attr-defined]
         is_s3 = url.startswith("s3:")  # where a folder without objects is none, so its bucket is asked for
         if not remote.fs.exists(remote.path.partition("/")[0] if is_s3 else remote.path):
-            return Remote(name, shown, is_default, "does not exist" + ("" if is_s3 else ": nothing was pushed there yet"))
+            is_folder = "://" not in url
+            why = "nothing was pushed there yet" if is_folder else "does not exist, or nothing answers"
+            return Remote(name, shown, is_default, why, is_new=is_folder)
     except Exception as error:  # noqa: BLE001 (whatever the file system of a remote raises)
         return Remote(name, shown, is_default, (str(error).splitlines() or [type(error).__name__])[0][:200])
     return Remote(name, shown, is_default)

@@ -216,7 +216,7 @@ def test_remotes(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / ".dvc" / "config").write_text(config.format(near=tmp_path / "far", lost=tmp_path / "lost"))
     assert verdicts(remotes.check(installation)) == ["ok", "warn"]
     (tmp_path / ".dvc" / "config").write_text(
-        config.replace("no_scm = True", "no_scm = True\n    remote = lost").format(near="near", lost=tmp_path / "lost")
+        config.replace("no_scm = True", "no_scm = True\n    remote = lost").format(near="near", lost="http://127.0.0.1:9/lost")
     )
     assert verdicts(remotes.check(installation))[-1] == "fail"
 

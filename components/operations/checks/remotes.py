@@ -15,7 +15,9 @@ def check(installation: Installation) -> Iterator[Finding]:
     if not found:
         yield warn("the DVC repository here has no remote: no other machine gets its data", "dvc remote add --default NAME URL")
     for remote in found:
-        if remote.refusal:
+        if remote.is_new:
+            yield warn(f"{remote.name} ({remote.url}): {remote.refusal}", "`dvc push`, before other machines need the data")
+        elif remote.refusal:
             told = fail if remote.is_default else warn  # data comes from the default one
             yield told(f"{remote.name} ({remote.url}): {remote.refusal}", "correct its address or credentials, then `dvc push`")
         else:
