@@ -9,7 +9,7 @@ from roads import SMALL, bundles_of
 BRIEFS: dict[str, dict[str, Any]] = {
     "classes": {"override": SMALL, "conditioning": "class"},
     "fast": {"override": SMALL, "serving": {"latency_ms": 500.0, "batch": 4, "output": "uint8"}},  # with a gate on its latency
-    "players": {"override": {"family": "gan", "variant": "dcgan", "config": {"width": 8}}},
+    "players": {"override": {"family": "gan", "variant": "dcgan", "config": {"width": 16}}},
     "steps": {"override": {"family": "diffusion", "variant": "edm", "config": {"width": 16, "steps": 4}}},
     "exact": {"override": {"family": "flow", "variant": "realnvp"}, "seed": 7},
 }
