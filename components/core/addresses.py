@@ -2,7 +2,16 @@
 
 import re
 
-PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^/]*@")
+PASSWORD = re.compile(r"(?<=://)([^:/]*):[^/]*@")
+
+
+def has_password(uri: str) -> bool:
+    """Whether an address gives a password away.
+
+    >>> has_password("https://me@corp:secret@example.org/data"), has_password("https://me@example.org:8080/data")
+    (True, False)
+    """
+    return PASSWORD.search(uri) is not None
 
 
 def without_password(uri: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.core.addresses import has_password
 from components.core.cron import check_cron, check_timezone
 from components.core.errors import BriefError
 from components.core.plain_yaml import read_plain
@@ -24,7 +25,6 @@ Delivery = Literal["one_pass", "few_step", "many_step"]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
-WITH_CREDENTIALS = r"[a-z+]+://[^/]*:[^/]*@"  # an address that gives a password away
 OF_ASSETS = "prefect.asset."  # of Prefect's own events those that no run of a brief emits
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
 
@@ -41,7 +41,7 @@ class DataBrief(Record):
     @field_validator("repo")
     @classmethod
     def _repo_holds_no_secret(cls, repo: str) -> str:
-        if re.match(WITH_CREDENTIALS, repo):
+        if has_password(repo):
             raise ValueError("an address with a password in it; allowed: one without, git asks its credential helper")
         return repo
 

@@ -1,9 +1,9 @@
 """Where other machines get what lies in a folder here: the address that its git repository came from."""
 
-import re
 from pathlib import Path
 
-from components.core.brief import WITH_CREDENTIALS, Brief, DataBrief
+from components.core.addresses import has_password
+from components.core.brief import Brief, DataBrief
 from components.core.errors import BriefError, InputError
 from components.data.lockfiles import git
 from components.data.revisions import HEAD, WORKSPACE, is_address
@@ -22,7 +22,7 @@ def origin_of(root: Path, *, otherwise: str = "") -> tuple[str, str]:
     if not address or not rev:
         what = f"{root}: has no git remote{'' if rev else ' and no commit'}, so no worker can clone it"
         raise InputError(what, do=f"`git remote add origin ADDRESS` and push{otherwise}")
-    if re.match(WITH_CREDENTIALS, address):
+    if has_password(address):
         what = f"{root}: the address of its git remote has a password in it, which others would read"
         raise InputError(what, do=f"`git remote set-url` one without; git asks its credential helper{otherwise}")
     return (address if is_address(address) else str((root / address).resolve())), rev
