@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,10 +219,10 @@ def team_mlflow(postgres: Postgres, weed: Weed, tmp_path_factory: pytest.TempPat
         yield address
 
 
-@pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the API of a Prefect server with nothing on it."""
-    folder, (port,) = tmp_path_factory.mktemp("prefect"), free_ports(1)
+@contextmanager
+def prefect_server(folder: Path, **environment: str) -> Iterator[str]:
+    """A Prefect server with nothing on it, which keeps its files in a folder: the address of its API."""
+    (port,) = free_ports(1)
     told = {"PREFECT_HOME": str(folder / "home"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
@@ -231,5 +232,41 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             return bool(reply.status == 200)
         return False
 
-    with running(command, folder, ready, environment=kept | told, end=signal.SIGTERM):
+    folder.mkdir(exist_ok=True)
+    with running(command, folder, ready, environment=kept | told | environment, end=signal.SIGTERM):
         yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one for all tests that ask for no more."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as api:
+        yield api
+
+
+def ask_prefect(api: str, method: str, path: str, **more: Any) -> Any:
+    """The server's answer. It says 503, come again, while another has its SQLite locked, as Prefect's own client knows."""
+    import httpx
+
+    for _ in range(20):
+        reply = httpx.request(method, f"{api}/{path}", timeout=60, **more)
+        if reply.status_code != 503:
+            break
+        time.sleep(0.5)
+    return reply.raise_for_status().json()
+
+
+@contextmanager
+def until_left(command: list[str], log: Path, *, cwd: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that is asked to end when the block ends, as a service is, and killed a minute later."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 from roads import LENIENT
-from servers import free_ports, running
+from servers import prefect_server
 
 from components.pipeline.automations import CRASH, FAILED, REFUSED
 from components.pipeline.notices import UNDONE, Notice
@@ -71,24 +71,10 @@ def ear() -> Iterator[Ear]:
 @pytest.fixture(scope="module")
 def road(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A road whose processes know a running Prefect server."""
-    folder, (port,) = tmp_path_factory.mktemp("automations"), free_ports(1)
+    folder, beats = tmp_path_factory.mktemp("automations"), {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
     road = first.road.beside(folder / "road")
-    api = f"http://127.0.0.1:{port}/api"
-    road.environment = {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        "DO_NOT_TRACK": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-
-    def ready() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{api}/health", timeout=5).is_success
-        return False
-
-    with running(command, folder, ready, environment=road.variables()):
+    with prefect_server(folder / "server", **beats) as api:
+        road.environment = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1"} | beats
         yield road
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
 from origins import origin_with, publish
-from servers import free_ports, mlflow_server, running
+from servers import ask_prefect, mlflow_server, prefect_server, until_left
 
 from components.pipeline.run import Trained
 
@@ -59,27 +58,12 @@ class Stack:
         folder = self.folder / pool
         folder.mkdir(exist_ok=True)
         command = [*PREFECT, "worker", "start", "--pool", pool, "--type", "process", "--name", f"of-{folder.name}", *options]
-        log = (folder / "worker.log").open("ab")
-        process = subprocess.Popen(command, cwd=folder, env=self.variables(folder.name), stdout=log, stderr=log)
-        self.workers[pool] = process
-        try:
+        told = self.variables(folder.name)
+        with until_left(command, folder / "worker.log", cwd=folder, environment=told) as self.workers[pool]:
             yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
-        """The server's answer. It says 503, come again, while another has its SQLite locked."""
-        for _ in range(20):
-            reply = httpx.request(method, f"{self.api}/{path}", timeout=60, **more)
-            if reply.status_code != 503:
-                break
-            time.sleep(0.5)
-        return reply.raise_for_status().json()
+        return ask_prefect(self.api, method, path, **more)
 
     def write(self, name: str, **changes: Any) -> Path:
         """A brief in the clone."""
@@ -151,30 +135,17 @@ class Stack:
 def stack(first: Any, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("pools")
     clone = origin_with(first.road.folder / "data" / "digits", folder)
-    (port,) = free_ports(1)
-    api = f"http://127.0.0.1:{port}/api"
-    shared = {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "DO_NOT_TRACK": "1",
-        "GENWRIGHT_STORE": str(folder / "store"),
-    }
     (folder / "mlflow").mkdir()
-    (folder / "server").mkdir()
-    command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-
-    def answers() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{api}/health").status_code == 200
-        return False
-
-    with (
-        mlflow_server(folder / "mlflow", f"sqlite:///{folder}/mlflow/mlflow.db", str(folder / "mlflow" / "files")) as mlflow,
-        running(command, folder / "server", answers, environment=first.road.variables(**shared), end=signal.SIGTERM),
-    ):
-        shared["GENWRIGHT_TRACKING_URI"] = mlflow
+    files, database = str(folder / "mlflow" / "files"), f"sqlite:///{folder}/mlflow/mlflow.db"
+    with mlflow_server(folder / "mlflow", database, files) as mlflow, prefect_server(folder / "server") as api:
+        shared = {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": api,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "DO_NOT_TRACK": "1",
+            "GENWRIGHT_STORE": str(folder / "store"),
+            "GENWRIGHT_TRACKING_URI": mlflow,
+        }
         made = Stack(first.road, folder, clone, api, shared)
         for pool in (CPU, GPU):
             create = [*PREFECT, "--no-prompt", "work-pool", "create", pool, "--type", "process"]

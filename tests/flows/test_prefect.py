@@ -4,7 +4,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,9 @@ import psutil
 import pytest
 import yaml
 from dvc.repo import Repo
+from origins import git, publish
 from roads import LENIENT
+from servers import ask_prefect, prefect_server, until_left
 
 from components.core.brief import Brief
 from components.data.prepare import prepare
@@ -55,19 +56,10 @@ class Team:
         return ran.stdout
 
     def post(self, path: str, **document: Any) -> Any:
-        return self._ask("POST", path, json=document)
+        return ask_prefect(self.api, "POST", path, json=document)
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path)
-
-    def _ask(self, method: str, path: str, **more: Any) -> Any:
-        """The server's answer. It says 503, come again, while another has its SQLite locked, as Prefect's own client knows."""
-        for _ in range(20):
-            reply = httpx.request(method, f"{self.api}/{path}", timeout=60, **more)
-            if reply.status_code != 503:
-                break
-            time.sleep(0.5)
-        return reply.raise_for_status().json()
+        return ask_prefect(self.api, "GET", path)
 
     def start(self, deployed: str, **parameters: Any) -> str:
         """Ask the worker for a run of a deployment: FLOW, or FLOW/NAME. Returns the id of the flow run."""
@@ -107,9 +99,7 @@ class Team:
         path = folder / f"{brief.name}.yaml"
         own = brief.model_copy(update={"data": brief.data.model_copy(update={"repo": "."})})
         path.write_text(yaml.safe_dump(json.loads(own.model_dump_json(exclude_unset=True))))
-        git(folder, "add", "-A")
-        git(folder, "commit", "-qm", text)
-        git(folder, "push", "-q", "--set-upstream", "origin", "main")
+        publish(folder, text)
         return path
 
     def schedule(self, *arguments: str) -> Any:
@@ -164,59 +154,23 @@ class Team:
         raise AssertionError(f"flow run {run_id} is {run['state_name']} after {limit_s} s")
 
 
-def git(where: Path, *arguments: str) -> None:
-    own = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *own, *arguments], cwd=where, check=True, capture_output=True)
-
-
-@contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def team(first: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """A server, the deployments of prefect.yaml, and a process worker, each in its own process, ended by its id."""
     folder = tmp_path_factory.mktemp("team")
-    road, port = first.road.beside(folder / "road"), free_port()
-    api = f"http://127.0.0.1:{port}/api"
-    road.environment = {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "DO_NOT_TRACK": "1",
-    }
-    team = Team(road, api)
-    server = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-    with running(server, road.variables(), folder / "server.log") as process:
-        until = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{api}/health").status_code == 200:
-                    break
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < until, "the Prefect server did not answer in 120 s"
-            time.sleep(0.3)
+    road = first.road.beside(folder / "road")
+    with prefect_server(folder / "server") as api:
+        road.environment = {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": api,
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+        team = Team(road, api)
         team.prefect("work-pool", "create", "genwright", "--type", "process")
         worker = [*PREFECT, "worker", "start", "--pool", "genwright", "--type", "process"]
-        with running(worker, road.variables(), folder / "worker.log") as team.worker:
+        told = road.variables()
+        with until_left(worker, folder / "worker.log", cwd=REPOSITORY, environment=told) as team.worker:
             yield team
 
 

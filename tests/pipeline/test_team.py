@@ -22,8 +22,9 @@ import psutil
 import pytest
 import yaml
 from dvc.repo import Repo
+from origins import publish
 from roads import LENIENT, SMALL
-from servers import Weed, free_ports
+from servers import Weed, ask_prefect, free_ports, until_left
 
 from components.data.prepare import prepare
 from components.data.versions import track
@@ -69,27 +70,12 @@ class Team:
 
     @contextlib.contextmanager
     def process(self, name: str, *command: str) -> Iterator["subprocess.Popen[bytes]"]:
-        log = self.folder / f"{name}.log"
-        with log.open("wb") as output:
-            started = subprocess.Popen(command, cwd=self.folder, env=self.machine(name), stdout=output, stderr=output)
-        try:
+        told = self.machine(name)
+        with until_left([*command], self.folder / f"{name}.log", cwd=self.folder, environment=told) as started:
             yield started
-        finally:
-            started.terminate()
-            try:
-                started.wait(60)
-            except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
-        """Prefect's answer. It says 503, come again, while another has its SQLite locked."""
-        for _ in range(20):
-            reply = httpx.request(method, f"{self.api}/{path}", timeout=60, **more)
-            if reply.status_code != 503:
-                break
-            time.sleep(0.5)
-        return reply.raise_for_status().json()
+        return ask_prefect(self.api, method, path, **more)
 
     def start(self, name: str, **parameters: Any) -> str:
         deployment = self.ask("GET", f"deployments/name/retrain/{name}")
@@ -120,9 +106,7 @@ class Team:
         return {each["work_pool_name"] for each in runs if each["parent_task_run_id"] in below}
 
     def publish(self, text: str) -> None:
-        own = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-        for arguments in (("add", "-A"), ("commit", "-qm", text), ("push", "-q", "origin", "HEAD")):
-            subprocess.run(["git", *own, *arguments], cwd=self.clone, check=True, capture_output=True)
+        publish(self.clone, text)
 
 
 @pytest.fixture
