@@ -5,6 +5,8 @@ arXiv:2206.00364) takes x at sigma_max to mu + (x - mu) s / sqrt(s^2 + sigma_max
 """
 
 import math
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -211,3 +213,14 @@ def test_noise_level_and_class_reach_the_network(make_case: Any, width: int, wid
         scale = float(out.std())
     assert float((out - later).std()) > 0.03 * scale
     assert float((out - other).std()) > 0.03 * scale
+
+
+@pytest.mark.slow
+def test_a_network_of_diffusers_brings_nothing_that_it_does_not_need() -> None:
+    build = "find('diffusion', 'edm').build({}, image_data(channels=1, height=8, width=8))"
+    script = f"import sys; from specs import *; from components.families import find; {build}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert "diffusers.models.unets.unet_2d" in done.stdout.split()
+    assert not {"accelerate", "peft", "transformers", "mlflow", "prefect"} & set(done.stdout.split())

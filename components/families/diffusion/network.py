@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from components.core.imports import hidden
 from components.core.randomness import uniform
 from components.core.records import DataSpec
 from components.families.dense import DenseConfig, if_few
@@ -102,7 +103,8 @@ class Network(nn.Module):
 
 def _convolutional(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
     """diffusers' U-Net from so many channels to so many."""
-    from diffusers.models.unets.unet_2d import UNet2DModel
+    with hidden("accelerate", "peft", "transformers"):  # a third of diffusers' import, for what this network has not
+        from diffusers.models.unets.unet_2d import UNet2DModel
 
     levels = len(config.widths)
     down, up = ["DownBlock2D"] * levels, ["UpBlock2D"] * levels
