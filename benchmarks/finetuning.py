@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from benchmarks.shared import RESULTS, circumstances
-from components.core.protocols import Images
+from components.core.arrays import Stored
 from components.core.records import Checkpoint, DataSpec, LocalDataset, Reading
 from components.evaluation.extractor import train_extractor
 from components.evaluation.signal import FixedNoiseQuality
@@ -47,7 +47,7 @@ class Half:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: Any) -> Images:
+    def take(self, indices: Any) -> Stored:
         return self.images[indices]
 
 
@@ -66,7 +66,7 @@ def train(
     )  # fmt: skip
     seen: list[float] = []
 
-    def quality(images: Images) -> Reading:
+    def quality(images: Stored) -> Reading:
         reading = signal(images)
         seen.append(round(reading.distance, 3))
         return reading

@@ -70,6 +70,9 @@ class PretrainedBrief(Record):
     model: str = Field(min_length=1)
     family: FamilyName | None = Field(default=None, description="read from the release or folder, else diffusion is assumed")
     in_domain: bool | None = Field(default=None, description="whether it knows data like this; not stated: a general model")
+    prior_preservation: float = Field(
+        default=0.0, ge=0, le=0.9, description="share of what is learnt from that the base drew, lest it forgets what it knew"
+    )
 
 
 class ComputeBrief(Record):

@@ -78,6 +78,13 @@ READINGS = {
         Words("train/precision", "Precision in training", "over that of as many real items", better="higher"),
         Words("train/coverage", "Coverage in training", "over that of as many real items", better="higher"),
         Words("train/classes", "Classes in training", "seen in the samples, over those in as many real items", better="higher"),
+        Words(
+            "train/held_out_loss", "Loss on held-out items", "of a training with a base, at the same noise always", better="lower"
+        ),
+        Words("train/base_loss", "Loss on what the base drew", "likewise; it rises as that is forgotten", better="lower"),
+        Words(
+            "train/base_fd", "Distance to what the base drew", "Frechet, on random features, of some samples", better="neither"
+        ),
         Words("train/collapsed", "Collapsed", "1 where a reading finds modes lost", better="lower"),
     )
 }

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from components.core.files import write_whole
 from components.core.grid import filling, grid_png
 from components.core.metrics import Words, number
 from components.core.modality import find_modality
-from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard
+from components.core.records import Dataset, Decision, GateReport, Metric, Scorecard, TuningPoint
 from components.evaluation.definitions import gates, words, words_of
+from components.evaluation.tuning import charts, sentences
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLUMNS = 12
@@ -62,11 +63,13 @@ def write_page(
     samples: Pictures,
     neighbours: tuple[Pictures, Pictures],
     lineage: Mapping[str, str] | None = None,
+    tuned: tuple[Sequence[TuningPoint], int] = ((), 0),
 ) -> None:
     """Write the page, whole or not at all.
 
     `neighbours` holds generated images and, for each, its nearest training image (`nearest_in_split`). `lineage` holds further
-    facts to print: run, commit, checkpoint. The same arguments give the same bytes. Raises StorageError when the disk refuses.
+    facts to print: run, commit, checkpoint. `tuned`: what was read of a training that began with a base, and the step that was
+    kept. The same arguments give the same bytes. Raises StorageError when the disk refuses.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -86,6 +89,8 @@ def write_page(
         neighbour_grid=_data_uri(_facing(*neighbours)),
         plural=find_modality(dataset.modality).plural,
         counts=(len(samples), len(neighbours[0])),
+        tuned=sentences(tuned[0], kept=tuned[1]),
+        charts=charts(tuned[0], kept=tuned[1]),
         facts=_facts(scorecard, dataset, report) | dict(lineage or {}),
         better=BETTER,
         meanings={name: words_of(gate.metric).note for name, gate in gates().items()},

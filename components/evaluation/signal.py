@@ -16,6 +16,7 @@ Precision and coverage are those of the scorecard (manifold.py), each over its r
 accused; a model of fewer modes than the data keeps its precision and loses coverage.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,11 @@ class FixedNoiseQuality:
             classes=classes,
             collapse=_collapse(diversity=diversity, precision=precision, coverage=coverage, classes=classes),
         )
+
+    def distance_to(self, others: Stored) -> Callable[[Stored], float]:
+        """What tells the distance of items to others than the training items, on the same random features."""
+        known = Gaussian.of(self.random(others))
+        return lambda images: frechet(known, Gaussian.of(self.random(images)))
 
     def _measure(self, n: int) -> tuple[Manifold, Shares, float]:
         """The manifold of the reference without n of its images (a third of them at most), what those get, and the mean

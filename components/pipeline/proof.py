@@ -157,6 +157,7 @@ def _draw(
             "brief": run.brief.digest(),
             **({"base": f"{run.base.name}, bundle {run.base.bundle_sha256}"} if run.base else {}),
         },
+        tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )
     return page, picture
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.errors import ExportError, GenwrightError
 from components.core.metrics import number
 from components.evaluation.definitions import words_of
+from components.evaluation.tuning import sentences
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 from components.pipeline.view import COLOURS, console, gate_table, scorecard_table
 
@@ -58,6 +59,8 @@ class Report:
             work = f"{best.items_seen:,}{early} items seen, ended by {best.stopped_by}"
             steps = f"{best.steps_total:,} steps in {best.train_s:.0f} s, best at step {best.step:,}"
             self.console.print(f"[bold]Training[/]  {work}: {steps}; MLflow run {trained.run_id[:12]}")
+            for sentence in sentences(best.tuning, kept=best.step):
+                self.console.print(f"  {sentence}", soft_wrap=True)
 
     def exported(self, exported: Exported) -> None:
         if self.console:

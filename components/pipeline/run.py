@@ -123,6 +123,7 @@ class Run(Record):
     def _training(self) -> dict[str, Any]:
         """The data, the choice, where the weights begin, and the work."""
         brief, compute, student = self.brief, self.brief.compute, self.student
+        prior = brief.pretrained.prior_preservation if brief.pretrained else 0.0
         choice = {"family", "variant", "mode", "config"} | ({"delivery"} if student is None else set())
         return {
             "data": self.dataset.md5,
@@ -137,6 +138,7 @@ class Run(Record):
             "device": self.facts.device if student is None else student.device,
             "student": student and student.training,
             **({"base": self.base.training} if self.base else {}),
+            **({"prior": prior} if prior else {}),
         }
 
     def _exporting(self) -> dict[str, Any]:

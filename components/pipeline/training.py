@@ -195,7 +195,9 @@ def _start_of(run: Run, backends: Backends) -> Start:
     start = find_start(run.decision.mode)
     if run.base is None:
         return start.of()
-    return start.of(base=run.base.checkpoint, weights=backends.workspace.open(run.base.checkpoint.weights))
+    weights, brief = backends.workspace.open(run.base.checkpoint.weights), run.brief.pretrained
+    share = brief.prior_preservation if brief else 0.0
+    return start.of(base=run.base.checkpoint, weights=weights, prior_preservation=share)
 
 
 def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:

@@ -67,16 +67,22 @@ def lead(order: Order, *, parent: int) -> None:
     from components.registry.tracking import MlflowTracker
     from components.training.start import build
     from components.training.trainer import Trainer
+    from components.training.tuning import Tuning, drawn_by_base, with_prior
 
     plan, lease = order.plan, order.lease
     assert lease is not None, "the first process leads"
-    split = open_split(Path(plan.dataset.path), "train")
+    split, family = open_split(Path(plan.dataset.path), "train"), build(plan)
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
+    drawn, tuning = drawn_by_base(family, plan, split), None
+    if drawn is not None:
+        held_out = open_split(Path(plan.dataset.path), "validation")
+        tuning = Tuning(drawn, held_out, condition=plan.spec.condition, distance=quality.distance_to(drawn.items))
     store = open_store(order.store, s3_endpoint=order.s3_endpoint)
     saves = SavedTrainings(store, order.saves, token=lease.token)
     with saves.uploading(Path(plan.folder)) as saved, tracker:
-        trainer = Trainer(build(plan), plan, split=split, quality=quality, tracker=tracker, saved=saved)
+        learnt = with_prior(split, drawn, plan)
+        trainer = Trainer(family, plan, split=learnt, quality=quality, tracker=tracker, tuning=tuning, saved=saved)
 
         def lost() -> None:
             tracker.leave()
@@ -113,6 +119,7 @@ def follow(order: Order, *, parent: int) -> None:
     from components.data.shards import open_split
     from components.training.start import build
     from components.training.trainer import Trainer
+    from components.training.tuning import drawn_by_base, with_prior
     from components.training.untracked import Untracked
 
     def unread(images: Stored) -> Reading:
@@ -123,9 +130,10 @@ def follow(order: Order, *, parent: int) -> None:
         os._exit(1)
 
     plan = order.plan
-    split = open_split(Path(plan.dataset.path), "train")
+    split, family = open_split(Path(plan.dataset.path), "train"), build(plan)
     _when_orphaned(parent, leave)
-    Trainer(build(plan), plan, split=split, quality=unread, tracker=Untracked()).run()
+    learnt = with_prior(split, drawn_by_base(family, plan, split), plan)
+    Trainer(family, plan, split=learnt, quality=unread, tracker=Untracked()).run()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from components.core.family import Batch, Family
 from components.core.grid import grid_image
 from components.core.modality import find_modality
 from components.core.protocols import QualitySignal, Tracker
-from components.core.records import Reading
+from components.core.records import Reading, TuningPoint
 from components.runtime.progress import Listener, listening
 from components.training.diagnostics import complaints
 from components.training.learner import Learner
@@ -21,6 +21,7 @@ from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
 from components.training.stream import BatchStream
+from components.training.tuning import Tuning, point
 from components.training.work import IMAGES_MIN
 
 
@@ -35,6 +36,7 @@ class Readings:
         *,
         quality: QualitySignal,
         tracker: Tracker,
+        tuning: Tuning | None = None,
     ) -> None:
         self.average = learner.average.family
         self.plan = plan
@@ -42,6 +44,7 @@ class Readings:
         self.images = plan.signal_images or IMAGES_MIN  # set once the work is known
         self.quality = quality
         self.tracker = tracker
+        self.tuning = tuning
         self.device = learner.on.device
 
     def read(self, progress: Progress, *, step: int, batch: Batch) -> Reading:
@@ -56,11 +59,17 @@ class Readings:
             **shares,
             **diagnosed,
         }
+        told |= point(reading, step=step).beside
         self.tracker.metrics({f"train/{name}": value for name, value in told.items()}, step=step)
         item = self.plan.spec.item
         pictures = find_modality(item.modality).pictures(images[:64], item)
         self.tracker.image("samples", grid_image(pictures), step=step)
         return reading
+
+    def before(self, progress: Progress) -> TuningPoint:
+        """What the base is, before it learns."""
+        _, reading = self._draw_and_read(self.average, progress.drawing, step=0, n=self.images)
+        return point(reading, step=0)
 
     def seconds(self, images: int, *, clock: Callable[[], float]) -> float:
         """What a reading of so many images takes, by a copy of the average; the first one also loads and allocates."""
@@ -81,7 +90,8 @@ class Readings:
         asked = self.plan.spec.condition
         with listening(drawing):
             images = sampler([*range(n)], asked.watched(self.stream.split, n) if asked else None)
-        return images, self.quality(images)
+        reading = self.quality(images)
+        return images, self.tuning.reading(reading, images, average, device=self.device) if self.tuning else reading
 
     @torch.no_grad()
     def _calibrate(self, average: Family) -> None:

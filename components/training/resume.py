@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from components.core.errors import RunError
-from components.core.records import Reading
+from components.core.records import Reading, TuningPoint
 from components.training.folder import STATE
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
@@ -22,6 +22,8 @@ class SavedRun:
     spent_s: float
     rate_scale: float
     best: Reading | None = None  # so far
+    lowest: Reading | None = None  # so far, of the loss on held-out items
+    tuned: tuple[TuningPoint, ...] = ()  # of a training with a base: what was read
 
 
 def state_path(plan: TrainPlan) -> Path:
@@ -30,8 +32,15 @@ def state_path(plan: TrainPlan) -> Path:
 
 def save_run(plan: TrainPlan, learner: Learner, run: SavedRun) -> None:
     """Write all that the next step depends on."""
-    best = run.best.model_dump() if run.best else None
-    numbers = asdict(run) | {"best": best, "plan": plan_digest(plan), "micro_batches": learner.parts}
+    best, lowest = (None if each is None else each.model_dump() for each in (run.best, run.lowest))
+    tuned = [each.model_dump() for each in run.tuned]
+    numbers = asdict(run) | {
+        "best": best,
+        "lowest": lowest,
+        "tuned": tuned,
+        "plan": plan_digest(plan),
+        "micro_batches": learner.parts,
+    }
     save_state(state_path(plan), {**learner.state(), "run": numbers})
 
 
@@ -50,8 +59,9 @@ def load_run(plan: TrainPlan, learner: Learner) -> SavedRun | None:
             raise RunError(f"{plan.folder}: {other}", do=again)
         learner.load_state(state)
         learner.parts = run.pop("micro_batches")
-        best = run.pop("best", None)
-        return SavedRun(**run, best=Reading.model_validate(best) if best else None)
+        best, lowest = (known and Reading.model_validate(known) for known in (run.pop(name, None) for name in ("best", "lowest")))
+        tuned = tuple(TuningPoint.model_validate(each) for each in run.pop("tuned", ()))
+        return SavedRun(**run, best=best, lowest=lowest, tuned=tuned)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{plan.folder}: its saved training state does not fit ({type(error).__name__})", do=again) from error
 

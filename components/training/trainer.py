@@ -9,7 +9,7 @@ is done in work.py. Of several processes (runtime/processes.py) the first one de
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from torch import Tensor
 from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
-from components.core.records import Checkpoint, Reading
+from components.core.records import Checkpoint, Reading, TuningPoint
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
 from components.training.checkpoint import load_weights, save_checkpoint
-from components.training.choice import is_better, is_worse
+from components.training.choice import is_better, is_by_heart, is_worse, lowest_of
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
@@ -34,6 +34,7 @@ from components.training.readings import Readings
 from components.training.resume import SavedRun, load_run, save_run, state_path
 from components.training.schedule import READINGS, Budget, learning_rate
 from components.training.stream import BatchStream
+from components.training.tuning import Tuning, point
 from components.training.work import known_work, settle_work
 
 
@@ -52,6 +53,7 @@ class Trainer:
         split: ItemSplit,
         quality: QualitySignal,
         tracker: Tracker,
+        tuning: Tuning | None = None,
         clock: Callable[[], float] = time.monotonic,
         saved: Callable[[], None] = lambda: None,
     ) -> None:
@@ -67,11 +69,13 @@ class Trainer:
         self.stream = BatchStream(
             split, batch_size=family.config.batch_size, seed=plan.seed, condition=plan.spec.condition, device=on.device
         )
-        self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker)
+        self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker, tuning=tuning)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
         self.best: Reading | None = None  # so far
+        self.lowest: Reading | None = None  # of the loss on held-out items, where there is a base
         self.kept: Checkpoint | None = None  # the weights that choice.py keeps of what was read
+        self.tuned: tuple[TuningPoint, ...] = ()  # what was read, in order, where there is a base
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(ceiling_s=None, clock=clock)
         self.items_planned = plan.items_seen or 0
@@ -95,6 +99,8 @@ class Trainer:
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             progress.in_parts(self.learner.parts, self.family.card.per_part)
+            if self.readings.tuning is not None and not self.tuned:
+                self.tuned = (self.readings.before(progress),)
             logged = LossMeans()
             while self.read < len(READINGS):
                 done = broadcast_from_rank0(lambda: self.budget.progress(self.step))
@@ -174,12 +180,16 @@ class Trainer:
         batch = self.batch or self._batch(done)
         reading = broadcast_from_rank0(lambda: self.readings.read(progress, step=self.step, batch=batch))
         self._reading_s = self.budget.spent_s - began
+        if self.readings.tuning is not None:
+            self.tuned += (point(reading, step=self.step),)
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
         worse = self.best is not None and self.kept is not None and is_worse(reading, self.best)
+        worse = worse or (self.lowest is not None and is_by_heart(reading, self.lowest))
         improving = self.best is not None and is_worse(self.best, reading)
         if self.best is None or is_better(reading, self.best):
             self.best = reading
+        self.lowest = lowest_of(reading, self.lowest)
         progress.reading(reading, step=self.step, stays=self.kept.step if self.kept and worse else None)
         if not worse:
             self.kept = broadcast_from_rank0(lambda: self._keep(reading, improving=improving))
@@ -250,13 +260,14 @@ class Trainer:
             "items_seen": self.items_seen,
             "items_planned": self.items_planned,
             "threads": torch.get_num_threads(),
+            "tuning": self.tuned,
         }
 
     def _save(self) -> None:
         if rank() == 0:
             spent_s = self.budget.spent_s
-            now = SavedRun(step=self.step, read=self.read, spent_s=spent_s, rate_scale=self.rate_scale, best=self.best)
-            save_run(self.plan, self.learner, now)
+            at = SavedRun(step=self.step, read=self.read, spent_s=spent_s, rate_scale=self.rate_scale)
+            save_run(self.plan, self.learner, replace(at, best=self.best, lowest=self.lowest, tuned=self.tuned))
             self.saved()
         self._saved_s = self.budget.spent_s
 
@@ -266,6 +277,7 @@ class Trainer:
         if known is None:
             return 0.0
         self.step, self.read, self.rate_scale, self.best = known.step, known.read, known.rate_scale, known.best
+        self.lowest, self.tuned = known.lowest, known.tuned
         kept = self.folder / BEST / CHECKPOINT
         self.kept = Checkpoint.read(kept) if self.best and kept.exists() else None
         return known.spent_s

@@ -59,3 +59,13 @@ def test_what_has_collapsed_is_worse_than_all_that_has_not() -> None:
     assert is_worse(collapsed, good)
     assert not is_worse(good, collapsed)
     assert is_better(good, collapsed)
+
+
+@pytest.mark.parametrize(("rises", "wanted"), [((0.0, 0.0, 0.0), 3), ((0.0, 0.3, 0.6), 1), ((0.3, 0.0, 0.0), 3)])
+def test_what_was_learnt_by_heart_is_not_kept_though_its_samples_lie_nearer(rises: tuple[float, ...], wanted: int) -> None:
+    """The distance to training items falls all the while; the loss of held-out items rises or does not."""
+    rng = np.random.default_rng(0)
+    items_N = rng.standard_normal(32)
+    held_out = [tuple(items_N + rise + 0.1 * rng.standard_normal(32)) for rise in (0.5, *rises)]
+    readings = [Reading(distance=9.0 - at, held_out=losses) for at, losses in enumerate(held_out)]
+    assert kept(readings) == wanted

@@ -2,13 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Any, Self
 
 from components.core.brief import FamilyName
 from components.core.record import Record
 from components.core.records.artifact import Artifact
 from components.core.records.dataset import DataSpec
+
+
+class TuningPoint(Record):
+    """What one reading of a training that began with a base saw. The losses are those of the same items at the same noise."""
+
+    step: int  # 0: the base itself
+    distance: float  # of its samples to training items
+    noise: float = 0.0  # the standard error of that
+    held_out: tuple[float, ...] = ()  # the loss of each of some items of the new data that it does not learn from
+    of_base: tuple[float, ...] = ()  # the loss of each of some items that the base drew
+    base_distance: float | None = None  # of its samples to what the base drew
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """What was seen besides the distance to the data, by the names of its metrics."""
+        found = {"held_out_loss": _mean(self.held_out), "base_loss": _mean(self.of_base), "base_fd": self.base_distance}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Checkpoint(Record):
@@ -31,6 +48,7 @@ class Checkpoint(Record):
     items_seen: int = 0  # in all
     items_planned: int = 0
     threads: int = 0  # of the CPU, in each process; 0 in what an older version trained
+    tuning: tuple[TuningPoint, ...] = ()  # of a training that began with a base: before its first step, and at each reading
 
 
 class Reading(Record):
@@ -46,6 +64,9 @@ class Reading(Record):
     coverage: float = 1.0
     classes: float = 1.0  # how many a classifier sees; 1 where the data has no labels
     collapse: str = ""  # why the samples count as collapsed, if they do
+    held_out: tuple[float, ...] = ()  # of a training with a base: the loss of each of some items that it does not learn from
+    of_base: tuple[float, ...] = ()  # likewise: of each of some items that the base drew
+    base_distance: float | None = None  # likewise: of the samples to what the base drew
 
     @property
     def noise(self) -> float:
@@ -57,6 +78,16 @@ class Reading(Record):
         if len(self.influence) != len(other.influence):  # a run that goes on with more items reads more
             return math.hypot(self.noise, other.noise)
         return _standard_error([a - b for a, b in zip(self.influence, other.influence, strict=True)])
+
+
+def rise(losses: Sequence[float], before: Sequence[float]) -> tuple[float, float]:
+    """By how much the mean loss of some items rose, and its standard error: each item is compared with itself."""
+    each = [now - then for now, then in zip(losses, before, strict=True)]
+    return fmean(each), _standard_error(each)
+
+
+def _mean(losses: Sequence[float]) -> float | None:
+    return fmean(losses) if losses else None
 
 
 def _standard_error(influence: Sequence[float]) -> float:

@@ -8,6 +8,8 @@ Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune a classifier, it w
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from components.core.errors import BriefError
 from components.core.records import Checkpoint
 from components.training.start import ModelPlan, Origin, Start
@@ -25,6 +27,7 @@ class Finetune(Start):
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine
+    prior_preservation: float = Field(default=0.0, ge=0, lt=1, description="share of what is learnt that the base drew")
 
     def build(self, plan: ModelPlan) -> "Family":
         """The plan's model with the base's weights. Raises BriefError where they do not fit, RunError where they are damaged."""
