@@ -376,6 +376,10 @@ def test_the_deployments_of_prefect_yaml_run_there_too(team: Team) -> None:
     _goes(team, "deploy", 2, model="others", reference="others", store=str(road.folder / "elsewhere"))
     assert len(road.backends().registry.ledger.entries("others")) == 4
     assert list((road.folder / "elsewhere" / "bundles").iterdir())
+    for flow in ("promote", "deploy"):
+        refused = team.run(flow, reference="others/1")
+        assert (refused["state_type"], refused["state_name"]) == ("COMPLETED", "Refused")
+        assert refused["state"]["message"].startswith("others version 1 ")
 
 
 def _goes(team: Team, flow: str, champion: int, *, model: str, **parameters: Any) -> None:
