@@ -32,9 +32,11 @@ class Finetune(Start):
     def build(self, plan: ModelPlan) -> "Family":
         """The plan's model with the base's weights. Raises BriefError where they do not fit, RunError where they are damaged."""
         from components.training.checkpoint import load_weights
+        from components.training.classes import carried_over
         from components.training.start.scratch import Scratch
 
-        made, weights = Scratch().build(plan), load_weights(self.base.weights, self.weights)
+        made = Scratch().build(plan)
+        weights = carried_over(load_weights(self.base.weights, self.weights), made, self.base.spec)
         own, theirs = _shapes(made.state_dict()), _shapes(weights)
         if own != theirs:
             name = min(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
