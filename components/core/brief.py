@@ -21,7 +21,9 @@ Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihoo
 Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
+UNCHANGED = "unchanged"  # the start of what is released as it is
 Delivery = Literal["one_pass", "few_step", "many_step"]
+Use = Literal["commercial", "research"]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
@@ -70,6 +72,11 @@ class PretrainedBrief(Record):
     model: str = Field(min_length=1)
     family: FamilyName | None = Field(default=None, description="read from the release or folder, else diffusion is assumed")
     in_domain: bool | None = Field(default=None, description="whether it knows data like this; not stated: a general model")
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether it is a hub id."""
+        return self.model.startswith("hf:")
 
 
 class ComputeBrief(Record):
@@ -182,6 +189,7 @@ class Brief(Record):
     )
     override: OverrideBrief | None = None
     schedule: ScheduleBrief | None = None
+    use: Use | None = Field(default=None, description="what it is made for: a base whose licence forbids that is refused")
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("name")
