@@ -83,7 +83,8 @@ def _said(model: str, foreign: Foreign) -> str:
     terms = f"licence {licence.name} by its {licence.said_by}" if licence.name else "no licence in it"
     asked = f", {foreign.classes} classes" if foreign.classes else ""
     what = f"a {foreign.made_as} of {foreign.item.text}{asked}, here {foreign.family}/{foreign.variant}; {terms}"
-    return f"{model} is {foreign.name}: {what}"
+    given = Path(model).name if Path(model).is_absolute() else model  # a record names no place on this machine
+    return f"{given} is {foreign.name}: {what}"
 
 
 def _family(model: str, base: Path) -> tuple[FamilyName, str]:

@@ -16,6 +16,7 @@ from components.core.family import Batch, Family
 from components.families import cards, find
 from components.families.diffusion.ddpm import DDPM, DDPMConfig
 from components.families.diffusion.process import betas, forward_process
+from components.training.distillation.progressive import ProgressiveStudent
 from components.training.foreign.weights import named_as_ours
 
 NETWORK = {name: list(value) if isinstance(value, tuple) else value for name, value in made_elsewhere.NETWORK.items()}
@@ -128,11 +129,20 @@ def test_a_config_that_cannot_be_is_refused(config: dict[str, Any], said: str) -
         DDPM.build({"network": NETWORK, "width": 32} | config, spec)
 
 
-def test_a_student_may_be_narrower(tmp_path: Any) -> None:
-    """As half of the teacher's width: norms have groups that divide it."""
-    family = given(width=16)
-    assert family.denoiser.net.config.block_out_channels == [16, 16]
-    assert family.sampler(steps=2)(normal(1, 1, 8, 8)).shape == (1, 1, 8, 8)
+@pytest.mark.parametrize("width", [32, 16])
+def test_it_teaches_a_student_of_few_steps(width: int) -> None:
+    """Of its own network, whose weights the student begins with; or of one as much narrower, where norms have groups that divide it."""
+    teacher = given(prediction="v", steps=8)
+    known = teacher.config.model_dump(mode="json")
+    own = known | {"steps": 4, "width": width} | ProgressiveStudent.own_recipe(known, narrower=width != 32)
+    student = ProgressiveStudent(DDPMConfig.model_validate(own), teacher.spec, teacher=teacher)
+    assert list(student.denoiser.net.config.block_out_channels) == [width, width]
+    assert (student.imitation == 0) is (width == 32)
+    for progress in (0.1, 0.9):
+        loss = student.losses(Batch(normal(4, 1, 8, 8), progress=progress), torch.Generator().manual_seed(0))["model"]
+        assert loss.isfinite()
+        loss.backward()
+    assert student.sampler(steps=4)(normal(1, 1, 8, 8)).shape == (1, 1, 8, 8)
 
 
 def test_noise_alone_is_drawn_from_by_each_solver() -> None:

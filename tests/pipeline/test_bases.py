@@ -89,7 +89,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any, tmp_path: Path) -> None:
-    """Plain diffusers, without genwright, says the same of what was written, bit by bit, and draws the images of the served graph."""
+    """Plain diffusers, without genwright, says the same of what was written, bit by bit, and draws the served graph's images."""
     import torch
 
     backends, noise = road.backends(), np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)

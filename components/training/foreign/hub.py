@@ -12,6 +12,7 @@ from typing import NamedTuple
 from components.core.errors import DataError
 
 HUB = "hf:"
+ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 # The network's folder is `unet`, or the repository itself; what samples look like and other formats of weights are left there.
 SMALL = ["*.json", "README.md", "LICEN[SC]E*", "COPYING"]
@@ -34,9 +35,7 @@ def place_of(model: str, *, base: Path, mirror: str | None, weights: bool, fetch
     if not model.startswith(HUB):
         folder = base / model
         if not folder.is_dir():
-            raise DataError(
-                f"pretrained.model: {model} given, and there is no folder {folder}", allowed="a folder as diffusers writes it"
-            )
+            raise DataError(f"pretrained.model: {model} given, and there is no folder {folder}", allowed=ALLOWED)
         return Place(folder, None)
     name, revision = id_of(model)
     if mirror:
