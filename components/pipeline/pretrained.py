@@ -36,7 +36,7 @@ def read_bundle_of(reference: str, backends: Backends) -> Bundle:
     """The bundle of a release, NAME@ALIAS or NAME/VERSION. Raises UnknownModel."""
     try:
         return _opened(reference, backends)[1]
-    except ValueError as error:
+    except (UnknownModel, ValueError) as error:
         raise UnknownModel(f"models:/{reference}: its bundle cannot be read: {error}") from error
 
 
@@ -105,7 +105,8 @@ def base_of(
 
 
 def _foreign_base(model: str, facts: Facts, backends: Backends, *, base: Path, fetch: bool) -> Base | None:
-    """Its weights stay the file that was published, under its own digest."""
+    """Its weights stay the file that was published, under its own digest. Where it may be fetched they are looked at once, which
+    imports torch: raises DataError where they are not those of its network."""
     assert facts.pretrained is not None
     if facts.pretrained.foreign is None:
         return None
@@ -120,7 +121,24 @@ def _foreign_base(model: str, facts: Facts, backends: Backends, *, base: Path, f
     }
     untrained: dict[str, Any] = {"dataset_md5": "", "run_id": "", "step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}
     checkpoint = Checkpoint(weights=found.weights, stopped_by="made elsewhere", **own, **untrained)
+    if fetch and not _taken_over(checkpoint, backends):
+        from components.training.foreign.weights import check_weights
+
+        check_weights(checkpoint, _weights(model, backends, folder=base), where=f"pretrained.model: {model}")
     return Base(model=found.name, version=None, bundle_sha256=None, checkpoint=checkpoint, foreign=found, origin=found)
+
+
+def _taken_over(checkpoint: Checkpoint, backends: Backends) -> bool:
+    """Whether the store has its weights, which were looked at before they came there."""
+    return backends.named_home.root.exists() and backends.workspace.holds(checkpoint.weights)
+
+
+def _weights(model: str, backends: Backends, *, folder: Path) -> Path:
+    from components.training.foreign.folder import weights_of
+
+    place = _place(model, backends, base=folder, fetch=True, weights=True)
+    assert place is not None, "it may be fetched"
+    return weights_of(place.folder, where=f"pretrained.model: {model}")
 
 
 def spec_of_foreign(found: Foreign) -> DataSpec:
@@ -130,22 +148,14 @@ def spec_of_foreign(found: Foreign) -> DataSpec:
 
 
 def take_over(base: Base | None, brief: Brief, backends: Backends, *, folder: Path | None) -> None:
-    """Put the weights of a model made elsewhere into the store, where every stage finds them; what is there was looked at before.
-
-    Raises DataError where they are not those of its network. Imports torch, once for a model.
-    """
-    if base is None or base.foreign is None or brief.pretrained is None or backends.workspace.holds(base.checkpoint.weights):
-        return
-    from components.training.foreign.folder import weights_of
-    from components.training.foreign.weights import check_weights
-
-    model = brief.pretrained.model
-    where = f"pretrained.model: {model}"
-    place = _place(model, backends, base=folder or Path.cwd(), fetch=True, weights=True)
-    assert place is not None, "it was fetched"
-    path = weights_of(place.folder, where=where)
-    check_weights(base.checkpoint, path, where=where)
-    backends.workspace.put(path)
+    """Put the weights of a model made elsewhere into the store, where every stage finds them."""
+    if (
+        base is not None
+        and base.foreign is not None
+        and brief.pretrained is not None
+        and not _taken_over(base.checkpoint, backends)
+    ):
+        backends.workspace.put(_weights(brief.pretrained.model, backends, folder=folder or Path.cwd()))
 
 
 def check_use(brief: Brief, begins_with: Foreign | None) -> None:

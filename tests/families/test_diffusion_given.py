@@ -131,7 +131,7 @@ def test_a_config_that_cannot_be_is_refused(config: dict[str, Any], said: str) -
 
 @pytest.mark.parametrize("width", [32, 16])
 def test_it_teaches_a_student_of_few_steps(width: int) -> None:
-    """Of its own network, whose weights the student begins with; or of one as much narrower, where norms have groups that divide it."""
+    """Of its own network, whose weights the student begins with; or of a narrower one, whose norms have groups that divide it."""
     teacher = given(prediction="v", steps=8)
     known = teacher.config.model_dump(mode="json")
     own = known | {"steps": 4, "width": width} | ProgressiveStudent.own_recipe(known, narrower=width != 32)

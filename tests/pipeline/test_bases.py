@@ -241,7 +241,7 @@ def test_a_plan_of_nothing_trained_says_so(cli: "Command", base: Path) -> None:
         ({"pretrained": {"model": "base/unet"}}, ("is a UNet2DModel without a scheduler", "nothing here begins with it")),
         ({"pretrained": {"model": "hf:base"}}, ("hf:base is no hub id",)),
         ({"use": "fun"}, ("use", "commercial", "research")),
-        ({"override": {"mode": "finetune", "config": {"guidance": 2.0}}}, ("override.config: ", "another network")),
+        ({"override": {"mode": "finetune", "config": {"width": 16}}}, ("override.config: width", "another network")),
     ],
     ids=str,
 )
