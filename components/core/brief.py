@@ -21,7 +21,9 @@ Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihoo
 Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
+UNCHANGED = "unchanged"  # the start of what is released as it is
 Delivery = Literal["one_pass", "few_step", "many_step"]
+Use = Literal["commercial", "research"]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
 BYTES_MAX = 100_000  # of a brief
@@ -73,6 +75,11 @@ class PretrainedBrief(Record):
     prior_preservation: float = Field(
         default=0.0, ge=0, le=0.9, description="share of what is learnt from that the base drew, lest it forgets what it knew"
     )
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether it is a hub id."""
+        return self.model.startswith("hf:")
 
 
 class ComputeBrief(Record):
@@ -185,6 +192,7 @@ class Brief(Record):
     )
     override: OverrideBrief | None = None
     schedule: ScheduleBrief | None = None
+    use: Use | None = Field(default=None, description="what it is made for: a base whose licence forbids that is refused")
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("name")

@@ -22,6 +22,7 @@ from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec, ItemSpec
 
+PIPELINES = "a model of a UNet2DModel in discrete steps: diffusion/ddpm"
 ACTIVE = 0.01  # a unit of a code carries information when its mean code varies by more over the data
 
 
@@ -194,6 +195,12 @@ class Family(nn.Module, ABC):
         """Noise for n items, drawn on the generator's device."""
         kinds = {"normal": normal, "uniform": uniform}
         return tuple(kinds[noise.distribution]((n, *noise.shape), rng) for noise in self.noise_inputs())
+
+    def pipeline(self) -> Any:
+        """The model as a pipeline of diffusers, which shares its weights. Raises BriefError where it cannot be one."""
+        raise BriefError(
+            f"{self.card.family}/{self.card.variant} cannot be written as a pipeline of diffusers", allowed=PIPELINES
+        )
 
     @abstractmethod
     def sampler(self, *, steps: int | None = None) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from components.core import store_keys
 from components.core.errors import RunError
 from components.core.protocols import ItemSplit
-from components.core.records import Lineage, LocalDataset, Release
+from components.core.records import Bundle, Lineage, LocalDataset, Release
 from components.pipeline.backends import Backends
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
@@ -51,6 +51,11 @@ def load_model(reference: str, backends: Backends) -> LoadedModel:
     _, bundle = bundle_of(release, backends)
     run, trained = training_of(release, bundle.lineage, backends)
     return LoadedModel(release, restored(run, trained, backends), data_of(run, backends), device_for("auto"))
+
+
+def trained_family(release: Release, bundle: Bundle, backends: Backends) -> "Family":
+    """The trained family of a release, in evaluation mode. Raises RunError where its training is not in the store."""
+    return restored(*training_of(release, bundle.lineage, backends), backends)
 
 
 def training_of(release: Release, lineage: Lineage, backends: Backends) -> tuple[Run, Trained]:

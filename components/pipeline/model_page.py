@@ -76,6 +76,8 @@ def _parts(release: Release, bundle: Bundle, brief: Brief | None, links: Mapping
     what = f"It makes {item.modality} items of {item.text}" + (f", asked for by {asked.asked}" if asked else "")
     data = f"`{brief.data.path}`, version " if brief else ""
     yield f"{what}: `{bundle.family}/{bundle.variant}`, trained on {data}`{bundle.lineage.dataset_md5[:12]}`."
+    if origin := bundle.lineage.foreign:
+        yield f"Its weights began with `{origin.name}`, made elsewhere; licence: {origin.licence.name or 'unknown'}."
     champion = CHAMPION in release.aliases
     state = "is champion" if champion else f"waits, its gates say {bundle.gates.verdict}; no version is champion"
     named = {**links, "bundle": ""}

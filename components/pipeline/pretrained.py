@@ -1,12 +1,21 @@
-"""The pretrained model of a brief where it is a release made here: which one it is, and whether what was decided fits it."""
+"""The pretrained model of a brief: which one it is, and whether what was decided fits it.
+
+It is a release made here, or a model made elsewhere, which is read from its folder (components/training/foreign).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
 from components.core.brief import Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
-from components.core.records import Bundle, Dataset, Decision, Facts, Release
+from components.core.records import Bundle, Checkpoint, ClassCondition, Dataset, DataSpec, Decision, Facts, Foreign, Release
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
 from components.training.start import Start, find_start
+
+if TYPE_CHECKING:
+    from components.training.foreign.hub import Place
 
 SCRATCH = "write override: {mode: scratch}"
 
@@ -23,6 +32,14 @@ def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, s
     return f"{release.model}/{release.version}", bundle.family, bundle.variant
 
 
+def read_bundle_of(reference: str, backends: Backends) -> Bundle:
+    """The bundle of a release, NAME@ALIAS or NAME/VERSION. Raises UnknownModel."""
+    try:
+        return _opened(reference, backends)[1]
+    except (UnknownModel, ValueError) as error:
+        raise UnknownModel(f"models:/{reference}: its bundle cannot be read: {error}") from error
+
+
 def bundle_of_base(brief: Brief, backends: Backends) -> str:
     """The bundle, by its digest, that the brief's base names now. Raises BriefError for a brief without an alias of a base, and
     UnknownModel."""
@@ -34,10 +51,34 @@ def bundle_of_base(brief: Brief, backends: Backends) -> str:
         raise UnknownModel(f"pretrained.model: models:/{brief.base_alias}: {error}") from error
 
 
-def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) -> Base | None:
-    """The release that what was decided begins with; None for a start without one, and for a model made elsewhere.
+def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, weights: bool = False) -> Foreign | None:
+    """A model made elsewhere, as its folder says; None for one of the hub that is not here, where nothing may be fetched.
 
-    Raises UnknownModel where the release is not known here or its training is not in the store.
+    Of the hub the weights come only where they are asked for. Raises NotBuilt and DataError.
+    """
+    from components.training.foreign.folder import read_folder
+
+    place = _place(model, backends, base=base, fetch=fetch, weights=weights)
+    if place is None:
+        return None
+    hub = model.startswith("hf:")
+    name = model.partition("@")[0] if hub else Path(model).name or model
+    return read_folder(place.folder, name=name, revision=place.revision, weights=weights or not hub)
+
+
+def _place(model: str, backends: Backends, *, base: Path, fetch: bool, weights: bool) -> "Place | None":
+    from components.training.foreign.hub import place_of
+
+    return place_of(model, base=base, mirror=backends.settings.hub_mirror, weights=weights, fetch=fetch)
+
+
+def base_of(
+    brief: Brief, facts: Facts, decision: Decision, backends: Backends, *, base: Path | None = None, fetch: bool = False
+) -> Base | None:
+    """What was decided begins with; None for a start without a base, and for a model of the hub that is not here, where
+    nothing may be fetched. `base`: what a folder is relative to.
+
+    Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` does.
     """
     if brief.pretrained is None or facts.pretrained is None or not needs_base(find_start(decision.mode)):
         return None
@@ -45,7 +86,7 @@ def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) 
 
     _, release_named, reference = brief.pretrained.model.partition("models:/")
     if not release_named:
-        return None
+        return _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
     where = f"pretrained.model: {brief.pretrained.model}"
     try:
         release, bundle = _opened(facts.pretrained.release or reference, backends)
@@ -59,7 +100,70 @@ def base_of(brief: Brief, facts: Facts, decision: Decision, backends: Backends) 
         bundle_sha256=release.bundle_sha256,
         checkpoint=trained.checkpoint,
         teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
+        origin=bundle.lineage.foreign,
     )
+
+
+def _foreign_base(model: str, facts: Facts, backends: Backends, *, base: Path, fetch: bool) -> Base | None:
+    """Its weights stay the file that was published, under its own digest. Where it may be fetched they are looked at once, which
+    imports torch: raises DataError where they are not those of its network."""
+    assert facts.pretrained is not None
+    if facts.pretrained.foreign is None:
+        return None
+    found = read_foreign(model, backends, base=base, fetch=fetch, weights=True)
+    if found is None or found.weights is None:
+        return None
+    own: dict[str, Any] = {
+        "family": found.family,
+        "variant": found.variant,
+        "config": found.config,
+        "spec": spec_of_foreign(found),
+    }
+    untrained: dict[str, Any] = {"dataset_md5": "", "run_id": "", "step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}
+    checkpoint = Checkpoint(weights=found.weights, stopped_by="made elsewhere", **own, **untrained)
+    if fetch and not _taken_over(checkpoint, backends):
+        from components.training.foreign.weights import check_weights
+
+        check_weights(checkpoint, _weights(model, backends, folder=base), where=f"pretrained.model: {model}")
+    return Base(model=found.name, version=None, bundle_sha256=None, checkpoint=checkpoint, foreign=found, origin=found)
+
+
+def _taken_over(checkpoint: Checkpoint, backends: Backends) -> bool:
+    """Whether the store has its weights, which were looked at before they came there."""
+    return backends.named_home.root.exists() and backends.workspace.holds(checkpoint.weights)
+
+
+def _weights(model: str, backends: Backends, *, folder: Path) -> Path:
+    from components.training.foreign.folder import weights_of
+
+    place = _place(model, backends, base=folder, fetch=True, weights=True)
+    assert place is not None, "it may be fetched"
+    return weights_of(place.folder, where=f"pretrained.model: {model}")
+
+
+def spec_of_foreign(found: Foreign) -> DataSpec:
+    """What it makes. Its classes have no names, only numbers."""
+    classes = tuple(map(str, range(found.classes)))
+    return DataSpec(item=found.item, condition=ClassCondition(classes=classes) if classes else None)
+
+
+def take_over(base: Base | None, brief: Brief, backends: Backends, *, folder: Path | None) -> None:
+    """Put the weights of a model made elsewhere into the store, where every stage finds them."""
+    if (
+        base is not None
+        and base.foreign is not None
+        and brief.pretrained is not None
+        and not _taken_over(base.checkpoint, backends)
+    ):
+        backends.workspace.put(_weights(brief.pretrained.model, backends, folder=folder or Path.cwd()))
+
+
+def check_use(brief: Brief, begins_with: Foreign | None) -> None:
+    """Raises BriefError where the licence of the model made elsewhere that it all begins with forbids what the brief declares."""
+    from components.training.foreign import licence
+
+    if brief.pretrained is not None and begins_with is not None:
+        licence.check_use(begins_with, brief.use, where=f"pretrained.model: {brief.pretrained.model}")
 
 
 def needs_base(start: type[Start]) -> bool:
@@ -72,10 +176,27 @@ def check_base(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base |
     if base is None or brief.pretrained is None:
         return
     where = f"pretrained.model: {brief.pretrained.model}"
+    check_use(brief, base.origin)
     _check_name(brief, base, where)
     _check_student(base, where)
-    _check_shape(brief, facts, dataset, base, where)
-    _check_condition(brief, dataset, base, where)
+    check_spec(brief, facts, dataset, base.checkpoint.spec, where)
+
+
+def check_foreign(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None) -> None:
+    """The same of a model made elsewhere, before its weights are fetched."""
+    found = facts.pretrained and facts.pretrained.foreign
+    if found and brief.pretrained is not None and needs_base(find_start(decision.mode)):
+        check_use(brief, found)
+        check_spec(brief, facts, dataset, spec_of_foreign(found), f"pretrained.model: {brief.pretrained.model}")
+
+
+def check_spec(brief: Brief, facts: Facts, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
+    """Raises BriefError or DataError where a base makes other items than the brief asks for."""
+    if brief.modality != spec.item.modality:
+        own = spec.item.modality
+        raise BriefError(f"{where} makes items of {own}, and modality: {brief.modality} is given", allowed=own)
+    _check_shape(brief, facts, dataset, spec, where)
+    _check_condition(brief, dataset, spec, where)
 
 
 def _check_name(brief: Brief, base: Base, where: str) -> None:
@@ -96,8 +217,7 @@ def _check_student(base: Base, where: str) -> None:
         )
 
 
-def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base, where: str) -> None:
-    spec = base.checkpoint.spec
+def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
     own = spec.item.text
     given = None
     if dataset is not None and dataset.item != spec.item:
@@ -108,8 +228,7 @@ def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base
         raise DataError(f"{where} makes items of {own}, and {given}", allowed=own, do=f"prepare the data so, or {SCRATCH}")
 
 
-def _check_condition(brief: Brief, dataset: Dataset | None, base: Base, where: str) -> None:
-    spec = base.checkpoint.spec
+def _check_condition(brief: Brief, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
     own = spec.condition.asked if spec.condition else "none"
     if brief.conditioning != own:
         raise BriefError(

@@ -155,7 +155,7 @@ def _draw(
             "data version": run.dataset.md5,
             "data revision": run.dataset.rev,
             "brief": run.brief.digest(),
-            **({"base": f"{run.base.name}, bundle {run.base.bundle_sha256}"} if run.base else {}),
+            **({"base": run.base.text} if run.base else {}),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

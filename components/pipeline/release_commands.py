@@ -57,7 +57,7 @@ def promote(reference: str, backends: Backends, *, why: str = "", force: bool = 
     _, bundle = bundle_of(release, backends)
     if not force:
         champion = champion_of(release.model, backends)
-        _check_gates(release, bundle, champion)
+        check_gates(release, bundle, champion)
         if not _is_champion(release, champion) and (tag := missing_tag(release, backends)):
             name = f"{release.model} version {release.version}"
             raise GateRefused(f"{name} passed every gate and waits for the tag {tag}", do=how_to_approve(release, tag))
@@ -76,7 +76,7 @@ def _is_champion(release: Release, champion: Release | None) -> bool:
     return champion is not None and (champion.version, champion.bundle_sha256) == (release.version, release.bundle_sha256)
 
 
-def _check_gates(release: Release, bundle: Bundle, champion: Release | None) -> None:
+def check_gates(release: Release, bundle: Bundle, champion: Release | None) -> None:
     """Raise GateRefused unless its gates passed, or it is champion all the same."""
     if bundle.gates.verdict != "pass" and not _is_champion(release, champion):
         name = f"{release.model} version {release.version}"
@@ -109,32 +109,6 @@ def reconcile(model: str, backends: Backends) -> Outcome:
     return release_reconcile(backends.registry, model, who=backends.settings.who)
 
 
-def write_deployment(reference: str, backends: Backends, *, form: str, to: Path, image: str = "genwright:latest") -> list[Path]:
-    """Write what another platform deploys a release from, as `form`: kserve, triton or container; what was written.
-
-    Raises InputError for another form, and GateRefused for what is neither the champion nor proved by its gates.
-    """
-    from components.delivery.container import write_container
-    from components.delivery.kserve import write_kserve
-    from components.delivery.triton import write_triton
-
-    release = backends.versions.resolve(reference)
-    folder, bundle = bundle_of(release, backends)
-    _check_gates(release, bundle, champion_of(release.model, backends))
-    sha256, version = release.bundle_sha256, release.version
-    if form == "triton":
-        return write_triton(folder, bundle, version=version, to=to)
-    if form == "kserve":
-        if not backends.settings.store_uri.startswith("s3://"):
-            raise InputError(
-                f"store {backends.settings.store_uri}: no cluster can reach it", do="set GENWRIGHT_STORE to s3://..."
-            )
-        return write_kserve(bundle, sha256=sha256, version=version, store=backends.settings.store_uri, image=image, to=to)
-    if form == "container":
-        return write_container(folder, bundle, sha256=sha256, version=version, to=to)
-    raise InputError(f"--write {form}", allowed="kserve, triton, container")
-
-
 def deploy(reference: str, backends: Backends, *, store: str | None = None) -> Channel:
     """Publish the bundle of a release and point the channel at it, in this configuration's store or in another one.
 
@@ -153,7 +127,7 @@ def deploy(reference: str, backends: Backends, *, store: str | None = None) -> C
             f"{release.model} version {release.version} is not the champion, whom alone this store's channel names",
             do=f"run `genwright promote {release.model}/{release.version}`",
         )
-    _check_gates(release, bundle, champion)
+    check_gates(release, bundle, champion)
     put_bundle(target, folder)
     channels = ChannelStore(target)
     current = channels.read(release.model)

@@ -12,7 +12,7 @@ from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
 from components.pipeline.origins import on_gpus, reachable
-from components.pipeline.pretrained import base_of, check_base, needs_base, read_release
+from components.pipeline.pretrained import base_of, check_base, check_foreign, needs_base, read_foreign, read_release, take_over
 from components.pipeline.run import Base, Run, package_version
 from components.policy.built import refuse_unless_built
 from components.policy.facts import check_items, undeclared
@@ -41,11 +41,14 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     begins_with: BeginsWith = no_base
     lacking = undeclared(brief, load_tables(backends.settings.policy))
     if known is not None or not lacking:  # else it is decided once the data is here
-        decided = decide(brief, backends, dataset=known, base=base)
+        if brief.pretrained is not None and brief.pretrained.from_hub:
+            check_built(*decide(brief, backends, dataset=known, base=base))  # before anything of it is fetched
+        decided = decide(brief, backends, dataset=known, base=base, fetch=True)
     try:
         if decided is not None:
-            begins_with = cache(partial(base_of, brief, *decided, backends))
+            begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
             check(brief, *decided, known, base=base, begins_with=begins_with, elsewhere=elsewhere)
+            take_over(begins_with(), brief, backends, folder=base)
     except DataError:
         _ = backends.settings.root  # a home that cannot be is said first
         raise
@@ -54,10 +57,11 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     check_named(brief.data, base=base)
     dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
-        expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided)
+        expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True)
         if decided is not expected:
-            begins_with = cache(partial(base_of, brief, *decided, backends))
+            begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
         check(brief, *decided, dataset, base=base, begins_with=begins_with, elsewhere=elsewhere)
+    take_over(begins_with(), brief, backends, folder=base)
     facts, decision = decided
     data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
@@ -73,7 +77,11 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
 def resolve_file(path: Path, backends: Backends) -> Run:
     """The run of the brief in a file. Where the engine places stages, `auto` means the GPU of there, and the run says where any
     machine has its data from. Raises what `load_brief` and `resolve` do."""
-    brief, base = load_brief(path, backends), folder_of(path)
+    return resolve_placed(load_brief(path, backends), backends, base=folder_of(path))
+
+
+def resolve_placed(brief: Brief, backends: Backends, *, base: Path) -> Run:
+    """The same of a brief that is no file. `base`: the folder that its paths are relative to."""
     if backends.settings.placed_on is None:
         return resolve(brief, backends, base=base)
     run = resolve(on_gpus(brief), backends, base=base, elsewhere=True)
@@ -87,10 +95,12 @@ def decide(
     dataset: Dataset | None,
     base: Path | None = None,
     before: tuple[Facts, Decision] | None = None,
+    fetch: bool = False,
 ) -> tuple[Facts, Decision]:
     """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to.
 
-    `before`: what was decided with less known, which is returned where the facts are still the same.
+    `before`: what was decided with less known, which is returned where the facts are still the same. `fetch`: what a model of the
+    hub is may be fetched.
     """
     from components.policy.decide import decide as choose
     from components.policy.facts import facts as concrete
@@ -99,6 +109,7 @@ def decide(
     settings = backends.settings
     tables = load_tables(settings.policy)
     price = settings.usd_per_gpu_hour
+    unused = brief.override is not None and brief.override.mode == "scratch"
     found = concrete(
         brief,
         dataset=dataset,
@@ -107,6 +118,7 @@ def decide(
         tables=tables,
         base=base,
         read_release=lambda reference: read_release(reference, backends),
+        read_foreign=lambda model: None if unused else read_foreign(model, backends, base=base or Path.cwd(), fetch=fetch),
     )
     if before is not None and before[0] == found:
         return before
@@ -121,7 +133,7 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     check_start(brief)
     dataset = known_dataset(brief, backends, base=base)
     facts, decision = decide(brief, backends, dataset=dataset, base=base)
-    begins_with = cache(partial(base_of, brief, facts, decision, backends))
+    begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
     refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with)
     return facts, decision.model_copy(update={"refusals": refused})
 
@@ -191,6 +203,7 @@ def _refused(
     """What each check says against it, once. A config is only asked of a family that is built and a base that is there."""
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
+        lambda: check_foreign(brief, facts, decision, dataset),
         lambda: check_base(brief, facts, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
         lambda: None if elsewhere else check_device(facts),

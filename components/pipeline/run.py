@@ -24,6 +24,7 @@ from components.core.records import (
     Dataset,
     Decision,
     Facts,
+    Foreign,
     GateReport,
     Release,
     Scorecard,
@@ -58,6 +59,7 @@ class Student(Record):
     seconds: float
     adversarial: float = 0.0  # the weight of a discriminator's loss
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
+    origin: Foreign | None = None  # the model made elsewhere that its teacher began with
 
     @property
     def training(self) -> dict[str, Any]:
@@ -67,18 +69,33 @@ class Student(Record):
 
 
 class Base(Record):
-    """The release that a model begins with, and its checkpoint."""
+    """What a model begins with, and its checkpoint: a release, or a model made elsewhere, without version and bundle."""
 
     model: str
-    version: int
-    bundle_sha256: str
+    version: int | None
+    bundle_sha256: str | None
     checkpoint: Checkpoint
     teacher: str | None = None  # NAME/VERSION, where it is a student
+    foreign: Foreign | None = None
+    origin: Foreign | None = None  # the model made elsewhere that it all began with, of a release too
 
     @property
     def name(self) -> str:
-        """NAME/VERSION."""
-        return f"{self.model}/{self.version}"
+        """NAME/VERSION; of a model made elsewhere hf:ORG/NAME@COMMIT, or FOLDER@DIGEST."""
+        return f"{self.model}/{self.version}" if self.foreign is None else self.foreign.name
+
+    @property
+    def sha256(self) -> str:
+        """Of its bundle; of a model made elsewhere, of its weights."""
+        return self.bundle_sha256 or self.checkpoint.weights.sha256
+
+    @property
+    def text(self) -> str:
+        """What a page says of it."""
+        if self.foreign is None:
+            return f"{self.name}, bundle {self.sha256}"
+        licence = self.foreign.licence.name or "unknown"
+        return f"{self.name}, a {self.foreign.made_as} made elsewhere, weights {self.sha256}, licence {licence}"
 
     @property
     def training(self) -> dict[str, Any]:
@@ -102,6 +119,11 @@ class Run(Record):
     def reference(self) -> str:
         """MODEL/KEY, as commands name it."""
         return f"{self.brief.name}/{self.key(KEYED[-1])}"
+
+    @property
+    def origin(self) -> Foreign | None:
+        """The model made elsewhere that its weights began with, if any did: its licence goes with all that is made of it."""
+        return self.base.origin if self.base else self.student.origin if self.student else None
 
     def of_data(self, data: DataBrief) -> "Run":
         """The same, its data named another way."""
@@ -237,6 +259,9 @@ def evidence(bundle: Bundle) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: metrics[name].model_dump(include={"value", "low", "high", "n"}) for name in ("fd", "fd_ratio") if name in metrics
     }
-    if bundle.lineage.base is not None:
-        shown["base"] = bundle.lineage.base
+    lineage = bundle.lineage
+    if lineage.base is not None:
+        shown["base"] = lineage.base
+    if lineage.foreign is not None:
+        shown["base"] = {"name": lineage.foreign.name, "licence": lineage.foreign.licence.name}
     return {"verdict": bundle.gates.verdict, "beside": bundle.gates.champion, "scorecard": bundle.scorecard.digest(), **shown}

@@ -41,7 +41,9 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
         }
         params |= {"adversarial": student.adversarial}
     if run.base is not None:
-        params |= {"base": run.base.name, "base_sha256": run.base.bundle_sha256}
+        params |= {"base": run.base.name, "base_sha256": run.base.sha256}
+        if run.base.foreign is not None:
+            params |= {"base_licence": run.base.foreign.licence.name or "unknown", "base_revision": run.base.foreign.revision}
     return params
 
 
@@ -97,9 +99,12 @@ def run_tags(run: Run) -> dict[str, str]:
 
 
 def begun_with(run: Run) -> dict[str, str]:
-    """The teacher and the base of a run, NAME/VERSION, where it has one."""
+    """The teacher and the base of a run, NAME/VERSION, where it has one; of a base made elsewhere its name and licence."""
     teacher = {"teacher": f"{run.student.teacher.model}/{run.student.teacher.version}"} if run.student else {}
-    return teacher | ({"base": run.base.name} if run.base else {})
+    base = {"base": run.base.name} if run.base else {}
+    if run.base is not None and run.base.foreign is not None:
+        base |= {"base_licence": run.base.foreign.licence.name or "unknown"}
+    return teacher | base
 
 
 def origin_of(run: Run, trained: Trained, proof: Proof) -> "Origin":

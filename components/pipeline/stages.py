@@ -16,26 +16,28 @@ from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
-from components.pipeline.training import saves_of, train_in_worker
+from components.pipeline.training import saves_of, take_unchanged, train_in_worker
+from components.training.start import find_start
 
 if TYPE_CHECKING:
     from components.registry.versions import LoggedModel
 
 
 def train(run: Run, held: Lease, backends: Backends) -> Trained:
-    """Train in a subprocess, tracked in one MLflow run. Raises TrainingFailed; run again, it goes on from the saved state.
+    """Train in a subprocess, tracked in one MLflow run; or take a base as it is.
 
-    Raises TrainingFailed too once the lease is lost; BundleError before anything is trained where the champion to be proved
-    beside is lost.
+    Raises TrainingFailed; run again, it goes on from the saved state. Raises TrainingFailed too once the lease is lost;
+    BundleError before anything is trained where the champion to be proved beside is lost.
     """
     existing.begin(run, backends)
     if run.student is None:
         existing.rival_of(run, backends)
     folder, workspace = folder_of(run, backends.home, "train"), backends.workspace
+    work = train_in_worker if run.student or find_start(run.decision.mode).learns else take_unchanged
     trained = workspace.read_or_make(
         record_key(run, "train"),
         Trained,
-        lambda: train_in_worker(run, held, backends, folder),
+        lambda: work(run, held, backends, folder),
         is_valid=lambda known: workspace.holds(known.checkpoint.weights),
     )
     saves_of(run, held, backends).clear()
@@ -130,6 +132,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
             genwright=run.genwright,
             teacher=run.student.teacher.bundle_sha256 if run.student else None,
             base=run.base.bundle_sha256 if run.base else None,
+            foreign=run.origin,
             run_key=run.key("seal"),
         ),
         scorecard=untimed(proof.scorecard),

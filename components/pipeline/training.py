@@ -21,7 +21,7 @@ from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run, Trained
-from components.pipeline.run_params import begun_with, log_data, params_of, run_name, run_tags
+from components.pipeline.run_params import log_data, params_of, run_name, run_tags
 from components.policy.view import sentence
 from components.runtime.cpus import usable_cpus
 from components.runtime.machines import ALONE, Machine
@@ -99,6 +99,21 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
+def take_unchanged(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+    """The base as what a training gave, with an MLflow run that says what it is."""
+    from components.registry.tracking import MlflowTracker
+
+    check_lease(held, backends.store)
+    assert run.base is not None, "a start that does not learn begins with a base"
+    data, base = data_of(run, backends), run.base.checkpoint
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = _train_plan(run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine)
+    run_id = _tracked(run, backends, folder, lambda _: plan)
+    MlflowTracker(backends.settings.mlflow_uri, run_id).finish()
+    own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": "unchanged"}
+    return Trained(run_id=run_id, checkpoint=base.model_copy(update=own))
+
+
 def take_part(run: Run, backends: Backends, folder: Path) -> None:
     """Carry out the training of a run as a machine that another one leads: it saves, tracks and uploads nothing."""
     from components.pipeline.worker import Order
@@ -170,9 +185,8 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
         tracker = MlflowTracker(uri, run_id)
         tracker.params(params_of(run, plan_of(run_id)))
         log_data(tracker, run)
-        for name in begun_with(run).values():
-            model, _, version = name.rpartition("/")
-            if (model_id := backends.versions.model_id(model, int(version))) is not None:
+        for model, version in _begun_with(run):
+            if (model_id := backends.versions.model_id(model, version)) is not None:
                 tracker.begins_with(model_id)
         run.write(folder / "run.json")
         tracker.artifact(folder / "run.json")
@@ -183,6 +197,13 @@ def _tracked(run: Run, backends: Backends, folder: Path, plan_of: Callable[[str]
     if backends.run_by:  # of whoever goes on with it now
         MlflowTracker(uri, tracked.run_id).tags(backends.run_by)
     return tracked.run_id
+
+
+def _begun_with(run: Run) -> list[tuple[str, int]]:
+    """The releases that it learns from or begins with."""
+    teacher = [(run.student.teacher.model, run.student.teacher.version)] if run.student else []
+    base = run.base
+    return teacher + ([(base.model, base.version)] if base is not None and base.version is not None else [])
 
 
 def _start_of(run: Run, backends: Backends) -> Start:
@@ -243,6 +264,8 @@ def _budget(run: Run, machine: Machine) -> dict[str, Any]:
     budget = run.decision.budget
     assert budget is not None, "decided by this version"
     ceiling = budget.lowest(devices=_devices(run, machine))
+    if not (run.student or find_start(run.decision.mode).learns):
+        return {"items_seen": 1}  # of no training
     return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
 
 

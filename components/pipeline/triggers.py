@@ -198,5 +198,5 @@ def _made_of(look: Kind, run: Run, backends: Backends) -> str:
     if look == "new-data" and bundle.lineage.dataset_md5 == md5:
         return f"{its} data ({md5[:8]})"
     if look == "new-base" and run.base is not None and bundle.lineage.base == run.base.bundle_sha256:
-        return f"{its} base ({run.base.name}, {run.base.bundle_sha256[:8]})"
+        return f"{its} base ({run.base.name}, {run.base.sha256[:8]})"
     return ""

@@ -124,6 +124,9 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
         _print_students(out, release, bundle, backends)
     if lineage.base:
         out.print(f"began with the weights of bundle {lineage.base}")
+    if lineage.foreign:
+        licence = lineage.foreign.licence.name or "unknown"
+        out.print(escape(f"began with the weights of {lineage.foreign.name}, made elsewhere; licence {licence}"), soft_wrap=True)
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
     notes = Footnotes()
     for reason in lineage.decision.reasons:

@@ -31,7 +31,9 @@ def refuse_unless_built(facts: Facts, decision: Decision, *, cards: Cards, maker
 
 def _missing(facts: Facts, decision: Decision, cards: Cards, maker: Maker, starts: Starts) -> tuple[str, str | None] | None:
     """What is missing for a decision, and what there is in its place; None where it can be made."""
-    name = f"{decision.family}/{decision.variant}"
+    name, pretrained = f"{decision.family}/{decision.variant}", facts.pretrained
+    if pretrained is not None and pretrained.unfit and "nothing" not in starts[decision.mode]:
+        return f"{pretrained.unfit}; nothing here begins with it (mode {decision.mode})", None
     built = {key: card for key, card in cards.items() if facts.modality in card.modalities}
     card = built.get((decision.family, maker(decision.family, decision.variant, decision.delivery)))
     if not built:

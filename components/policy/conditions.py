@@ -9,9 +9,10 @@ from typing import get_args
 
 from pydantic import model_validator
 
-from components.core.brief import Conditioning, Delivery, Goal, Mode
+from components.core.brief import UNCHANGED, Conditioning, Delivery, Goal, Mode, Use
 from components.core.record import Record
 from components.core.records import Tier
+from components.core.records.foreign import Terms
 
 Value = str | bool | int | float | tuple[str, ...] | None
 Situation = Mapping[str, Value]
@@ -56,10 +57,12 @@ WORDS: dict[str, tuple[str, ...]] = {
     "compute": SIZES,
     "pretrained": STARTS,
     "start": STARTS,
-    "mode": get_args(Mode),
+    "mode": (*get_args(Mode), UNCHANGED),
     "delivery": get_args(Delivery),
     "likelihood_kind": ("exact", "bound", "none"),
     "sequential": ("none", "pixel", "code", "token"),
+    "base_terms": ("none", *get_args(Terms)),
+    "use": ("none", *get_args(Use)),
 }
 NUMBERS = (
     "items",
@@ -84,7 +87,15 @@ FLAGS = (
     "distilled", "too_few_items", "stepwise", "invertible", "made_here",
 )  # fmt: skip
 NAMES = ("modality", "family", "pretrained_family", "builds_on_family")  # words whose values are the tables' own (names_in)
-OPEN = ("variant", "pretrained_variant", "forced_to", "would_choose", "items_lacking", "rare_class_names")  # free words
+OPEN = (
+    "variant",
+    "pretrained_variant",
+    "forced_to",
+    "would_choose",
+    "items_lacking",
+    "rare_class_names",
+    "base_licence",
+)  # free words
 ATTRIBUTES = (*NAMES, *WORDS, *NUMBERS, *FLAGS, *OPEN)
 
 

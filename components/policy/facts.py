@@ -7,7 +7,7 @@ from components.core.brief import Brief, ComputeBrief
 from components.core.errors import BriefError, DataError
 from components.core.proof_items import proof_shortage
 from components.core.records import Dataset, Facts, Tier, spec_of
-from components.policy.pretrained import ReadRelease, pretrained
+from components.policy.pretrained import ReadForeign, ReadRelease, pretrained
 from components.policy.tables import Tables, load_tables
 
 
@@ -20,10 +20,12 @@ def facts(
     tables: Tables | None = None,
     base: Path | None = None,
     read_release: ReadRelease | None = None,
+    read_foreign: ReadForeign | None = None,
 ) -> Facts:
     """The brief made concrete. `device` is already resolved from auto; `usd_per_gpu_hour` prices a budget given in hours.
 
-    `base`: the folder that the brief's paths are relative to (the current one); `read_release`: reads a release.
+    `base`: the folder that the brief's paths are relative to (the current one); `read_release` and `read_foreign`: read a
+    release, and a model that was made elsewhere.
 
     Raises BriefError when neither the data nor the brief says how much there is, or when the two contradict each other.
     """
@@ -56,7 +58,9 @@ def facts(
         batch=brief.serving.batch,
         require=brief.require,
         accept=brief.accept,
-        pretrained=brief.pretrained and pretrained(brief.pretrained, base=base or Path.cwd(), read_release=read_release),
+        use=brief.use,
+        pretrained=brief.pretrained
+        and pretrained(brief.pretrained, base=base or Path.cwd(), read_release=read_release, read_foreign=read_foreign),
     )
 
 

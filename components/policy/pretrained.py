@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.core.brief import FamilyName, PretrainedBrief
-from components.core.errors import BriefError, DataError, UnknownModel
-from components.core.records import Pretrained, Reason
+from components.core.errors import BriefError, DataError, NotBuilt, UnknownModel
+from components.core.records import Foreign, Pretrained, Reason
 
 ReadRelease = Callable[[str], tuple[str, FamilyName, str]]  # NAME@ALIAS or NAME/VERSION -> NAME/VERSION, family, variant
+ReadForeign = Callable[[str], Foreign | None]  # hf:ORG/NAME or a folder -> what it holds; None: it is not here
 RELEASE, HUB = "models:/", "hf:"
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 SOURCE = "DESIGN, The brief: pretrained"
@@ -25,9 +26,12 @@ CLASSES: dict[str, FamilyName] = {
 }  # fmt: skip
 
 
-def pretrained(given: PretrainedBrief, *, base: Path, read_release: ReadRelease | None = None) -> Pretrained:
+def pretrained(
+    given: PretrainedBrief, *, base: Path, read_release: ReadRelease | None = None, read_foreign: ReadForeign | None = None
+) -> Pretrained:
     """The pretrained model with its family and domain. `base`: what a folder is relative to; `read_release` raises UnknownModel
-    for a release that is not here, which a brief that says its family can be planned without.
+    for a release that is not here, which a brief that says its family can be planned without; `read_foreign` raises NotBuilt for
+    what nothing here begins with, and DataError for what is damaged.
 
     Raises DataError for a folder whose family would have to be read, and cannot be, and BriefError for a family that is another.
     """
@@ -45,12 +49,25 @@ def pretrained(given: PretrainedBrief, *, base: Path, read_release: ReadRelease 
                     f"pretrained.family: {given.family} given, and {given.model} is a {family} model", allowed=family
                 )
             notes.append(f"{given.model} is {release}, a {family}/{variant} model, as its release says")
+    foreign, unfit = None, ""
+    if not given.model.startswith(RELEASE) and read_foreign is not None:
+        try:
+            foreign = read_foreign(given.model)
+        except NotBuilt as error:
+            unfit = str(error)
+    if foreign is not None:
+        if family not in (None, foreign.family):
+            raise BriefError(
+                f"pretrained.family: {family} given, and {given.model} is a {foreign.family} model", allowed=foreign.family
+            )
+        family, variant = foreign.family, foreign.variant
+        notes.append(_said(given.model, foreign))
     if family is None:
         family, how = _family(given.model, base)
         notes.append(how)
     if given.in_domain is None:
         notes.append("whether it knows data like this is not stated: a general model is assumed (pretrained.in_domain)")
-    own = {"release": release, "variant": variant}
+    own = {"release": release, "variant": variant, "foreign": foreign, "unfit": unfit}
     return Pretrained(model=given.model, family=family, in_domain=bool(given.in_domain), notes=tuple(notes), **own)
 
 
@@ -58,6 +75,16 @@ def reasons(facts_pretrained: Pretrained | None) -> tuple[Reason, ...]:
     """What was read or assumed of the pretrained model, for the decision to say."""
     notes = facts_pretrained.notes if facts_pretrained else ()
     return tuple(Reason(rule=f"pretrained.note-{at}", text=note, source=SOURCE) for at, note in enumerate(notes))
+
+
+def _said(model: str, foreign: Foreign) -> str:
+    """What was read of a model made elsewhere."""
+    licence = foreign.licence
+    terms = f"licence {licence.name} by its {licence.said_by}" if licence.name else "no licence in it"
+    asked = f", {foreign.classes} classes" if foreign.classes else ""
+    what = f"a {foreign.made_as} of {foreign.item.text}{asked}, here {foreign.family}/{foreign.variant}; {terms}"
+    given = Path(model).name if Path(model).is_absolute() else model  # a record names no place on this machine
+    return f"{given} is {foreign.name}: {what}"
 
 
 def _family(model: str, base: Path) -> tuple[FamilyName, str]:

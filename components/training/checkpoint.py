@@ -13,6 +13,7 @@ from components.core.errors import RunError
 from components.core.files import sha256_of, write_whole
 from components.core.records import Artifact, Checkpoint
 from components.training.folder import CHECKPOINT, WEIGHTS, best_weights, weights_path
+from components.training.foreign.weights import named_as_ours
 
 if TYPE_CHECKING:
     from components.core.family import Family
@@ -47,7 +48,8 @@ def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:
     if not path.exists() or sha256_of(path) != weights.sha256:
         raise RunError(f"{path}: missing or changed since training", do="run produce again to train it anew")
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    return found if weights.name == WEIGHTS else named_as_ours(found)  # of a model made elsewhere: as it was published
 
 
 def restore(checkpoint: Checkpoint, weights: Path) -> "Family":

@@ -1,11 +1,11 @@
-"""From a brief to a champion: plan, families, produce, retrain."""
+"""From a brief to a champion: plan, families, produce, import, retrain."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,12 +52,46 @@ def families(as_json: AsJson = False) -> None:
 @produce_app.command()
 def produce(brief: BriefFile, as_json: AsJson = False) -> None:
     """Take a brief down the whole road: data, training, proof, export, registry, promotion."""
-    from components.pipeline.existing import refuse_unless_passed
     from components.pipeline.production import find_or_produce
 
     backends = load_backends()
     with _resolved(brief, backends) as run:
-        produced, nothing_done = find_or_produce(run, backends, partial(_produced, run, backends, show=not as_json))
+        found = find_or_produce(run, backends, partial(_produced, run, backends, show=not as_json))
+    _answer(found, backends, as_json=as_json)
+
+
+@produce_app.command(name="import")
+def import_model(
+    model: Annotated[
+        str, typer.Argument(help="a diffusers folder, hf:ORG/NAME[@REVISION], or models:/NAME@ALIAS", metavar="MODEL")
+    ],
+    name: Annotated[str, typer.Option("--as", help="the registered model's name")],
+    data: Annotated[str, typer.Option(help="the prepared data that it is proved against, a folder of DVC", metavar="PATH")],
+    use: Annotated[str | None, typer.Option(help="commercial or research: what it is for")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda: what it is proved and served on")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Release a model that was made elsewhere as it is: proved, exported, registered and promoted, and nothing trained."""
+    from components.core.brief import base_of
+    from components.pipeline.durations import starting
+    from components.pipeline.imported import brief_of_import
+    from components.pipeline.production import find_or_produce
+    from components.pipeline.resolve import resolve_placed
+    from components.runtime.collection import uncollected
+
+    backends, base = load_backends(), base_of(Path.cwd() / "brief.yaml")
+    brief = brief_of_import(model, backends, name=name, data=data, use=use, device=device, here=Path.cwd(), base=base)
+    with starting(model, backends), uncollected():
+        run = resolve_placed(brief, backends, base=base)
+    found = find_or_produce(run, backends, partial(_produced, run, backends, show=not as_json))
+    _answer(found, backends, as_json=as_json)
+
+
+def _answer(found: "tuple[Produced, str]", backends: "Backends", *, as_json: bool) -> None:
+    """What was produced, or why nothing was. Raises GateRefused."""
+    from components.pipeline.existing import refuse_unless_passed
+
+    produced, nothing_done = found
     if as_json:
         print_json(produced.model_dump(mode="json"))
     elif nothing_done:

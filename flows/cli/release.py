@@ -82,18 +82,16 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
 def deploy(
     reference: Reference,
     store: Annotated[str | None, typer.Option(help="publish to this store instead of GENWRIGHT_STORE")] = None,
-    write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton or container")] = None,
+    write: Annotated[str | None, typer.Option(help="only write files for it: kserve, triton, container or diffusers")] = None,
     to: Annotated[Path, typer.Option(help="the folder that --write writes into")] = Path("out/deploy"),
     image: Annotated[str, typer.Option(help="what --write kserve runs; infra/Dockerfile makes it")] = "genwright:latest",
     as_json: AsJson = False,
 ) -> None:
     """Publish the bundle of a release and point its channel at it; or write what another platform deploys it from."""
-    from components.pipeline import release_commands
+    from components.pipeline import platforms, release_commands
 
     if write is not None:
-        files = [
-            str(path) for path in release_commands.write_deployment(reference, load_backends(), form=write, to=to, image=image)
-        ]
+        files = [str(path) for path in platforms.write_deployment(reference, load_backends(), form=write, to=to, image=image)]
         return print_json({"written": files}) if as_json else typer.echo("\n".join(f"wrote {path}" for path in files))
     channel = release_commands.deploy(reference, load_backends(), store=store)
     if as_json:

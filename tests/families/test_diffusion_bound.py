@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from components.core.family import Batch
 from components.families.diffusion.bound import Chain, log_mass
-from components.families.diffusion.ddpm import DDPM, DDPMConfig, forward_process, trailing
+from components.families.diffusion.ddpm import DDPM, DDPMConfig
+from components.families.diffusion.process import forward_process, trailing
 from components.families.diffusion.sampling import Point, Sampler, ancestral
 
 MU, S = 0.1, 0.2

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from components.core.errors import BriefError
 from components.core.family import Batch
-from components.families.diffusion.ddpm import DDPM, DDPMConfig, betas, clean, forward_process, target, trailing
+from components.families.diffusion.ddpm import DDPM, DDPMConfig, clean, target
+from components.families.diffusion.process import betas, forward_process, trailing
 
 PREDICTIONS = ("epsilon", "v", "x0")
 

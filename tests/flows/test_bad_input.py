@@ -337,9 +337,9 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
 @pytest.mark.parametrize(
     ("model", "mode", "names"),
     [
-        ("hf:org/base", "lora", ("LoRA", "not built yet (mode lora)", "mode scratch")),
-        ("hf:org/base", "finetune", ("fine-tuning", "not built yet (mode finetune)", "mode scratch")),
-        ("models:/base@champion", "lora", ("LoRA", "not built yet (mode lora)", "mode finetune, scratch")),
+        ("hf:org/base", "lora", ("LoRA", "not built yet (mode lora)", "mode finetune, unchanged, scratch")),
+        ("hf:org/base", "finetune", ("hf:org/base", "no org/base in GENWRIGHT_HUB_MIRROR")),
+        ("models:/base@champion", "lora", ("LoRA", "not built yet (mode lora)", "mode finetune, unchanged, scratch")),
         (
             "models:/base@champion",
             "finetune",
@@ -348,13 +348,14 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
     ],
 )
 def test_a_start_that_is_not_built_yet_is_said(cli: "Command", model: str, mode: str, names: tuple[str, ...]) -> None:
-    """Fine-tuning is built for releases made here."""
+    """Fine-tuning is built for releases made here, and for models made elsewhere that are here."""
     Path("brief.yaml").write_text(
         PLANNED
         + f"pretrained: {{model: '{model}', family: diffusion, in_domain: true}}\n"
         + f"override: {{family: diffusion, variant: edm, mode: {mode}, delivery: many_step}}\n"
     )
-    cli("produce", "brief.yaml").refused(2, *names)
+    mirror = {"GENWRIGHT_HUB_MIRROR": "mirror"} if mode == "finetune" else {}
+    cli("produce", "brief.yaml", **mirror).refused(2, *names)
 
 
 @pytest.fixture

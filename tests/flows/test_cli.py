@@ -209,7 +209,7 @@ def test_a_release_is_written_for_another_platform(cli: "Command", home: Path, f
 
 
 def test_a_platform_that_is_not_known_is_refused(cli: "Command", home: Path) -> None:
-    cli("deploy", "digits", "--write", "helm", GENWRIGHT_HOME=home).refused(2, "helm", "kserve, triton, container")
+    cli("deploy", "digits", "--write", "helm", GENWRIGHT_HOME=home).refused(2, "helm", "kserve, triton, container, diffusers")
     cli("deploy", "digits", "--write", "kserve", GENWRIGHT_HOME=home).refused(2, "no cluster can reach it", "s3://")
 
 

@@ -156,6 +156,9 @@ def test_what_can_be_produced_is_not_refused(tmp_path: Path, monkeypatch: pytest
 def test_the_way_out_is_built_and_not_what_the_policy_warns_of(conditioning: str, usd: float, tmp_path: Path) -> None:
     """Its advice for LoRA was once what it calls foundation scale itself."""
     _, facts, decision = planned(tmp_path, conditioning=conditioning, compute={"usd": usd, "device": "cpu"})
+    if decision.mode == "finetune" and conditioning != "text":
+        resolve.check_built(facts, decision)  # as far as is known of a model that is not here
+        return
     with pytest.raises(NotBuilt) as caught:
         resolve.check_built(facts, decision)
     advice = str(caught.value).split("; ")[-2:]

@@ -212,7 +212,7 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         ({"pretrained": {"model": "models:/none@champion"}}, ("models:/none@champion", "no model named", "digits")),
         ({"pretrained": {"model": "models:/none/1", "family": "vae"}}, ("models:/none/1", "no model named")),
         ({"name": "digits"}, ("is what this brief makes", "models:/digits/1")),
-        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch")),
+        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch, unchanged")),
         ({"override": {"mode": "finetune"}, "pretrained": None}, ("no pretrained model is given", "allowed: scratch")),
         ({"override": {"mode": "lora"}}, ("lora is not for vae", "allowed: scratch, finetune")),
     ],
@@ -237,7 +237,11 @@ def test_what_cannot_be_fine_tuned_is_refused_before_time_is_spent(
 def test_lora_of_a_release_says_what_to_write_instead(cli: "Command", home: Path, registered_as: Any) -> None:
     registered_as("unet", family="diffusion", variant="edm")
     changes = {"goal": "balanced", "pretrained": {"model": "models:/unet/1", "in_domain": True}}
-    names = ("LoRA of a pretrained diffusion/edm is not built yet", "finetune, scratch", "write override: {mode: finetune}")
+    names = (
+        "LoRA of a pretrained diffusion/edm is not built yet",
+        "finetune, unchanged, scratch",
+        "write override: {mode: finetune}",
+    )
     cli("produce", written(**changes)).refused(2, *names, "that makes diffusion/edm, finetune, many_step")
 
 

@@ -15,7 +15,7 @@ from components.core.family import Batch, Family
 from components.core.files import sha256_of
 from components.core.records import Artifact, Checkpoint
 from components.families import find
-from components.families.diffusion.ddpm import forward_process
+from components.families.diffusion.process import forward_process
 from components.families.diffusion.sampling import Point
 from components.training.checkpoint import restore, restore_best
 from components.training.distillation import recipe, student_variant

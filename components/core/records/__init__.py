@@ -19,6 +19,7 @@ from components.core.records.decision import (
     Tier,
     TrainingBudget,
 )
+from components.core.records.foreign import Foreign, Licence
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
 
@@ -39,6 +40,7 @@ __all__ = [
     "Estimate",
     "Facts",
     "Figure",
+    "Foreign",
     "Artifact",
     "EmbeddingCondition",
     "GateReport",
@@ -47,6 +49,7 @@ __all__ = [
     "ItemCondition",
     "ItemSpec",
     "LedgerEntry",
+    "Licence",
     "Lineage",
     "LocalDataset",
     "Metric",

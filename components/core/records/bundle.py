@@ -10,6 +10,7 @@ from components.core.record import Record
 from components.core.records.artifact import Artifact
 from components.core.records.dataset import DataSpec
 from components.core.records.decision import Decision
+from components.core.records.foreign import Foreign
 from components.core.records.scorecard import GateReport, Scorecard
 
 
@@ -58,6 +59,7 @@ class Lineage(Record):
     genwright: str  # version
     teacher: str | None = None  # the bundle that it learnt from
     base: str | None = None  # the bundle whose weights it began with
+    foreign: Foreign | None = None  # the model made elsewhere whose weights it began with, or is
     run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 
 

@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality
+from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Use
 from components.core.record import Record
+from components.core.records.foreign import Foreign
 
 Tier = Literal["tiny", "small", "medium", "large"]
 
@@ -17,7 +18,9 @@ class Pretrained(Record):
     family: FamilyName
     in_domain: bool
     release: str | None = None  # NAME/VERSION, where it was made here and its release was read
-    variant: str | None = None  # of that release
+    variant: str | None = None  # of that release, or of the model made elsewhere that was read
+    foreign: Foreign | None = None  # where it was made elsewhere, and is here
+    unfit: str = ""  # why nothing here begins with it, where it was made elsewhere
     notes: tuple[str, ...] = ()
 
 
@@ -47,6 +50,7 @@ class Facts(Record):
     batch: int
     require: tuple[str, ...] = ()
     accept: tuple[str, ...] = ()
+    use: Use | None = None
     pretrained: Pretrained | None = None
 
 

@@ -11,31 +11,38 @@ With `learned_variance` the network gives f too, the share of the way between th
 the loss is L_hybrid (Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 15 and 16): the above + 0.001 L_vlb, whose denoised image
 takes no gradient. Ancestral sampling draws with these variances, and `log_prob` is their bound (bound.py).
 
-Betas: linear (Ho et al., sec. 4) or by the cosine of Nichol & Dhariwal 2021, arXiv:2102.09672, eq. 17. Sampling starts at the
-last step, the noisiest (Lin et al. 2024, arXiv:2305.08891, "trailing"), and bounds the denoised images to [-1, 1].
+With `min_snr` = g the weight of a step is that of Hang et al. 2023 (arXiv:2303.09556, sec. 3.4), SNR = alpha^2 / sigma^2:
+
+    x0: min(SNR, g)        epsilon: min(SNR, g) / SNR        v: min(SNR, g) / (SNR + 1)
+
+process.py has the betas. Sampling starts at the last step, the noisiest (Lin et al. 2024, arXiv:2305.08891, "trailing"), and
+bounds the denoised images to [-1, 1].
+
+A model that was made elsewhere with diffusers' UNet2DModel is one of these: `network` holds that network's own config, and the
+other fields what its scheduler says (components/training/foreign).
 
 B batch, C channels, H height, W width, T training steps.
 """
 
-import math
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
-from components.core.family import Batch, Family
+from components.core.family import PIPELINES, Batch, Family
 from components.core.noise import NoiseInput
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.augment import AugmentConfig, augmentation_planes, augmented
 from components.families.diffusion.bound import Chain
+from components.families.diffusion.given import as_pipeline, check_given, given_network, halvings
 from components.families.diffusion.network import DiffusionConfig, Network, blocks, guided
+from components.families.diffusion.process import Schedule, forward_process, trailing
 from components.families.diffusion.sampling import Point, Sampler, Solver
 
-Schedule = Literal["linear", "cosine"]
 Prediction = Literal["epsilon", "v", "x0"]
 
 
@@ -49,32 +56,40 @@ class DDPMConfig(DiffusionConfig, AugmentConfig):
     learned_variance: bool = Field(default=False, description="the network gives the variance of each step, too")
     bound_weight: float = Field(default=1e-3, gt=0, description="of L_vlb beside the loss, where variances are learned (lambda)")
     own_levels: bool = Field(default=False, description="it knows the levels of its own steps alone: a student")
+    betas_from: float | None = Field(
+        default=None, gt=0, lt=1, description="the first beta, but of cosine; by default by `levels`"
+    )
+    betas_to: float | None = Field(default=None, gt=0, lt=1, description="the last one; give both or none")
+    zero_snr: bool = Field(default=False, description="the last level is noise alone; for v and x0")
+    min_snr: float | None = Field(
+        default=None, gt=0, description="weigh steps by min-SNR, 5 in the paper; by default as the table says"
+    )
+    network: dict[str, Any] = Field(
+        default_factory=dict, description="the config of diffusers' UNet2DModel, of a model made elsewhere; else as `width` says"
+    )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.betas_from is None) != (self.betas_to is None):
+            raise ValueError("betas_from and betas_to: one alone; give both or none")
+        if self.zero_snr and self.prediction == "epsilon":
+            raise ValueError("zero_snr: true with prediction: epsilon, which says nothing of noise alone; allowed: v, x0")
+        if self.zero_snr and self.solver == "heun":
+            raise ValueError("zero_snr: true with solver: heun, whose slope noise alone has not; allowed: ddim, dpm++, ancestral")
+        if self.network:
+            check_given(self.network)
+            if self.dense or self.patch != 1 or self.augment:
+                raise ValueError("network: given with dense, patch or augment, which change it; leave them out")
+        return self
 
-def betas(schedule: Schedule, levels: int) -> list[float]:
-    """beta_t of each step, t = 0 to T - 1."""
-    if schedule == "linear":  # 1e-4 to 0.02 over 1,000 steps; fewer steps, larger ones, so that alpha_T stays about the same
-        low, high = 0.1 / levels, 20 / levels
-        return [min(0.999, low + t / (levels - 1) * (high - low)) for t in range(levels)]
+    @property
+    def divides(self) -> int:
+        return 2 ** halvings(self.network) if self.network else super().divides
 
-    def alpha_bar(share: float) -> float:
-        return math.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    return [min(0.999, 1 - alpha_bar((t + 1) / levels) / alpha_bar(t / levels)) for t in range(levels)]
-
-
-def forward_process(schedule: Schedule, levels: int) -> list[Point]:
-    """alpha_t and sigma_t of each step, t = 0 to T - 1."""
-    kept, process = 1.0, []
-    for t, beta in enumerate(betas(schedule, levels)):
-        kept *= 1 - beta
-        process.append(Point(time=t, alpha=math.sqrt(kept), sigma=math.sqrt(1 - kept)))
-    return process
-
-
-def trailing(process: list[Point], steps: int) -> list[Point]:
-    """`steps` of the process's levels, evenly spaced from the last one."""
-    return [process[round(len(process) * (1 - step / steps)) - 1] for step in range(steps)]
+    def process(self) -> list[Point]:
+        """alpha_t and sigma_t of each step of training."""
+        ends = (self.betas_from, self.betas_to) if self.betas_from and self.betas_to else None
+        return forward_process(self.schedule, self.levels, ends=ends, zero_snr=self.zero_snr)
 
 
 class StepDenoiser(Network):
@@ -89,7 +104,8 @@ class StepDenoiser(Network):
         self.prediction = config.prediction
         self.learned = config.learned_variance
         self.bound_weight = config.bound_weight
-        process = forward_process(config.schedule, config.levels)
+        self.min_snr = config.min_snr
+        process = config.process()
         self.chain = Chain(process, deviation=spec.std)
         self.register_buffer("alpha_T", torch.tensor([point.alpha for point in process]), persistent=False)
         self.register_buffer("sigma_T", torch.tensor([point.sigma for point in process]), persistent=False)
@@ -125,13 +141,26 @@ class StepDenoiser(Network):
         asked_B = self.training_labels(labels_B, rng)
         out_BCHW, share_BCHW = self._answers(x_BCHW, t_B.to(x_BCHW.dtype), asked_B, planes_BPHW)
         error_BCHW = (out_BCHW - target(self.prediction, x0_BCHW, eps_BCHW, alpha, sigma)) ** 2
-        weight = (alpha / sigma).square().clamp(min=1) if self.prediction == "x0" else 1.0
-        loss: Tensor = (weight * error_BCHW).mean()
+        loss: Tensor = (self._weight(alpha, sigma) * error_BCHW).mean()
         if share_BCHW is None:
             return loss
         denoised_BCHW = clean(self.prediction, x_BCHW, out_BCHW.detach(), alpha, sigma)
         bound = self.chain.step(t_B, x0_BCHW, denoised_BCHW, share_BCHW).mean()  # nats a value, of one step of T
         return loss + self.bound_weight * len(self.alpha_T) * bound
+
+    def _weight(self, alpha: Tensor, sigma: Tensor) -> Tensor | float:
+        """Of the squared error at a level."""
+        if self.min_snr is None:
+            return (alpha / sigma).square().clamp(min=1) if self.prediction == "x0" else 1.0
+        snr = (alpha / sigma).square()
+        each = {"x0": torch.ones_like(snr), "epsilon": snr, "v": snr + 1}[self.prediction]
+        return snr.clamp(max=self.min_snr) / each
+
+    def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
+        given = config.network if isinstance(config, DDPMConfig) else {}
+        if not given:
+            return super()._made(config, spec, ends, classes=classes)
+        return given_network(given, ends=ends, classes=classes, width=config.width, dropout=config.dropout)
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -206,7 +235,7 @@ class DDPM(Family):
             raise BriefError(
                 f"{steps} sampling steps", allowed=f"1 to {most}: what this model was made for", do="raise config.steps"
             )
-        levels = trailing(forward_process(config.schedule, config.levels), steps)
+        levels = trailing(config.process(), steps)
         limit = 1.0 if config.clip else None
         drawn_from = Moments(self.denoiser) if config.solver == "ancestral" else self.denoiser
         return Sampler(guided(self.denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit)
@@ -224,10 +253,16 @@ class DDPM(Family):
 
         return -self._chain().cost(x_BCHW, denoise, rng, draws=draws)
 
+    def pipeline(self) -> Any:
+        """A DDIMPipeline of the network and its schedule; with classes the network is to be asked for one at each step."""
+        if self.config.dense or self.config.patch != 1 or augmentation_planes(self.config):
+            what = "dense" if self.config.dense else f"patch: {self.config.patch}" if self.config.patch != 1 else "augment"
+            raise BriefError(f"diffusion/ddpm with {what} cannot be written as a pipeline of diffusers", allowed=PIPELINES)
+        return as_pipeline(self.denoiser.net, self.config, self.spec)
+
     def _chain(self) -> Chain:
         """All levels; of a student the few that it draws from."""
         if not self.config.own_levels:
             return self.denoiser.chain
-        process = forward_process(self.config.schedule, self.config.levels)
-        few = trailing(process, self.config.steps)[::-1]
+        few = trailing(self.config.process(), self.config.steps)[::-1]
         return Chain(few, deviation=self.spec.std).to(self.denoiser.alpha_T.device)

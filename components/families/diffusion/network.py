@@ -55,6 +55,11 @@ class DiffusionConfig(DenseConfig):
         narrow = {"width": 32, "lr_peak": 2e-3, "batch_size": 32} if light or side <= 16 else {}
         return patch | narrow | if_few(spec, width=128, blocks=3, lr_peak=2e-3)
 
+    @property
+    def divides(self) -> int:
+        """What the network's sides are a multiple of: halvings of squares of pixels."""
+        return 1 if self.dense else self.patch * 2 ** (len(self.widths) - 1)
+
 
 class Network(nn.Module):
     """The U-Net, or linear layers where values are few, for denoisers to derive from.
@@ -69,13 +74,16 @@ class Network(nn.Module):
         self.classes = len(spec.classes) if spec.conditional else 0
         self.guided = bool(self.classes) and config.guidance != 1  # class number `classes` is then none of them
         self.label_dropout = config.label_dropout
-        # Linear layers see the item as it is; halvings of squares of pixels need sides that they divide.
-        self.patch = 1 if config.dense else config.patch
-        side = 1 if config.dense else config.patch * 2 ** (len(config.widths) - 1)
+        self.patch = 1 if config.dense else config.patch  # linear layers see the item as it is
+        side = config.divides
         self.pad = (-image_of(spec).height % side, -image_of(spec).width % side)
         ends = (image_of(spec).channels + planes, answers * image_of(spec).channels)
         kinds = self.classes + self.guided if self.classes else 0
-        self.net = (_linear if config.dense else _convolutional)(config, spec, ends, classes=kinds)
+        self.net = self._made(config, spec, ends, classes=kinds)
+
+    def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
+        """From so many channels to so many."""
+        return (_linear if config.dense else _convolutional)(config, spec, ends, classes=classes)
 
     def network(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None, planes_BPHW: Tensor | None) -> Tensor:
         """x_BCHW, time (about 0 to 1,000 in size), class, planes -> out_BCHW: padded to what the halvings need, and back."""

@@ -47,6 +47,7 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 seconds=seconds,
                 adversarial=request.adversarial,
                 device=request.trains_on,
+                origin=run.origin,
             )
             for precision in _precisions(request, steps, card.loop_above):
                 own: Trained = yield _run(run, student, variant, request, precision)

@@ -25,7 +25,8 @@ from components.core.errors import BriefError
 from components.core.family import Batch, of_two_stages
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
-from components.families.diffusion.ddpm import DDPM, DDPMConfig, forward_process, trailing
+from components.families.diffusion.ddpm import DDPM, DDPMConfig
+from components.families.diffusion.process import trailing
 from components.families.diffusion.sampling import CLEAN, Point
 from components.training.distillation import IMITATION
 from components.training.distillation.teaching import Teacher, begin_as
@@ -56,7 +57,7 @@ class ProgressiveStudent(DDPM):
         alike = begin_as(self.denoiser, teacher.denoiser) and config.prediction == teacher.config.prediction
         self.imitation = 0.0 if alike else IMITATION
         each = max(2, min(teacher.config.steps, PATIENT) // config.steps)
-        table = lessons(forward_process(config.schedule, config.levels), config.steps, each=each)
+        table = lessons(config.process(), config.steps, each=each)
         self.register_buffer("lessons_NP3", torch.tensor(table), persistent=False)
 
     @staticmethod

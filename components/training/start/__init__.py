@@ -1,7 +1,8 @@
 """Where the weights of a training begin. Found, not listed: a file here that defines a `Start` of its own name is a start.
 
     scratch     drawn from the seed
-    finetune    those of a release made here
+    finetune    those of a release made here, or of a model made elsewhere
+    unchanged   those of such a model, which is released as it is: nothing is trained
     lora        those of a pretrained model, at rest, with low-rank matrices that learn; not built yet
     student     those of a teacher, whose drawing it learns; `genwright distil` asks for it
 
@@ -56,6 +57,7 @@ class Start(Record, ABC):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("nothing",)  # what it is built for
     in_briefs: ClassVar[bool] = True  # whether override.mode may name it
+    learns: ClassVar[bool] = True  # whether anything is trained
     kind: str
 
     @classmethod

@@ -21,9 +21,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Finetune(Start):
-    """A model that begins as a release made here."""
+    """A model that begins as a release made here, or as a model made elsewhere that can be read as one."""
 
-    begins_from: ClassVar[tuple[Origin, ...]] = ("release",)
+    begins_from: ClassVar[tuple[Origin, ...]] = ("release", "foreign")
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine

@@ -1,0 +1,37 @@
+"""What is known of a model that was made elsewhere: where it came from, what it may be used for, and what it makes."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.core.brief import FamilyName
+from components.core.item import AnyItem
+from components.core.record import Record
+from components.core.records.artifact import Artifact
+
+Terms = Literal["free", "use-based", "noncommercial", "unknown"]
+
+
+class Licence(Record):
+    """What a model's card and licence say. `terms`: whether it forbids commercial use, limits some uses, or neither."""
+
+    name: str  # as the card has it; empty where nothing says it
+    terms: Terms
+    said_by: str = ""  # the file that says so
+
+
+class Foreign(Record):
+    """A model made elsewhere, as its folder says. `name` is the same wherever it is read from the same files."""
+
+    name: str  # hf:ORG/NAME@COMMIT, or FOLDER@DIGEST, of its files
+    revision: str | None = None  # the commit of the hub, or what a brief names of a mirror
+    made_as: str  # the class of its pipeline, as DDPMPipeline
+    family: FamilyName
+    variant: str
+    config: dict[str, Any]  # of the family here that it is one of
+    item: AnyItem
+    classes: int = 0  # that it may be asked for; 0: none
+    weights: Artifact | None = None  # the file as it was published; None: not fetched yet
+    files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of what else was read, by the path in the folder
+    licence: Licence
+    tags: tuple[str, ...] = ()

@@ -1,0 +1,98 @@
+"""What a model may be used for, by its card: the YAML at the top of README.md, and the text of a LICENSE file.
+
+No lawyer wrote this. It tells four kinds apart: a licence that is known to be free, one that forbids commercial use, one that
+limits some uses (the RAIL licences and those of companies), and all others, which are said to be unknown.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.core.errors import BriefError
+from components.core.records import Foreign, Licence
+from components.core.records.foreign import Terms
+
+CARD = "README.md"
+FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING")
+READ_MAX = 200_000  # characters
+FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+# By the ids that the hub's cards have, in lower case; the first that matches.
+NONCOMMERCIAL = re.compile(r"cc-by-nc|non-?commercial|research|^apple-a[ms]|^deepfloyd")
+USE_BASED = re.compile(r"rail|^llama|^gemma|^deepseek|^tongyi|^intel-|^h-|acceptable-use|community")
+FREE = re.compile(
+    r"^(apache|mit|bsd|cc0|cc-by(-sa)?-\d|cc$|gpl|lgpl|agpl|mpl|unlicense|isc|wtfpl|zlib|afl|artistic|ecl|epl|osl|ms-pl|ncsa|pddl"
+    r"|odbl|odc-by|cdla-permissive|postgresql|bsl|public-domain)"
+)
+# Of the text of a licence.
+WORDS: tuple[tuple[Terms, str], ...] = (
+    ("noncommercial", r"non-?commercial|research purposes only|academic use only"),
+    ("use-based", r"use-based restrictions"),
+    (
+        "free",
+        r"apache license|mit license|permission is hereby granted, free of charge|redistribution and use in source and binary",
+    ),
+)
+
+
+def read_licence(folder: Path) -> tuple[Licence, tuple[str, ...]]:
+    """The licence of a model, and the tags of its card."""
+    card = _front_matter(folder / CARD)
+    tags = card.get("tags")
+    shown = tuple(str(tag) for tag in tags[:50]) if isinstance(tags, list) else ()
+    named = [str(card[key]) for key in ("license", "license_name") if isinstance(card.get(key), str)]
+    if named:
+        name = named[-1] if named[0] == "other" else named[0]
+        return Licence(name=name, terms=terms_of(" ".join(named)), said_by=CARD), shown
+    for file in FILES:
+        if text := _text(folder / file):
+            found = next((terms for terms, words in WORDS if re.search(words, text, re.IGNORECASE)), "unknown")
+            first = " ".join(next((line for line in text.splitlines() if line.strip()), file).split())
+            return Licence(name=first[:80], terms=found, said_by=file), shown
+    return Licence(name="", terms="unknown"), shown
+
+
+def terms_of(name: str) -> Terms:
+    """The kind of a licence by the name that a card has for it.
+
+    >>> terms_of("cc-by-nc-sa-4.0"), terms_of("apache-2.0"), terms_of("creativeml-openrail-m"), terms_of("my-own")
+    ('noncommercial', 'free', 'use-based', 'unknown')
+    """
+    for word in name.lower().split():
+        kinds: tuple[tuple[Terms, re.Pattern[str]], ...] = (
+            ("noncommercial", NONCOMMERCIAL), ("use-based", USE_BASED), ("free", FREE),
+        )  # fmt: skip
+        for terms, pattern in kinds:
+            if pattern.search(word):
+                return terms
+    return "unknown"
+
+
+def check_use(foreign: Foreign, use: str | None, *, where: str) -> None:
+    """Raises BriefError for a licence that forbids what the brief's `use` declares."""
+    licence = foreign.licence
+    if use == "commercial" and licence.terms == "noncommercial":
+        raise BriefError(
+            f"{where}: its licence {licence.name} ({licence.said_by}) forbids commercial use, and use: commercial is given",
+            allowed="use: research, or a base whose licence permits it",
+        )
+
+
+def _front_matter(path: Path) -> dict[str, Any]:
+    found = FRONT.match(_text(path))
+    if found is None:
+        return {}
+    try:
+        document = yaml.safe_load(found[1])
+    except (yaml.YAMLError, RecursionError):
+        return {}  # then its licence is unknown, which is said
+    return document if isinstance(document, dict) else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(READ_MAX)
+    except OSError:
+        return ""

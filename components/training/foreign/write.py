@@ -1,0 +1,68 @@
+"""A model of a release as a folder of diffusers: model_index.json, the network in safetensors, its scheduler, and a card.
+
+    TO/NAME/model_index.json  README.md  scheduler/scheduler_config.json
+    TO/NAME/unet/config.json  unet/diffusion_pytorch_model.safetensors
+
+What diffusers' DDIMPipeline draws from it with `use_clipped_model_output=True` is what the release draws, of the same noise in
+the same number of steps.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from components.core.errors import disk_error
+from components.core.files import write_whole
+from components.core.records import Bundle
+from components.training.foreign.licence import CARD
+
+PLAIN = """from diffusers import DDIMPipeline
+
+pipeline = DDIMPipeline.from_pretrained("FOLDER")
+images = pipeline(batch_size=4, num_inference_steps=50, use_clipped_model_output=True).images
+"""
+BY_CLASS = """import torch
+from diffusers import DDIMPipeline
+
+pipeline = DDIMPipeline.from_pretrained("FOLDER")
+x, classes = torch.randn{shape}, torch.zeros(4, dtype=torch.int64)
+pipeline.scheduler.set_timesteps(50)
+with torch.no_grad():
+    for t in pipeline.scheduler.timesteps:
+        said = pipeline.unet(x, t, class_labels=classes).sample
+        x = pipeline.scheduler.step(said, t, x, use_clipped_model_output=True).prev_sample  # in [-1, 1]
+"""
+
+if TYPE_CHECKING:
+    from components.core.family import Family
+
+
+def write_diffusers(family: "Family", bundle: Bundle, *, version: int, to: Path) -> list[Path]:
+    """Write the folder of a release; every file in it. Raises BriefError for a family that diffusers has no pipeline for."""
+    pipeline, folder = family.pipeline(), to / bundle.model
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    write_whole(folder / CARD, card_of(bundle, version=version).encode())
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def card_of(bundle: Bundle, *, version: int) -> str:
+    """README.md with what the hub reads at its top: the licence and the base go with all that is made of it."""
+    origin = bundle.lineage.foreign
+    told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
+    if origin is not None and origin.licence.name:
+        told["license"] = origin.licence.name
+    if origin is not None and origin.name.startswith("hf:"):
+        told["base_model"] = origin.name.removeprefix("hf:").partition("@")[0]
+    base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.name or 'unknown'}." if origin else ""
+    item, asked = bundle.spec.item, bundle.spec.condition
+    what = f"images of {item.text}" + (f", of {len(bundle.spec.classes)} classes" if asked else "")
+    return (
+        f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {bundle.model}, version {version}\n\n"
+        f"`{bundle.family}/{bundle.variant}` makes {what}; trained on data `{bundle.lineage.dataset_md5[:12]}`.{base}\n\n"
+        f"```python\n{(BY_CLASS if asked else PLAIN).format(shape=(4, *bundle.spec.shape))}```\n"
+    )
