@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from components.core.brief import Brief
+from components.core.brief import Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
@@ -193,6 +193,7 @@ def _refused(
         lambda: check_built(facts, decision),
         lambda: check_base(brief, facts, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
+        lambda: check_lora(brief, decision, begins_with()),
         lambda: None if elsewhere else check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
@@ -275,6 +276,28 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     classes = [*map(str, range(facts.classes))]
     asked = condition_of(facts.conditioning, classes=classes) if classes else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
+
+
+def check_lora(brief: Brief, decision: Decision, base: Base | None) -> None:
+    """Raises BriefError where pretrained.lora is given and another start was decided, and where the base's layers cannot have it.
+
+    Imports torch, where the start is LoRA.
+    """
+    given = brief.pretrained.lora if brief.pretrained else None
+    if decision.mode != "lora":
+        if given is not None:
+            raise BriefError(
+                f"pretrained.lora: given, and what was decided is {decision.mode}",
+                do="write override: {mode: lora}, or leave pretrained.lora out",
+            )
+        return
+    if base is not None:
+        from components.families import maker
+        from components.training.adapter.targets import chosen_targets
+        from components.training.start.finetune import network
+
+        variant = maker(decision.family, decision.variant, decision.delivery)
+        chosen_targets(network(base.checkpoint, variant=variant), given or LoraBrief())
 
 
 def check_built(facts: Facts, decision: Decision) -> None:

@@ -42,6 +42,8 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
         params |= {"adversarial": student.adversarial}
     if run.base is not None:
         params |= {"base": run.base.name, "base_sha256": run.base.bundle_sha256}
+    if decision.mode == "lora":
+        params |= {f"lora.{name}": value for name, value in run.lora.model_dump(exclude_none=True).items()}
     return params
 
 

@@ -339,7 +339,7 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
     [
         ("hf:org/base", "lora", ("LoRA", "not built yet (mode lora)", "mode scratch")),
         ("hf:org/base", "finetune", ("fine-tuning", "not built yet (mode finetune)", "mode scratch")),
-        ("models:/base@champion", "lora", ("LoRA", "not built yet (mode lora)", "mode finetune, scratch")),
+        ("models:/base@champion", "lora", ("models:/base@champion", "nothing was produced in this home yet", "name a release")),
         (
             "models:/base@champion",
             "finetune",

@@ -10,13 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from specs import ArraySplit, image_data, image_item
 
 from components.core.arrays import Stored
-from components.core.records import LocalDataset
+from components.core.files import sha256_of
+from components.core.records import Artifact, Checkpoint, LocalDataset
 from components.training.plan import TrainPlan
+from components.training.start import build
+from components.training.start.finetune import Finetune, recipe
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 TINY["vae/gaussian"] |= {"dropout": 0.1}  # so that one resumed run has drawn from torch's own generator
@@ -83,6 +88,44 @@ def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
             family=name, variant=variant, config=config, spec=spec, dataset=dataset, folder=str(tmp_path / folder),
             run_id="run-1", **told,
         )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
+    """The start from a base none of whose weights is at its own start."""
+
+    def make(family: str, *, conditional: bool = False, seed: int = 3, **config: Any) -> Finetune:
+        plan = make_plan(family, conditional=conditional, seed=seed, config=config)
+        model = build(plan)
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+        path = tmp_path / f"base-{seed}" / "weights.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        save_file({name: value.contiguous() for name, value in model.kept().items()}, path)
+        checkpoint = Checkpoint(
+            weights=Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),
+            family=plan.family, variant=plan.variant, config=model.config.model_dump(mode="json"), spec=plan.spec,
+            dataset_md5="d0", run_id="r", step=1, steps_total=1, train_s=1.0, quality=1.0, stopped_by="items_seen",
+        )  # fmt: skip
+        return Finetune(base=checkpoint, weights=path)
+
+    return make
+
+
+@pytest.fixture
+def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
+    """The plan of a fine-tuning, of data of another mean and spread and with another seed than its base's."""
+
+    def make(start: Any, *, variant: str | None = None, **more: Any) -> TrainPlan:
+        base = start.base
+        variant = variant or base.variant
+        config = recipe(base, variant=variant) | more.pop("config", {})
+        plan = make_plan(f"{base.family}/{variant}", conditional=base.spec.conditional, start=start, config=config, **more)
+        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3, "mean": (0.4,)})})
 
     return make
 

@@ -2,71 +2,29 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from components.core.errors import BriefError, NotBuilt, RunError, TrainingFailed
-from components.core.files import sha256_of
-from components.core.records import Artifact, Checkpoint, Reading
+from components.core.errors import BriefError, RunError, TrainingFailed
+from components.core.records import Reading
 from components.families import cards, find_card, maker
 from components.training import start as package
 from components.training.checkpoint import restore
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.start import build, find_start, starts
-from components.training.start.finetune import Finetune, network_changes, recipe
-from components.training.start.lora import Lora
+from components.training.start.finetune import network_changes, recipe
 from components.training.start.scratch import Scratch
-from components.training.start.student import Student
 from components.training.trainer import Trainer
 
 MEMBERS = sorted("/".join(key) for key in cards())
 FAST = {"vae/gaussian", "gan/sngan"}  # resumed in the fast tests
 SLOW = {"autoregressive/vq-pixelcnn", "diffusion/cascade", "flow/glow", "vae/vq"}  # and these in the slow ones
-
-
-@pytest.fixture
-def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
-    """The start from a base none of whose weights is at its own start."""
-
-    def make(family: str, *, conditional: bool = False, seed: int = 3, **config: Any) -> Finetune:
-        plan = make_plan(family, conditional=conditional, seed=seed, config=config)
-        model = build(plan)
-        rng = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
-        path = tmp_path / f"base-{seed}" / "weights.safetensors"
-        path.parent.mkdir(exist_ok=True)
-        save_file({name: value.contiguous() for name, value in model.kept().items()}, path)
-        checkpoint = Checkpoint(
-            weights=Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),
-            family=plan.family, variant=plan.variant, config=model.config.model_dump(mode="json"), spec=plan.spec,
-            dataset_md5="d0", run_id="r", step=1, steps_total=1, train_s=1.0, quality=1.0, stopped_by="items_seen",
-        )  # fmt: skip
-        return Finetune(base=checkpoint, weights=path)
-
-    return make
-
-
-@pytest.fixture
-def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
-    """The plan of a fine-tuning, of data of another mean and spread and with another seed than its base's."""
-
-    def make(start: Finetune, *, variant: str | None = None, **more: Any) -> TrainPlan:
-        base = start.base
-        variant = variant or base.variant
-        config = recipe(base, variant=variant) | more.pop("config", {})
-        plan = make_plan(f"{base.family}/{variant}", conditional=base.spec.conditional, start=start, config=config, **more)
-        return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3, "mean": (0.4,)})})
-
-    return make
 
 
 def test_each_start_is_found_by_the_name_of_its_file() -> None:
@@ -280,11 +238,3 @@ def test_weights_that_were_changed_are_refused(a_base: Any, tuned: Any) -> None:
     start.weights.write_bytes(start.weights.read_bytes()[:-1] + b"\x00")
     with pytest.raises(RunError, match="missing or changed since training"):
         build(tuned(start))
-
-
-def test_lora_is_not_built(a_base: Any, make_plan: Any) -> None:
-    start = a_base("diffusion/edm")
-    with pytest.raises(NotBuilt, match=r"LoRA of diffusion/edm is not built yet; write override: \{mode: finetune\}"):
-        build(make_plan("diffusion/edm", start=Lora(base=start.base, weights=start.weights)))
-    assert Lora.begins_from == ()
-    assert not Student.in_briefs

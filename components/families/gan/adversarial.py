@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from components.core.family import Batch, Family
+from components.core.layers import plain_layers
 from components.core.noise import NoiseInput
 from components.families.dense import DenseConfig
 from components.families.gan.augmentation import colour, cutout, shift
@@ -126,6 +127,13 @@ class Adversarial(Family):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}
+
+    def adaptable(self) -> tuple[str, ...]:
+        """G's layers; D is not drawn with."""
+        return plain_layers(self, within="generator")
+
+    def beside_adapter(self) -> list[nn.Parameter]:
+        return list(self.discriminator.parameters())
 
     def compilable(self) -> list[nn.Module]:
         """G, and D where no gradient of its own gradient is taken: torch.compile cannot differentiate twice."""

@@ -2,7 +2,7 @@
 
     scratch     drawn from the seed
     finetune    those of a release made here
-    lora        those of a pretrained model, at rest, with low-rank matrices that learn; not built yet
+    lora        those of a release made here, at rest, with low-rank matrices that learn
     student     those of a teacher, whose drawing it learns; `genwright distil` asks for it
 
 A start is a record in the plan of a training, with what it begins from, and builds the model. A brief names one in override.mode;
@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from components.core.brief import FamilyName
 from components.core.errors import BriefError
 from components.core.record import Record
-from components.core.records import DataSpec
+from components.core.records import Checkpoint, DataSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from components.core.family import Family
 
 Origin = Literal["nothing", "release", "foreign"]  # no model; one that was made here; one that was made elsewhere
@@ -47,6 +50,14 @@ class ModelPlan(Protocol):
     def start(self) -> "Start": ...
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a model at a reading: a whole model's weights, and files of other programs beside them, by their names."""
+
+    weights: "dict[str, Tensor]"
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
 class Start(Record, ABC):
     """What a training begins from. `kind`, the name of its file, tells the records apart.
 
@@ -56,6 +67,7 @@ class Start(Record, ABC):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("nothing",)  # what it is built for
     in_briefs: ClassVar[bool] = True  # whether override.mode may name it
+    base_rate: ClassVar[float] = 1.0  # of the base's peak learning rate, where there is a base
     kind: str
 
     @classmethod
@@ -72,6 +84,16 @@ class Start(Record, ABC):
     @abstractmethod
     def build(self, plan: ModelPlan) -> "Family":
         """The family of the plan with its first weights. Raises BriefError for a plan that does not fit."""
+
+    def keep(self, average: "Family") -> Kept:
+        """What a checkpoint keeps of the averaged model."""
+        return Kept(average.kept())
+
+    def go_back(self, kept: Checkpoint, path: Path, family: "Family") -> "dict[str, Tensor]":
+        """Values of the family's state from a checkpoint whose weights lie at `path`, for a training that goes back to it."""
+        from components.training.checkpoint import load_weights
+
+        return load_weights(kept.weights, path)
 
 
 def build(plan: ModelPlan) -> "Family":

@@ -43,16 +43,24 @@ class Finetune(Start):
         return made
 
 
-def recipe(base: Checkpoint, *, variant: str) -> dict[str, Any]:
+def recipe(base: Checkpoint, *, variant: str, rate: float = 1.0) -> dict[str, Any]:
     """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
-    its own."""
+    its own; `rate`: the share of its peak learning rate."""
     from components.families import find
 
     known = find(base.family, base.variant).recorded(base.config).model_dump(mode="json")
+    known["lr_peak"] *= rate
     if variant == base.variant:
         return known
     fields = find(base.family, variant).Config.model_fields
     return {name: value for name, value in known.items() if name in fields and name != "steps"}
+
+
+def network(base: Checkpoint, *, variant: str) -> "Family":
+    """A family of the base's network, its weights not yet read."""
+    from components.families import find
+
+    return find(base.family, variant).build(recipe(base, variant=variant), base.spec)
 
 
 def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> list[str]:
