@@ -104,6 +104,10 @@ def measure(
         config = recipe(base, variant=base.variant)
         config |= {"lr_peak": config["lr_peak"] * share}
         rows[f"{share:g}"] = train(model, new, of_new, folder / f"{share:g}", items=items, start=start, seed=1, **config)[1]
+    if model.startswith("gan"):
+        frozen = start.model_copy(update={"freeze": True})
+        config = recipe(base, variant=base.variant)
+        rows["FreezeD"] = train(model, new, of_new, folder / "frozen", items=items, start=frozen, seed=1, **config)[1]
     for each in loras:
         rank, _, times = each.partition(":")
         lora = Lora(base=base, weights=start.weights, lora=LoraBrief(rank=int(rank)))

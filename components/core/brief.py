@@ -83,6 +83,9 @@ class PretrainedBrief(Record):
     model: str = Field(min_length=1)
     family: FamilyName | None = Field(default=None, description="read from the release or folder, else diffusion is assumed")
     in_domain: bool | None = Field(default=None, description="whether it knows data like this; not stated: a general model")
+    freeze: bool | None = Field(
+        default=None, description="of a GAN that is fine-tuned: whether the lower half of the discriminator's layers rests"
+    )
     lora: LoraBrief | None = Field(default=None, description="how it is adapted, where the start is lora")
 
 

@@ -181,6 +181,10 @@ class Family(nn.Module, ABC):
         """The parameters that learn whole beside an adapter, since nothing is drawn with them: a GAN's discriminator."""
         return []
 
+    def lower_layers(self) -> list[nn.Parameter]:
+        """The parameters of a discriminator that may rest in a fine-tuning, those next to the image; none where there is none."""
+        return []
+
     def kept(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: all that a model of this family is made of, and nothing that only its training needs."""
         return self.state_dict()

@@ -193,7 +193,7 @@ def _refused(
         lambda: check_built(facts, decision),
         lambda: check_base(brief, facts, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
-        lambda: check_lora(brief, decision, begins_with()),
+        lambda: check_tuning(brief, decision, begins_with()),
         lambda: None if elsewhere else check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
@@ -278,26 +278,30 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 
-def check_lora(brief: Brief, decision: Decision, base: Base | None) -> None:
-    """Raises BriefError where pretrained.lora is given and another start was decided, and where the base's layers cannot have it.
+def check_tuning(brief: Brief, decision: Decision, base: Base | None) -> None:
+    """Raises BriefError where settings of a start are given and another one was decided, and where the base cannot have them.
 
-    Imports torch, where the start is LoRA.
+    Imports torch, where the start has any.
     """
-    given = brief.pretrained.lora if brief.pretrained else None
-    if decision.mode != "lora":
-        if given is not None:
+    given = brief.pretrained
+    for name, mode in {"lora": "lora", "freeze": "finetune"}.items():
+        if getattr(given, name, None) is not None and decision.mode != mode:
             raise BriefError(
-                f"pretrained.lora: given, and what was decided is {decision.mode}",
-                do="write override: {mode: lora}, or leave pretrained.lora out",
+                f"pretrained.{name}: given, and what was decided is {decision.mode}",
+                do=f"write override: {{mode: {mode}}}, or leave pretrained.{name} out",
             )
+    if base is None or given is None or not (decision.mode == "lora" or given.freeze):
         return
-    if base is not None:
-        from components.families import maker
-        from components.training.adapter.targets import chosen_targets
-        from components.training.start.finetune import network
+    from components.families import maker
+    from components.training.adapter.targets import chosen_targets
+    from components.training.start.finetune import network
 
-        variant = maker(decision.family, decision.variant, decision.delivery)
-        chosen_targets(network(base.checkpoint, variant=variant), given or LoraBrief())
+    family = network(base.checkpoint, variant=maker(decision.family, decision.variant, decision.delivery))
+    if decision.mode == "lora":
+        chosen_targets(family, given.lora or LoraBrief())
+    elif not family.lower_layers():
+        what = f"pretrained.freeze: true, and {decision.family}/{decision.variant} has no discriminator of convolutions"
+        raise BriefError(what, do="leave it out")
 
 
 def check_built(facts: Facts, decision: Decision) -> None:

@@ -105,6 +105,12 @@ class Run(Record):
         return given or LoraBrief()
 
     @property
+    def freeze(self) -> bool:
+        """Whether lower layers of a discriminator rest."""
+        given = self.brief.pretrained.freeze if self.brief.pretrained else None
+        return bool(given)
+
+    @property
     def reference(self) -> str:
         """MODEL/KEY, as commands name it."""
         return f"{self.brief.name}/{self.key(KEYED[-1])}"
@@ -143,6 +149,7 @@ class Run(Record):
             "device": self.facts.device if student is None else student.device,
             "student": student and student.training,
             **({"base": self.base.training} if self.base else {}),
+            **({"freeze": True} if self.freeze else {}),
             **({"lora": self.lora.model_dump(mode="json")} if self.decision.mode == "lora" else {}),
         }
 

@@ -199,7 +199,7 @@ def _start_of(run: Run, backends: Backends) -> Start:
     if run.base is None:
         return start.of()
     weights = backends.workspace.open(run.base.checkpoint.weights)
-    return start.of(base=run.base.checkpoint, weights=weights, lora=run.lora)
+    return start.of(base=run.base.checkpoint, weights=weights, lora=run.lora, freeze=run.freeze)
 
 
 def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:

@@ -13,7 +13,7 @@ from components.core.errors import RunError
 from components.core.files import sha256_of, write_whole
 from components.core.records import Artifact, Checkpoint
 from components.training.folder import CHECKPOINT, WEIGHTS, best_weights, weights_path
-from components.training.start import Kept
+from components.training.kept import Kept
 
 if TYPE_CHECKING:
     from components.core.family import Family

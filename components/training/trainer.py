@@ -196,8 +196,8 @@ class Trainer:
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
         if wanted == "rollback" and self.kept is not None and not kept:
-            kept, path = self.kept, self.best_path(self.kept)
-            back = broadcast_from_rank0(lambda: self.plan.start.go_back(kept, path, self.family))  # which wrote them
+            best, path = self.kept, self.best_path(self.kept)
+            back = broadcast_from_rank0(lambda: self.plan.start.go_back(best, path, self.family))  # which wrote them
             self.learner.start_again_from(back)
             self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.kept.step}, at half the rate")

@@ -282,6 +282,10 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         (lora(rank=2), ("pretrained.lora: given", "decided is finetune", "write override: {mode: lora}")),
         (lora("lora", rank=1000), ("pretrained.lora.rank: 1000 for vae/gaussian", "allowed: 1 to ")),
         (lora("lora", targets=["to_q"]), ("pretrained.lora.targets: no layer of vae/gaussian is 'to_q'", "allowed: ")),
+        (
+            {"pretrained": {"model": "models:/digits@champion", "in_domain": True, "freeze": True}},
+            ("pretrained.freeze: true, and vae/gaussian has no discriminator of convolutions", "leave it out"),
+        ),
         (lora("lora", rank=0), ("pretrained.lora.rank", "given: 0")),
         (lora("lora", ranks=2), ("pretrained.lora.ranks: unknown key", "allowed: rank, alpha, targets, dropout, rslora, dora")),
     ],

@@ -238,3 +238,24 @@ def test_weights_that_were_changed_are_refused(a_base: Any, tuned: Any) -> None:
     start.weights.write_bytes(start.weights.read_bytes()[:-1] + b"\x00")
     with pytest.raises(RunError, match="missing or changed since training"):
         build(tuned(start))
+
+
+GANS = [name for name in MEMBERS if name.startswith("gan/")]
+
+
+@pytest.mark.parametrize("family", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in GANS])
+def test_the_lower_layers_of_a_discriminator_may_rest(a_base: Any, tuned: Any, digits: Any, tracker: Any, family: str) -> None:
+    start = a_base(family).model_copy(update={"freeze": True})
+    plan = tuned(start)
+    made = build(plan)
+    rest = {name for name, each in made.named_parameters() if not each.requires_grad}
+    assert rest
+    assert all(name.startswith("discriminator.") for name in rest)
+    assert len(rest) < sum(name.startswith("discriminator.") for name, _ in made.named_parameters())
+    before = {name: value.clone() for name, value in made.named_parameters()}
+    trainer = Trainer(made, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker)
+    trainer.run()
+    changed = {name for name, value in trainer.family.named_parameters() if not torch.equal(value, before[name])}
+    assert not changed & rest
+    assert {name.partition(".")[0] for name in changed} == {"generator", "discriminator"}
+    assert plan.start.identity != start.model_copy(update={"freeze": False}).identity

@@ -8,7 +8,7 @@ B batch.
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ from components.training.adapter.targets import chosen_targets, network_name, ne
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from peft.tuners.lora import LoraLayer
 
 NAME = "default"  # peft's own, of the only adapter there is
 LAYER_TOLERANCE = 1e-5  # of a layer's outputs on normal inputs, absolute where they are below 1
@@ -73,8 +72,8 @@ def inject(family: Family, config: "LoraConfig") -> None:
             setattr(network, name, child)
 
 
-def lora_layers(family: nn.Module) -> Iterator[tuple[str, "LoraLayer"]]:
-    """The adapted layers, by their names."""
+def lora_layers(family: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The adapted layers, peft's LoraLayer, by their names."""
     from peft.tuners.lora import LoraLayer
 
     return ((name, layer) for name, layer in family.named_modules() if isinstance(layer, LoraLayer))

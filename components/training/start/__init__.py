@@ -13,7 +13,6 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -22,6 +21,7 @@ from components.core.brief import FamilyName
 from components.core.errors import BriefError
 from components.core.record import Record
 from components.core.records import Checkpoint, DataSpec
+from components.training.kept import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,14 +48,6 @@ class ModelPlan(Protocol):
     def device(self) -> Literal["cpu", "cuda"]: ...
     @property
     def start(self) -> "Start": ...
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of a model at a reading: a whole model's weights, and files of other programs beside them, by their names."""
-
-    weights: "dict[str, Tensor]"
-    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Start(Record, ABC):

@@ -25,6 +25,7 @@ class Finetune(Start):
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine
+    freeze: bool = False  # the lower layers of a GAN's discriminator rest
 
     def build(self, plan: ModelPlan) -> "Family":
         """The plan's model with the base's weights. Raises BriefError where they do not fit, RunError where they are damaged."""
@@ -40,6 +41,8 @@ class Finetune(Start):
                 f"{plan.family}/{plan.variant} is not the network of its base: {what}", do="leave override.config out"
             )
         made.load_state_dict(weights)
+        for parameter in made.lower_layers() if self.freeze else ():
+            parameter.requires_grad_(requires_grad=False)
         return made
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from components.core.brief import LoraBrief
 from components.core.records import Checkpoint
-from components.training.start import Kept, ModelPlan, Origin, Start
+from components.training.kept import Kept
+from components.training.start import ModelPlan, Origin, Start
 
 if TYPE_CHECKING:
     from torch import Tensor
