@@ -49,7 +49,10 @@ def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
     """
     from peft import LoraConfig, set_peft_model_state_dict
 
-    config = LoraConfig(**_known(files))
+    try:
+        config = LoraConfig(**_known(files))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{CONFIG}: not what peft takes: {error}") from error
     if config.base_model_name_or_path != f"sha256:{base_sha256}":
         what = f"this adapter is of the base {config.base_model_name_or_path}, and sha256:{base_sha256} is given"
         raise RunError(what, do="load it beside the base that it was trained on")

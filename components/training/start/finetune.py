@@ -42,7 +42,7 @@ class Finetune(Start):
             )
         made.load_state_dict(weights)
         for parameter in made.lower_layers() if self.freeze else ():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         return made
 
 
