@@ -103,6 +103,9 @@ def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+            for buffer in model.buffers():
+                if buffer.dtype == torch.bool:  # a flow's, that it was fitted to its first batch
+                    buffer.fill_(True)
         path = tmp_path / f"base-{seed}" / "weights.safetensors"
         path.parent.mkdir(exist_ok=True)
         save_file({name: value.contiguous() for name, value in model.kept().items()}, path)

@@ -7,6 +7,7 @@ B batch.
 """
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,16 +50,25 @@ def lora_config(family: Family, lora: LoraBrief, *, base_sha256: str) -> "LoraCo
     """peft's own record of it, of a family that has plain layers. The base is named by the digest of its weights."""
     from peft import LoraConfig
 
-    root = f"{network_name(family)}." if network_name(family) else ""
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.rank if lora.alpha is None else lora.alpha,  # type: ignore[arg-type] # a scale need not be whole
-        target_modules=[name.removeprefix(root) for name in chosen_targets(family, lora)],
+        target_modules=_names(family, chosen_targets(family, lora)),
         lora_dropout=lora.dropout,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         base_model_name_or_path=f"sha256:{base_sha256}",
     )
+
+
+def _names(family: Family, targets: tuple[str, ...]) -> list[str] | str:
+    """The targets by their names in the network. peft takes a name for the end of one, too: where that would catch another
+    layer, it gets one expression for whole names."""
+    root = f"{network_name(family)}." if network_name(family) else ""
+    own = [name.removeprefix(root) for name in targets]
+    others = {name for name, _ in network_of(family).named_modules()}.difference(own)
+    ends = tuple(f".{name}" for name in own)
+    return "|".join(map(re.escape, own)) if any(name.endswith(ends) for name in others) else own
 
 
 def inject(family: Family, config: "LoraConfig") -> None:
