@@ -5,16 +5,19 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 import yaml
 from specs import image_item
@@ -111,6 +114,27 @@ class Road:
 def bundles_of(home: Path) -> list[str]:
     """The digests of the bundles in the store of a home."""
     return sorted(path.name for path in (home / "store" / "bundles").iterdir())
+
+
+@contextmanager
+def served(road: Road, model: str) -> Iterator[str]:
+    """The address of a server of this model, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "flows", "serve", model, "--port", str(port)]
+    with subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=subprocess.DEVNULL) as server:
+        try:
+            address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
+            while time.monotonic() < until and server.poll() is None:
+                try:
+                    if httpx.get(f"{address}/v2/health/ready").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.2)
+            yield address
+        finally:
+            server.terminate()
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -66,6 +66,19 @@ def _way(to: Path, begin: Path) -> str:
     return Path(os.path.relpath(os.path.realpath(to), os.path.realpath(begin))).as_posix()
 
 
+class LoraBrief(Record):
+    """Low-rank matrices beside layers of a base that rests (Hu et al. 2021, arXiv:2106.09685): W + s B A, s = alpha / rank."""
+
+    rank: int = Field(default=8, ge=1, le=1024, description="of each pair of matrices")
+    alpha: Positive | None = Field(default=None, description="over the rank it is the scale s; by default the rank, so s is 1")
+    targets: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None, min_length=1, description="names of layers, or ends of names; by default all that the rank fits"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of the layers' inputs that the matrices do not see")
+    rslora: bool = Field(default=False, description="s = alpha / sqrt(rank) (Kalajdzievski 2023, arXiv:2312.03732)")
+    dora: bool = Field(default=False, description="length and direction of the weights apart (Liu et al. 2024, arXiv:2402.09353)")
+
+
 class PretrainedBrief(Record):
     """A model to start from: models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder."""
 
@@ -75,6 +88,10 @@ class PretrainedBrief(Record):
     prior_preservation: float = Field(
         default=0.0, ge=0, le=0.9, description="share of what is learnt from that the base drew, lest it forgets what it knew"
     )
+    freeze: bool | None = Field(
+        default=None, description="of a GAN that is fine-tuned: whether the lower half of the discriminator's layers rests"
+    )
+    lora: LoraBrief | None = Field(default=None, description="how it is adapted, where the start is lora")
 
     @property
     def from_hub(self) -> bool:

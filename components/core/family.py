@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
+from components.core.layers import plain_layers
 from components.core.noise import NoiseInput
 from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
@@ -166,6 +167,24 @@ class Family(nn.Module, ABC):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters that each loss trains. One group for most families; a GAN has two."""
         return {"model": list(self.parameters())}
+
+    def learning_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The same without the parameters that rest (requires_grad is False), and without groups all of which do."""
+        learning = {group: [each for each in own if each.requires_grad] for group, own in self.parameter_groups().items()}
+        return {group: own for group, own in learning.items() if own}
+
+    def adaptable(self) -> tuple[str, ...]:
+        """Names of the layers that LoRA may adapt: by default all that it can be laid beside (core/layers.py). A family of which
+        a part only is drawn with, or whose parts learn one after another, narrows it."""
+        return plain_layers(self)
+
+    def beside_adapter(self) -> list[nn.Parameter]:
+        """The parameters that learn whole beside an adapter, since nothing is drawn with them: a GAN's discriminator."""
+        return []
+
+    def lower_layers(self) -> list[nn.Parameter]:
+        """The parameters of a discriminator that may rest in a fine-tuning, those next to the image; none where there is none."""
+        return []
 
     def kept(self) -> dict[str, Tensor]:
         """What a checkpoint keeps: all that a model of this family is made of, and nothing that only its training needs."""

@@ -64,6 +64,7 @@ class Autoencoder(Family):
         steps=1,
         side_max=256,
         data_appetite=200,
+        starts=("scratch", "finetune", "lora"),
         references=("doi:10.1126/science.1127647", "arXiv:1903.12436"),
     )
     Config = AutoencoderConfig
@@ -139,6 +140,7 @@ class DenoisingAutoencoder(Autoencoder):
         steps=1,
         side_max=256,
         data_appetite=200,
+        starts=("scratch", "finetune", "lora"),
         references=("doi:10.1145/1390156.1390294", "jmlr:v11/vincent10a", "arXiv:1903.12436"),
     )
     Config = DenoisingConfig

@@ -88,9 +88,20 @@ class TwoStageFamily(Family):
         if self.config.adversarial > 0:
             self.discriminator = PatchDiscriminator(self.spec, width=width, last_layer=self._last_layer)
 
+    @property
+    def first_share(self) -> float:
+        """The share of a training that is the autoencoder's: none where it rests, as it does under an adapter of the prior."""
+        rests = not any(parameter.requires_grad for parameter in self.autoencoder.parameters())
+        return 0.0 if rests else float(self.config.autoencoder_share)
+
+    def adaptable(self) -> tuple[str, ...]:
+        """The prior's layers. It has learnt the codes of the autoencoder as it is, which therefore rests."""
+        stages = ("autoencoder.", f"{DISCRIMINATOR}.")
+        return tuple(name for name in super().adaptable() if not name.startswith(stages))
+
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"autoencoder": ...} in its share of the budget, and {"discriminator": ...} in D's turn; then {"prior": ...}."""
-        if batch.progress >= self.config.autoencoder_share:
+        if batch.progress >= self.first_share:
             return {"prior": self.prior_loss(batch, rng)}
         turns = (batch.turn,) if batch.turn else self.due(batch)
         losses: dict[str, Tensor] = {}
@@ -114,7 +125,7 @@ class TwoStageFamily(Family):
 
     def moments(self) -> tuple[float, ...]:
         """Beside the two ends, where the autoencoder learns from D."""
-        late = (1 + self.config.adversarial_from) / 2 * self.config.autoencoder_share
+        late = (1 + self.config.adversarial_from) / 2 * self.first_share
         return super().moments() if self.discriminator is None else (late, *super().moments())
 
     def compilable(self) -> list[nn.Module]:
@@ -122,7 +133,7 @@ class TwoStageFamily(Family):
         return [module for module in super().compilable() if module is not self.discriminator]
 
     def stage_progress(self, progress: float) -> float:
-        return of_two_stages(progress, first=self.config.autoencoder_share)
+        return of_two_stages(progress, first=self.first_share)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """D's, where there is one; a subclass has those of autoencoder and prior before it."""
@@ -139,9 +150,11 @@ class TwoStageFamily(Family):
 
     def _has_begun(self, batch: Batch, share: float) -> bool:
         """Whether so much of the autoencoder's stage is behind, in a training that is long enough for D."""
-        config, stage = self.config, batch.progress / self.config.autoencoder_share
-        settled = batch.budget * config.autoencoder_share * config.adversarial_from >= config.adversarial_items
-        return self.discriminator is not None and settled and share <= stage < 1
+        config, first = self.config, self.first_share
+        if self.discriminator is None or not first:
+            return False
+        settled = batch.budget * first * config.adversarial_from >= config.adversarial_items
+        return bool(settled and share <= batch.progress / first < 1)
 
     def _added(self, batch: Batch, x_BCHW: Tensor, back_BCHW: Tensor, error: Tensor) -> Tensor:
         """Both terms, D's by its gradient alone: times a lambda that is another in each step its value would hide what the logged

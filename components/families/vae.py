@@ -88,6 +88,7 @@ class GaussianVAE(Family):
         steps=1,
         side_max=128,
         data_appetite=500,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1312.6114", "arXiv:1701.05517", "arXiv:2006.13202"),
     )
     Config = VAEConfig
@@ -240,6 +241,7 @@ class BetaVAE(GaussianVAE):
         steps=1,
         side_max=128,
         data_appetite=500,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1804.03599", "arXiv:1312.6114"),
     )
     Config = BetaVAEConfig

@@ -25,5 +25,6 @@ class VQVAE(VQPixelCNN):
         side_max=256,
         data_appetite=1_000,
         discrete=True,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1711.00937", "arXiv:1606.05328", "arXiv:2005.00341", "arXiv:2012.09841"),
     )

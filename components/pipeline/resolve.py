@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from components.core.brief import Brief
+from components.core.brief import Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
@@ -206,6 +206,7 @@ def _refused(
         lambda: check_foreign(brief, facts, decision, dataset),
         lambda: check_base(brief, facts, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
+        lambda: check_tuning(brief, decision, begins_with()),
         lambda: None if elsewhere else check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
@@ -288,6 +289,32 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     classes = [*map(str, range(facts.classes))]
     asked = condition_of(facts.conditioning, classes=classes) if classes else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
+
+
+def check_tuning(brief: Brief, decision: Decision, base: Base | None) -> None:
+    """Raises BriefError where settings of a start are given and another one was decided, and where the base cannot have them.
+
+    Imports torch, where the start has any.
+    """
+    given = brief.pretrained
+    for name, mode in {"lora": "lora", "freeze": "finetune"}.items():
+        if getattr(given, name, None) is not None and decision.mode != mode:
+            raise BriefError(
+                f"pretrained.{name}: given, and what was decided is {decision.mode}",
+                do=f"write override: {{mode: {mode}}}, or leave pretrained.{name} out",
+            )
+    if base is None or given is None or not (decision.mode == "lora" or given.freeze):
+        return
+    from components.families import maker
+    from components.training.adapter.targets import chosen_targets
+    from components.training.start.finetune import network
+
+    family = network(base.checkpoint, variant=maker(decision.family, decision.variant, decision.delivery))
+    if decision.mode == "lora":
+        chosen_targets(family, given.lora or LoraBrief())
+    elif not family.lower_layers():
+        what = f"pretrained.freeze: true, and {decision.family}/{decision.variant} has no discriminator of convolutions"
+        raise BriefError(what, do="leave it out")
 
 
 def check_built(facts: Facts, decision: Decision) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.core import store_keys
-from components.core.brief import Brief, DataBrief, Precision
+from components.core.brief import Brief, DataBrief, LoraBrief, Precision
 from components.core.home import Home
 from components.core.record import Record
 from components.core.records import (
@@ -116,6 +116,18 @@ class Run(Record):
     base: Base | None = None
 
     @property
+    def lora(self) -> LoraBrief:
+        """How it is adapted, where the start is LoRA."""
+        given = self.brief.pretrained.lora if self.brief.pretrained else None
+        return given or LoraBrief()
+
+    @property
+    def freeze(self) -> bool:
+        """Whether lower layers of a discriminator rest."""
+        given = self.brief.pretrained.freeze if self.brief.pretrained else None
+        return bool(given)
+
+    @property
     def reference(self) -> str:
         """MODEL/KEY, as commands name it."""
         return f"{self.brief.name}/{self.key(KEYED[-1])}"
@@ -161,6 +173,8 @@ class Run(Record):
             "student": student and student.training,
             **({"base": self.base.training} if self.base else {}),
             **({"prior": prior} if prior else {}),
+            **({"freeze": True} if self.freeze else {}),
+            **({"lora": self.lora.model_dump(mode="json")} if self.decision.mode == "lora" else {}),
         }
 
     def _exporting(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from components.core.errors import Conflict, GenwrightError, RunError, StorageEr
 from components.core.files import sha256_of
 from components.core.protocols import ObjectStore
 from components.core.record import Record
-from components.training.folder import FINISHED, SAVED, STATE, best_weights
+from components.training.folder import FINISHED, SAVED, STATE, kept_files
 
 SAVING = ".saving-"  # snapshots that wait for their upload
 UPLOAD_S = 4.0  # that a training which is stopped waits for its upload: a signal leaves it seven seconds in all
@@ -174,9 +174,9 @@ def remove_if_damaged(folder: Path) -> None:
     from components.core.records import Checkpoint
 
     with suppress(RunError):
-        weights = Checkpoint.read(folder / FINISHED).weights
-        path = best_weights(folder, weights)
-        if not path.is_file() or sha256_of(path) != weights.sha256:
+        kept = Checkpoint.read(folder / FINISHED)
+        named = zip((kept.weights, *kept.adapter), kept_files(folder, kept), strict=True)
+        if not all(path.is_file() and sha256_of(path) == file.sha256 for file, path in named):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -38,7 +38,7 @@ def train(run: Run, held: Lease, backends: Backends) -> Trained:
         record_key(run, "train"),
         Trained,
         lambda: work(run, held, backends, folder),
-        is_valid=lambda known: workspace.holds(known.checkpoint.weights),
+        is_valid=lambda known: workspace.holds(known.checkpoint.weights, *known.checkpoint.adapter),
     )
     saves_of(run, held, backends).clear()
     return trained
@@ -122,7 +122,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         precision=exported.precision,
         opset=exported.opset,
         max_batch=run.brief.serving.batch,
-        files=(exported.graph, proof.samples),
+        files=(exported.graph, proof.samples, *trained.checkpoint.adapter),
         lineage=Lineage(
             brief_sha256=run.brief.digest(),
             dataset_md5=run.dataset.md5,
@@ -140,7 +140,8 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         latent=family.card.latent,
     )
     with workspace.scratch() as folder:
-        workspace.link(proof.samples, folder / proof.samples.name)
+        for file in (proof.samples, *trained.checkpoint.adapter):
+            workspace.link(file, folder / file.name)
         workspace.link(exported.graph, folder / MODEL_ONNX)
         bundle = add_reference(folder, bundle, discrete=family.card.discrete, device=run.facts.device)
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})

@@ -44,7 +44,7 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     from components.pipeline.saved_training import remove_if_damaged, remove_snapshots
     from components.pipeline.worker import Order
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.folder import FINISHED, best_weights
+    from components.training.folder import FINISHED, kept_files
     from components.training.supervise import supervise
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
@@ -92,10 +92,13 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
         raise
     checkpoint = Checkpoint.read(own / FINISHED)
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
-    backends.workspace.put(best_weights(own, checkpoint.weights))
+    for path in kept_files(own, checkpoint):
+        backends.workspace.put(path)
     remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
         MlflowTracker(settings.mlflow_uri, run_id).params(ended)
+        for path in kept_files(own, checkpoint)[1:]:
+            MlflowTracker(settings.mlflow_uri, run_id).artifact(path, folder="adapter")
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
@@ -216,9 +219,10 @@ def _start_of(run: Run, backends: Backends) -> Start:
     start = find_start(run.decision.mode)
     if run.base is None:
         return start.of()
-    weights, brief = backends.workspace.open(run.base.checkpoint.weights), run.brief.pretrained
-    share = brief.prior_preservation if brief else 0.0
-    return start.of(base=run.base.checkpoint, weights=weights, prior_preservation=share)
+    weights, given = backends.workspace.open(run.base.checkpoint.weights), run.brief.pretrained
+    share = given.prior_preservation if given else 0.0
+    own: dict[str, Any] = {"lora": run.lora, "freeze": run.freeze, "prior_preservation": share}
+    return start.of(base=run.base.checkpoint, weights=weights, **own)
 
 
 def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:
@@ -241,7 +245,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
     if run.base is not None:
         from components.training.start.finetune import recipe as base_recipe
 
-        config = base_recipe(run.base.checkpoint, variant=variant) | config
+        config = base_recipe(run.base.checkpoint, variant=variant, rate=start.base_rate) | config
     return TrainPlan(
         family=decision.family,
         variant=variant,

@@ -67,13 +67,13 @@ def _check_mode(chooser: Chooser, family: FamilyName, override: OverrideBrief, *
             allowed="scratch",
             do=f"add pretrained: with family: {family}",
         )
-    everything = chooser.field.everything
-    adapted = families_of(key for key, row in everything.items() if "lora" in row.starts)
-    if override.mode == "lora" and family not in adapted:
+    adapted = [key for key, row in chooser.field.everything.items() if "lora" in row.starts]
+    base = chooser.base_variant(family)
+    if override.mode == "lora" and (family not in families_of(adapted) if base is None else (family, base) not in adapted):
         raise BriefError(
-            f"override: mode: lora is not for {family}",
+            f"override: mode: lora is not for {family if base is None else f'{family}/{base}'}",
             allowed="scratch, finetune",
-            do=f"LoRA is for {' and '.join(adapted)}",
+            do=f"LoRA is for {', '.join('/'.join(key) for key in adapted)}",
         )
 
 

@@ -7,22 +7,25 @@ initialisation (as in TensorFlow's ExponentialMovingAverage).
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.core.family import Family
 
 
 class Average:
-    """A copy of a family whose parameters trail the trained ones; its buffers are copied."""
+    """A copy of a family whose parameters trail the trained ones; its buffers are copied. Parameters that rest it shares."""
 
     def __init__(self, family: Family, *, decay: float) -> None:
-        self.family = copy.deepcopy(family).eval().requires_grad_(requires_grad=False)
+        resting = {id(each): each for each in family.parameters() if not each.requires_grad}
+        self.family = copy.deepcopy(family, dict(resting)).eval().requires_grad_(requires_grad=False)
+        self.trailing: list[Tensor] = [each for each in self.family.parameters() if id(each) not in resting]
         self.decay = decay
 
     @torch.no_grad()
     def update(self, family: nn.Module, *, step: int) -> None:
         """Move towards the weights after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.family.parameters()), list(family.parameters()), 1 - decay)
+        learnt: list[Tensor] = [each for each in family.parameters() if each.requires_grad]
+        torch._foreach_lerp_(self.trailing, learnt, 1 - decay)
         for own, trained in zip(self.family.buffers(), family.buffers(), strict=True):
             own.copy_(trained)

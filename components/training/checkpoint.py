@@ -14,6 +14,7 @@ from components.core.files import sha256_of, write_whole
 from components.core.records import Artifact, Checkpoint
 from components.training.folder import CHECKPOINT, WEIGHTS, best_weights, weights_path
 from components.training.foreign.weights import named_as_ours
+from components.training.kept import Kept
 
 if TYPE_CHECKING:
     from components.core.family import Family
@@ -26,21 +27,28 @@ class HasFolder(Protocol):
     def folder(self) -> str: ...
 
 
-def save_checkpoint(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> Checkpoint:
-    """Write the weights to a folder named by their digest, then the record that names it, then remove what was there before.
+def save_checkpoint(folder: Path, kept: Kept, record: dict[str, Any]) -> Checkpoint:
+    """Write the weights, and the files beside them, to a folder named by the weights' digest, then the record that names it, then
+    remove what was there before.
 
     Killed in between, the record still names the weights it was written for.
     """
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    artifact = Artifact(name=WEIGHTS, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in kept.weights.items()})
+    artifact = _artifact(WEIGHTS, data)
     path = weights_path(folder, artifact)
     write_whole(path, data)
-    checkpoint = Checkpoint(weights=artifact, **record)
+    for name, content in kept.files.items():
+        write_whole(path.with_name(name), content)
+    checkpoint = Checkpoint(weights=artifact, adapter=tuple(map(_artifact, kept.files, kept.files.values())), **record)
     checkpoint.write(folder / CHECKPOINT)
     for other in folder.iterdir():
         if other.is_dir() and other != path.parent:
             shutil.rmtree(other, ignore_errors=True)
     return checkpoint
+
+
+def _artifact(name: str, data: bytes) -> Artifact:
+    return Artifact(name=name, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
 
 
 def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:

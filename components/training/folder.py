@@ -4,6 +4,7 @@ state.safetensors                   all that the next step depends on, while it 
 work.json                           how much it does (work.py)
 best/checkpoint.json                the record of the best weights so far
 best/DIGEST/weights.safetensors     these weights, in a folder named by the first digits of their SHA-256
+best/DIGEST/adapter_*               of LoRA: the adapter that is merged in them, as peft reads it
 finished.json                       the record of the weights that it ended with
 why.txt                             why it ended before its end, in one line
 progress.json                       how far it is, for who shows that elsewhere (how_far.py)
@@ -11,11 +12,17 @@ progress.json                       how far it is, for who shows that elsewhere 
 
 from pathlib import Path
 
-from components.core.records import Artifact
+from components.core.records import Artifact, Checkpoint
 
 STATE, WORK, FINISHED, WHY, PROGRESS = "state.safetensors", "work.json", "finished.json", "why.txt", "progress.json"
 BEST, CHECKPOINT, WEIGHTS = "best", "checkpoint.json", "weights.safetensors"
-SAVED = (STATE, WORK, f"{BEST}/{CHECKPOINT}", f"{BEST}/*/{WEIGHTS}")  # what another machine goes on with
+SAVED = (STATE, WORK, f"{BEST}/{CHECKPOINT}", f"{BEST}/*/{WEIGHTS}", f"{BEST}/*/adapter_*")  # what another machine goes on with
+
+
+def kept_files(folder: Path, kept: Checkpoint) -> tuple[Path, ...]:
+    """Where a training in `folder` keeps its best weights, and the files beside them."""
+    weights = best_weights(folder, kept.weights)
+    return (weights, *(weights.with_name(file.name) for file in kept.adapter))
 
 
 def best_weights(folder: Path, weights: Artifact) -> Path:

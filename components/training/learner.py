@@ -39,7 +39,8 @@ class Learner:
         self.parts = 1
         self.family = family.to(on.device).to(memory_format=self.layout).train()  # type: ignore[call-overload]
         self.average = Average(self.family, decay=family.config.ema_decay)
-        self.groups = self.family.parameter_groups()
+        self.groups = self.family.learning_groups()
+        self.resting = {name for name, each in self.family.named_parameters() if not each.requires_grad}
         optimizers = [
             torch.optim.AdamW(parameters, lr=1.0, betas=family.config.betas, weight_decay=family.config.weight_decay, fused=True)
             for parameters in self.groups.values()
@@ -83,15 +84,15 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, as nested dicts."""
         return {
-            "model": {"weights": self.family.state_dict(), "average": self.average.family.state_dict()},
+            "model": {"weights": self._learnt(self.family), "average": self._learnt(self.average.family)},
             "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
             "rng": rng_state(self.rng),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse. Raises KeyError, ValueError or RuntimeError when it is not of this family."""
-        self.family.load_state_dict(state["model"]["weights"])
-        self.average.family.load_state_dict(state["model"]["average"])
+        self._take(self.family, state["model"]["weights"])
+        self._take(self.average.family, state["model"]["average"])
         for group, optimizer in self.optimizers.items():
             # A group that has not learnt yet has no state, and nothing is what is read back of it.
             optimizer.load_state_dict({"state": {}, **state["optimizers"][group]})
@@ -99,6 +100,15 @@ class Learner:
                 moments = {name: value for name, value in known.items() if value.shape == parameter.shape}
                 known.update({name: torch.empty_like(parameter).copy_(value) for name, value in moments.items()})
         restore_rng(self.rng, state["rng"])
+
+    def _learnt(self, family: Family) -> dict[str, Tensor]:
+        """Its state without the parameters that rest: those are the start's, which the plan names."""
+        return {name: value for name, value in family.state_dict().items() if name not in self.resting}
+
+    def _take(self, family: Family, learnt: dict[str, Tensor]) -> None:
+        missing, unexpected = family.load_state_dict(learnt, strict=False)
+        if unexpected or not self.resting.issuperset(missing):
+            raise KeyError(f"{[*unexpected, *missing][0]} is of another model")
 
     def _gradients(self, batch: Batch) -> dict[str, Tensor]:
         """The gradients of the losses, and the losses."""
@@ -111,8 +121,9 @@ class Learner:
     def _backward(self, batch: Batch, *, share: float) -> dict[str, Tensor]:
         """Add this share of the gradients of a batch's losses to those that are there; this share of the losses."""
         with self.on.autocast():
-            losses = {group: share * loss.float() for group, loss in self.family.losses(batch, self.rng).items()}
-        last = [*losses][-1]
+            all_losses = self.family.losses(batch, self.rng)
+            losses = {group: share * loss.float() for group, loss in all_losses.items() if group in self.groups}
+        last = next(reversed(losses), None)
         for group, loss in losses.items():
             loss.backward(inputs=self.groups[group], retain_graph=group != last)
         return {group: loss.detach() for group, loss in losses.items()}

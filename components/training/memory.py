@@ -76,7 +76,9 @@ class Trial:
         device = self.on.device
         torch.cuda.reset_peak_memory_stats(device)
         try:
-            moments = [torch.empty_like(parameter) for parameter in self.family.parameters()]  # the copy is as large as the other
+            moments = [
+                torch.empty_like(each) for each in self.family.parameters() if each.requires_grad
+            ]  # the copy is as large as the other
             for progress, turn in self._turns():
                 self._backward(self.losses(items, progress=progress, turn=turn))
             del moments
@@ -91,9 +93,10 @@ class Trial:
         return list(product(self.family.moments(), self.family.turns()))
 
     def _backward(self, losses: dict[str, Tensor]) -> None:
-        groups = self.family.parameter_groups()
-        for group, loss in losses.items():
-            loss.backward(inputs=groups[group], retain_graph=group != [*losses][-1])
+        groups = self.family.learning_groups()
+        learning = {group: loss for group, loss in losses.items() if group in groups}
+        for group, loss in learning.items():
+            loss.backward(inputs=groups[group], retain_graph=group != [*learning][-1])
 
 
 def step_bytes(trial: Trial) -> Callable[[int], float]:
@@ -101,7 +104,7 @@ def step_bytes(trial: Trial) -> Callable[[int], float]:
     pass needs, a line through the two."""
     few, more = (trial.kept_bytes(items) for items in SAMPLES)
     each = (more - few) / (SAMPLES[1] - SAMPLES[0])
-    fixed = 3 * sum(parameter.nbytes for parameter in trial.family.parameters()) + max(0, few - SAMPLES[0] * each)
+    fixed = 3 * sum(each.nbytes for each in trial.family.parameters() if each.requires_grad) + max(0, few - SAMPLES[0] * each)
     return lambda items: fixed + each * items / KEPT_SHARE
 
 

@@ -21,7 +21,7 @@ from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading, TuningPoint
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
-from components.training.checkpoint import load_weights, save_checkpoint
+from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_by_heart, is_worse, lowest_of
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
@@ -206,8 +206,9 @@ class Trainer:
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
             )
         if wanted == "rollback" and self.kept is not None and not kept:
-            kept_weights, path = self.kept.weights, self.best_path(self.kept)
-            self.learner.start_again_from(broadcast_from_rank0(lambda: load_weights(kept_weights, path)))  # which wrote them
+            best, path = self.kept, self.best_path(self.kept)
+            back = broadcast_from_rank0(lambda: self.plan.start.go_back(best, path, self.family))  # which wrote them
+            self.learner.start_again_from(back)
             self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.kept.step}, at half the rate")
         else:
@@ -240,7 +241,7 @@ class Trainer:
             "improving": improving,
             **self._end,
         }
-        return save_checkpoint(self.folder / BEST, self.average.family.kept(), record)
+        return save_checkpoint(self.folder / BEST, plan.start.keep(self.average.family), record)
 
     def _finish(self) -> Checkpoint:
         """The checkpoint that was kept, written down as what this run ended with."""

@@ -7,12 +7,6 @@ stores and an engine. They are laid over a copy of the package.
 import io
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from roads import LENIENT, Road
+from roads import LENIENT, Road, served
 
 import components
 from components.pipeline.order import STAGES
@@ -52,27 +46,6 @@ def ran(road: Road, *arguments: str) -> str:
     done = road.cli(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@contextmanager
-def served(road: Road, model: str) -> Iterator[str]:
-    """The address of a server of this model, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "flows", "serve", model, "--port", str(port)]
-    with subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=subprocess.DEVNULL) as server:
-        try:
-            address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120
-            while time.monotonic() < until and server.poll() is None:
-                try:
-                    if httpx.get(f"{address}/v2/health/ready").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.2)
-            yield address
-        finally:
-            server.terminate()
 
 
 @pytest.mark.slow

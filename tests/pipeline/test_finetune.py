@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
+import torch
 import yaml
+from roads import served
 from sklearn.datasets import load_digits
 from specs import image_item
 
@@ -161,6 +164,62 @@ def test_every_variant_is_fine_tuned_from_a_release_of_its_own(
 
 
 @pytest.mark.nightly
+def test_lora_of_our_edm_is_proved_released_served_and_rolled_back(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy's own choice, twice; the adapter lies in the bundle as peft reads it, and in MLflow's run."""
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    for delivery in proof.SAMPLES:
+        monkeypatch.setitem(proof.SAMPLES, delivery, 64)
+    backends = two.backends()
+    config = TINY["diffusion/edm"] | {"widths": [1, 1], "attention": True}
+    edm = {"family": "diffusion", "variant": "edm", "config": config}
+    base = two.produce_here(two.brief(name="unet", goal="quality", override=edm))
+    wanted = {"model": "models:/unet@champion", "in_domain": True, "lora": {"rank": 4, "alpha": 8}}
+    brief = paper(two, name="unet-paper", goal="balanced", pretrained=wanted)
+    run = resolve.resolve(brief, backends)
+    assert (run.decision.variant, run.decision.mode, run.decision.overridden) == ("edm", "lora", None)
+    made = two.produce_here(brief)
+    assert made.promoted
+    bundle = made.bundle.bundle
+    assert bundle.lineage.base == base.bundle.sha256
+    assert existing.find_existing_result(resolve.resolve(brief, backends), backends) is not None, "unchanged: nothing is trained"
+    other = paper(two, name="unet-paper", goal="balanced", pretrained=wanted | {"lora": {"rank": 2}})
+    assert resolve.resolve(other, backends).key("train") != run.key("train"), "another rank is another training"
+
+    folder, _ = release_commands.bundle_of(made.release, backends)
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {path.name for path in folder.iterdir()}
+    unet, released = load_model("unet", backends).family, load_model("unet-paper", backends).family
+    before = unet.get_submodule("denoiser.net")
+    assert before.state_dict().keys() == released.get_submodule("denoiser.net").state_dict().keys(), "plain layers"
+    merged = PeftModel.from_pretrained(before, folder).merge_and_unload().state_dict()
+    given = released.get_submodule("denoiser.net").state_dict()
+    assert all(torch.allclose(value, given[name], atol=1e-6) for name, value in merged.items())
+    assert any(".lora_B." in name for name in load_file(folder / "adapter_model.safetensors"))
+    mlflow = connect(backends.settings.mlflow_uri)
+    assert {file.path for file in mlflow.list_artifacts(made.release.run_id, "adapter")} == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+    }
+    params = mlflow.get_run(made.release.run_id).data.params
+    assert (params["mode"], params["base"], params["lora.rank"]) == ("lora", "unet/1", "4")
+
+    again = two.produce_here(brief.model_copy(update={"seed": 5}))
+    assert (again.release.version, again.promoted) == (2, True)
+    assert "2" in ask(two, "unet-paper")
+    release_commands.rollback("unet-paper", backends)
+    assert "1" in ask(two, "unet-paper")
+
+
+def ask(road: Any, model: str) -> str:
+    """The version that a server of this model draws two items with."""
+    with served(road, model) as address:
+        reply = httpx.post(f"{address}/v1/generate", json={"count": 2, "seed": 7, "format": "npy"}, timeout=60)
+        assert reply.status_code == 200, reply.text
+        return str(reply.headers["X-Version"])
+
+
+@pytest.mark.nightly
 def test_what_was_fine_tuned_is_a_base_again(two: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for delivery in proof.SAMPLES:
         monkeypatch.setitem(proof.SAMPLES, delivery, 64)
@@ -191,6 +250,12 @@ def written(**changes: Any) -> Path:
     return path
 
 
+def lora(mode: str | None = None, **settings: Any) -> dict[str, Any]:
+    """A brief with settings of LoRA."""
+    own = {"pretrained": {"model": "models:/digits@champion", "in_domain": True, "lora": settings}}
+    return own | ({"override": {"mode": mode}} if mode else {})
+
+
 def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None:
     decision = cli("plan", written(), "--json").json()
     assert (decision["variant"], decision["mode"]) == ("gaussian", "finetune")
@@ -214,7 +279,15 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         ({"name": "digits"}, ("is what this brief makes", "models:/digits/1")),
         ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch, unchanged")),
         ({"override": {"mode": "finetune"}, "pretrained": None}, ("no pretrained model is given", "allowed: scratch")),
-        ({"override": {"mode": "lora"}}, ("lora is not for vae", "allowed: scratch, finetune")),
+        (lora(rank=2), ("pretrained.lora: given", "decided is finetune", "write override: {mode: lora}")),
+        (lora("lora", rank=1000), ("pretrained.lora.rank: 1000 for vae/gaussian", "allowed: 1 to ")),
+        (lora("lora", targets=["to_q"]), ("pretrained.lora.targets: no layer of vae/gaussian is 'to_q'", "allowed: ")),
+        (
+            {"pretrained": {"model": "models:/digits@champion", "in_domain": True, "freeze": True}},
+            ("pretrained.freeze: true, and vae/gaussian has no discriminator of convolutions", "leave it out"),
+        ),
+        (lora("lora", rank=0), ("pretrained.lora.rank", "given: 0")),
+        (lora("lora", ranks=2), ("pretrained.lora.ranks: unknown key", "allowed: rank, alpha, targets, dropout, rslora, dora")),
     ],
     ids=str,
 )
@@ -232,17 +305,6 @@ def test_what_cannot_be_fine_tuned_is_refused_before_time_is_spent(
     cli("produce", path).refused(2, *names)
     assert not (home / "work").exists()
     assert {each.name for each in Path().iterdir()} == {"brief.yaml"}
-
-
-def test_lora_of_a_release_says_what_to_write_instead(cli: "Command", home: Path, registered_as: Any) -> None:
-    registered_as("unet", family="diffusion", variant="edm")
-    changes = {"goal": "balanced", "pretrained": {"model": "models:/unet/1", "in_domain": True}}
-    names = (
-        "LoRA of a pretrained diffusion/edm is not built yet",
-        "finetune, unchanged, scratch",
-        "write override: {mode: finetune}",
-    )
-    cli("produce", written(**changes)).refused(2, *names, "that makes diffusion/edm, finetune, many_step")
 
 
 def test_a_base_whose_training_or_weights_are_lost_is_refused(cli: "Command", home: Path, registered_as: Any) -> None:

@@ -43,6 +43,9 @@ def test_the_rate_and_its_source_are_told(plan: Plan) -> None:
     assert "the learning rate too" in reasons["mode.base-recipe"].text
     assert "0013-starts.md" in reasons["mode.base-recipe"].source
     assert "mode.base-recipe" not in {reason.rule for reason in plan(pretrained="vae, in domain").reasons}
+    adapted = {reason.rule: reason for reason in plan(pretrained=own("diffusion", "edm")).reasons}
+    assert "times its learning rate" in adapted["mode.adapter-recipe"].text
+    assert "0032-adapters.md" in adapted["mode.adapter-recipe"].source
 
 
 def test_a_model_that_begins_as_one_made_here_costs_what_it_costs_from_scratch(plan: Plan) -> None:
@@ -76,6 +79,14 @@ def test_a_forced_mode_takes_the_variant_of_the_base(plan: Plan) -> None:
     assert (decision.family, decision.variant, decision.mode) == ("diffusion", "ddpm", "finetune")
     small = plan(pretrained=own("diffusion", "edm"), override=OverrideBrief(mode="finetune"))
     assert (small.variant, small.mode, small.delivery) == ("edm", "finetune", "many_step")
+
+
+def test_lora_is_for_the_variants_whose_card_names_it(plan: Plan) -> None:
+    """Of a release the variant is known; of a model made elsewhere the family."""
+    forced = OverrideBrief(mode="lora")
+    assert plan(goal="quality", pretrained=own("gan", "sngan"), override=forced).mode == "lora"
+    with pytest.raises(BriefError, match=r"mode: lora is not for gan/style; allowed: scratch, finetune; LoRA is for .*gan/sngan"):
+        plan(goal="quality", pretrained=own("gan", "style"), override=forced)
 
 
 def test_a_base_that_a_hard_constraint_forbids_is_of_no_use(plan: Plan) -> None:

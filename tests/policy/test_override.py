@@ -85,7 +85,6 @@ def test_a_pretrained_model_is_used_when_its_family_is_forced(plan: Plan) -> Non
         ({"family": "vae", "delivery": "few_step"}, {}, "delivery: few_step is impossible"),
         ({"mode": "lora"}, {}, "no pretrained model is given"),
         ({"mode": "finetune", "family": "gan"}, {"pretrained": "diffusion, general"}, "pretrained model is not a gan"),
-        ({"mode": "lora"}, {"goal": "speed", "pretrained": "gan, general"}, "lora is not for gan"),
         ({"variant": "nonesuch"}, {}, "nonesuch is unknown"),
         ({"family": "vae", "variant": "edm"}, {}, "edm is unknown"),
     ],

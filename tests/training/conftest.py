@@ -103,6 +103,9 @@ def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.05 * torch.randn(parameter.shape, generator=rng))
+            for buffer in model.buffers():
+                if buffer.dtype == torch.bool:  # a flow's, that it was fitted to its first batch
+                    buffer.fill_(True)
         path = tmp_path / f"base-{seed}" / "weights.safetensors"
         path.parent.mkdir(exist_ok=True)
         save_file({name: value.contiguous() for name, value in model.kept().items()}, path)
@@ -120,7 +123,7 @@ def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
 def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
     """The plan of a fine-tuning, of data of another mean and spread and with another seed than its base's."""
 
-    def make(start: Finetune, *, variant: str | None = None, **more: Any) -> TrainPlan:
+    def make(start: Any, *, variant: str | None = None, **more: Any) -> TrainPlan:
         base = start.base
         variant = variant or base.variant
         config = recipe(base, variant=variant) | more.pop("config", {})

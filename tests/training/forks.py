@@ -92,6 +92,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
 
 def fork(job: dict[str, Any]) -> dict[str, Any]:
     """One process, or as many as the job asks for: what the first one says, and the exit codes of all where there are several."""
+    if job["plan"]["start"]["kind"] == "lora":
+        import peft  # noqa: F401 - loaded here, once
     with tempfile.TemporaryDirectory() as folder:
         pids, pipes = zip(*(start(job, number, f"file://{folder}/meeting") for number in range(job["of"])), strict=True)
         said = [pipe.read() for pipe in pipes]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.core.errors import BriefError, NotBuilt, RunError, TrainingFailed
+from components.core.errors import BriefError, RunError, TrainingFailed
 from components.core.records import Reading
 from components.families import cards, find_card, maker
 from components.training import start as package
@@ -19,9 +19,7 @@ from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.start import build, find_start, starts
 from components.training.start.finetune import network_changes, recipe
-from components.training.start.lora import Lora
 from components.training.start.scratch import Scratch
-from components.training.start.student import Student
 from components.training.trainer import Trainer
 
 MEMBERS = sorted("/".join(key) for key in cards())
@@ -242,9 +240,22 @@ def test_weights_that_were_changed_are_refused(a_base: Any, tuned: Any) -> None:
         build(tuned(start))
 
 
-def test_lora_is_not_built(a_base: Any, make_plan: Any) -> None:
-    start = a_base("diffusion/edm")
-    with pytest.raises(NotBuilt, match=r"LoRA of diffusion/edm is not built yet; write override: \{mode: finetune\}"):
-        build(make_plan("diffusion/edm", start=Lora(base=start.base, weights=start.weights)))
-    assert Lora.begins_from == ()
-    assert not Student.in_briefs
+GANS = [name for name in MEMBERS if name.startswith("gan/")]
+
+
+@pytest.mark.parametrize("family", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in GANS])
+def test_the_lower_layers_of_a_discriminator_may_rest(a_base: Any, tuned: Any, digits: Any, tracker: Any, family: str) -> None:
+    start = a_base(family).model_copy(update={"freeze": True})
+    plan = tuned(start)
+    made = build(plan)
+    rest = {name for name, each in made.named_parameters() if not each.requires_grad}
+    assert rest
+    assert all(name.startswith("discriminator.") for name in rest)
+    assert len(rest) < sum(name.startswith("discriminator.") for name, _ in made.named_parameters())
+    before = {name: value.clone() for name, value in made.named_parameters()}
+    trainer = Trainer(made, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker)
+    trainer.run()
+    changed = {name for name, value in trainer.family.named_parameters() if not torch.equal(value, before[name])}
+    assert not changed & rest
+    assert {name.partition(".")[0] for name in changed} == {"generator", "discriminator"}
+    assert plan.start.identity != start.model_copy(update={"freeze": False}).identity

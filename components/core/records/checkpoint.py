@@ -31,7 +31,8 @@ class TuningPoint(Record):
 class Checkpoint(Record):
     """The weights that are kept of one training run, tied to one MLflow run."""
 
-    weights: Artifact  # safetensors: the averaged weights of the step that was kept
+    weights: Artifact  # safetensors: the averaged weights of the step that was kept, of LoRA the merged ones
+    adapter: tuple[Artifact, ...] = ()  # of LoRA: the matrices alone, as peft reads them, in files beside the weights
     family: FamilyName
     variant: str
     config: dict[str, Any]

@@ -96,7 +96,7 @@ class VQPriorFamily(TwoStageFamily):
 
     def survey(self, parts: Sequence[Batch], rng: torch.Generator) -> Sequence[Tensor | None]:
         """While the autoencoder trains: the codes of each part, for which the codebook follows the whole batch, once."""
-        if parts[0].progress >= self.config.autoencoder_share or parts[0].turn == DISCRIMINATOR:
+        if parts[0].progress >= self.first_share or parts[0].turn == DISCRIMINATOR:
             return super().survey(parts, rng)
         z_BDhw = torch.cat([self.autoencoder.embed(part.x).float() for part in parts])
         codes: tuple[Tensor, ...] = self.autoencoder.quantiser.fit(z_BDhw, rng).split([len(part.x) for part in parts])

@@ -50,6 +50,7 @@ class Glow(Flow):
         side_max=256,
         data_appetite=1_000,
         invertible=True,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1807.03039", "arXiv:1605.08803", "arXiv:1902.00275"),
     )
     Config = GlowConfig

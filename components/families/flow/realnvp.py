@@ -56,6 +56,7 @@ class RealNVP(Flow):
         side_max=64,
         data_appetite=1_000,
         invertible=True,
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1605.08803", "arXiv:1902.00275"),
     )
     Config = RealNVPConfig

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from components.core.family import Batch, Family
+from components.core.layers import plain_layers
 from components.core.noise import NoiseInput
 from components.families.dense import DenseConfig
 from components.families.gan.augmentation import colour, cutout, shift
@@ -127,6 +128,20 @@ class Adversarial(Family):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}
 
+    def adaptable(self) -> tuple[str, ...]:
+        """G's layers; D is not drawn with."""
+        return plain_layers(self, within="generator")
+
+    def beside_adapter(self) -> list[nn.Parameter]:
+        return list(self.discriminator.parameters())
+
+    def lower_layers(self) -> list[nn.Parameter]:
+        """Those of the first half of D's convolutions, by which the edges and textures are seen that most images have
+        (FreezeD, Mo et al. 2020, arXiv:2002.10964)."""
+        owners = [list(module.parameters(recurse=False)) for module in self.discriminator.modules()]
+        convolutions = [own for own in owners if any(each.dim() == 4 for each in own)]
+        return [each for own in convolutions[: len(convolutions) // 2] for each in own]
+
     def compilable(self) -> list[nn.Module]:
         """G, and D where no gradient of its own gradient is taken: torch.compile cannot differentiate twice."""
         once = type(self).penalty is Adversarial.penalty and not self.config.unroll
@@ -190,7 +205,9 @@ class Adversarial(Family):
         """G's loss against D as it would be after `unroll` steps of gradient descent by all of D's loss; G's gradient passes
         through them."""
         loss = self._criticised(scored, rng)
-        weights: dict[str, Tensor] = {f"family.discriminator.{name}": w for name, w in self.discriminator.named_parameters()}
+        weights: dict[str, Tensor] = {
+            f"family.discriminator.{name}": w for name, w in self.discriminator.named_parameters() if w.requires_grad
+        }
         for _ in range(self.config.unroll):
             slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
             weights = {

@@ -123,6 +123,7 @@ class DCGAN(Adversarial):
         data_appetite=5_000,
         wide=True,
         per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1511.06434", "arXiv:1406.2661", "arXiv:1411.1784"),
     )
     Config = DCGANConfig

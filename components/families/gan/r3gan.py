@@ -158,6 +158,7 @@ class R3GAN(Adversarial):
         data_appetite=5_000,
         wide=True,
         per_part=("batch deviation", "minibatch discrimination"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:2501.05441", "arXiv:1807.00734", "arXiv:1901.09321"),
     )
     Config = R3GANConfig

@@ -54,6 +54,7 @@ class SNGAN(Adversarial):
         data_appetite=5_000,
         wide=True,
         per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1802.05957", "arXiv:1802.05637", "arXiv:1705.02894"),
     )
     Config = SNGANConfig

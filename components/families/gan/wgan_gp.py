@@ -58,6 +58,7 @@ class WGANGP(Adversarial):
         data_appetite=5_000,
         wide=True,
         per_part=("batch normalisation", "batch deviation", "minibatch discrimination"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1704.00028", "arXiv:1701.07875"),
     )
     Config = WGANGPConfig

@@ -3,7 +3,7 @@
     scratch     drawn from the seed
     finetune    those of a release made here, or of a model made elsewhere
     unchanged   those of such a model, which is released as it is: nothing is trained
-    lora        those of a pretrained model, at rest, with low-rank matrices that learn; not built yet
+    lora        those of such a model, at rest, with low-rank matrices that learn
     student     those of a teacher, whose drawing it learns; `genwright distil` asks for it
 
 A start is a record in the plan of a training, with what it begins from, and builds the model. A brief names one in override.mode;
@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from components.core.brief import FamilyName
 from components.core.errors import BriefError
 from components.core.record import Record
-from components.core.records import DataSpec
+from components.core.records import Checkpoint, DataSpec
+from components.training.kept import Kept
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from components.core.family import Family
 
 Origin = Literal["nothing", "release", "foreign"]  # no model; one that was made here; one that was made elsewhere
@@ -58,6 +61,7 @@ class Start(Record, ABC):
     begins_from: ClassVar[tuple[Origin, ...]] = ("nothing",)  # what it is built for
     in_briefs: ClassVar[bool] = True  # whether override.mode may name it
     learns: ClassVar[bool] = True  # whether anything is trained
+    base_rate: ClassVar[float] = 1.0  # of the base's peak learning rate, where there is a base
     kind: str
 
     @classmethod
@@ -74,6 +78,16 @@ class Start(Record, ABC):
     @abstractmethod
     def build(self, plan: ModelPlan) -> "Family":
         """The family of the plan with its first weights. Raises BriefError for a plan that does not fit."""
+
+    def keep(self, average: "Family") -> Kept:
+        """What a checkpoint keeps of the averaged model."""
+        return Kept(average.kept())
+
+    def go_back(self, kept: Checkpoint, path: Path, family: "Family") -> "dict[str, Tensor]":
+        """Values of the family's state from a checkpoint whose weights lie at `path`, for a training that goes back to it."""
+        from components.training.checkpoint import load_weights
+
+        return load_weights(kept.weights, path)
 
 
 def build(plan: ModelPlan) -> "Family":

@@ -28,6 +28,7 @@ class Finetune(Start):
     base: Checkpoint
     weights: Path  # of the base, on this machine
     prior_preservation: float = Field(default=0.0, ge=0, lt=1, description="share of what is learnt that the base drew")
+    freeze: bool = False  # the lower layers of a GAN's discriminator rest
 
     def build(self, plan: ModelPlan) -> "Family":
         """The plan's model with the base's weights. Raises BriefError where they do not fit, RunError where they are damaged."""
@@ -45,19 +46,29 @@ class Finetune(Start):
                 f"{plan.family}/{plan.variant} is not the network of its base: {what}", do="leave override.config out"
             )
         made.load_state_dict(weights)
+        for parameter in made.lower_layers() if self.freeze else ():
+            parameter.requires_grad_(False)
         return made
 
 
-def recipe(base: Checkpoint, *, variant: str) -> dict[str, Any]:
+def recipe(base: Checkpoint, *, variant: str, rate: float = 1.0) -> dict[str, Any]:
     """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
-    its own."""
+    its own; `rate`: the share of its peak learning rate."""
     from components.families import find
 
     known = find(base.family, base.variant).recorded(base.config).model_dump(mode="json")
+    known["lr_peak"] *= rate
     if variant == base.variant:
         return known
     fields = find(base.family, variant).Config.model_fields
     return {name: value for name, value in known.items() if name in fields and name != "steps"}
+
+
+def network(base: Checkpoint, *, variant: str) -> "Family":
+    """A family of the base's network, its weights not yet read."""
+    from components.families import find
+
+    return find(base.family, variant).build(recipe(base, variant=variant), base.spec)
 
 
 def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> list[str]:

@@ -1,0 +1,135 @@
+"""An adapter as files: those that peft reads, and beside them what drawing needs of the buffers.
+
+adapter_config.json          peft's LoraConfig, keys and sets in order, so that the same adapter is the same bytes
+adapter_model.safetensors    peft's names, with the same config in the header: without alpha a reader scales by 1
+adapter_buffers.safetensors  the buffers that training measured anew, such as the moments of batch normalisation; left out where
+                             there are none
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from components.core.errors import RunError
+from components.core.family import Family
+from components.training.adapter.merging import NAME, images, inject
+from components.training.adapter.targets import network_name, network_of
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+CONFIG, MATRICES, BUFFERS = "adapter_config.json", "adapter_model.safetensors", "adapter_buffers.safetensors"
+PREFIX = "base_model.model."  # of every name in peft's files
+METADATA = "lora_adapter_metadata"  # where diffusers keeps the config in a header
+
+Files = Mapping[str, bytes]  # by their names
+
+
+def adapter_files(adapted: Family, config: "LoraConfig", base: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """The files of an adapted family's adapter. `config`: as it was injected; `base`: the weights that it was laid beside."""
+    text = json.dumps(_plain(config), indent=2, sort_keys=True)
+    matrices = {f"{PREFIX}{name}": value.contiguous() for name, value in _matrices(adapted, config).items()}
+    files = {CONFIG: f"{text}\n".encode(), MATRICES: save(matrices, metadata={METADATA: text})}
+    buffers = ((name, value) for name, value in adapted.named_buffers() if name in base)
+    measured = {name: value.contiguous() for name, value in buffers if not torch.equal(value, base[name])}
+    return files | ({BUFFERS: save(measured)} if measured else {})
+
+
+def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
+    """Lay the adapter of these files beside a family that has the weights of its base, through peft's own loader.
+
+    Raises RunError for one of another base, for names that do not match and for shapes of another network.
+    """
+    from peft import LoraConfig, set_peft_model_state_dict
+
+    try:
+        config = LoraConfig(**_known(files))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{CONFIG}: not what peft takes: {error}") from error
+    if config.base_model_name_or_path != f"sha256:{base_sha256}":
+        what = f"this adapter is of the base {config.base_model_name_or_path}, and sha256:{base_sha256} is given"
+        raise RunError(what, do="load it beside the base that it was trained on")
+    config.inference_mode = False
+    try:
+        inject(plain, config)
+        network = network_of(plain)
+        network.peft_config = {NAME: config}  # type: ignore[assignment] # where peft looks for it
+        matrices = {name.removeprefix(PREFIX): value for name, value in load(files[MATRICES]).items()}
+        wanted = _matrices(plain, config).keys()
+        if wrong := sorted(wanted ^ matrices.keys()):
+            how = "missing in the file" if wrong[0] in wanted else "not of this network"
+            raise RunError(f"{MATRICES}: {wrong[0]} is {how}, and {len(wrong) - 1} more names do not match")
+        set_peft_model_state_dict(network, matrices, adapter_name=NAME)
+        known = dict(plain.named_buffers())
+        for name, value in (load(files[BUFFERS]) if BUFFERS in files else {}).items():
+            known[name].copy_(value)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise RunError(f"this adapter does not fit {plain.card.family}/{plain.card.variant}: {error}") from error
+    return plain.eval()
+
+
+def check_reloads(adapted: Family, files: Files, base: Mapping[str, Tensor], *, base_sha256: str) -> None:
+    """Raises RunError unless the files beside the base draw the very images of the adapted family: the difference is 0.
+
+    The base is made anew from its weights, so nothing of the adapted family's memory can help.
+    """
+    plain = type(adapted)(adapted.config, adapted.spec)
+    plain.load_state_dict(dict(base))
+    again = load_adapter(plain.eval(), files, base_sha256=base_sha256)
+    apart = float((images(again) - images(adapted)).abs().max())
+    if apart != 0:
+        raise RunError(
+            f"the adapter that was written draws other images than the one that was trained, by {apart:.2g}", allowed="0"
+        )
+
+
+def learnt_state(folder: Path, adapted: Family) -> dict[str, Tensor]:
+    """The matrices in a folder by their names in the adapted family, so that its training can go back to them."""
+    name = f"{network_name(adapted)}." if network_name(adapted) else ""
+    with safe_open(folder / MATRICES, framework="pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    own = (key for key in adapted.state_dict() if ".lora_" in key)
+    return {key: kept[f"{PREFIX}{_in_files(key.removeprefix(name))}"] for key in own}
+
+
+def _in_files(key: str) -> str:
+    """
+    >>> _in_files("conv.lora_A.default.weight"), _in_files("conv.lora_magnitude_vector.default.weight")
+    ('conv.lora_A.weight', 'conv.lora_magnitude_vector')
+    """
+    layer, _, kind = key.removesuffix(f".{NAME}.weight").rpartition(".")
+    return f"{layer}.{kind}" if kind == "lora_magnitude_vector" else f"{layer}.{kind}.weight"
+
+
+def _matrices(adapted: Family, config: "LoraConfig") -> dict[str, Tensor]:
+    """By peft's names, without its prefix."""
+    from peft import get_peft_model_state_dict
+
+    network = network_of(adapted)
+    network.peft_config = {NAME: config}  # type: ignore[assignment] # where peft looks for it
+    found: dict[str, Tensor] = get_peft_model_state_dict(network, adapter_name=NAME, save_embedding_layers=False)
+    return {name: value.detach() for name, value in found.items()}
+
+
+def _plain(config: "LoraConfig") -> dict[str, Any]:
+    """A config as JSON has it, ready to be loaded: the names of layers in order, where peft has a set."""
+    told = copy.deepcopy(config.to_dict()) | {"inference_mode": True}
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in told.items()}
+
+
+def _known(files: Files) -> dict[str, Any]:
+    """What LoraConfig takes of adapter_config.json. Raises RunError for another file."""
+    try:
+        found: dict[str, Any] = json.loads(files[CONFIG])
+        if found.pop("peft_type") != "LORA":
+            raise ValueError("not of LoRA")
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{CONFIG}: cannot be read: {error}") from error
+    return {key: value for key, value in found.items() if key not in ("auto_mapping", "peft_version")}
