@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 from components.core import store_keys
 from components.core.brief import Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
-from components.core.records import Bundle, Checkpoint, ClassCondition, Dataset, DataSpec, Decision, Facts, Foreign, Release
+from components.core.records import (
+    Bundle,
+    ClassCondition,
+    Checkpoint,
+    ClassCondition,
+    Dataset,
+    DataSpec,
+    Decision,
+    Facts,
+    Foreign,
+    Release,
+)
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
 from components.training.start import Start, find_start
@@ -171,7 +182,7 @@ def needs_base(start: type[Start]) -> bool:
     return "base" in start.model_fields
 
 
-def check_base(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base | None) -> None:
+def check_base(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Base | None) -> None:
     """Raises BriefError or DataError where the base makes other items than the brief asks for, or nothing learns from it."""
     if base is None or brief.pretrained is None:
         return
@@ -179,7 +190,7 @@ def check_base(brief: Brief, facts: Facts, dataset: Dataset | None, base: Base |
     check_use(brief, base.origin)
     _check_name(brief, base, where)
     _check_student(base, where)
-    check_spec(brief, facts, dataset, base.checkpoint.spec, where)
+    check_spec(brief, facts, decision, dataset, base.checkpoint.spec, where)
 
 
 def check_foreign(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None) -> None:
@@ -187,16 +198,16 @@ def check_foreign(brief: Brief, facts: Facts, decision: Decision, dataset: Datas
     found = facts.pretrained and facts.pretrained.foreign
     if found and brief.pretrained is not None and needs_base(find_start(decision.mode)):
         check_use(brief, found)
-        check_spec(brief, facts, dataset, spec_of_foreign(found), f"pretrained.model: {brief.pretrained.model}")
+        check_spec(brief, facts, decision, dataset, spec_of_foreign(found), f"pretrained.model: {brief.pretrained.model}")
 
 
-def check_spec(brief: Brief, facts: Facts, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
+def check_spec(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
     """Raises BriefError or DataError where a base makes other items than the brief asks for."""
     if brief.modality != spec.item.modality:
         own = spec.item.modality
         raise BriefError(f"{where} makes items of {own}, and modality: {brief.modality} is given", allowed=own)
     _check_shape(brief, facts, dataset, spec, where)
-    _check_condition(brief, dataset, spec, where)
+    _check_condition(brief, decision, dataset, spec, where)
 
 
 def _check_name(brief: Brief, base: Base, where: str) -> None:
@@ -228,7 +239,7 @@ def _check_shape(brief: Brief, facts: Facts, dataset: Dataset | None, spec: Data
         raise DataError(f"{where} makes items of {own}, and {given}", allowed=own, do=f"prepare the data so, or {SCRATCH}")
 
 
-def _check_condition(brief: Brief, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
+def _check_condition(brief: Brief, decision: Decision, dataset: Dataset | None, spec: DataSpec, where: str) -> None:
     own = spec.condition.asked if spec.condition else "none"
     if brief.conditioning != own:
         raise BriefError(
@@ -236,11 +247,15 @@ def _check_condition(brief: Brief, dataset: Dataset | None, spec: DataSpec, wher
             allowed=own,
             do=f"write conditioning: {own}, or {SCRATCH.removeprefix('write ')}",
         )
-    if spec.classes and dataset is not None and len(dataset.classes) != len(spec.classes):
+    asked = spec.condition
+    if dataset is None or not isinstance(asked, ClassCondition) or find_start(decision.mode).new_classes:
+        return
+    if asked.origins(dataset.classes) != [*range(len(asked.classes))]:
         raise DataError(
-            f"{where} knows {len(spec.classes)} classes, and {brief.data.path} has {len(dataset.classes)}",
-            allowed=f"{len(spec.classes)} classes, in the order of the base's",
-            do=f"prepare the data so, or {SCRATCH}",
+            f"{where} knows {len(asked.classes)} classes, {brief.data.path} has {len(dataset.classes)} or another order of them, and "
+            f"{decision.mode} keeps what stands for a class as it is",
+            allowed=f"{len(asked.classes)} classes, in the order of the base's",
+            do="write override: {mode: finetune}, which takes other classes, or prepare the data so",
         )
 
 

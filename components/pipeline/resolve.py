@@ -204,7 +204,7 @@ def _refused(
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
         lambda: check_foreign(brief, facts, decision, dataset),
-        lambda: check_base(brief, facts, dataset, begins_with()),
+        lambda: check_base(brief, facts, decision, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
         lambda: check_tuning(brief, decision, begins_with()),
         lambda: None if elsewhere else check_device(facts),

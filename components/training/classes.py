@@ -30,19 +30,6 @@ class ClassAxis:
     first: bool
 
 
-def origins(base: Sequence[str], new: Sequence[str]) -> list[int | None]:
-    """Of each new class the base's class that it begins as; None: the base has none.
-
-    >>> origins(("cat", "dog"), ("dog", "emu"))
-    [1, None]
-    >>> origins(("0", "1"), ("5", "6", "7"))
-    [0, 1, None]
-    """
-    if set(base) & set(new):
-        return [base.index(name) if name in base else None for name in new]
-    return [place if place < len(base) else None for place in range(len(new))]
-
-
 def carried_over(weights: Mapping[str, Tensor], made: Family, base: DataSpec) -> dict[str, Tensor]:
     """The weights of a base, its spec, with the classes of the family `made`, which was built for them.
 
@@ -51,7 +38,7 @@ def carried_over(weights: Mapping[str, Tensor], made: Family, base: DataSpec) ->
     asked = base.condition
     if not isinstance(asked, ClassCondition) or not made.spec.conditional:
         return dict(weights)
-    known = origins(asked.classes, made.spec.classes)
+    known = asked.origins(made.spec.classes)
     if known == [*range(len(asked.classes))]:
         return dict(weights)
     axes, own = class_axes(made), made.state_dict()

@@ -337,6 +337,7 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
 @pytest.mark.parametrize(
     ("model", "mode", "names"),
     [
+        ("hf:org/base", "lora", ("hf:org/base", "no org/base in GENWRIGHT_HUB_MIRROR")),
         ("hf:org/base", "finetune", ("hf:org/base", "no org/base in GENWRIGHT_HUB_MIRROR")),
         ("models:/base@champion", "lora", ("models:/base@champion", "nothing was produced in this home yet", "name a release")),
         (

@@ -323,22 +323,28 @@ def test_data_of_another_shape_or_number_of_classes_is_refused(two: Any) -> None
     run = resolve.resolve(paper(two), backends)
     base, brief = run.base, run.brief
     assert base is not None
-    check_base(brief, run.facts, run.dataset, base)
+    check_base(brief, run.facts, run.decision, run.dataset, base)
 
     def changed(**values: Any) -> Dataset:
         return run.dataset.model_copy(update=values)
 
     with pytest.raises(DataError, match="makes items of 8x8x1, and data/paper holds 8x8x3; allowed: 8x8x1; prepare the data so"):
-        check_base(brief, run.facts, changed(item=image_item(8, 8, 3)), base)
-    check_base(brief, run.facts, changed(classes=("one", "two")), base)
+        check_base(brief, run.facts, run.decision, changed(item=image_item(8, 8, 3)), base)
+    check_base(brief, run.facts, run.decision, changed(classes=("one", "two")), base)
     spec = base.checkpoint.spec.model_copy(update={"condition": ClassCondition(classes=tuple("0123456789"))})
     by_class = base.model_copy(update={"checkpoint": base.checkpoint.model_copy(update={"spec": spec})})
     asked = brief.model_copy(update={"conditioning": "class"})
-    check_base(asked, run.facts, changed(classes=tuple("abcdefghij")), by_class)
-    with pytest.raises(DataError, match="knows 10 classes, and data/paper has 2; allowed: 10 classes"):
-        check_base(asked, run.facts, changed(classes=("one", "two")), by_class)
+    check_base(asked, run.facts, run.decision, changed(classes=tuple("abcdefghij")), by_class)
+    check_base(asked, run.facts, run.decision, changed(classes=("one", "two")), by_class)
+    for mode in ("lora", "unchanged"):
+        other = run.decision.model_copy(update={"mode": mode})
+        for classes in (("one", "two"), tuple("1023456789")):
+            with pytest.raises(
+                DataError, match=f"knows 10 classes, .* and {mode} keeps what stands for a class as it is; allowed"
+            ):
+                check_base(asked, run.facts, other, changed(classes=classes), by_class)
     with pytest.raises(BriefError, match=r"conditioning: none given, and .* was trained with conditioning: class"):
-        check_base(brief, run.facts, run.dataset, by_class)
+        check_base(brief, run.facts, run.decision, run.dataset, by_class)
 
 
 def test_a_student_that_its_own_loss_does_not_teach_is_refused(two: Any) -> None:
@@ -350,6 +356,6 @@ def test_a_student_that_its_own_loss_does_not_teach_is_refused(two: Any) -> None
     with pytest.raises(
         BriefError, match=r"learnt to draw in few steps from many/4.*write models:/many/4, and `genwright distil`"
     ):
-        check_base(run.brief, run.facts, run.dataset, student)
+        check_base(run.brief, run.facts, run.decision, run.dataset, student)
     tuned = checkpoint.model_copy(update={"variant": "ect"})
-    check_base(run.brief, run.facts, run.dataset, student.model_copy(update={"checkpoint": tuned}))
+    check_base(run.brief, run.facts, run.decision, run.dataset, student.model_copy(update={"checkpoint": tuned}))

@@ -8,7 +8,7 @@ import torch
 from components.core.records import ClassCondition, DataSpec
 from components.families import cards, find_card
 from components.training.checkpoint import load_weights, restore
-from components.training.classes import carried_over, class_axes, origins
+from components.training.classes import carried_over, class_axes
 from components.training.sampling import TorchSampler
 from components.training.start import build
 
@@ -31,7 +31,7 @@ def of(spec: DataSpec, *classes: str) -> DataSpec:
     ],
 )
 def test_a_class_begins_as_that_of_its_name_or_its_place(base: tuple[str, ...], new: tuple[str, ...], wanted: list[Any]) -> None:
-    assert origins(base, new) == wanted
+    assert ClassCondition(classes=base).origins(new) == wanted
 
 
 @pytest.mark.parametrize("family", CONDITIONAL)

@@ -134,6 +134,19 @@ class ClassCondition(_Asked):
     def text(self) -> str:
         return "a class by id or name"
 
+    def origins(self, new: Sequence[str]) -> list[int | None]:
+        """Of each class of other data the class here that it begins as: that of its name, or where no name is known that of its
+        place; None: there is none.
+
+        >>> ClassCondition(classes=("cat", "dog")).origins(("dog", "emu"))
+        [1, None]
+        >>> ClassCondition(classes=("0", "1")).origins(("5", "6", "7"))
+        [0, 1, None]
+        """
+        if set(self.classes) & set(new):
+            return [self.classes.index(name) if name in self.classes else None for name in new]
+        return [place if place < len(self.classes) else None for place in range(len(new))]
+
     def examples(self, n: int) -> "npt.NDArray[np.int64]":
         """Every class in turn, int64 [n]."""
         import numpy as np

@@ -60,6 +60,7 @@ class Start(Record, ABC):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("nothing",)  # what it is built for
     in_briefs: ClassVar[bool] = True  # whether override.mode may name it
+    new_classes: ClassVar[bool] = False  # whether it may have other classes than its base
     learns: ClassVar[bool] = True  # whether anything is trained
     base_rate: ClassVar[float] = 1.0  # of the base's peak learning rate, where there is a base
     kind: str

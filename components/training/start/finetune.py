@@ -24,6 +24,7 @@ class Finetune(Start):
     """A model that begins as a release made here, or as a model made elsewhere that can be read as one."""
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("release", "foreign")
+    new_classes: ClassVar[bool] = True
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine

@@ -9,6 +9,8 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from components.core.brief import LoraBrief
 from components.core.records import Checkpoint
 from components.training.kept import Kept
@@ -29,6 +31,7 @@ class Lora(Start):
     base: Checkpoint
     weights: Path  # of the base, on this machine
     lora: LoraBrief = LoraBrief()
+    prior_preservation: float = Field(default=0.0, ge=0, lt=1, description="share of what is learnt that the base drew")
 
     def build(self, plan: ModelPlan) -> "Family":
         """The base with new matrices beside its layers. Raises BriefError where it does not fit, RunError where it is damaged."""
