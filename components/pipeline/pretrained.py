@@ -11,7 +11,6 @@ from components.core.brief import Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import (
     Bundle,
-    ClassCondition,
     Checkpoint,
     ClassCondition,
     Dataset,
@@ -252,8 +251,8 @@ def _check_condition(brief: Brief, decision: Decision, dataset: Dataset | None, 
         return
     if asked.origins(dataset.classes) != [*range(len(asked.classes))]:
         raise DataError(
-            f"{where} knows {len(asked.classes)} classes, {brief.data.path} has {len(dataset.classes)} or another order of them, and "
-            f"{decision.mode} keeps what stands for a class as it is",
+            f"{where} knows {len(asked.classes)} classes, {brief.data.path} has {len(dataset.classes)} or another order, "
+            f"and {decision.mode} keeps what stands for a class as it is",
             allowed=f"{len(asked.classes)} classes, in the order of the base's",
             do="write override: {mode: finetune}, which takes other classes, or prepare the data so",
         )
