@@ -145,7 +145,10 @@ def _credential(name: str) -> str | None:
 
 
 def _verify() -> str | bool:
-    insecure, certificates = _flag("MLFLOW_TRACKING_INSECURE_TLS", default=False), os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    insecure, certificates = (
+        _flag("MLFLOW_TRACKING_INSECURE_TLS", default=False),
+        os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"),
+    )
     if insecure and certificates:
         raise SettingsError("MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH: both are set", do="unset one")
     return certificates or not insecure

@@ -126,7 +126,9 @@ class RestClient:
         self, name: str, source: str, run_id: str, *, tags: Mapping[str, str], description: str, model_id: str | None
     ) -> ModelVersion:
         own = {"run_id": run_id, "description": description, "model_id": model_id, "tags": _rows(tags)}
-        return _version(self._server.ask("POST", "model-versions/create", {"name": name, "source": source, **own})["model_version"])
+        return _version(
+            self._server.ask("POST", "model-versions/create", {"name": name, "source": source, **own})["model_version"]
+        )
 
     def get_model_version(self, name: str, version: str) -> ModelVersion:
         return _version(self._server.ask("GET", "model-versions/get", {"name": name, "version": version})["model_version"])
