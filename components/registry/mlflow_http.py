@@ -115,9 +115,10 @@ def _read(status: int, text: str, endpoint: str) -> dict[str, Any]:
         said = document.get("message", f"Response: {document}")
         raise RestError(f"{code}: {said}", CODES.get(int(code), "INTERNAL_ERROR") if code.isdecimal() else code)
     if status == 200:
-        raise RestError(f"API request to endpoint was successful but the response body was not in a valid JSON format: '{text}'")
-    what = f"API request to endpoint {endpoint} failed with error code {status} != 200. Response body: '{text}'"
-    raise RestError(what, CODES.get(status, "INTERNAL_ERROR"))
+        what = "API request to endpoint was successful but the response body was not in a valid JSON format"
+        raise RestError(f"{what}. Response body: '{text}'")
+    what = f"API request to endpoint {endpoint} failed with error code {status} != 200"
+    raise RestError(f"{what}. Response body: '{text}'", CODES.get(status, "INTERNAL_ERROR"))
 
 
 def _authorization() -> dict[str, str]:

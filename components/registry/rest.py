@@ -104,7 +104,7 @@ class RestClient:
     def get_registered_model(self, name: str) -> RegisteredModel:
         found = self._server.ask("GET", "registered-models/get", {"name": name})["registered_model"]
         if PROMPT in _pairs(found.get("tags")):
-            raise RestError(f"RESOURCE_DOES_NOT_EXIST: Registered Model with name={name} not found", "RESOURCE_DOES_NOT_EXIST")
+            raise RestError(f"Registered Model with name={name!r} not found.", "RESOURCE_DOES_NOT_EXIST")
         return _model(found)
 
     def update_registered_model(self, name: str, description: str) -> RegisteredModel:
