@@ -36,14 +36,14 @@ def begin(text: str, base: str) -> tuple[str, str]:
     return run.reference, f"Unchanged: {existing.nothing_to_do(run, known, backends)}" if known else ""
 
 
-def carry_out(stage: str, run: str) -> str:
-    """Run a stage; a line on what became of it, which begins with Promoted or Refused where it is the last: that a gate refuses
-    is a result, and no failure."""
+def carry_out(first: str, last: str, run: str) -> str:
+    """Run the stages from one to another; a line on what became of them, which begins with Promoted or Refused at the end of the
+    order: that a gate refuses is a result, and no failure."""
     rest_when_idle()
     backends = load_backends()
-    record = production.run_stage(stage, run, backends, production.in_process(backends))
+    record = production.run_stage(first, run, backends, production.in_process(backends), through=last)
     if not isinstance(record, Produced):
-        return f"{run}: {stage} is done"
+        return f"{run}: {last} is done"
     ending = judged(None, record)
     return f"{ending.name}: {ending.sentence}"
 
