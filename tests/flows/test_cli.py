@@ -35,14 +35,14 @@ def test_a_process_ends_once_its_threads_and_exit_handlers_are_done(
 ) -> None:
     """With all that it printed, and the documented code; but nothing in it is freed, which takes long once torch is loaded."""
     program = f"""
-import atexit, sys, threading, time
+import atexit, sys, threading
 from flows.__main__ import main
 
 class Freed:
     def __del__(self): print("freed")
 
 kept = Freed()
-threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
 import flows.cli.app
 run = flows.cli.app.main
 flows.cli.app.main = lambda: (atexit.register(print, "handler"), run())
