@@ -13,6 +13,7 @@ from components.pipeline.briefs import load_brief
 from components.pipeline.endings import judged
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced
+from components.runtime.collection import uncollected
 from components.runtime.threads import rest_when_idle
 from flows.settings import load_backends, name_user
 
@@ -29,9 +30,10 @@ def begin(text: str, base: str) -> tuple[str, str]:
         path = Path(folder, "brief.yaml")
         path.write_text(text, encoding="utf-8")
         brief = load_brief(path, backends)
-    run = resolve(brief, backends, base=Path(base) if base else None, elsewhere=not base)
-    known = existing.find_existing_result(run, backends)
-    existing.begin(run, backends)
+    with uncollected():
+        run = resolve(brief, backends, base=Path(base) if base else None, elsewhere=not base)
+        known = existing.find_existing_result(run, backends)
+        existing.begin(run, backends)
     production.put_run(run, backends)
     return run.reference, f"Unchanged: {existing.nothing_to_do(run, known, backends)}" if known else ""
 
