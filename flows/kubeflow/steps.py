@@ -3,6 +3,8 @@
 A pod is told of a run by its name alone, MODEL/KEY: records and files are in the store. Its settings are GENWRIGHT_* variables.
 """
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,6 +54,7 @@ def carry_out(first: str, last: str, run: str) -> str:
 
 def said(step: str, *arguments: str) -> str | tuple[str, str]:
     """What a step returns; an error of ours becomes its one line and the documented exit code."""
+    atexit.register(gc.freeze)  # else the last collection walks through torch and MLflow for two seconds, and frees nothing
     try:
         name_user()
         return begin(*arguments) if step == "begin" else carry_out(*arguments)
