@@ -61,7 +61,11 @@ class Server:
         self._redirects = _flag("MLFLOW_ALLOW_HTTP_REDIRECTS", default=True)
         times = int(_number("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 7))
         retry = Retry(
-            **dict.fromkeys(("total", "connect", "read", "redirect", "status"), times),
+            total=times,
+            connect=times,
+            read=times,
+            redirect=times,
+            status=times,
             status_forcelist=RETRIED,
             backoff_factor=_number("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", 2),
             backoff_jitter=_number("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", 1.0),
@@ -91,7 +95,7 @@ class Server:
                 verify=self._verify,
                 cert=self._certificate,
                 allow_redirects=self._redirects,
-                **{"params" if method == "GET" else "json": given},  # type: ignore[arg-type]
+                **{"params" if method == "GET" else "json": given},
             )
         except requests.Timeout as error:
             raise RestError(f"API request to {url} failed with timeout exception {error}") from error
