@@ -6,6 +6,8 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.context import SyncClientContext, TagsContext
+from prefect.exceptions import ObjectNotFound
 
 from components.core.errors import GenwrightError
 from components.core.record import Record
@@ -71,7 +73,26 @@ def as_task(stage: Stage, records: Sequence[Record]) -> Record:
     is the device that the stage needs; its name says the rest. One that only waits for a pool is of no device."""
     run, backends = records[0], load_backends()
     needs = needs_of(stage, run, backends)  # type: ignore[arg-type]
-    tags = [] if _is_placed(stage, records, backends) else [f"genwright-{needs.device}"]
-    tagged = TASKS[stage.name].with_options(tags=tags, task_run_name=f"{stage.name}: {needs.text}")
-    record: Record = tagged(list(records))
+    own = set() if _is_placed(stage, records, backends) else {f"genwright-{needs.device}"}
+    tagged = TASKS[stage.name].with_options(task_run_name=f"{stage.name}: {needs.text}")
+    with TagsContext(current_tags=limited(own | TagsContext.get().current_tags)):
+        record: Record = tagged(list(records))
     return record
+
+
+def limited(tags: set[str]) -> set[str]:
+    """Those of the tags by which the server limits how many tasks run at once: a task has no other.
+
+    For any tag of a task Prefect's client asks for a slot, whether or not there is a limit, and the server writes. One on SQLite
+    answers 503 while it writes how the task before ended, and the client asks again two seconds later: at nearly each stage.
+    """
+    with SyncClientContext.get_or_create() as context:
+        return {tag for tag in tags if _has_limit(f"tag:{tag}", context.client)}
+
+
+def _has_limit(name: str, client: Any) -> bool:
+    try:
+        client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        return False
+    return True

@@ -8,8 +8,8 @@ from components.core import store_keys
 from components.core.bundles import BUNDLE_JSON, SHA256, address_of, parse_bundle, read_bundle
 from components.core.errors import BundleError, StorageError, disk_error
 from components.core.files import mark_used, write_whole
-from components.core.protocols import ObjectStore
 from components.core.records import Bundle, StoredBundle
+from components.core.stores import ObjectStore
 from components.delivery.final import put_final
 
 SEAL_AGAIN = "remove it from the store, and run the stage that makes it again: genwright stage seal --run MODEL/KEY"

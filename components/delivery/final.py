@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from components.core.protocols import ObjectStore
 from components.core.records import Artifact
+from components.core.stores import ObjectStore
 
 
 def put_final(store: ObjectStore, key: str, path: Path, file: Artifact) -> None:

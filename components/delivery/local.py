@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from components.core.errors import Conflict, StorageError, disk_error
 from components.core.files import writing
-from components.core.protocols import StoredObject
+from components.core.stores import StoredObject
 from components.delivery.keys import checked_key, checked_prefix
 
 LOCK_TIMEOUT_S = 60.0

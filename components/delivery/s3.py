@@ -14,7 +14,7 @@ from typing import Any
 
 from components.core.errors import Conflict, StorageError, disk_error
 from components.core.files import writing
-from components.core.protocols import StoredObject
+from components.core.stores import StoredObject
 from components.delivery.keys import checked_key, checked_prefix
 from components.delivery.s3_errors import code_of, translated
 from components.delivery.s3_multipart import PART_BYTES, upload_parts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.core.discovery import names
 from components.core.errors import SettingsError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.delivery.local import LocalStore
 
 SCHEMES = "components.delivery.schemes"

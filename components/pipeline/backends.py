@@ -9,8 +9,8 @@ from components.core.home import Home
 from components.runtime.machines import ALONE, Machine
 
 if TYPE_CHECKING:
-    from components.core.protocols import ObjectStore
     from components.core.records import Bundle
+    from components.core.stores import ObjectStore
     from components.delivery.channel import ChannelStore
     from components.pipeline.workspace import Workspace
     from components.registry.aliases import Judge, Moves

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 
 from components.core import store_keys
 from components.core.errors import Conflict, RunError, StorageError
-from components.core.protocols import ObjectStore
 from components.core.record import Record
+from components.core.stores import ObjectStore
 from components.pipeline.backends import Backends
 from components.runtime.identity import Identity
 

@@ -10,8 +10,8 @@ from components.core import store_keys
 from components.core.brief import Brief
 from components.core.errors import GenwrightError
 from components.core.metrics import number
-from components.core.protocols import ObjectStore
 from components.core.records import Bundle, Release
+from components.core.stores import ObjectStore
 from components.evaluation.definitions import words, words_of
 from components.pipeline.proved import with_proof
 from components.pipeline.workspace import Workspace

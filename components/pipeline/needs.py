@@ -1,9 +1,11 @@
 """What a stage of a run needs, as far as that is known before it runs: by what an engine may choose where it runs."""
 
+from itertools import groupby
+
 from components.core.record import Record
 from components.pipeline.backends import Backends
 from components.pipeline.durations import expected
-from components.pipeline.order import Stage
+from components.pipeline.order import STAGES, Stage
 from components.pipeline.run import Run
 from components.pipeline.training import expected_s
 from components.runtime.devices import Device
@@ -36,6 +38,16 @@ def gpus_of(stage: Stage, device: str, workers: int) -> int:
     if stage.device is None or device != "cuda":
         return 0
     return workers if stage.device == "training" else 1
+
+
+def steps_of(device: str, workers: int) -> tuple[tuple[Stage, ...], ...]:
+    """The stages in groups, each for one process or pod: the training alone, and of what follows those that need as many GPUs.
+
+    Each stage leaves its record in the store, so a group that is begun again goes on at the stage that it was at. See
+    docs/decisions/0032-light-processes.md.
+    """
+    found = groupby(STAGES, key=lambda stage: (stage.device == "training", gpus_of(stage, device, workers)))
+    return tuple(tuple(stages) for _, stages in found)
 
 
 def needs_of(stage: Stage, run: Run, backends: Backends) -> Needs:

@@ -111,39 +111,51 @@ def put_run(run: Run, backends: Backends) -> None:
     backends.store.touch(record_key(run, "run"))  # what is worked with is young, with all that it depends on
 
 
-def run_stage(name: str, reference: str, backends: Backends, call: Call, *, under: Lease | None = None) -> Record:
-    """Run one stage of the run MODEL/KEY alone, with what the stages before it left in the store; returns its record.
+def run_stage(
+    name: str, reference: str, backends: Backends, call: Call, *, through: str | None = None, under: Lease | None = None
+) -> Record:
+    """Run one stage of the run MODEL/KEY alone, or those from it `through` another, with what the stages before it left in the
+    store; returns the last one's record.
 
     It holds the lease of the model meanwhile, or works `under` that of the production that has it run; raises Conflict where that
     one has ended. Raises InputError for a stage or a run that is not known, and for one whose stages before it have not run.
     """
-    stage, run = _named(name, reference, backends)
+    wanted = _from(name, through or name)
+    run = _named(wanted, reference, backends)
     if under is not None:
         check_held(under, backends.store)
     with lease(run.brief.name, backends) if under is None else nullcontext(under) as held:
         put_run(run, backends)
         records: dict[str, Any] = {"run": run, "lease": held}
-        for before in STAGES:
-            if before.name in stage.takes:
+        for before in STAGES[: STAGES.index(wanted[0])]:
+            if any(before.name in stage.takes for stage in wanted):
                 records[before.name] = recorded(before, run, records, backends)
-        return call(stage, [records[each] for each in stage.takes])
+        for stage in wanted:
+            records[stage.name] = call(stage, [records[each] for each in stage.takes])
+    last: Record = records[wanted[-1].name]
+    return last
 
 
 def take_part(name: str, reference: str, backends: Backends) -> None:
     """Train a run as one of several machines of which another one leads: `backends.machine`. Nothing is done where it is trained
     already. Raises InputError for another stage, and what run_stage does for a run."""
-    stage, run = _named(name, reference, backends)
+    (stage,) = _from(name, name)
+    run = _named((stage,), reference, backends)
     if stage.device != "training":
         raise InputError(f"stage {name} on {backends.machine.text}", allowed="train, the one that several machines share")
     if backends.workspace.read(record_key(run, stage.name), Trained) is None:
         training.take_part(run, backends, folder_of(run, backends.home, stage.name))
 
 
-def _named(name: str, reference: str, backends: Backends) -> tuple[Stage, Run]:
-    """The stage and the run, where this machine can carry the one out for the other."""
-    stage = next((each for each in STAGES if each.name == name), None)
-    if stage is None:
-        raise InputError(f"stage {name}", allowed=", ".join(each.name for each in STAGES))
+def _from(first: str, last: str) -> tuple[Stage, ...]:
+    names = [stage.name for stage in STAGES]
+    if unknown := next((each for each in (first, last) if each not in names), None):
+        raise InputError(f"stage {unknown}", allowed=", ".join(names))
+    return STAGES[names.index(first) : names.index(last) + 1]
+
+
+def _named(wanted: Sequence[Stage], reference: str, backends: Backends) -> Run:
+    """The run of a reference, where this machine can carry out these stages of it."""
     model, _, key = reference.partition("/")
     run = backends.workspace.read(store_keys.run_record(model, key, "run"), Run) if RUN_NAME.fullmatch(reference) else None
     if run is None:
@@ -153,8 +165,9 @@ def _named(name: str, reference: str, backends: Backends) -> tuple[Stage, Run]:
         raise InputError(what, do="produce it again, or run that version")
     if run.key("seal") != key:
         raise InputError(f"--run {reference}: the run there has the key {run.key('seal')}", do="produce it again")
-    check_device(run.facts.model_copy(update={"device": device_of(stage, run)}))
-    return stage, run
+    for stage in wanted:
+        check_device(run.facts.model_copy(update={"device": device_of(stage, run)}))
+    return run
 
 
 def recorded(stage: Stage, run: Run, records: dict[str, Any], backends: Backends) -> Record:

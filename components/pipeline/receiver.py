@@ -18,7 +18,7 @@ import uvicorn
 
 from components.core import store_keys
 from components.core.errors import GenwrightError, ServingError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.registry.webhooks import WINDOW_S, Forged, check
 from components.serving.server import listen
 

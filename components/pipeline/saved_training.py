@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from components.core.errors import Conflict, GenwrightError, RunError, StorageError, disk_error
 from components.core.files import sha256_of
-from components.core.protocols import ObjectStore
 from components.core.record import Record
+from components.core.stores import ObjectStore
 from components.training.folder import FINISHED, SAVED, STATE, kept_files
 
 SAVING = ".saving-"  # snapshots that wait for their upload

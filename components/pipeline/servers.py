@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import requests
 
 from components.core.addresses import without_password
 
@@ -24,10 +24,10 @@ def _told(address: str, token: str | None) -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     shown = without_password(address)
     try:
-        reply = httpx.post(f"{address.rstrip('/')}{LOOK}", headers=headers, timeout=LIMIT_S)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reply = requests.post(f"{address.rstrip('/')}{LOOK}", headers=headers, timeout=LIMIT_S)
+    except requests.RequestException as error:
         return f"{shown}: was not told of the new champion ({type(error).__name__}); it looks by itself every two seconds"
-    if not reply.is_success:
+    if not reply.ok:
         return (
             f"{shown}: answered {reply.status_code} when it was told of the new champion; GENWRIGHT_SERVERS names servers of ours"
         )

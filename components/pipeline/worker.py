@@ -6,6 +6,8 @@ PARENT is the id of the process that waits for it: when that one is gone, the st
 processes of one training, NUMBER 0 of the first machine leads: it alone tracks, reads quality and writes.
 """
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -202,4 +204,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # else the last collection walks through torch and MLflow for a second, and frees nothing
     main()

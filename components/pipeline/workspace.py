@@ -16,9 +16,9 @@ from typing import TypeVar
 from components.core import store_keys
 from components.core.errors import RunError, disk_error
 from components.core.files import link_or_copy, mark_used, sha256_of
-from components.core.protocols import ObjectStore
 from components.core.record import Record
 from components.core.records import Artifact
+from components.core.stores import ObjectStore
 from components.delivery.final import put_final
 
 R = TypeVar("R", bound=Record)

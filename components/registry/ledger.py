@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from components.core import store_keys
 from components.core.errors import Conflict, StorageError
-from components.core.protocols import ObjectStore
 from components.core.record import first_complaint
 from components.core.records import LedgerEntry
+from components.core.stores import ObjectStore
 
 
 class Ledger:

@@ -1,12 +1,15 @@
 """The way to MLflow: a quiet client, a SQLite store made whole or not at all, and every MLflow error as one line of ours.
 
-The file store is not offered: MLflow 3 refuses it.
+There are two clients. `connect` gives MLflow's own, which can do everything and takes seconds to import; `light_client` that of
+rest.py where a server is asked over HTTP, for commands that only read and move versions. The file store is not offered: MLflow 3
+refuses it.
 """
 
 import errno
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.addresses import without_password
 from components.core.errors import GenwrightError, RegistryError, SettingsError, disk_error
+from components.registry.mlflow_http import RestError, is_enough
+from components.registry.rest import RestClient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +38,18 @@ QUIET = {
 }
 
 
+def light_client(tracking_uri: str) -> "MlflowClient | RestClient":
+    """A client for registered versions and for looking at runs; MLflow is imported only where it is no server over HTTP that
+    answers there, or where the environment asks for what rest.py does not do.
+
+    Raises SettingsError for a URI or a variable that cannot be used, RegistryError when nothing answers there.
+    """
+    if not tracking_uri.startswith(("http://", "https://")) or not is_enough():
+        return connect(tracking_uri)
+    _be_quiet()
+    return RestClient(tracking_uri)
+
+
 def connect(tracking_uri: str) -> "MlflowClient":
     """A client of the tracking server and registry at `tracking_uri`; a new SQLite store is made first.
 
@@ -41,8 +58,7 @@ def connect(tracking_uri: str) -> "MlflowClient":
     scheme = tracking_uri.partition(":")[0].partition("+")[0]
     if scheme not in ("sqlite", "postgresql", "mysql", "http", "https"):
         raise SettingsError(f"tracking URI {without_password(tracking_uri)!r} cannot be used", allowed=ALLOWED)
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    _be_quiet()
     with translated(tracking_uri):
         from mlflow import MlflowClient
 
@@ -57,9 +73,13 @@ def connect(tracking_uri: str) -> "MlflowClient":
 
 def load() -> None:
     """Load MLflow, which takes seconds, before anything is timed."""
+    _be_quiet()
+    from mlflow import MlflowClient  # noqa: F401
+
+
+def _be_quiet() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient  # noqa: F401
 
 
 def _make_sqlite(tracking_uri: str) -> None:
@@ -103,15 +123,19 @@ def _ask_database(tracking_uri: str) -> None:
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn what MLflow, its database or the disk raise about `what` into one line. MLflow's error stays as the cause."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError) as error:
+    except _kinds() as error:
         raise _line(error, without_password(what)) from error
     except OSError as error:
         raise disk_error(error, error.filename or what) from error
+
+
+def _kinds() -> tuple[type[Exception], ...]:
+    """What MLflow and its database raise. Of a library that is not loaded, nothing was raised."""
+    named = (("mlflow.exceptions", "MlflowException"), ("sqlalchemy.exc", "SQLAlchemyError"))
+    found = (getattr(sys.modules.get(module), name, None) for module, name in named)
+    return RestError, ImportError, *(each for each in found if each is not None)
 
 
 def _line(error: Exception, what: str) -> GenwrightError:

@@ -4,7 +4,7 @@ import socket
 import time
 from typing import Any
 
-from components.registry.mlflow_store import connect, translated
+from components.registry.mlflow_store import light_client, translated
 from components.runtime.identity import Identity
 
 HOST, PID, STARTED, SEEN_BY = "genwright.host", "genwright.pid", "genwright.started", "genwright.pid_namespace"
@@ -23,7 +23,7 @@ def reap(tracking_uri: str, *, experiment: str | None = None) -> tuple[str, ...]
 
     Raises RegistryError.
     """
-    client = connect(tracking_uri)
+    client = light_client(tracking_uri)
     with translated(tracking_uri):
         left = _left(client, experiment)
         for run in left:
@@ -34,7 +34,7 @@ def reap(tracking_uri: str, *, experiment: str | None = None) -> tuple[str, ...]
 
 def left_running(tracking_uri: str) -> list[tuple[str, str]]:
     """Id and name of the runs that `reap` would end. Raises RegistryError."""
-    client = connect(tracking_uri)
+    client = light_client(tracking_uri)
     with translated(tracking_uri):
         return [(str(run.info.run_id), str(run.info.run_name)) for run in _left(client, None)]
 

@@ -3,12 +3,12 @@
 import secrets
 from contextlib import suppress
 
-from components.registry.mlflow_store import connect, translated
+from components.registry.mlflow_store import light_client, translated
 
 
 def probe(tracking_uri: str) -> None:
     """Raises RegistryError or SettingsError where it does not."""
-    client, name = connect(tracking_uri), f"genwright-doctor-{secrets.token_hex(6)}"
+    client, name = light_client(tracking_uri), f"genwright-doctor-{secrets.token_hex(6)}"
     with translated(tracking_uri):
         client.search_registered_models(max_results=1)
         client.search_experiments(max_results=1)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from components.core.errors import Conflict
-from components.core.protocols import ChannelPort
 from components.core.record import Record
 from components.core.records import Channel, LedgerEntry, Release
+from components.core.stores import ChannelPort
 from components.registry.aliases import FOLLOW, Judge
 from components.registry.ledger import Ledger
 from components.registry.versions import CANDIDATE, CHAMPION, PREVIOUS

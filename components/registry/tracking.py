@@ -20,7 +20,7 @@ from components.core.files import link_or_copy
 from components.registry.experiments import experiment_id
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.metric_buffer import MetricBuffer, Row
-from components.registry.mlflow_store import MISSING, code_of, connect, translated
+from components.registry.mlflow_store import MISSING, code_of, connect, light_client, translated
 from components.registry.owner import ENDED_BY, owner_tags
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -57,7 +57,7 @@ def start_run(
 
 def last_metrics(tracking_uri: str, run_id: str) -> dict[str, float]:
     """The last value of each metric of a run. Raises RegistryError."""
-    client = connect(tracking_uri)
+    client = light_client(tracking_uri)
     with translated(tracking_uri):
         return dict(client.get_run(run_id).data.metrics)
 

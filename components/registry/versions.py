@@ -12,11 +12,12 @@ from typing import Any
 from components.core import store_keys
 from components.core.errors import RegistryError, UnknownModel
 from components.core.records import Release
-from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, connect, translated
+from components.registry.mlflow_store import EXISTS, MISSING, came_second, code_of, light_client, translated
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 PAGE = "<!-- Written by genwright from here on; what stands above stays. -->"
 DESCRIPTION_MAX = 5000  # characters that MLflow keeps
+NAMED_BY = "mlflow.modelVersions"  # MLflow's tag of a LoggedModel: the versions that are it
 BUNDLE, URI, MODEL_ID = "bundle_sha256", "bundle_uri", "model_id"
 
 
@@ -32,7 +33,7 @@ class Versions:
     """The model registry at a tracking URI. Raises RegistryError when MLflow refuses or cannot be reached."""
 
     def __init__(self, tracking_uri: str) -> None:
-        self._client = connect(tracking_uri)
+        self._client = light_client(tracking_uri)
         self._tracking_uri = tracking_uri
 
     def register(
@@ -228,18 +229,16 @@ class Versions:
 
     def _point_back(self, model: str, version: int) -> None:
         """Let the LoggedModel of a version name it, as MLflow's page shows; its server does so by itself."""
-        from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
-
         with self._translated():
             model_id = self._client.get_model_version(model, str(version)).tags.get(MODEL_ID)
         if model_id is None:
             return  # of a version of genwright that logged none
         try:
             with self._translated():
-                known = json.loads(self._client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+                known = json.loads(self._client.get_logged_model(model_id).tags.get(NAMED_BY, "[]"))
                 if (model, str(version)) not in {(each["name"], str(each["version"])) for each in known}:
                     named = json.dumps([*known, {"name": model, "version": version}])
-                    self._client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: named})
+                    self._client.set_logged_model_tags(model_id, {NAMED_BY: named})
         except RegistryError as error:
             if code_of(error) != MISSING:  # else a hand deleted it in MLflow
                 raise

@@ -3,8 +3,6 @@
 Exit codes: 0 done, 1 failed while running, 2 the input is wrong, 3 a gate said no or undecided, 130 interrupted.
 """
 
-import atexit
-import gc
 import io
 import sys
 
@@ -43,7 +41,6 @@ app.add_typer(kubeflow_app, name="kubeflow")
 def main() -> None:
     """The entry point: errors become one line and the documented exit code."""
     WATCH.early = False
-    atexit.register(gc.freeze)  # the interpreter's last collection would walk through all of MLflow, and free nothing that stays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # of a terminal without this letter: another one is better than no answer

@@ -5,16 +5,18 @@ from typing import Any
 from components.pipeline.backends import Backends
 from components.pipeline.deployments import TAG
 from components.pipeline.endings import Ending, ending_of
+from components.runtime.collection import uncollected
 from flows import prefect_server
 from flows.engines import Job, T
 
 
 def run(job: Job[T], _backends: Backends) -> T:
     prefect_server.prepare()
-    from prefect import flow, tags
+    with uncollected():
+        from prefect import flow, tags
 
-    from flows.endings import state_of
-    from flows.tasks import as_task
+        from flows.endings import state_of
+        from flows.tasks import as_task
 
     done: list[T] = []
     endings: list[Ending] = []

@@ -1,4 +1,5 @@
-"""The stages of a brief as a Kubeflow pipeline (KFP v2): one step a stage, in the order of components/pipeline/order.py.
+"""The stages of a brief as a Kubeflow pipeline (KFP v2), in the order of components/pipeline/order.py: those that need the same
+are one step, by `steps_of` in components/pipeline/needs.py.
 
 What is cached is what the stages' own keys say, so KFP's cache is off. The functions below are copied into the pipeline as text,
 hence their imports and their plain types.
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 from kfp import compiler, dsl, kubernetes
 
 from components.core.brief import Brief
-from components.pipeline.needs import gpus_of
-from components.pipeline.order import STAGES, Stage
+from components.pipeline.needs import gpus_of, steps_of
+from components.pipeline.order import Stage
 from flows.kubeflow.cluster import SECRETS, SETTINGS, Cluster
 
 RETRIES = 3  # of a step whose pod was lost, or which passes through networks: a training goes on where it was saved
@@ -23,10 +24,10 @@ def begin(text: str, base: str) -> NamedTuple("Begun", [("run", str), ("nothing_
     return steps.said("begin", text, base)
 
 
-def carry_out(stage: str, run: str) -> str:
+def carry_out(first: str, last: str, run: str) -> str:
     from flows.kubeflow import steps
 
-    return steps.said("carry_out", stage, run)  # type: ignore[return-value]
+    return steps.said("carry_out", first, last, run)  # type: ignore[return-value]
 
 
 def say(line: str) -> str:
@@ -51,8 +52,9 @@ def pipeline_of(brief: Brief, text: str, cluster: Cluster, *, base: str = "") ->
         begun = step(begin, text=brief_text, base=base).set_retry(RETRIES, backoff_duration="5s")
         with dsl.If(begun.outputs["nothing_to_do"] == "", name="changed"):
             before = None
-            for stage in STAGES:
-                task = _placed(step(carry_out, stage=stage.name, run=begun.outputs["run"]), stage, brief, cluster)
+            for stages in steps_of(brief.compute.device, brief.compute.workers):
+                named = {"first": stages[0].name, "last": stages[-1].name}
+                task = _placed(step(carry_out, **named, run=begun.outputs["run"]), stages, brief, cluster)
                 if before is not None:
                     task.after(before)
                 before = task
@@ -75,12 +77,12 @@ def _settings(task: Any, cluster: Cluster) -> Any:
     return task
 
 
-def _placed(task: Any, stage: Stage, brief: Brief, cluster: Cluster) -> Any:
-    """A step with the accelerators that its stage needs, tried again where that helps."""
-    task.set_display_name(stage.name)
-    if stage.retried or stage.device:
+def _placed(task: Any, stages: tuple[Stage, ...], brief: Brief, cluster: Cluster) -> Any:
+    """A step with the accelerators that its stages need, tried again where that helps."""
+    task.set_display_name(", ".join(stage.name for stage in stages))
+    if any(stage.retried or stage.device for stage in stages):
         task.set_retry(RETRIES, backoff_duration="30s", backoff_factor=2.0)
-    gpus = gpus_of(stage, brief.compute.device, brief.compute.workers)
+    gpus = gpus_of(stages[0], brief.compute.device, brief.compute.workers)
     if not gpus:
         return task
     task.set_accelerator_type(cluster.accelerator)

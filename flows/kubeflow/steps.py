@@ -3,6 +3,8 @@
 A pod is told of a run by its name alone, MODEL/KEY: records and files are in the store. Its settings are GENWRIGHT_* variables.
 """
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +15,7 @@ from components.pipeline.briefs import load_brief
 from components.pipeline.endings import judged
 from components.pipeline.resolve import resolve
 from components.pipeline.run import Produced
+from components.runtime.collection import uncollected
 from components.runtime.threads import rest_when_idle
 from flows.settings import load_backends, name_user
 
@@ -29,27 +32,29 @@ def begin(text: str, base: str) -> tuple[str, str]:
         path = Path(folder, "brief.yaml")
         path.write_text(text, encoding="utf-8")
         brief = load_brief(path, backends)
-    run = resolve(brief, backends, base=Path(base) if base else None, elsewhere=not base)
-    known = existing.find_existing_result(run, backends)
-    existing.begin(run, backends)
+    with uncollected():
+        run = resolve(brief, backends, base=Path(base) if base else None, elsewhere=not base)
+        known = existing.find_existing_result(run, backends)
+        existing.begin(run, backends)
     production.put_run(run, backends)
     return run.reference, f"Unchanged: {existing.nothing_to_do(run, known, backends)}" if known else ""
 
 
-def carry_out(stage: str, run: str) -> str:
-    """Run a stage; a line on what became of it, which begins with Promoted or Refused where it is the last: that a gate refuses
-    is a result, and no failure."""
+def carry_out(first: str, last: str, run: str) -> str:
+    """Run the stages from one to another; a line on what became of them, which begins with Promoted or Refused at the end of the
+    order: that a gate refuses is a result, and no failure."""
     rest_when_idle()
     backends = load_backends()
-    record = production.run_stage(stage, run, backends, production.in_process(backends))
+    record = production.run_stage(first, run, backends, production.in_process(backends), through=last)
     if not isinstance(record, Produced):
-        return f"{run}: {stage} is done"
+        return f"{run}: {last} is done"
     ending = judged(None, record)
     return f"{ending.name}: {ending.sentence}"
 
 
 def said(step: str, *arguments: str) -> str | tuple[str, str]:
     """What a step returns; an error of ours becomes its one line and the documented exit code."""
+    atexit.register(gc.freeze)  # else the last collection walks through torch and MLflow for two seconds, and frees nothing
     try:
         name_user()
         return begin(*arguments) if step == "begin" else carry_out(*arguments)

@@ -13,8 +13,8 @@ from servers import KEY_ID, SECRET, Weed
 
 from components.core.bundles import seal_bundle
 from components.core.files import sha256_of
-from components.core.protocols import ObjectStore
 from components.core.records import Bundle
+from components.core.stores import ObjectStore
 from components.delivery.store import open_store
 
 

@@ -13,7 +13,7 @@ import pytest
 from components.core.bundles import BUNDLE_JSON, address_of, parse_bundle, seal_bundle
 from components.core.errors import BundleError, StorageError
 from components.core.noise import NoiseInput
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.delivery.bundles import bundle_uri, fetch_bundle, put_bundle, read_bundle
 from components.delivery.local import LocalStore
 from components.delivery.store import open_store

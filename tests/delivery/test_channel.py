@@ -3,8 +3,8 @@
 import pytest
 
 from components.core.errors import Conflict, StorageError
-from components.core.protocols import ObjectStore
 from components.core.records import Channel
+from components.core.stores import ObjectStore
 from components.delivery.channel import ChannelStore
 
 

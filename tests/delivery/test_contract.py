@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import Conflict, GenwrightError, StorageError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 
 RACERS = 3
 BIG_BYTES = 20 << 20

@@ -29,6 +29,32 @@ def test_there_are_briefs() -> None:
     assert len(BRIEFS) >= 10
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(("families",), 0), (("nonsense",), 2)])
+def test_a_process_ends_once_its_threads_and_exit_handlers_are_done(
+    arguments: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    """With all that it printed, and the documented code; but nothing in it is freed, which takes long once torch is loaded."""
+    program = f"""
+import atexit, sys, threading
+from flows.__main__ import main
+
+class Freed:
+    def __del__(self): print("freed")
+
+kept = Freed()
+threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+import flows.cli.app
+run = flows.cli.app.main
+flows.cli.app.main = lambda: (atexit.register(print, "handler"), run())
+sys.argv = ["genwright", *{arguments!r}]
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=REPO, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == code, ran.stderr
+    assert ran.stdout.splitlines()[-2:] == ["thread", "handler"]
+    assert ("diffusion" in ran.stdout, ran.stderr == "") == (code == 0,) * 2
+
+
 @pytest.mark.parametrize("path", BRIEFS, ids=lambda path: path.stem)
 def test_every_brief_is_planned_for_people_and_for_programs(cli: "Command", path: Path) -> None:
     document = cli("plan", path, "--json").json()

@@ -9,6 +9,7 @@ import yaml
 from elsewhere import run_elsewhere
 from roads import bundles_of
 
+from components.pipeline.needs import gpus_of, steps_of
 from components.pipeline.order import STAGES
 
 if TYPE_CHECKING:
@@ -42,22 +43,38 @@ def compiled(cli: "Command", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_pipeline_has_the_stages_in_their_order_with_what_each_needs(compiled: Any) -> None:
     pipeline, platform = compiled("auto", "--node-selector", "pool=gpu", "--toleration", "nvidia.com/gpu")
     (tasks,) = [_tasks(each) for each in pipeline["components"].values() if "carry-out" in _tasks(each)]
-    before: list[str] = []
-    for stage in STAGES:
-        ((name, task),) = [each for each in tasks.items() if each[1]["taskInfo"]["name"] == stage.name]
-        assert task["inputs"]["parameters"]["stage"]["runtimeValue"]["constant"] == stage.name
+    groups, before = steps_of("cuda", 2), list[str]()
+    assert [[stage.name for stage in stages] for stages in groups] == [
+        ["train"], ["export"], ["prove", "seal"], ["register", "promote"],
+    ]  # fmt: skip
+    assert len(tasks) == len(groups)
+    for stages in groups:
+        title = ", ".join(stage.name for stage in stages)
+        ((name, task),) = [each for each in tasks.items() if each[1]["taskInfo"]["name"] == title]
+        given = task["inputs"]["parameters"]
+        ends = [given[each]["runtimeValue"]["constant"] for each in ("first", "last")]
+        assert ends == [stages[0].name, stages[-1].name]
         assert task.get("dependentTasks", []) == before[-1:]
         assert task.get("cachingOptions", {}) == {}
         before.append(name)
         label = pipeline["components"][task["componentRef"]["name"]]["executorLabel"]
         container = pipeline["deploymentSpec"]["executors"][label]["container"]
-        wanted = 0 if stage.device is None else 2 if stage.device == "training" else 1
-        assert int(container.get("resources", {}).get("accelerator", {}).get("resourceCount", 0)) == wanted, stage.name
+        wanted = {"training": 2, "serving": 1, None: 0}[stages[0].device]
+        assert int(container.get("resources", {}).get("accelerator", {}).get("resourceCount", 0)) == wanted, title
         assert container["image"] == "registry.example/genwright:1"
-        assert ("retryPolicy" in task) == bool(stage.device or stage.retried)
+        assert ("retryPolicy" in task) == any(stage.device or stage.retried for stage in stages)
         own = platform[label]
         assert {each["secretName"] for each in own["secretAsEnv"]} == {"genwright"}
         assert ("nodeSelector" in own, "tolerations" in own, "emptyDirMounts" in own) == (bool(wanted),) * 3
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cpu", 1), ("auto", 2), ("cuda", 1), ("cuda", 4)])
+def test_each_stage_is_in_one_step_with_those_alone_that_need_the_same(device: str, workers: int) -> None:
+    groups = steps_of(device, workers)
+    assert [stage for stages in groups for stage in stages] == [*STAGES]
+    assert all(len({gpus_of(stage, device, workers) for stage in stages}) == 1 for stages in groups)
+    assert [len(stages) for stages in groups if any(stage.device == "training" for stage in stages)] == [1]
+    assert len(groups) == (4 if device == "cuda" else 2)
 
 
 @pytest.mark.slow

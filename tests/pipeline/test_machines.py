@@ -23,8 +23,8 @@ import pytest
 from elsewhere import load_elsewhere
 from servers import Weed, free_ports
 
-from components.core.protocols import ObjectStore
 from components.core.records import LedgerEntry
+from components.core.stores import ObjectStore
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.pipeline.order import STAGES

@@ -1,17 +1,19 @@
 """One stage alone: what `genwright stage NAME --run MODEL/KEY` refuses before it does anything."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from components.core import store_keys
-from components.core.errors import Conflict, DeviceMissing, InputError, RunError
+from components.core.errors import Conflict, DeviceMissing, InputError, RegistryError, RunError
+from components.core.record import Record
 from components.core.records import StoredBundle
 from components.pipeline.backends import Backends
 from components.pipeline.lease import current, lease
 from components.pipeline.needs import needs_of
-from components.pipeline.order import STAGES
+from components.pipeline.order import STAGES, Stage
 from components.pipeline.production import in_process, run_stage
 from components.pipeline.resolve import device_for
 from components.pipeline.run import Proof, Run, Trained, record_key
@@ -76,6 +78,32 @@ def test_one_works_under_the_lease_of_the_production_that_asks_for_it(a_run: Any
         with pytest.raises(InputError, match="its stage train has not run yet"):
             run_stage("export", a_run.reference, backends, in_process(backends), under=held)
     assert current("digits", backends.store) == held.model_copy(update={"expires_s": 0.0})
+
+
+def test_stages_from_one_through_another_run_in_their_order_under_one_lease(a_run: Any, backends: Backends) -> None:
+    """What the cluster's steps are made of; an error ends them, and those after it do not run."""
+    backends.workspace.write(record_key(a_run, "run"), a_run)
+    done: list[str] = []
+
+    def call(stage: Stage, records: Sequence[Record]) -> Record:
+        assert len(records) == len(stage.takes)
+        held = current("digits", backends.store)
+        assert held is not None
+        assert held.is_held
+        if stage.name == "register":
+            raise RegistryError("away")
+        done.append(stage.name)
+        return a_run  # type: ignore[no-any-return]
+
+    run_stage("train", a_run.reference, backends, call, through="seal")
+    assert done == ["train", "export", "prove", "seal"]
+    with pytest.raises(RegistryError, match="away"):
+        run_stage("train", a_run.reference, backends, call, through="promote")
+    assert done[4:] == ["train", "export", "prove", "seal"]
+    for first, last in (("train", "ship"), ("ship", "train")):
+        with pytest.raises(InputError, match="stage ship; allowed: train, export"):
+            run_stage(first, a_run.reference, backends, call, through=last)
+    assert backends.store.list("leases/") == [] or not current("digits", backends.store).is_held  # type: ignore[union-attr]
 
 
 def test_one_is_not_begun_for_a_production_that_has_ended(a_run: Any, backends: Backends) -> None:

@@ -129,7 +129,7 @@ def test_a_server_that_is_told_looks_at_once(
         tell([server.url], token="another")
         assert "answered 403 when it was told" in capsys.readouterr().err
     tell([server.url])
-    assert "was not told of the new champion (ConnectError)" in capsys.readouterr().err
+    assert "was not told of the new champion (ConnectionError)" in capsys.readouterr().err
 
 
 def test_a_channel_that_cannot_be_read_changes_nothing(build: Callable[..., Path], channel: Channel, start: Any) -> None:

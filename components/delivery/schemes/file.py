@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from components.core.errors import SettingsError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.delivery.local import LocalStore
 
 FORM = "file:///a/folder"

@@ -4,7 +4,7 @@ import re
 from urllib.parse import urlsplit
 
 from components.core.errors import SettingsError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.delivery.keys import KEY
 from components.delivery.s3 import S3Store
 

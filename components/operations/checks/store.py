@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from components.core import store_keys
 from components.core.errors import Conflict, StorageError
-from components.core.protocols import ObjectStore
+from components.core.stores import ObjectStore
 from components.operations.finding import Finding, Installation, fail, ok
 
 OTHER = "take a store that does: Amazon's S3, SeaweedFS, MinIO, or a folder; releases are not safe on this one"

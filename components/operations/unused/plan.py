@@ -11,7 +11,7 @@ from typing import Literal
 
 from components.core.bundles import BUNDLE_JSON
 from components.core.home import Home
-from components.core.protocols import StoredObject
+from components.core.stores import StoredObject
 from components.operations.unused.records import DIGEST
 from components.operations.unused.snapshot import DVC_FOLDER, STATE, Snapshot
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from components.core import store_keys
-from components.core.protocols import ObjectStore, StoredObject
+from components.core.stores import ObjectStore, StoredObject
 from components.operations.unused.records import made_by, named_in, roots_in_bundle
 from components.pipeline.backends import Backends
 from components.pipeline.lease import TTL_S, leases
