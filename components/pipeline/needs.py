@@ -44,7 +44,7 @@ def steps_of(device: str, workers: int) -> tuple[tuple[Stage, ...], ...]:
     """The stages in groups, each for one process or pod: the training alone, and of what follows those that need as many GPUs.
 
     Each stage leaves its record in the store, so a group that is begun again goes on at the stage that it was at. See
-    docs/decisions/0032-light-processes.md.
+    docs/decisions/0035-light-processes.md.
     """
     found = groupby(STAGES, key=lambda stage: (stage.device == "training", gpus_of(stage, device, workers)))
     return tuple(tuple(stages) for _, stages in found)

@@ -61,7 +61,8 @@ def _beyond(card: Card, facts: Facts, decision: Decision) -> tuple[str, str | No
     if not card.exports:
         return f"{name} cannot be released: its card says that it has no ONNX graph", None
     if facts.conditioning not in card.conditioning:
-        return f"conditioning {facts.conditioning} for {name} from scratch is not built yet", ", ".join(card.conditioning)
+        how = "from scratch" if decision.mode == "scratch" else f"by {decision.mode}"
+        return f"conditioning {facts.conditioning} for {name} {how} is not built yet", ", ".join(card.conditioning)
     if facts.conditioning not in BUILT:
         return not_built(facts.conditioning), ", ".join(each for each in BUILT if each in card.conditioning)
     several = card.stepwise or card.sequential != "none"

@@ -354,7 +354,7 @@ def test_a_start_that_is_not_built_yet_is_said(cli: "Command", model: str, mode:
         + f"pretrained: {{model: '{model}', family: diffusion, in_domain: true}}\n"
         + f"override: {{family: diffusion, variant: edm, mode: {mode}, delivery: many_step}}\n"
     )
-    mirror = {"GENWRIGHT_HUB_MIRROR": "mirror"} if mode == "finetune" else {}
+    mirror = {"GENWRIGHT_HUB_MIRROR": "mirror"} if model.startswith("hf:") else {}
     cli("produce", "brief.yaml", **mirror).refused(2, *names)
 
 
