@@ -113,11 +113,20 @@ def check_merged(adapted: Family, plain: Family) -> tuple[float, float]:
     worst = max((_difference(layer, plain.get_submodule(name)), name) for name, layer in lora_layers(adapted))
     if not worst[0] <= LAYER_TOLERANCE:
         raise _not_merged(f"the layer {worst[1]} by {worst[0]:.2g} of its outputs", LAYER_TOLERANCE)
-    apart = float((images(adapted) - images(plain)).abs().mean())
-    tolerance = DISCRETE_TOLERANCE if adapted.card.discrete else IMAGE_TOLERANCE
+    apart, tolerance = images_apart(adapted, plain), image_tolerance(adapted)
     if not apart <= tolerance:
         raise _not_merged(f"images in [-1, 1] by {apart:.2g} on average", tolerance)
     return worst[0], apart
+
+
+def images_apart(one: Family, other: Family) -> float:
+    """How far what they draw from the same noise differs, on average."""
+    return float((images(one) - images(other)).abs().mean())
+
+
+def image_tolerance(family: Family) -> float:
+    """How far that may be where both compute the same in another order."""
+    return DISCRETE_TOLERANCE if family.card.discrete else IMAGE_TOLERANCE
 
 
 @torch.no_grad()
