@@ -76,8 +76,7 @@ def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
 
 
 def check_reloads(adapted: Family, files: Files, base: Mapping[str, Tensor], *, base_sha256: str) -> None:
-    """Raises RunError unless the files beside the base are the adapted family to the last bit: every weight, buffer and scale, and
-    so its images.
+    """Raises RunError unless the files beside the base are the adapted family to the last bit: every weight, buffer and scale.
 
     The base is made anew from its weights, so nothing of the adapted family's memory can help. Images are compared besides, for
     what stands in none of these; there the same numbers may be added in another order.
