@@ -15,6 +15,7 @@ from components.delivery.local import LocalStore
 from components.pipeline.saved_training import SavedTrainings, remove_if_damaged
 from components.training.checkpoint import save_checkpoint
 from components.training.folder import weights_path
+from components.training.kept import Kept
 from components.training.state import load_state, save_state
 
 PREFIX = "runs/digits/k/state"
@@ -219,7 +220,7 @@ def test_a_finished_training_whose_weights_were_damaged_is_removed(tmp_path: Pat
     folder = tmp_path / "train"
     record = {"family": "vae", "variant": "gaussian", "config": {}, "spec": {"channels": 1, "height": 8, "width": 8}}
     record |= {"dataset_md5": "0" * 32, "run_id": "r", "step": 1, "steps_total": 1, "train_s": 1.0, "quality": 1.0}
-    checkpoint = save_checkpoint(folder / "best", {"w": torch.ones(3)}, record | {"stopped_by": "items_seen"})
+    checkpoint = save_checkpoint(folder / "best", Kept({"w": torch.ones(3)}), record | {"stopped_by": "items_seen"})
     remove_if_damaged(folder)  # not finished
     checkpoint.write(folder / "finished.json")
     remove_if_damaged(folder)

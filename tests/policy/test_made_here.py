@@ -44,7 +44,7 @@ def test_the_rate_and_its_source_are_told(plan: Plan) -> None:
     assert "0013-starts.md" in reasons["mode.base-recipe"].source
     assert "mode.base-recipe" not in {reason.rule for reason in plan(pretrained="vae, in domain").reasons}
     adapted = {reason.rule: reason for reason in plan(pretrained=own("diffusion", "edm")).reasons}
-    assert "times its learning rate" in adapted["mode.adapter-recipe"].text
+    assert "the base rests" in adapted["mode.adapter-recipe"].text
     assert "0032-adapters.md" in adapted["mode.adapter-recipe"].source
 
 

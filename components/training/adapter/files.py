@@ -19,7 +19,7 @@ from torch import Tensor
 
 from components.core.errors import RunError
 from components.core.family import Family
-from components.training.adapter.merging import NAME, images, inject
+from components.training.adapter.merging import NAME, image_tolerance, images_apart, inject, lora_layers
 from components.training.adapter.targets import network_name, network_of
 
 if TYPE_CHECKING:
@@ -76,18 +76,22 @@ def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
 
 
 def check_reloads(adapted: Family, files: Files, base: Mapping[str, Tensor], *, base_sha256: str) -> None:
-    """Raises RunError unless the files beside the base draw the very images of the adapted family: the difference is 0.
+    """Raises RunError unless the files beside the base are the adapted family to the last bit: every weight, buffer and scale.
 
-    The base is made anew from its weights, so nothing of the adapted family's memory can help.
+    The base is made anew from its weights, so nothing of the adapted family's memory can help. Images are compared besides, for
+    what stands in none of these; there the same numbers may be added in another order.
     """
     plain = type(adapted)(adapted.config, adapted.spec)
     plain.load_state_dict(dict(base))
     again = load_adapter(plain.eval(), files, base_sha256=base_sha256)
-    apart = float((images(again) - images(adapted)).abs().max())
-    if apart != 0:
-        raise RunError(
-            f"the adapter that was written draws other images than the one that was trained, by {apart:.2g}", allowed="0"
-        )
+    known, other = adapted.state_dict(), "the adapter that was written is not the one that was trained: "
+    if wrong := [name for name, value in again.state_dict().items() if not torch.equal(value, known[name])]:
+        raise RunError(f"{other}{wrong[0]} and {len(wrong) - 1} more weights differ")
+    scales = {name: layer.scaling[NAME] for name, layer in lora_layers(adapted)}
+    if wrong := [name for name, layer in lora_layers(again) if layer.scaling[NAME] != scales[name]]:
+        raise RunError(f"{other}the scale of {wrong[0]} and {len(wrong) - 1} more layers differs")
+    if not (apart := images_apart(again, adapted)) <= image_tolerance(adapted):
+        raise RunError(f"{other}it draws other images, by {apart:.2g} on average", allowed=f"{image_tolerance(adapted):g}")
 
 
 def learnt_state(folder: Path, adapted: Family) -> dict[str, Tensor]:
