@@ -37,7 +37,8 @@ PRODUCE: dict[Kind, str] = {
     "duplicates": "remove the copies and prepare the data again: what is repeated is learnt by heart",
     "collapse": "choose a family that keeps its modes with override, or set override.config.on_collapse: rollback, "
     "or override.config.minibatch_kernels: 16 where the family has it",
-    "noisy": "let it take more steps with override.config.steps where the family has them, or train longer: raise what compute allows",
+    "noisy": "let it take more steps with override.config.steps where the family has them, or train longer: raise what compute "
+    "in the brief allows",
     "contrast": "see its samples beside real items on the proof's page; set override.config.guidance: 1 where it is more, "
     "or choose another family with override",
     "blurry": "choose a family that does not blur with override, or raise compute.usd so that the policy does",

@@ -1,4 +1,4 @@
-"""Contrast and roughness: what feature networks forgive, since they have learnt to take noise away, and what tells noise from blur.
+"""Contrast and roughness: what tells noise, blur and faint samples apart, and what feature networks have learnt to forgive.
 
     s_i^2 = the variance of the values within item i,   g_i^2 = the mean square of the differences of neighbouring values in it
     contrast = sqrt(mean s^2 / mean s^2 of real items),   roughness = sqrt((sum g^2 / sum s^2) / (the same of real items))
