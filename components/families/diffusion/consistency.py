@@ -44,7 +44,7 @@ LEVELS_OF_FEW = {1: (5.0,), 2: (5.0, 0.15), 3: (5.0, 0.8, 0.2), 4: (5.0, 0.8, 0.
 class ConsistencyConfig(PreconditionedConfig):
     """What tuning adds to the recipe of its teacher."""
 
-    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+    steps: int = Field(default=4, ge=1, le=4, description="network evaluations a sample; 2 where an item has few values")
     teacher_share: float = Field(default=0.6, ge=0, lt=1, description="of the budget, trained as diffusion before the tuning")
     tuning_rate: float = Field(default=0.2, gt=0, description="of the peak rate, in tuning")
     stages: int = Field(default=8, ge=1, description="how often r comes nearer to t (a)")
@@ -58,7 +58,8 @@ class ConsistencyConfig(PreconditionedConfig):
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         found = super().defaults(spec, light=light)
-        return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5)}
+        few = {"steps": 2} if found.get("dense") else {}
+        return found | few | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5)}
 
 
 class ECTConfig(ConsistencyConfig, EDMConfig):
@@ -68,7 +69,7 @@ class ECTConfig(ConsistencyConfig, EDMConfig):
 class LatentECTConfig(ConsistencyConfig, LatentConfig):
     """Latent diffusion's recipe and that of the tuning."""
 
-    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+    steps: int = Field(default=4, ge=1, le=4, description="network evaluations a sample; 2 where an item has few values")
 
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_BCHW, t_B -> the clean image
@@ -146,12 +147,12 @@ class ECT(_Tuned, EDM):
     card = Card(
         family="diffusion",
         variant="ect",
-        title="EDM tuned to be consistent: samples in two network evaluations",
+        title="EDM tuned to be consistent: samples in one to four network evaluations",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",
         latent=False,
-        steps=2,
+        steps=4,
         side_max=64,
         data_appetite=1_000,
         stepwise=True,
@@ -187,12 +188,12 @@ class LatentECT(_Tuned, Latent):
     card = Card(
         family="diffusion",
         variant="latent-ect",
-        title="Latent diffusion tuned to be consistent: two evaluations on the code, then the decoder",
+        title="Latent diffusion tuned to be consistent: one to four evaluations on the code, then the decoder",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",
         latent=True,
-        steps=2,
+        steps=4,
         side_max=1024,
         data_appetite=2_000,
         stepwise=True,
