@@ -16,7 +16,7 @@ from benchmarks.shared import ROOT
 GENWRIGHT = ROOT / ".venv" / "bin" / "genwright"
 GRAPHS: dict[str, dict[str, Any]] = {
     "small": {"family": "gan", "variant": "dcgan", "config": {"width": 48}},
-    "computing": {"family": "diffusion", "variant": "ect", "config": {"width": 64}},
+    "computing": {"family": "diffusion", "variant": "ect", "config": {"width": 64, "steps": 2}},
 }
 BATCH = {"small": 64, "computing": 16}  # the largest: for a fast graph as many as the bare session is best with
 ANYTHING = {  # how good they are is not at stake

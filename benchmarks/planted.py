@@ -129,9 +129,27 @@ FAULTS = (
     Fault("exact copies", "share of samples", SHARES, {"memorised": "up"}, copies(lambda images: images)),
     Fault("shifted copies", "share of samples, by one pixel", SHARES, {"memorised": "up"}, copies(shifted)),
     Fault("recoloured copies", "share of samples, at 0.85 contrast", SHARES, {"memorised": "up"}, copies(recoloured)),
-    Fault("blur", "pixels of deviation", (0.0, 0.7, 1.0, 1.3), {"fd": "up", "kid": "up", "coverage": "down"}, blur),
-    Fault("noise", "grey levels of deviation", (0.0, 50.0, 75.0, 100.0), {"fd": "up", "kid": "up", "precision": "down"}, noise),
-    Fault("contrast", "factor of grey levels", (1.0, 0.8, 0.6, 0.4), {"fd": "up", "kid": "up", "precision": "down"}, contrast),
+    Fault(
+        "blur",
+        "pixels of deviation",
+        (0.0, 0.7, 1.0, 1.3),
+        {"fd": "up", "kid": "up", "coverage": "down", "roughness": "down"},
+        blur,
+    ),
+    Fault(
+        "noise",
+        "grey levels of deviation",
+        (0.0, 50.0, 75.0, 100.0),
+        {"fd": "up", "kid": "up", "precision": "down", "roughness": "up"},
+        noise,
+    ),
+    Fault(
+        "contrast",
+        "factor of grey levels",
+        (1.0, 0.8, 0.6, 0.4),
+        {"fd": "up", "kid": "up", "precision": "down", "contrast": "down"},
+        contrast,
+    ),
 )
 
 

@@ -1,14 +1,19 @@
 """Precision, recall, density and coverage of two sets of features, and in every resample of both sets.
 
-N generated, M real, R resamples, K = NEIGHBOURS, B bytes that hold 1 + R bits, P pairs. A resample is a half of each set, drawn
-without repeats (bootstrap.halves): the balls are those of the half, since half of what moves these figures from one draw to the
+N generated, M real, R resamples, K = NEIGHBOURS, B bytes that hold 1 + R bits, P pairs. A resample is a part of each set, drawn
+without repeats (bootstrap.parts): the balls are those of the part, since half of what moves these figures from one draw to the
 next are the balls, and items that repeat would stand in each other's as in no real sample.
 
+Parts are halves, and for recall three quarters. Recall is of the samples' balls, and those of a few stragglers are as wide in
+a small set as in a large one, where others shrink. Such a ball is in a part of share q with a chance of q, so parts, scaled to
+whole sets, see q^2 of its variance: a quarter in halves, 0.56 in three quarters (docs/decisions/0016-statistics.md).
+
 An item at distance d from the owner of a ball lies within that of its k-th neighbour when fewer than k of the owner's own set
-are nearer than d. So one rank a pair, and which of the K nearest neighbours a half keeps, tell of all resamples at once: a
+are nearer than d. So one rank a pair, and which of the K nearest neighbours a part keeps, tell of all resamples at once: a
 bit for each.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +21,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.bootstrap import Bootstrap, Floats, Parts
 from components.evaluation.manifold import COVERAGE_K, PRECISION_K, Manifold
 from components.evaluation.neighbours import row_blocks, squared_distances
 
+HALF, OF_RECALL = 0.5, 0.75
 PAIRS = 2**17  # looked at together: 2^17 pairs of 200 bits as bytes are 26 MB
 
 Bits = npt.NDArray[np.uint8]
-Halves = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
 
@@ -32,13 +37,17 @@ class Balls:
     """A set's manifold and which of its points each resample keeps; the first keeps all and gives the value itself."""
 
     manifold: Manifold
-    keep_RN: Halves  # [1 + R, N]
+    keep_RN: Parts  # [1 + R, N]
+    of_recall: "Balls | None" = None  # the same with larger parts
 
     @classmethod
     def of(cls, features_ND: npt.NDArray[np.floating], boot: Bootstrap, *, stream: str) -> "Balls":
         """Those of these features. Needs more than COVERAGE_K items."""
-        n = len(features_ND)
-        return cls(Manifold.of(features_ND), np.vstack([np.ones((1, n), bool), boot.halves(n, stream=stream)]))
+        n, manifold = len(features_ND), Manifold.of(features_ND)
+        halves, fuller = (
+            np.vstack([np.ones((1, n), bool), boot.parts(n, stream=stream, kept=kept)]) for kept in (HALF, OF_RECALL)
+        )
+        return cls(manifold, halves, of_recall=cls(manifold, fuller))
 
     @cached_property
     def kept(self) -> Bits:
@@ -62,7 +71,7 @@ class Balls:
 
 @dataclass(frozen=True)
 class Reached:
-    """The four figures and in every resample: [1 + R] each. Two artifacts beside the same real items can be subtracted."""
+    """The four figures, each with its resamples: [1 + R]. Two artifacts beside the same real items can be subtracted."""
 
     precision: Floats
     recall: Floats
@@ -83,25 +92,34 @@ def reached(generated: Balls, real: Balls) -> Reached:
 
     Give as many generated as real items: coverage and recall rise with the number of samples, whatever their quality.
     """
-    precise_NB, recalled_MB, covered_MB = (np.zeros_like(side.kept) for side in (generated, real, real))
+    precise_NB, covered_MB = (np.zeros_like(side.kept) for side in (generated, real))
     inside_R = np.zeros(len(real.keep_RN))
-    of_precision, of_coverage, of_recall = real.holding(PRECISION_K), real.holding(COVERAGE_K), generated.holding(PRECISION_K)
+    of_precision, of_coverage = real.holding(PRECISION_K), real.holding(COVERAGE_K)
     for item_P, owner_P, rank_P in _near(generated, real):
         inside_PB = of_coverage[owner_P, rank_P] & generated.kept[item_P]
         inside_R += _counts(inside_PB, len(inside_R))
         _any(covered_MB, owner_P, inside_PB)
         _any(precise_NB, item_P, of_precision[owner_P, rank_P] & generated.kept[item_P])
-    for item_P, owner_P, rank_P in _near(real, generated):
-        _any(recalled_MB, item_P, of_recall[owner_P, rank_P] & real.kept[item_P])
     n_R, m_R = generated.keep_RN.sum(axis=1), real.keep_RN.sum(axis=1)
     return Reached(
         precision=_counts(precise_NB, len(n_R)) / n_R,
-        recall=_counts(recalled_MB, len(m_R)) / m_R,
+        recall=_recall(generated.of_recall or generated, real.of_recall or real),
         density=inside_R / (COVERAGE_K * n_R),
         coverage=_counts(covered_MB, len(m_R)) / m_R,
         covered_MB=covered_MB,
         real=real,
     )
+
+
+def _recall(generated: Balls, real: Balls) -> Floats:
+    """Recall, and in every resample as far from their mean as it would be in halves: [1 + R]."""
+    recalled_MB, holding = np.zeros_like(real.kept), generated.holding(PRECISION_K)
+    for item_P, owner_P, rank_P in _near(real, generated):
+        _any(recalled_MB, item_P, holding[owner_P, rank_P] & real.kept[item_P])
+    recall_R: Floats = _counts(recalled_MB, len(real.keep_RN)) / real.keep_RN.sum(axis=1)
+    mean = recall_R[1:].mean()
+    recall_R[1:] = mean + math.sqrt(OF_RECALL / (1 - OF_RECALL)) * (recall_R[1:] - mean)
+    return recall_R
 
 
 def _near(items: Balls, owners: Balls) -> Iterator[tuple[Indices, Indices, Indices]]:

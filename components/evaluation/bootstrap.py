@@ -22,7 +22,7 @@ from components.core.records import Metric
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint16]
-Halves = npt.NDArray[np.bool_]
+Parts = npt.NDArray[np.bool_]
 Better = Literal["lower", "higher", "neither"]
 
 
@@ -43,14 +43,15 @@ class Bootstrap:
         """counts_RN. The same stream and n give the same counts, which is what pairs two artifacts."""
         return _counts(self.seed, self.resamples, n, stream)
 
-    def halves(self, n: int, *, stream: str) -> Halves:
-        """Halves of n items without repeats: bool [R, n]. The same stream and n give the same halves.
+    def parts(self, n: int, *, stream: str, kept: float) -> Parts:
+        """This share of n items without repeats: bool [R, n]. The same stream, n and share give the same parts.
 
         For what cannot be a weighted sum over items, above all for nearest neighbours, of which items that repeat make nonsense
         (Abadie and Imbens 2008, 'On the failure of the bootstrap for matching estimators'). The spread over halves is that of
-        whole sets: of a mean, (1/(n/2) - 1/n) s^2 = s^2 / n (the delete-d jackknife, Shao and Wu 1989, at d = n/2).
+        whole sets: of a mean, (1/(n/2) - 1/n) s^2 = s^2 / n (the delete-d jackknife, Shao and Wu 1989, at d = n/2). Over larger
+        parts it is (1 - kept) / kept of that.
         """
-        return _halves(self.seed, self.resamples, n, stream)
+        return _parts(self.seed, self.resamples, n, stream, kept)
 
     def metric(
         self,
@@ -124,11 +125,11 @@ def _counts(seed: int, resamples: int, n: int, stream: str) -> Counts:
 
 
 @lru_cache(maxsize=16)
-def _halves(seed: int, resamples: int, n: int, stream: str) -> Halves:
+def _parts(seed: int, resamples: int, n: int, stream: str, kept: float) -> Parts:
     rng = np.random.default_rng([seed, zlib.crc32(stream.encode()), n])
     keep = np.zeros((resamples, n), bool)
     for row in keep:
-        row[rng.permutation(n)[: n // 2]] = True
+        row[rng.permutation(n)[: int(n * kept)]] = True
     keep.setflags(write=False)
     return keep
 

@@ -62,6 +62,35 @@ def test_of_no_known_cause_the_lowest_share_is_told_where_one_is_low(precision: 
     assert wanted in cause.seen
 
 
+def figures(*, contrast: float = 1.0, roughness: float = 1.0, reach: float = 0.02) -> dict[str, Metric]:
+    values = {"contrast": contrast, "roughness": roughness}
+    return {name: Metric(value=value, low=value - reach, high=value + reach, n=100) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted"),
+    [
+        ({"roughness": 1.2}, ["noisy"]),
+        ({"roughness": 1.11}, ["champion"]),  # its interval holds what is not noisy
+        ({"contrast": 0.7}, ["contrast"]),
+        ({"contrast": 1.4}, ["contrast"]),
+        ({"contrast": 0.7, "roughness": 1.2}, ["noisy", "contrast"]),
+        ({"contrast": 0.6, "roughness": 0.7}, ["blurry"]),  # blur takes contrast, too
+        ({"contrast": 0.92, "roughness": 0.94}, ["champion"]),
+    ],
+)
+def test_noise_contrast_and_blur_are_told_from_the_figures(seen: dict[str, float], wanted: list[str]) -> None:
+    metrics = figures(**seen)
+    assert [cause.kind for cause in causes(report(verdict("fd_ratio_max")), DONE, metrics=metrics)] == wanted
+    assert "noisy" not in [cause.kind for cause in causes(report(verdict("latency_p95_ms_max")), DONE, metrics=metrics)]
+
+
+def test_a_family_that_blurs_is_told_once() -> None:
+    known = Training(reference=359, blurry=True)
+    (cause,) = causes(report(verdict("fd_ratio_max")), known, metrics=figures(roughness=0.6))
+    assert cause.seen == "samples are blurred (0.60 times as rough as the data)"
+
+
 def test_an_undecided_gate_says_how_many_items_would_tell() -> None:
     """The interval reaches twice as far as the threshold: four times the items."""
     straddling = verdict("coverage_min", "undecided", value=0.25, reach=0.1, threshold=0.3)

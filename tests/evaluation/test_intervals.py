@@ -8,7 +8,7 @@ from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.metrics.coverage import lost, shares
 from components.evaluation.metrics.diversity import pairwise_diversity
 
-ITEMS, TRIALS = 100, 120
+ITEMS, TRIALS = 100, 300
 CENTRES = np.random.default_rng(99).normal(0, 1.2, (10, 16))
 
 
@@ -40,5 +40,6 @@ def test_an_interval_holds_what_new_samples_and_new_real_items_give_on_average(t
     value, low, high = trials[name].T
     held = ((low <= value.mean()) & (value.mean() <= high)).mean()
     width = (high - low).mean() / (2 * 1.96 * value.std(ddof=1))
-    assert held >= 0.90, f"{name}: {held:.3f} of the intervals"  # 0.95 less two and a half deviations of 120 trials
+    # 0.95 less three and a half deviations of 300 trials; above it no more than shares near 1 take
+    assert 0.90 <= held <= 0.99, f"{name}: {held:.3f} of the intervals"
     assert 0.9 <= width <= 2.2, f"{name}: {width:.2f} times as wide as the values spread"  # wide of a share near 1

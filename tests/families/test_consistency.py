@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.core.errors import BriefError
 from components.core.family import Batch
 from components.families.diffusion.consistency import ECT, LEVELS, ConsistencyConfig, consistency_loss, nearer
-from components.families.diffusion.sampling import Point, Sampler
+from components.families.diffusion.sampling import Point, Renewal, Sampler
 
 SPEC = image_data(channels=1, height=8, width=8, std=0.5)
 
@@ -93,10 +93,13 @@ def test_later_the_target_is_the_models_own_nearer_point(c: float) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int) -> None:
+@pytest.mark.parametrize("gamma", [1.0, 0.7, 0.1])
+def test_the_exact_map_keeps_the_distribution_in_any_number_of_steps(steps: int, gamma: float) -> None:
+    """Whatever is kept of the noise. Of two steps the plain Euler's method would have 1.16 times the deviation at 0.7."""
     noise_BNCHW = torch.randn(20_000, steps, 1, 1, 1, generator=rng())
     levels = [Point(time=level, alpha=1.0, sigma=level) for level in LEVELS[steps]]
-    x_BCHW = Sampler(Straight(0.5), levels, solver="multistep").integrate(noise_BNCHW)
+    sampler = Sampler(Straight(0.5), levels, solver="multistep", renewal=Renewal(gamma=gamma, deviation=0.5))
+    x_BCHW = sampler.integrate(noise_BNCHW)
     assert float(x_BCHW.std()) == pytest.approx(0.5, rel=0.02)
     assert float(x_BCHW.mean()) == pytest.approx(0, abs=0.01)
 

@@ -2,7 +2,7 @@
 density and coverage (Naeem 2020, arXiv 2002.09797), and how much of the last two was lost since the champion.
 
 Intervals are of the expected figure over new draws of both the samples and the real items, as many as were measured: they come
-from random halves of both, with the balls of each half (balls.py). R resamples.
+from random parts of both, with the balls of each part (balls.py). R resamples.
 """
 
 from components.core.metrics import Gate, Words
@@ -55,7 +55,7 @@ def shares(found: Reached, boot: Bootstrap, *, n: int) -> dict[str, Metric]:
 def lost(now: Reached, before: Reached, boot: Bootstrap, *, n: int) -> dict[str, Metric]:
     """recall_lost and coverage_lost: the share of real items that `before` reached less the share that `now` reaches.
 
-    Both are resampled together: the same halves of the real items, and of the samples, which come from the same seeds.
+    Both are resampled together: the same parts of the real items, and of the samples, which come from the same seeds.
     """
     gone = {"recall_lost": before.recall - now.recall, "coverage_lost": before.coverage - now.coverage}
     return {name: boot.metric(float(draws_R[0]), draws_R[1:], n=n) for name, draws_R in gone.items()}

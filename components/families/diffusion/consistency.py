@@ -8,8 +8,9 @@ With a = 0 the nearer point r is 0 for every t, and this is diffusion training; 
 point of a trajectory to its end. So one run does both: for `teacher_share` of the budget the loss is EDM's own, then a grows by
 one in each of `stages` equal parts of the rest. sg stops the gradient; both points share their noise e.
 
-Sampling is that of consistency models (Song et al. 2023, arXiv:2303.01469, algorithm 1): see `multistep` in sampling.py. Noise
-levels are in proportion to the data's deviation, which the papers take to be 0.5.
+Sampling is that of consistency models (Song et al. 2023, arXiv:2303.01469, algorithm 1), but that a part of the noise is kept
+from step to step (Kim et al. 2024, arXiv:2310.02279): see `multistep` in sampling.py. Noise levels are in proportion to the
+data's deviation, which the papers take to be 0.5.
 
 B batch, C channels, H height, W width.
 """
@@ -31,7 +32,7 @@ from components.core.records import DataSpec
 from components.families.diffusion.edm import EDM, EDMConfig
 from components.families.diffusion.latent import Latent, LatentConfig, LatentSampler
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig
-from components.families.diffusion.sampling import Point, Sampler
+from components.families.diffusion.sampling import Point, Renewal, Sampler
 
 # Sigma of each step, by the number of steps, where the data's deviation is 0.5. The papers begin at 80, which short trainings
 # hardly see: one draw in a hundred lies beyond 40 (docs/decisions/0006-students.md has what either costs).
@@ -39,12 +40,13 @@ LEVELS = {1: (24.0,), 2: (40.0, 1.8), 3: (24.0, 2.5, 0.8), 4: (24.0, 4.0, 1.2, 0
 # Of few values: one draw of t in eleven lies beyond the first, and a last one shorter than the way between modes brings back what
 # fell between them (docs/decisions/0021-few-values.md).
 LEVELS_OF_FEW = {1: (5.0,), 2: (5.0, 0.15), 3: (5.0, 0.8, 0.2), 4: (5.0, 0.8, 0.3, 0.1)}
+RENEWED = 0.7  # about half of the variance (docs/decisions/0006-students.md)
 
 
 class ConsistencyConfig(PreconditionedConfig):
     """What tuning adds to the recipe of its teacher."""
 
-    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+    steps: int = Field(default=4, ge=1, le=4, description="network evaluations a sample; 2 where an item has few values")
     teacher_share: float = Field(default=0.6, ge=0, lt=1, description="of the budget, trained as diffusion before the tuning")
     tuning_rate: float = Field(default=0.2, gt=0, description="of the peak rate, in tuning")
     stages: int = Field(default=8, ge=1, description="how often r comes nearer to t (a)")
@@ -52,13 +54,17 @@ class ConsistencyConfig(PreconditionedConfig):
     k: float = Field(default=8.0, ge=0)
     b: float = Field(default=1.0, gt=0)
     c: float = Field(default=0.0, ge=0, description="of the pseudo-Huber distance; 0: the norm itself")
+    renewed: float = Field(
+        default=1.0, gt=0, le=1, description="of the deviation of the noise in sampling, drawn anew at each step"
+    )
     t_mean: float = Field(default=-1.1, description="of ln t in tuning; by default in proportion to sigma_data")
     t_std: float = Field(default=2.0, gt=0)
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         found = super().defaults(spec, light=light)
-        return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5)}
+        few = {"steps": 2, "renewed": 1.0} if found.get("dense") else {}
+        return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5), "renewed": RENEWED} | few
 
 
 class ECTConfig(ConsistencyConfig, EDMConfig):
@@ -68,7 +74,7 @@ class ECTConfig(ConsistencyConfig, EDMConfig):
 class LatentECTConfig(ConsistencyConfig, LatentConfig):
     """Latent diffusion's recipe and that of the tuning."""
 
-    steps: int = Field(default=2, ge=1, le=4, description="network evaluations a sample")
+    steps: int = Field(default=4, ge=1, le=4, description="network evaluations a sample; 2 where an item has few values")
 
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # x_BCHW, t_B -> the clean image
@@ -137,7 +143,8 @@ class _Tuned(Family):
         chosen = (LEVELS_OF_FEW if self.config.dense else LEVELS)[self.config.steps]
         sigmas = [min(deviation * level, self.config.sigma_max) for level in chosen]
         levels = [Point(time=sigma, alpha=1.0, sigma=sigma) for sigma in sigmas]
-        return Sampler(self.denoiser, levels, solver="multistep", mean=self.denoiser.mean_C11)
+        renewal = Renewal(gamma=self.config.renewed, deviation=self.config.sigma_data)
+        return Sampler(self.denoiser, levels, solver="multistep", mean=self.denoiser.mean_C11, renewal=renewal)
 
 
 class ECT(_Tuned, EDM):
@@ -146,12 +153,12 @@ class ECT(_Tuned, EDM):
     card = Card(
         family="diffusion",
         variant="ect",
-        title="EDM tuned to be consistent: samples in two network evaluations",
+        title="EDM tuned to be consistent: samples in one to four network evaluations",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",
         latent=False,
-        steps=2,
+        steps=4,
         side_max=64,
         data_appetite=1_000,
         stepwise=True,
@@ -187,12 +194,12 @@ class LatentECT(_Tuned, Latent):
     card = Card(
         family="diffusion",
         variant="latent-ect",
-        title="Latent diffusion tuned to be consistent: two evaluations on the code, then the decoder",
+        title="Latent diffusion tuned to be consistent: one to four evaluations on the code, then the decoder",
         modalities=("image",),
         conditioning=("none", "class"),
         likelihood="none",
         latent=True,
-        steps=2,
+        steps=4,
         side_max=1024,
         data_appetite=2_000,
         stepwise=True,

@@ -12,13 +12,15 @@ share of the way from the least variance to the largest. From one point to the n
     heun       Karras et al. 2022, arXiv:2206.00364, algorithm 1 without churn: the row of ddim, then one that corrects it
     dpm++      DPM-Solver++(2M), Lu et al. 2022, arXiv:2211.01095, algorithm 2; its first and last steps are of first order
     ancestral  Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7, between any two levels (the posterior q(x' | x, x0 = D))
-    multistep  Song et al. 2023, arXiv:2303.01469, algorithm 1: for a D that maps any level to the end of its trajectory
+    multistep  Song et al. 2023, arXiv:2303.01469, algorithm 1: for a D that maps any level to the end of its trajectory; a share
+               of the noise is kept, as in gamma-sampling of Kim et al. 2024, arXiv:2310.02279, section 4 (see Renewal)
 
 B batch, C channels, H height, W width, K network evaluations, N noises an item.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -95,19 +97,41 @@ def ancestral(now: Point, following: Point) -> Row:
     return Row(now.time, kept, 0.0, following.alpha * added, 0.0, noise, 1.0, widens)
 
 
-def multistep(now: Point, following: Point) -> Row:
-    """x' = alpha' D + sigma' z: nothing but the end of the trajectory is kept."""
-    return Row(now.time, 0.0, 0.0, following.alpha, 0.0, following.sigma, 1.0)
+class Renewal(NamedTuple):
+    """How much of the noise `multistep` draws anew: gamma of its deviation, of data of this deviation. At 1 it is algorithm 1 of
+    Song et al. 2023, which keeps nothing but D."""
+
+    gamma: float = 1.0
+    deviation: float = 0.5
 
 
-def table(points: Sequence[Point], solver: AnySolver) -> list[Row]:
-    """The rows that lead from the first of the points through all others to clean images."""
+ALL_NEW = Renewal()
+
+
+def multistep(now: Point, following: Point, renewal: Renewal = ALL_NEW) -> Row:
+    """x' = D + rho (x - D) + gamma sigma' z: along the trajectory to s = sqrt(1 - gamma^2) sigma', then noise up to sigma'.
+
+        rho = (sqrt(s^2 + d^2) - d) / (sqrt(sigma^2 + d^2) - d)        of data of deviation d, where alpha = 1
+
+    Of Gaussian data a trajectory is x(s) / sqrt(s^2 + d^2) = constant. So with the exact D, which is x(0), x' has the marginal of
+    sigma' whatever gamma is. Euler's method, rho = s / sigma, would take D for the slope, and spread too far.
+    """
+    d, s = renewal.deviation, math.sqrt(1 - renewal.gamma**2) * following.sigma
+    rho = (math.hypot(s, d) - d) / (math.hypot(now.sigma, d) - d)
+    return Row(now.time, rho, 0.0, 1 - rho, 0.0, renewal.gamma * following.sigma, 1.0)
+
+
+def table(points: Sequence[Point], solver: AnySolver, renewal: Renewal = ALL_NEW) -> list[Row]:
+    """The rows that lead from the first of the points through all others to clean images. `renewal`: of multistep."""
     path = [*points, CLEAN]
     if solver == "heun":
         return [row for now, following in pairwise(path) for row in heun(now, following)]
     if solver == "dpm++":
         return [dpm_plus_plus(*three) for three in zip([None, *path], path, path[1:], strict=False)]
-    one = {"ddim": ddim, "ancestral": ancestral, "multistep": multistep}[solver]
+    steps: dict[str, Callable[[Point, Point], Row]] = {
+        "ddim": ddim, "ancestral": ancestral, "multistep": partial(multistep, renewal=renewal),
+    }  # fmt: skip
+    one = steps[solver]
     return [one(now, following) for now, following in pairwise(path)]
 
 
@@ -129,6 +153,7 @@ class Sampler(nn.Module):
         solver: AnySolver,
         mean: Tensor | None = None,
         limit: float | None = None,
+        renewal: Renewal = ALL_NEW,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -136,7 +161,7 @@ class Sampler(nn.Module):
         self.register_buffer("start", points[0].alpha * (torch.zeros(()) if mean is None else mean), persistent=False)
         self.limit = limit
         self.fresh = solver in FRESH
-        self.register_buffer("rows_K8", torch.tensor(table(points, solver)), persistent=False)
+        self.register_buffer("rows_K8", torch.tensor(table(points, solver, renewal)), persistent=False)
 
     def forward(self, noise: Tensor, condition_B: Tensor | None = None) -> Tensor:
         return self.integrate(noise, condition_B).clamp(-1, 1)
