@@ -19,7 +19,7 @@ B batch, C channels, H height, W width, K network evaluations, N noises an item.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -128,8 +128,10 @@ def table(points: Sequence[Point], solver: AnySolver, renewal: Renewal = ALL_NEW
         return [row for now, following in pairwise(path) for row in heun(now, following)]
     if solver == "dpm++":
         return [dpm_plus_plus(*three) for three in zip([None, *path], path, path[1:], strict=False)]
-    one = {"ddim": ddim, "ancestral": ancestral, "multistep": partial(multistep, renewal=renewal)}[solver]
-    return [one(now, following) for now, following in pairwise(path)]
+    moves: dict[str, Callable[[Point, Point], Row]] = {
+        "ddim": ddim, "ancestral": ancestral, "multistep": partial(multistep, renewal=renewal)
+    }  # fmt: skip
+    return [moves[solver](now, following) for now, following in pairwise(path)]
 
 
 class Sampler(nn.Module):
