@@ -80,18 +80,27 @@ class Readings:
     def _draw_and_read(self, average: Family, drawing: Listener, *, step: int, n: int) -> tuple[Stored, Reading]:
         """Samples on fixed noise, and the signal on them."""
         self._calibrate(average)
+        served = getattr(average.config, "steps", self.plan.signal_steps)
+        steps = min(self.plan.signal_steps, served)
+        with listening(drawing):
+            images = self._draw(average, step=step, n=n, steps=steps)
+            reading = self.quality(images)
+            if reading.collapse and steps < served:  # few steps alone may draw alike: lost are modes that all steps lack, too
+                confirmed = self.quality(self._draw(average, step=step, n=min(n, IMAGES_MIN), steps=served))
+                reading = reading.model_copy(update={"collapse": confirmed.collapse})
+        return images, self.tuning.reading(reading, images, average, device=self.device) if self.tuning else reading
+
+    def _draw(self, average: Family, *, step: int, n: int, steps: int) -> Stored:
+        """n samples on fixed noise, in so many steps, asked for as training is watched by."""
         sampler = TorchSampler(
             average,
-            steps=min(self.plan.signal_steps, getattr(average.config, "steps", self.plan.signal_steps)),
+            steps=steps,
             device=self.device.type,
             subject=f"torch:step-{step}",
             batch=min(n, 256 if average.card.discrete else 64),  # few walks over the pixels
         )
         asked = self.plan.spec.condition
-        with listening(drawing):
-            images = sampler([*range(n)], asked.watched(self.stream.split, n) if asked else None)
-        reading = self.quality(images)
-        return images, self.tuning.reading(reading, images, average, device=self.device) if self.tuning else reading
+        return sampler([*range(n)], asked.watched(self.stream.split, n) if asked else None)
 
     @torch.no_grad()
     def _calibrate(self, average: Family) -> None:

@@ -99,3 +99,18 @@ def test_a_beginner_is_not_stopped(run: Any) -> None:
     assert run("stop", beginning).run().quality == 0.4
     with pytest.raises(TrainingFailed, match="the samples of step 14 have collapsed"):
         run("stop", [(0.9, BAD), (0.5, BAD), (0.4, BAD), (0.3, BAD)]).run()
+
+
+@pytest.mark.parametrize("also", ["", BAD])
+def test_a_collapse_in_few_steps_is_one_where_it_is_served_in_more_too(
+    make_plan: Any, digits: Any, tracker: Any, also: str
+) -> None:
+    """Drawn in fewer steps than it is served in a model may draw alike; it is asked once more, in all of its steps."""
+    plan = make_plan("diffusion/edm", steps=20, signal_steps=2, config={"steps": 3, "decay_from": 1.0})
+    told = [(0.5, ""), (0.9, BAD), (0.1, also), (0.4, ""), (0.6, ""), (0.7, ""), (0.8, "")]
+    seen: list[Reading] = []
+    signal = readings(*told)
+    Trainer(build(plan), plan, split=digits, quality=lambda x: seen.append(signal(x)) or seen[-1], tracker=tracker).run()
+    assert len(seen) == len(told)
+    assert list(tracker.series("train/collapsed").values()) == [0, float(bool(also)), 0, 0, 0, 0]
+    assert list(tracker.series("train/fd").values()) == [0.5, 0.9, 0.4, 0.6, 0.7, 0.8], "the distance is that of the few"

@@ -128,11 +128,10 @@ def table(points: Sequence[Point], solver: AnySolver, renewal: Renewal = ALL_NEW
         return [row for now, following in pairwise(path) for row in heun(now, following)]
     if solver == "dpm++":
         return [dpm_plus_plus(*three) for three in zip([None, *path], path, path[1:], strict=False)]
-    steps: dict[str, Callable[[Point, Point], Row]] = {
-        "ddim": ddim, "ancestral": ancestral, "multistep": partial(multistep, renewal=renewal),
+    moves: dict[str, Callable[[Point, Point], Row]] = {
+        "ddim": ddim, "ancestral": ancestral, "multistep": partial(multistep, renewal=renewal)
     }  # fmt: skip
-    one = steps[solver]
-    return [one(now, following) for now, following in pairwise(path)]
+    return [moves[solver](now, following) for now, following in pairwise(path)]
 
 
 class Sampler(nn.Module):
@@ -208,4 +207,4 @@ class Sampler(nn.Module):
 
 
 def _log_snr(point: Point) -> float:
-    return math.log(point.alpha / point.sigma) if point.alpha else -math.inf  # of noise alone: its step is of first order
+    return math.log(point.alpha / point.sigma)
