@@ -129,10 +129,10 @@ def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any
     bundle, _ = release_commands.bundle_of(made.release, backends)
     assert np.abs(said["images"] - graph_of(bundle, noise)).max() < 1e-4
 
-    again = road.produce_here(brief(road, name="again", pretrained={"model": str(folder), "in_domain": True}))
-    origin = again.bundle.bundle.lineage.foreign
-    assert origin is not None
-    assert origin.config["network"]["sample_size"] == 8
+    again = resolve.resolve(brief(road, name="again", pretrained={"model": str(folder), "in_domain": True}), backends)
+    assert again.base is not None
+    assert again.base.foreign is not None
+    assert (again.base.foreign.made_as, again.base.foreign.item.side) == ("DDIMPipeline", 8), "a base again"
 
 
 @pytest.mark.nightly
