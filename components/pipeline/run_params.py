@@ -43,7 +43,10 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
     if run.base is not None:
         params |= {"base": run.base.name, "base_sha256": run.base.sha256}
         if run.base.foreign is not None:
-            params |= {"base_licence": run.base.foreign.licence.name or "unknown", "base_revision": run.base.foreign.revision}
+            params |= {
+                "base_licence": run.base.foreign.licence.name or "unknown",
+                "base_revision": run.base.foreign.revision or "none",
+            }
     if decision.mode == "lora":
         params |= {f"lora.{name}": value for name, value in run.lora.model_dump(exclude_none=True).items()}
     return params

@@ -21,7 +21,7 @@ from components.runtime.session import opened
 if TYPE_CHECKING:
     from roads import Command
 
-STEPS = 6
+STEPS = 5  # a graph of more than four is a loop; diffusers counts back by whole ratios, so they divide 1,000
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 NONCOMMERCIAL = "---\nlicense: cc-by-nc-4.0\n---\n"
 # Plain diffusers, in a process without genwright: what it makes of a noise, its pipeline's own loop for each item.
@@ -129,10 +129,10 @@ def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any
     bundle, _ = release_commands.bundle_of(made.release, backends)
     assert np.abs(said["images"] - graph_of(bundle, noise)).max() < 1e-4
 
-    again = road.produce_here(brief(road, name="again", pretrained={"model": str(folder), "in_domain": True}))
-    origin = again.bundle.bundle.lineage.foreign
-    assert origin is not None
-    assert origin.config["network"]["sample_size"] == 8
+    again = resolve.resolve(brief(road, name="again", pretrained={"model": str(folder), "in_domain": True}), backends)
+    assert again.base is not None
+    assert again.base.foreign is not None
+    assert (again.base.foreign.made_as, again.base.foreign.item.side) == ("DDIMPipeline", 8), "a base again"
 
 
 @pytest.mark.nightly
@@ -232,7 +232,7 @@ def test_a_plan_of_nothing_trained_says_so(cli: "Command", base: Path) -> None:
     [
         ({"data": {"path": "x", "items": 900, "side": 16}}, ("makes items of 8x8x1", "data.side is 16")),
         ({"conditioning": "class"}, ("conditioning: class given", "trained with conditioning: none")),
-        ({"modality": "audio"}, ("diffusion/wavegrad is not built yet",)),
+        ({"modality": "audio"}, ("base is diffusion/ddpm", "only a model of audio can draw audio")),
         ({"override": {"mode": "finetune", "variant": "edm"}}, ("variant: edm given", "diffusion/ddpm", "allowed: ddpm")),
         ({"override": {"mode": "finetune", "family": "vae"}}, ("mode: finetune is impossible", "not a vae")),
         ({"override": {"mode": "unchanged", "family": "vae"}}, ("mode: unchanged is impossible", "not a vae")),
@@ -257,7 +257,7 @@ def test_what_does_not_fit_is_refused_before_time_is_spent(
     else:
         planned.refused(2, *names)
     cli("produce", path).refused(2, *names)
-    assert not Path(".genwright").exists()
+    assert [*Path(".genwright").rglob("*")] == []
 
 
 def damage_header(base: Path) -> None:

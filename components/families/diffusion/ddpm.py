@@ -238,7 +238,8 @@ class DDPM(Family):
         levels = trailing(config.process(), steps)
         limit = 1.0 if config.clip else None
         drawn_from = Moments(self.denoiser) if config.solver == "ancestral" else self.denoiser
-        return Sampler(guided(self.denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit)
+        begins = 1.0 if config.network else None  # as diffusers' schedulers do, whatever the last level leaves of the image
+        return Sampler(guided(self.denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit, begins=begins)
 
     def log_prob(
         self, x_BCHW: Tensor, labels_B: Tensor | None = None, *, rng: torch.Generator | None = None, draws: int = 16

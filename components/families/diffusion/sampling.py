@@ -138,7 +138,7 @@ class Sampler(nn.Module):
     """noise_BCHW (noise_BNCHW for the FRESH solvers: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
 
     One evaluation an iteration keeps an exported loop at one copy of the network. `mean`: of the data, around which the noise
-    is at the start; `limit` bounds the denoised images.
+    is at the start; `limit` bounds the denoised images; `begins`: the noise's share at the start, by default the first point's.
     """
 
     rows_K8: Tensor
@@ -153,10 +153,11 @@ class Sampler(nn.Module):
         mean: Tensor | None = None,
         limit: float | None = None,
         renewal: Renewal = ALL_NEW,
+        begins: float | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.sigma_max = points[0].sigma
+        self.sigma_max = points[0].sigma if begins is None else begins
         self.register_buffer("start", points[0].alpha * (torch.zeros(()) if mean is None else mean), persistent=False)
         self.limit = limit
         self.fresh = solver in FRESH

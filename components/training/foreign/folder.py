@@ -19,7 +19,7 @@ from components.core.files import sha256_of
 from components.core.item import spec_of
 from components.core.records import Foreign
 from components.training.foreign.licence import CARD, FILES, read_licence
-from components.training.foreign.weights import find_weights, weights_artifact
+from components.training.foreign.weights import find_weights, shapes_of, weights_artifact
 
 NETWORK = "UNet2DModel"
 PARTS = ("unet", "scheduler")
@@ -50,7 +50,11 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
     channels, height, width = _shape(network, where)
     config = {**_of_scheduler(scheduler, where), **_of_network(network, where, channels=channels)}
     files = _digests(folder)
-    artifact = weights_artifact(find_weights(folder / "unet", where=where)) if weights else None
+    artifact = None
+    if weights:
+        path = find_weights(folder / "unet", where=where)
+        shapes_of(path, where=where)  # that it is whole is said before anything else is asked of it
+        artifact = weights_artifact(path)
     licence, tags = read_licence(folder)
     return Foreign(
         name=f"{name}@{revision}" if revision else f"{name}@{_digest_of(files, artifact.sha256 if artifact else None)[:12]}",
