@@ -17,6 +17,7 @@ from components.pipeline import existing, platforms, proof, release_commands, re
 from components.pipeline.loaded_model import load_model
 from components.registry.mlflow_store import connect
 from components.runtime.session import opened
+from components.training.checkpoint import restore
 
 if TYPE_CHECKING:
     from roads import Command
@@ -133,6 +134,42 @@ def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any
     assert again.base is not None
     assert again.base.foreign is not None
     assert (again.base.foreign.made_as, again.base.foreign.item.side) == ("DDIMPipeline", 8), "a base again"
+
+
+ADAPTED = """
+import sys
+import numpy as np, torch
+from diffusers import UNet2DModel
+from peft import PeftModel
+
+base, adapter, at, to = sys.argv[1:]
+network = UNet2DModel.from_pretrained(base, subfolder="unet", use_safetensors=True)
+network = PeftModel.from_pretrained(network, adapter).eval()
+with torch.no_grad():
+    said = network(torch.from_numpy(np.load(at)["noise"]), torch.tensor(500)).sample
+np.savez(to, network=said.numpy())
+assert "components" not in sys.modules
+"""
+
+
+@pytest.mark.nightly
+def test_a_folder_is_adapted_by_lora_and_the_adapter_loads_beside_it_in_peft(road: Any, tmp_path: Path) -> None:
+    import torch
+
+    backends, noise = road.backends(), np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
+    made = road.produce_here(brief(road, name="adapted", override={"mode": "lora", "config": {"steps": STEPS, "lr_peak": 1e-3}}))
+    assert made.promoted
+    bundle, _ = release_commands.bundle_of(made.release, backends)
+    np.savez(tmp_path / "noise.npz", noise=noise)
+    run_elsewhere(ADAPTED, road.folder / "base", bundle, tmp_path / "noise.npz", tmp_path / "said.npz", folder=tmp_path)
+    said = np.load(tmp_path / "said.npz")["network"]
+    with torch.no_grad():
+        x, t = torch.from_numpy(noise), torch.tensor(500)
+        ours = load_model("adapted", backends).family.denoiser.net(x, t, return_dict=False)[0].numpy()
+        run = resolve.resolve(brief(road), backends)
+        assert run.base is not None
+        plain_base = restore(run.base.checkpoint, road.folder / "base" / WEIGHTS).denoiser.net(x, t, return_dict=False)[0].numpy()
+    assert np.abs(said - ours).max() < 1e-5 < np.abs(plain_base - ours).max()
 
 
 @pytest.mark.nightly
