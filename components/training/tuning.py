@@ -29,6 +29,7 @@ from components.training.sampling import TorchSampler
 ITEMS, NOISES = 32, 8  # whose loss is taken in a reading, and how many levels of noise each meets
 DRAWN = 128  # by the base, to tell a distance to
 PRIOR_DRAWN = 512  # at most, to learn from
+STEPS = 20  # of its sampler at most: what more would add costs more than the training of a few thousand items
 FIRST_SEED = 1 << 20  # of what the base draws: away from the seeds of readings and proofs
 
 Rows = npt.NDArray[np.generic]
@@ -43,10 +44,11 @@ class Drawn:
 
     @classmethod
     def by(cls, base: Family, *, like: ItemSplit, n: int, device: str) -> "Drawn":
-        """n items, drawn in as many steps as the base is served in, and asked for as the items of this split are."""
+        """n items, drawn in STEPS or as few as the base is served in, and asked for as the items of this split are."""
         condition = base.spec.condition
         asked_N = condition.like(like, n, seed=FIRST_SEED) if condition else None
-        sampler = TorchSampler(base, subject="torch:base", device=device)
+        steps = min(STEPS, getattr(base.config, "steps", STEPS))
+        sampler = TorchSampler(base, subject="torch:base", steps=steps, device=device)
         return cls(sampler(range(FIRST_SEED, FIRST_SEED + n), asked_N), asked_N)
 
 
