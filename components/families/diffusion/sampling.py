@@ -208,4 +208,4 @@ class Sampler(nn.Module):
 
 
 def _log_snr(point: Point) -> float:
-    return math.log(point.alpha / point.sigma)
+    return math.log(point.alpha / point.sigma) if point.alpha else -math.inf  # of noise alone: its step is of first order
