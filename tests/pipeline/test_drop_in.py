@@ -61,26 +61,26 @@ def test_one_more_of_each_kind_goes_down_the_whole_road(road: Road) -> None:
         "data": {"path": "data/sines", "rev": "workspace"},
         "override": {"family": "parametric", "mode": "calm", "config": {"lr_peak": 0.02, "batch_size": 32, "ema_decay": 0.9}},
         "compute": {"items_seen": 20_000, "device": "cpu", "threads": 1},
-        "gates": LENIENT | {"roughness_max": 0.6, "surplus_max": 0.9},
+        "gates": LENIENT | {"graininess_max": 0.6, "surplus_max": 0.9},
     }
     path = road.folder / "brief.yaml"
-    path.write_text(yaml.safe_dump(brief | {"gates": {"roughness_min": 1}}))
+    path.write_text(yaml.safe_dump(brief | {"gates": {"graininess_min": 1}}))
     wrong = road.cli("plan", str(path))
     assert wrong.returncode == 2
-    assert f"{path}: gates.roughness_min: unknown key; allowed: fd_ratio_max," in wrong.stderr
-    assert "roughness_max" in wrong.stderr
+    assert f"{path}: gates.graininess_min: unknown key; allowed: fd_ratio_max," in wrong.stderr
+    assert "graininess_max" in wrong.stderr
     path.write_text(yaml.safe_dump(brief))
     assert "parametric/gaussian" in ran(road, "plan", str(path))
     produced = json.loads(ran(road, "produce", str(path), "--json"))
     bundle, verdicts = produced["bundle"]["bundle"], {each["gate"]: each["verdict"] for each in produced["gates"]["gates"]}
     assert bundle["spec"]["item"] == {"modality": "series", "length": 64}
     assert (bundle["family"], bundle["lineage"]["decision"]["mode"], produced["promoted"]) == ("parametric", "calm", True)
-    assert (verdicts["roughness_max"], verdicts["surplus_max"]) == ("pass", "pass")
+    assert (verdicts["graininess_max"], verdicts["surplus_max"]) == ("pass", "pass")
     metrics = {name: each["value"] for name, each in bundle["scorecard"]["metrics"].items()}
-    assert 0.2 < metrics["roughness"] < 0.6
+    assert 0.2 < metrics["graininess"] < 0.6
     assert metrics["fd_noise_ratio"] < 0.2, "it has learnt"
     tracked = MlflowClient(road.backends().settings.mlflow_uri).get_run(produced["release"]["run_id"])
-    assert tracked.data.metrics["proof/roughness"] == metrics["roughness"]
+    assert tracked.data.metrics["proof/graininess"] == metrics["graininess"]
     assert (road.home / "stages.txt").read_text().split() == [stage.name for stage in STAGES]
     assert (road.folder.parent / "store" / "shelf" / "bundles" / produced["bundle"]["sha256"] / "bundle.json").is_file()
     assert "waves" in ran(road, "explain", "waves")
