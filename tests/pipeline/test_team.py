@@ -243,9 +243,10 @@ def _swapped(reference: str, digest: str, bundle: Callable[[], str | None]) -> f
 
 
 def _rolled_back(team: Team, bundle: Callable[[], str | None], old: str, address: str) -> tuple[dict[int, int], float]:
-    """`genwright rollback` while four clients ask 40 times a second each: their replies, and seconds until the old bundle answers.
+    """`genwright rollback` while four clients ask 40 times a second each: the replies, and seconds until the old bundle's first.
 
-    Without a pause they take all cores that the command, MLflow, PostgreSQL and the store would need here beside the server."""
+    Without a pause they take all cores that the command, MLflow, PostgreSQL and the store would need here beside the server.
+    """
     statuses: dict[int, int] = {}
     done = threading.Event()
 
