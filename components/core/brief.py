@@ -21,6 +21,7 @@ Goal = Literal["balanced", "quality", "speed", "stability", "latent", "likelihoo
 Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
+RELEASE, HUB = "models:/", "hf:"  # what pretrained.model begins with, where it is no folder
 UNCHANGED = "unchanged"  # the start of what is released as it is
 Delivery = Literal["one_pass", "few_step", "many_step"]
 Use = Literal["commercial", "research"]
@@ -96,7 +97,7 @@ class PretrainedBrief(Record):
     @property
     def from_hub(self) -> bool:
         """Whether it is a hub id."""
-        return self.model.startswith("hf:")
+        return self.model.startswith(HUB)
 
 
 class ComputeBrief(Record):

@@ -6,12 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from components.core.brief import UNCHANGED, Brief, explain
+from components.core.brief import HUB, RELEASE, UNCHANGED, Brief, explain
 from components.core.errors import BriefError, DataError
 from components.pipeline.backends import Backends
 from components.pipeline.pretrained import read_foreign
-
-RELEASE = "models:/"
 
 
 def brief_of_import(
@@ -21,7 +19,7 @@ def brief_of_import(
 
     What it is asked for by is the model's own. Raises BriefError, and what reading the model does.
     """
-    named = model if model.startswith((RELEASE, "hf:")) else _way(model, here, base)
+    named = model if model.startswith((RELEASE, HUB)) else _way(model, here, base)
     told: dict[str, Any] = {
         "name": name,
         "modality": "image",

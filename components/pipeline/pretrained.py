@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.brief import Brief, FamilyName
+from components.core.brief import HUB, RELEASE, Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import (
     Bundle,
@@ -22,7 +22,7 @@ from components.core.records import (
 )
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
-from components.training.start import Start, find_start
+from components.training.start import find_start
 
 if TYPE_CHECKING:
     from components.training.foreign.hub import Place
@@ -71,7 +71,7 @@ def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, wei
     place = _place(model, backends, base=base, fetch=fetch, weights=weights)
     if place is None:
         return None
-    hub = model.startswith("hf:")
+    hub = model.startswith(HUB)
     name = model.partition("@")[0] if hub else Path(model).name or model
     return read_folder(place.folder, name=name, revision=place.revision, weights=weights or not hub)
 
@@ -90,11 +90,11 @@ def base_of(
 
     Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` does.
     """
-    if brief.pretrained is None or facts.pretrained is None or not needs_base(find_start(decision.mode)):
+    if brief.pretrained is None or facts.pretrained is None or not find_start(decision.mode).needs_base():
         return None
     from components.pipeline.loaded_model import training_of
 
-    _, release_named, reference = brief.pretrained.model.partition("models:/")
+    _, release_named, reference = brief.pretrained.model.partition(RELEASE)
     if not release_named:
         return _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
     where = f"pretrained.model: {brief.pretrained.model}"
@@ -176,11 +176,6 @@ def check_use(brief: Brief, begins_with: Foreign | None) -> None:
         licence.check_use(begins_with, brief.use, where=f"pretrained.model: {brief.pretrained.model}")
 
 
-def needs_base(start: type[Start]) -> bool:
-    """Whether a start begins from a pretrained model."""
-    return "base" in start.model_fields
-
-
 def check_base(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Base | None) -> None:
     """Raises BriefError or DataError where the base makes other items than the brief asks for, or nothing learns from it."""
     if base is None or brief.pretrained is None:
@@ -195,7 +190,7 @@ def check_base(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset 
 def check_foreign(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None) -> None:
     """The same of a model made elsewhere, before its weights are fetched."""
     found = facts.pretrained and facts.pretrained.foreign
-    if found and brief.pretrained is not None and needs_base(find_start(decision.mode)):
+    if found and brief.pretrained is not None and find_start(decision.mode).needs_base():
         check_use(brief, found)
         check_spec(brief, facts, decision, dataset, spec_of_foreign(found), f"pretrained.model: {brief.pretrained.model}")
 

@@ -12,7 +12,7 @@ from components.core.records import Dataset, Decision, Facts, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
 from components.pipeline.origins import on_gpus, reachable
-from components.pipeline.pretrained import base_of, check_base, check_foreign, needs_base, read_foreign, read_release, take_over
+from components.pipeline.pretrained import base_of, check_base, check_foreign, read_foreign, read_release, take_over
 from components.pipeline.run import Base, Run, package_version
 from components.policy.built import refuse_unless_built
 from components.policy.facts import check_items, undeclared
@@ -242,7 +242,7 @@ def check_data(brief: Brief, dataset: Dataset | None, *, base: Path | None = Non
 def check_start(brief: Brief) -> None:
     """Raises BriefError for an override.mode that is no start, and for one that begins from a model where none is given."""
     mode = brief.override.mode if brief.override else None
-    if mode is not None and needs_base(find_start(mode)) and brief.pretrained is None:
+    if mode is not None and find_start(mode).needs_base() and brief.pretrained is None:
         raise BriefError(
             f"override: mode: {mode} is impossible: no pretrained model is given", allowed="scratch", do="add pretrained:"
         )

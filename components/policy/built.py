@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
-from components.core.brief import Delivery, OverrideBrief
+from components.core.brief import RELEASE, Delivery, OverrideBrief
 from components.core.card import Card
 from components.core.conditioning import BUILT, not_built
 from components.core.errors import BriefError, NotBuilt
 from components.core.records import Decision, Facts
 from components.policy.candidates import Cards
 from components.policy.decide import decide
-from components.policy.pretrained import RELEASE
 
 FOUNDATION = "scratch-at-foundation-scale"  # the warning that no advice may lead to
 STARTS = {"lora": "LoRA of a pretrained", "finetune": "fine-tuning a pretrained"}

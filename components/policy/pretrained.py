@@ -7,13 +7,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from components.core.brief import FamilyName, PretrainedBrief
+from components.core.brief import HUB, RELEASE, FamilyName, PretrainedBrief
 from components.core.errors import BriefError, DataError, NotBuilt, UnknownModel
 from components.core.records import Foreign, Pretrained, Reason
 
 ReadRelease = Callable[[str], tuple[str, FamilyName, str]]  # NAME@ALIAS or NAME/VERSION -> NAME/VERSION, family, variant
 ReadForeign = Callable[[str], Foreign | None]  # hf:ORG/NAME or a folder -> what it holds; None: it is not here
-RELEASE, HUB = "models:/", "hf:"
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 SOURCE = "DESIGN, The brief: pretrained"
 ASSUMED: FamilyName = "diffusion"  # where nothing says the family

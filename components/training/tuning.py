@@ -78,7 +78,7 @@ def drawn_by_base(base: Family, plan: TrainPlan, split: ItemSplit) -> Drawn | No
 
     `base`: the plan's family with its first weights.
     """
-    if "base" not in type(plan.start).model_fields:
+    if not plan.start.needs_base():
         return None
     share = prior_share(plan)
     wanted = round(len(split) * share / (1 - share))

@@ -347,8 +347,8 @@ def test_the_family_of_a_release_is_read_from_its_bundle(cli: "Command", home: P
         ),
     ],
 )
-def test_a_start_that_is_not_built_yet_is_said(cli: "Command", model: str, mode: str, names: tuple[str, ...]) -> None:
-    """Fine-tuning is built for releases made here, and for models made elsewhere that are here."""
+def test_a_base_that_is_not_here_is_said(cli: "Command", model: str, mode: str, names: tuple[str, ...]) -> None:
+    """A release that was not made here, and a model of a hub that no mirror has."""
     Path("brief.yaml").write_text(
         PLANNED
         + f"pretrained: {{model: '{model}', family: diffusion, in_domain: true}}\n"

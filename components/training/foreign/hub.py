@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from components.core.brief import HUB
 from components.core.errors import DataError
 
-HUB = "hf:"
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 # The network's folder is `unet`, or the repository itself; what samples look like and other formats of weights are left there.

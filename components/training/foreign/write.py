@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from components.core.brief import HUB
 from components.core.errors import disk_error
 from components.core.files import write_whole
 from components.core.records import Bundle
@@ -56,8 +57,8 @@ def card_of(bundle: Bundle, *, version: int) -> str:
     told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
     if origin is not None and origin.licence.name:
         told["license"] = origin.licence.name
-    if origin is not None and origin.name.startswith("hf:"):
-        told["base_model"] = origin.name.removeprefix("hf:").partition("@")[0]
+    if origin is not None and origin.name.startswith(HUB):
+        told["base_model"] = origin.name.removeprefix(HUB).partition("@")[0]
     base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.name or 'unknown'}." if origin else ""
     item, asked = bundle.spec.item, bundle.spec.condition
     what = f"images of {item.text}" + (f", of {len(bundle.spec.classes)} classes" if asked else "")

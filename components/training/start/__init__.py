@@ -70,6 +70,11 @@ class Start(Record, ABC):
         """The start, from those of the known values that it has fields for."""
         return cls.model_validate({name: value for name, value in known.items() if name in cls.model_fields})
 
+    @classmethod
+    def needs_base(cls) -> bool:
+        """Whether it begins from a pretrained model."""
+        return "base" in cls.model_fields
+
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it another start: all but where files lie on this machine."""
