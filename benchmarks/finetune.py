@@ -135,7 +135,9 @@ def _ours(
     told = {
         "train_s": made.train_s, "steps": made.steps_total, "kept": made.step, "rate": config.get("lr_peak"),
         "trainable": sum(each.numel() for each in family.parameters() if each.requires_grad),
-        "tuning": [[each.step, each.distance, each.beside.get("held_out_loss")] for each in made.tuning],
+        "tuning": [
+            [each.step, each.distance, each.beside.get("held_out_loss"), each.beside.get("base_loss")] for each in made.tuning
+        ],
     }  # fmt: skip
     return _sampler(made, to), told, made
 
@@ -265,6 +267,12 @@ def mean(found: list[dict[str, Any]], where: str, name: str) -> tuple[float, flo
     return statistics.fmean(values), max(half, (max(values) - min(values)) / 2)
 
 
+def _loss_forgotten(row: dict[str, Any]) -> float:
+    """By how much the loss on what the base drew rose until the checkpoint that is kept."""
+    of_base = {step: loss for step, _, _, loss in row["tuning"]}
+    return float(of_base[row["kept"]] - of_base[0])
+
+
 def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
     """The rows of each way, of a peer those at its better rate, and what the figures were to reach."""
     of: dict[str, list[dict[str, Any]]] = {
@@ -288,9 +296,13 @@ def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]],
         apart[f"{how} not behind its peer"] = (fd[how][0] - fd[how][1] - peer[0] - peer[1], "<=", 0.0)
     gains = {how: fd["base"][0] - fd[how][0] for how in ("finetune", "lora")}
     trainable = {how: of[how][0]["trainable"] for how in ("finetune", "lora")}
-    apart["share of the gain that LoRA has"] = (gains["lora"] / gains["finetune"], ">=", 0.9)
+    over = {how: fd["scratch"][0] - fd[how][0] for how in ("finetune", "lora")}
+    apart["share of the gain over scratch that LoRA has"] = (over["lora"] / over["finetune"], ">=", 0.9)
+    apart["share of the gain over the base that LoRA has"] = (gains["lora"] / gains["finetune"], ">=", 0.9)
     apart["share of the weights that LoRA learns"] = (trainable["lora"] / trainable["finetune"], "<=", 0.1)
-    apart["share of what is forgotten that LoRA forgets"] = (forgot["lora"] / forgot["finetune"], "<=", 1 / 3)
+    apart["share of what is forgotten that LoRA forgets, by FD-local"] = (forgot["lora"] / forgot["finetune"], "<=", 1 / 3)
+    unlearnt = {how: statistics.fmean(_loss_forgotten(each) for each in of[how]) for how in ("finetune", "lora")}
+    apart["share of it by the loss on what the base drew"] = (unlearnt["lora"] / unlearnt["finetune"], "<=", 1 / 3)
     student = of["student"][0]
     rates = student["images_per_s"]
     faster = [ours / theirs for ours, theirs in zip(rates["graph"], rates["pipeline"], strict=True)]

@@ -8,7 +8,7 @@ et al. 1984, 'Classification and regression trees', section 3.4.3). What has col
 
 The distance is one to training items, so it falls on while a few are learnt by heart. Where a training began with a base, the
 losses of held-out items tell that (tuning.py): a reading whose mean loss is above the lowest by more than chance, and by more
-than a tenth of what it had fallen, is worse, too.
+than a quarter of what it had fallen, is worse, too.
 """
 
 from collections.abc import Sequence
