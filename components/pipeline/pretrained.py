@@ -3,11 +3,12 @@
 It is a release made here, or a model made elsewhere, which is read from its folder (components/training/foreign).
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.brief import HUB, RELEASE, Brief, FamilyName
+from components.core.brief import COMBINE, HUB, RELEASE, Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import (
     Bundle,
@@ -20,6 +21,7 @@ from components.core.records import (
     Foreign,
     Release,
 )
+from components.pipeline.adapters import with_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
 from components.training.start import find_start
@@ -88,15 +90,18 @@ def base_of(
     """What was decided begins with; None for a start without a base, and for a model of the hub that is not here, where
     nothing may be fetched. `base`: what a folder is relative to.
 
-    Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` does.
+    Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` and
+    `with_adapters` do.
     """
     if brief.pretrained is None or facts.pretrained is None or not find_start(decision.mode).needs_base():
         return None
     from components.pipeline.loaded_model import training_of
 
     _, release_named, reference = brief.pretrained.model.partition(RELEASE)
+    add = partial(with_adapters, brief=brief, backends=backends, opened=_opened) if decision.mode == COMBINE else _as_it_is
     if not release_named:
-        return _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
+        found = _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
+        return found and add(found)
     where = f"pretrained.model: {brief.pretrained.model}"
     try:
         release, bundle = _opened(facts.pretrained.release or reference, backends)
@@ -104,14 +109,20 @@ def base_of(
     except (UnknownModel, RunError, ValueError) as error:
         raise UnknownModel(f"{where}: {error}") from error
     student = run.student
-    return Base(
-        model=release.model,
-        version=release.version,
-        bundle_sha256=release.bundle_sha256,
-        checkpoint=trained.checkpoint,
-        teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
-        origin=bundle.lineage.foreign,
+    return add(
+        Base(
+            model=release.model,
+            version=release.version,
+            bundle_sha256=release.bundle_sha256,
+            checkpoint=trained.checkpoint,
+            teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
+            origin=bundle.lineage.foreign,
+        )
     )
+
+
+def _as_it_is(base: Base) -> Base:
+    return base
 
 
 def _foreign_base(model: str, facts: Facts, backends: Backends, *, base: Path, fetch: bool) -> Base | None:
