@@ -3,6 +3,7 @@
 It is a release made here, or a model made elsewhere, which is read from its folder (components/training/foreign).
 """
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ SCRATCH = "write override: {mode: scratch}"
 def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, str]:
     """NAME/VERSION, family and variant of a release, NAME@ALIAS or NAME/VERSION, as its bundle says. Raises UnknownModel."""
     try:
-        release, bundle = _opened(reference, backends)
+        release, bundle = opened(reference, backends)
     except (UnknownModel, ValueError) as error:
         raise UnknownModel(
             f"pretrained.model: models:/{reference}: its family cannot be read: {error}",
@@ -47,20 +48,24 @@ def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, s
 def read_bundle_of(reference: str, backends: Backends) -> Bundle:
     """The bundle of a release, NAME@ALIAS or NAME/VERSION. Raises UnknownModel."""
     try:
-        return _opened(reference, backends)[1]
+        return opened(reference, backends)[1]
     except (UnknownModel, ValueError) as error:
         raise UnknownModel(f"models:/{reference}: its bundle cannot be read: {error}") from error
 
 
-def bundle_of_base(brief: Brief, backends: Backends) -> str:
-    """The bundle, by its digest, that the brief's base names now. Raises BriefError for a brief without an alias of a base, and
-    UnknownModel."""
-    if brief.base_alias is None:
+def bundles_begun_with(brief: Brief, backends: Backends) -> str:
+    """The bundle, by its digest, that the alias of the brief's base names now; where adapters are added to it, one digest of all
+    that aliases name. Raises BriefError for a brief without an alias, and UnknownModel."""
+    if not brief.aliases_begun_with:
         raise BriefError("pretrained.model: names no release that can be another one later", allowed="models:/NAME@ALIAS")
-    try:
-        return _release(brief.base_alias, backends).bundle_sha256
-    except UnknownModel as error:
-        raise UnknownModel(f"pretrained.model: models:/{brief.base_alias}: {error}") from error
+    found = []
+    for alias in brief.aliases_begun_with:
+        try:
+            found.append(_release(alias, backends).bundle_sha256)
+        except UnknownModel as error:
+            where = "model" if alias == brief.base_alias else "adapters"
+            raise UnknownModel(f"pretrained.{where}: models:/{alias}: {error}") from error
+    return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
 
 
 def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, weights: bool = False) -> Foreign | None:
@@ -98,13 +103,13 @@ def base_of(
     from components.pipeline.loaded_model import training_of
 
     _, release_named, reference = brief.pretrained.model.partition(RELEASE)
-    add = partial(with_adapters, brief=brief, backends=backends, opened=_opened) if decision.mode == COMBINE else _as_it_is
+    add = partial(with_adapters, brief=brief, backends=backends, opened=opened) if decision.mode == COMBINE else _as_it_is
     if not release_named:
         found = _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
         return found and add(found)
     where = f"pretrained.model: {brief.pretrained.model}"
     try:
-        release, bundle = _opened(facts.pretrained.release or reference, backends)
+        release, bundle = opened(facts.pretrained.release or reference, backends)
         run, trained = training_of(release, bundle.lineage, backends)
     except (UnknownModel, RunError, ValueError) as error:
         raise UnknownModel(f"{where}: {error}") from error
@@ -264,7 +269,7 @@ def _check_condition(brief: Brief, decision: Decision, dataset: Dataset | None, 
         )
 
 
-def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
+def opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     """Raises UnknownModel, and ValueError for a bundle that is none."""
     release = _release(reference, backends)
     stored = backends.store.get(store_keys.bundle_file(release.bundle_sha256))

@@ -112,6 +112,11 @@ class Base(Record):
         return " ".join([self.name, *added])
 
     @property
+    def added(self) -> dict[str, float]:
+        """The weight of each adapter, by its bundle."""
+        return {each.bundle_sha256: each.weight for each in self.adapters}
+
+    @property
     def text(self) -> str:
         """What a page says of it."""
         if self.foreign is None:

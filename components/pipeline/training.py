@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from components.pipeline.saved_training import SavedTrainings
     from components.training.start.combine import Addend
 
+UNTRAINED: dict[str, Any] = {"step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}  # of a checkpoint that was not read
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
 
 
@@ -120,7 +121,7 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": mode}
     checkpoint, kept = base.model_copy(update=own), plan.start.made(plan, open_split(data.path, "train"))
     if kept is not None:
-        record = checkpoint.model_dump(exclude={"weights", "adapter", "tuning"})
+        record = own | {"family": base.family, "variant": base.variant} | UNTRAINED
         checkpoint = save_checkpoint(folder / "train" / BEST, kept, record)
         paths = kept_files(folder / "train", checkpoint)
         for path in paths:

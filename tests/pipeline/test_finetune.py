@@ -20,7 +20,7 @@ from components.families import cards
 from components.pipeline import existing, production, proof, release_commands, resolve
 from components.pipeline.backends import Backends
 from components.pipeline.loaded_model import load_model
-from components.pipeline.pretrained import bundle_of_base, check_base
+from components.pipeline.pretrained import bundles_begun_with, check_base
 from components.pipeline.run import Run, Trained, record_key
 from components.registry.mlflow_store import connect
 from flows.settings import Settings
@@ -61,7 +61,7 @@ def test_a_look_for_a_new_base_asks_which_bundle_its_alias_names(home: Path) -> 
     brief = Brief.model_validate({"name": "paper", "modality": "image", "data": {"path": "x"}})
 
     def of(model: str) -> str:
-        return bundle_of_base(brief.model_copy(update={"pretrained": PretrainedBrief(model=model)}), backends)
+        return bundles_begun_with(brief.model_copy(update={"pretrained": PretrainedBrief(model=model)}), backends)
 
     assert of("models:/digits@champion") == of("models:/digits") == backends.versions.resolve("digits").bundle_sha256
     with pytest.raises(UnknownModel, match=r"pretrained\.model: models:/letters@champion: "):
