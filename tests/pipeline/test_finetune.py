@@ -277,7 +277,7 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         ({"pretrained": {"model": "models:/none@champion"}}, ("models:/none@champion", "no model named", "digits")),
         ({"pretrained": {"model": "models:/none/1", "family": "vae"}}, ("models:/none/1", "no model named")),
         ({"name": "digits"}, ("is what this brief makes", "models:/digits/1")),
-        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch, unchanged")),
+        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "combine, finetune, lora, scratch, unchanged")),
         ({"override": {"mode": "finetune"}, "pretrained": None}, ("no pretrained model is given", "allowed: scratch")),
         (lora(rank=2), ("pretrained.lora: given", "decided is finetune", "write override: {mode: lora}")),
         (lora("lora", rank=1000), ("pretrained.lora.rank: 1000 for vae/gaussian", "allowed: 1 to ")),

@@ -21,6 +21,7 @@ from components.training.checkpoint import load_weights, restore
 from components.training.start import build
 from components.training.start.combine import Addend, Combine
 from components.training.start.lora import Lora
+from components.training.stream import BatchStream, first_epoch
 
 CARDS = {"/".join(key): entry[0] for key, entry in cards().items()}
 ADAPTED = sorted(name for name, card in CARDS.items() if "lora" in card.starts)
@@ -120,7 +121,7 @@ def test_what_is_no_weight_is_a_mean_that_leaves_variances_positive() -> None:
     two = {"w": torch.tensor([1.0, 3.0]), "var": torch.tensor([0.2]), "seen": torch.tensor(7), "flag": torch.tensor(data=True)}
 
     def sum_of(*weights: float) -> dict[str, Tensor]:
-        return weighted_sum(base, zip(weights, (one, two), strict=True), buffers={"var", "seen", "flag"})
+        return weighted_sum(base, weights, (one, two), buffers={"var", "seen", "flag"})
 
     assert sum_of(2.0, 2.0)["w"].tolist() == [3.0, 5.0]
     assert sum_of(2.0, 2.0)["var"].item() == pytest.approx(0.15), "the mean of both, not 1 - 2 * 0.9 - 2 * 0.8"
@@ -170,3 +171,36 @@ def test_files_that_are_not_the_sum_are_an_error(a_base: Any, tuned: Any, an_ada
     wrong = {path.name: path.read_bytes() for path in other.files[1:]}
     with pytest.raises(RunError, match="the merged weights are not those of the adapter: they change the layer"):
         combined_adapter(plain, base, [(0.5, wrong)], base_sha256=start.base.weights.sha256)
+
+
+def test_peft_combines_the_same(a_base: Any, tuned: Any, an_adapter: Any, digits: Any) -> None:
+    """By its own `add_weighted_adapter`, of the files of both."""
+    from peft import PeftModel
+
+    start = a_base("diffusion/edm")
+    one, two = an_adapter(start, 1, 0.5, rank=2, alpha=3), an_adapter(start, 2, -1.25, rank=1, rslora=True)
+    plan = tuned(combine(start, one, two))
+    ours = build(plan).get_submodule("denoiser.net")
+    network = restore(start.base, start.weights).get_submodule("denoiser.net")
+    theirs = PeftModel.from_pretrained(network, one.files[0].parent, adapter_name="one")
+    theirs.load_adapter(two.files[0].parent, adapter_name="two")
+    theirs.add_weighted_adapter(["one", "two"], [0.5, -1.25], "sum", combination_type="cat")
+    theirs.set_adapter("sum")
+    x, time = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 300.0])
+    with torch.no_grad():
+        wanted, said = ours(x, time).sample, theirs.eval()(x, time).sample
+        plain = restore(start.base, start.weights).get_submodule("denoiser.net")(x, time).sample
+    assert float((said - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+    assert float((plain - wanted).abs().max()) > 0.01, "they do something"
+
+
+@pytest.mark.slow
+def test_what_drawing_needs_is_measured_for_the_sum(a_base: Any, tuned: Any, an_adapter: Any, digits: Any) -> None:
+    """The mixture of an autoencoder's codes: that of the summed encoder, on these items, and no mean of two."""
+    start = a_base("autoencoder/plain")
+    plan = tuned(combine(start, an_adapter(start, 1, 0.5, moved=True), an_adapter(start, 2, 0.5, moved=True)))
+    kept, family = plan.start.made(plan, digits).weights, build(plan)
+    stream = BatchStream(digits, batch_size=family.config.batch_size, seed=plan.seed)
+    codes = torch.cat([family.encode(batch.x) for batch in first_epoch(stream)])
+    assert torch.allclose(kept["density.mean_RZ"].mean(0), codes.mean(0), atol=0.2 * float(codes.std()))
+    assert not torch.allclose(kept["density.mean_RZ"], family.state_dict()["density.mean_RZ"])

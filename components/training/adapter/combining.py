@@ -24,28 +24,24 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]  # A and s B of each layer, by its
 
 
 def weighted_sum(
-    base: Mapping[str, Tensor], models: Iterable[tuple[float, Mapping[str, Tensor]]], *, buffers: set[str]
+    base: Mapping[str, Tensor], weights: Sequence[float], models: Iterable[Mapping[str, Tensor]], *, buffers: set[str]
 ) -> dict[str, Tensor]:
-    """Every weight of the sum, in double precision: with one model at 1 it is that model, with none above 0 the base.
+    """The sum, in double precision: of one model at 1 it is that model, of models at 0 the base. One model is held at a time.
 
     `buffers` are no weights: moments, codes, mixtures. Of those with a fraction the mean is taken, by the weights above 0, with
     the base where these are less than 1 in all: variances stay positive. Counters and flags are those of the model with the
-    largest weight.
+    largest weight above 0.
     """
-    known = [(weight, model) for weight, model in models if weight]
-    whole = max(1.0, sum(max(weight, 0.0) for weight, _ in known))
-    positive = [(max(weight, 0.0) / whole, model) for weight, model in known]
-    largest = max(((weight, model) for weight, model in positive if weight), key=lambda each: each[0], default=(0.0, base))[1]
-    return {
-        name: largest[name] if not value.is_floating_point() else _added(name, value, positive if name in buffers else known)
-        for name, value in base.items()
-    }
-
-
-def _added(name: str, base: Tensor, models: Sequence[tuple[float, Mapping[str, Tensor]]]) -> Tensor:
-    start = base.double()
-    total = sum((weight * (model[name].double() - start) for weight, model in models), start=start)
-    return total.to(base.dtype)
+    whole, largest = max(1.0, sum(max(weight, 0.0) for weight in weights)), max([0.0, *weights])
+    total = {name: value.double() if value.is_floating_point() else value for name, value in base.items()}
+    for weight, model in zip(weights, models, strict=True):
+        for name, value in base.items():
+            share = max(weight, 0.0) / whole if name in buffers else weight
+            if not value.is_floating_point():
+                total[name] = model[name] if 0 < weight == largest else total[name]
+            elif share:
+                total[name] = total[name] + share * (model[name].double() - value.double())
+    return {name: value.to(base[name].dtype) for name, value in total.items()}
 
 
 def is_one_model(weights: Sequence[float]) -> bool:

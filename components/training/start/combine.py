@@ -70,8 +70,10 @@ class Combine(Start):
 
         made = find(plan.family, plan.variant).build(plan.config, plan.spec)
         base = load_weights(self.base.weights, self.weights)
-        models = ((each.weight, load_weights(each.checkpoint.weights, each.files[0])) for each in self.adapters if each.weight)
-        made.load_state_dict(weighted_sum(base, models, buffers={name for name, _ in made.named_buffers()}))
+        added = [each for each in self.adapters if each.weight]
+        models = (load_weights(each.checkpoint.weights, each.files[0]) for each in added)
+        buffers = {name for name, _ in made.named_buffers()}
+        made.load_state_dict(weighted_sum(base, [each.weight for each in added], models, buffers=buffers))
         return made.requires_grad_(requires_grad=False).eval(), base
 
 
