@@ -116,10 +116,11 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     data, base = data_of(run, backends), run.base.checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     plan = _train_plan(run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine)
+    kept = plan.start.made(plan, open_split(data.path, "train"))
     run_id = _tracked(run, backends, folder, lambda _: plan)
     tracker, mode = MlflowTracker(backends.settings.mlflow_uri, run_id), run.decision.mode
     own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": mode}
-    checkpoint, kept = base.model_copy(update=own), plan.start.made(plan, open_split(data.path, "train"))
+    checkpoint = base.model_copy(update=own)
     if kept is not None:
         record = own | {"family": base.family, "variant": base.variant} | UNTRAINED
         checkpoint = save_checkpoint(folder / "train" / BEST, kept, record)
