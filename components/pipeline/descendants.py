@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from components.core.brief import HUB
 from components.core.errors import UnknownModel
 from components.core.record import Record
 from components.core.records import AddedAdapter, Bundle, Metric, Release
@@ -36,8 +37,8 @@ def adapters_of(base: str, backends: Backends) -> list[Descendant]:
     name = base.removesuffix("@champion")
     known = Known(backends)
     found = [*_descendants(name, backends, known)]
-    if not found and "@" not in name and not name.startswith("hf:"):
-        backends.versions.releases(name)  # UnknownModel, with what there is
+    if not found and "@" not in name and not name.startswith(HUB):  # UnknownModel, with what there is
+        (backends.versions.resolve if "/" in name else backends.versions.releases)(name)
     return found
 
 

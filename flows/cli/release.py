@@ -1,4 +1,4 @@
-"""The commands that move and explain releases: promote, rollback, reconcile, history, explain, deploy. They train nothing."""
+"""The commands that move and explain releases: promote, rollback, history, explain, adapters, deploy. They train nothing."""
 
 from pathlib import Path
 from typing import Annotated, Any

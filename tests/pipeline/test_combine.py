@@ -229,6 +229,8 @@ def test_the_list_of_adapters_and_what_makes_them_stale(cli: "Command", home: Pa
     assert [row["model"] for row in cli("adapters", "digits", "--json").json()] == ["bold", "foreign", "thin"]
     assert [row["model"] for row in cli("adapters", "digits@abc", "--json").json()] == ["foreign"]
     assert cli("adapters", "thin").out == "thin: nothing was adapted from it\n"
+    assert cli("adapters", "thin/1").out == "thin/1: nothing was adapted from it\n"
+    cli("adapters", "digits/9").refused(2, "digits/9: no such version")
     cli("adapters", "nonesuch").refused(2, "no model named 'nonesuch'", "digits")
     cli("adapters", "it's").refused(2, "it's")
 
