@@ -117,12 +117,12 @@ def bundles_of(home: Path) -> list[str]:
 
 
 @contextmanager
-def served(road: Road, model: str) -> Iterator[str]:
-    """The address of a server of this model, in a process of its own."""
+def served(road: Road, *models: str) -> Iterator[str]:
+    """The address of a server of these models, in a process of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "flows", "serve", model, "--port", str(port)]
+    command = [sys.executable, "-m", "flows", "serve", *models, "--port", str(port)]
     with subprocess.Popen(command, cwd=road.folder, env=road.variables(), stdout=subprocess.DEVNULL) as server:
         try:
             address, until = f"http://127.0.0.1:{port}", time.monotonic() + 120

@@ -22,11 +22,12 @@ Conditioning = Literal["none", "class", "text"]
 FamilyName = str  # found by name: the families' cards and the policy's tables; see pipeline/briefs.py
 Mode = Literal["scratch", "finetune", "lora"]  # the starts that the policy chooses among
 RELEASE, HUB = "models:/", "hf:"  # what pretrained.model begins with, where it is no folder
-UNCHANGED = "unchanged"  # the start of what is released as it is
+UNCHANGED, COMBINE = "unchanged", "combine"  # the starts of what is not trained: a base as it is, and one with adapters
 Delivery = Literal["one_pass", "few_step", "many_step"]
 Use = Literal["commercial", "research"]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit far from what overflows in seconds
 Share = Annotated[float, Field(ge=0, le=1)]
+ADAPTERS_MAX, SHARE_MAX = 16, 2.0  # of adapters that are combined: how many, and the weight of one
 BYTES_MAX = 100_000  # of a brief
 OF_ASSETS = "prefect.asset."  # of Prefect's own events those that no run of a brief emits
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
@@ -93,6 +94,17 @@ class PretrainedBrief(Record):
         default=None, description="of a GAN that is fine-tuned: whether the lower half of the discriminator's layers rests"
     )
     lora: LoraBrief | None = Field(default=None, description="how it is adapted, where the start is lora")
+    adapters: dict[str, Annotated[float, Field(ge=-SHARE_MAX, le=SHARE_MAX, allow_inf_nan=False)]] | None = Field(
+        default=None, min_length=1, max_length=ADAPTERS_MAX, description="releases by LoRA of this base, with the weight of each"
+    )
+
+    @field_validator("adapters")
+    @classmethod
+    def _adapters_are_releases(cls, adapters: dict[str, float] | None) -> dict[str, float] | None:
+        for name in adapters or ():
+            if not name.startswith(RELEASE):
+                raise ValueError(f"{shortened(name, most=80)} given; allowed: models:/NAME@ALIAS or models:/NAME/VERSION")
+        return adapters
 
     @property
     def from_hub(self) -> bool:
@@ -231,7 +243,7 @@ class Brief(Record):
             raise ValueError(f"goal: {self.goal} needs a VAE or an autoencoder, which do not fit text; choose another goal")
         if self.goal in ("latent", "reconstruction") and "invertibility" in self.require:
             raise ValueError(f"goal: {self.goal} with require: invertibility; only a flow is invertible: choose goal: likelihood")
-        if self.schedule is not None and self.schedule.on_new_base and self.base_alias is None:
+        if self.schedule is not None and self.schedule.on_new_base and not self.aliases_begun_with:
             given = (
                 f"with pretrained.model: {shortened(self.pretrained.model, most=80)}" if self.pretrained else "without pretrained"
             )
@@ -243,8 +255,18 @@ class Brief(Record):
     def base_alias(self) -> str | None:
         """NAME@ALIAS, or NAME for its champion, of the release made here that it starts from. None for one version of it, which
         never changes, and for a model made elsewhere."""
-        found = re.fullmatch(r"models:/([^/]+)", self.pretrained.model) if self.pretrained else None
-        return found[1] if found else None
+        return _alias(self.pretrained.model) if self.pretrained else None
+
+    @property
+    def aliases_begun_with(self) -> tuple[str, ...]:
+        """That of its base, and those of the adapters that it combines."""
+        named = (self.pretrained.model, *sorted(self.pretrained.adapters or ())) if self.pretrained else ()
+        return tuple(alias for alias in map(_alias, named) if alias)
+
+
+def _alias(model: str) -> str | None:
+    found = re.fullmatch(r"models:/([^/]+)", model)
+    return found[1] if found else None
 
 
 def parse_brief(text: str, *, where: str = "brief") -> Brief:

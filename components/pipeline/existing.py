@@ -9,6 +9,7 @@ from components.core.records import Bundle, LedgerEntry, Release
 from components.pipeline.approval import how_to_approve, missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.run import Produced, Run, record_key
+from components.pipeline.stale import Known, stale
 from components.registry.aliases import was_champion
 
 OTHERWISE = "change the brief"  # what an earlier version produced has no advice
@@ -122,7 +123,18 @@ def nothing_to_do(run: Run, known: Produced, backends: Backends) -> str:
         else "was refused by its gates"
     )
     data = f"the data ({run.dataset.md5[:8]}) and genwright {run.genwright}"
-    return f"nothing to do: {_brief_since(run, known, backends)} {data} are unchanged since {name}, which {state}"
+    because = stale(known.bundle.bundle, Known(backends))
+    told = f"; {because}: a brief that names an alias follows it" if because else ""
+    return f"nothing to do: {_brief_since(run, known, backends)} {data} are unchanged since {name}, which {state}{told}"
+
+
+def what_is_followed(run: Run, backends: Backends) -> str:
+    """One line where the champion of a run that is to be produced is stale, and what the run begins with; else an empty one."""
+    champion = champion_of(run.brief.name, backends) if run.base and run.brief.name in backends.versions.models() else None
+    bundle = champion and backends.workspace.read(store_keys.bundle_file(champion.bundle_sha256), Bundle)
+    if run.base is None or not champion or not bundle or not (because := stale(bundle, Known(backends))):
+        return ""
+    return f"{champion.model} version {champion.version}, its champion, is {because}; this run begins with {run.base.sum}"
 
 
 def _brief_since(run: Run, known: Produced, backends: Backends) -> str:

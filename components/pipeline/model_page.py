@@ -76,6 +76,9 @@ def _parts(release: Release, bundle: Bundle, brief: Brief | None, links: Mapping
     what = f"It makes {item.modality} items of {item.text}" + (f", asked for by {asked.asked}" if asked else "")
     data = f"`{brief.data.path}`, version " if brief else ""
     yield f"{what}: `{bundle.family}/{bundle.variant}`, trained on {data}`{bundle.lineage.dataset_md5[:12]}`."
+    if added := bundle.lineage.adapters:
+        parts = ", ".join(f"{each.weight:g} `{each.model}` (bundle `{each.bundle[:12]}`)" for each in added)
+        yield f"It is its base with adapters added: {parts}."
     if origin := bundle.lineage.foreign:
         yield f"Its weights began with `{origin.name}`, made elsewhere; licence: {origin.licence.name or 'unknown'}."
     champion = CHAMPION in release.aliases

@@ -3,11 +3,13 @@
 It is a release made here, or a model made elsewhere, which is read from its folder (components/training/foreign).
 """
 
+import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.brief import HUB, RELEASE, Brief, FamilyName
+from components.core.brief import COMBINE, HUB, RELEASE, Brief, FamilyName
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import (
     Bundle,
@@ -20,6 +22,7 @@ from components.core.records import (
     Foreign,
     Release,
 )
+from components.pipeline.adapters import with_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
 from components.training.start import find_start
@@ -33,7 +36,7 @@ SCRATCH = "write override: {mode: scratch}"
 def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, str]:
     """NAME/VERSION, family and variant of a release, NAME@ALIAS or NAME/VERSION, as its bundle says. Raises UnknownModel."""
     try:
-        release, bundle = _opened(reference, backends)
+        release, bundle = opened(reference, backends)
     except (UnknownModel, ValueError) as error:
         raise UnknownModel(
             f"pretrained.model: models:/{reference}: its family cannot be read: {error}",
@@ -45,20 +48,24 @@ def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, s
 def read_bundle_of(reference: str, backends: Backends) -> Bundle:
     """The bundle of a release, NAME@ALIAS or NAME/VERSION. Raises UnknownModel."""
     try:
-        return _opened(reference, backends)[1]
+        return opened(reference, backends)[1]
     except (UnknownModel, ValueError) as error:
         raise UnknownModel(f"models:/{reference}: its bundle cannot be read: {error}") from error
 
 
-def bundle_of_base(brief: Brief, backends: Backends) -> str:
-    """The bundle, by its digest, that the brief's base names now. Raises BriefError for a brief without an alias of a base, and
-    UnknownModel."""
-    if brief.base_alias is None:
+def bundles_begun_with(brief: Brief, backends: Backends) -> str:
+    """The bundle, by its digest, that the alias of the brief's base names now; where adapters are added to it, one digest of all
+    that aliases name. Raises BriefError for a brief without an alias, and UnknownModel."""
+    if not brief.aliases_begun_with:
         raise BriefError("pretrained.model: names no release that can be another one later", allowed="models:/NAME@ALIAS")
-    try:
-        return _release(brief.base_alias, backends).bundle_sha256
-    except UnknownModel as error:
-        raise UnknownModel(f"pretrained.model: models:/{brief.base_alias}: {error}") from error
+    found = []
+    for alias in brief.aliases_begun_with:
+        try:
+            found.append(_release(alias, backends).bundle_sha256)
+        except UnknownModel as error:
+            where = "model" if alias == brief.base_alias else "adapters"
+            raise UnknownModel(f"pretrained.{where}: models:/{alias}: {error}") from error
+    return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
 
 
 def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, weights: bool = False) -> Foreign | None:
@@ -88,30 +95,39 @@ def base_of(
     """What was decided begins with; None for a start without a base, and for a model of the hub that is not here, where
     nothing may be fetched. `base`: what a folder is relative to.
 
-    Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` does.
+    Raises UnknownModel where the release is not known here or its training is not in the store, and what `read_foreign` and
+    `with_adapters` do.
     """
     if brief.pretrained is None or facts.pretrained is None or not find_start(decision.mode).needs_base():
         return None
     from components.pipeline.loaded_model import training_of
 
     _, release_named, reference = brief.pretrained.model.partition(RELEASE)
+    add = partial(with_adapters, brief=brief, backends=backends, opened=opened) if decision.mode == COMBINE else _as_it_is
     if not release_named:
-        return _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
+        found = _foreign_base(brief.pretrained.model, facts, backends, base=base or Path.cwd(), fetch=fetch)
+        return found and add(found)
     where = f"pretrained.model: {brief.pretrained.model}"
     try:
-        release, bundle = _opened(facts.pretrained.release or reference, backends)
+        release, bundle = opened(facts.pretrained.release or reference, backends)
         run, trained = training_of(release, bundle.lineage, backends)
     except (UnknownModel, RunError, ValueError) as error:
         raise UnknownModel(f"{where}: {error}") from error
     student = run.student
-    return Base(
-        model=release.model,
-        version=release.version,
-        bundle_sha256=release.bundle_sha256,
-        checkpoint=trained.checkpoint,
-        teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
-        origin=bundle.lineage.foreign,
+    return add(
+        Base(
+            model=release.model,
+            version=release.version,
+            bundle_sha256=release.bundle_sha256,
+            checkpoint=trained.checkpoint,
+            teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
+            origin=bundle.lineage.foreign,
+        )
     )
+
+
+def _as_it_is(base: Base) -> Base:
+    return base
 
 
 def _foreign_base(model: str, facts: Facts, backends: Backends, *, base: Path, fetch: bool) -> Base | None:
@@ -253,7 +269,7 @@ def _check_condition(brief: Brief, decision: Decision, dataset: Dataset | None, 
         )
 
 
-def _opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
+def opened(reference: str, backends: Backends) -> tuple[Release, Bundle]:
     """Raises UnknownModel, and ValueError for a bundle that is none."""
     release = _release(reference, backends)
     stored = backends.store.get(store_keys.bundle_file(release.bundle_sha256))

@@ -5,6 +5,7 @@ does. `in_process` is the engine of one machine; flows/engines has what runs the
 """
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, get_type_hints
@@ -94,6 +95,8 @@ def find_or_produce(run: Run, backends: Backends, make: Callable[[], Produced]) 
     and an empty line."""
     known = existing.find_existing_result(run, backends)
     if known is None:
+        if line := existing.what_is_followed(run, backends):
+            sys.stderr.write(f"genwright: {line}\n")
         return make(), ""
     existing.begin(run, backends)
     return known, existing.nothing_to_do(run, known, backends)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 
-from components.core.brief import Brief, LoraBrief
+from components.core.brief import COMBINE, Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
 from components.core.records import Dataset, Decision, Facts, LocalDataset
+from components.pipeline.adapters import check_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
 from components.pipeline.origins import on_gpus, reachable
@@ -207,6 +208,7 @@ def _refused(
         lambda: check_base(brief, facts, decision, dataset, begins_with()),
         lambda: check_config(brief, facts, decision, dataset, begins_with()),
         lambda: check_tuning(brief, decision, begins_with()),
+        lambda: check_adapters(brief, decision.mode, dataset, begins_with()),
         lambda: None if elsewhere else check_device(facts),
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
@@ -297,7 +299,7 @@ def check_tuning(brief: Brief, decision: Decision, base: Base | None) -> None:
     Imports torch, where the start has any.
     """
     given = brief.pretrained
-    for name, mode in {"lora": "lora", "freeze": "finetune"}.items():
+    for name, mode in {"lora": "lora", "freeze": "finetune", "adapters": COMBINE}.items():
         if getattr(given, name, None) is not None and decision.mode != mode:
             raise BriefError(
                 f"pretrained.{name}: given, and what was decided is {decision.mode}",

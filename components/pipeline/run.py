@@ -68,8 +68,23 @@ class Student(Record):
         return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.weights.sha256}
 
 
+class Adapter(Record):
+    """A release by LoRA that is added to its base, with a weight."""
+
+    model: str
+    version: int
+    bundle_sha256: str
+    checkpoint: Checkpoint
+    weight: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{self.version}"
+
+
 class Base(Record):
-    """What a model begins with, and its checkpoint: a release, or a model made elsewhere, without version and bundle."""
+    """What a model begins with, and its checkpoint: a release, or a model made elsewhere, without version and bundle. `adapters`
+    of it may be added."""
 
     model: str
     version: int | None
@@ -78,6 +93,7 @@ class Base(Record):
     teacher: str | None = None  # NAME/VERSION, where it is a student
     foreign: Foreign | None = None
     origin: Foreign | None = None  # the model made elsewhere that it all began with, of a release too
+    adapters: tuple[Adapter, ...] = ()  # by the digests of their weights: their order in a brief says nothing
 
     @property
     def name(self) -> str:
@@ -90,6 +106,17 @@ class Base(Record):
         return self.bundle_sha256 or self.checkpoint.weights.sha256
 
     @property
+    def sum(self) -> str:
+        """Its name, and each adapter with its weight: 'letters/1 + 0.7 thin/2 - 0.2 bold/1'."""
+        added = (f"{'-' if each.weight < 0 else '+'} {abs(each.weight):g} {each.name}" for each in self.adapters)
+        return " ".join([self.name, *added])
+
+    @property
+    def added(self) -> dict[str, float]:
+        """The weight of each adapter, by its bundle."""
+        return {each.bundle_sha256: each.weight for each in self.adapters}
+
+    @property
     def text(self) -> str:
         """What a page says of it."""
         if self.foreign is None:
@@ -100,7 +127,9 @@ class Base(Record):
     @property
     def training(self) -> dict[str, Any]:
         """What makes a training that begins with it another one: a release in another precision is none."""
-        return {"weights": self.checkpoint.weights.sha256, "config": self.checkpoint.config}
+        own = {"weights": self.checkpoint.weights.sha256, "config": self.checkpoint.config}
+        added = [[each.checkpoint.weights.sha256, each.weight] for each in self.adapters]
+        return own | ({"adapters": added} if added else {})
 
 
 class Run(Record):
@@ -276,6 +305,8 @@ def evidence(bundle: Bundle) -> dict[str, Any]:
     lineage = bundle.lineage
     if lineage.base is not None:
         shown["base"] = lineage.base
+    if lineage.adapters:
+        shown["adapters"] = [each.model_dump(mode="json") for each in lineage.adapters]
     if lineage.foreign is not None:
         shown["base"] = {"name": lineage.foreign.name, "licence": lineage.foreign.licence.name}
     return {"verdict": bundle.gates.verdict, "beside": bundle.gates.champion, "scorecard": bundle.scorecard.digest(), **shown}

@@ -42,6 +42,7 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
         params |= {"adversarial": student.adversarial}
     if run.base is not None:
         params |= {"base": run.base.name, "base_sha256": run.base.sha256}
+        params |= {f"adapter.{each.name}": each.weight for each in run.base.adapters}
         if run.base.foreign is not None:
             params |= {
                 "base_licence": run.base.foreign.licence.name or "unknown",
@@ -78,7 +79,7 @@ def run_name(run: Run) -> str:
     decision, student = run.decision, run.student
     if student is not None:
         return _student(run, student, steps=student.trained_for)
-    begun = f" of {run.base.name}" if run.base else ""
+    begun = f" of {run.base.sum}" if run.base else ""
     return f"{decision.family}/{decision.variant}: {decision.mode}{begun}, data {run.dataset.md5[:8]}"
 
 
@@ -104,9 +105,12 @@ def run_tags(run: Run) -> dict[str, str]:
 
 
 def begun_with(run: Run) -> dict[str, str]:
-    """The teacher and the base of a run, NAME/VERSION, where it has one; of a base made elsewhere its name and licence."""
+    """The teacher and the base of a run, NAME/VERSION, where it has one, and the digest of the base's weights; of a base made
+    elsewhere its name and licence; the adapters that are added, with their weights."""
     teacher = {"teacher": f"{run.student.teacher.model}/{run.student.teacher.version}"} if run.student else {}
-    base = {"base": run.base.name} if run.base else {}
+    base = {"base": run.base.name, "base_weights": run.base.checkpoint.weights.sha256} if run.base else {}
+    if run.base is not None and run.base.adapters:
+        base |= {"adapters": ", ".join(f"{each.name} {each.weight:g}" for each in run.base.adapters)}
     if run.base is not None and run.base.foreign is not None:
         base |= {"base_licence": run.base.foreign.licence.name or "unknown"}
     return teacher | base

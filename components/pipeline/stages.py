@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.core.records import Admission, Bundle, Lineage, Release, StoredBundle
+from components.core.records import AddedAdapter, Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
 from components.pipeline.approval import missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
-from components.pipeline.training import saves_of, take_unchanged, train_in_worker
+from components.pipeline.training import make_untrained, saves_of, train_in_worker
 from components.training.start import find_start
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def train(run: Run, held: Lease, backends: Backends) -> Trained:
-    """Train in a subprocess, tracked in one MLflow run; or take a base as it is.
+    """Train in a subprocess, tracked in one MLflow run; or take a base as it is, or with adapters added.
 
     Raises TrainingFailed; run again, it goes on from the saved state. Raises TrainingFailed too once the lease is lost;
     BundleError before anything is trained where the champion to be proved beside is lost.
@@ -33,7 +33,7 @@ def train(run: Run, held: Lease, backends: Backends) -> Trained:
     if run.student is None:
         existing.rival_of(run, backends)
     folder, workspace = folder_of(run, backends.home, "train"), backends.workspace
-    work = train_in_worker if run.student or find_start(run.decision.mode).learns else take_unchanged
+    work = train_in_worker if run.student or find_start(run.decision.mode).learns else make_untrained
     trained = workspace.read_or_make(
         record_key(run, "train"),
         Trained,
@@ -132,6 +132,8 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
             genwright=run.genwright,
             teacher=run.student.teacher.bundle_sha256 if run.student else None,
             base=run.base.bundle_sha256 if run.base else None,
+            base_weights=run.base.checkpoint.weights.sha256 if run.base else None,
+            adapters=_added(run),
             foreign=run.origin,
             run_key=run.key("seal"),
         ),
@@ -147,6 +149,14 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
         seal_bundle(folder, bundle)
         return put_bundle(backends.store, folder)
+
+
+def _added(run: Run) -> tuple[AddedAdapter, ...]:
+    """The adapters as a bundle names them: by digests, which are the same in every registry."""
+    known = ((each, each.checkpoint.weights.sha256) for each in (run.base.adapters if run.base else ()))
+    return tuple(
+        AddedAdapter(model=each.model, bundle=each.bundle_sha256, weights=weights, weight=each.weight) for each, weights in known
+    )
 
 
 def admitted(run: Run, folder: Path, exported: Exported, proof: Proof, bundle: Bundle) -> Admission:
@@ -174,7 +184,8 @@ def register(run: Run, held: Lease, trained: Trained, stored: StoredBundle, proo
 
     check_lease(held, backends.store)
     decision, verdict = run.decision, proof.gates.verdict
-    tags = {"verdict": verdict, "family": decision.family, "variant": decision.variant, **begun_with(run), **backends.run_by}
+    tags = {"verdict": verdict, "family": decision.family, "variant": decision.variant, "mode": decision.mode}
+    tags |= {**begun_with(run), **backends.run_by}
     release = backends.versions.register(
         run.brief.name,
         sha256=stored.sha256,

@@ -20,7 +20,7 @@ from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
-from components.pipeline.run import Run, Trained
+from components.pipeline.run import Adapter, Run, Trained
 from components.pipeline.run_params import log_data, params_of, run_name, run_tags
 from components.policy.view import sentence
 from components.runtime.cpus import usable_cpus
@@ -30,7 +30,9 @@ from components.training.start import Start, find_start
 
 if TYPE_CHECKING:
     from components.pipeline.saved_training import SavedTrainings
+    from components.training.start.combine import Addend
 
+UNTRAINED: dict[str, Any] = {"step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}  # of a checkpoint that was not read
 SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
 
 
@@ -102,19 +104,33 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
-def take_unchanged(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
-    """The base as what a training gave, with an MLflow run that says what it is."""
+def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+    """The base, as it is or with adapters added, as what a training gave, with an MLflow run that says what it is."""
+    from components.data.shards import open_split
     from components.registry.tracking import MlflowTracker
+    from components.training.checkpoint import save_checkpoint
+    from components.training.folder import BEST, kept_files
 
     check_lease(held, backends.store)
     assert run.base is not None, "a start that does not learn begins with a base"
     data, base = data_of(run, backends), run.base.checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     plan = _train_plan(run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine)
+    kept = plan.start.made(plan, open_split(data.path, "train"))
     run_id = _tracked(run, backends, folder, lambda _: plan)
-    MlflowTracker(backends.settings.mlflow_uri, run_id).finish()
-    own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": "unchanged"}
-    return Trained(run_id=run_id, checkpoint=base.model_copy(update=own))
+    tracker, mode = MlflowTracker(backends.settings.mlflow_uri, run_id), run.decision.mode
+    own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": mode}
+    checkpoint = base.model_copy(update=own)
+    if kept is not None:
+        record = own | {"family": base.family, "variant": base.variant} | UNTRAINED
+        checkpoint = save_checkpoint(folder / "train" / BEST, kept, record)
+        paths = kept_files(folder / "train", checkpoint)
+        for path in paths:
+            backends.workspace.put(path)
+        for path in paths[1:]:
+            tracker.artifact(path, folder="adapter")
+    tracker.finish()
+    return Trained(run_id=run_id, checkpoint=checkpoint)
 
 
 def take_part(run: Run, backends: Backends, folder: Path) -> None:
@@ -206,7 +222,8 @@ def _begun_with(run: Run) -> list[tuple[str, int]]:
     """The releases that it learns from or begins with."""
     teacher = [(run.student.teacher.model, run.student.teacher.version)] if run.student else []
     base = run.base
-    return teacher + ([(base.model, base.version)] if base is not None and base.version is not None else [])
+    added = [(each.model, each.version) for each in base.adapters] if base else []
+    return teacher + ([(base.model, base.version)] if base is not None and base.version is not None else []) + added
 
 
 def _start_of(run: Run, backends: Backends) -> Start:
@@ -222,7 +239,16 @@ def _start_of(run: Run, backends: Backends) -> Start:
     weights, given = backends.workspace.open(run.base.checkpoint.weights), run.brief.pretrained
     share = given.prior_preservation if given else 0.0
     own: dict[str, Any] = {"lora": run.lora, "freeze": run.freeze, "prior_preservation": share}
+    own["adapters"] = tuple(_addend(each, backends) for each in run.base.adapters)
     return start.of(base=run.base.checkpoint, weights=weights, **own)
+
+
+def _addend(adapter: Adapter, backends: Backends) -> "Addend":
+    from components.training.start.combine import Addend
+
+    kept = adapter.checkpoint
+    files = tuple(map(backends.workspace.open, (kept.weights, *kept.adapter)))
+    return Addend(checkpoint=kept, weight=adapter.weight, files=files)
 
 
 def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:

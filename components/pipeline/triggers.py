@@ -29,7 +29,7 @@ from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
 from components.pipeline.endings import Ending, Name, ending_of
 from components.pipeline.lease import lease
-from components.pipeline.pretrained import bundle_of_base
+from components.pipeline.pretrained import bundles_begun_with
 from components.pipeline.run import Run
 
 Kind = Literal["hand", "cron", "new-data", "new-base", "event"]
@@ -52,7 +52,7 @@ class Slot(Record):
 
     model: str
     data_md5: str
-    base: str = ""  # of a look for a new base: the digest of the bundle that it names
+    base: str = ""  # of a look for a new base: the digest of the bundle, or of the bundles, that it names
     trigger: Trigger
     ended: Name | None = None
     sentence: str = ""
@@ -137,7 +137,7 @@ def retrain(
     if trigger.kind == "hand":
         return _retrained(str(path), backends, resolve_brief, call)
     brief = load_brief(path, backends)
-    base = bundle_of_base(brief, backends) if trigger.kind == "new-base" else ""
+    base = bundles_begun_with(brief, backends) if trigger.kind == "new-base" else ""
     slot = Slot(model=brief.name, data_md5=recorded_md5(brief.data, base=base_of(path)), base=base, trigger=trigger)
     look = trigger.kind if trigger.kind in LOOKS else None
     return once(slot, backends, partial(_retrained, str(path), backends, resolve_brief, call, look=look))
@@ -197,6 +197,7 @@ def _made_of(look: Kind, run: Run, backends: Backends) -> str:
     its = f"nothing to do: version {champion.version} of {model}, its champion, is of this"
     if look == "new-data" and bundle.lineage.dataset_md5 == md5:
         return f"{its} data ({md5[:8]})"
-    if look == "new-base" and run.base is not None and bundle.lineage.base == run.base.bundle_sha256:
-        return f"{its} base ({run.base.name}, {run.base.sha256[:8]})"
+    added = {each.bundle: each.weight for each in bundle.lineage.adapters}
+    if look == "new-base" and run.base is not None and bundle.lineage.base == run.base.bundle_sha256 and added == run.base.added:
+        return f"{its} base ({run.base.sum}, {run.base.sha256[:8]})"
     return ""

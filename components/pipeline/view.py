@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from components.pipeline.descendants import Descendant
     from components.pipeline.distil.curve import Curve
     from components.pipeline.schedules import Planned
     from components.registry.steps import Outcome
@@ -109,7 +110,7 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
     """Why a release is what it is. `differing`: where ledger, alias and channel do."""
     from rich.markup import escape
 
-    from components.pipeline.distil.curve import stale
+    from components.pipeline.stale import Known, stale
     from components.policy.view import Footnotes, sentence
 
     lineage = bundle.lineage
@@ -117,13 +118,15 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
     for line in differing:
         out.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     out.print(f"bundle {release.bundle_sha256}", f"MLflow run {release.run_id}", sep="\n")
-    if because := stale(bundle, backends):
+    if because := stale(bundle, Known(backends)):
         out.print(f"[yellow]{escape(because)}[/]", soft_wrap=True)
     if lineage.teacher:
         out.print(f"learnt from bundle {lineage.teacher}")
         _print_students(out, release, bundle, backends)
     if lineage.base:
         out.print(f"began with the weights of bundle {lineage.base}")
+    for each in lineage.adapters:
+        out.print(escape(f"and {each.weight:+g} times the adapter {each.model}, bundle {each.bundle}"), soft_wrap=True)
     if lineage.foreign:
         licence = lineage.foreign.licence.name or "unknown"
         out.print(escape(f"began with the weights of {lineage.foreign.name}, made elsewhere; licence {licence}"), soft_wrap=True)
@@ -147,6 +150,29 @@ def _print_students(out: "Console", release: Release, bundle: Bundle, backends: 
     out.print(curve_table(kept.curve))
     if backends.workspace.holds(kept.picture):
         out.print(f"their picture: {backends.workspace.open(kept.picture)}", soft_wrap=True)
+
+
+def adapters_table(base: str, found: "Sequence[Descendant]") -> "Table":
+    """The adapters of a base, a row a version."""
+    headings = {name: words_of(name).heading for name in ("fd", "coverage")}
+    right: dict[str, Literal["right"]] = dict.fromkeys(headings.values(), "right")
+    table = table_of(f"Adapters of {base}", version="left", alias="left", base="left", data="left", gates="left", **right)
+    for each in found:
+        of = f"{each.base}{''.join(f' {part.weight:+g} {part.model}' for part in each.adapters)}"
+        figures = [number(each.metrics[name].value) if name in each.metrics else "-" for name in headings]
+        name = f"{each.model}/{each.version}" + (" [yellow]stale[/]" if each.stale else "")
+        verdict = f"[{COLOURS[each.verdict]}]{each.verdict}[/]"
+        table.add_row(name, ", ".join(each.aliases) or "-", of, each.data_md5[:12], verdict, *figures)
+    return table
+
+
+def print_adapters(base: str, found: "Sequence[Descendant]") -> None:
+    """The table of them and why some are stale, or that there are none."""
+    out = console()
+    out.print(adapters_table(base, found) if found else f"{base}: nothing was adapted from it")
+    for each in found:
+        if each.stale:
+            out.print(f"[yellow]{each.model}/{each.version} is {each.stale}[/]", soft_wrap=True)
 
 
 def outcome_lines(outcome: "Outcome") -> list[str]:

@@ -7,10 +7,15 @@
 Enough is what the paper's own run saw, and no more than `epochs_enough` times each item of the data (rules/estimate.yaml).
 """
 
-from components.core.brief import UNCHANGED
+from components.core.brief import COMBINE, UNCHANGED
 from components.core.records import Ceiling, Facts, Figure, TrainingBudget
 from components.policy.estimate import Pick, items_s, price_of, rounded, tuned, tuning_s
 from components.policy.rows import Costs
+
+UNTRAINED = {  # the starts that learn nothing
+    UNCHANGED: "nothing: the base is released as it is",
+    COMBINE: "nothing: the adapters are added to the base as they are",
+}
 
 
 def training_budget(facts: Facts, costs: Costs, pick: Pick, *, usd_per_gpu_hour: float) -> tuple[TrainingBudget, Figure]:
@@ -18,10 +23,8 @@ def training_budget(facts: Facts, costs: Costs, pick: Pick, *, usd_per_gpu_hour:
     ceilings = _ceilings(facts, usd_per_hour=price_of(facts, costs, usd_per_gpu_hour=usd_per_gpu_hour))
     devices = facts.workers if facts.device == "cuda" else 1
     granted = TrainingBudget(items_seen=facts.items_seen, ceilings=ceilings, text="").lowest(devices=devices)
-    if pick.mode == UNCHANGED:
-        return TrainingBudget(items_seen=None, text="nothing: the base is released as it is"), _figure(
-            0.0, "nothing is trained", None
-        )
+    if pick.mode in UNTRAINED:
+        return TrainingBudget(items_seen=None, text=UNTRAINED[pick.mode]), _figure(0.0, "nothing is trained", None)
     if tuned(facts, pick):
         wanted, basis = tuning_s(facts, costs, pick.mode)
         text = f"as long as fine-tuning takes: about {_duration(wanted)}" + (f", at most {_grant(granted)}" if granted else "")

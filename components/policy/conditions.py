@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import model_validator
 
-from components.core.brief import UNCHANGED, Conditioning, Delivery, Goal, Mode, Use
+from components.core.brief import COMBINE, UNCHANGED, Conditioning, Delivery, Goal, Mode, Use
 from components.core.record import Record
 from components.core.records import Tier
 from components.core.records.foreign import Terms
@@ -57,7 +57,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "compute": SIZES,
     "pretrained": STARTS,
     "start": STARTS,
-    "mode": (*get_args(Mode), UNCHANGED),
+    "mode": (*get_args(Mode), UNCHANGED, COMBINE),
     "delivery": get_args(Delivery),
     "likelihood_kind": ("exact", "bound", "none"),
     "sequential": ("none", "pixel", "code", "token"),

@@ -1,6 +1,6 @@
 """A forced choice: allowed unless it breaks a hard constraint; the policy still says what it would have chosen."""
 
-from components.core.brief import UNCHANGED, Delivery, FamilyName, OverrideBrief
+from components.core.brief import COMBINE, UNCHANGED, Delivery, FamilyName, OverrideBrief
 from components.core.errors import BriefError
 from components.core.records import Reason
 from components.policy.candidates import families_of
@@ -59,7 +59,7 @@ def _subject(chooser: Chooser, own: Plan, override: OverrideBrief) -> tuple[Fami
 
 
 def _check_mode(chooser: Chooser, family: FamilyName, override: OverrideBrief, *, builds_on: bool) -> None:
-    if override.mode in ("finetune", "lora", UNCHANGED) and not builds_on:
+    if override.mode in ("finetune", "lora", UNCHANGED, COMBINE) and not builds_on:
         given = chooser.facts.pretrained is not None
         what = f"the pretrained model is not a {family}" if given else "no pretrained model is given"
         raise BriefError(

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STEPS = {"one_pass": "one pass", "few_step": "few steps", "many_step": "many steps"}
-MODES = {"scratch": "trained from scratch", "finetune": "fine-tuned", "lora": "fine-tuned by LoRA"}
+MODES = {
+    "scratch": "trained from scratch",
+    "finetune": "fine-tuned",
+    "lora": "fine-tuned by LoRA",
+    "combine": "adapters combined",
+}
 UNITS = {"s": ((86400, "days"), (3600, "h"), (60, "min"), (1, "s")), "ms": ((1000, "s"), (1, "ms"))}
 LAYERS = {  # what decided, in words, for the first part of a rule's name
     "hard": "the limits",

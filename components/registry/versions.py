@@ -18,7 +18,7 @@ CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 PAGE = "<!-- Written by genwright from here on; what stands above stays. -->"
 DESCRIPTION_MAX = 5000  # characters that MLflow keeps
 NAMED_BY = "mlflow.modelVersions"  # MLflow's tag of a LoggedModel: the versions that are it
-BUNDLE, URI, MODEL_ID = "bundle_sha256", "bundle_uri", "model_id"
+BUNDLE, URI, MODEL_ID, BASE = "bundle_sha256", "bundle_uri", "model_id", "base"
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,20 @@ class Versions:
         aliases = self.aliases(model)
         found = [self._release(version, aliases) for version in self._search(f"name = '{model}'") if BUNDLE in version.tags]
         return sorted(found, key=lambda release: release.version)
+
+    def begun_with(self, base: str) -> list[tuple[Release, dict[str, str]]]:
+        """The releases whose base is a version of this model, or a model of this name that was made elsewhere, with their tags:
+        one search, and one for all aliases."""
+        with self._translated():
+            models = self._client.search_registered_models(max_results=1000)
+        aliases = {each.name: {alias: int(version) for alias, version in each.aliases.items()} for each in models}
+        begun = (f"{base}/", f"{base}@", f"{base} ")
+        found = [
+            (self._release(version, aliases.get(version.name, {})), dict(version.tags))
+            for version in self._search(f"tags.{BASE} LIKE '{base}%'")
+            if BUNDLE in version.tags and f"{version.tags[BASE]} ".startswith(begun)
+        ]
+        return sorted(found, key=lambda each: (each[0].model, each[0].version))
 
     def model_id(self, model: str, version: int) -> str | None:
         """The id of the LoggedModel of a version; None where it has none, or is gone."""

@@ -20,7 +20,7 @@ from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.sampling import TorchSampler
-from components.training.stream import BatchStream
+from components.training.stream import BatchStream, first_epoch
 from components.training.tuning import Tuning, point
 from components.training.work import IMAGES_MIN
 
@@ -105,8 +105,7 @@ class Readings:
     @torch.no_grad()
     def _calibrate(self, average: Family) -> None:
         """Let the average measure what it needs, on the first epoch."""
-        steps = range(self.stream.steps_an_epoch)
-        average.calibrate(Batch(*self.stream.of_all(step), step=step) for step in steps)
+        average.calibrate(first_epoch(self.stream))
 
     @torch.no_grad()
     def _diagnose(self, progress: Progress, *, step: int, batch: Batch) -> dict[str, float]:

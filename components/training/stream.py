@@ -5,6 +5,7 @@ Items travel as they are stored and become floats where they are used; on a GPU 
 N items, B batch (of this process), G batch (of all processes).
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from components.core.errors import DataError
-from components.core.family import to_data_units
+from components.core.family import Batch, to_data_units
 from components.core.protocols import ItemSplit
 from components.core.records import Condition
 from components.runtime.processes import processes, rank
@@ -83,6 +84,11 @@ class BatchStream:
         order_N = np.random.default_rng((self.seed, epoch)).permutation(self.items)
         whole = order_N[: self.steps_an_epoch * self.whole].reshape(self.steps_an_epoch, self.whole)
         return np.sort(whole, axis=1)
+
+
+def first_epoch(stream: BatchStream) -> Iterator[Batch]:
+    """The batches of its first epoch, each when it is asked for."""
+    return (Batch(*stream.of_all(step), step=step) for step in range(stream.steps_an_epoch))
 
 
 class _Source(Protocol):

@@ -1,4 +1,4 @@
-"""The commands that move and explain releases: promote, rollback, reconcile, history, explain, deploy. They train nothing."""
+"""The commands that move and explain releases: promote, rollback, history, explain, adapters, deploy. They train nothing."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,6 +76,21 @@ def explain(reference: Reference, as_json: AsJson = False) -> None:
     for line in differing:
         typer.echo(line, err=True)
     return print_json(bundle.model_dump(mode="json"))
+
+
+@release_app.command()
+def adapters(
+    base: Annotated[str, typer.Argument(help="a model's name, or that of one made elsewhere, as hf:ORG/NAME", metavar="BASE")],
+    as_json: AsJson = False,
+) -> None:
+    """The adapters of a base: every release by LoRA of its versions, its data and scores, and whether it is stale."""
+    from components.pipeline.descendants import adapters_of
+    from components.pipeline.view import print_adapters
+
+    found = adapters_of(base, load_backends())
+    if as_json:
+        return print_json([each.model_dump(mode="json") for each in found])
+    return print_adapters(base, found)
 
 
 @release_app.command()

@@ -368,7 +368,7 @@ def home(first: "First", tmp_path: Path) -> Path:
     return folder
 
 
-COMMANDS = ["serve", "promote", "rollback", "history", "explain", "deploy", "reconcile"]
+COMMANDS = ["serve", "promote", "rollback", "history", "explain", "deploy", "reconcile", "adapters"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -128,6 +128,7 @@ def test_the_installed_command_answers(tmp_path: Path) -> None:
         "reconcile",
         "history",
         "explain",
+        "adapters",
         "deploy",
         "serve",
     ]

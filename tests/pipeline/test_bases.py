@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from components.core.files import sha256_of
 from components.pipeline import existing, platforms, proof, release_commands, resolve
+from components.pipeline.descendants import adapters_of
 from components.pipeline.loaded_model import load_model
 from components.registry.mlflow_store import connect
 from components.runtime.session import opened
@@ -187,6 +188,29 @@ def test_a_folder_is_released_as_it_is_and_is_a_base_by_its_name(road: Any, tmp_
     tuned = road.produce_here(brief(road, pretrained={"model": "models:/plain@champion", "in_domain": True}))
     assert tuned.bundle.bundle.lineage.base == made.bundle.sha256
     assert tuned.bundle.bundle.lineage.foreign == lineage.foreign
+
+
+@pytest.mark.nightly
+def test_adapters_of_a_folder_are_listed_and_combined(road: Any) -> None:
+    """By the digest of the published weights; what comes of it has the folder's licence, and can be added again."""
+    backends, config = road.backends(), {"steps": STEPS, "lr_peak": 1e-3}
+    road.produce_here(brief(road, name="adapted", override={"mode": "lora", "config": config}))
+    given = {"model": str(road.folder / "base"), "in_domain": True}
+    half = brief(road, name="half", pretrained=given | {"adapters": {"models:/adapted/1": 0.5}}, override={"mode": "combine"})
+    made = road.produce_here(half)
+    lineage = made.bundle.bundle.lineage
+    assert lineage.base is None
+    assert lineage.foreign is not None
+    assert lineage.base_weights == sha256_of(road.folder / "base" / WEIGHTS)
+    twice = brief(road, name="twice", pretrained=given | {"adapters": {"models:/half/1": 2.0}}, override={"mode": "combine"})
+    road.produce_here(twice)
+    whole, again = (load_model(name, backends).family.state_dict() for name in ("adapted", "twice"))
+    assert all(np.allclose(value, again[name], atol=1e-6) for name, value in whole.items())
+    found = adapters_of(lineage.foreign.name.partition("@")[0], backends)
+    assert [(each.model, each.mode, each.stale) for each in found] == [
+        ("adapted", "lora", None), ("half", "combine", None), ("twice", "combine", None),
+    ]  # fmt: skip
+    assert [each.model for each in adapters_of(lineage.foreign.name, backends)] == ["adapted", "half", "twice"]
 
 
 @pytest.mark.nightly

@@ -20,7 +20,6 @@ from components.pipeline.distil.curve import (
     kept_curve,
     picture_of,
     refuse_unless_one_passed,
-    stale,
 )
 from components.pipeline.distil.request import DistillRequest, steps_of
 from components.pipeline.distil.students import students
@@ -28,6 +27,7 @@ from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
 from components.pipeline.run import SAMPLES, Trained
 from components.pipeline.run_params import run_name, run_tags, version_line
+from components.pipeline.stale import Known, stale
 from components.registry.mlflow_store import connect
 from flows import engines
 from flows.settings import Settings
@@ -251,7 +251,7 @@ def test_the_fastest_student_that_passes_is_released_with_its_lineage(
     bundle = bundle_of(release, backends)[1]
     assert bundle.lineage.teacher == bundle.gates.champion == teacher.bundle_sha256
     assert picture_of("many-distilled", backends).read_bytes().startswith(b"\x89PNG")
-    assert stale(bundle, backends) is None
+    assert stale(bundle, Known(backends)) is None
     client = connect(backends.settings.mlflow_uri)
     runs = client.search_runs([client.get_experiment_by_name("many-distilled").experiment_id])
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {teacher.run_id}

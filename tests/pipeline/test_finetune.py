@@ -20,7 +20,7 @@ from components.families import cards
 from components.pipeline import existing, production, proof, release_commands, resolve
 from components.pipeline.backends import Backends
 from components.pipeline.loaded_model import load_model
-from components.pipeline.pretrained import bundle_of_base, check_base
+from components.pipeline.pretrained import bundles_begun_with, check_base
 from components.pipeline.run import Run, Trained, record_key
 from components.registry.mlflow_store import connect
 from flows.settings import Settings
@@ -61,7 +61,7 @@ def test_a_look_for_a_new_base_asks_which_bundle_its_alias_names(home: Path) -> 
     brief = Brief.model_validate({"name": "paper", "modality": "image", "data": {"path": "x"}})
 
     def of(model: str) -> str:
-        return bundle_of_base(brief.model_copy(update={"pretrained": PretrainedBrief(model=model)}), backends)
+        return bundles_begun_with(brief.model_copy(update={"pretrained": PretrainedBrief(model=model)}), backends)
 
     assert of("models:/digits@champion") == of("models:/digits") == backends.versions.resolve("digits").bundle_sha256
     with pytest.raises(UnknownModel, match=r"pretrained\.model: models:/letters@champion: "):
@@ -277,7 +277,7 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         ({"pretrained": {"model": "models:/none@champion"}}, ("models:/none@champion", "no model named", "digits")),
         ({"pretrained": {"model": "models:/none/1", "family": "vae"}}, ("models:/none/1", "no model named")),
         ({"name": "digits"}, ("is what this brief makes", "models:/digits/1")),
-        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch, unchanged")),
+        ({"override": {"mode": "student"}}, ("override.mode: 'student'", "combine, finetune, lora, scratch, unchanged")),
         ({"override": {"mode": "finetune"}, "pretrained": None}, ("no pretrained model is given", "allowed: scratch")),
         (lora(rank=2), ("pretrained.lora: given", "decided is finetune", "write override: {mode: lora}")),
         (lora("lora", rank=1000), ("pretrained.lora.rank: 1000 for vae/gaussian", "allowed: 1 to ")),

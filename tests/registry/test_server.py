@@ -98,6 +98,7 @@ def asked(client: Any, name: str, run_id: str, model_id: str, experiment: str) -
     yield "alias moved", lambda: client.set_registered_model_alias(name, "champion", "2")
     yield "alias of none", lambda: client.set_registered_model_alias(name, "champion", "9")
     yield "with alias", lambda: client.get_registered_model(name)
+    yield "all aliases", lambda: [each.aliases for each in client.search_registered_models() if each.name == name]
     yield "alias gone", lambda: client.delete_registered_model_alias(name, "champion")
     yield "alias gone again", lambda: client.delete_registered_model_alias(name, "champion")
     yield "page", lambda: client.update_registered_model(name, "# Page\n\nof ü")
@@ -106,6 +107,7 @@ def asked(client: Any, name: str, run_id: str, model_id: str, experiment: str) -
     token = client.search_model_versions(f"name = '{name}'", max_results=1).token
     yield "second page", lambda: client.search_model_versions(f"name = '{name}'", max_results=1, page_token=token)
     yield "by tag", lambda: client.search_model_versions(f"name = '{name}' and tags.{BUNDLE} = '{'2' * 64}'")
+    yield "by how a tag begins", lambda: client.search_model_versions(f"name = '{name}' and tags.{BUNDLE} LIKE '22%'")
     yield "wrong question", lambda: client.search_model_versions("nonsense")
     yield "models", lambda: [each.name for each in client.search_registered_models(max_results=1000) if each.name == name]
     yield "prompt", lambda: client.get_registered_model("a-prompt")

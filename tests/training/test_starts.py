@@ -29,14 +29,16 @@ SLOW = {"gan/sngan", "autoregressive/vq-pixelcnn", "diffusion/cascade", "flow/gl
 
 def test_each_start_is_found_by_the_name_of_its_file() -> None:
     files = {path.stem for path in Path(package.__file__).parent.glob("*.py")} - {"__init__"}
-    assert set(starts()) == files == {"scratch", "finetune", "lora", "student", "unchanged"}
+    assert set(starts()) == files == {"scratch", "finetune", "lora", "student", "unchanged", "combine"}
     assert all(find_start(name) is starts()[name] for name in files - {"student"})
     for name in ("student", "nonesuch", ""):
-        with pytest.raises(BriefError, match=r"override\.mode: '\w*' given; allowed: finetune, lora, scratch, unchanged$"):
+        with pytest.raises(
+            BriefError, match=r"override\.mode: '\w*' given; allowed: combine, finetune, lora, scratch, unchanged$"
+        ):
             find_start(name)
 
 
-@pytest.mark.parametrize("kind", ["scratch", "finetune", "lora", "student", "unchanged"])
+@pytest.mark.parametrize("kind", ["scratch", "finetune", "lora", "student", "unchanged", "combine"])
 def test_a_plan_crosses_into_another_process_with_its_start(make_plan: Any, a_base: Any, kind: str) -> None:
     base = a_base("vae/gaussian")
     known = {"base": base.base, "teacher": base.base, "weights": base.weights, "adversarial": 0.5}

@@ -47,6 +47,15 @@ class Reference(Record):
     may_differ: int = 0
 
 
+class AddedAdapter(Record):
+    """A release by LoRA that was added to its base."""
+
+    model: str
+    bundle: str  # its digest
+    weights: str  # the digest of its merged weights
+    weight: float
+
+
 class Lineage(Record):
     """Where a bundle comes from."""
 
@@ -59,6 +68,8 @@ class Lineage(Record):
     genwright: str  # version
     teacher: str | None = None  # the bundle that it learnt from
     base: str | None = None  # the bundle whose weights it began with
+    base_weights: str | None = None  # these weights, by their digest: those of a model made elsewhere, too
+    adapters: tuple[AddedAdapter, ...] = ()  # that were added to them
     foreign: Foreign | None = None  # the model made elsewhere whose weights it began with, or is
     run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 

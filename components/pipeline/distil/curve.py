@@ -1,4 +1,4 @@
-"""All students that were tried: the curve of quality and speed, the one chosen, and whether it is stale."""
+"""All students that were tried: the curve of quality and speed, and the one chosen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from components.core import store_keys
 from components.core.errors import GateRefused, RunError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import Artifact, Bundle, Metric, Release
-from components.pipeline import existing, stages
+from components.core.records import Artifact, Metric, Release
+from components.pipeline import stages
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.endings import Ending, judged
@@ -176,22 +176,3 @@ def ending(name: str, made: tuple[Curve, Produced | None]) -> Ending:
     refuse_unless_one_passed(curve, name)
     assert produced is not None
     return judged(None, produced)
-
-
-def stale(bundle: Bundle, backends: Backends) -> str | None:
-    """Why a student is stale, in one line: its teacher is not the champion any more. None for what is not."""
-
-    if bundle.lineage.teacher is None:
-        return None
-    known = backends.store.get(store_keys.bundle_file(bundle.lineage.teacher))
-    if known is None:
-        return f"stale: its teacher's bundle {bundle.lineage.teacher[:12]} is gone from the store"
-    try:
-        model = Bundle.model_validate_json(known[0]).model
-    except ValueError as error:
-        raise RunError(f"bundle {bundle.lineage.teacher[:12]} cannot be read: {error}") from error
-    champion = existing.champion_of(model, backends)
-    if champion is None or champion.bundle_sha256 == bundle.lineage.teacher:
-        return None
-    now = f"its teacher is no longer {model}'s champion, version {champion.version} is"
-    return f"stale: {now}; genwright distil {model} makes a new one"

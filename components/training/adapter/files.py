@@ -8,6 +8,7 @@ adapter_buffers.safetensors  the buffers that training measured anew, such as th
 
 import copy
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,24 @@ def learnt_state(folder: Path, adapted: Family) -> dict[str, Tensor]:
         kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     own = (key for key in adapted.state_dict() if ".lora_" in key)
     return {key: kept[f"{PREFIX}{_in_files(key.removeprefix(name))}"] for key in own}
+
+
+def factors_of(files: Files) -> dict[str, tuple[Tensor, Tensor]] | None:
+    """A and s B of each layer, in double precision, by its name in the network: its weight grows by (s B) A. None where there are
+    no files, and for DoRA, which is no such sum. Raises RunError for files that are damaged."""
+    if CONFIG not in files:
+        return None
+    config = _known(files)
+    if config["use_dora"]:
+        return None
+    scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config["use_rslora"] else config["r"])
+    try:
+        named = {name.removeprefix(PREFIX): value.double() for name, value in load(files[MATRICES]).items()}
+    except (SafetensorError, KeyError) as error:
+        raise RunError(f"{MATRICES}: cannot be read: {error}") from error
+    ends = (".lora_A.weight", ".lora_B.weight")
+    layers = [name.removesuffix(ends[0]) for name in named if name.endswith(ends[0])]
+    return {layer: (named[f"{layer}{ends[0]}"], scale * named[f"{layer}{ends[1]}"]) for layer in layers}
 
 
 def _in_files(key: str) -> str:

@@ -53,7 +53,7 @@ def lora_config(family: Family, lora: LoraBrief, *, base_sha256: str) -> "LoraCo
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.rank if lora.alpha is None else lora.alpha,  # type: ignore[arg-type] # a scale need not be whole
-        target_modules=_names(family, chosen_targets(family, lora)),
+        target_modules=named_targets(family, chosen_targets(family, lora)),
         lora_dropout=lora.dropout,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
@@ -61,7 +61,7 @@ def lora_config(family: Family, lora: LoraBrief, *, base_sha256: str) -> "LoraCo
     )
 
 
-def _names(family: Family, targets: tuple[str, ...]) -> list[str] | str:
+def named_targets(family: Family, targets: tuple[str, ...]) -> list[str] | str:
     """The targets by their names in the network. peft takes a name for the end of one, too: where that would catch another
     layer, it gets one expression for whole names."""
     root = f"{network_name(family)}." if network_name(family) else ""

@@ -3,6 +3,7 @@
     scratch     drawn from the seed
     finetune    those of a release made here, or of a model made elsewhere
     unchanged   those of such a model, which is released as it is: nothing is trained
+    combine     those of such a model with adapters of it added, released as they are
     lora        those of such a model, at rest, with low-rank matrices that learn
     student     those of a teacher, whose drawing it learns; `genwright distil` asks for it
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from components.core.family import Family
+    from components.core.protocols import ItemSplit
 
 Origin = Literal["nothing", "release", "foreign"]  # no model; one that was made here; one that was made elsewhere
 
@@ -88,6 +90,11 @@ class Start(Record, ABC):
     def keep(self, average: "Family") -> Kept:
         """What a checkpoint keeps of the averaged model."""
         return Kept(average.kept())
+
+    def made(self, plan: ModelPlan, split: "ItemSplit") -> Kept | None:
+        """Of a start that does not learn, what is kept in the place of a training; None: the base's own file. `split`: the items
+        of the data that others are trained on."""
+        return None
 
     def go_back(self, kept: Checkpoint, path: Path, family: "Family") -> "dict[str, Tensor]":
         """Values of the family's state from a checkpoint whose weights lie at `path`, for a training that goes back to it."""
