@@ -156,6 +156,7 @@ def _draw(
             "data revision": run.dataset.rev,
             "brief": run.brief.digest(),
             **({"base": run.base.text} if run.base else {}),
+            **({"adapter": trained.adapter.text} if trained.adapter else {}),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

@@ -85,13 +85,18 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
                 limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
                 processes=here,
             )
+        checkpoint = Checkpoint.read(own / FINISHED)
+        adapter = None
+        if checkpoint.adapter:
+            with timed("Adapter", backends, run, note="loaded by peft and diffusers in a process without genwright"):
+                adapter = plan.start.reload_elsewhere(checkpoint, kept_files(own, checkpoint))
     except BaseException as error:
         with suppress(GenwrightError):  # else the end of the run would hide the end of the training
             check_lease(held, backends.store)  # else the run is another's, who goes on with it
             MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
-    checkpoint = Checkpoint.read(own / FINISHED)
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
+    ended |= {"adapter_loaded": adapter.text} if adapter else {}
     for path in kept_files(own, checkpoint):
         backends.workspace.put(path)
     remove_snapshots(own)
@@ -99,7 +104,7 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
         MlflowTracker(settings.mlflow_uri, run_id).params(ended)
         for path in kept_files(own, checkpoint)[1:]:
             MlflowTracker(settings.mlflow_uri, run_id).artifact(path, folder="adapter")
-    return Trained(run_id=run_id, checkpoint=checkpoint)
+    return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
 
 
 def take_unchanged(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 from components.core.brief import FamilyName
 from components.core.errors import BriefError
 from components.core.record import Record
-from components.core.records import Checkpoint, DataSpec
+from components.core.records import AdapterReload, Checkpoint, DataSpec
 from components.training.kept import Kept
 
 if TYPE_CHECKING:
@@ -88,6 +88,13 @@ class Start(Record, ABC):
     def keep(self, average: "Family") -> Kept:
         """What a checkpoint keeps of the averaged model."""
         return Kept(average.kept())
+
+    def reload_elsewhere(self, kept: Checkpoint, files: tuple[Path, ...]) -> AdapterReload | None:
+        """What other programs make of the files of a checkpoint, its weights first, where they are made for others.
+
+        Raises RunError where they make something else of them.
+        """
+        return None
 
     def go_back(self, kept: Checkpoint, path: Path, family: "Family") -> "dict[str, Tensor]":
         """Values of the family's state from a checkpoint whose weights lie at `path`, for a training that goes back to it."""

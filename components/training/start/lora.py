@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from components.core.brief import LoraBrief
-from components.core.records import Checkpoint
+from components.core.records import AdapterReload, Checkpoint
 from components.training.kept import Kept
 from components.training.start import ModelPlan, Origin, Start
 
@@ -55,6 +55,16 @@ class Lora(Start):
         files = adapter_files(adapted, lora_config(plain, self.lora, base_sha256=digest), base)
         check_reloads(adapted, files, base, base_sha256=digest)
         return Kept(plain.kept(), files)
+
+    def reload_elsewhere(self, kept: Checkpoint, files: tuple[Path, ...]) -> AdapterReload | None:
+        """What a process that has diffusers and peft alone makes of the adapter (adapter/elsewhere.py)."""
+        from components.training.adapter.elsewhere import reload_elsewhere
+        from components.training.checkpoint import restore
+
+        weights, *adapter = files
+        base, merged = restore(self.base, self.weights), restore(kept, weights)
+        contents = {path.name: path.read_bytes() for path in adapter}
+        return reload_elsewhere(base, merged, contents, base_sha256=self.base.weights.sha256)
 
     def go_back(self, kept: Checkpoint, path: Path, family: "Family") -> "dict[str, Tensor]":
         """The matrices, and what else learns, of a checkpoint that `keep` made."""
