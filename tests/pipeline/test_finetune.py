@@ -78,8 +78,11 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
         ({"pretrained": {"model": "models:/digits/7"}}, ("models:/digits/7", "no such version", "digits/1")),
         ({"pretrained": {"model": "models:/none@champion"}}, ("models:/none@champion", "no model named", "digits")),
         ({"pretrained": {"model": "models:/none/1", "family": "vae"}}, ("models:/none/1", "no model named")),
-        ({"pretrained": {"model": "models:/digits@newest"}}, ("models:/digits@newest", "no version has the alias newest")),
-        ({"modality": "audio"}, ("models:/digits@champion", "audio")),
+        (
+            {"pretrained": {"model": "models:/digits@newest"}},
+            ("models:/digits@newest", "digits has no newest", "allowed: digits/1"),
+        ),
+        ({"modality": "audio"}, ("nor is any other model of audio", "allowed: modality: image")),
         ({"name": "digits"}, ("is what this brief makes", "models:/digits/1")),
         ({"override": {"mode": "student"}}, ("override.mode: 'student'", "finetune, lora, scratch, unchanged")),
         ({"override": {"mode": "finetune"}, "pretrained": None}, ("no pretrained model is given", "allowed: scratch")),
@@ -116,10 +119,11 @@ def test_a_base_whose_training_or_weights_are_lost_is_refused(cli: "Command", ho
     names = ("models:/copy/1", "its checkpoint", "is not in", "GENWRIGHT_STORE")
     cli("produce", written(pretrained={"model": "models:/copy/1", "in_domain": True})).refused(2, *names)
     lost = ("models:/digits@champion", "its checkpoint", "is not in", "genwright train --run")
-    (weights,) = (home / "store" / "artifacts").glob("*/weights.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-40])
+    for path in (home / "store" / "artifacts").glob("*/weights.safetensors"):
+        path.write_bytes(path.read_bytes()[:-40])
     cli("produce", written()).refused(2, *lost)
-    weights.unlink()
+    for path in (home / "store" / "artifacts").glob("*/weights.safetensors"):
+        path.unlink()
     cli("produce", written()).refused(2, *lost)
 
 

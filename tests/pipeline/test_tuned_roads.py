@@ -144,7 +144,9 @@ def trained_in_a_fork(run: Run, road: Any, *, kill_at: int) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(trainer, done)
 
+        plan_of, often = training._train_plan, {"state_every_s": 1e-9}
         try:
+            training._train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
             Trainer._train_step = step  # type: ignore[method-assign]
             road.produce_here(run.brief)
         finally:
@@ -164,15 +166,12 @@ def test_a_training_that_was_killed_makes_the_very_bundle_and_it_is_served_and_r
     first.road.new_home(road.home)
     begin_with(first, road)
 
-    plan_of, begun = training._train_plan, []
-    told = {"state_every_s": 1e-9}
-    monkeypatch.setattr(training, "_train_plan", lambda *given, **named: plan_of(*given, **named).model_copy(update=told))
     run = resolve.resolve(paper(road), road.backends())
     assert trained_in_a_fork(run, road, kill_at=23) == -signal.SIGKILL
     state = load_state(folder_of(run, road.backends().home, "train") / "train" / STATE)
     assert state is not None
     assert state["run"]["step"] == 23
-    resumed = Trainer._resume
+    resumed, begun = Trainer._resume, []
     monkeypatch.setattr(Trainer, "_resume", lambda trainer: (resumed(trainer), begun.append(trainer.step))[0])
     one = road.produce_here(paper(road))
     assert begun == [state["run"]["step"]], "it goes on, and does not begin again"
