@@ -280,8 +280,8 @@ def test_what_was_fine_tuned_is_a_base_again(two: Any) -> None:
 
 @pytest.mark.nightly
 def test_a_gan_is_fine_tuned_with_a_discriminator_that_rests_in_part(two: Any) -> None:
-    """FreezeD, with the augmentation that its base had."""
-    config = TINY["gan/sngan"] | {"augment": "ada"}
+    """FreezeD (Mo et al. 2020), with the augmentation that its base had."""
+    config = TINY["gan/sngan"] | {"shift": 0.2, "cutout": 0.3}
     gan = {"family": "gan", "variant": "sngan", "config": config}
     base = two.produce_here(two.brief(name="sn", override=gan))
     wanted = {"model": "models:/sn@champion", "in_domain": True, "freeze": True}
