@@ -27,7 +27,9 @@ from components.training.adapter.targets import network_name
 
 PROGRAM = Path(__file__).with_name("program.py")
 LIMIT_S = 900.0  # of a process that imports for a minute where a machine is busy
-ADAPTED_TOLERANCE = 1e-5  # of outputs, absolute where they are below 1: the same numbers, added up in another order
+ADAPTED_TOLERANCE = (
+    1e-5  # of outputs, absolute where they are below 1: 0 is what there is, and another order of sums ends nothing
+)
 MERGED_TOLERANCE = 1e-4  # of the outputs of a whole network whose layers round otherwise
 
 
@@ -49,7 +51,10 @@ def reload_elsewhere(base: Family, kept: Family, files: Files, *, base_sha256: s
         for file, content in files.items():
             (folder / "adapter" / file).write_bytes(content)
         with _one_thread():
-            _write_calls(folder, load_adapter(base, files, base_sha256=base_sha256), kept, where)
+            adapted = load_adapter(base, files, base_sha256=base_sha256)
+            for each in (adapted, kept):
+                each.requires_grad_(requires_grad=False)  # torch multiplies by a weight that learns in another order
+            _write_calls(folder, adapted, kept, where)
         said = _run(folder)
     by, apart = tuple(said["by"]), said["apart"]
     for which, tolerance, model in (

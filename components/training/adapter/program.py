@@ -21,10 +21,13 @@ from safetensors.torch import load_file
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    asked, tensors = json.loads((folder / "asked.json").read_text()), load_file(folder / "tensors.safetensors")
+    asked = json.loads((folder / "asked.json").read_text())
+    tensors = {name: each.clone() for name, each in load_file(folder / "tensors.safetensors").items()}
     torch.set_num_threads(1)  # the same order of sums as in what it is compared with
     network = getattr(diffusers, asked["network"]).from_pretrained(folder / "network", use_safetensors=True)
     network = PeftModel.from_pretrained(network, folder / "adapter").eval()
+    for weight in network.parameters():  # into PyTorch's own memory: where a file is mapped, sums have another order
+        weight.data = weight.data.clone()
     apart: dict[str, list[torch.Tensor]] = {name: [] for name in asked["beside"]}
     for number, call in enumerate(asked["calls"]):
         with torch.no_grad():
