@@ -8,19 +8,19 @@ to adapt to (Google's style), C to judge by, which nothing learnt from. The base
 CACHE by the digest of what made it. Each way sees the same items. Peers (benchmarks/peers/diffusers_tuning.py: diffusers' and
 peft's own classes, the recipe of their scripts) begin with the same base, written by genwright as a folder of diffusers, and get
 the seconds that ours took; of two rates the better counts. Distances are on features of a classifier of categories: FD-local.
+The fine-tuned model is distilled to two steps and exported, and drawn in turns with the pipeline of diffusers that it came from.
 
 Writes benchmarks/results/finetune.json and finetune.md.
 """
 
 import argparse
 import hashlib
-import io
 import json
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,89 +28,22 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.emoji import Pictures, splits
 from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 
-STYLES = ("twitter", "google")
-SIDE, NEW, SAMPLES, STEPS = 16, 200, 1000, 20
+SAMPLES, STEPS = 1000, 20
 BASE_ITEMS, ITEMS, RANK = 96_000, 9_600, 4
 CONFIG = {"steps": STEPS}
 OURS, PEERS = ("scratch", "finetune", "lora"), ("peer finetune", "peer lora")
 PEER_RATES = (1e-4, 1e-3)
-PACKAGES = ("torch", "diffusers", "peft")
+PACKAGES = ("torch", "diffusers", "peft", "onnxruntime-gpu")
 METRICS = ("fd", "coverage", "memorised")
+STUDENT_STEPS, STUDENT_ITEMS, BATCH, ROUNDS = 2, 19_200, 50, 5
 
 
-class Pictures:
-    """A core.protocols.ItemSplit in memory."""
-
-    def __init__(self, name: str, images: Any, labels: Any) -> None:
-        from components.modalities.image.spec import ImageSpec
-
-        self.name, self.images, self.labels = name, images, labels
-        self.item = ImageSpec(channels=3, height=SIDE, width=SIDE)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: Any) -> Any:
-        return self.images[indices]
-
-    @property
-    def md5(self) -> str:
-        return hashlib.md5(self.images.tobytes()).hexdigest()
-
-    @property
-    def dataset(self) -> Any:
-        from components.core.records import LocalDataset
-
-        return LocalDataset(
-            name=self.name, path="", repo=".", rev="", md5=self.md5, item=self.item, count=len(self), classes=(),
-            splits={"train": len(self)}, mean=tuple(self.images.mean((0, 1, 2))), std=tuple(self.images.std((0, 1, 2))),
-        )  # fmt: skip
-
-
-def read_style(archive: Path, style: str) -> dict[str, tuple[Any, str]]:
-    """Each picture, uint8 [SIDE, SIDE, 3] on white, and its category, by its code points."""
-    from PIL import Image
-
-    found = {}
-    with tarfile.open(archive) as tar:
-        told = json.load(tar.extractfile("package/emoji.json"))  # type: ignore[arg-type]
-        category = {each["image"]: each["category"] for each in told}
-        for member in tar:
-            name = Path(member.name)
-            if name.parent.as_posix() == f"package/img/{style}/64" and name.name in category:
-                picture = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGBA")  # type: ignore[union-attr]
-                white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-                found[name.stem] = np.asarray(white.resize((SIDE, SIDE), Image.Resampling.BOX)), category[name.name]
-    return found
-
-
-def splits(cache: Path) -> dict[str, Pictures]:
-    """The pictures of each part; a code point is of one part in both styles."""
-    found = {style: read_style(cache / f"emoji-datasource-{style}-16.0.0.tgz", style) for style in STYLES}
-    both = sorted(found["twitter"].keys() & found["google"].keys(), key=lambda code: hashlib.sha256(code.encode()).digest())
-    kinds = sorted({kind for _, kind in found["twitter"].values()})
-    third = len(both) // 3
-    held = NEW + NEW // 4
-    parts = {"A": both[: 2 * third - held], "B": both[2 * third - held : 2 * third - held + NEW]}
-    parts |= {"H": both[2 * third - held + NEW : 2 * third], "C": both[2 * third :]}
-
-    def part(name: str, codes: str, *styles: str) -> Pictures:
-        rows = [found[style][code] for style in styles for code in parts[codes]]
-        return Pictures(name, np.stack([image for image, _ in rows]), np.array([kinds.index(kind) for _, kind in rows]))
-
-    return {
-        "base": part("base", "A", "twitter"),
-        "judge": part("judge", "A", *STYLES),
-        "new": part("new", "B", "google"),
-        "held out": part("held out", "H", "google"),
-        "of new": part("of new", "C", "google"),
-        "of base": part("of base", "C", "twitter"),
-    }
-
-
-def train(folder: Path, split: Pictures, *, items: int, seed: int, start: Any, config: dict[str, Any], known: Any) -> Any:
+def train(
+    folder: Path, split: Pictures, *, items: int, seed: int, start: Any, config: dict[str, Any], known: Any, variant: str = "ddpm"
+) -> Any:
     """The checkpoint that genwright's trainer keeps. `known`: the extractor, and held-out items where there is a base."""
     from components.core.records import DataSpec
     from components.evaluation.signal import FixedNoiseQuality
@@ -122,7 +55,7 @@ def train(folder: Path, split: Pictures, *, items: int, seed: int, start: Any, c
 
     extractor, held_out = known
     plan = TrainPlan(
-        family="diffusion", variant="ddpm", config=config, spec=DataSpec.of(split.dataset), dataset=split.dataset,
+        family="diffusion", variant=variant, config=config, spec=DataSpec.of(split.dataset), dataset=split.dataset,
         folder=str(folder), run_id="bench", threads=1, items_seen=items, start=start, seed=seed,
     )  # fmt: skip
     quality, family = FixedNoiseQuality.of(extractor, split, seed=seed), build(plan)
@@ -165,7 +98,9 @@ def row(how: str, seed: int, cache: Path, *, seconds: float = 0.0, rate: float =
         if how == "base":
             sampler, told = _sampler(base, folder), {}
         elif how in OURS:
-            sampler, told = _ours(how, seed, Path(scratch), parts, extractor, (base, folder))
+            sampler, told, _ = _ours(how, seed, Path(scratch), parts, extractor, (base, folder))
+        elif how == "student":
+            sampler, told = _student(seed, Path(scratch), parts, extractor, (base, folder))
         else:
             sampler, told = _peer(how, seed, Path(scratch), parts, (base, folder), seconds=seconds, rate=rate)
         images = sampler([*range(SAMPLES)])
@@ -180,7 +115,9 @@ def _sampler(checkpoint: Any, folder: Path) -> Any:
     return TorchSampler(restore(checkpoint, best_weights(folder, checkpoint.weights)), subject="torch:bench", batch=250)
 
 
-def _ours(how: str, seed: int, to: Path, parts: dict[str, Pictures], extractor: Any, base: tuple[Any, Path]) -> tuple[Any, Any]:
+def _ours(
+    how: str, seed: int, to: Path, parts: dict[str, Pictures], extractor: Any, base: tuple[Any, Path]
+) -> tuple[Any, dict[str, Any], Any]:
     from components.core.brief import LoraBrief
     from components.training.folder import best_weights
     from components.training.start import find_start
@@ -198,9 +135,59 @@ def _ours(how: str, seed: int, to: Path, parts: dict[str, Pictures], extractor: 
     told = {
         "train_s": made.train_s, "steps": made.steps_total, "kept": made.step, "rate": config.get("lr_peak"),
         "trainable": sum(each.numel() for each in family.parameters() if each.requires_grad),
-        "tuning": [[each.step, each.distance, each.beside.get("held_out_loss")] for each in made.tuning],
+        "tuning": [
+            [each.step, each.distance, each.beside.get("held_out_loss"), each.beside.get("base_loss")] for each in made.tuning
+        ],
     }  # fmt: skip
-    return _sampler(made, to), told
+    return _sampler(made, to), told, made
+
+
+def _student(seed: int, to: Path, parts: dict[str, Pictures], extractor: Any, base: tuple[Any, Path]) -> tuple[Any, Any]:
+    """The graph of a student of what is fine-tuned, how far it is from torch, and how fast it draws."""
+    import torch
+
+    from components.export.graph import export_graph
+    from components.export.parity import check_parity
+    from components.runtime.session import GraphSampler
+    from components.training.checkpoint import restore
+    from components.training.distillation import recipe, student_card
+    from components.training.folder import best_weights
+    from components.training.start.student import Student
+
+    _, taught, teacher = _ours("finetune", seed, to / "teacher", parts, extractor, base)
+    weights = best_weights(to / "teacher", teacher.weights)
+    start = Student(teacher=teacher, weights=weights)
+    made, _ = train(
+        to / "student", parts["new"], items=STUDENT_ITEMS, seed=seed, start=start, config=recipe(teacher, steps=STUDENT_STEPS),
+        known=(extractor, None), variant=student_card(teacher).variant,
+    )  # fmt: skip
+    family = restore(made, best_weights(to / "student", made.weights))
+    graph = export_graph(family, to / "model.onnx")
+    parity = check_parity(family, to / "model.onnx", graph)
+    sampler = GraphSampler(
+        to / "model.onnx", spec=family.spec, noise=family.noise_inputs(), condition=graph.condition, output=graph.output,
+        batch=BATCH, threads=1,
+    )  # fmt: skip
+    restore(teacher, weights).pipeline().save_pretrained(to / "pipeline", safe_serialization=True)
+    from diffusers import DDIMPipeline
+
+    pipeline = DDIMPipeline.from_pretrained(to / "pipeline", use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def drawn_by_pipeline() -> None:
+        pipeline(batch_size=BATCH, num_inference_steps=STEPS, output_type="np", generator=torch.Generator().manual_seed(seed))
+
+    rates: dict[str, list[float]] = {"pipeline": [], "graph": []}
+    for number in range(ROUNDS + 1):
+        for name, draw in {"pipeline": drawn_by_pipeline, "graph": lambda: sampler([*range(BATCH)])}.items():
+            began, images = time.perf_counter(), 0
+            while time.perf_counter() - began < 2.0:
+                draw()
+                images += BATCH
+            if number:
+                rates[name].append(images / (time.perf_counter() - began))
+    told = {"train_s": made.train_s, "steps": made.steps_total, "rate": made.config["lr_peak"], "teacher": taught}
+    return sampler, told | {"images_per_s": rates, "parity": parity.worst, "tolerance": parity.tolerance}
 
 
 def _peer(
@@ -270,6 +257,7 @@ def rows(cache: Path, seeds: int, jobs: int) -> Iterator[dict[str, Any]]:
             for rate in PEER_RATES
         ]
         yield from pool.map(lambda each: one(each[0], each[1], **each[2]), asked)
+    yield one("student", 0)  # alone, as its speed is measured
 
 
 def mean(found: list[dict[str, Any]], where: str, name: str) -> tuple[float, float]:
@@ -279,9 +267,17 @@ def mean(found: list[dict[str, Any]], where: str, name: str) -> tuple[float, flo
     return statistics.fmean(values), max(half, (max(values) - min(values)) / 2)
 
 
+def _loss_forgotten(row: dict[str, Any]) -> float:
+    """By how much the loss on what the base drew rose until the checkpoint that is kept."""
+    of_base = {step: loss for step, _, _, loss in row["tuning"]}
+    return float(of_base[row["kept"]] - of_base[0])
+
+
 def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
     """The rows of each way, of a peer those at its better rate, and what the figures were to reach."""
-    of: dict[str, list[dict[str, Any]]] = {how: [each for each in found if each["how"] == how] for how in ("base", *OURS)}
+    of: dict[str, list[dict[str, Any]]] = {
+        how: [each for each in found if each["how"] == how] for how in ("base", *OURS, "student")
+    }
     for how in PEERS:
         by_rate = [[each for each in found if each["how"] == how and each["rate"] == rate] for rate in PEER_RATES]
         of[how] = min(by_rate, key=lambda some: mean(some, "of new", "fd")[0])
@@ -300,9 +296,18 @@ def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]],
         apart[f"{how} not behind its peer"] = (fd[how][0] - fd[how][1] - peer[0] - peer[1], "<=", 0.0)
     gains = {how: fd["base"][0] - fd[how][0] for how in ("finetune", "lora")}
     trainable = {how: of[how][0]["trainable"] for how in ("finetune", "lora")}
-    apart["share of the gain that LoRA has"] = (gains["lora"] / gains["finetune"], ">=", 0.9)
+    over = {how: fd["scratch"][0] - fd[how][0] for how in ("finetune", "lora")}
+    apart["share of the gain over scratch that LoRA has"] = (over["lora"] / over["finetune"], ">=", 0.9)
+    apart["share of the gain over the base that LoRA has"] = (gains["lora"] / gains["finetune"], ">=", 0.9)
     apart["share of the weights that LoRA learns"] = (trainable["lora"] / trainable["finetune"], "<=", 0.1)
-    apart["share of what is forgotten that LoRA forgets"] = (forgot["lora"] / forgot["finetune"], "<=", 1 / 3)
+    apart["share of what is forgotten that LoRA forgets, by FD-local"] = (forgot["lora"] / forgot["finetune"], "<=", 1 / 3)
+    unlearnt = {how: statistics.fmean(_loss_forgotten(each) for each in of[how]) for how in ("finetune", "lora")}
+    apart["share of it by the loss on what the base drew"] = (unlearnt["lora"] / unlearnt["finetune"], "<=", 1 / 3)
+    student = of["student"][0]
+    rates = student["images_per_s"]
+    faster = [ours / theirs for ours, theirs in zip(rates["graph"], rates["pipeline"], strict=True)]
+    apart["images a second of the student's graph, over the pipeline's in its steps"] = (statistics.median(faster), ">=", 10.0)
+    apart["the student's graph and torch differ by, in data units"] = (student["parity"], "<=", 1e-4)
     return of, verdicts(apart)
 
 
@@ -327,7 +332,7 @@ def table(of: dict[str, list[dict[str, Any]]], found: dict[str, Any], how_measur
         lines.append(f"| {how}{rate} | {shown} | {work} |")
     lines += ["", "| what was to be reached | found | wanted | reached |", "|---|---|---|---|"]
     lines += [
-        f"| {name} | {each['found']:.3f} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
+        f"| {name} | {each['found']:.3g} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
         for name, each in found.items()
     ]
     return "\n".join(lines) + "\n"

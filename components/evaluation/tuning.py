@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from components.core.metrics import number
 from components.core.records import TuningPoint
-from components.core.records.checkpoint import rise
+from components.core.records.checkpoint import ERRORS, is_by_heart, rise
 
-ERRORS = 2.0  # standard errors that are more than chance
 WIDTH, HEIGHT = 100.0, 40.0  # of a chart
 
 
@@ -79,8 +78,8 @@ def _by_heart(points: Sequence[TuningPoint], kept: int) -> list[str]:
     means = {each.step: each.beside["held_out_loss"] for each in read}
     lowest, last = min(read, key=lambda each: means[each.step]), read[-1]
     low, end = number(means[lowest.step]), number(means[last.step])
-    up, error = rise(last.held_out, lowest.held_out)
-    if up > ERRORS * error and up > 0:
+    if is_by_heart(last.held_out, lowest.held_out, read[0].held_out):
+        _, error = rise(last.held_out, lowest.held_out)
         more = f"it learnt by heart after step {lowest.step:,}: the held-out loss rose from {low} to {end} (± {number(error)})"
         return [f"{more}; step {kept:,} is kept"]
     return [f"no sign of learning by heart: the held-out loss ended at {end}, its lowest was {low}"]

@@ -7,15 +7,14 @@ learnt less. So of readings that chance may have put in this order the last coun
 et al. 1984, 'Classification and regression trees', section 3.4.3). What has collapsed is worse than all that has not.
 
 The distance is one to training items, so it falls on while a few are learnt by heart. Where a training began with a base, the
-losses of held-out items tell that (tuning.py): a reading whose mean loss is above the lowest by more than chance is worse, too.
+losses of held-out items tell that (tuning.py): a reading whose mean loss is above the lowest by more than chance, and by more
+than a quarter of what it had fallen, is worse, too.
 """
 
 from collections.abc import Sequence
 
 from components.core.records import Reading
-from components.core.records.checkpoint import rise
-
-ERRORS = 2.0  # of the difference, that one reading must be above the best
+from components.core.records.checkpoint import ERRORS, is_by_heart, rise
 
 
 def is_better(now: Reading, best: Reading) -> bool:
@@ -30,14 +29,6 @@ def is_worse(now: Reading, best: Reading) -> bool:
     return now.distance - best.distance > ERRORS * now.noise_beside(best)
 
 
-def is_by_heart(now: Reading, lowest: Reading) -> bool:
-    """Whether the loss on held-out items is above the lowest by more than chance; False where it was not read."""
-    if not now.held_out:
-        return False
-    up, error = rise(now.held_out, lowest.held_out)
-    return up > ERRORS * error and up > 0
-
-
 def lowest_of(now: Reading, lowest: Reading | None) -> Reading | None:
     """The reading with the lowest loss on held-out items so far; None where it was not read."""
     if not now.held_out or (lowest is not None and rise(now.held_out, lowest.held_out)[0] >= 0):
@@ -49,6 +40,7 @@ def kept(readings: Sequence[Reading]) -> int:
     """Which of a training's readings, in order, is the one whose weights are kept."""
     best, lowest, chosen = readings[0], lowest_of(readings[0], None), 0
     for number, each in enumerate(readings):
-        chosen = chosen if is_worse(each, best) or (lowest and is_by_heart(each, lowest)) else number
+        by_heart = lowest and each.held_out and is_by_heart(each.held_out, lowest.held_out, readings[0].held_out)
+        chosen = chosen if is_worse(each, best) or by_heart else number
         best, lowest = each if is_better(each, best) else best, lowest_of(each, lowest)
     return chosen

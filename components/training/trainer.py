@@ -20,9 +20,10 @@ from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, Reading, TuningPoint
+from components.core.records.checkpoint import is_by_heart
 from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
 from components.training.checkpoint import save_checkpoint
-from components.training.choice import is_better, is_by_heart, is_worse, lowest_of
+from components.training.choice import is_better, is_worse, lowest_of
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
@@ -185,7 +186,8 @@ class Trainer:
         if not math.isfinite(reading.distance):
             raise TrainingFailed(f"the samples of step {self.step} are not finite", do="lower override.config.lr_peak")
         worse = self.best is not None and self.kept is not None and is_worse(reading, self.best)
-        worse = worse or (self.lowest is not None and is_by_heart(reading, self.lowest))
+        if self.lowest is not None and reading.held_out:
+            worse = worse or is_by_heart(reading.held_out, self.lowest.held_out, self.tuned[0].held_out)
         improving = self.best is not None and is_worse(self.best, reading)
         if self.best is None or is_better(reading, self.best):
             self.best = reading

@@ -69,3 +69,12 @@ def test_what_was_learnt_by_heart_is_not_kept_though_its_samples_lie_nearer(rise
     held_out = [tuple(items_N + rise + 0.1 * rng.standard_normal(32)) for rise in (0.5, *rises)]
     readings = [Reading(distance=9.0 - at, held_out=losses) for at, losses in enumerate(held_out)]
     assert kept(readings) == wanted
+
+
+def test_a_rise_above_chance_that_gives_back_little_is_no_learning_by_heart() -> None:
+    """The same items at the same noise: two in a thousand are above chance."""
+    items_N = np.random.default_rng(0).standard_normal(32)
+    held_out = [tuple(items_N + mean) for mean in (0.30, 0.280, 0.281)]
+    readings = [Reading(distance=9.0 - at, held_out=losses) for at, losses in enumerate(held_out)]
+    assert kept(readings) == 2
+    assert kept([*readings, Reading(distance=5.0, held_out=tuple(items_N + 0.286))]) == 2

@@ -70,6 +70,10 @@ class Checkpoint(Record):
     tuning: tuple[TuningPoint, ...] = ()  # of a training that began with a base: before its first step, and at each reading
 
 
+ERRORS = 2.0  # standard errors that are more than chance
+GIVEN_BACK = 0.25  # of what held-out losses had fallen by: docs/decisions/0034-what-fine-tuning-tells.md
+
+
 class Reading(Record):
     """What samples on fixed noise say of a model while it trains.
 
@@ -103,6 +107,13 @@ def rise(losses: Sequence[float], before: Sequence[float]) -> tuple[float, float
     """By how much the mean loss of some items rose, and its standard error: each item is compared with itself."""
     each = [now - then for now, then in zip(losses, before, strict=True)]
     return fmean(each), _standard_error(each)
+
+
+def is_by_heart(now: Sequence[float], lowest: Sequence[float], first: Sequence[float]) -> bool:
+    """Whether held-out losses rose above their lowest by more than chance, and by more than a quarter of what they had
+    fallen from the first: of the same items at the same noise even a rise of 0.2 % is above chance."""
+    up, error = rise(now, lowest)
+    return up > max(0.0, ERRORS * error, GIVEN_BACK * -rise(lowest, first)[0])
 
 
 def _mean(losses: Sequence[float]) -> float | None:

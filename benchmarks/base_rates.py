@@ -2,9 +2,9 @@
 that is fine-tuned on 5 to 9, at shares of its rate, beside a training from scratch of the same work. UCI digits, 8x8, without
 classes, one thread.
 
-    .venv/bin/python -m benchmarks.finetuning [--only vae/gaussian ...] [--base 40000] [--items 15000] [--lora 8:1 8:3 ...]
+    .venv/bin/python -m benchmarks.base_rates [--only vae/gaussian ...] [--base 40000] [--items 15000] [--lora 8:1 8:3 ...]
 
-Writes benchmarks/results/finetuning.json: the FD-local of each reading (512 samples on fixed noise), with hardware and versions.
+Writes benchmarks/results/base_rates.json: the FD-local of each reading (512 samples on fixed noise), with hardware and versions.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lora", nargs="+", default=LORAS, metavar="RANK:TIMES", help="of LoRA, ranks and multiples of the rate")
     parser.add_argument("--shares", nargs="*", type=float, default=SHARES, help="of the base's rate, at which all weights learn")
     options = parser.parse_args(arguments)
-    path = RESULTS / "finetuning.json"
+    path = RESULTS / "base_rates.json"
     for model in options.only:
         with TemporaryDirectory() as folder:
             rows = measure(

@@ -1,0 +1,83 @@
+"""Emoji in two styles, real pictures read from the packages `emoji-datasource-STYLE` and split by code point."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STYLES = ("twitter", "google")
+SIDE, NEW = 16, 200
+
+
+class Pictures:
+    """A core.protocols.ItemSplit in memory."""
+
+    def __init__(self, name: str, images: Any, labels: Any) -> None:
+        from components.modalities.image.spec import ImageSpec
+
+        self.name, self.images, self.labels = name, images, labels
+        self.item = ImageSpec(channels=3, height=SIDE, width=SIDE)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Any) -> Any:
+        return self.images[indices]
+
+    @property
+    def md5(self) -> str:
+        return hashlib.md5(self.images.tobytes()).hexdigest()
+
+    @property
+    def dataset(self) -> Any:
+        from components.core.records import LocalDataset
+
+        return LocalDataset(
+            name=self.name, path="", repo=".", rev="", md5=self.md5, item=self.item, count=len(self), classes=(),
+            splits={"train": len(self)}, mean=tuple(self.images.mean((0, 1, 2))), std=tuple(self.images.std((0, 1, 2))),
+        )  # fmt: skip
+
+
+def read_style(archive: Path, style: str) -> dict[str, tuple[Any, str]]:
+    """Each picture, uint8 [SIDE, SIDE, 3] on white, and its category, by its code points."""
+    from PIL import Image
+
+    found = {}
+    with tarfile.open(archive) as tar:
+        told = json.load(tar.extractfile("package/emoji.json"))  # type: ignore[arg-type]
+        category = {each["image"]: each["category"] for each in told}
+        for member in tar:
+            name = Path(member.name)
+            if name.parent.as_posix() == f"package/img/{style}/64" and name.name in category:
+                picture = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGBA")  # type: ignore[union-attr]
+                white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+                found[name.stem] = np.asarray(white.resize((SIDE, SIDE), Image.Resampling.BOX)), category[name.name]
+    return found
+
+
+def splits(cache: Path) -> dict[str, Pictures]:
+    """The pictures of each part; a code point is of one part in both styles."""
+    found = {style: read_style(cache / f"emoji-datasource-{style}-16.0.0.tgz", style) for style in STYLES}
+    both = sorted(found["twitter"].keys() & found["google"].keys(), key=lambda code: hashlib.sha256(code.encode()).digest())
+    kinds = sorted({kind for _, kind in found["twitter"].values()})
+    third = len(both) // 3
+    held = NEW + NEW // 4
+    parts = {"A": both[: 2 * third - held], "B": both[2 * third - held : 2 * third - held + NEW]}
+    parts |= {"H": both[2 * third - held + NEW : 2 * third], "C": both[2 * third :]}
+
+    def part(name: str, codes: str, *styles: str) -> Pictures:
+        rows = [found[style][code] for style in styles for code in parts[codes]]
+        return Pictures(name, np.stack([image for image, _ in rows]), np.array([kinds.index(kind) for _, kind in rows]))
+
+    return {
+        "base": part("base", "A", "twitter"),
+        "judge": part("judge", "A", *STYLES),
+        "new": part("new", "B", "google"),
+        "held out": part("held out", "H", "google"),
+        "of new": part("of new", "C", "google"),
+        "of base": part("of base", "C", "twitter"),
+    }
