@@ -192,6 +192,49 @@ def first(raw_road: Road, made_once: MadeOnce, empty_store: Path) -> First:
     return First(raw_road, subprocess.CompletedProcess(**ran), folder / "home")
 
 
+@pytest.fixture(scope="module")
+def two(first: First, tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """A road on which the digits are produced, and in data/paper lie the same in black on white."""
+    road = first.road.beside(tmp_path_factory.mktemp("two") / "road")
+    begin_with(first, road)
+    images, labels = digits()
+    lay(road, "paper", 255 - images, labels)
+    return road
+
+
+def begin_with(first: First, road: Road) -> None:
+    """Lay what the first production left into the home of a road."""
+    shutil.copytree(first.left / "store", road.home / "store")
+    shutil.copy(first.left / "mlflow.db", road.home / "mlflow.db")
+
+
+def digits() -> tuple[Any, Any]:
+    """The UCI digits as images, and their labels."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return (raw.images * 255 / 16).round().astype(np.uint8), raw.target
+
+
+def lay(road: Road, name: str, images: Any, labels: Any) -> None:
+    """Prepare images as the data of a road, below data/NAME."""
+    import numpy as np
+
+    from components.data.prepare import prepare
+    from components.data.versions import track
+
+    np.savez(road.folder / f"{name}.npz", images=images, labels=labels)
+    prepare(road.folder / f"{name}.npz", road.folder / "data" / name, cache=road.home / "data", progress=False)
+    track(road.folder / "data" / name)
+
+
+def paper(road: Road, **changes: Any) -> Brief:
+    """The brief that fine-tunes the champion of `digits` on the other data of the road `two`."""
+    known = {"name": "paper", "data": {"path": "data/paper", "repo": str(road.folder)}, "goal": "latent", "override": None}
+    return road.brief(**known | {"pretrained": {"model": "models:/digits@champion", "in_domain": True}} | changes)
+
+
 def unpack_older_home(folder: Path) -> Path:
     """The home that an older commit wrote, as if it had been written in this folder."""
     home = folder / "older"

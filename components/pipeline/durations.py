@@ -18,6 +18,7 @@ QUIET_S = 10.0  # away from a terminal, before a line says that a command is sta
 FIRST_S = {
     "Starting": 8.0,
     "Preparation": 30.0,
+    "Adapter": 15.0,
     "Export": 15.0,
     "Release": 10.0,
 }  # rough, of two cores: until one is measured here

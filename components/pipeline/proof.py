@@ -157,6 +157,7 @@ def _draw(
             "brief": run.brief.digest(),
             **({"base": run.base.text} if run.base else {}),
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
+            **({"adapter": trained.adapter.text} if trained.adapter else {}),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

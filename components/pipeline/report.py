@@ -61,6 +61,8 @@ class Report:
             self.console.print(f"[bold]Training[/]  {work}: {steps}; MLflow run {trained.run_id[:12]}")
             for sentence in sentences(best.tuning, kept=best.step):
                 self.console.print(f"  {sentence}", soft_wrap=True)
+            if trained.adapter is not None:
+                self.console.print(f"[bold]Adapter[/]  {trained.adapter.text}", soft_wrap=True)
 
     def exported(self, exported: Exported) -> None:
         if self.console:

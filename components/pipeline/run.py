@@ -17,6 +17,7 @@ from components.core.brief import Brief, DataBrief, LoraBrief, Precision
 from components.core.home import Home
 from components.core.record import Record
 from components.core.records import (
+    AdapterReload,
     Agreement,
     Artifact,
     Bundle,
@@ -233,6 +234,7 @@ class Trained(Record):
 
     run_id: str
     checkpoint: Checkpoint
+    adapter: AdapterReload | None = None  # of LoRA: what other programs made of the files that leave the house
 
 
 class Exported(Record):

@@ -140,6 +140,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         scorecard=untimed(proof.scorecard),
         gates=untimed_gates(proof.gates),
         latent=family.card.latent,
+        adapter=trained.adapter,
     )
     with workspace.scratch() as folder:
         for file in (proof.samples, *trained.checkpoint.adapter):

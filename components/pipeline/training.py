@@ -14,7 +14,7 @@ from components.core.conditioning import condition_of
 from components.core.errors import DeviceMissing, GenwrightError, InputError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import Checkpoint, DataSpec, LocalDataset
+from components.core.records import AdapterReload, Checkpoint, DataSpec, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
@@ -87,13 +87,15 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
                 limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
                 processes=here,
             )
+        checkpoint = Checkpoint.read(own / FINISHED)
+        adapter = _reloaded(run, checkpoint, kept_files(own, checkpoint), backends)
     except BaseException as error:
         with suppress(GenwrightError):  # else the end of the run would hide the end of the training
             check_lease(held, backends.store)  # else the run is another's, who goes on with it
             MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
-    checkpoint = Checkpoint.read(own / FINISHED)
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
+    ended |= {"adapter_loaded": adapter.text} if adapter else {}
     for path in kept_files(own, checkpoint):
         backends.workspace.put(path)
     remove_snapshots(own)
@@ -101,7 +103,7 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
         MlflowTracker(settings.mlflow_uri, run_id).params(ended)
         for path in kept_files(own, checkpoint)[1:]:
             MlflowTracker(settings.mlflow_uri, run_id).artifact(path, folder="adapter")
-    return Trained(run_id=run_id, checkpoint=checkpoint)
+    return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
 
 
 def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
@@ -120,17 +122,30 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     run_id = _tracked(run, backends, folder, lambda _: plan)
     tracker, mode = MlflowTracker(backends.settings.mlflow_uri, run_id), run.decision.mode
     own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": mode}
-    checkpoint = base.model_copy(update=own)
+    checkpoint, adapter = base.model_copy(update=own), None
     if kept is not None:
         record = own | {"family": base.family, "variant": base.variant} | UNTRAINED
         checkpoint = save_checkpoint(folder / "train" / BEST, kept, record)
         paths = kept_files(folder / "train", checkpoint)
+        if (adapter := _reloaded(run, checkpoint, paths, backends)) is not None:
+            tracker.params({"adapter_loaded": adapter.text})
         for path in paths:
             backends.workspace.put(path)
         for path in paths[1:]:
             tracker.artifact(path, folder="adapter")
     tracker.finish()
-    return Trained(run_id=run_id, checkpoint=checkpoint)
+    return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
+
+
+def _reloaded(run: Run, kept: Checkpoint, files: tuple[Path, ...], backends: Backends) -> AdapterReload | None:
+    """What other programs make of the adapter that is about to leave the house; None where there is none."""
+    from components.training.adapter.elsewhere import reload_kept
+
+    if not kept.adapter or run.base is None:
+        return None
+    base = run.base.checkpoint
+    with timed("Adapter", backends, run, note="loaded by peft and diffusers in a process without genwright"):
+        return reload_kept(base, backends.workspace.open(base.weights), kept, files)
 
 
 def take_part(run: Run, backends: Backends, folder: Path) -> None:

@@ -3,15 +3,13 @@ that peft reads."""
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from components.core.brief import LoraBrief
@@ -299,52 +297,6 @@ def test_layers_that_compute_otherwise_are_left_alone() -> None:
         "a.strided",
     )
     assert [rank_bound(layers[name]) for name in ("plain", "strided")] == [3, 6]
-
-
-STRANGER = """
-import sys, torch
-from diffusers import UNet2DModel
-from peft import PeftModel
-from safetensors.torch import load_file
-folder = sys.argv[1]
-torch.set_num_threads(1)
-network = UNet2DModel.from_pretrained(folder + "/network").eval()
-asked = load_file(folder + "/asked.safetensors")
-with torch.no_grad():
-    plain = network(asked["x"], asked["time"]).sample
-    model = PeftModel.from_pretrained(network, folder)
-    same = model(asked["x"], asked["time"]).sample
-assert not any(name.startswith(("components", "flows")) for name in sys.modules)
-print(*(float((same - other).abs().max()) for other in (asked["adapted"], asked["merged"], plain)))
-"""
-
-
-@pytest.mark.slow
-def test_a_process_without_genwright_draws_the_same_with_peft_and_diffusers(adapted: Any, tmp_path: Path) -> None:
-    """Where the network is a class of diffusers: its base's weights in that library's own format, and the files as they are."""
-    family, config, base, _ = adapted(alpha=16)
-    plain = merged(family)
-    for name, content in adapter_files(family, config, base).items():
-        (tmp_path / name).write_bytes(content)
-    network = merged(family).get_submodule("denoiser.net")
-    network.load_state_dict({key.removeprefix("denoiser.net."): base[key] for key in base if key.startswith("denoiser.net.")})
-    network.save_pretrained(tmp_path / "network")  # type: ignore[operator]
-    x, time = torch.randn((2, 1, 8, 8), generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, 300.0])
-    with torch.no_grad():
-        said = {
-            key: of.get_submodule("denoiser.net")(x, time).sample.contiguous()
-            for key, of in (("adapted", family), ("merged", plain))
-        }
-    save_file({"x": x, "time": time, **said}, tmp_path / "asked.safetensors")
-    told = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STRANGER, str(tmp_path)], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert told.returncode == 0, told.stderr[-2000:]
-    same, merged_apart, effect = map(float, told.stdout.split())
-    assert same == 0
-    assert merged_apart < 1e-5
-    assert effect > 0.01, "the adapter does something"
-    assert load_file(tmp_path / MATRICES)
 
 
 def test_ends_of_names_catch_no_other_layer(make_plan: Any) -> None:

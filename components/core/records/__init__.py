@@ -13,7 +13,7 @@ from components.core.records.bundle import (
     Reference,
     StoredBundle,
 )
-from components.core.records.checkpoint import Checkpoint, Reading, TuningPoint
+from components.core.records.checkpoint import AdapterReload, Checkpoint, Reading, TuningPoint
 from components.core.records.condition import ClassCondition, Condition, EmbeddingCondition, ItemCondition
 from components.core.records.dataset import Dataset, DataSpec, LocalDataset
 from components.core.records.decision import (
@@ -35,6 +35,7 @@ from components.core.records.scorecard import Agreement, GateReport, GateVerdict
 
 __all__ = [
     "AddedAdapter",
+    "AdapterReload",
     "Admission",
     "AdmissionCheck",
     "AnyItem",

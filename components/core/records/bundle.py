@@ -8,6 +8,7 @@ from components.core.brief import FamilyName, Precision
 from components.core.noise import NoiseInput
 from components.core.record import Record
 from components.core.records.artifact import Artifact
+from components.core.records.checkpoint import AdapterReload
 from components.core.records.dataset import DataSpec
 from components.core.records.decision import Decision
 from components.core.records.foreign import Foreign
@@ -121,6 +122,7 @@ class Bundle(Record):
     admission: Admission | None = None  # None: sealed by a version that did not examine its graphs
     reference: Reference | None = None  # None: sealed by a version that kept none
     graphs: tuple[GraphFile, ...] = ()
+    adapter: AdapterReload | None = None  # of LoRA: what peft and diffusers alone made of the adapter's files
 
 
 class StoredBundle(Record):

@@ -28,6 +28,24 @@ class TuningPoint(Record):
         return {name: value for name, value in found.items() if value is not None}
 
 
+class AdapterReload(Record):
+    """What a process without genwright made of an adapter: base and files loaded by peft and diffusers, and each answer of the
+    network while images are drawn compared with ours. Of a network that is a class of genwright nothing is known."""
+
+    network: str  # its class
+    loaded_by: tuple[str, ...] = ()  # name and version of each program
+    difference: float | None = None  # the largest of outputs, to the trained model
+    merged_difference: float | None = None  # the same to the model with the adapter merged in, which is served
+
+    @property
+    def text(self) -> str:
+        """What a person reads of it."""
+        if self.difference is None or self.merged_difference is None:
+            return f"{self.network} is a class of genwright, which no other program has: read back by peft's loader alone"
+        to = f"difference {self.difference:.2g} to the trained model, {self.merged_difference:.2g} to what is served"
+        return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}"
+
+
 class Checkpoint(Record):
     """The weights that are kept of one training run, tied to one MLflow run."""
 

@@ -1,0 +1,149 @@
+"""An adapter as another program meets it: a process that has torch, diffusers and peft, and nothing of genwright, loads base and
+adapter, and its network must say what ours says.
+
+It is asked what ours was asked while it drew images, call by call. So where every answer is the same, the images are. That can be
+done where the network is a class of diffusers; of our own networks no other program has the class, which is said instead.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from components.core.errors import RunError
+from components.core.family import Family
+from components.core.records import AdapterReload, Checkpoint
+from components.training.adapter.files import Files, load_adapter
+from components.training.adapter.merging import images
+from components.training.adapter.targets import network_name
+from components.training.checkpoint import restore
+
+PROGRAM = Path(__file__).with_name("program.py")
+LIMIT_S = 900.0  # of a process that imports for a minute where a machine is busy
+ADAPTED_TOLERANCE = (
+    1e-5  # of outputs, absolute where they are below 1: 0 is what there is, and another order of sums ends nothing
+)
+MERGED_TOLERANCE = 1e-4  # of the outputs of a whole network whose layers round otherwise
+
+
+def reload_kept(base: Checkpoint, weights: Path, kept: Checkpoint, files: tuple[Path, ...]) -> AdapterReload:
+    """What such a process makes of a checkpoint's adapter. `weights`: the base's; `files`: the checkpoint's, its weights first.
+
+    Raises RunError as `reload_elsewhere`.
+    """
+    merged, *adapter = files
+    contents = {path.name: path.read_bytes() for path in adapter}
+    return reload_elsewhere(restore(base, weights), restore(kept, merged), contents, base_sha256=base.weights.sha256)
+
+
+def reload_elsewhere(base: Family, kept: Family, files: Files, *, base_sha256: str) -> AdapterReload:
+    """What such a process makes of the files of an adapter beside its base, on the CPU. `kept`: the model with the adapter merged
+    in, which is served.
+
+    Raises RunError where the process does not load them, or its network says something else than ours, or than the kept one.
+    """
+    where = network_name(base)
+    network = base.get_submodule(where)
+    name = type(network).__name__
+    if not _of_diffusers(network):
+        return AdapterReload(network=name)
+    with TemporaryDirectory(prefix="genwright-") as made:
+        folder = Path(made)
+        network.save_pretrained(folder / "network")  # type: ignore[operator] # before anything is laid beside it
+        (folder / "adapter").mkdir()
+        for file, content in files.items():
+            (folder / "adapter" / file).write_bytes(content)
+        with _one_thread():
+            adapted = load_adapter(base, files, base_sha256=base_sha256)
+            for each in (adapted, kept):
+                each.requires_grad_(requires_grad=False)  # torch multiplies by a weight that learns in another order
+            _write_calls(folder, adapted, kept, where)
+        said = _run(folder)
+    by, apart = tuple(said["by"]), said["apart"]
+    for which, tolerance, model in (
+        ("adapted", ADAPTED_TOLERANCE, "the trained model"),
+        ("merged", MERGED_TOLERANCE, "the model that is kept"),
+    ):
+        if not apart[which] <= tolerance:
+            what = f"the adapter, loaded by {' and '.join(by)} without genwright, is not {model}"
+            raise RunError(f"{what}: they differ by {apart[which]:.2g} of outputs", allowed=f"{tolerance:g}")
+    return AdapterReload(network=name, loaded_by=by, difference=apart["adapted"], merged_difference=apart["merged"])
+
+
+def _of_diffusers(network: nn.Module) -> bool:
+    """Whether diffusers has the class, and makes the very same layers of its config."""
+    import diffusers
+
+    name = type(network).__name__
+    if getattr(diffusers, name, None) is not type(network):
+        return False
+    plain = type(network).from_config(network.config)  # type: ignore[attr-defined]
+    return _layers(plain) == _layers(network)
+
+
+def _layers(network: nn.Module) -> dict[str, type[nn.Module]]:
+    return {name: type(module) for name, module in network.named_modules()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same order of sums on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def _write_calls(folder: Path, adapted: Family, kept: Family, where: str) -> None:
+    """Each call of the adapted network while images are drawn, with its output, and what the kept network says of the same."""
+    tensors: dict[str, Tensor] = {}
+    calls: list[dict[str, Any]] = []
+    network, plain = adapted.get_submodule(where), kept.get_submodule(where)
+
+    def noted(value: Any, name: str) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        tensors[name] = value.detach().clone().contiguous()
+        return {"tensor": name}
+
+    def note(_network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Any) -> None:
+        number = len(calls)
+        given = [noted(value, f"args.{number}.{at}") for at, value in enumerate(args)]
+        named = {name: noted(value, f"kwargs.{number}.{name}") for name, value in kwargs.items()}
+        tensors[f"adapted.{number}"] = said[0].detach().clone().contiguous()
+        tensors[f"merged.{number}"] = plain(*args, **kwargs)[0].detach().clone().contiguous()
+        calls.append({"args": given, "kwargs": named})
+
+    noting = network.register_forward_hook(note, with_kwargs=True)
+    images(adapted)
+    noting.remove()
+    assert calls, "its network draws"
+    save_file(tensors, folder / "tensors.safetensors")
+    told = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
+    (folder / "asked.json").write_text(json.dumps(told))
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """What the program says. Raises RunError in the last line that it leaves where it fails."""
+    command = [sys.executable, "-I", "-W", "ignore", str(PROGRAM), str(folder)]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        said: dict[str, Any] = json.loads((folder / "said.json").read_text()) if done.returncode == 0 else {}
+    except subprocess.TimeoutExpired:
+        raise RunError(f"the adapter was not loaded by peft and diffusers within {LIMIT_S:.0f} s", do="run it again") from None
+    if not said:
+        why = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RunError(f"peft and diffusers cannot load the adapter without genwright: {why[-1]}")
+    assert not said["ours"], f"imported by {PROGRAM.name}: {said['ours']}"
+    return said

@@ -1,0 +1,53 @@
+"""What another program does with an adapter: a process of its own loads base and adapter as peft's documentation says, and
+answers what the network makes of the inputs in a folder. It imports nothing of genwright, and elsewhere.py runs it by its path:
+
+    python -I program.py FOLDER
+
+FOLDER/network is the base as diffusers' `save_pretrained` writes it, FOLDER/adapter the adapter's files, FOLDER/asked.json each
+call of the network, FOLDER/tensors.safetensors the tensors that the calls name and the outputs that are compared with.
+"""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    asked = json.loads((folder / "asked.json").read_text())
+    tensors = {name: each.clone() for name, each in load_file(folder / "tensors.safetensors").items()}
+    torch.set_num_threads(1)  # the same order of sums as in what it is compared with
+    network = getattr(diffusers, asked["network"]).from_pretrained(folder / "network", use_safetensors=True)
+    network = PeftModel.from_pretrained(network, folder / "adapter").eval()
+    for weight in network.parameters():  # into PyTorch's own memory: where a file is mapped, sums have another order
+        weight.data = weight.data.clone()
+    apart: dict[str, list[torch.Tensor]] = {name: [] for name in asked["beside"]}
+    for number, call in enumerate(asked["calls"]):
+        with torch.no_grad():
+            said = network(*(_given(each, tensors) for each in call["args"]), **_named(call["kwargs"], tensors))[0]
+        for name, each in apart.items():
+            other = tensors[f"{name}.{number}"]
+            each.append((said - other).abs().max() / other.abs().max().clamp(min=1))
+    ours = [name for name in sys.modules if name.partition(".")[0] in ("components", "flows", "genwright")]
+    worst = {name: float(torch.stack(each).max()) for name, each in apart.items()}
+    by = [f"{name} {version(name)}" for name in ("peft", "diffusers")]
+    (folder / "said.json").write_text(json.dumps({"apart": worst, "by": by, "ours": ours}))
+
+
+def _given(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    return tensors[value["tensor"]] if isinstance(value, dict) else value
+
+
+def _named(values: dict[str, Any], tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: _given(value, tensors) for name, value in values.items()}
+
+
+if __name__ == "__main__":
+    main()
