@@ -43,6 +43,8 @@ def check_autoencoder(config: Mapping[str, Any]) -> None:
 class GivenAutoencoder(nn.Module):
     """x_BCHW <-> z_BZhw."""
 
+    net: Any
+
     def __init__(self, config: Mapping[str, Any], spec: DataSpec) -> None:
         super().__init__()
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL

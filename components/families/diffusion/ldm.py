@@ -99,7 +99,7 @@ class LDM(OnCodes):
         if not self.config.autoencoder:
             what = f"{self.card.family}/{self.card.variant} with an autoencoder of its own cannot be written as a pipeline"
             raise BriefError(f"{what} of diffusers", allowed=PIPELINES)
-        return self.as_pipeline(self.autoencoder.net)  # type: ignore[attr-defined]
+        return self.as_pipeline(cast(GivenAutoencoder, self.autoencoder).net)
 
     def as_pipeline(self, autoencoder: nn.Module) -> Any:
         """diffusers' pipeline with this autoencoder."""

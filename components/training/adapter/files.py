@@ -44,7 +44,7 @@ def adapter_files(adapted: Family, config: "LoraConfig", base: Mapping[str, Tens
 
 def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
     """Lay the adapter of these files beside a family that has the weights of its base, through peft's own loader. All of it
-    rests, as in `keep` and in peft: torch multiplies by a weight that learns in another order, also where no gradient is asked for.
+    rests, as in `keep` and in peft: torch multiplies by a weight that learns in another order, also without gradients.
 
     Raises RunError for one of another base, for names that do not match and for shapes of another network.
     """
