@@ -225,6 +225,8 @@ def test_a_pipeline_of_codes_is_released_and_adapted_and_written_back(road: Any,
     names = {path.relative_to(tmp_path / "out" / "lora").parts[0] for path in files}
     parts = {"transformer", "vae"} if kind == "dit" else {"unet", "vqvae"}
     assert names == {"README.md", "model_index.json", "scheduler", *parts}
+    card = (tmp_path / "out" / "lora" / "README.md").read_text()
+    assert f"import {'DiTPipeline' if kind == 'dit' else 'LDMPipeline'}" in card
     again = resolve.resolve(
         brief(road, name="again", **known | {"pretrained": {"model": str(tmp_path / "out" / "lora")}}), backends
     )

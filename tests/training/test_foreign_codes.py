@@ -16,7 +16,7 @@ from torch import Tensor
 from components.core.brief import LoraBrief
 from components.core.errors import BriefError, DataError, NotBuilt
 from components.core.family import Batch, Family
-from components.core.records import Checkpoint, Foreign
+from components.core.records import Checkpoint, ClassCondition, Foreign
 from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import find
@@ -25,6 +25,7 @@ from components.pipeline.pretrained import spec_of_foreign
 from components.training.adapter.files import adapter_files, check_reloads
 from components.training.adapter.merging import adapt, check_merged, lora_config, lora_layers, merged
 from components.training.checkpoint import load_weights, restore
+from components.training.classes import carried_over
 from components.training.foreign.folder import read_folder, weights_of
 from components.training.foreign.joined import JOINED
 from components.training.foreign.weights import as_one, check_weights
@@ -181,6 +182,21 @@ def test_all_of_the_network_is_tuned_and_the_autoencoder_rests(folders: dict[str
     assert torch.equal(again, other), "labels are hidden by the given generator alone, not in each block anew by torch's"
 
 
+def test_a_transformer_gets_other_classes(folders: dict[str, Path], tmp_path: Path) -> None:
+    """A new one begins as the mean of its classes, in every block, and the label of none stays the last."""
+    family = opened(folders["dit"], tmp_path)
+    asked = ClassCondition(classes=tuple(map(str, range(12))))
+    made = type(family)(family.config, family.spec.model_copy(update={"condition": asked}))
+    weights, known = carried_over(family.state_dict(), made, family.spec), family.state_dict()
+    made.load_state_dict(weights)
+    tables = [name for name in weights if name.endswith("embedding_table.weight")]
+    assert len(tables) == 2, "one a block"
+    for name in tables:
+        assert torch.equal(weights[name][:10], known[name][:10])
+        assert torch.equal(weights[name][12], known[name][10])
+        torch.testing.assert_close(weights[name][10:12], known[name][:10].mean(0).expand(2, -1))
+
+
 @pytest.mark.parametrize("kind", ["dit", "ldm"])
 def test_an_adapter_loads_beside_the_network_in_peft(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
     """By diffusers' own names of layers, and to the last bit."""
@@ -229,7 +245,7 @@ def test_what_is_written_back_is_the_pipeline_again(folders: dict[str, Path], tm
 @pytest.mark.parametrize(
     ("kind", "steps"),
     [
-        pytest.param("dit", 2, marks=pytest.mark.slow),
+        pytest.param("dit of 1000", 1, marks=pytest.mark.slow),
         *(pytest.param(kind, 5, marks=pytest.mark.nightly) for kind in ("dit", "ldm")),
     ],
 )
@@ -249,6 +265,24 @@ def test_an_autoencoder_that_was_trained_here_is_no_part_of_a_pipeline() -> None
         family = find("diffusion", variant).build({}, image_data(channels=1, height=8, width=8), light=True)
         with pytest.raises(BriefError, match=f"diffusion/{variant} with an autoencoder of its own cannot be written"):
             family.pipeline()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"network": {}}, "network and autoencoder: one alone; give both or none"),
+        ({"autoencoder": {}}, "network and autoencoder: one alone; give both or none"),
+        ({"adversarial": 0.5}, "autoencoder: given with adversarial or laplacian"),
+        ({"width": 48}, "num_attention_heads x attention_head_dim: 32; allowed: 48, its width"),
+        ({"network": {"_class_name": "MyNet"}}, "network: _class_name: MyNet; allowed: UNet2DModel, DiTTransformer2DModel"),
+        ({"autoencoder": {"_class_name": "MyCodec"}}, "autoencoder: _class_name: MyCodec; allowed: AutoencoderKL, VQModel"),
+        ({"patch": 2}, "network: given with dense, patch or augment"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(folders: dict[str, Path], config: dict[str, Any], said: str) -> None:
+    found = read(folders["dit"])
+    with pytest.raises(BriefError, match=said):
+        find("diffusion", "dit").build(found.config | config, spec_of_foreign(found))
 
 
 def change(path: Path, **values: Any) -> None:
