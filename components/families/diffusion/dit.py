@@ -61,7 +61,9 @@ class TransformerDenoiser(StepDenoiser):
         return super().said(x_BCHW, time_B, torch.zeros_like(time_B, dtype=torch.int64) if condition_B is None else condition_B)
 
     def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
-        if config.dense or getattr(config, "network", None):
+        if config.dense:
+            return super()._made(config, spec, ends, classes=classes)
+        if getattr(config, "network", None):
             return super()._made(config, spec, ends, classes=self.classes)
         return ready(_transformer(config, (image_of(spec).height + self.pad[0]) // config.patch, ends, classes=self.classes))
 
