@@ -279,6 +279,7 @@ def test_a_plan_says_what_a_pipeline_of_codes_is(cli: "Command") -> None:
     assert "a DiTPipeline of 8x8x1, 10 classes, here diffusion/dit; licence apache-2.0 by its README.md" in said[0]
     cli("produce", written()).refused(2, "conditioning: none given", "trained with conditioning: class")
     cli("produce", written(conditioning="class", data={"path": "x", "items": 900, "side": 4})).refused(2, "makes items of 8x8x1")
+    cli("produce", written(modality="audio")).refused(2, "base is diffusion/dit", "only a model of audio can draw audio")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made_elsewhere
@@ -21,7 +22,7 @@ from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import find
 from components.modalities.image.spec import ImageSpec
-from components.pipeline.pretrained import spec_of_foreign
+from components.pipeline.pretrained import check_spec, spec_of_foreign
 from components.training.adapter.files import adapter_files, check_reloads
 from components.training.adapter.merging import adapt, check_merged, lora_config, lora_layers, merged
 from components.training.checkpoint import load_weights, restore
@@ -283,6 +284,13 @@ def test_a_config_that_cannot_be_is_refused(folders: dict[str, Path], config: di
     found = read(folders["dit"])
     with pytest.raises(BriefError, match=said):
         find("diffusion", "dit").build(found.config | config, spec_of_foreign(found))
+
+
+def test_data_of_other_channels_is_refused(folders: dict[str, Path]) -> None:
+    given: Any = SimpleNamespace(modality="image", data=SimpleNamespace(path="photos"), side=None)
+    dataset: Any = SimpleNamespace(item=ImageSpec(channels=3, height=8, width=8))
+    with pytest.raises(DataError, match="base makes items of 8x8x1, and photos holds 8x8x3; allowed: 8x8x1; prepare the data so"):
+        check_spec(given, given, given, dataset, spec_of_foreign(read(folders["dit"])), "base")
 
 
 def change(path: Path, **values: Any) -> None:
