@@ -23,7 +23,7 @@ from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec, ItemSpec
 
-PIPELINES = "a model of a UNet2DModel in discrete steps: diffusion/ddpm"
+PIPELINES = "a U-Net of pixels in discrete steps: diffusion/ddpm; diffusion/ldm and diffusion/dit that came from diffusers"
 ACTIVE = 0.01  # a unit of a code carries information when its mean code varies by more over the data
 
 
@@ -214,6 +214,11 @@ class Family(nn.Module, ABC):
         """Noise for n items, drawn on the generator's device."""
         kinds = {"normal": normal, "uniform": uniform}
         return tuple(kinds[noise.distribution]((n, *noise.shape), rng) for noise in self.noise_inputs())
+
+    @property
+    def discrete(self) -> bool:
+        """Whether a difference in the last bit may choose something else of what it draws from."""
+        return self.card.discrete
 
     def pipeline(self) -> Any:
         """The model as a pipeline of diffusers, which shares its weights. Raises BriefError where it cannot be one."""

@@ -53,7 +53,7 @@ def check_parity(family: Family, path: Path, graph: Graph, *, steps: int | None 
             raise ExportError(f"{path.name}: batch {batch} gives {got.shape}, torch gives {expected.shape}")
         apart_ND = np.abs(got - expected).reshape(batch, -1)
         worst_N = (apart_ND.max if graph.precision == "fp32" else apart_ND.mean)(axis=1)
-        if family.card.discrete:
+        if family.discrete:
             same_N = worst_N <= allowed
             flipped += int((~same_N).sum())
             worst_N = worst_N[same_N]

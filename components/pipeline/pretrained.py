@@ -6,6 +6,7 @@ It is a release made here, or a model made elsewhere, which is read from its fol
 import hashlib
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
@@ -29,6 +30,7 @@ from components.training.start import find_start
 
 if TYPE_CHECKING:
     from components.training.foreign.hub import Place
+    from components.training.foreign.weights import Files
 
 SCRATCH = "write override: {mode: scratch}"
 
@@ -159,7 +161,7 @@ def _taken_over(checkpoint: Checkpoint, backends: Backends) -> bool:
     return backends.named_home.root.exists() and backends.workspace.holds(checkpoint.weights)
 
 
-def _weights(model: str, backends: Backends, *, folder: Path) -> Path:
+def _weights(model: str, backends: Backends, *, folder: Path) -> "Files":
     from components.training.foreign.folder import weights_of
 
     place = _place(model, backends, base=folder, fetch=True, weights=True)
@@ -181,7 +183,11 @@ def take_over(base: Base | None, brief: Brief, backends: Backends, *, folder: Pa
         and brief.pretrained is not None
         and not _taken_over(base.checkpoint, backends)
     ):
-        backends.workspace.put(_weights(brief.pretrained.model, backends, folder=folder or Path.cwd()))
+        from components.training.foreign.weights import as_one
+
+        files = _weights(brief.pretrained.model, backends, folder=folder or Path.cwd())
+        with TemporaryDirectory(prefix="genwright-") as own:
+            backends.workspace.put(as_one(files, Path(own)))
 
 
 def check_use(brief: Brief, begins_with: Foreign | None) -> None:

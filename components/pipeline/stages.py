@@ -146,7 +146,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         for file in (proof.samples, *trained.checkpoint.adapter):
             workspace.link(file, folder / file.name)
         workspace.link(exported.graph, folder / MODEL_ONNX)
-        bundle = add_reference(folder, bundle, discrete=family.card.discrete, device=run.facts.device)
+        bundle = add_reference(folder, bundle, discrete=family.discrete, device=run.facts.device)
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
         seal_bundle(folder, bundle)
         return put_bundle(backends.store, folder)

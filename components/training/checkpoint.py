@@ -57,7 +57,7 @@ def load_weights(weights: Artifact, path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path}: missing or changed since training", do="run produce again to train it anew")
     with safe_open(path, framework="pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    return found if weights.name == WEIGHTS else named_as_ours(found)  # of a model made elsewhere: as it was published
+    return found if weights.name == WEIGHTS else named_as_ours(found, file=weights.name)  # of a model made elsewhere
 
 
 def restore(checkpoint: Checkpoint, weights: Path) -> "Family":

@@ -34,9 +34,11 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "autoregressive/vq-transformer",
     "diffusion/cascade",
     "diffusion/ddpm",
+    "diffusion/dit",
     "diffusion/ect",
     "diffusion/latent",
     "diffusion/latent-ect",
+    "diffusion/ldm",
     "gan/wgan-gp",
     "vae/beta",
 }

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from components.core.errors import BriefError
 from components.core.family import Batch
-from components.families.diffusion.ddpm import DDPM, DDPMConfig, clean, target
+from components.families.diffusion.ddpm import DDPM, DDPMConfig
 from components.families.diffusion.process import betas, forward_process, trailing
+from components.families.diffusion.steps import clean, target
 
 PREDICTIONS = ("epsilon", "v", "x0")
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from components.core.family import Batch
 from components.families import cards, find
 from components.families.diffusion import sampling
-from components.families.diffusion.ddpm import clean
 from components.families.diffusion.preconditioning import PreconditionedConfig, points
 from components.families.diffusion.process import forward_process, trailing
 from components.families.diffusion.sampling import Point, Sampler, Solver, ancestral, table
+from components.families.diffusion.steps import clean
 
 MEANS, WEIGHTS, S = (-0.5, 0.4), (0.3, 0.7), 0.08
 NAMES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}

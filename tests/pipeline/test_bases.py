@@ -229,6 +229,35 @@ def test_the_command_imports_a_folder_by_class(road: Any, tmp_path: Path) -> Non
     assert "forbids commercial use" in refused.stderr
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["dit", "ldm"])
+def test_a_pipeline_of_codes_is_released_and_adapted_and_written_back(road: Any, tmp_path: Path, kind: str) -> None:
+    """Random weights: what the gates say of them is not at stake."""
+    write = made_elsewhere.write_transformer if kind == "dit" else made_elsewhere.write_codes
+    folder, asked = write(road.folder / kind), "class" if kind == "dit" else "none"
+    known = {"pretrained": {"model": str(folder), "in_domain": True}, "conditioning": asked}
+    config = {"steps": STEPS} | ({"guidance": 2.0} if kind == "dit" else {})
+    backends = road.backends()
+    for mode in ("unchanged", "finetune", "lora"):
+        made = road.produce_here(brief(road, name=mode, override={"mode": mode, "config": config}, **known))
+        lineage = made.bundle.bundle.lineage
+        assert lineage.foreign is not None
+        assert lineage.foreign.weights is not None
+        assert (lineage.checkpoint_sha256 == lineage.foreign.weights.sha256) is (mode == "unchanged")
+        assert made.bundle.bundle.variant == kind
+    files = platforms.write_deployment("lora", backends, form="diffusers", to=tmp_path / "out")
+    names = {path.relative_to(tmp_path / "out" / "lora").parts[0] for path in files}
+    parts = {"transformer", "vae"} if kind == "dit" else {"unet", "vqvae"}
+    assert names == {"README.md", "model_index.json", "scheduler", *parts}
+    card = (tmp_path / "out" / "lora" / "README.md").read_text()
+    assert f"import {'DiTPipeline' if kind == 'dit' else 'LDMPipeline'}" in card
+    again = resolve.resolve(
+        brief(road, name="again", **known | {"pretrained": {"model": str(tmp_path / "out" / "lora")}}), backends
+    )
+    assert again.base is not None
+    assert again.base.checkpoint.variant == kind
+
+
 BRIEF: dict[str, Any] = {
     "name": "tuned",
     "modality": "image",
@@ -264,6 +293,17 @@ def test_a_plan_says_what_the_folder_is(cli: "Command", base: Path) -> None:
     assert len(decision["refusals"]) == 1, "but for the data"
     assert "nowhere: not a prepared dataset" in decision["refusals"][0]
     assert not [each for each in decision["warnings"] if each["code"].startswith("licence")]
+
+
+def test_a_plan_says_what_a_pipeline_of_codes_is(cli: "Command") -> None:
+    made_elsewhere.write_transformer(Path("base"))
+    decision = cli("plan", written(conditioning="class"), "--json").json()
+    assert (decision["family"], decision["variant"], decision["mode"]) == ("diffusion", "dit", "finetune")
+    said = [reason["text"] for reason in decision["reasons"] if reason["rule"].startswith("pretrained.")]
+    assert "a DiTPipeline of 8x8x1, 10 classes, here diffusion/dit; licence apache-2.0 by its README.md" in said[0]
+    cli("produce", written()).refused(2, "conditioning: none given", "trained with conditioning: class")
+    cli("produce", written(conditioning="class", data={"path": "x", "items": 900, "side": 4})).refused(2, "makes items of 8x8x1")
+    cli("produce", written(modality="audio")).refused(2, "base is diffusion/dit", "only a model of audio can draw audio")
 
 
 @pytest.mark.parametrize(

@@ -88,17 +88,20 @@ Damage = Callable[[Path], Any]
 NOT_BUILT: dict[str, tuple[Damage, str]] = {
     "a bare network": (lambda f: (f / INDEX).unlink(), r"has no model_index.json, so how noise was added"),
     "text": (
-        lambda f: change(f / INDEX, _class_name="StableDiffusionPipeline", unet=["diffusers", "UNet2DConditionModel"]),
-        r"is a StableDiffusionPipeline of UNet2DConditionModel; allowed: a folder of a pipeline of UNet2DModel",
+        lambda f: change(
+            f / INDEX, _class_name="StableDiffusionPipeline", unet=["diffusers", "UNet2DConditionModel"],
+            text_encoder=["transformers", "CLIPTextModel"],
+        ),
+        r"is a StableDiffusionPipeline with text_encoder \(CLIPTextModel\), unet \(UNet2DConditionModel\); allowed: a pip",
     ),
-    "a transformer": (
-        lambda f: change(f / INDEX, _class_name="DiTPipeline", unet=None, transformer=["diffusers", "DiT"]),
-        r"is a DiTPipeline of DiT; allowed: ",
+    "a network that asks for text": (
+        lambda f: change(f / INDEX, unet=["diffusers", "UNet2DConditionModel"]),
+        r"is a DDPMPipeline whose unet is a UNet2DConditionModel; allowed: ",
     ),
-    "codes": (
-        lambda f: change(f / INDEX, _class_name="LDMPipeline", vqvae=["diffusers", "VQModel"]),
-        "is a LDMPipeline with vqvae; allowed: ",
+    "a class of its own": (
+        lambda f: change(f / INDEX, unet=["my_code", "MyUNet"]), r"is a DDPMPipeline whose unet is a MyUNet; allowed: ",
     ),
+    "nothing": (lambda f: change(f / INDEX, unet=None), "is a DDPMPipeline without a network; allowed: "),
     "another class": (lambda f: change(f / UNET, _class_name="UNet1DModel"), r"unet/config.json is of a UNet1DModel"),
     "more channels": (lambda f: change(f / UNET, out_channels=3), r"makes 3 channels of 1; allowed: 1, or 2"),
     "another process": (
@@ -136,7 +139,7 @@ def edited(folder: Path, *, without: str = "", more: str = "", transposed: str =
 
 
 DAMAGED: dict[str, tuple[Damage, str]] = {
-    "no weights": (lambda f: (f / WEIGHTS).unlink(), r"no weights in it; allowed: diffusion_pytorch_model.safetensors"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), r"no weights in its unet; allowed: diffusion_pytorch_model.safetensors"),
     "a pickle": (pickled, r"its weights are a pickle \(diffusion_pytorch_model.bin\), .*; allowed: safetensors; save it again"),
     "cut short": (lambda f: cut(f, keep=0.9), r"is damaged or cut short: it has .* bytes, and its header tells of"),
     "cut in its header": (lambda f: cut(f, keep=0.0001), r"is damaged or cut short: .* bytes are no safetensors file"),
@@ -185,7 +188,7 @@ def test_names_of_attention_of_before_are_those_of_now(tmp_path: Path) -> None:
         for name in ("query.bias", "proj_attn.weight", "group_norm.bias")
     }
     save_file(old | {"conv_in.bias": np.zeros(3, np.float32)}, tmp_path / "old.safetensors")
-    assert dict(shapes_of(tmp_path / "old.safetensors", where="")) == {
+    assert dict(shapes_of({"unet": tmp_path / "old.safetensors"}, where="")) == {
         "conv_in.bias": (3,), "mid_block.attentions.0.group_norm.bias": (2,), "mid_block.attentions.0.to_out.0.weight": (2,),
         "mid_block.attentions.0.to_q.bias": (2,),
     }  # fmt: skip

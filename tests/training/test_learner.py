@@ -52,9 +52,11 @@ EACH = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for n
 STAGED = {  # whose first stage has another loss than the last
     "autoregressive/vq-pixelcnn",
     "autoregressive/vq-transformer",
+    "diffusion/dit",
     "diffusion/ect",
     "diffusion/latent",
     "diffusion/latent-ect",
+    "diffusion/ldm",
     "vae/vq",
 }
 CONFIG = {"vae/beta": {"capacity": 2.0}}  # nats: parts of a batch lie on either side of it

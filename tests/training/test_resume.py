@@ -24,8 +24,15 @@ FAST = {  # one of each family, and of each state that a run may have: two playe
     "gan/style",
     "vae/vq",
 }
+SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
+LIKE_ANOTHER = {"diffusion/ldm"}  # what it saves is what dit and latent do
 CLASSES = [
-    pytest.param(name, "class" in card.conditioning, id=name, marks=() if name in FAST else pytest.mark.slow)
+    pytest.param(
+        name,
+        "class" in card.conditioning,
+        id=name,
+        marks=() if name in FAST else NIGHTLY if name in LIKE_ANOTHER else SLOW,
+    )
     for name, card in ((name, cards()[*name.split("/")][0]) for name in MEMBERS)
 ]
 

@@ -31,7 +31,7 @@ class Foreign(Record):
     config: dict[str, Any]  # of the family here that it is one of
     item: AnyItem
     classes: int = 0  # that it may be asked for; 0: none
-    weights: Artifact | None = None  # the file as it was published; None: not fetched yet
+    weights: Artifact | None = None  # as published, of several files their bytes as one; None: not fetched yet
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of what else was read, by the path in the folder
     licence: Licence
     tags: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ from components.core.noise import NoiseInput
 from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.edm import EDM, EDMConfig
-from components.families.diffusion.latent import Latent, LatentConfig, LatentSampler
+from components.families.diffusion.latent import Latent, LatentConfig
 from components.families.diffusion.preconditioning import Denoiser, PreconditionedConfig
 from components.families.diffusion.sampling import Point, Renewal, Sampler
 
@@ -226,9 +226,9 @@ class LatentECT(_Tuned, Latent):
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return self._for_each_step(super().noise_inputs())
 
-    def sampler(self, *, steps: int | None = None) -> nn.Module:
+    def code_sampler(self, steps: int | None) -> Sampler:
         del steps  # as many as there are noises
-        return LatentSampler(self._few_steps(), self.autoencoder, deviation=self.config.sigma_data)
+        return self._few_steps()
 
 
 def _wide(values_B: Tensor) -> Tensor:

@@ -1,111 +1,168 @@
-"""Networks that come from diffusers, or go there.
+"""Networks that were made elsewhere, built from the configs that diffusers wrote of them: one kind for each of its classes.
 
-One that was made elsewhere is diffusers' UNet2DModel, built from the config that its folder holds.
+    UNet2DModel              a U-Net, unconditional or by class
+    DiTTransformer2DModel    a transformer, by class (Peebles & Xie 2022, arXiv:2212.09748)
 
-Its channels, classes and width are set by what it is built for; everything else is as the config says.
+Channels, classes and dropout are set by what a network is built for; everything else is as its config says. Of a config without a
+`_class_name` the network is a UNet2DModel.
 """
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import gcd
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import nn
 
 from components.core.errors import BriefError
-from components.core.records import DataSpec
-from components.families.diffusion.process import Schedule
-from components.families.images import image_of
 
 BLOCKS = "block_out_channels"
-MULTIPLE = 16  # of the width, so that narrower students can be made of it
-# Of the rest nothing is known here: what a folder says beside it, as _class_name, is no part of the network.
-NEEDED = (BLOCKS, "down_block_types", "up_block_types")
+MULTIPLE = 16  # of the width, so that narrower students can be made of a U-Net
+U_NET, TRANSFORMER = "UNet2DModel", "DiTTransformer2DModel"
 
 
-def check_given(network: Mapping[str, Any]) -> None:
+class Kind(ABC):
+    """How a class of diffusers is built here."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check(self, network: Mapping[str, Any], *, width: int) -> None:
+        """Raises ValueError for a config of which no network of this width can be made here."""
+
+    @abstractmethod
+    def divides(self, network: Mapping[str, Any]) -> int:
+        """What the sides of its images are a multiple of."""
+
+    @abstractmethod
+    def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
+        """What its class is told beside its own config."""
+
+    @abstractmethod
+    def model(self) -> Any:
+        """The class."""
+
+
+class UNet(Kind):
+    """`width` of another than its own makes all of it as much wider."""
+
+    name = U_NET
+
+    def check(self, network: Mapping[str, Any], *, width: int) -> None:
+        # Of the rest nothing is known here: what a folder says beside it is no part of the network.
+        needed = (BLOCKS, "down_block_types", "up_block_types")
+        if lacking := [name for name in needed if not isinstance(network.get(name), list | tuple) or not network[name]]:
+            raise ValueError(f"network: {lacking[0]} is missing; allowed: the config of a UNet2DModel as diffusers writes it")
+        channels = network[BLOCKS]
+        if not all(isinstance(each, int) and each > 0 for each in channels) or channels[0] % MULTIPLE:
+            raise ValueError(f"network: {BLOCKS}: {list(channels)}; allowed: whole numbers, the first a multiple of {MULTIPLE}")
+        if network.get("class_embed_type") is not None:
+            raise ValueError(f"network: class_embed_type: {network['class_embed_type']}; allowed: none, with num_class_embeds")
+        if network.get("time_embedding_type", "positional") != "positional":
+            raise ValueError(f"network: time_embedding_type: {network['time_embedding_type']}; allowed: positional")
+
+    def divides(self, network: Mapping[str, Any]) -> int:
+        return int(2 ** (len(network[BLOCKS]) - 1))
+
+    def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
+        own = network[BLOCKS][0]
+        wider = {} if width == own else _widened(network, width)
+        return wider | {"in_channels": ends[0], "out_channels": ends[1], "num_class_embeds": classes or None}
+
+    def model(self) -> Any:
+        from diffusers.models.unets.unet_2d import UNet2DModel
+
+        return UNet2DModel
+
+
+class Transformer(Kind):
+    """A label beyond its classes stands for none of them. It is as wide as its config says."""
+
+    name = TRANSFORMER
+
+    def check(self, network: Mapping[str, Any], *, width: int) -> None:
+        heads, each = network.get("num_attention_heads", 16), network.get("attention_head_dim", 72)
+        side, patch = network.get("sample_size", 32), network.get("patch_size", 2)
+        odd = {
+            "num_attention_heads x attention_head_dim": (heads * each, heads * each == width, f"{width}, its width"),
+            "norm_type": (network.get("norm_type", "ada_norm_zero"), network.get("norm_type", "ada_norm_zero") == "ada_norm_zero",
+                          "ada_norm_zero: by class"),
+            "patch_size": (patch, patch > 0 and side % patch == 0, f"a divisor of its sample_size, {side}"),
+        }  # fmt: skip
+        for key, (given, fits, allowed) in odd.items():
+            if not fits:
+                raise ValueError(f"network: {key}: {given}; allowed: {allowed}")
+
+    def divides(self, network: Mapping[str, Any]) -> int:
+        return int(network.get("patch_size", 2))
+
+    def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
+        return {"in_channels": ends[0], "out_channels": ends[1], "num_embeds_ada_norm": labels_of(classes)}
+
+    def model(self) -> Any:
+        from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+
+        return DiTTransformer2DModel
+
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (UNet(), Transformer())}
+
+
+def kind_of(network: Mapping[str, Any]) -> Kind:
+    """Raises ValueError for a class that is none of these."""
+    name = network.get("_class_name", U_NET)
+    if name not in KINDS:
+        raise ValueError(f"network: _class_name: {name}; allowed: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def check_given(network: Mapping[str, Any], *, width: int) -> None:
     """Raises ValueError for a config of which no network can be made here."""
-    lacking = [name for name in NEEDED if not isinstance(network.get(name), list | tuple) or not network[name]]
-    if lacking:
-        raise ValueError(f"network: {lacking[0]} is missing; allowed: the config of a UNet2DModel as diffusers writes it")
-    channels = network[BLOCKS]
-    if not all(isinstance(each, int) and each > 0 for each in channels) or channels[0] % MULTIPLE:
-        raise ValueError(f"network: {BLOCKS}: {list(channels)}; allowed: whole numbers, the first a multiple of {MULTIPLE}")
-    if network.get("class_embed_type") is not None:
-        raise ValueError(f"network: class_embed_type: {network['class_embed_type']}; allowed: none, with num_class_embeds")
-    if network.get("time_embedding_type", "positional") != "positional":
-        raise ValueError(f"network: time_embedding_type: {network['time_embedding_type']}; allowed: positional")
+    kind_of(network).check(network, width=width)
 
 
-def halvings(network: Mapping[str, Any]) -> int:
-    """How often it halves an image's sides."""
-    return len(network[BLOCKS]) - 1
+def given_divides(network: Mapping[str, Any]) -> int:
+    """What the sides of its images are a multiple of."""
+    return kind_of(network).divides(network)
 
 
 def given_network(network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int, dropout: float) -> nn.Module:
-    """The UNet2DModel of a config, from and to so many channels. `width` of another than its own makes all of it as much wider.
+    """The network of a config, from and to so many channels. Raises BriefError for a config that diffusers refuses."""
+    kind = kind_of(network)
+    own = kind.arguments(network, ends=ends, classes=classes, width=width)
+    return ready(built(kind.model(), network, **own, dropout=dropout))
 
-    Raises BriefError for a config that diffusers refuses.
-    """
-    from diffusers.models.unets.unet_2d import UNet2DModel
 
-    told = {name: value for name, value in network.items() if not name.startswith("_")}
-    own = told[BLOCKS][0]
-    if width != own:
-        told |= _widened(told, width)
-    told |= {"in_channels": ends[0], "out_channels": ends[1], "num_class_embeds": classes or None, "dropout": dropout}
+def ready(network: nn.Module) -> nn.Module:
+    """The same, its labels as given: diffusers' transformer hides some by torch's own generator, in each block others."""
+    from diffusers.models.embeddings import LabelEmbedding
+
+    for module in network.modules():
+        if isinstance(module, LabelEmbedding):
+            module.dropout_prob = 0.0
+    return network
+
+
+def labels_of(classes: int) -> int:
+    """How many labels a transformer is made for, beside that of none: without classes it is asked for the only one."""
+    return max(1, classes)
+
+
+def built(model: Any, config: Mapping[str, Any], **own: Any) -> nn.Module:
+    """A class of diffusers with what of a config it takes, and `own`. Raises BriefError for a config that it refuses."""
+    takes = inspect.signature(model.__init__).parameters
+    told = {name: value for name, value in config.items() if name in takes} | own
     try:
-        made: nn.Module = UNet2DModel.from_config(told)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise BriefError(f"network: diffusers cannot make a UNet2DModel of it: {error}") from error
+        made: nn.Module = model.from_config(told)
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, NotImplementedError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise BriefError(f"network: diffusers cannot make a {model.__name__} of it: {first}") from error
     return made
 
 
 def _widened(network: Mapping[str, Any], width: int) -> dict[str, Any]:
     """The same with another width: groups of norms divide all widths."""
-    own = network[BLOCKS]
-    channels = [each * width // own[0] for each in own]
+    own = network[BLOCKS][0]
+    channels = [each * width // own for each in network[BLOCKS]]
     return {BLOCKS: channels, "norm_num_groups": gcd(*channels, network.get("norm_num_groups") or MULTIPLE)}
-
-
-class ProcessConfig(Protocol):
-    """What a scheduler of diffusers is told: DDPMConfig."""
-
-    @property
-    def schedule(self) -> Schedule: ...
-    @property
-    def levels(self) -> int: ...
-    @property
-    def prediction(self) -> str: ...
-    @property
-    def clip(self) -> bool: ...
-    @property
-    def zero_snr(self) -> bool: ...
-    @property
-    def betas_from(self) -> float | None: ...
-    @property
-    def betas_to(self) -> float | None: ...
-
-
-def as_pipeline(network: nn.Module, config: ProcessConfig, spec: DataSpec) -> Any:
-    """diffusers' DDIMPipeline of a UNet2DModel, with the scheduler that draws as the sampler here does: from the last
-    step on, and to the image itself. The images are the same with `use_clipped_model_output=True`, as here the noise follows from
-    the bounded image, too."""
-    from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    ends = (config.betas_from or 0.1 / config.levels, config.betas_to or 20 / config.levels)
-    scheduler = DDIMScheduler(
-        num_train_timesteps=config.levels,
-        beta_start=ends[0],
-        beta_end=ends[1],
-        beta_schedule={"cosine": "squaredcos_cap_v2"}.get(config.schedule, config.schedule),
-        prediction_type={"v": "v_prediction", "x0": "sample"}.get(config.prediction, config.prediction),
-        clip_sample=config.clip,
-        set_alpha_to_one=True,
-        timestep_spacing="trailing",
-        rescale_betas_zero_snr=config.zero_snr,
-    )
-    image = image_of(spec)
-    side = image.height if image.height == image.width else [image.height, image.width]
-    network.register_to_config(sample_size=side)  # type: ignore[operator]
-    return DDIMPipeline(unet=network, scheduler=scheduler)

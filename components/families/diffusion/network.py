@@ -60,6 +60,10 @@ class DiffusionConfig(DenseConfig):
         """What the network's sides are a multiple of: halvings of squares of pixels."""
         return 1 if self.dense else self.patch * 2 ** (len(self.widths) - 1)
 
+    def padding(self, height: int, width: int) -> tuple[int, int]:
+        """Rows below and columns to the right that the network sees besides."""
+        return -height % self.divides, -width % self.divides
+
 
 class Network(nn.Module):
     """The U-Net, or linear layers where values are few, for denoisers to derive from.
@@ -75,8 +79,7 @@ class Network(nn.Module):
         self.guided = bool(self.classes) and config.guidance != 1  # class number `classes` is then none of them
         self.label_dropout = config.label_dropout
         self.patch = 1 if config.dense else config.patch  # linear layers see the item as it is
-        side = config.divides
-        self.pad = (-image_of(spec).height % side, -image_of(spec).width % side)
+        self.pad = config.padding(image_of(spec).height, image_of(spec).width)
         ends = (image_of(spec).channels + planes, answers * image_of(spec).channels)
         kinds = self.classes + self.guided if self.classes else 0
         self.net = self._made(config, spec, ends, classes=kinds)
@@ -96,10 +99,15 @@ class Network(nn.Module):
             x_BCHW = nn.functional.pad(x_BCHW, (0, self.pad[1], 0, self.pad[0]))
         if self.patch > 1:
             x_BCHW = nn.functional.pixel_unshuffle(x_BCHW, self.patch)
-        out: Tensor = self.net(x_BCHW, time_B, class_labels=condition_B, return_dict=False)[0]
+        out = self.said(x_BCHW, time_B, condition_B)
         if self.patch > 1:
             out = nn.functional.pixel_shuffle(out, self.patch)
         return out[:, :, :h, :w]
+
+    def said(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None) -> Tensor:
+        """What the network itself gives."""
+        out: Tensor = self.net(x_BCHW, time_B, class_labels=condition_B, return_dict=False)[0]
+        return out
 
     def training_labels(self, labels_B: Tensor | None, rng: torch.Generator) -> Tensor | None:
         """The labels to train on: none without classes; with guidance a share of them hidden (algorithm 1)."""

@@ -44,7 +44,8 @@ def adapter_files(adapted: Family, config: "LoraConfig", base: Mapping[str, Tens
 
 
 def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
-    """Lay the adapter of these files beside a family that has the weights of its base, through peft's own loader.
+    """Lay the adapter of these files beside a family that has the weights of its base, through peft's own loader. All of it
+    rests, as in `keep` and in peft: torch multiplies by a weight that learns in another order, also without gradients.
 
     Raises RunError for one of another base, for names that do not match and for shapes of another network.
     """
@@ -73,14 +74,14 @@ def load_adapter(plain: Family, files: Files, *, base_sha256: str) -> Family:
             known[name].copy_(value)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise RunError(f"this adapter does not fit {plain.card.family}/{plain.card.variant}: {error}") from error
-    return plain.eval()
+    return plain.eval().requires_grad_(requires_grad=False)
 
 
 def check_reloads(adapted: Family, files: Files, base: Mapping[str, Tensor], *, base_sha256: str) -> None:
     """Raises RunError unless the files beside the base are the adapted family to the last bit: every weight, buffer and scale.
 
     The base is made anew from its weights, so nothing of the adapted family's memory can help. Images are compared besides, for
-    what stands in none of these; there the same numbers may be added in another order.
+    what stands in none of these. They are the same bits where both rest; but what is all equal must not end a training.
     """
     plain = type(adapted)(adapted.config, adapted.spec)
     plain.load_state_dict(dict(base))

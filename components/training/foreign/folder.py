@@ -1,11 +1,13 @@
-"""What the folder of a model made elsewhere holds: a UNet2DModel and the scheduler of its training, in diffusers' layout.
+"""What the folder of a model made elsewhere holds: a pipeline of diffusers, of one of the kinds in layouts.py.
 
-    FOLDER/model_index.json                  DDPMPipeline, DDIMPipeline or another one of a network and a scheduler alone
-    FOLDER/unet/config.json                  the network
-    FOLDER/unet/diffusion_pytorch_model.safetensors
-    FOLDER/scheduler/scheduler_config.json   betas, and what the network predicts
+    FOLDER/model_index.json                      the class of the pipeline and those of its parts
+    FOLDER/unet/config.json                      the network; of a DiTPipeline FOLDER/transformer
+    FOLDER/vqvae/config.json                     the autoencoder, where it draws codes; also FOLDER/vae
+    FOLDER/PART/diffusion_pytorch_model.safetensors
+    FOLDER/scheduler/scheduler_config.json       betas, and what the network predicts
 
-It becomes a `diffusion/ddpm`, whose network it is (components/families/diffusion/given.py). Nothing here imports torch.
+It becomes a `diffusion/ddpm`, `ldm` or `dit`, whose network it is (components/families/diffusion/given.py). Nothing here imports
+torch.
 """
 
 import json
@@ -18,24 +20,14 @@ from components.core.errors import DataError, NotBuilt
 from components.core.files import sha256_of
 from components.core.item import spec_of
 from components.core.records import Foreign
+from components.training.foreign.layouts import ALLOWED, RENAMED, SCHEDULER, TRANSFORMER, U_NET, Found, find_layout
 from components.training.foreign.licence import CARD, FILES, read_licence
-from components.training.foreign.weights import find_weights, shapes_of, weights_artifact
+from components.training.foreign.scheduler import of_scheduler
+from components.training.foreign.weights import Files, find_weights, shapes_of, weights_artifact
 
-NETWORK = "UNet2DModel"
-PARTS = ("unet", "scheduler")
-ALLOWED = f"a folder of a pipeline of {NETWORK} and a scheduler, as DDPMPipeline or DDIMPipeline"
-SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
-PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
-# Schedulers of one process, that of Ho et al. 2020; and whether one bounds denoised images where its config does not say so.
-SCHEDULERS = {
-    "DDPMScheduler": True, "DDIMScheduler": True, "DDIMParallelScheduler": True, "DDPMParallelScheduler": True,
-    "PNDMScheduler": False, "DPMSolverMultistepScheduler": False, "DPMSolverSinglestepScheduler": False,
-    "DEISMultistepScheduler": False, "UniPCMultistepScheduler": False, "LMSDiscreteScheduler": False,
-    "EulerDiscreteScheduler": False, "EulerAncestralDiscreteScheduler": False, "HeunDiscreteScheduler": False,
-}  # fmt: skip
-DPM = ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler")
 MULTIPLE = 16  # of the width of every network here, so that narrower students can be made of it
 RATE = 1e-4  # the peak of diffusers' own training script (examples/unconditional_image_generation)
+GUIDANCE = 4.0  # with which a DiTPipeline draws where it is not told
 
 
 def read_folder(folder: Path, *, name: str, revision: str | None = None, weights: bool) -> Foreign:
@@ -44,27 +36,31 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
     Raises NotBuilt for a model of another kind, DataError for a folder that is not whole.
     """
     where = f"pretrained.model: {name}"
-    made_as = _pipeline(folder, where)
-    network = _document(folder / "unet" / "config.json", where)
-    scheduler = _document(folder / "scheduler" / "scheduler_config.json", where)
-    channels, height, width = _shape(network, where)
-    config = {**_of_scheduler(scheduler, where), **_of_network(network, where, channels=channels)}
-    files = _digests(folder)
+    found = _layout(folder, where)
+    network = _network(folder, found, where)
+    scheduler = document(folder / SCHEDULER / "scheduler_config.json", where)
+    codec = _autoencoder(folder, found, where)
+    channels, height, width = _shape(network, where, part=found.network)
+    config = {**of_scheduler(scheduler, where), **_of_network(network, where, found=found, channels=channels)}
+    if codec:
+        config["autoencoder"] = codec
+        channels, height, width = _decoded(codec, (channels, height, width), where, part=str(found.autoencoder))
+    files = _digests(folder, found)
     artifact = None
     if weights:
-        path = find_weights(folder / "unet", where=where)
-        shapes_of(path, where=where)  # that it is whole is said before anything else is asked of it
-        artifact = weights_artifact(path)
+        own = _weights_of(folder, found, where)
+        shapes_of(own, where=where)  # that they are whole is said before anything else is asked of them
+        artifact = weights_artifact(own)
     licence, tags = read_licence(folder)
     return Foreign(
         name=f"{name}@{revision}" if revision else f"{name}@{_digest_of(files, artifact.sha256 if artifact else None)[:12]}",
         revision=revision,
-        made_as=made_as,
+        made_as=found.made_as,
         family="diffusion",
-        variant="ddpm",
+        variant=found.variant,
         config=config,
         item=spec_of("image").model_validate({"channels": channels, "height": height, "width": width}),
-        classes=network.get("num_class_embeds") or 0,
+        classes=_classes(network),
         weights=artifact,
         files=files,
         licence=licence,
@@ -72,110 +68,128 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
     )
 
 
-def weights_of(folder: Path, *, where: str) -> Path:
-    """The file of its weights. Raises DataError."""
-    return find_weights(folder / "unet", where=where)
+def weights_of(folder: Path, *, where: str) -> Files:
+    """The files of its weights, by the part that each is of. Raises DataError, and NotBuilt as `read_folder`."""
+    return _weights_of(folder, _layout(folder, where), where)
 
 
-def _pipeline(folder: Path, where: str) -> str:
-    """The class of the pipeline. Raises NotBuilt for one with other parts than a network and a scheduler."""
+def _weights_of(folder: Path, found: Found, where: str) -> Files:
+    return {part: find_weights(folder / part, where=where) for part in found.weighted}
+
+
+def _layout(folder: Path, where: str) -> Found:
     if not (folder / "model_index.json").is_file():
-        told = _document(folder / "config.json", where) if (folder / "config.json").is_file() else {}
+        told = document(folder / "config.json", where) if (folder / "config.json").is_file() else {}
         what = (
             f"{where} is a {told.get('_class_name', 'folder')} without a scheduler"
             if told
             else f"{where} has no model_index.json"
         )
         raise NotBuilt(f"{what}, so how noise was added in its training is not known", allowed=ALLOWED)
-    index = _document(folder / "model_index.json", where)
-    named = index.get("_class_name")
-    made_as = str(named[-1] if isinstance(named, list) and named else named)
-    parts = {part: kind for part, kind in index.items() if isinstance(kind, list) and len(kind) == 2 and kind != [None, None]}
-    network = parts.get("unet", [None, None])[1] or next((kind[1] for part, kind in parts.items() if part == "transformer"), None)
-    if network != NETWORK:
-        raise NotBuilt(f"{where} is a {made_as}" + (f" of {network}" if network else ""), allowed=ALLOWED)
-    if others := [part for part in parts if part not in PARTS and part != "_class_name"]:
-        raise NotBuilt(f"{where} is a {made_as} with {', '.join(others)}", allowed=ALLOWED)
-    return made_as
+    return find_layout(document(folder / "model_index.json", where), where)
 
 
-def _shape(network: Mapping[str, Any], where: str) -> tuple[int, int, int]:
-    """Channels, height and width of what it makes."""
-    if network.get("_class_name", NETWORK) != NETWORK:
-        raise NotBuilt(f"{where}: unet/config.json is of a {network['_class_name']}", allowed=ALLOWED)
-    side = network.get("sample_size")
+def _network(folder: Path, found: Found, where: str) -> dict[str, Any]:
+    """The config of the network, with the name that its class has today."""
+    network = document(folder / found.network / "config.json", where)
+    expected = TRANSFORMER if found.network == "transformer" else U_NET
+    named = RENAMED.get(network.get("_class_name", expected), network.get("_class_name", expected))
+    if named != expected:
+        raise NotBuilt(f"{where}: {found.network}/config.json is of a {named}", allowed=ALLOWED)
+    return network | {"_class_name": named}
+
+
+def _autoencoder(folder: Path, found: Found, where: str) -> dict[str, Any]:
+    """The config of the autoencoder; empty where it draws pixels."""
+    if found.autoencoder is None:
+        return {}
+    codec = document(folder / found.autoencoder / "config.json", where)
+    return {name: value for name, value in codec.items() if not name.startswith("_") or name == "_class_name"}
+
+
+def _classes(network: Mapping[str, Any]) -> int:
+    key, default = ("num_embeds_ada_norm", 1000) if network["_class_name"] == TRANSFORMER else ("num_class_embeds", 0)
+    return int(network.get(key, default) or 0)
+
+
+def _shape(network: Mapping[str, Any], where: str, *, part: str) -> tuple[int, int, int]:
+    """Channels, height and width of what the network sees."""
+    transformer = network["_class_name"] == TRANSFORMER
+    side = network.get("sample_size", 32 if transformer else None)
     sides = [side, side] if isinstance(side, int) else side
     if not (isinstance(sides, list) and len(sides) == 2 and all(isinstance(each, int) and each > 0 for each in sides)):
         raise DataError(
-            f"{where}: unet/config.json has sample_size: {json.dumps(side)}",
-            allowed="pixels a side",
+            f"{where}: {part}/config.json has sample_size: {json.dumps(side)}",
+            allowed="pixels a side, or codes",
             do="write those it was trained on",
         )
-    channels = network.get("in_channels", 3)
+    channels = network.get("in_channels", 4 if transformer else 3)
     if not isinstance(channels, int) or channels < 1:
-        raise DataError(f"{where}: unet/config.json has in_channels: {channels}", allowed="a whole number of at least 1")
+        raise DataError(f"{where}: {part}/config.json has in_channels: {channels}", allowed="a whole number of at least 1")
     return channels, sides[0], sides[1]
 
 
-def _of_network(network: Mapping[str, Any], where: str, *, channels: int) -> dict[str, Any]:
+def _decoded(codec: Mapping[str, Any], codes: tuple[int, int, int], where: str, *, part: str) -> tuple[int, int, int]:
+    """The shape of the images that codes of such a shape stand for."""
+    blocks, file = codec.get("block_out_channels", [64]), f"{where}: {part}/config.json"
+    own = codec.get("vq_embed_dim") or codec.get("latent_channels", 3 if codec.get("_class_name") == "VQModel" else 4)
+    if own != codes[0]:
+        raise DataError(
+            f"{file} makes codes of {own} channels, and its network takes {codes[0]}", do="take both from one training"
+        )
+    if not isinstance(blocks, list) or not blocks:
+        raise DataError(f"{file} has block_out_channels: {json.dumps(blocks)}", allowed="a list of widths")
+    channels, out = codec.get("in_channels", 3), codec.get("out_channels", 3)
+    if channels != out or not isinstance(out, int):
+        raise DataError(f"{file} makes images of {out} channels of those of {channels}", allowed="as many")
+    each = 2 ** (len(blocks) - 1)
+    return out, codes[1] * each, codes[2] * each
+
+
+def _of_network(network: Mapping[str, Any], where: str, *, found: Found, channels: int) -> dict[str, Any]:
     """What a config here has of the network."""
-    given = {name: value for name, value in network.items() if not name.startswith("_")}
-    widths = given.get("block_out_channels")
-    width = widths[0] if isinstance(widths, list) and widths else None
-    if not isinstance(width, int) or width < MULTIPLE or width % MULTIPLE:
-        allowed = f"a list whose first is a multiple of {MULTIPLE}"
-        raise DataError(f"{where}: unet/config.json has block_out_channels: {json.dumps(widths)}", allowed=allowed)
-    out = given.get("out_channels", 3)
+    given = {name: value for name, value in network.items() if not name.startswith("_") or name == "_class_name"}
+    out = given.get("out_channels") or (channels if found.network == "transformer" else 3)
     if out not in (channels, 2 * channels):
-        raise NotBuilt(f"{where}: unet/config.json makes {out} channels of {channels}", allowed=f"{channels}, or {2 * channels}")
+        what = f"{where}: {found.network}/config.json makes {out} channels of {channels}"
+        raise NotBuilt(what, allowed=f"{channels}, or {2 * channels}")
     return {
         "network": given,
-        "width": width,
+        **(_of_transformer(given, where) if found.network == "transformer" else _of_u_net(given, where)),
         "dropout": given.get("dropout", 0.0),
         "learned_variance": out == 2 * channels,
         "lr_peak": RATE,
     }
 
 
-def _of_scheduler(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What a config here has of the scheduler."""
-    kind = str(scheduler.get("_class_name"))
-    if kind not in SCHEDULERS:
-        raise NotBuilt(f"{where}: its scheduler is a {kind}", allowed=", ".join(SCHEDULERS))
-    schedule, prediction = scheduler.get("beta_schedule", "linear"), scheduler.get("prediction_type", "epsilon")
-    clip = scheduler.get("clip_sample", SCHEDULERS[kind])
-    odd = {
-        "beta_schedule": (schedule, schedule in SCHEDULES, ", ".join(SCHEDULES)),
-        "prediction_type": (prediction, prediction in PREDICTIONS, ", ".join(PREDICTIONS)),
-        "trained_betas": ("a list", scheduler.get("trained_betas") is None, "none"),
-        "thresholding": (True, not scheduler.get("thresholding", False), "false"),
-        "clip_sample_range": (
-            scheduler.get("clip_sample_range"),
-            not clip or scheduler.get("clip_sample_range", 1.0) == 1,
-            "1.0",
-        ),
-    }
-    for key, (given, fits, allowed) in odd.items():
-        if not fits:
-            raise NotBuilt(f"{where}: its scheduler has {key}: {given}", allowed=allowed)
-    return {
-        "schedule": SCHEDULES[schedule],
-        "levels": scheduler.get("num_train_timesteps", 1000),
-        "prediction": PREDICTIONS[prediction],
-        "zero_snr": bool(scheduler.get("rescale_betas_zero_snr", False)),
-        "clip": bool(clip),
-        "solver": "dpm++" if kind in DPM else "ddim",
-        **({} if schedule == "squaredcos_cap_v2" else _ends(scheduler)),
-    }
+def _of_u_net(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    widths = given.get("block_out_channels")
+    width = widths[0] if isinstance(widths, list) and widths else None
+    if not isinstance(width, int) or width < MULTIPLE or width % MULTIPLE:
+        allowed = f"a list whose first is a multiple of {MULTIPLE}"
+        raise DataError(f"{where}: unet/config.json has block_out_channels: {json.dumps(widths)}", allowed=allowed)
+    return {"width": width}
 
 
-def _ends(scheduler: Mapping[str, Any]) -> dict[str, Any]:
-    return {"betas_from": scheduler.get("beta_start", 1e-4), "betas_to": scheduler.get("beta_end", 0.02)}
+def _of_transformer(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """It draws as its pipeline does by itself: with guidance."""
+    file = f"{where}: transformer/config.json"
+    if (norm := given.get("norm_type", "ada_norm_zero")) != "ada_norm_zero":
+        raise NotBuilt(
+            f"{file} has norm_type: {norm}, as transformers have that a text steers", allowed="ada_norm_zero: by class"
+        )
+    heads, each = given.get("num_attention_heads", 16), given.get("attention_head_dim", 72)
+    if not (isinstance(heads, int) and isinstance(each, int)) or heads * each < MULTIPLE or heads * each % MULTIPLE:
+        raise DataError(f"{file} has {heads} heads of {each} features", allowed=f"a multiple of {MULTIPLE} in all")
+    if not given.get("num_embeds_ada_norm", 1000):
+        raise DataError(f"{file} has num_embeds_ada_norm: {given['num_embeds_ada_norm']}", allowed="the number of its classes")
+    return {"width": heads * each, "guidance": GUIDANCE}
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _digests(folder: Path, found: Found) -> dict[str, str]:
     """Of what is read besides the weights."""
-    names = ("model_index.json", "unet/config.json", "scheduler/scheduler_config.json", CARD, *FILES)
+    configs = [f"{part}/config.json" for part in found.weighted]
+    names = ("model_index.json", *configs, "scheduler/scheduler_config.json", CARD, *FILES)
     return {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
 
 
@@ -183,15 +197,15 @@ def _digest_of(files: Mapping[str, str], weights: str | None) -> str:
     return sha256(json.dumps([dict(files), weights], sort_keys=True).encode()).hexdigest()
 
 
-def _document(path: Path, where: str) -> dict[str, Any]:
+def document(path: Path, where: str) -> dict[str, Any]:
     """A JSON object. Raises DataError."""
     short = "/".join(path.parts[-2:])
     try:
-        document = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{where}: no {short} in it", allowed=ALLOWED) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{where}: {short} cannot be read: {error}", do="fetch it again") from error
-    if not isinstance(document, dict):
+    if not isinstance(found, dict):
         raise DataError(f"{where}: {short} holds no object", do="fetch it again")
-    return document
+    return found

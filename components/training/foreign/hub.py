@@ -14,9 +14,9 @@ from components.core.errors import DataError
 
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-# The network's folder is `unet`, or the repository itself; what samples look like and other formats of weights are left there.
+# What samples look like and other formats of weights are left there. A star stands for folders, too.
 SMALL = ["*.json", "README.md", "LICEN[SC]E*", "COPYING"]
-WEIGHTS = ["unet/*.safetensors", "*.safetensors"]
+WEIGHTS = ["*.safetensors"]
 
 
 class Place(NamedTuple):

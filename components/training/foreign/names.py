@@ -1,10 +1,11 @@
-"""The names of weights: those of diffusers' UNet2DModel, in the family here that wraps it."""
+"""The names of weights: those of diffusers' classes, in the family here that wraps them."""
 
 from collections.abc import Mapping
 from typing import TypeVar
 
 V = TypeVar("V")
-PREFIX = "denoiser.net."  # of the network in components/families/diffusion/ddpm.py
+NETWORK, AUTOENCODER = "denoiser.net.", "autoencoder.net."  # in components/families/diffusion
+PREFIXES = {"unet": NETWORK, "transformer": NETWORK, "vae": AUTOENCODER, "vqvae": AUTOENCODER}  # of the parts of a pipeline
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, before diffusers 0.15
 
 
@@ -15,6 +16,18 @@ def renamed(named: Mapping[str, V]) -> dict[str, V]:
     {'mid_block.attentions.0.to_q.weight': 1}
     """
     return {_renamed(name): value for name, value in named.items()}
+
+
+def ours(name: str, *, joined: bool) -> str:
+    """The name here of a weight of one part, the network, or of a pipeline's, which begins with the name of its part.
+
+    >>> ours("conv_in.bias", joined=False), ours("vae.decoder.conv_in.bias", joined=True)
+    ('denoiser.net.conv_in.bias', 'autoencoder.net.decoder.conv_in.bias')
+    """
+    if not joined:
+        return NETWORK + name
+    part, _, own = name.partition(".")
+    return PREFIXES[part] + own
 
 
 def _renamed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The weights of a model that was made elsewhere: one file of safetensors, whole, that holds the weights of its network.
+"""The weights of a model that was made elsewhere: a file of safetensors for each part that has any, whole.
 
 A pickle can run anything when it is read, so .bin and .pt files are never opened. The header of a safetensors file says the name,
 type and shape of each weight; it is read without torch.
@@ -15,7 +15,8 @@ from components.core.errors import BriefError, DataError
 from components.core.files import sha256_of
 from components.core.record import first_complaint
 from components.core.records import Artifact, Checkpoint
-from components.training.foreign.names import PREFIX, renamed
+from components.training.foreign.joined import JOINED, joined_artifact, write_joined
+from components.training.foreign.names import ours, renamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,11 @@ HALVES = "diffusion_pytorch_model.fp16.safetensors"  # what publishers write bes
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 HEADER_MAX = 100_000_000
 Shapes = Mapping[str, tuple[int, ...]]
+Files = Mapping[str, Path]  # by the part of the pipeline that each is of
 
 
 def find_weights(folder: Path, *, where: str) -> Path:
-    """The file of the weights. Raises DataError where there is none that may be read."""
+    """The file of a part's weights. Raises DataError where there is none that may be read."""
     for name in (WEIGHTS, HALVES):
         if (folder / name).is_file():
             return folder / name
@@ -37,12 +39,19 @@ def find_weights(folder: Path, *, where: str) -> Path:
     if pickle := next((path for pattern in PICKLES for path in sorted(folder.glob(pattern))), None):
         what = f"{where}: its weights are a pickle ({pickle.name}), which can run any code when it is read"
         raise DataError(what, allowed="safetensors", do="save it again with diffusers: save_pretrained(FOLDER)")
-    raise DataError(f"{where}: no weights in it", allowed=WEIGHTS)
+    raise DataError(f"{where}: no weights in its {folder.name}", allowed=WEIGHTS)
 
 
-def shapes_of(path: Path, *, where: str) -> Shapes:
-    """The shape of each weight in a file, by the name that this version of diffusers has for it. Raises DataError for a file that
-    is none of safetensors, or is not whole."""
+def shapes_of(files: Files, *, where: str) -> Shapes:
+    """The shape of each weight, by the name that this version of diffusers has for it; of several parts after that of its part.
+    Raises DataError for a file that is none of safetensors, or is not whole."""
+    found = {part: _shapes(path, where=where) for part, path in files.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return {f"{part}.{name}": shape for part, shapes in found.items() for name, shape in shapes.items()}
+
+
+def _shapes(path: Path, *, where: str) -> Shapes:
     size = path.stat().st_size
     damaged = f"{where}: {path.name} is damaged or cut short"
     with path.open("rb") as file:
@@ -61,18 +70,28 @@ def shapes_of(path: Path, *, where: str) -> Shapes:
     return renamed(shapes)
 
 
-def weights_artifact(path: Path) -> Artifact:
-    """The file as an artifact: as it was published, byte for byte."""
+def weights_artifact(files: Files) -> Artifact:
+    """The weights as an artifact: of one part the file as it was published, byte for byte; of several their bytes in one file."""
+    if len(files) > 1:
+        return joined_artifact(files)
+    (path,) = files.values()
     return Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
-def check_weights(checkpoint: Checkpoint, path: Path, *, where: str) -> None:
-    """Raises DataError unless the file has the weights of its network, each of its shape. Imports torch."""
+def as_one(files: Files, folder: Path) -> Path:
+    """The file that is this artifact; one that has to be written comes into the folder."""
+    return next(iter(files.values())) if len(files) == 1 else write_joined(files, folder)
+
+
+def check_weights(checkpoint: Checkpoint, files: Files, *, where: str) -> None:
+    """Raises DataError unless the files have the weights of their networks, each of its shape. Imports torch."""
     import torch
 
     from components.families import find
 
-    found = shapes_of(path, where=where)
+    joined = len(files) > 1
+    found = {ours(name, joined=joined): shape for name, shape in shapes_of(files, where=where).items()}
+    file = " and ".join(f"{part}/{path.name}" for part, path in files.items())
     cls = find(checkpoint.family, checkpoint.variant)
     try:
         with torch.device("meta"):
@@ -81,25 +100,30 @@ def check_weights(checkpoint: Checkpoint, path: Path, *, where: str) -> None:
         raise DataError(f"{where}: its configs cannot be: {first_complaint(error)}") from error
     except BriefError as error:
         raise DataError(f"{where}: {error}") from error
-    wanted = {name.removeprefix(PREFIX): tuple(value.shape) for name, value in made.state_dict().items()}
+    wanted = {name: tuple(value.shape) for name, value in made.state_dict().items()}
     if missing := sorted(wanted.keys() - found.keys()):
-        raise DataError(f"{where}: {path.name} lacks {_some(missing)} of its network", do="save it again with diffusers")
+        raise DataError(f"{where}: {file} lacks {_some(missing)} of its network", do="save it again with diffusers")
     if unexpected := sorted(found.keys() - wanted.keys()):
-        raise DataError(
-            f"{where}: {path.name} holds {_some(unexpected)}, of which its network has none", do="mend its config.json"
-        )
+        raise DataError(f"{where}: {file} holds {_some(unexpected)}, of which its network has none", do="mend its config.json")
     if other := sorted(name for name, shape in wanted.items() if found[name] != shape):
         name = other[0]
         raise DataError(
-            f"{where}: {path.name}: {name} is {list(found[name])}, and its config.json makes it {list(wanted[name])}",
+            f"{where}: {file}: {_theirs(name)} is {list(found[name])}, and its config.json makes it {list(wanted[name])}",
             do="mend its config.json",
         )
 
 
 def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more weights"
+    first = _theirs(names[0])
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more weights"
 
 
-def named_as_ours(weights: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def _theirs(name: str) -> str:
+    """Without the prefix that it has here."""
+    return name.partition(".net.")[2] or name
+
+
+def named_as_ours(weights: "dict[str, Tensor]", *, file: str = WEIGHTS) -> "dict[str, Tensor]":
     """Weights of a published file by the names that the family here has for them, in single precision."""
-    return {PREFIX + name: value.float() for name, value in renamed(weights).items()}
+    joined = file == JOINED
+    return {ours(name, joined=joined): value.float() for name, value in renamed(weights).items()}

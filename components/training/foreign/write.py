@@ -1,10 +1,11 @@
-"""A model of a release as a folder of diffusers: model_index.json, the network in safetensors, its scheduler, and a card.
+"""A model of a release as a folder of diffusers: model_index.json, its networks in safetensors, its scheduler, and a card.
 
     TO/NAME/model_index.json  README.md  scheduler/scheduler_config.json
     TO/NAME/unet/config.json  unet/diffusion_pytorch_model.safetensors
+    TO/NAME/vqvae/...         where it draws codes; of a transformer TO/NAME/transformer/... and TO/NAME/vae/...
 
-What diffusers' DDIMPipeline draws from it with `use_clipped_model_output=True` is what the release draws, of the same noise in
-the same number of steps.
+What diffusers' pipeline draws from it is what the release draws, of the same noise in the same number of steps; where denoised
+images are bounded, with `use_clipped_model_output=True`.
 """
 
 from pathlib import Path
@@ -35,6 +36,31 @@ with torch.no_grad():
         x = pipeline.scheduler.step(said, t, x, use_clipped_model_output=True).prev_sample  # in [-1, 1]
 """
 
+CODES_BY_CLASS = """import torch
+from diffusers import LDMPipeline
+
+pipeline = LDMPipeline.from_pretrained("FOLDER")
+net, vqvae, classes = pipeline.unet, pipeline.vqvae, torch.zeros(4, dtype=torch.int64)
+x = torch.randn(4, net.config.in_channels, net.config.sample_size, net.config.sample_size)
+pipeline.scheduler.set_timesteps(50)
+with torch.no_grad():
+    for t in pipeline.scheduler.timesteps:
+        x = pipeline.scheduler.step(net(x, t, class_labels=classes).sample, t, x, use_clipped_model_output=True).prev_sample
+    images = vqvae.decode(x / vqvae.config.scaling_factor).sample  # about [-1, 1]
+"""
+OF_CODES = """from diffusers import LDMPipeline
+
+pipeline = LDMPipeline.from_pretrained("FOLDER")
+images = pipeline(batch_size=4, num_inference_steps=50).images
+"""
+TRANSFORMER = """from diffusers import DiTPipeline
+
+pipeline = DiTPipeline.from_pretrained("FOLDER")
+# DiTPipeline takes label 1000 for none of the classes: with another number of them it draws without guidance (guidance_scale=1).
+images = pipeline(class_labels=[0], guidance_scale={guidance:g}, num_inference_steps=50).images
+"""
+LABELS = 1000  # of the classes that a DiTPipeline's call is made for
+
 if TYPE_CHECKING:
     from components.core.family import Family
 
@@ -47,11 +73,24 @@ def write_diffusers(family: "Family", bundle: Bundle, *, version: int, to: Path)
         pipeline.save_pretrained(folder, safe_serialization=True)
     except OSError as error:
         raise disk_error(error, folder) from error
-    write_whole(folder / CARD, card_of(bundle, version=version).encode())
+    code = code_of(type(pipeline).__name__, bundle, guidance=getattr(family.config, "guidance", 1.0))
+    write_whole(folder / CARD, card_of(bundle, version=version, code=code).encode())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def card_of(bundle: Bundle, *, version: int) -> str:
+def code_of(made_as: str, bundle: Bundle, *, guidance: float) -> str:
+    """How a program without genwright draws from the folder."""
+    asked = bundle.spec.condition is not None
+    if made_as == "DiTPipeline":
+        return TRANSFORMER.format(guidance=guidance if len(bundle.spec.classes) == LABELS else 1.0)
+    if made_as == "LDMPipeline" and not asked:
+        return OF_CODES
+    if not asked:
+        return PLAIN
+    return BY_CLASS.format(shape=(4, *bundle.spec.shape)) if made_as != "LDMPipeline" else CODES_BY_CLASS
+
+
+def card_of(bundle: Bundle, *, version: int, code: str) -> str:
     """README.md with what the hub reads at its top: the licence and the base go with all that is made of it."""
     origin = bundle.lineage.foreign
     told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
@@ -65,5 +104,5 @@ def card_of(bundle: Bundle, *, version: int) -> str:
     return (
         f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {bundle.model}, version {version}\n\n"
         f"`{bundle.family}/{bundle.variant}` makes {what}; trained on data `{bundle.lineage.dataset_md5[:12]}`.{base}\n\n"
-        f"```python\n{(BY_CLASS if asked else PLAIN).format(shape=(4, *bundle.spec.shape))}```\n"
+        f"```python\n{code}```\n"
     )

@@ -1,0 +1,106 @@
+"""Latent diffusion in discrete steps (Rombach et al. 2022, arXiv:2112.10752): the noise levels of the paper, by a U-Net.
+
+It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline is one of these: `network`
+and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes fewer steps.
+
+In the bound of learned variances the last step is weighed as if codes were 8-bit values, as in the code of Peebles & Xie 2022.
+
+B batch, Z channels of the code, h and w its sides.
+"""
+
+from typing import Any, Self, cast
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from components.core.card import Card
+from components.core.errors import BriefError
+from components.core.family import PIPELINES
+from components.core.noise import NoiseInput
+from components.core.records import DataSpec
+from components.families.diffusion.codes import Autoencoder, CodesConfig, OnCodes
+from components.families.diffusion.given_autoencoder import VQ, GivenAutoencoder, check_autoencoder
+from components.families.diffusion.pipelines import ldm_pipeline
+from components.families.diffusion.sampling import Sampler
+from components.families.diffusion.steps import StepDenoiser, StepsConfig, step_sampler
+
+
+class LDMConfig(StepsConfig, CodesConfig):
+    clip: bool = Field(default=False, description="bound denoised codes to [-1, 1] in sampling")
+    autoencoder: dict[str, Any] = Field(
+        default_factory=dict, description="the config of diffusers' AutoencoderKL or VQModel, of a model made elsewhere; it rests"
+    )
+
+    @classmethod
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        return super().defaults(spec, light=light) | cls.of_codes(spec, light=light)
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if bool(self.network) != bool(self.autoencoder):
+            raise ValueError("network and autoencoder: one alone; give both or none")
+        if self.autoencoder:
+            check_autoencoder(self.autoencoder)
+            if self.adversarial or self.laplacian:
+                raise ValueError("autoencoder: given with adversarial or laplacian, and it rests; leave them out")
+        return self
+
+
+class LDM(OnCodes):
+    """Latent diffusion as it was published; most checkpoints of latent models are of this kind."""
+
+    card = Card(
+        family="diffusion",
+        variant="ldm",
+        title="Latent diffusion in discrete steps, by a U-Net",
+        modalities=("image",),
+        conditioning=("none", "class"),
+        likelihood="none",
+        latent=True,
+        steps=50,
+        side_max=1024,
+        data_appetite=2_000,
+        stepwise=True,
+        on_codes=True,
+        wide=True,
+        starts=("scratch", "finetune", "lora"),
+        references=("arXiv:2112.10752", "arXiv:2006.11239"),
+    )
+    Config = LDMConfig
+    config: LDMConfig
+
+    @property
+    def deviation(self) -> float:
+        return 1.0
+
+    @property
+    def discrete(self) -> bool:
+        """Which vector of a codebook is the nearest, a last bit may change."""
+        return self.config.autoencoder.get("_class_name") == VQ
+
+    def make_autoencoder(self) -> Autoencoder:
+        if not self.config.autoencoder:
+            return super().make_autoencoder()
+        return cast(Autoencoder, GivenAutoencoder(self.config.autoencoder, self.spec))
+
+    def make_denoiser(self, codes: DataSpec) -> nn.Module:
+        return StepDenoiser(self.config, codes)
+
+    def code_sampler(self, steps: int | None) -> Sampler:
+        return step_sampler(self.denoiser, self.config, steps)
+
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        """One noise an item; ancestral sampling takes one a step."""
+        each = (self.config.steps,) if self.config.solver == "ancestral" else ()
+        return (NoiseInput(name="noise", shape=(*each, *self.autoencoder.shape)),)
+
+    def pipeline(self) -> Any:
+        """Of one that came from diffusers. Raises BriefError for an autoencoder trained here, which is of another class."""
+        if not self.config.autoencoder:
+            what = f"{self.card.family}/{self.card.variant} with an autoencoder of its own cannot be written as a pipeline"
+            raise BriefError(f"{what} of diffusers", allowed=PIPELINES)
+        return self.as_pipeline(cast(GivenAutoencoder, self.autoencoder).net)
+
+    def as_pipeline(self, autoencoder: nn.Module) -> Any:
+        """diffusers' pipeline with this autoencoder."""
+        return ldm_pipeline(self.denoiser.net, autoencoder, self.config)

@@ -1,0 +1,74 @@
+"""Models of discrete steps as pipelines of diffusers, which share their weights; each draws as the sampler here does."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from components.core.records import DataSpec
+from components.families.diffusion.process import Schedule
+from components.families.images import image_of
+
+
+class ProcessConfig(Protocol):
+    """What a scheduler of diffusers is told: StepsConfig."""
+
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def levels(self) -> int: ...
+    @property
+    def prediction(self) -> str: ...
+    @property
+    def clip(self) -> bool: ...
+    @property
+    def zero_snr(self) -> bool: ...
+    @property
+    def betas_from(self) -> float | None: ...
+    @property
+    def betas_to(self) -> float | None: ...
+
+
+def ddim_pipeline(network: nn.Module, config: ProcessConfig, spec: DataSpec) -> Any:
+    """A DDIMPipeline of a U-Net. The images are the same with `use_clipped_model_output=True`, as here the noise follows from the
+    bounded image, too."""
+    from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
+
+    image = image_of(spec)
+    side = image.height if image.height == image.width else [image.height, image.width]
+    network.register_to_config(sample_size=side)  # type: ignore[operator]
+    return DDIMPipeline(unet=network, scheduler=ddim_scheduler(config))
+
+
+def ldm_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig) -> Any:
+    """An LDMPipeline of a U-Net of codes and its autoencoder."""
+    from diffusers.pipelines.deprecated.latent_diffusion_uncond.pipeline_latent_diffusion_uncond import LDMPipeline
+
+    return LDMPipeline(vqvae=autoencoder, unet=network, scheduler=ddim_scheduler(config))
+
+
+def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
+    """A DiTPipeline. Its call takes label 1000 for none of the classes, so that with another number of them it has no guidance
+    (guidance_scale=1)."""
+    from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
+
+    labels = dict(enumerate(classes))
+    return DiTPipeline(transformer=network, vae=autoencoder, scheduler=ddim_scheduler(config), id2label=labels)
+
+
+def ddim_scheduler(config: ProcessConfig) -> Any:
+    """A DDIMScheduler that goes from the last step on, and to the image itself."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    ends = (config.betas_from or 0.1 / config.levels, config.betas_to or 20 / config.levels)
+    return DDIMScheduler(
+        num_train_timesteps=config.levels,
+        beta_start=ends[0],
+        beta_end=ends[1],
+        beta_schedule={"cosine": "squaredcos_cap_v2"}.get(config.schedule, config.schedule),
+        prediction_type={"v": "v_prediction", "x0": "sample"}.get(config.prediction, config.prediction),
+        clip_sample=config.clip,
+        set_alpha_to_one=True,
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=config.zero_snr,
+    )

@@ -1,0 +1,53 @@
+"""The scheduler of a model made elsewhere: the betas of its training, what its network predicts, and how it draws."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.core.errors import NotBuilt
+
+SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine", "sigmoid": "sigmoid"}
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+# Schedulers of one process, that of Ho et al. 2020; and whether one bounds denoised images where its config does not say so.
+SCHEDULERS = {
+    "DDPMScheduler": True, "DDIMScheduler": True, "DDIMParallelScheduler": True, "DDPMParallelScheduler": True,
+    "PNDMScheduler": False, "DPMSolverMultistepScheduler": False, "DPMSolverSinglestepScheduler": False,
+    "DEISMultistepScheduler": False, "UniPCMultistepScheduler": False, "LMSDiscreteScheduler": False,
+    "EulerDiscreteScheduler": False, "EulerAncestralDiscreteScheduler": False, "HeunDiscreteScheduler": False,
+}  # fmt: skip
+DPM = ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler")
+
+
+def of_scheduler(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What a config here has of the scheduler. Raises NotBuilt for one of another process."""
+    kind = str(scheduler.get("_class_name"))
+    if kind not in SCHEDULERS:
+        raise NotBuilt(f"{where}: its scheduler is a {kind}", allowed=", ".join(SCHEDULERS))
+    schedule, prediction = scheduler.get("beta_schedule", "linear"), scheduler.get("prediction_type", "epsilon")
+    clip = scheduler.get("clip_sample", SCHEDULERS[kind])
+    odd = {
+        "beta_schedule": (schedule, schedule in SCHEDULES, ", ".join(SCHEDULES)),
+        "prediction_type": (prediction, prediction in PREDICTIONS, ", ".join(PREDICTIONS)),
+        "trained_betas": ("a list", scheduler.get("trained_betas") is None, "none"),
+        "thresholding": (True, not scheduler.get("thresholding", False), "false"),
+        "clip_sample_range": (
+            scheduler.get("clip_sample_range"),
+            not clip or scheduler.get("clip_sample_range", 1.0) == 1,
+            "1.0",
+        ),
+    }
+    for key, (given, fits, allowed) in odd.items():
+        if not fits:
+            raise NotBuilt(f"{where}: its scheduler has {key}: {given}", allowed=allowed)
+    return {
+        "schedule": SCHEDULES[schedule],
+        "levels": scheduler.get("num_train_timesteps", 1000),
+        "prediction": PREDICTIONS[prediction],
+        "zero_snr": bool(scheduler.get("rescale_betas_zero_snr", False)),
+        "clip": bool(clip),
+        "solver": "dpm++" if kind in DPM else "ddim",
+        **({} if schedule == "squaredcos_cap_v2" else _ends(scheduler)),
+    }
+
+
+def _ends(scheduler: Mapping[str, Any]) -> dict[str, Any]:
+    return {"betas_from": scheduler.get("beta_start", 1e-4), "betas_to": scheduler.get("beta_end", 0.02)}
