@@ -46,8 +46,9 @@ def asked(address: str) -> tuple[str, bytes]:
 
 
 def until(address: str, version: int) -> bytes:
-    """The server's items once it has taken this version over."""
+    """The server's items once it has taken this version over, which it looks for now."""
     end = time.monotonic() + 60
+    assert httpx.post(f"{address}/v1/look").status_code < 300
     while (said := asked(address))[0] != str(version):
         assert time.monotonic() < end, said[0]
         time.sleep(0.2)

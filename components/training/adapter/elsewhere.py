@@ -28,9 +28,8 @@ from components.training.checkpoint import restore
 
 PROGRAM = Path(__file__).with_name("program.py")
 LIMIT_S = 900.0  # of a process that imports for a minute where a machine is busy
-ADAPTED_TOLERANCE = (
-    1e-5  # of outputs, absolute where they are below 1: 0 is what there is, and another order of sums ends nothing
-)
+# Of outputs, absolute where these are below 1. There is 0, and what would be added up in another order must not end a training.
+ADAPTED_TOLERANCE = 1e-5
 MERGED_TOLERANCE = 1e-4  # of the outputs of a whole network whose layers round otherwise
 
 
@@ -61,21 +60,18 @@ def reload_elsewhere(base: Family, kept: Family, files: Files, *, base_sha256: s
         (folder / "adapter").mkdir()
         for file, content in files.items():
             (folder / "adapter" / file).write_bytes(content)
-        with _one_thread():
-            adapted = load_adapter(base, files, base_sha256=base_sha256)
-            for each in (adapted, kept):
-                each.requires_grad_(requires_grad=False)  # torch multiplies by a weight that learns in another order
-            _write_calls(folder, adapted, kept, where)
+        _write_calls(folder, load_adapter(base, files, base_sha256=base_sha256), kept, where)
         said = _run(folder)
     by, apart = tuple(said["by"]), said["apart"]
-    for which, tolerance, model in (
-        ("adapted", ADAPTED_TOLERANCE, "the trained model"),
-        ("merged", MERGED_TOLERANCE, "the model that is kept"),
-    ):
-        if not apart[which] <= tolerance:
-            what = f"the adapter, loaded by {' and '.join(by)} without genwright, is not {model}"
-            raise RunError(f"{what}: they differ by {apart[which]:.2g} of outputs", allowed=f"{tolerance:g}")
+    _check(apart["adapted"], ADAPTED_TOLERANCE, "the trained model", by)
+    _check(apart["merged"], MERGED_TOLERANCE, "the model that is kept", by)
     return AdapterReload(network=name, loaded_by=by, difference=apart["adapted"], merged_difference=apart["merged"])
+
+
+def _check(apart: float, tolerance: float, model: str, by: tuple[str, ...]) -> None:
+    if not apart <= tolerance:
+        what = f"the adapter, loaded by {' and '.join(by)} without genwright, is not {model}"
+        raise RunError(f"{what}: they differ by {apart:.2g} of outputs", allowed=f"{tolerance:g}")
 
 
 def _of_diffusers(network: nn.Module) -> bool:
@@ -125,8 +121,11 @@ def _write_calls(folder: Path, adapted: Family, kept: Family, where: str) -> Non
         tensors[f"merged.{number}"] = plain(*args, **kwargs)[0].detach().clone().contiguous()
         calls.append({"args": given, "kwargs": named})
 
+    for family in (adapted, kept):
+        family.requires_grad_(requires_grad=False)  # torch multiplies by a weight that learns in another order
     noting = network.register_forward_hook(note, with_kwargs=True)
-    images(adapted)
+    with _one_thread():
+        images(adapted)
     noting.remove()
     assert calls, "its network draws"
     save_file(tensors, folder / "tensors.safetensors")
