@@ -3,7 +3,7 @@
 from components.core.item import AnyItem, ItemSpec, Storage, spec_of
 from components.core.records.artifact import Artifact
 from components.core.records.bundle import Admission, AdmissionCheck, Bundle, GraphFile, Lineage, Port, Reference, StoredBundle
-from components.core.records.checkpoint import Checkpoint, Reading, TuningPoint
+from components.core.records.checkpoint import Checkpoint, MemoryUse, Reading, TuningPoint
 from components.core.records.condition import ClassCondition, Condition, EmbeddingCondition, ItemCondition
 from components.core.records.dataset import Dataset, DataSpec, LocalDataset
 from components.core.records.decision import (
@@ -52,6 +52,7 @@ __all__ = [
     "Licence",
     "Lineage",
     "LocalDataset",
+    "MemoryUse",
     "Metric",
     "PolicyWarning",
     "Port",
