@@ -134,6 +134,7 @@ def _draw(
     folder: Path,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
+    memory = trained.checkpoint.memory
     shown = candidate.sampler([*range(GRID)], asked_like(held_out(data), candidate.condition, GRID, seed=0))
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
@@ -156,6 +157,7 @@ def _draw(
             "data revision": run.dataset.rev,
             "brief": run.brief.digest(),
             **({"base": run.base.text} if run.base else {}),
+            **({"memory in training": memory.text} if memory else {}),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

@@ -2,8 +2,8 @@
 (recomputing.py); the batch in parts whose gradients are summed up. The batch that the family learns from stays the same.
 
 Of what fits, the fewest parts are chosen, and of these the one that recomputes nothing: recomputing changes no number, and parts
-change them by rounding, and statistics of the batch that are a part's own. On a GPU a step is tried at full size. On a CPU a failed
-trial would be the end of the process, so what two small ones keep for their backward pass is weighed, and scaled up.
+change them by rounding, and statistics of the batch that are a part's own. On a GPU a step is tried at full size. On a CPU a
+failed trial would be the end of the process, so what two small ones keep for their backward pass is weighed, and scaled up.
 """
 
 import copy
@@ -29,7 +29,7 @@ from components.training.recomputing import keep_again, recomputing
 
 SAMPLES = (2, 4)  # items of the small trials
 KEPT_SHARE = 0.4  # of the memory of a step on the CPU; tests/training/peak.py measures 0.48 to 0.7, by processor and allocator
-RECOMPUTED_SHARE = 0.3  # likewise where activations are computed again: what a pass needs beside them does not shrink with them
+RECOMPUTED_SHARE = 0.25  # likewise where activations are computed again: what a pass needs beside them does not shrink with them
 FREE_SHARE = 0.8  # of what is free may be taken
 
 
@@ -54,7 +54,10 @@ def fit_into_memory(
     in_parts = sorted({min(2**power, items) for power in range(items.bit_length() + 1)})
     known = [Fit(parts, again) for parts in in_parts for again in ((False, True) if trial.blocks else (False,))]
     ways = [way for way in known if way >= (at_least or Fit())] or known[-1:]
-    of = lambda way: needed(-(-items // way.parts), way.recomputing)  # noqa: E731
+
+    def of(way: Fit) -> float:
+        return needed(-(-items // way.parts), way.recomputing)
+
     found = next((place for place, way in enumerate(ways) if of(way) <= limit), None)
     if found is None:
         least = min(map(of, ways))
@@ -118,7 +121,7 @@ class Trial:
         return KeptBytes(max(kept.whole for kept in each), max(kept.recomputing for kept in each))
 
     def needed(self, items: int, recomputed: bool) -> float:
-        """Bytes of the GPU that whole steps of so many items take, Adam's two moments counted in; infinite where it has them not."""
+        """Bytes of the GPU that whole steps of so many items take, Adam's two moments counted in; infinite where it has not."""
         device = self.on.device
         torch.cuda.reset_peak_memory_stats(device)
         try:
@@ -195,7 +198,10 @@ class _Seen:
                 self.held.append(each)
 
     def kept(self, weights: set[int]) -> KeptBytes:
-        size = lambda storages: sum(self.sizes[each] for each in storages - weights)  # noqa: E731
+
+        def size(storages: set[int]) -> int:
+            return sum(self.sizes[each] for each in storages - weights)
+
         outside = self.places.get(None, set())
         inside = [size(storages - outside) for place, storages in self.places.items() if place is not None]
         return KeptBytes(whole=size(set(self.sizes)), recomputing=size(outside) + max(inside, default=0))

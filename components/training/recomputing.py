@@ -1,8 +1,8 @@
 """Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): of some blocks only the inputs are kept for the backward pass,
 which computes what is inside them again, one block at a time.
 
-Less memory, a second forward pass, the same numbers: random ones, as of dropout, are drawn again from the same state. Blocks whose
-inputs need no gradient, as those of a base at rest beneath an adapter, are recomputed like others.
+Less memory, a second forward pass, the same numbers: random ones, as of dropout, are drawn again from the same state. Blocks
+whose inputs need no gradient, as those of a base at rest beneath an adapter, are recomputed like others.
 """
 
 from collections.abc import Callable, Iterable, Iterator

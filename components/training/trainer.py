@@ -304,14 +304,12 @@ class Trainer:
         """Take a step as memory lets it, and never with more of it than the run had before, so that it goes on as it was."""
         learner, limit = self.learner, None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
         before = Fit(learner.parts, learner.recomputing)
-        memory = fit_into_memory(
-            self.family, learner.on, items=self.stream.batch_size, limit_bytes=limit, at_least=before
-        )
+        memory = fit_into_memory(self.family, learner.on, items=self.stream.batch_size, limit_bytes=limit, at_least=before)
         self.memory, learner.parts = memory, memory.parts
         if memory.recomputing:
             learner.recompute()
         if rank() == 0:
-            taken = {"micro_batches": memory.parts, "recomputing": memory.recomputing, "processes": processes()}
+            taken: dict[str, float] = {"micro_batches": memory.parts, "recomputing": memory.recomputing, "processes": processes()}
             taken |= {"memory_free_gb": memory.free_gb, "memory_needed_gb": memory.needed_gb}
             self.tracker.metrics({f"train/{name}": float(value) for name, value in taken.items()}, step=self.step)
 

@@ -1,12 +1,13 @@
-"""How much memory a step of many items really takes, beside what memory.py says: `peak.py FAMILY/VARIANT ITEMS [again]`, where
-its activations are computed again.
+"""How much memory a step of many items really takes, beside what memory.py says: `peak.py FAMILY/VARIANT ITEMS [again] [PARTS]`,
+`again` where its activations are computed again, and how many parts its items come in.
 
-Run in a process of its own, as a peak cannot be taken back. Prints both, in bytes, as JSON; steps of two items come first, so
-that weights, gradients, Adam's moments and libraries are there in both.
+Run in a process of its own, as a peak cannot be taken back. Prints both, in bytes, as JSON, and the seconds that the processor
+takes for a step; steps of two items come first, so that weights, gradients, Adam's moments and libraries are there in both.
 """
 
 import json
 import sys
+import time
 
 import torch
 
@@ -28,7 +29,7 @@ DATASET = LocalDataset(
 )  # fmt: skip
 
 
-def main(name: str, items: int, *, again: bool) -> None:
+def main(name: str, items: int, *, again: bool, parts: int) -> None:
     family, variant = name.split("/")
     plan = TrainPlan.model_validate(
         {
@@ -47,12 +48,17 @@ def main(name: str, items: int, *, again: bool) -> None:
     expected = weighed(Trial(learner.family, learner.on))
     if again:
         learner.recompute()
-    peaks = []
-    for step, n in enumerate((FEW, FEW, items, items)):
+    peaks, seconds = [], []
+    for step, n in enumerate((FEW, FEW, items, items, items)):
+        learner.parts = parts if n == items else 1
+        began = time.process_time()
         learner.step(Batch(torch.rand(n, *SPEC.shape) * 2 - 1, progress=1.0, step=step), rate=1e-4)
+        seconds.append(time.process_time() - began)
         peaks.append(peak_bytes())
-    print(json.dumps({"grew": peaks[-1] - peaks[1], "expected": expected(items, again) - expected(FEW, again)}))
+    more = expected(-(-items // parts), again) - expected(FEW, again)
+    print(json.dumps({"grew": peaks[-1] - peaks[1], "expected": more, "step_s": min(seconds[-2:])}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), again=sys.argv[3:] == ["again"])
+    options = [option for option in sys.argv[3:] if option]
+    main(sys.argv[1], int(sys.argv[2]), again="again" in options, parts=int(next(filter(str.isdigit, options), "1")))

@@ -59,7 +59,10 @@ STAGED = {  # whose first stage has another loss than the last
     "diffusion/latent-ect",
     "vae/vq",
 }
-CONFIG = {"vae/beta": {"capacity": 2.0}}  # nats: parts of a batch lie on either side of it
+CONFIG = {
+    "vae/beta": {"capacity": 2.0},  # nats: parts of a batch lie on either side of it
+    "diffusion/ddpm": {"noise_offset": 0.3},  # one noise more an item
+}
 
 
 @pytest.fixture
@@ -325,7 +328,9 @@ def test_a_batch_that_does_not_fit_keeps_less_before_it_is_cut(
     assert kept.memory is not None
     assert kept.memory.asked_gb == pytest.approx(needed(16, recomputed=False) / 1e9)  # of one that goes on, too
     said = capfd.readouterr().err
-    assert re.search(r"memory: 16 items take about 0.\d+ GB; taken its activations computed again in the backward pass, about", said)
+    assert re.search(
+        r"memory: 16 items take about 0.\d+ GB; taken its activations computed again in the backward pass, about", said
+    )
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the same training to the last bit, of every variant, in less memory; with adapters, parts and compiled."""
+"""Gradient checkpointing: the same training to the last bit, of every variant, in less memory; with adapters, and compiled."""
 
 import copy
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_recomputing_changes_no_bit(
     passes: list[Any] = []
     real = recomputing.checkpoint
     monkeypatch.setattr(recomputing, "checkpoint", lambda *given, **named: passes.append(given) or real(*given, **named))
-    batch, config = replace(batch, progress=progress), DROPPED.get(family.split("/")[0], {})
+    batch, config = replace(batch, progress=progress), DROPPED.get(family.partition("/")[0], {})
     as_it_is, again = (make_learner(family, config=config) for _ in range(2))
     expected = learnt(as_it_is, batch)
     assert not passes
@@ -91,7 +91,7 @@ def test_a_generator_that_looks_ahead_learns_the_same(make_learner: Callable[...
 
 
 def test_an_adapter_learns_the_same_above_a_base_at_rest(make_learner: Any, batch: Batch, a_base: Any, tuned: Any) -> None:
-    """Nothing that enters a block needs a gradient, so a backward pass that asked for one would leave the matrices as they were."""
+    """Nothing that enters a block needs a gradient: a backward pass that asked for one would leave the matrices as they were."""
     start = a_base("diffusion/edm", dropout=0.2)
     plan = tuned(Lora(base=start.base, weights=start.weights, lora=LoraBrief(rank=2, dropout=0.5)))
     as_it_is, again = (Learner(build(plan), plan, TrainingDevice(torch.device("cpu"))) for _ in range(2))

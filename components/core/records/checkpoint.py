@@ -47,8 +47,10 @@ class MemoryUse(Record):
         how += ["its activations computed again in the backward pass"] if self.recomputing else []
         kind = "" if self.measured else "about "
         asked = f"more than {self.free_gb:.3g} GB" if self.asked_gb is None else f"{kind}{self.asked_gb:.3g} GB"
-        took = f"{self.items:,} items at a time, {kind}{self.needed_gb:.3g} GB" if not how else (
-            f"{self.items:,} items take {asked}; taken {' and '.join(how)}, {kind}{self.needed_gb:.3g} GB"
+        took = (
+            f"{self.items:,} items at a time, {kind}{self.needed_gb:.3g} GB"
+            if not how
+            else (f"{self.items:,} items take {asked}; taken {' and '.join(how)}, {kind}{self.needed_gb:.3g} GB")
         )
         peak = f"; peak {self.peak_gb:.3g} GB" if self.peak_gb else ""
         return f"{took}, {self.free_gb:.3g} GB free{peak}"

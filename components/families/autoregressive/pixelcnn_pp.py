@@ -174,7 +174,8 @@ class PixelCNNpp(PixelFamily):
 
     def recomputable(self) -> tuple[nn.Module, ...]:
         """The blocks of both streams: a pair of them is never called as one."""
-        return tuple(block for pair in self.model.streams.pairs() for block in (pair.u, pair.ul))
+        streams: Streams = self.model.streams  # type: ignore[assignment] # torch knows a child as a module
+        return tuple(block for pair in streams.pairs() for block in (pair.u, pair.ul))
 
 
 def _split(tensors: Sequence[Tensor], *counts: int) -> list[Sequence[Tensor]]:
