@@ -329,7 +329,7 @@ def test_a_batch_that_does_not_fit_keeps_less_before_it_is_cut(
     assert kept.memory.asked_gb == pytest.approx(needed(16, recomputed=False) / 1e9)  # of one that goes on, too
     said = capfd.readouterr().err
     assert re.search(
-        r"memory: 16 items take about 0.\d+ GB; taken its activations computed again in the backward pass, about", said
+        r"memory: 16 items take about 0.\d+ GB; taken with activations computed again in the backward pass, about", said
     )
 
 

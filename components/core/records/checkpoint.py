@@ -44,7 +44,7 @@ class MemoryUse(Record):
     def text(self) -> str:
         """A sentence without an end."""
         how = [f"in {self.parts} parts"] if self.parts > 1 else []
-        how += ["its activations computed again in the backward pass"] if self.recomputing else []
+        how += ["with activations computed again in the backward pass"] if self.recomputing else []
         kind = "" if self.measured else "about "
         asked = f"more than {self.free_gb:.3g} GB" if self.asked_gb is None else f"{kind}{self.asked_gb:.3g} GB"
         took = (
