@@ -133,6 +133,10 @@ class ComputeBrief(Record):
         default=None, ge=1, le=256, description="CPU threads of a training process; by default its share of the cores, at most 4"
     )
 
+    memory_gb: Positive | None = Field(
+        default=None, description="10^9 bytes that a step of each training process may take; by default what is free"
+    )
+
     @model_validator(mode="after")
     def _has_something_to_spend(self) -> Self:
         ceilings = (self.usd, self.gpu_hours, self.minutes)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
-from components.core.layers import plain_layers
+from components.core.layers import plain_layers, repeatable_blocks
 from components.core.noise import NoiseInput
 from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
@@ -193,6 +193,12 @@ class Family(nn.Module, ABC):
     def compilable(self) -> list[nn.Module]:
         """The modules that torch.compile may take in training: called by the losses, and differentiated no more than once."""
         return list(self.children())
+
+    def recomputable(self) -> tuple[nn.Module, ...]:
+        """The blocks whose activations a step may drop, and compute again in its backward pass, where memory is short (gradient
+        checkpointing): by default those that core/layers.py finds. A family narrows it where the weights or the state that a
+        block computes with are not the same by then."""
+        return repeatable_blocks(self)
 
     def stage_progress(self, progress: float) -> float:
         """The share done, 0 to 1, of the stage that a run is in: the learning rate falls towards the end of each."""

@@ -1,6 +1,9 @@
-"""The layers of a network that low-rank matrices may be laid beside (LoRA, Hu et al. 2021, arXiv:2106.09685)."""
+"""What is found in a network by its structure: the layers that low-rank matrices may be laid beside (LoRA, Hu et al. 2021,
+arXiv:2106.09685), and the blocks whose activations may be computed again (Chen et al. 2016, arXiv:1604.06174)."""
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -19,6 +22,36 @@ def rank_bound(layer: nn.Module) -> int:
     """The largest rank that a change of the layer's weight can have: of a convolution the weight is [out, in x places]."""
     weight = layer.get_parameter("weight")
     return min(weight.shape[0], weight[0].numel())
+
+
+def repeatable_blocks(network: nn.Module) -> tuple[nn.Module, ...]:
+    """The blocks of a network that may be computed twice in a step: no two of them overlap.
+
+    A block is what a list or a sequence of modules holds, the innermost ones of several layers with weights: of a U-Net its
+    residual blocks and attentions. One that another pass would change is none: batch normalisation would count a batch twice, and
+    a power iteration would go on.
+    """
+    return tuple(block for block in _innermost(network) if not any(map(_changes, block.modules())))
+
+
+def _innermost(module: nn.Module) -> list[nn.Module]:
+    """Modules with an adapter beside them are layers."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        inner = [] if hasattr(child, "base_layer") else _innermost(child)
+        listed = isinstance(module, nn.Sequential | nn.ModuleList) and not hasattr(child, "base_layer")
+        found += inner or ([child] if listed and _has_layers(child) else [])
+    return found
+
+
+def _has_layers(module: nn.Module) -> bool:
+    """Whether two modules in it, or more, have weights."""
+    return sum(any(True for _ in each.parameters(recurse=False)) for each in module.modules()) > 1
+
+
+def _changes(module: nn.Module) -> bool:
+    """Whether it changes as it computes."""
+    return is_parametrized(module) or (isinstance(module, _NormBase) and module.track_running_stats)
 
 
 def _is_plain(layer: nn.Module) -> bool:

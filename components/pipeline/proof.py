@@ -134,6 +134,7 @@ def _draw(
     folder: Path,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
+    memory = trained.checkpoint.memory
     shown = candidate.sampler([*range(GRID)], asked_like(held_out(data), candidate.condition, GRID, seed=0))
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
@@ -158,6 +159,7 @@ def _draw(
             **({"base": run.base.text} if run.base else {}),
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
+            **({"memory in training": memory.text} if memory else {}),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

@@ -59,6 +59,8 @@ class Report:
             work = f"{best.items_seen:,}{early} items seen, ended by {best.stopped_by}"
             steps = f"{best.steps_total:,} steps in {best.train_s:.0f} s, best at step {best.step:,}"
             self.console.print(f"[bold]Training[/]  {work}: {steps}; MLflow run {trained.run_id[:12]}")
+            if best.memory is not None:
+                self.console.print(f"  memory: {best.memory.text}", soft_wrap=True)
             for sentence in sentences(best.tuning, kept=best.step):
                 self.console.print(f"  {sentence}", soft_wrap=True)
             if trained.adapter is not None:

@@ -1,13 +1,16 @@
 """What stands in the MLflow run of a training: every hyperparameter, what the brief grants, and the data version."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.brief import HUB
 from components.core.records import Dataset
 from components.pipeline.run import Proof, Run, Student, Trained
 
 if TYPE_CHECKING:
     from components.registry.logged_models import Origin
+    from components.registry.onnx_flavour import Adapter
 
 TRAINING, EVALUATION = "training", "evaluation"  # MLflow's own words for what a dataset is used for
 
@@ -129,6 +132,22 @@ def origin_of(run: Run, trained: Trained, proof: Proof) -> "Origin":
         digest=dataset.md5,
         scores=proof.scorecard.metrics,
     )
+
+
+def adapter_of(run: Run, files: Sequence[Path]) -> "Adapter | None":
+    """What mlflow.diffusers is to load of a release: its adapter, where it has one and it all began with a pipeline of diffusers.
+    A base of the hub has its commit; another one is named as it is here."""
+    from components.registry.onnx_flavour import Adapter
+
+    base, made_elsewhere = run.base, run.origin
+    if base is None or made_elsewhere is None or not files:
+        return None
+    published = made_elsewhere.weights is not None and made_elsewhere.weights.sha256 == base.checkpoint.weights.sha256
+    if base.foreign is None and not published:
+        return Adapter(tuple(files), f"models:/{base.name}")
+    name, _, revision = made_elsewhere.name.partition("@")
+    hub = name.startswith(HUB)
+    return Adapter(tuple(files), name.removeprefix(HUB) if hub else made_elsewhere.name, revision if hub else None)
 
 
 def _held_out(dataset: Dataset) -> tuple[str, ...]:

@@ -209,15 +209,18 @@ def _logged(
     """The bundle's graph as a model that MLflow can load."""
     from components.core.bundles import MODEL_ONNX
     from components.delivery.bundles import fetch_bundle
-    from components.pipeline.run_params import origin_of
+    from components.pipeline.run_params import adapter_of, origin_of
 
     workspace = backends.workspace
-    graph = next(file for file in stored.bundle.files if file.name == MODEL_ONNX)
-    if workspace.holds(graph):
-        path = workspace.open(graph)
+    adapted = [file.name for file in trained.checkpoint.adapter]
+    wanted = [next(file for file in stored.bundle.files if file.name == name) for name in (MODEL_ONNX, *adapted)]
+    if workspace.holds(*wanted):
+        graph, *files = map(workspace.open, wanted)
     else:  # the bundle outlives what it was made of
-        path = fetch_bundle(backends.store, stored.sha256, backends.home.bundles) / MODEL_ONNX
-    return backends.logged_models.log(stored, path, origin_of(run, trained, proof), tags=tags)
+        folder = fetch_bundle(backends.store, stored.sha256, backends.home.bundles)
+        graph, *files = (folder / file.name for file in wanted)
+    adapter = adapter_of(run, files)
+    return backends.logged_models.log(stored, graph, origin_of(run, trained, proof), tags=tags, adapter=adapter)
 
 
 def promote(

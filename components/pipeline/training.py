@@ -299,6 +299,7 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         device=_device(run),
         seed=brief.seed,
         threads=brief.compute.threads or 0,
+        memory_gb=brief.compute.memory_gb,
         **_budget(run, machine),
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )

@@ -2,10 +2,14 @@
 
 They are text: no pickle, no code, no copy of the graph, which lies beside them as it is in the bundle (`mlflow.onnx.save_model`
 would write it anew, its weights in a file of their own). https://mlflow.org/docs/latest/ml/model/#storage-format
+
+A release by LoRA of a base that was made with diffusers is of MLflow's diffusers flavour besides: its adapter, as peft reads it,
+and the name of the base. `mlflow.diffusers.save_model` would ask the hub for the base's newest commit, whichever was trained on.
 """
 
 import json
 import platform
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +28,32 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MLMODEL = "MLmodel"
+MATRICES = "adapter_model.safetensors"  # of peft
 CONDA, VIRTUALENV, REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
 EXAMPLE, REQUEST = "input_example.json", "serving_input_example.json"  # as `predict` takes it, and as MLflow's server does
+ADAPTER = "adapter_weights"  # the folder that mlflow.diffusers knows
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 
 
-def write_flavour(folder: Path, bundle: Bundle, *, sha256: str, model_id: str, run_id: str | None, location: str) -> None:
+@dataclass(frozen=True)
+class Adapter:
+    """What peft reads, of a bundle's files on this machine; and its base, by a name of the hub with its commit, else by ours."""
+
+    files: tuple[Path, ...]
+    base_model: str
+    revision: str | None = None
+
+
+def write_flavour(
+    folder: Path,
+    bundle: Bundle,
+    *,
+    sha256: str,
+    model_id: str,
+    run_id: str | None,
+    location: str,
+    adapter: Adapter | None = None,
+) -> None:
     """Write them into a folder. `sha256` is the bundle's; `location`, where MLflow keeps the model `model_id`."""
     from mlflow import pyfunc
     from mlflow.models import Model
@@ -47,6 +71,13 @@ def write_flavour(folder: Path, bundle: Bundle, *, sha256: str, model_id: str, r
     pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=MODEL_ONNX, conda_env=CONDA, python_env=VIRTUALENV)
     device = bundle.admission.device if bundle.admission else "cpu"
     model.add_flavor("onnx", onnx_version=version("onnx"), data=MODEL_ONNX, providers=PROVIDERS[device])
+    if adapter is not None:
+        revision = {"base_model_revision": adapter.revision} if adapter.revision else {}
+        own = {"adapter_type": "lora", "adapter_weights": ADAPTER, "weight_name": MATRICES, "code": None}
+        diffusers = version("diffusers")
+        model.add_flavor("diffusers", base_model=adapter.base_model, diffusers_version=diffusers, **own, **revision)
+        for path in adapter.files:
+            write_whole(folder / ADAPTER / path.name, path.read_bytes())
     model.save(folder / MLMODEL)
     example = {name: rows.tolist() for name, rows in example_of(bundle).items()}
     write_whole(folder / EXAMPLE, json.dumps(example).encode())

@@ -23,6 +23,7 @@ from components.training.average import Average
 from components.training.device import TrainingDevice
 from components.training.parts import PartBuffers
 from components.training.plan import TrainPlan
+from components.training.recomputing import recompute
 from components.training.state import restore_rng, rng_state
 
 
@@ -37,6 +38,7 @@ class Learner:
         self.rng = ShareGenerator(on.device)
         self.rng.manual_seed(plan.seed)
         self.parts = 1
+        self.recomputing = False
         self.family = family.to(on.device).to(memory_format=self.layout).train()  # type: ignore[call-overload]
         self.average = Average(self.family, decay=family.config.ema_decay)
         self.groups = self.family.learning_groups()
@@ -73,6 +75,11 @@ class Learner:
                 options["lr"] = rate * self.family.rates()[group]
             self.optimizers[group].step()
         return losses
+
+    def recompute(self) -> None:
+        """From now on keep no activations inside the family's blocks. The average, which takes no gradient, stays as it is."""
+        self.recomputing = True
+        recompute(self.family.recomputable())
 
     def start_again_from(self, weights: dict[str, Tensor]) -> None:
         """Take these weights, and forget what the optimizers know."""

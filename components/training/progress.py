@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from components.core.metrics import READINGS
-from components.core.records import Ceiling, Reading
+from components.core.records import Ceiling, MemoryUse, Reading
 from components.runtime.progress import stage
 from components.runtime.screen import BEAT_S, Stage, say
 from components.training.how_far import Left
@@ -39,11 +39,11 @@ class Progress:
         note = f"step {step}  " + "  ".join(f"{group} {loss:.4g}" for group, loss in losses.items())
         self._update(done=done, note=note)
 
-    def in_parts(self, parts: int, own: tuple[str, ...]) -> None:
-        """Say that a batch does not fit into memory, and of which statistics each part has its `own`."""
-        if parts > 1:
-            each = f"; each part has its own {' and '.join(own)}" if own else ""
-            self._say(f"  a batch is taken in {parts} parts, as memory does not hold it{each}")
+    def fitted(self, memory: MemoryUse, own: tuple[str, ...]) -> None:
+        """Say that a batch does not fit into memory as it is, and of which statistics each part has its `own`."""
+        if memory.parts > 1 or memory.recomputing:
+            each = f"; each part has its own {' and '.join(own)}" if own and memory.parts > 1 else ""
+            self._say(f"  memory: {memory.text}{each}")
 
     def drawing(self, done: int, of: int) -> None:
         """How far the samples of a reading are, for models that draw row by row."""

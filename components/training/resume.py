@@ -40,6 +40,7 @@ def save_run(plan: TrainPlan, learner: Learner, run: SavedRun) -> None:
         "tuned": tuned,
         "plan": plan_digest(plan),
         "micro_batches": learner.parts,
+        "recomputing": learner.recomputing,
     }
     save_state(state_path(plan), {**learner.state(), "run": numbers})
 
@@ -59,6 +60,8 @@ def load_run(plan: TrainPlan, learner: Learner) -> SavedRun | None:
             raise RunError(f"{plan.folder}: {other}", do=again)
         learner.load_state(state)
         learner.parts = run.pop("micro_batches")
+        if run.pop("recomputing", False):  # a state of an older version says nothing
+            learner.recompute()
         best, lowest = (known and Reading.model_validate(known) for known in (run.pop(name, None) for name in ("best", "lowest")))
         tuned = tuple(TuningPoint.model_validate(each) for each in run.pop("tuned", ()))
         return SavedRun(**run, best=best, lowest=lowest, tuned=tuned)

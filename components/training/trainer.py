@@ -19,16 +19,16 @@ from torch import Tensor
 from components.core.errors import TrainingFailed
 from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
-from components.core.records import Checkpoint, Reading, TuningPoint
+from components.core.records import Checkpoint, MemoryUse, Reading, TuningPoint
 from components.core.records.checkpoint import is_by_heart
-from components.runtime.processes import all_reduce_max, broadcast_from_rank0, processes, rank
+from components.runtime.processes import broadcast_from_rank0, processes, rank
 from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_worse, lowest_of
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
-from components.training.memory import parts_that_fit
+from components.training.memory import Fit, fit_into_memory, peak_on
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
 from components.training.readings import Readings
@@ -77,6 +77,7 @@ class Trainer:
         self.lowest: Reading | None = None  # of the loss on held-out items, where there is a base
         self.kept: Checkpoint | None = None  # the weights that choice.py keeps of what was read
         self.tuned: tuple[TuningPoint, ...] = ()  # what was read, in order, where there is a base
+        self.memory: MemoryUse  # of a step
         self.rate_scale = 1.0  # halved at each return from a collapse
         self.budget = Budget(ceiling_s=None, clock=clock)
         self.items_planned = plan.items_seen or 0
@@ -99,7 +100,7 @@ class Trainer:
         self._settle_work()
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
-            progress.in_parts(self.learner.parts, self.family.card.per_part)
+            progress.fitted(self.memory, self.family.card.per_part)
             if self.readings.tuning is not None and not self.tuned:
                 self.tuned = (self.readings.before(progress),)
             logged = LossMeans()
@@ -249,6 +250,7 @@ class Trainer:
         """The checkpoint that was kept, written down as what this run ended with."""
         assert self.kept is not None
         kept = self.kept.model_copy(update=self._end)
+        self.tracker.metrics({"train/memory_peak_gb": peak_on(self.learner.on) / 1e9}, step=self.step)
         kept.write(self.finished_path)
         self.state_path.unlink(missing_ok=True)
         return kept
@@ -263,6 +265,7 @@ class Trainer:
             "items_seen": self.items_seen,
             "items_planned": self.items_planned,
             "threads": torch.get_num_threads(),
+            "memory": self.memory.model_copy(update={"peak_gb": peak_on(self.learner.on) / 1e9}),
             "tuning": self.tuned,
         }
 
@@ -300,13 +303,17 @@ class Trainer:
         self.budget.steps = -(-work.items_seen // self.stream.whole)
 
     def _fit_into_memory(self) -> None:
-        """Cut batches that are too large; never into fewer parts than the run had before, so that it goes on as it was."""
-        limit = None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
-        fit = parts_that_fit(self.family, self.learner.on, items=self.stream.batch_size, limit_bytes=limit)
-        self.learner.parts = max(self.learner.parts, all_reduce_max(fit))
+        """Take a step as memory lets it, and never with more of it than the run had before, so that it goes on as it was."""
+        learner, limit = self.learner, None if self.plan.memory_gb is None else int(self.plan.memory_gb * 1e9)
+        before = Fit(learner.parts, learner.recomputing)
+        memory = fit_into_memory(self.family, learner.on, items=self.stream.batch_size, limit_bytes=limit, at_least=before)
+        self.memory, learner.parts = memory, memory.parts
+        if memory.recomputing:
+            learner.recompute()
         if rank() == 0:
-            shares = {"train/micro_batches": self.learner.parts, "train/processes": processes()}
-            self.tracker.metrics(shares, step=self.step)
+            taken: dict[str, float] = {"micro_batches": memory.parts, "recomputing": memory.recomputing, "processes": processes()}
+            taken |= {"memory_free_gb": memory.free_gb, "memory_needed_gb": memory.needed_gb}
+            self.tracker.metrics({f"train/{name}": float(value) for name, value in taken.items()}, step=self.step)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
         ("goal: speed\ngoal: quality", "brief: not YAML at line 5: goal is given twice"),
         ("compute: {items_seen: 0}", "brief: compute.items_seen: Input should be greater than 0 (given: 0)"),
         ("compute: {items_seen: 1.5}", "brief: compute.items_seen: Input should be a valid integer"),
+        ("compute: {memory_gb: 0}", "brief: compute.memory_gb: Input should be greater than 0 (given: 0)"),
         ("compute: {threads: 0}", "brief: compute.threads: Input should be greater than or equal to 1 (given: 0)"),
         ("compute: {spend: all}", "brief: compute: spend: all needs usd, gpu_hours or minutes, and no items_seen"),
         ("seed: -1", "brief: seed: Input should be greater than or equal to 0 (given: -1)"),

@@ -112,12 +112,43 @@ def test_min_snr_changes_the_loss_and_by_default_nothing_does() -> None:
     assert loss() == loss(min_snr=None) != loss(min_snr=5.0)
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
+def test_offset_noise_moves_the_mean_of_a_channel_and_is_asked_for(prediction: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of black images at the last level x is sigma times the noise: white but for the mean, whose variance is o^2 more."""
+    family, offset, side = given(prediction=prediction, noise_offset=0.5, levels=1000), 0.5, 8
+    family.denoiser.alpha_T[:], family.denoiser.sigma_T[:] = 0.6, 0.8
+    seen: list[Tensor] = []
+
+    def network(x_BCHW: Tensor, *_: Any) -> Tensor:
+        seen.append(x_BCHW)
+        return torch.zeros_like(x_BCHW)
+
+    monkeypatch.setattr(family.denoiser, "network", network)
+    loss = float(family.losses(Batch(torch.zeros(4096, 1, side, side)), torch.Generator().manual_seed(0))["model"])
+    noise = seen[0] / 0.8
+    means = noise.mean((2, 3))
+    assert float(means.var()) == pytest.approx(offset**2 + 1 / side**2, rel=0.1)
+    assert float((noise - means[..., None, None]).var()) == pytest.approx(1 - 1 / side**2, rel=0.02)
+    alpha2 = {"epsilon": 1.0, "v": 0.36, "x0": 0.0}[prediction]  # of the target's variance: eps, alpha eps, and nothing
+    assert loss == pytest.approx(alpha2 * (1 + offset**2), rel=0.05)
+
+
+def test_without_an_offset_no_number_is_drawn_for_it() -> None:
+    rngs = [torch.Generator().manual_seed(0) for _ in range(3)]
+    for rng, config in zip(rngs, ({}, {"noise_offset": 0.0}, {"noise_offset": 0.1}), strict=True):
+        given(**config).losses(Batch(normal(4, 1, 8, 8)), rng)
+    states = [rng.get_state() for rng in rngs]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
         ({"patch": 2}, "network: given with dense, patch or augment"),
         ({"augment": 0.1}, "network: given with dense, patch or augment"),
         ({"betas_from": 0.1}, "betas_from and betas_to: one alone"),
+        ({"noise_offset": 0.1, "learned_variance": True}, "noise_offset: given with learned_variance: true"),
         ({"zero_snr": True, "prediction": "epsilon"}, "zero_snr: true with prediction: epsilon"),
         ({"zero_snr": True, "solver": "heun"}, "zero_snr: true with solver: heun"),
         ({"network": {"block_out_channels": [32]}}, "network: down_block_types is missing"),

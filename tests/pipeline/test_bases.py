@@ -171,6 +171,12 @@ def test_a_folder_is_adapted_by_lora_and_the_adapter_loads_beside_it_in_peft(roa
         assert run.base is not None
         plain_base = restore(run.base.checkpoint, road.folder / "base" / WEIGHTS).denoiser.net(x, t, return_dict=False)[0].numpy()
     assert np.abs(said - ours).max() < 1e-5 < np.abs(plain_base - ours).max()
+    source = connect(backends.settings.mlflow_uri).get_model_version("adapted", str(made.release.version)).source
+    logged = Path(source.removeprefix("file://"))
+    flavour = yaml.safe_load((logged / "MLmodel").read_text())["flavors"]["diffusers"]
+    assert flavour["base_model"] == run.base.name == run.base.foreign.name
+    adapter = logged / flavour["adapter_weights"] / flavour["weight_name"]
+    assert sha256_of(adapter) == sha256_of(bundle / "adapter_model.safetensors")
 
 
 @pytest.mark.nightly

@@ -66,6 +66,21 @@ def test_no_record_names_a_place_on_this_machine(first: Any) -> None:
         assert [word for word in words if word.startswith(("/", "file:")) or repo in word] == [], path
 
 
+def test_memory_is_told_on_the_terminal_in_mlflow_and_on_the_page(first: Any) -> None:
+    trained = first.record("train", Trained)
+    memory = trained.checkpoint.memory
+    assert memory is not None
+    assert (memory.parts, memory.recomputing) == (1, False)
+    assert 0 < memory.needed_gb < memory.free_gb
+    assert memory.peak_gb > 0.1
+    assert f"memory: {memory.text}" in first.ran.stdout
+    page = first.road.backends().workspace.open(first.record("promote", Produced).page).read_text()
+    assert f"<dt>memory in training</dt><dd>{memory.text}</dd>" in page
+    metrics = connect(first.road.backends().settings.mlflow_uri).get_run(trained.run_id).data.metrics
+    assert metrics["train/memory_needed_gb"] == pytest.approx(memory.needed_gb)
+    assert metrics["train/memory_peak_gb"] == pytest.approx(memory.peak_gb, rel=0.1)
+
+
 def test_data_may_be_named_by_its_whole_path(first: Any) -> None:
     """The run, which is what other machines are given, has its way from the repository."""
     road = first.road

@@ -69,6 +69,12 @@ def test_processes_on_gpus_share_hours_and_none_shares_the_work(tmp_path: Path, 
             assert plan.items_seen == compute.get("items_seen")
 
 
+def test_memory_is_what_the_brief_allows_and_makes_no_other_run(tmp_path: Path) -> None:
+    tight, roomy = planned(tmp_path, compute={"memory_gb": 1.5, "device": "cpu"}), planned(tmp_path, compute={"device": "cpu"})
+    assert (train_plan(tight).memory_gb, train_plan(roomy).memory_gb) == (1.5, None)
+    assert tight.key("train") == roomy.key("train")
+
+
 def test_threads_are_those_of_the_brief(tmp_path: Path) -> None:
     assert train_plan(planned(tmp_path, compute={"threads": 3, "device": "cpu"})).threads == 3
     assert train_plan(planned(tmp_path)).threads == 0

@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from elsewhere import load_elsewhere
+import torch
+import yaml
+from elsewhere import load_elsewhere, run_elsewhere
+from made_elsewhere import NETWORK, network, write_folder
+from specs import image_data
 
+from components.core.brief import LoraBrief
 from components.core.bundles import address_of, read_bundle
 from components.core.files import sha256_of
 from components.core.records import Metric, StoredBundle
 from components.registry.logged_models import LoggedModels, Origin
 from components.registry.mlflow_store import connect
-from components.registry.onnx_flavour import example_of, signature_of
+from components.registry.onnx_flavour import Adapter, example_of, signature_of
 from components.registry.tracking import MlflowTracker
 from components.registry.versions import Versions
 from components.runtime.session import GraphSampler
@@ -71,9 +76,16 @@ def logged_models(tracking_uri: str, tmp_path: Path) -> LoggedModels:
     return LoggedModels(tracking_uri, artifact_root=tmp_path / "artifacts")
 
 
-def released(versions: Versions, models: LoggedModels, stored: StoredBundle, graph: Path, origin: Origin) -> int:
+def released(
+    versions: Versions,
+    models: LoggedModels,
+    stored: StoredBundle,
+    graph: Path,
+    origin: Origin,
+    adapter: Adapter | None = None,
+) -> int:
     """Register it as a production does; the number of its version."""
-    log = partial(models.log, stored, graph, origin, tags={"verdict": "pass"})
+    log = partial(models.log, stored, graph, origin, tags={"verdict": "pass"}, adapter=adapter)
     uri = f"s3://bundles/{stored.sha256}"
     return versions.register("digits", sha256=stored.sha256, uri=uri, run_id=origin.run_id, log=log).version
 
@@ -174,3 +186,84 @@ def test_a_process_without_genwright_loads_the_champion(
     own = GraphSampler.of(graph.parent, record.bundle, batch=1).run(dict(example_of(record.bundle)))
     assert np.array_equal(np.asarray(told["made"]["x"], np.float32), own)
     assert sha256_of(graph) == next(file.sha256 for file in record.bundle.files if file.name == "model.onnx")
+
+
+DRAW = """
+import os, sys
+uri, noise, to = sys.argv[1:]
+os.environ["MLFLOW_TRACKING_URI"], os.environ["HF_HUB_OFFLINE"] = uri, "1"
+import mlflow.diffusers, numpy, torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+from peft import PeftModel
+model = mlflow.diffusers.load_model("models:/digits@champion")
+pipeline = DiffusionPipeline.from_pretrained(model.base_model, revision=model.base_model_revision)
+unet = PeftModel.from_pretrained(pipeline.unet, model.adapter_path).eval()
+scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True)
+scheduler.set_timesteps(4)
+x = torch.from_numpy(numpy.load(noise))
+with torch.no_grad():
+    for t in scheduler.timesteps:
+        x = scheduler.step(unet(x, t).sample, t, x, use_clipped_model_output=True).prev_sample
+numpy.save(to, x.clamp(-1, 1).numpy())
+"""
+
+
+def test_an_adapter_is_of_the_flavour_of_diffusers_beside_that_of_onnx(
+    versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    """As mlflow.diffusers reads it, the commit of its base as it was trained on."""
+    files = tuple(tmp_path / name for name in ("adapter_config.json", "adapter_model.safetensors"))
+    for path in files:
+        path.write_bytes(path.name.encode())
+    record, graph = stored()
+    released(versions, logged_models, record, graph, origin, Adapter(files, "google/ddpm", "1234abcd"))
+    (kept,) = (tmp_path / "artifacts" / "digits" / "models").glob("*/artifacts")
+    assert {path.name for path in kept.iterdir()} == FILES | {"adapter_weights"}
+    assert [(kept / "adapter_weights" / path.name).read_bytes() for path in files] == [path.read_bytes() for path in files]
+    told = yaml.safe_load((kept / "MLmodel").read_text())["flavors"]
+    assert told.keys() == {"python_function", "onnx", "diffusers"}
+    assert told["python_function"]["loader_module"] == "mlflow.onnx"  # which serves the graph, as of every release
+    known = {"base_model": "google/ddpm", "base_model_revision": "1234abcd", "adapter_type": "lora"}
+    assert {name: told["diffusers"][name] for name in known} == known
+
+
+@pytest.mark.nightly
+def test_mlflow_diffusers_draws_what_a_release_by_lora_draws(
+    tracking_uri: str, versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    """In a process without genwright: the base from its folder, the adapter from the LoggedModel; without it, other images."""
+    from components.families.diffusion.ddpm import DDPM, DDPMConfig
+    from components.training.adapter.files import adapter_files
+    from components.training.adapter.merging import adapt, lora_config
+
+    net = network()
+    base = write_folder(tmp_path / "base", net=net)
+    known = {name: list(value) if isinstance(value, tuple) else value for name, value in NETWORK.items()}
+    config = DDPMConfig.model_validate({"network": known, "width": 32, "prediction": "epsilon", "schedule": "linear", "steps": 4})
+    family = DDPM(config, image_data(channels=1, height=8, width=8))
+    family.denoiser.net.load_state_dict(net.state_dict())
+    weights = {name: value.clone() for name, value in family.state_dict().items()}
+    noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = family.eval().sampler()(noise)
+    lora = LoraBrief(rank=2, alpha=6)
+    described = lora_config(family, lora, base_sha256="0" * 64)
+    adapted, rng = adapt(family, lora, base_sha256="0" * 64, seed=1).eval(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, each in adapted.named_parameters():
+            if ".lora_" in name:
+                each.add_(0.2 * torch.randn(each.shape, generator=rng))
+        ours = adapted.sampler()(noise)
+    files = []
+    for name, content in adapter_files(adapted, described, weights).items():
+        files.append(tmp_path / "adapter" / name)
+        files[-1].parent.mkdir(exist_ok=True)
+        files[-1].write_bytes(content)
+    record, graph = stored()
+    version = released(versions, logged_models, record, graph, origin, Adapter(tuple(files), str(base)))
+    versions.set_alias("digits", "champion", version)
+    np.save(tmp_path / "noise.npy", noise.numpy())
+    run_elsewhere(DRAW, tracking_uri, tmp_path / "noise.npy", tmp_path / "drawn.npy", folder=tmp_path)
+    drawn = torch.from_numpy(np.load(tmp_path / "drawn.npy"))
+    assert float((ours - plain).abs().max()) > 0.05
+    assert float((drawn - ours).abs().max()) < 1e-5

@@ -1,21 +1,23 @@
-"""How much memory a step of many items really takes, beside what memory.step_bytes says: `peak.py FAMILY/VARIANT ITEMS`.
+"""How much memory a step of many items really takes, beside what memory.py says: `peak.py FAMILY/VARIANT ITEMS [again] [PARTS]`,
+`again` where its activations are computed again, and how many parts its items come in.
 
-Run in a process of its own, as a peak cannot be taken back. Prints both, in bytes, as JSON; steps of two items come first, so
-that weights, gradients, Adam's moments and libraries are there in both.
+Run in a process of its own, as a peak cannot be taken back. Prints both, in bytes, as JSON, and the seconds that the processor
+takes for a step; steps of two items come first, so that weights, gradients, Adam's moments and libraries are there in both.
 """
 
 import json
 import sys
-from pathlib import Path
+import time
 
 import torch
 
 from components.core.family import Batch
 from components.core.records import DataSpec, LocalDataset
 from components.modalities.image.spec import ImageSpec
+from components.runtime.memory import peak_bytes
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
-from components.training.memory import Trial, step_bytes
+from components.training.memory import Trial, weighed
 from components.training.plan import TrainPlan
 from components.training.start import build
 
@@ -27,13 +29,7 @@ DATASET = LocalDataset(
 )  # fmt: skip
 
 
-def peak_bytes() -> int:
-    """Of this program: the kernel's figure for a process also counts what it was before it became this program."""
-    words = Path("/proc/self/status").read_text().split()
-    return 1024 * int(words[words.index("VmHWM:") + 1])
-
-
-def main(name: str, items: int) -> None:
+def main(name: str, items: int, *, again: bool, parts: int) -> None:
     family, variant = name.split("/")
     plan = TrainPlan.model_validate(
         {
@@ -49,13 +45,20 @@ def main(name: str, items: int) -> None:
     )
     torch.set_num_threads(1)
     learner = Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
-    expected = step_bytes(Trial(learner.family, learner.on))
-    peaks = []
-    for step, n in enumerate((FEW, FEW, items, items)):
+    expected = weighed(Trial(learner.family, learner.on))
+    if again:
+        learner.recompute()
+    peaks, seconds = [], []
+    for step, n in enumerate((FEW, FEW, items, items, items)):
+        learner.parts = parts if n == items else 1
+        began = time.process_time()
         learner.step(Batch(torch.rand(n, *SPEC.shape) * 2 - 1, progress=1.0, step=step), rate=1e-4)
+        seconds.append(time.process_time() - began)
         peaks.append(peak_bytes())
-    print(json.dumps({"grew": peaks[-1] - peaks[1], "expected": expected(items) - expected(FEW)}))
+    more = expected(-(-items // parts), again) - expected(FEW, again)
+    print(json.dumps({"grew": peaks[-1] - peaks[1], "expected": more, "step_s": min(seconds[-2:])}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    options = [option for option in sys.argv[3:] if option]
+    main(sys.argv[1], int(sys.argv[2]), again="again" in options, parts=int(next(filter(str.isdigit, options), "1")))

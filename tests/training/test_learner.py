@@ -1,6 +1,8 @@
 """One step: in parts or whole, in another order in memory, compiled, and without waiting for the device."""
 
 import json
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,7 +61,10 @@ STAGED = {  # whose first stage has another loss than the last
     "diffusion/ldm",
     "vae/vq",
 }
-CONFIG = {"vae/beta": {"capacity": 2.0}}  # nats: parts of a batch lie on either side of it
+CONFIG = {
+    "vae/beta": {"capacity": 2.0},  # nats: parts of a batch lie on either side of it
+    "diffusion/ddpm": {"noise_offset": 0.3},  # one noise more an item
+}
 
 
 @pytest.fixture
@@ -289,26 +294,67 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(make_trainer: Callable[...,
     losses = tracker.series("train/loss_model")
     tracker.logged.clear()
     tight = make_trainer(folder="tight")
-    needed = memory.step_bytes(memory.Trial(tight.family, tight.learner.on))
-    tight.plan = tight.plan.model_copy(update={"memory_gb": needed(4) / 1e9})
-    tight.run()
-    assert (whole, tracker.series("train/micro_batches")) == (1, {0: 4})
+    needed = memory.weighed(memory.Trial(tight.family, tight.learner.on))
+    limit = needed(4, recomputed=False)
+    assert needed(4, recomputed=True) < limit < needed(8, recomputed=True)  # of the fewest parts the way that recomputes nothing
+    tight.plan = tight.plan.model_copy(update={"memory_gb": limit / 1e9})
+    kept = tight.run()
+    assert (whole, tracker.series("train/micro_batches"), tracker.series("train/recomputing")) == (1, {0: 4}, {0: 0})
     assert tracker.series("train/loss_model") == pytest.approx(losses, rel=1e-3)
+    assert kept.memory is not None
+    assert (kept.memory.items, kept.memory.parts, kept.memory.measured) == (16, 4, False)
+    assert kept.memory.needed_gb == pytest.approx(kept.memory.free_gb)
+    assert kept.memory.asked_gb == pytest.approx(needed(16, recomputed=False) / 1e9)
+    assert kept.memory.peak_gb > 0.05
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_fit_keeps_less_before_it_is_cut(
+    make_trainer: Callable[..., Trainer], tracker: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Recomputing changes no bit of what is learnt, parts do by rounding; who resumes goes on in the same way."""
+    config = {"blocks": 3, "dropout": 0.1}
+    whole = make_trainer(folder="roomy", config=config).run()
+    tight = make_trainer(folder="tight", config=config)
+    needed = memory.weighed(memory.Trial(tight.family, tight.learner.on))
+    assert needed(16, recomputed=True) < 0.7 * needed(16, recomputed=False)
+    tracker.logged.clear()
+    tight.plan = tight.plan.model_copy(update={"memory_gb": 1.01 * needed(16, recomputed=True) / 1e9})
+    tight.stop("to look at")
+    with pytest.raises(TrainingFailed, match="to look at"):
+        tight.run()
+    kept = make_trainer(folder="tight", config=config).run()  # with all the memory there is
+    assert tracker.series("train/recomputing") == {0: 1, 1: 1}
+    assert set(tracker.series("train/micro_batches").values()) == {1}
+    assert kept.weights.sha256 == whole.weights.sha256
+    assert kept.memory is not None
+    assert kept.memory.asked_gb == pytest.approx(needed(16, recomputed=False) / 1e9)  # of one that goes on, too
+    said = capfd.readouterr().err
+    assert re.search(
+        r"memory: 16 items take about 0.\d+ GB; taken with activations computed again in the backward pass, about", said
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a program is read where Linux tells it")
 @pytest.mark.parametrize(
-    ("family", "items"), [("vae/gaussian", 64), pytest.param("diffusion/edm", 16, marks=pytest.mark.nightly), ("gan/r3gan", 32)]
+    ("family", "items", "again"),
+    [
+        ("vae/gaussian", 64, ""),
+        pytest.param("diffusion/edm", 16, "", marks=pytest.mark.nightly),
+        pytest.param("diffusion/edm", 32, "again", marks=pytest.mark.nightly),
+        pytest.param("autoregressive/pixelcnn", 16, "again", marks=pytest.mark.nightly),
+        ("gan/r3gan", 32, ""),
+    ],
 )
-def test_a_step_takes_no_more_memory_than_is_expected_and_not_much_less(family: str, items: int) -> None:
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("peak.py")), family, str(items)]
+def test_a_step_takes_no_more_memory_than_is_expected_and_not_much_less(family: str, items: int, again: str) -> None:
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("peak.py")), family, str(items), again]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert 0.4 < told["grew"] / told["expected"] < 1
+    assert 0.35 < told["grew"] / told["expected"] < 1
 
 
 def test_what_never_fits_is_refused_in_one_line(make_trainer: Callable[..., Trainer]) -> None:
-    with pytest.raises(TrainingFailed, match=r"a training step on one item takes more memory than the 1e-06 GB there are; free"):
+    with pytest.raises(TrainingFailed, match=r"on one item takes 0.00\d+ GB of memory, and there are 1e-06 GB; free some"):
         make_trainer(memory_gb=1e-6).run()
 
 
@@ -326,7 +372,8 @@ def test_a_trial_leaves_the_family_and_the_generators_as_they_were(make_learner:
     learner = make_learner("flow/glow")
     weights = {name: value.clone() for name, value in learner.family.state_dict().items()}
     states = torch.get_rng_state(), learner.rng.get_state()
-    assert memory.parts_that_fit(learner.family, learner.on, items=16, limit_bytes=None) == 1
+    found = memory.fit_into_memory(learner.family, learner.on, items=16)
+    assert (found.parts, found.recomputing) == (1, False)
     assert all(torch.equal(value, weights[name]) for name, value in learner.family.state_dict().items())
     assert torch.equal(torch.get_rng_state(), states[0])
     assert torch.equal(learner.rng.get_state(), states[1])
@@ -346,5 +393,5 @@ def test_a_gpu_that_is_full_takes_half(make_learner: Callable[..., Learner], mon
         return losses(items, progress=progress, turn=turn)
 
     monkeypatch.setattr(trial, "losses", full)
-    assert [trial.fits(items, 1) for items in (8, 4)] == [False, True]
+    assert [trial.needed(items, recomputed=False) for items in (8, 4)] == [math.inf, 0]
     assert all(parameter.grad is None for parameter in learner.family.parameters())

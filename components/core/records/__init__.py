@@ -13,7 +13,7 @@ from components.core.records.bundle import (
     Reference,
     StoredBundle,
 )
-from components.core.records.checkpoint import AdapterReload, Checkpoint, Reading, TuningPoint
+from components.core.records.checkpoint import AdapterReload, Checkpoint, MemoryUse, Reading, TuningPoint
 from components.core.records.condition import ClassCondition, Condition, EmbeddingCondition, ItemCondition
 from components.core.records.dataset import Dataset, DataSpec, LocalDataset
 from components.core.records.decision import (
@@ -64,6 +64,7 @@ __all__ = [
     "Licence",
     "Lineage",
     "LocalDataset",
+    "MemoryUse",
     "Metric",
     "PolicyWarning",
     "Port",

@@ -46,6 +46,34 @@ class AdapterReload(Record):
         return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}"
 
 
+class MemoryUse(Record):
+    """How a step of a training was fitted into memory, of each process, and what it came to. GB are 10^9 bytes."""
+
+    items: int  # of a batch
+    parts: int  # that it is taken in
+    recomputing: bool  # activations are computed again in the backward pass (gradient checkpointing)
+    free_gb: float  # what a step could take
+    asked_gb: float | None  # what a step of the whole batch takes that keeps its activations; None: more than could be tried
+    needed_gb: float  # what it takes as it was chosen
+    measured: bool  # by whole steps, on a GPU; else weighed by what small ones keep
+    peak_gb: float = 0.0  # on a GPU the most that was held there, else the most that the process held, its libraries included
+
+    @property
+    def text(self) -> str:
+        """A sentence without an end."""
+        how = [f"in {self.parts} parts"] if self.parts > 1 else []
+        how += ["with activations computed again in the backward pass"] if self.recomputing else []
+        kind = "" if self.measured else "about "
+        asked = f"more than {self.free_gb:.3g} GB" if self.asked_gb is None else f"{kind}{self.asked_gb:.3g} GB"
+        took = (
+            f"{self.items:,} items at a time, {kind}{self.needed_gb:.3g} GB"
+            if not how
+            else (f"{self.items:,} items take {asked}; taken {' and '.join(how)}, {kind}{self.needed_gb:.3g} GB")
+        )
+        peak = f"; peak {self.peak_gb:.3g} GB" if self.peak_gb else ""
+        return f"{took}, {self.free_gb:.3g} GB free{peak}"
+
+
 class Checkpoint(Record):
     """The weights that are kept of one training run, tied to one MLflow run."""
 
@@ -67,6 +95,7 @@ class Checkpoint(Record):
     items_seen: int = 0  # in all
     items_planned: int = 0
     threads: int = 0  # of the CPU, in each process; 0 in what an older version trained
+    memory: MemoryUse | None = None  # None in what an older version trained
     tuning: tuple[TuningPoint, ...] = ()  # of a training that began with a base: before its first step, and at each reading
 
 

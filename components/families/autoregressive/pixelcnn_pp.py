@@ -172,6 +172,11 @@ class PixelCNNpp(PixelFamily):
         super().__init__(config, spec)
         self.model = LogisticPixelCNN(pixel_grid(spec), config)
 
+    def recomputable(self) -> tuple[nn.Module, ...]:
+        """The blocks of both streams: a pair of them is never called as one."""
+        streams: Streams = self.model.streams  # type: ignore[assignment] # torch knows a child as a module
+        return tuple(block for pair in streams.pairs() for block in (pair.u, pair.ul))
+
 
 def _split(tensors: Sequence[Tensor], *counts: int) -> list[Sequence[Tensor]]:
     ends = list(itertools.accumulate(counts))

@@ -15,6 +15,10 @@ With `min_snr` = g the weight of a step is that of Hang et al. 2023 (arXiv:2303.
 
     x0: min(SNR, g)        epsilon: min(SNR, g) / SNR        v: min(SNR, g) / (SNR + 1)
 
+With `noise_offset` = o what is added, and asked for, is eps + o d with d ~ N(0, 1) one number an item and channel (Guttenberg
+2023, "Diffusion with offset noise", crosslabs.org). The mean of H x W pixels has H W times the SNR of one pixel, so the last
+level of many schedules still tells it, and a network that relies on that draws all images about as bright. Sampling stays.
+
 process.py has the betas. Sampling starts at the last step, the noisiest (Lin et al. 2024, arXiv:2305.08891, "trailing"), and
 bounds the denoised images to [-1, 1].
 
@@ -62,6 +66,9 @@ class StepsConfig(DiffusionConfig):
     min_snr: float | None = Field(
         default=None, gt=0, description="weigh steps by min-SNR, 5 in the paper; by default as the table says"
     )
+    noise_offset: float = Field(
+        default=0.0, ge=0, le=1, description="deviation of one more noise an item and channel in training; 0.1 in its source"
+    )
     network: dict[str, Any] = Field(
         default_factory=dict, description="the config of the network of a model made elsewhere, as diffusers has it"
     )
@@ -74,6 +81,8 @@ class StepsConfig(DiffusionConfig):
             raise ValueError("zero_snr: true with prediction: epsilon, which says nothing of noise alone; allowed: v, x0")
         if self.zero_snr and self.solver == "heun":
             raise ValueError("zero_snr: true with solver: heun, whose slope noise alone has not; allowed: ddim, dpm++, ancestral")
+        if self.noise_offset and self.learned_variance:
+            raise ValueError("noise_offset: given with learned_variance: true, whose bound is of noise without it; leave one out")
         if self.network:
             check_given(self.network, width=self.width)
             if self.dense or self.patch != 1 or self.planes:
@@ -108,6 +117,7 @@ class StepDenoiser(Network):
         self.learned = config.learned_variance
         self.bound_weight = config.bound_weight
         self.min_snr = config.min_snr
+        self.noise_offset = config.noise_offset
         process = config.process()
         self.chain = Chain(process, deviation=spec.std)
         self.register_buffer("alpha_T", torch.tensor([point.alpha for point in process]), persistent=False)
@@ -141,6 +151,8 @@ class StepDenoiser(Network):
         """The mean squared error of the prediction at a uniformly drawn step, weighted as the table above says."""
         t_B = integers(0, len(self.alpha_T), x0_BCHW.shape[:1], rng)
         eps_BCHW = normal(x0_BCHW.shape, rng)
+        if self.noise_offset:
+            eps_BCHW = eps_BCHW + self.noise_offset * normal((*x0_BCHW.shape[:2], 1, 1), rng)
         alpha, sigma = self.shares(t_B)
         x_BCHW = alpha * x0_BCHW + sigma * eps_BCHW
         asked_B = self.training_labels(labels_B, rng)

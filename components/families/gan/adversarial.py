@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from components.core.family import Batch, Family
-from components.core.layers import plain_layers
+from components.core.layers import plain_layers, repeatable_blocks
 from components.core.noise import NoiseInput
 from components.families.dense import DenseConfig
 from components.families.gan.augmentation import colour, cutout, shift
@@ -146,6 +146,10 @@ class Adversarial(Family):
         """G, and D where no gradient of its own gradient is taken: torch.compile cannot differentiate twice."""
         once = type(self).penalty is Adversarial.penalty and not self.config.unroll
         return [self.generator, self.discriminator] if once else [self.generator]
+
+    def recomputable(self) -> tuple[nn.Module, ...]:
+        """Without D's where G looks ahead: what it saw were other weights."""
+        return repeatable_blocks(self.generator) if self.config.unroll else super().recomputable()
 
     def rates(self) -> dict[str, float]:
         """Each group's learning rate, as a multiple of lr_peak."""
