@@ -191,3 +191,13 @@ def test_a_student_is_bounded_on_the_levels_it_knows(make_case: Any) -> None:
 def test_all_levels_are_bounded_otherwise() -> None:
     assert not DDPMConfig().own_levels
     assert DDPM.card.likelihood == "bound"
+
+
+def test_a_denoiser_that_errs_wildly_teaches_finite_variances() -> None:
+    """At the noisiest level an error is divided by alpha, so one of random weights is a thousand away from its image."""
+    chain = Chain(forward_process("linear", 1000), deviation=1.0)
+    x0, share = torch.randn((2, 1, 32, 32), generator=rng()), torch.full((2, 1, 32, 32), 0.5, requires_grad=True)
+    away = torch.stack([torch.full((1024,), 1e-3), torch.linspace(-1e3, 1e3, 1024)]).view(2, 1, 32, 32)
+    chain.step(torch.tensor([0, 999]), x0, x0 + away, share).sum().backward()
+    assert share.grad is not None
+    assert bool(share.grad.isfinite().all())

@@ -65,9 +65,10 @@ class Chain(nn.Module):
         share = torch.zeros_like(error) if share_BCHW is None else share_BCHW.float()
         stretched = 2 * wide * share
         divergence = 0.5 * (stretched + torch.expm1(-stretched) + (-stretched).exp() * error)
-        low, widens = self.decoder
-        decoded = -log_mass(x0_BCHW, denoised_BCHW, low + widens * share)
-        return torch.where(k_B.view(-1, 1, 1, 1) == 0, decoded, divergence)
+        (low, widens), last = self.decoder, k_B.view(-1, 1, 1, 1) == 0
+        # Elsewhere an image may lie so far off that the slope of its mass is none; and 0 times that is none, too.
+        decoded = -log_mass(x0_BCHW, torch.where(last, denoised_BCHW, x0_BCHW), low + widens * share)
+        return torch.where(last, decoded, divergence)
 
     def prior(self, x0_BCHW: Tensor) -> Tensor:
         """Nats_B by which the noisiest level differs from N(0, I)."""
