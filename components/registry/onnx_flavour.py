@@ -4,7 +4,7 @@ They are text: no pickle, no code, no copy of the graph, which lies beside them 
 would write it anew, its weights in a file of their own). https://mlflow.org/docs/latest/ml/model/#storage-format
 
 A release by LoRA of a base that was made with diffusers is of MLflow's diffusers flavour besides: its adapter, as peft reads it,
-and the name of the base. `mlflow.diffusers.save_model` would ask the hub for the base's newest commit, whichever was trained on.
+and the name of the base. `mlflow.diffusers.save_model` would ask the hub for the base's newest commit, whichever it learnt from.
 """
 
 import json
