@@ -90,6 +90,8 @@ def _rose(what: str, now: Sequence[float], before: Sequence[float]) -> str:
     if abs(up) <= ERRORS * error:
         return f"{what} is as it was"
     begun = sum(before) / len(before)
+    if begun and abs(up) / abs(begun) < 0.005:
+        return f"{what} is as it was"
     word = "rose" if up > 0 else "fell"
     share = f" by {abs(up) / abs(begun):.0%}" if begun else ""
     return f"{what} {word}{share} ({number(begun)} to {number(begun + up)}, ± {number(error)})"

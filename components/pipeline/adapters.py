@@ -59,7 +59,9 @@ def _check_is_of(run: Run, base: Base, where: str, own: str) -> None:
         raise BriefError(f"{where}: {own} is no adapter, it was made {how}", allowed=f"releases by LoRA of {base.name}")
     theirs, asked = run.base.checkpoint.weights.sha256, base.checkpoint.weights.sha256
     if theirs != asked:
-        begun = run.base.name if run.base.foreign is not None else f"{RELEASE}{run.base.name}"
+        foreign = run.base.foreign
+        named = run.base.name if foreign is None or foreign.revision else run.base.name.rpartition("@")[0]  # a digest is no name
+        begun = named if foreign is not None else f"{RELEASE}{named}"
         raise BriefError(
             f"{where}: {own} is an adapter of {run.base.name} (weights {theirs[:12]}), and pretrained.model is {base.name} "
             f"(weights {asked[:12]})",

@@ -305,6 +305,11 @@ def check_tuning(brief: Brief, decision: Decision, base: Base | None) -> None:
                 f"pretrained.{name}: given, and what was decided is {decision.mode}",
                 do=f"write override: {{mode: {mode}}}, or leave pretrained.{name} out",
             )
+    if given is not None and given.prior_preservation and "prior_preservation" not in find_start(decision.mode).model_fields:
+        raise BriefError(
+            f"pretrained.prior_preservation: given, and what was decided is {decision.mode}, which learns nothing from it",
+            do="leave it out",
+        )
     if base is None or given is None or not (decision.mode == "lora" or given.freeze):
         return
     from components.families import maker

@@ -145,9 +145,9 @@ def adapter_of(run: Run, files: Sequence[Path]) -> "Adapter | None":
     published = made_elsewhere.weights is not None and made_elsewhere.weights.sha256 == base.checkpoint.weights.sha256
     if base.foreign is None and not published:
         return Adapter(tuple(files), f"models:/{base.name}")
-    name, _, revision = made_elsewhere.name.partition("@")
+    name, _, _ = made_elsewhere.name.partition("@")
     hub = name.startswith(HUB)
-    return Adapter(tuple(files), name.removeprefix(HUB) if hub else made_elsewhere.name, revision if hub else None)
+    return Adapter(tuple(files), name.removeprefix(HUB) if hub else made_elsewhere.name, made_elsewhere.revision)
 
 
 def _held_out(dataset: Dataset) -> tuple[str, ...]:

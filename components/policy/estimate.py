@@ -43,7 +43,8 @@ class Pick(NamedTuple):
 
 def tuned(facts: Facts, pick: Pick) -> bool:
     """Whether the network is that of a pretrained model made elsewhere; of one made here it is the family's own."""
-    return pick.mode != "scratch" and facts.pretrained is not None and facts.pretrained.variant is None
+    known = facts.pretrained
+    return pick.mode != "scratch" and known is not None and (known.variant is None or known.foreign is not None)
 
 
 def price_of(facts: Facts, costs: Costs, *, usd_per_gpu_hour: float) -> float:

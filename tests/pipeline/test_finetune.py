@@ -93,6 +93,13 @@ def test_a_plan_says_what_will_be_fine_tuned(cli: "Command", home: Path) -> None
             {"pretrained": {"model": "models:/digits@champion", "in_domain": True, "freeze": True}},
             ("pretrained.freeze: true, and vae/gaussian has no discriminator of convolutions", "leave it out"),
         ),
+        (
+            {
+                "pretrained": {"model": "models:/digits@champion", "in_domain": True, "prior_preservation": 0.25},
+                "override": {"mode": "unchanged"},
+            },
+            ("pretrained.prior_preservation: given, and what was decided is unchanged", "leave it out"),
+        ),
         (lora("lora", rank=0), ("pretrained.lora.rank", "given: 0")),
         (lora("lora", ranks=2), ("pretrained.lora.ranks: unknown key", "allowed: rank, alpha, targets, dropout, rslora, dora")),
     ],

@@ -12,9 +12,10 @@ FILES = [Path("adapter_config.json"), Path("adapter_model.safetensors")]
 WEIGHTS = SimpleNamespace(sha256="a" * 64)
 
 
-def run(*, base: str = "", published: bool = True, origin: str = "") -> Any:
+def run(*, base: str = "", published: bool = True, origin: str = "", commit: bool = True) -> Any:
     """A run whose base is a release of this name, or the foreign model itself, which it all began with."""
-    made = SimpleNamespace(name=origin, weights=WEIGHTS) if origin else None
+    revision = origin.partition("@")[2] if commit else None
+    made = SimpleNamespace(name=origin, weights=WEIGHTS, revision=revision) if origin else None
     weights = WEIGHTS if published else SimpleNamespace(sha256="b" * 64)
     foreign = None if base else made
     own = SimpleNamespace(name=base or origin, foreign=foreign, checkpoint=SimpleNamespace(weights=weights))
@@ -25,11 +26,12 @@ def run(*, base: str = "", published: bool = True, origin: str = "") -> Any:
     ("given", "named", "revision"),
     [
         ({"origin": "hf:google/ddpm@1234abcd"}, "google/ddpm", "1234abcd"),
-        ({"origin": "butterflies@77aa"}, "butterflies@77aa", None),
+        ({"origin": "butterflies@77aa", "commit": False}, "butterflies@77aa", None),
+        ({"origin": "hf:google/ddpm@77aa", "commit": False}, "google/ddpm", None),
         ({"origin": "hf:google/ddpm@1234abcd", "base": "imported/1"}, "google/ddpm", "1234abcd"),
         ({"origin": "hf:google/ddpm@1234abcd", "base": "tuned/2", "published": False}, "models:/tuned/2", None),
     ],
-    ids=["of the hub", "a folder", "imported from the hub", "a release that was tuned"],
+    ids=["of the hub", "a folder", "a mirror of the hub, by its digest", "imported from the hub", "a release that was tuned"],
 )
 def test_the_base_is_named_as_another_program_finds_it(given: dict[str, Any], named: str, revision: str | None) -> None:
     found = adapter_of(run(**given), FILES)

@@ -109,6 +109,10 @@ NOT_BUILT: dict[str, tuple[Damage, str]] = {
         r"its scheduler is a ScoreSdeVeScheduler; allowed: DDPMScheduler, ",
     ),
     "own betas": (lambda f: change(f / SCHEDULER, trained_betas=[0.1]), "has trained_betas: a list"),
+    "no number of levels": (
+        lambda f: change(f / SCHEDULER, num_train_timesteps="many"), r"num_train_timesteps: many; allowed: a whole number"
+    ),
+    "a beta above 1": (lambda f: change(f / SCHEDULER, beta_end=2.0), r"has beta_end: 2.0; allowed: a number between 0 and 1"),
     "a threshold": (lambda f: change(f / SCHEDULER, thresholding=True), "has thresholding: True; allowed"),
 }  # fmt: skip
 
@@ -138,6 +142,16 @@ def edited(folder: Path, *, without: str = "", more: str = "", transposed: str =
     save_file(weights | ({more: weights["conv_in.bias"]} if more else {}), folder / WEIGHTS)
 
 
+def headed(folder: Path, **entry: Any) -> None:
+    """The file with another entry in its header for one weight."""
+    content = (folder / WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["conv_in.bias"] |= entry
+    told = json.dumps(header).encode()
+    (folder / WEIGHTS).write_bytes(len(told).to_bytes(8, "little") + told + content[end:])
+
+
 DAMAGED: dict[str, tuple[Damage, str]] = {
     "no weights": (lambda f: (f / WEIGHTS).unlink(), r"no weights in its unet; allowed: diffusion_pytorch_model.safetensors"),
     "a pickle": (pickled, r"its weights are a pickle \(diffusion_pytorch_model.bin\), .*; allowed: safetensors; save it again"),
@@ -145,6 +159,11 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     "cut in its header": (lambda f: cut(f, keep=0.0001), r"is damaged or cut short: .* bytes are no safetensors file"),
     "no safetensors": (lambda f: (f / WEIGHTS).write_bytes(b"\x80\x04" * 5000), r"is damaged or cut short"),
     "a broken header": (lambda f: (f / WEIGHTS).write_bytes(b"\x10" + b"\0" * 7 + b"[" * 16), r"its header cannot be read"),
+    "weights that overlap": (
+        lambda f: headed(f, data_offsets=[4, 132]), r"is damaged or cut short: .* does not lie where its header says"
+    ),
+    "whole numbers": (lambda f: headed(f, dtype="I32"), r"conv_in.bias is of type I32; allowed: F64, F32, F16, BF16; save it"),
+    "half the numbers": (lambda f: headed(f, dtype="F16"), r"conv_in.bias does not lie where its header says; fetch it again"),
     "in parts": (
         lambda f: (f / WEIGHTS).rename(f / "unet" / "diffusion_pytorch_model.safetensors.index.json"), r"lie in several files"
     ),
@@ -159,6 +178,7 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
     "no blocks": (lambda f: change(f / UNET, down_block_types=None), r"network: down_block_types is missing"),
     "odd widths": (lambda f: change(f / UNET, block_out_channels=[24, 24]), r"channels: \[24, 24\]; allowed: .* of 16"),
     "classes by time": (lambda f: change(f / UNET, class_embed_type="timestep"), r"class_embed_type: timestep"),
+    "no number of classes": (lambda f: change(f / UNET, num_class_embeds="ten"), r"num_class_embeds: ten; allowed: a whole"),
     "no side": (lambda f: change(f / UNET, sample_size=None), r"has sample_size: null; allowed: pixels a side"),
     "noise that says nothing": (
         lambda f: change(f / SCHEDULER, rescale_betas_zero_snr=True), r"zero_snr: true with prediction: eps"
@@ -221,6 +241,7 @@ def test_kinds_of_licences_are_told_apart(name: str, terms: str) -> None:
     [
         ({"README.md": "---\nlicense: other\nlicense_name: my-own\n---\n"}, ("my-own", "unknown", "README.md")),
         ({"README.md": "---\nlicense: [a\n---\n", "LICENSE": "\n  MIT License\n"}, ("MIT License", "free", "LICENSE")),
+        ({"README.md": "---\nlicense: [mit, cc-by-nc-4.0]\n---\n"}, ("mit, cc-by-nc-4.0", "noncommercial", "README.md")),
         ({"LICENSE": "Terms\nfor non-commercial use\n"}, ("Terms", "noncommercial", "LICENSE")),
         ({"LICENSE.md": "Terms\nwith use-based restrictions\n"}, ("Terms", "use-based", "LICENSE.md")),
         ({"LICENSE": "Ask me.\n"}, ("Ask me.", "unknown", "LICENSE")),

@@ -60,7 +60,7 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
         variant=found.variant,
         config=config,
         item=spec_of("image").model_validate({"channels": channels, "height": height, "width": width}),
-        classes=_classes(network),
+        classes=_classes(network, where, part=found.network),
         weights=artifact,
         files=files,
         licence=licence,
@@ -107,9 +107,12 @@ def _autoencoder(folder: Path, found: Found, where: str) -> dict[str, Any]:
     return {name: value for name, value in codec.items() if not name.startswith("_") or name == "_class_name"}
 
 
-def _classes(network: Mapping[str, Any]) -> int:
+def _classes(network: Mapping[str, Any], where: str, *, part: str) -> int:
     key, default = ("num_embeds_ada_norm", 1000) if network["_class_name"] == TRANSFORMER else ("num_class_embeds", 0)
-    return int(network.get(key, default) or 0)
+    classes = network.get(key, default) or 0
+    if not isinstance(classes, int) or classes < 0:
+        raise DataError(f"{where}: {part}/config.json has {key}: {classes}", allowed="a whole number, or null")
+    return classes
 
 
 def _shape(network: Mapping[str, Any], where: str, *, part: str) -> tuple[int, int, int]:

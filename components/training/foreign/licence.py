@@ -41,9 +41,9 @@ def read_licence(folder: Path) -> tuple[Licence, tuple[str, ...]]:
     card = _front_matter(folder / CARD)
     tags = card.get("tags")
     shown = tuple(str(tag) for tag in tags[:50]) if isinstance(tags, list) else ()
-    named = [str(card[key]) for key in ("license", "license_name") if isinstance(card.get(key), str)]
+    named = [name for key in ("license", "license_name") for name in _names(card.get(key))]
     if named:
-        name = named[-1] if named[0] == "other" else named[0]
+        name = ", ".join(each for each in named if each != "other") or "other"
         return Licence(name=name, terms=terms_of(" ".join(named)), said_by=CARD), shown
     for file in FILES:
         if text := _text(folder / file):
@@ -54,19 +54,22 @@ def read_licence(folder: Path) -> tuple[Licence, tuple[str, ...]]:
 
 
 def terms_of(name: str) -> Terms:
-    """The kind of a licence by the name that a card has for it.
+    """The kind of a licence by the name that a card has for it; of several names the strictest.
 
-    >>> terms_of("cc-by-nc-sa-4.0"), terms_of("apache-2.0"), terms_of("creativeml-openrail-m"), terms_of("my-own")
+    >>> terms_of("mit cc-by-nc-sa-4.0"), terms_of("apache-2.0"), terms_of("creativeml-openrail-m"), terms_of("my-own")
     ('noncommercial', 'free', 'use-based', 'unknown')
     """
-    for word in name.lower().split():
-        kinds: tuple[tuple[Terms, re.Pattern[str]], ...] = (
-            ("noncommercial", NONCOMMERCIAL), ("use-based", USE_BASED), ("free", FREE),
-        )  # fmt: skip
-        for terms, pattern in kinds:
-            if pattern.search(word):
-                return terms
-    return "unknown"
+    kinds: tuple[tuple[Terms, re.Pattern[str]], ...] = (
+        ("noncommercial", NONCOMMERCIAL), ("use-based", USE_BASED), ("free", FREE),
+    )  # fmt: skip
+    words = name.lower().split()
+    return next((terms for terms, pattern in kinds if any(map(pattern.search, words))), "unknown")
+
+
+def _names(said: object) -> list[str]:
+    """Those of a field of a card, which may be a list."""
+    each = said if isinstance(said, list) else [said]
+    return [name for name in each[:20] if isinstance(name, str)]
 
 
 def check_use(foreign: Foreign, use: str | None, *, where: str) -> None:

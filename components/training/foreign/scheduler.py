@@ -24,7 +24,17 @@ def of_scheduler(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise NotBuilt(f"{where}: its scheduler is a {kind}", allowed=", ".join(SCHEDULERS))
     schedule, prediction = scheduler.get("beta_schedule", "linear"), scheduler.get("prediction_type", "epsilon")
     clip = scheduler.get("clip_sample", SCHEDULERS[kind])
+    levels, ends = scheduler.get("num_train_timesteps", 1000), {} if schedule == "squaredcos_cap_v2" else _ends(scheduler)
     odd = {
+        "num_train_timesteps": (levels, isinstance(levels, int) and levels >= 2, "a whole number of at least 2"),
+        **{
+            f"beta_{name.removeprefix('betas_').replace('from', 'start').replace('to', 'end')}": (
+                value,
+                isinstance(value, float | int) and 0 < value < 1,
+                "a number between 0 and 1",
+            )
+            for name, value in ends.items()
+        },
         "beta_schedule": (schedule, schedule in SCHEDULES, ", ".join(SCHEDULES)),
         "prediction_type": (prediction, prediction in PREDICTIONS, ", ".join(PREDICTIONS)),
         "trained_betas": ("a list", scheduler.get("trained_betas") is None, "none"),
@@ -40,12 +50,12 @@ def of_scheduler(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise NotBuilt(f"{where}: its scheduler has {key}: {given}", allowed=allowed)
     return {
         "schedule": SCHEDULES[schedule],
-        "levels": scheduler.get("num_train_timesteps", 1000),
+        "levels": levels,
         "prediction": PREDICTIONS[prediction],
         "zero_snr": bool(scheduler.get("rescale_betas_zero_snr", False)),
         "clip": bool(clip),
         "solver": "dpm++" if kind in DPM else "ddim",
-        **({} if schedule == "squaredcos_cap_v2" else _ends(scheduler)),
+        **ends,
     }
 
 

@@ -6,6 +6,7 @@ type and shape of each weight; it is read without torch.
 
 import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 HALVES = "diffusion_pytorch_model.fp16.safetensors"  # what publishers write beside it or alone
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 HEADER_MAX = 100_000_000
+BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # of a number, by its type; weights of other types are none to learn on
 Shapes = Mapping[str, tuple[int, ...]]
 Files = Mapping[str, Path]  # by the part of the pipeline that each is of
 
@@ -61,12 +63,22 @@ def _shapes(path: Path, *, where: str) -> Shapes:
         header = file.read(length)
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         shapes = {name: tuple(map(int, entry["shape"])) for name, entry in entries.items()}
+        types = {name: str(entry["dtype"]) for name, entry in entries.items()}
+        places = {name: tuple(map(int, entry["data_offsets"])) for name, entry in entries.items()}
+        end = max((at[1] for at in places.values()), default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise DataError(f"{damaged}: its header cannot be read", do="fetch it again") from error
     if size != 8 + length + end:
         raise DataError(f"{damaged}: it has {size:,} bytes, and its header tells of {8 + length + end:,}", do="fetch it again")
+    if odd := next((name for name, kind in types.items() if kind not in BYTES_OF), None):
+        what = f"{where}: {path.name}: {odd} is of type {types[odd]}"
+        raise DataError(what, allowed=", ".join(BYTES_OF), do="save it again with diffusers: save_pretrained(FOLDER)")
+    expected = 0
+    for name, (begin, until) in sorted(places.items(), key=lambda each: each[1]):
+        if begin != expected or until - begin != BYTES_OF[types[name]] * prod(shapes[name]):
+            raise DataError(f"{damaged}: {name} does not lie where its header says", do="fetch it again")
+        expected = until
     return renamed(shapes)
 
 
