@@ -38,6 +38,10 @@ OURS, PEERS = ("scratch", "finetune", "lora"), ("peer finetune", "peer lora")
 PEER_RATES = (1e-4, 1e-3)
 PACKAGES = ("torch", "diffusers", "peft", "onnxruntime-gpu")
 METRICS = ("fd", "coverage", "memorised")
+NOTES = """What the figures do not say. Ours have 50 more pictures, held out, by which the checkpoint is chosen; the peers, as their
+scripts, take the last. Ours have the rates that genwright takes by itself; of the peers' two the higher one was the better, so a higher
+one still might be. How far a held-out loss may rise (a quarter of its fall) was chosen when seed 0 of LoRA had been seen against the same
+pictures. Shares have no interval of their own. The student is of one seed."""
 STUDENT_STEPS, STUDENT_ITEMS, BATCH, ROUNDS = 2, 19_200, 50, 5
 
 
@@ -273,6 +277,12 @@ def _loss_forgotten(row: dict[str, Any]) -> float:
     return float(of_base[row["kept"]] - of_base[0])
 
 
+def _beyond(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
+    """The mean of the differences in distance, seed by seed, and half of their range."""
+    apart = [a["of new"]["fd"]["value"] - b["of new"]["fd"]["value"] for a, b in zip(ours, theirs, strict=True)]
+    return statistics.fmean(apart) + (max(apart) - min(apart)) / 2
+
+
 def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
     """The rows of each way, of a peer those at its better rate, and what the figures were to reach."""
     of: dict[str, list[dict[str, Any]]] = {
@@ -292,8 +302,9 @@ def judge(found: list[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]],
         apart[f"{how} covers more than scratch, beyond both intervals"] = (
             covered[how][0] - covered[how][1] - covered["scratch"][0] - covered["scratch"][1], ">=", 0.0,
         )  # fmt: skip
-        peer = fd[f"peer {how}"]
-        apart[f"{how} not behind its peer"] = (fd[how][0] - fd[how][1] - peer[0] - peer[1], "<=", 0.0)
+        apart[f"{how} beyond its peer: the seeds' differences, their mean and half of their range"] = (
+            _beyond(of[how], of[f"peer {how}"]), "<=", 0.0,
+        )  # fmt: skip
     gains = {how: fd["base"][0] - fd[how][0] for how in ("finetune", "lora")}
     trainable = {how: of[how][0]["trainable"] for how in ("finetune", "lora")}
     over = {how: fd["scratch"][0] - fd[how][0] for how in ("finetune", "lora")}
@@ -330,7 +341,7 @@ def table(of: dict[str, list[dict[str, Any]]], found: dict[str, Any], how_measur
         work = f"{first.get('trainable', 0):,} | {first.get('train_s', 0):.0f} | {first.get('steps', 0):,}"
         rate = f", rate {first['rate']:g}" if first.get("rate") else ""
         lines.append(f"| {how}{rate} | {shown} | {work} |")
-    lines += ["", "| what was to be reached | found | wanted | reached |", "|---|---|---|---|"]
+    lines += ["", NOTES, "", "| what was to be reached | found | wanted | reached |", "|---|---|---|---|"]
     lines += [
         f"| {name} | {each['found']:.3g} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
         for name, each in found.items()

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.core.brief import OverrideBrief
 from components.core.records import Decision, Pretrained
+from components.policy.estimate import tuned
 from components.policy.sizes import TABLE
 
 Plan = Callable[..., Decision]
@@ -81,6 +83,14 @@ def test_an_unknown_network_is_not_given_a_size(plan: Plan) -> None:
     assert estimate.parameters_m is None
     assert (estimate.memory_gb.low, estimate.memory_gb.high) == (pytest.approx(estimate.memory_gb.value, rel=0.05), None)
     assert "unknown" in estimate.memory_gb.basis
+
+
+def test_a_network_made_elsewhere_is_not_taken_for_the_default_one(plan: Plan) -> None:
+    """Also where its variant is known, as of a folder that is here."""
+    pick, known = SimpleNamespace(mode="finetune"), SimpleNamespace(variant="ddpm", foreign=object())
+    assert tuned(SimpleNamespace(pretrained=known), pick)  # type: ignore[arg-type]
+    ours = SimpleNamespace(variant="ddpm", foreign=None)
+    assert not tuned(SimpleNamespace(pretrained=ours), pick)  # type: ignore[arg-type]
 
 
 def test_parameters_are_those_of_the_default_network(plan: Plan) -> None:
