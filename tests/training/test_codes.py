@@ -24,9 +24,8 @@ from components.training.work import MOMENTS, Probe, known_work, work_within
 
 NAMES = sorted("/".join(key) for key in cards() if issubclass(find(*key), TwoStageFamily))
 SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
-MARKS = {"vae/vq": (), "diffusion/latent": SLOW}
-MEMBERS = [pytest.param(name, marks=MARKS.get(name, NIGHTLY)) for name in NAMES]
-SHARED = [pytest.param(name, marks=SLOW if name == "vae/vq" else NIGHTLY) for name in NAMES]
+MEMBERS = [pytest.param(name, marks=() if name == "vae/vq" else NIGHTLY) for name in NAMES]
+KILLED = [pytest.param(name, marks=SLOW if name == "diffusion/latent" else NIGHTLY) for name in NAMES]
 STEPS = 40  # of 16 of 96 items: the second stage sees each of them four times
 BEGINS = {name: find(*name.split("/")).Config.model_fields["autoencoder_share"].default for name in NAMES}
 NO_CHANCE = {"dropout": 0.0}  # which is drawn from torch's own generator
@@ -88,7 +87,7 @@ def test_a_second_stage_with_kept_codes_learns_the_same_and_never_encodes(
     assert len(losses) > 3
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("name", KILLED)
 def test_a_run_killed_in_its_second_stage_ends_with_the_same_bits(forks: Any, make_plan: Any, name: str) -> None:
     """In the middle of an epoch: the codes are computed again, in the same pieces."""
     whole, killed = (make_plan(name, folder=folder, steps=STEPS) for folder in ("whole", "killed"))
@@ -100,7 +99,8 @@ def test_a_run_killed_in_its_second_stage_ends_with_the_same_bits(forks: Any, ma
     assert rest["checkpoint"]["memory"]["codes_gb"] == expected["checkpoint"]["memory"]["codes_gb"] > 0
 
 
-@pytest.mark.parametrize("name", SHARED)
+@NIGHTLY
+@pytest.mark.parametrize("name", NAMES)
 def test_two_processes_with_kept_codes_learn_as_one(forks: Any, make_plan: Any, name: str) -> None:
     """Each encodes its share of the items, and has the codes of all."""
     plans = [make_plan(name, folder=f"of-{of}", steps=STEPS, config=NO_CHANCE if "vq" in name else {}) for of in (1, 2)]
