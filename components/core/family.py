@@ -52,7 +52,7 @@ class FamilyConfig(Record):
 class Batch:
     """What a loss sees: items x [B, ...] in data units, what each is asked for by (classes: int64 [B]) where the data tells it,
     the share of the budget spent, the number of the step, how often the data was seen before, whose turn it is, what `survey`
-    found of the whole batch that this is a part of, and the budget."""
+    found of the whole batch that this is a part of, the budget, and what `encoded` gave of these items, where that is kept."""
 
     x: Tensor
     condition: Tensor | None = None
@@ -62,6 +62,7 @@ class Batch:
     turn: str = ""  # one of `Family.due`; without a name, all of them
     of_whole: Tensor | None = None
     budget: float = math.inf  # items that the whole training is to see
+    codes: tuple[Tensor, ...] | None = None  # each [B, ...]
 
 
 class Family(nn.Module, ABC):
@@ -149,6 +150,15 @@ class Family(nn.Module, ABC):
         losses add to buffers must be linear in means over the items: the trainer leaves the mean of all parts there.
         """
         return [None] * len(parts)
+
+    def encoded_from(self) -> float | None:
+        """Progress of the steps from which on `encoded` gives the same of an item whatever is learnt; None: it never does."""
+        return None
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the losses of those steps take of items in place of x: tensors [B, ...], without chance. The trainer may compute
+        it once for all items, and then gives it as `batch.codes`."""
+        return (x,)
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """What the loss does not show, measured on one batch: the trainer logs each at every reading as train/NAME.

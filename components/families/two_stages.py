@@ -79,6 +79,10 @@ class TwoStageFamily(Family):
         """The second stage's, a scalar."""
 
     @abstractmethod
+    def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What `prior_loss` takes of images, by the autoencoder as it is."""
+
+    @abstractmethod
     def rebuilt(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         """What the decoder makes of the codes of images, x_BCHW, not clamped."""
 
@@ -93,6 +97,10 @@ class TwoStageFamily(Family):
         """The share of a training that is the autoencoder's: none where it rests, as it does under an adapter of the prior."""
         rests = not any(parameter.requires_grad for parameter in self.autoencoder.parameters())
         return 0.0 if rests else float(self.config.autoencoder_share)
+
+    def encoded_from(self) -> float | None:
+        """The prior learns the codes of an autoencoder that rests."""
+        return self.first_share
 
     def adaptable(self) -> tuple[str, ...]:
         """The prior's layers. It has learnt the codes of the autoencoder as it is, which therefore rests."""

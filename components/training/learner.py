@@ -157,4 +157,10 @@ class Learner:
         """The parts of a batch."""
         images = batch.x.tensor_split(self.parts)
         labels = [None] * len(images) if batch.condition is None else batch.condition.tensor_split(self.parts)
-        return [replace(batch, x=x, condition=labels_B) for x, labels_B in zip(images, labels, strict=True)]
+        codes = (
+            [None] * len(images)
+            if batch.codes is None
+            else zip(*(each.tensor_split(self.parts) for each in batch.codes), strict=True)
+        )
+        each = zip(images, labels, codes, strict=True)
+        return [replace(batch, x=x, condition=labels_B, codes=codes_B) for x, labels_B, codes_B in each]

@@ -45,6 +45,11 @@ class Progress:
             each = f"; each part has its own {' and '.join(own)}" if own and memory.parts > 1 else ""
             self._say(f"  memory: {memory.text}{each}")
 
+    def codes(self, size_gb: float, *, items: int, kept: bool) -> None:
+        """Say that the codes of all items are computed once, or that they are not, for want of memory."""
+        then = "computed once, and kept" if kept else "not kept for want of memory; computed in each step"
+        self._say(f"  codes of {items:,} items: {size_gb:.2g} GB, {then}")
+
     def drawing(self, done: int, of: int) -> None:
         """How far the samples of a reading are, for models that draw row by row."""
         self._update(note=f"drawing samples: row {done} of {of}")

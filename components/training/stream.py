@@ -61,7 +61,15 @@ class BatchStream:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of a step on the device: x [B, ...] in data units, and what each is asked for by, [B, *shape]."""
-        return self._read(self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size])
+        return self._read(self.chosen(step))
+
+    def chosen(self, step: int) -> npt.NDArray[np.int64]:
+        """Which items [B] these are."""
+        return self._chosen(step)[rank() * self.batch_size : (rank() + 1) * self.batch_size]
+
+    def of(self, chosen_B: npt.NDArray[np.int64]) -> Tensor:
+        """These items on the device, in data units."""
+        return self._read(chosen_B)[0]
 
     def of_all(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of all processes, in each that asks: x [G, ...], and [G, *shape]."""

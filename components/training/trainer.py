@@ -24,6 +24,7 @@ from components.core.records.checkpoint import is_by_heart
 from components.runtime.processes import broadcast_from_rank0, processes, rank
 from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_worse, lowest_of
+from components.training.codes import ItemCodes, Keepable
 from components.training.device import open_device
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
@@ -70,6 +71,7 @@ class Trainer:
         self.stream = BatchStream(
             split, batch_size=family.config.batch_size, seed=plan.seed, condition=plan.spec.condition, device=on.device
         )
+        self.codes = ItemCodes(self.learner, self.stream)
         self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker, tuning=tuning)
         self.step = 0
         self.read = 0  # how many of READINGS are behind
@@ -101,6 +103,7 @@ class Trainer:
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             progress.fitted(self.memory, self.family.card.per_part)
+            self._tell_of_codes(progress)
             if self.readings.tuning is not None and not self.tuned:
                 self.tuned = (self.readings.before(progress),)
             logged = LossMeans()
@@ -143,7 +146,7 @@ class Trainer:
 
     def _train_step(self, done: float) -> tuple[dict[str, Tensor], float]:
         """Learn from the batch of this step; the losses, and the rate."""
-        self.batch = self._batch(done)
+        self.batch = self.codes.beside(self._batch(done))
         stage_done = self.family.stage_progress(done)
         rate = self.rate_scale * learning_rate(self.family.config, step=self.step, progress=stage_done)
         rate *= self.family.rate_share(done)
@@ -212,6 +215,7 @@ class Trainer:
             best, path = self.kept, self.best_path(self.kept)
             back = broadcast_from_rank0(lambda: self.plan.start.go_back(best, path, self.family))  # which wrote them
             self.learner.start_again_from(back)
+            self.codes.forget()
             self.rate_scale /= 2
             progress.collapsed(reading, step=self.step, then=f"back to step {self.kept.step}, at half the rate")
         else:
@@ -290,10 +294,12 @@ class Trainer:
 
     def _settle_work(self) -> None:
         """Items seen and steps of this run."""
+        keepable = self.codes.keepable(self.memory)
         work = settle_work(
             self.plan,
             self.learner,
             self.stream,
+            keepable=keepable,
             readings=len(READINGS) - self.read,
             reading_s=lambda images: self.readings.seconds(images, clock=self.clock),
             spent_s=lambda: self.budget.spent_s,
@@ -301,6 +307,17 @@ class Trainer:
         )
         self.items_planned, self.readings.images = work.items_seen, work.reading_images
         self.budget.steps = -(-work.items_seen // self.stream.whole)
+        self.codes.kept = work.codes_kept and keepable is not None
+        if self.codes.kept:
+            self.memory = self.memory.model_copy(update={"codes_gb": self.codes.size_bytes / 1e9})
+
+    def _tell_of_codes(self, progress: Progress) -> None:
+        """Where it is worth to keep them: whether they are."""
+        codes = self.codes
+        if codes.begins is not None and Keepable(codes.stream.items, codes.begins).is_worth(self.items_planned):
+            progress.codes(codes.size_bytes / 1e9, items=codes.stream.items, kept=codes.kept)
+        if codes.begins is not None and rank() == 0:
+            self.tracker.metrics({"train/codes_gb": self.memory.codes_gb}, step=self.step)
 
     def _fit_into_memory(self) -> None:
         """Take a step as memory lets it, and never with more of it than the run had before, so that it goes on as it was."""

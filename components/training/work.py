@@ -4,6 +4,8 @@ A ceiling becomes items seen by a probe on the device, steps of a copy of the mo
 
     items = (0.98 ceiling - spent - 6 readings) / seconds of a step * items of a step,        at most those that are enough
 
+Where the codes of N items are kept (codes.py), a step of the second stage is faster by their encoding, which is done once.
+
 Whoever writes these items and threads into a brief (compute.items_seen, compute.threads) trains to the same bits.
 
 The images of a reading follow the items alone, too. All readings take a tenth of the training's network passes, where that is 128
@@ -27,6 +29,7 @@ from components.core.errors import RunError
 from components.core.family import Batch, Family
 from components.core.record import Record
 from components.runtime.processes import broadcast_from_rank0
+from components.training.codes import ItemCodes, Keepable, encoded
 from components.training.device import TrainingDevice
 from components.training.folder import WORK
 from components.training.learner import Learner
@@ -38,6 +41,7 @@ AIM = 0.98  # of the ceiling: room for the end of a training
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
 PROBE_MIN_S, PROBE_MAX_S = 0.5, 20.0
 PROBE_SHARE, PROBE_SHARE_TO_3_S = 0.05, 0.1  # of the ceiling: a machine that others work on, too, is seldom as fast as it can be
+STEP_LEAST = 0.1  # of a step is left without its encoding, at least
 STEPS_MIN, STEPS_MAX = 2, 100  # of a run
 READINGS_SHARE, PASSES_OF_AN_ITEM = 0.1, 3
 IMAGES_MIN, IMAGES_MAX, IMAGES_BYTES = 128, 1024, 1 << 28  # of a reading
@@ -49,6 +53,7 @@ class Probe(Record):
 
     step_s: float
     reading_s: float  # of at least as many images as are read
+    encoding_s: float = 0.0  # of the items of a step, where their codes may be kept
 
 
 class Work(Record):
@@ -60,6 +65,7 @@ class Work(Record):
     ceiling_s: float | None = None  # that was turned into items
     probe: Probe | None = None
     enough: bool = False  # fewer items than the ceiling has room for
+    codes_kept: bool = False  # of all items, in its second stage
 
 
 def work_path(folder: Path) -> Path:
@@ -87,6 +93,7 @@ def settle_work(
     learner: Learner,
     stream: BatchStream,
     *,
+    keepable: Keepable | None = None,
     readings: int,
     reading_s: Callable[[int], float],
     spent_s: Callable[[], float],
@@ -104,13 +111,14 @@ def settle_work(
     def new_work() -> Work:
         threads = torch.get_num_threads()
         if plan.items_seen is not None:
-            work = Work(items_seen=plan.items_seen, threads=threads)
+            kept = keepable is not None and keepable.is_worth(plan.items_seen)
+            work = Work(items_seen=plan.items_seen, threads=threads, codes_kept=kept)
         else:
-            within = partial(work_within, plan, whole=stream.whole, readings=readings, threads=threads)
+            within = partial(work_within, plan, whole=stream.whole, readings=readings, threads=threads, keepable=keepable)
             least = images_of(0)
-            probe = Probe(step_s=step_s, reading_s=min(reading_s(least), reading_s(least)))
+            probe = Probe(step_s=step_s, reading_s=min(reading_s(least), reading_s(least)), encoding_s=encoding_s)
             if (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
-                probe = Probe(step_s=step_s, reading_s=reading_s(images))
+                probe = probe.model_copy(update={"reading_s": reading_s(images)})
             work = within(probe, spent_s=spent_s())
         work = work.model_copy(update={"reading_images": images_of(work.items_seen)})
         work.write(work_path(Path(plan.folder)))
@@ -118,6 +126,7 @@ def settle_work(
 
     if plan.items_seen is None:
         step_s = measure_step(learner.family, plan, learner.on, stream, parts=learner.parts, clock=clock)
+        encoding_s = measure_encoding(learner, stream, clock=clock) if keepable else 0.0
     return broadcast_from_rank0(new_work)
 
 
@@ -140,15 +149,50 @@ def passes_of_sample(family: Family, steps: int) -> float:
     return passes
 
 
-def work_within(plan: TrainPlan, probe: Probe, *, whole: int, readings: int, spent_s: float, threads: int) -> Work:
-    """The items that fit the ceiling of the plan, in steps of `whole`; at least one step."""
+def work_within(
+    plan: TrainPlan,
+    probe: Probe,
+    *,
+    whole: int,
+    readings: int,
+    spent_s: float,
+    threads: int,
+    keepable: Keepable | None = None,
+) -> Work:
+    """The items that fit the ceiling of the plan, in steps of `whole`; at least one. Codes are kept where that is worth it."""
     ceiling_s = _ceiling_s(plan)
     assert ceiling_s is not None
     room_s = AIM * ceiling_s - spent_s - readings * probe.reading_s
-    items = whole * max(1, math.floor(room_s / probe.step_s))
-    enough = plan.items_enough is not None and plan.items_enough <= items
-    chosen = plan.items_enough if enough and plan.items_enough is not None else items
-    return Work(items_seen=chosen, threads=threads, ceiling_s=ceiling_s, probe=probe, enough=enough)
+    most = math.inf if plan.items_enough is None else plan.items_enough
+
+    def items_in(seconds: float, *, step_s: float) -> int:
+        return whole * max(1, math.floor(seconds / step_s))
+
+    items, kept = items_in(room_s, step_s=probe.step_s), False
+    if keepable is not None:
+        second = sum(moment >= keepable.begins for moment in MOMENTS) / len(MOMENTS)
+        step_s = max(probe.step_s - second * probe.encoding_s, STEP_LEAST * probe.step_s)
+        with_codes = items_in(room_s - math.ceil(keepable.items / whole) * probe.encoding_s, step_s=step_s)
+        kept = keepable.is_worth(int(min(with_codes, most)))
+        items = with_codes if kept else items
+    enough = most <= items
+    chosen = int(min(items, most))
+    return Work(items_seen=chosen, threads=threads, ceiling_s=ceiling_s, probe=probe, enough=enough, codes_kept=kept)
+
+
+def measure_encoding(learner: Learner, stream: BatchStream, *, clock: Callable[[], float]) -> float:
+    """Seconds in which the codes of a step's items are computed. Every process takes part."""
+    x = stream.of(np.arange(ItemCodes(learner, stream).piece))
+
+    def seconds() -> float:
+        began = clock()
+        encoded(learner, x)
+        if learner.on.on_gpu:
+            torch.cuda.synchronize(learner.on.device)
+        return clock() - began
+
+    seconds()  # allocates
+    return min(seconds() for _ in range(RUNS)) * stream.batch_size / len(x)
 
 
 def measure_step(

@@ -205,11 +205,13 @@ def test_what_a_probe_finds_is_spent(make_plan: Any) -> None:
     assert work_within(plan, Probe(step_s=1e3, reading_s=1e3), **found).items_seen == 16
 
 
-def test_a_probe_leaves_nothing_behind(make_plan: Any, make_trainer: Made) -> None:
+@pytest.mark.parametrize("family", ["gan/sngan", "diffusion/latent"])
+def test_a_probe_leaves_nothing_behind(make_plan: Any, make_trainer: Made, family: str) -> None:
     """The model, its average, the optimizers and every generator are as without it."""
-    plan = make_plan("gan/sngan", steps=None, ceiling=Ceiling(name="compute.minutes", seconds=0.5))
-    probed, other = make_trainer(plan), make_trainer(make_plan("gan/sngan", folder="other"))
+    plan = make_plan(family, steps=None, ceiling=Ceiling(name="compute.minutes", seconds=0.5))
+    probed, other = make_trainer(plan), make_trainer(make_plan(family, folder="other"))
     probed.budget = Budget(ceiling_s=0.5)
+    probed._fit_into_memory()
     probed._settle_work()
     for trainer in (probed, other):
         trainer.step = 3

@@ -56,6 +56,7 @@ class MemoryUse(Record):
     asked_gb: float | None  # what a step of the whole batch takes that keeps its activations; None: more than could be tried
     needed_gb: float  # what it takes as it was chosen
     measured: bool  # by whole steps, on a GPU; else weighed by what small ones keep
+    codes_gb: float = 0.0  # of the codes of all items, kept while a second stage learns them; 0: not kept
     peak_gb: float = 0.0  # on a GPU the most that was held there, else the most that the process held, its libraries included
 
     @property
@@ -70,8 +71,9 @@ class MemoryUse(Record):
             if not how
             else (f"{self.items:,} items take {asked}; taken {' and '.join(how)}, {kind}{self.needed_gb:.3g} GB")
         )
+        codes = f"; codes of all items {self.codes_gb:.2g} GB" if self.codes_gb else ""
         peak = f"; peak {self.peak_gb:.3g} GB" if self.peak_gb else ""
-        return f"{took}, {self.free_gb:.3g} GB free{peak}"
+        return f"{took}, {self.free_gb:.3g} GB free{codes}{peak}"
 
 
 class Checkpoint(Record):

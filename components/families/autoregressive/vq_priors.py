@@ -85,9 +85,14 @@ class VQPriorFamily(TwoStageFamily):
         """Nats a code."""
         del rng
         with torch.no_grad():
-            codes_B1hw = self.autoencoder.encode(batch.x)[:, None]
+            (codes_Bhw,) = self.encoded(batch.x) if batch.codes is None else batch.codes
+        codes_B1hw = codes_Bhw.long()[:, None]
         labels_B = batch.condition if self.spec.conditional else None
         return -self.prior.log_prob(codes_B1hw, labels_B).mean()
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The codes, in half the bytes."""
+        return (self.autoencoder.encode(x).int(),)
 
     def rebuilt(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         del rng

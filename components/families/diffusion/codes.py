@@ -20,7 +20,7 @@ from components.core.family import Batch
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.dense import few_values
-from components.families.diffusion.kl_autoencoder import KLAutoencoder
+from components.families.diffusion.kl_autoencoder import KLAutoencoder, draw_from
 from components.families.diffusion.network import DiffusionConfig
 from components.families.diffusion.sampling import Sampler
 from components.families.images import resized, side_of
@@ -56,6 +56,10 @@ class Autoencoder(Protocol):
     def load_state_dict(self, state_dict: Any) -> Any: ...
     def encode(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the code, each BZhw."""
+        ...
+
+    def posterior(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation of the code, each BZhw; the mean alone where it is the code."""
         ...
 
     def draw(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]: ...
@@ -124,11 +128,19 @@ class OnCodes(TwoStageFamily):
     @torch.no_grad()
     def codes(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """The codes_BZhw of a batch, standardised by the moments of the batches before it, to which training adds its own."""
-        z_BZhw, _ = self.autoencoder.draw(batch.x, rng)
+        z_BZhw = self.drawn(batch, rng)
         codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.deviation)
         if self.training:
             self.autoencoder.measure(z_BZhw)
         return codes_BZhw
+
+    def drawn(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Codes z_BZhw of a batch, drawn anew from the posterior of each item, also where that is kept."""
+        return draw_from(self.encoded(batch.x) if batch.codes is None else batch.codes, rng)
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The posterior."""
+        return self.autoencoder.posterior(x)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         own = {"autoencoder": list(self.autoencoder.parameters()), "prior": list(self.denoiser.parameters())}

@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.core.randomness import normal
 from components.core.records import DataSpec
 from components.families.diffusion.given import BLOCKS, built
-from components.families.diffusion.kl_autoencoder import LOGVAR
+from components.families.diffusion.kl_autoencoder import LOGVAR, draw_from
 from components.families.images import image_of
 
 KL, VQ = "AutoencoderKL", "VQModel"
@@ -66,12 +65,15 @@ class GivenAutoencoder(nn.Module):
         mu, logvar = said.chunk(2, dim=1)
         return mu, logvar.clamp(*LOGVAR)
 
+    def posterior(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation of the code, each BZhw; with a codebook the code alone."""
+        mu, logvar = self.encode(x_BCHW)
+        return (mu,) if self.has_codebook else (mu, (0.5 * logvar).exp())
+
     def draw(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A code z_BZhw, and 0 for what its training would weigh."""
-        mu, logvar = self.encode(x_BCHW)
-        if not self.has_codebook:
-            mu = mu + (0.5 * logvar).exp() * normal(mu.shape, rng)
-        return mu, torch.zeros_like(mu)
+        z_BZhw = draw_from(self.posterior(x_BCHW), rng)
+        return z_BZhw, torch.zeros_like(z_BZhw)
 
     def decoder(self, z_BZhw: Tensor) -> Tensor:
         """x_BCHW, not clamped."""

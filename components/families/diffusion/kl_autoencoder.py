@@ -62,6 +62,11 @@ class KLAutoencoder(nn.Module):
         mu, logvar = self.encoder(x_BCHW).chunk(2, dim=1)
         return mu, logvar.clamp(*LOGVAR)
 
+    def posterior(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation of the code, each BZhw."""
+        mu, logvar = self.encode(x_BCHW)
+        return mu, (0.5 * logvar).exp()
+
     def draw(self, x_BCHW: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A code z_BZhw of the posterior, and KL(q || N(0, I)) of each of its values."""
         mu, logvar = self.encode(x_BCHW)
@@ -99,6 +104,12 @@ class KLAutoencoder(nn.Module):
     def restore(self, codes_BZhw: Tensor, *, deviation: float) -> Tensor:
         """The inverse of `standardise`."""
         return codes_BZhw / deviation * self.scale.view(-1, 1, 1) + self.mean_Z.view(-1, 1, 1)
+
+
+def draw_from(posterior: tuple[Tensor, ...], rng: torch.Generator) -> Tensor:
+    """A code z_BZhw of mean and deviation; the mean where there is no deviation."""
+    mean, *deviation = posterior
+    return mean + deviation[0] * normal(mean.shape, rng) if deviation else mean
 
 
 def _head(width: int, planes: int) -> list[nn.Module]:

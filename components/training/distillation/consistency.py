@@ -81,9 +81,12 @@ class LatentConsistencyStudent(_Taught, LatentECT):
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """{"prior": the error of the stage}; the autoencoder rests."""
         with torch.no_grad():
-            z_BZhw, _ = self.autoencoder.draw(batch.x, rng)
+            z_BZhw = self.drawn(batch, rng)
             codes_BZhw = self.autoencoder.standardise(z_BZhw, deviation=self.config.sigma_data)
         return {"prior": self._learn(codes_BZhw, batch.condition, rng, stage=self._stage(batch.progress))}
+
+    def encoded_from(self) -> float | None:
+        return 0.0
 
     def stage_progress(self, progress: float) -> float:
         return progress
