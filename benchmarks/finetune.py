@@ -38,10 +38,11 @@ OURS, PEERS = ("scratch", "finetune", "lora"), ("peer finetune", "peer lora")
 PEER_RATES = (1e-4, 1e-3)
 PACKAGES = ("torch", "diffusers", "peft", "onnxruntime-gpu")
 METRICS = ("fd", "coverage", "memorised")
-NOTES = """What the figures do not say. Ours have 50 more pictures, held out, by which the checkpoint is chosen; the peers, as their
-scripts, take the last. Ours have the rates that genwright takes by itself; of the peers' two the higher one was the better, so a higher
-one still might be. How far a held-out loss may rise (a quarter of its fall) was chosen when seed 0 of LoRA had been seen against the same
-pictures. Shares have no interval of their own. The student is of one seed."""
+NOTES = """What the figures do not say. Ours have 50 more pictures, held out, by which the checkpoint is
+chosen; the peers, as their scripts, take the last. Ours have the rates that genwright takes by itself; of
+the peers' two the higher was the better, so a higher one still might be. How far a held-out loss may rise
+(a quarter of its fall) was chosen when seed 0 of LoRA had been seen against the same pictures. Shares have
+no interval of their own. The student is of one seed."""
 STUDENT_STEPS, STUDENT_ITEMS, BATCH, ROUNDS = 2, 19_200, 50, 5
 
 
