@@ -213,16 +213,15 @@ def _refused(
         lambda: check_data(brief, dataset, base=base),
         lambda: check_items(facts, where=brief.data.path),
     )
-    said: set[type[GenwrightError]] = set()
+    said: set[object] = set()
     for each in checks:
         try:
             each()
-        except (NotBuilt, UnknownModel) as error:
-            if type(error) not in said:
-                yield error
-            said.add(type(error))
         except GenwrightError as error:
-            yield error
+            what = type(error) if isinstance(error, NotBuilt | UnknownModel) else str(error)
+            if what not in said:
+                yield error
+            said.add(what)
 
 
 def check_device(facts: Facts) -> None:
