@@ -114,6 +114,7 @@ def test_what_cannot_be_fine_tuned_is_refused_before_time_is_spent(
     if planned.code == 0:
         refusals = planned.json()["refusals"]
         assert [name for name in names if name not in refusals[0]] == [], refusals
+        assert len({*refusals}) == len(refusals), "each is said once"
     else:
         planned.refused(2, *names)
     cli("produce", path).refused(2, *names)
