@@ -30,6 +30,8 @@ from components.training.start import Start, find_start
 
 if TYPE_CHECKING:
     from components.pipeline.saved_training import SavedTrainings
+    from components.registry.tracking import MlflowTracker
+    from components.training.plan import TrainPlan
     from components.training.start.combine import Addend
 
 UNTRAINED: dict[str, Any] = {"step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}  # of a checkpoint that was not read
@@ -43,11 +45,9 @@ class Tracked(Record):
 
 
 def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
-    from components.pipeline.saved_training import remove_if_damaged, remove_snapshots
-    from components.pipeline.worker import Order
+    from components.pipeline.saved_training import remove_snapshots
     from components.registry.tracking import MlflowTracker, status_after
     from components.training.folder import FINISHED, kept_files
-    from components.training.supervise import supervise
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
     machine, here = backends.machine, _processes(run, backends.machine)
@@ -60,50 +60,70 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
-        with TemporaryDirectory(prefix="genwright-") as meeting:
-            order = Order(
-                plan=plan,
-                tracking_uri=settings.mlflow_uri,
-                extractor=str(extractor),
-                store=settings.store_uri,
-                s3_endpoint=settings.s3_endpoint,
-                saves=saves.prefix,
-                lease=held,
-                processes=here * machine.of,
-                here=here,
-                meeting=machine.meeting or f"file://{meeting}/processes",
-            )
-            write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
-            remove_if_damaged(own)
-            if machine.of == 1:
-                saves.restore(own)
-            else:
-                shutil.rmtree(own, ignore_errors=True)  # all machines go on from what the store has
-            announce("Training", about_s=expected_s(run), basis="the budget")
-            supervise(
-                "components.pipeline.worker",
-                [str(folder / "order.json"), str(os.getpid())],
-                folder=own,
-                limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
-                processes=here,
-            )
+        _supervised(plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run))
         checkpoint = Checkpoint.read(own / FINISHED)
-        adapter = _reloaded(run, checkpoint, kept_files(own, checkpoint), backends)
+        paths = kept_files(own, checkpoint)
+        adapter = _reloaded(run, checkpoint, paths, backends)
     except BaseException as error:
         with suppress(GenwrightError):  # else the end of the run would hide the end of the training
             check_lease(held, backends.store)  # else the run is another's, who goes on with it
             MlflowTracker(settings.mlflow_uri, run_id).finish(status_after(type(error)))
         raise
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
-    ended |= {"adapter_loaded": adapter.text} if adapter else {}
-    for path in kept_files(own, checkpoint):
+    for path in paths:
         backends.workspace.put(path)
     remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
-        MlflowTracker(settings.mlflow_uri, run_id).params(ended)
-        for path in kept_files(own, checkpoint)[1:]:
-            MlflowTracker(settings.mlflow_uri, run_id).artifact(path, folder="adapter")
+        tracker = MlflowTracker(settings.mlflow_uri, run_id)
+        tracker.params(ended)
+        _track_adapter(tracker, adapter, paths)
     return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
+
+
+def _supervised(
+    plan: "TrainPlan",
+    saves: "SavedTrainings",
+    held: Lease,
+    backends: Backends,
+    folder: Path,
+    *,
+    extractor: Path,
+    processes: int,
+    about_s: float,
+) -> None:
+    """Carry out a plan in processes of their own, from what was saved of it; returns when it has ended well."""
+    from components.pipeline.saved_training import remove_if_damaged
+    from components.pipeline.worker import Order
+    from components.training.supervise import supervise
+
+    settings, machine, own = backends.settings, backends.machine, folder / "train"
+    with TemporaryDirectory(prefix="genwright-") as meeting:
+        order = Order(
+            plan=plan,
+            tracking_uri=settings.mlflow_uri,
+            extractor=str(extractor),
+            store=settings.store_uri,
+            s3_endpoint=settings.s3_endpoint,
+            saves=saves.prefix,
+            lease=held,
+            processes=processes * machine.of,
+            here=processes,
+            meeting=machine.meeting or f"file://{meeting}/processes",
+        )
+        write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
+        remove_if_damaged(own)
+        if machine.of == 1:
+            saves.restore(own)
+        else:
+            shutil.rmtree(own, ignore_errors=True)  # all machines go on from what the store has
+        announce("Training", about_s=about_s, basis="the budget")
+        supervise(
+            "components.pipeline.worker",
+            [str(folder / "order.json"), str(os.getpid())],
+            folder=own,
+            limit_s=plan.ceiling.seconds * 1.5 + 600 if plan.ceiling else None,
+            processes=processes,
+        )
 
 
 def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
@@ -127,25 +147,31 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
         record = own | {"family": base.family, "variant": base.variant} | UNTRAINED
         checkpoint = save_checkpoint(folder / "train" / BEST, kept, record)
         paths = kept_files(folder / "train", checkpoint)
-        if (adapter := _reloaded(run, checkpoint, paths, backends)) is not None:
-            tracker.params({"adapter_loaded": adapter.text})
+        adapter = _reloaded(run, checkpoint, paths, backends)
         for path in paths:
             backends.workspace.put(path)
-        for path in paths[1:]:
-            tracker.artifact(path, folder="adapter")
+        _track_adapter(tracker, adapter, paths)
     tracker.finish()
     return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
 
 
 def _reloaded(run: Run, kept: Checkpoint, files: tuple[Path, ...], backends: Backends) -> AdapterReload | None:
     """What other programs make of the adapter that is about to leave the house; None where there is none."""
-    from components.training.adapter.elsewhere import reload_kept
-
     if not kept.adapter or run.base is None:
         return None
+    from components.training.adapter.elsewhere import reload_kept
+
     base = run.base.checkpoint
     with timed("Adapter", backends, run, note="loaded by peft and diffusers in a process without genwright"):
         return reload_kept(base, backends.workspace.open(base.weights), kept, files)
+
+
+def _track_adapter(tracker: "MlflowTracker", adapter: AdapterReload | None, paths: tuple[Path, ...]) -> None:
+    """The adapter's files, which are all but the first, and what other programs made of them."""
+    if adapter is not None:
+        tracker.params({"adapter_loaded": adapter.text})
+    for path in paths[1:]:
+        tracker.artifact(path, folder="adapter")
 
 
 def take_part(run: Run, backends: Backends, folder: Path) -> None:

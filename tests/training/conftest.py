@@ -19,6 +19,8 @@ from specs import ArraySplit, image_data, image_item
 from components.core.arrays import Stored
 from components.core.files import sha256_of
 from components.core.records import Artifact, Checkpoint, LocalDataset
+from components.training.device import TrainingDevice
+from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.start import build
 from components.training.start.finetune import Finetune, recipe
@@ -160,3 +162,15 @@ def forks() -> Iterator[Forks]:
     forks = Forks()
     yield forks
     forks.close()
+
+
+@pytest.fixture
+def make_learner(make_plan: Any) -> Callable[..., Learner]:
+    """Of a plan's first weights, on one thread of the CPU."""
+    torch.set_num_threads(1)
+
+    def make(family: str, **more: Any) -> Learner:
+        plan = make_plan(family, **more)
+        return Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
+
+    return make

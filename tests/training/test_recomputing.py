@@ -34,17 +34,6 @@ EACH = [
 
 
 @pytest.fixture
-def make_learner(make_plan: Any) -> Callable[..., Learner]:
-    torch.set_num_threads(1)
-
-    def make(family: str, **more: Any) -> Learner:
-        plan = make_plan(family, **more)
-        return Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
-
-    return make
-
-
-@pytest.fixture
 def batch(digits: Any) -> Batch:
     return Batch(to_data_units(digits.images[:6], image_item(8, 8, 1)), torch.from_numpy(digits.labels[:6]), progress=1.0)
 
