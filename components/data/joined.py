@@ -38,9 +38,9 @@ class JoinedSplit:
             items[here] = part.take(own)
         return items
 
-    def take_condition(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[Any]:
         """What the items at `indices` are asked for by. Raises DataError where a part does not hold it."""
-        found = [(here, taken(part, own)) for part, here, own in self._of_parts(indices)]
+        found = [(here, taken(part, own, epoch=epoch)) for part, here, own in self._of_parts(indices)]
         rows = np.empty((len(indices), *found[0][1].shape[1:]), found[0][1].dtype)
         for here, own_rows in found:
             rows[here] = own_rows

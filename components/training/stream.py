@@ -61,7 +61,7 @@ class BatchStream:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of a step on the device: x [B, ...] in data units, and what each is asked for by, [B, *shape]."""
-        return self._read(self.chosen(step))
+        return self._read(self.chosen(step), self.epoch(step))
 
     def chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Which items [B] these are."""
@@ -73,7 +73,7 @@ class BatchStream:
 
     def of_all(self, step: int) -> tuple[Tensor, Tensor | None]:
         """The batch of all processes, in each that asks: x [G, ...], and [G, *shape]."""
-        return self._read(self._chosen(step))
+        return self._read(self._chosen(step), self.epoch(step))
 
     def _chosen(self, step: int) -> npt.NDArray[np.int64]:
         epoch, place = divmod(step, self.steps_an_epoch)
@@ -83,8 +83,8 @@ class BatchStream:
         chosen_G: npt.NDArray[np.int64] = self._batches_PG[place]
         return chosen_G
 
-    def _read(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        stored, asked_B = self._source.take(chosen_B)
+    def _read(self, chosen_B: npt.NDArray[np.int64], epoch: int = 0) -> tuple[Tensor, Tensor | None]:
+        stored, asked_B = self._source.take(chosen_B, epoch)
         return to_data_units(stored, self.item), asked_B
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -100,7 +100,7 @@ def first_epoch(stream: BatchStream) -> Iterator[Batch]:
 
 
 class _Source(Protocol):
-    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+    def take(self, chosen_B: npt.NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor | None]:
         """Stored items [B, *stored_shape], and what each is asked for by, on the device."""
         ...
 
@@ -111,31 +111,32 @@ class _OnDisk:
     def __init__(self, split: ItemSplit, condition: Condition | None, device: torch.device) -> None:
         self.split, self.condition, self.device = split, condition, device
 
-    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+    def take(self, chosen_B: npt.NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor | None]:
         stored = _sent(self.split.take(chosen_B), self.device)
-        asked = None if self.condition is None else self.condition.of_items(self.split, chosen_B)
+        asked = None if self.condition is None else self.condition.of_items(self.split, chosen_B, epoch=epoch)
         return stored, None if asked is None else _sent(asked, self.device)
 
 
 class _OnDevice:
-    """Holds the whole split where the model is."""
+    """Holds the items of the whole split where the model is. What they are asked for by, another one in each epoch, is sent."""
 
     def __init__(self, split: ItemSplit, condition: Condition | None, device: torch.device) -> None:
-        every = np.arange(len(split))
-        self.stored = torch.from_numpy(split.take(every)).to(device)
-        self.asked_N = None if condition is None else torch.from_numpy(condition.of_items(split, every)).to(device)
+        self.stored = torch.from_numpy(split.take(np.arange(len(split)))).to(device)
+        self.split, self.condition = split, condition
 
-    def take(self, chosen_B: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        index_B = _sent(chosen_B, self.stored.device)
-        return self.stored[index_B], None if self.asked_N is None else self.asked_N[index_B]
+    def take(self, chosen_B: npt.NDArray[np.int64], epoch: int) -> tuple[Tensor, Tensor | None]:
+        device = self.stored.device
+        asked = None if self.condition is None else self.condition.of_items(self.split, chosen_B, epoch=epoch)
+        return self.stored[_sent(chosen_B, device)], None if asked is None else _sent(asked, device)
 
 
 def _source(split: ItemSplit, condition: Condition | None, device: torch.device) -> _Source:
     one = np.zeros(1, np.int64)
-    asked_bytes = 0 if condition is None else condition.of_items(split, one).nbytes  # said before a step, where there is none
+    if condition is not None:
+        condition.of_items(split, one)  # said before a step, where there is none
     if device.type == "cpu":
         return _OnDisk(split, condition, device)
-    size_bytes = len(split) * (split.take(one).nbytes + asked_bytes)
+    size_bytes = len(split) * split.take(one).nbytes
     return (_OnDevice if size_bytes <= KEPT_BYTES else _OnDisk)(split, condition, device)
 
 

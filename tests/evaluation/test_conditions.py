@@ -93,7 +93,7 @@ class Conditioned(ArraySplit):
 
     shape: tuple[int, ...] = ()
 
-    def take_condition(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[np.float32]:
         means = self.images[indices].reshape(-1, 4, 2, 4, 2, 1).mean((2, 4)).round().astype(np.uint8)
         return to_units(means, SMALL).reshape(-1, *self.shape)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[Any]  # [N, *shape] of a condition
     Indices = npt.NDArray[np.int64]
 
+FLOAT32_MAX = 3.4028234663852886e38
 NUMBER_MAX = 1000  # of a schema: embeddings lie well within, and what is within is finite in float32
 
 
@@ -36,8 +37,9 @@ class Split(Protocol):
 class ConditionedSplit(Protocol):
     """A split that holds what each of its items is asked for by, where that is no class."""
 
-    def take_condition(self, indices: "Indices") -> "Rows":
-        """Of the items at `indices`, float32 [len(indices), *shape of the condition]."""
+    def take_condition(self, indices: "Indices", *, epoch: int = 0) -> "Rows":
+        """Of the items at `indices`, float32 [len(indices), *shape of the condition]. An item of several conditions, such as
+        captions, has another one in another epoch."""
         ...
 
 
@@ -73,7 +75,7 @@ class _Asked(Record, ABC):
         """Some, the same ones every time, [n, *shape]."""
 
     @abstractmethod
-    def of_items(self, split: "Split", indices: "Indices") -> "Rows":
+    def of_items(self, split: "Split", indices: "Indices", *, epoch: int = 0) -> "Rows":
         """What the items at `indices` are asked for by, [len(indices), *shape]. Raises DataError where the data does not say."""
 
     @abstractmethod
@@ -153,7 +155,7 @@ class ClassCondition(_Asked):
 
         return np.arange(n, dtype=np.int64) % len(self.classes)
 
-    def of_items(self, split: "Split", indices: "Indices") -> "npt.NDArray[np.int64]":
+    def of_items(self, split: "Split", indices: "Indices", *, epoch: int = 0) -> "npt.NDArray[np.int64]":
         return self._labels(split)[indices]
 
     def like(self, split: "Split", n: int, *, seed: int) -> "npt.NDArray[np.int64]":
@@ -204,22 +206,26 @@ class _OfData(_Asked):
 
     datatype = "FP32"
 
-    def of_items(self, split: "Split", indices: "Indices") -> "npt.NDArray[np.float32]":
+    @property
+    def given_shape(self) -> tuple[int, ...]:
+        """Of what the data holds with one item."""
+        return self.shape
+
+    def of_items(self, split: "Split", indices: "Indices", *, epoch: int = 0) -> "npt.NDArray[np.float32]":
         import numpy as np
 
-        rows = np.asarray(taken(split, indices), np.float32)
-        if rows.shape != (len(indices), *self.shape):
+        rows = np.asarray(taken(split, indices, epoch=epoch), np.float32)
+        if rows.shape != (len(indices), *self.given_shape):
             raise DataError(
-                f"conditions of {list(rows.shape[1:])} in the data", allowed=f"{list(self.shape)}, as the model takes"
+                f"conditions of {list(rows.shape[1:])} in the data", allowed=f"{list(self.given_shape)}, as the model takes"
             )
         return rows
 
     def like(self, split: "Split", n: int, *, seed: int) -> "npt.NDArray[np.float32]":
-        """Those of the split's items in an order drawn from the seed, again and again."""
+        """Those of the split's items in the order of `items_asked`."""
         import numpy as np
 
-        order_M = np.random.default_rng([seed, 2]).permutation(len(split))
-        chosen_N = order_M[np.arange(n) % len(split)]
+        chosen_N = items_asked(split, n, seed=seed)
         distinct, back_N = np.unique(chosen_N, return_inverse=True)  # sorted: neighbours on disk are read together
         return self.of_items(split, distinct)[back_N]
 
@@ -228,18 +234,39 @@ class _OfData(_Asked):
 
 
 class EmbeddingCondition(_OfData):
-    """What a pinned encoder makes of a text: float32 [N, L, D]."""
+    """What a pinned encoder makes of a text: float32 [N, L, D], a row a token; after the last token the rows are zero. Zeros
+    alone ask for nothing in particular, and the network knows what that means.
+
+    A sampler that can be told what its items shall be unlike (`negative`) takes float32 [N, 2, L, D]: what is asked for, and
+    that.
+    """
 
     asked = "text"
     lists = 2
     kind: Literal["embedding"] = "embedding"
     length: int = Field(ge=1)
     features: int = Field(ge=1)
-    encoder: str  # name and digest
+    encoder: str  # NAME@SHA256
+    negative: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
+        return (2, *self.given_shape) if self.negative else self.given_shape
+
+    @property
+    def given_shape(self) -> tuple[int, ...]:
         return (self.length, self.features)
+
+    def of_items(self, split: "Split", indices: "Indices", *, epoch: int = 0) -> "npt.NDArray[np.float32]":
+        return self.asked_for(super().of_items(split, indices, epoch=epoch))
+
+    def asked_for(
+        self, wanted: "npt.NDArray[np.float32]", unwanted: "npt.NDArray[np.float32] | None" = None
+    ) -> "npt.NDArray[np.float32]":
+        """The input, [N, *shape], of embeddings [N, L, D] of what is wanted, and of what is not where the sampler can be told."""
+        import numpy as np
+
+        return np.stack([wanted, np.zeros_like(wanted) if unwanted is None else unwanted], axis=1) if self.negative else wanted
 
     @property
     def text(self) -> str:
@@ -255,12 +282,13 @@ class EmbeddingCondition(_OfData):
 
         try:
             found = np.array(value)
-            numbers = found.shape == self.shape and found.dtype.kind in "iuf" and np.abs(found).max() <= np.finfo(np.float32).max
+            numbers = found.shape == self.given_shape and found.dtype.kind in "iuf" and np.abs(found).max() <= FLOAT32_MAX
         except (ValueError, OverflowError):  # lists of unequal lengths, whole numbers beyond any array
             numbers = False
         if not numbers:
             raise InputError("not the numbers of an embedding", allowed=self.text)
-        return found.astype(np.float32)
+        asked: npt.NDArray[np.float32] = self.asked_for(found[None].astype(np.float32))[0]
+        return asked
 
     @property
     def value_schema(self) -> dict[str, Any]:
@@ -322,14 +350,23 @@ class ItemCondition(_OfData):
 Condition = Annotated[ClassCondition | EmbeddingCondition | ItemCondition, Field(discriminator="kind")]
 
 
-def taken(split: "Split", indices: "Indices") -> "Rows":
+def items_asked(split: "Split", n: int, *, seed: int) -> "Indices":
+    """The items whose conditions n samples are asked for, int64 [n]: all of a split in an order drawn from the seed, again and
+    again."""
+    import numpy as np
+
+    order_M = np.random.default_rng([seed, 2]).permutation(len(split))
+    return order_M[np.arange(n) % len(split)]
+
+
+def taken(split: "Split", indices: "Indices", *, epoch: int = 0) -> "Rows":
     """What a split holds with the items at `indices`. Raises DataError where it holds nothing but classes."""
     if not isinstance(split, ConditionedSplit):
         raise DataError(
             "a model that is asked by a text or an item, and data that holds none: preparing such data is not built yet",
             do="write conditioning: none or class",
         )
-    return split.take_condition(indices)
+    return split.take_condition(indices, epoch=epoch)
 
 
 def _normal(shape: tuple[int, ...]) -> "npt.NDArray[np.float32]":
