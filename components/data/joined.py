@@ -1,13 +1,14 @@
 """Several splits read as one: what was not trained on is the reference of a proof."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.arrays import Stored
-from components.core.protocols import ItemSplit
+from components.core.protocols import CaptionedSplit, ItemSplit
 from components.core.records import LocalDataset
 from components.core.records.condition import taken
 from components.data.shards import open_split
@@ -17,7 +18,7 @@ REFERENCE: tuple[Split, ...] = ("validation", "test")  # what a proof compares w
 
 
 class JoinedSplit:
-    """An ItemSplit over others, in their order. `labels` is None when one of them has none."""
+    """A CaptionedSplit over others, in their order. `labels` and `captions` are None when one of them has none."""
 
     def __init__(self, parts: Sequence[ItemSplit]) -> None:
         self._parts = parts
@@ -26,6 +27,12 @@ class JoinedSplit:
         labels = [part.labels for part in parts]
         self.labels = (
             None if any(each is None for each in labels) else np.concatenate([each for each in labels if each is not None])
+        )
+        said = [getattr(part, "captions", None) for part in parts]
+        self.captions = (
+            None
+            if any(each is None for each in said)
+            else tuple(caption for each in said if each is not None for caption in each)
         )
 
     def __len__(self) -> int:
@@ -57,6 +64,6 @@ class JoinedSplit:
                 yield part, here, indices[here] - self._starts[number]
 
 
-def held_out(dataset: LocalDataset) -> ItemSplit:
-    """The items of a dataset that were not trained on."""
-    return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])
+def held_out(dataset: LocalDataset, embeddings: Path | None = None) -> CaptionedSplit:
+    """The items of a dataset that were not trained on; `embeddings`: of its captions."""
+    return JoinedSplit([open_split(dataset.path, split, embeddings) for split in REFERENCE])
