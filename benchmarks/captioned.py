@@ -31,8 +31,7 @@ def bare(code: str) -> str:
 
 
 def lay_captioned(cache: Path, folder: Path, *, styles: tuple[str, ...] = STYLES) -> int:
-    """Write the pictures of these styles, and a metadata.jsonl with their captions, as `genwright data prepare` reads them; returns
-    their number."""
+    """Write the pictures of these styles and their captions in a metadata.jsonl; returns their number."""
     from PIL import Image
 
     said, rows = read_captions(cache / "emojibase-data-17.0.0.tgz"), []

@@ -1,6 +1,7 @@
 """Several splits read as one: what was not trained on is the reference of a proof."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ class JoinedSplit:
         self.labels = (
             None if any(each is None for each in labels) else np.concatenate([each for each in labels if each is not None])
         )
-        said = [getattr(part, "captions", None) for part in parts]
-        self.captions = (
-            None
-            if any(each is None for each in said)
-            else tuple(caption for each in said if each is not None for caption in each)
-        )
+
+    @cached_property
+    def captions(self) -> tuple[tuple[str, ...], ...] | None:
+        """What is said of each item."""
+        of_parts = [getattr(part, "captions", None) for part in self._parts]
+        known = [each for each in of_parts if each is not None]
+        return tuple(said for each in known for said in each) if len(known) == len(of_parts) else None
 
     def __len__(self) -> int:
         return int(self._starts[-1])

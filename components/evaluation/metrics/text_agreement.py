@@ -44,7 +44,7 @@ WORDS = (
     Words("text_lost", "Text R@5 lost", "the champion's less the candidate's, on the same captions", better="lower", order=79),
 )
 GATES = (
-    Gate("text_excess_min", "text_excess", "min", default=0.0, takes="share", optional=True),
+    Gate("text_excess_min", "text_excess", "min", default=0.01, takes="share", optional=True),
     Gate("text_lost_max", "text_lost", "max", default=0.1, takes="share", relative=True, optional=True),
 )
 FIRST, FIVE = 1, 5
