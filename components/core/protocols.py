@@ -37,6 +37,12 @@ class ItemSplit(Protocol):
         ...
 
 
+class CaptionedSplit(ItemSplit, Protocol):
+    """A split whose items something is said of."""
+
+    captions: Sequence[tuple[str, ...]] | None  # [N], at least one each; None where the data has none
+
+
 class QualitySignal(Protocol):
     """A cheap look at a batch of generated items during training."""
 
