@@ -43,7 +43,7 @@ def tokenizer(*, length: int = LENGTH, words: tuple[str, ...] = VOCABULARY) -> T
 
 
 def encoder() -> onnx.ModelProto:
-    """tokens [N, up to L] -> embedding [N, up to L, D]: words and places, a masked self-attention, a norm; zeros behind the text."""
+    """tokens [N, up to L] -> embedding [N, up to L, D]: words and places, masked self-attention, a norm; zeros behind it."""
     weights = {
         "words": drawn(len(VOCABULARY), FEATURES, seed=1) * 4,
         "places": drawn(LENGTH, FEATURES, seed=2),
