@@ -176,7 +176,9 @@ class StepDenoiser(Network):
     def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
         if not isinstance(config, StepsConfig) or not config.network:
             return super()._made(config, spec, ends, classes=classes)
-        return given_network(config.network, ends=ends, classes=classes, width=config.width, dropout=config.dropout)
+        return given_network(
+            config.network, ends=ends, classes=classes, width=config.width, dropout=config.dropout, text=text_of(spec)
+        )
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
