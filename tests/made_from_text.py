@@ -16,10 +16,13 @@ from made_elsewhere import autoencoder
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from components.core.records import EmbeddingCondition
+
 CARD = "---\nlicense: creativeml-openrail-m\ntags: [stable-diffusion]\n---\n# A tiny Stable Diffusion\n"
 LENGTH, FEATURES = 12, 32
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CAPTIONS = tuple(f"a {kind} {digit}" for digit in DIGITS for kind in ("handwritten", "small grey", "scanned"))
+READERS: tuple[tuple[Any, str], ...] = ((CLIPTokenizer, "tokenizer"), (CLIPTextModel, "text_encoder"))
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 NETWORK: dict[str, Any] = {
     "sample_size": 4, "in_channels": 4, "out_channels": 4, "block_out_channels": (16, 32), "layers_per_block": 1,
@@ -86,3 +89,18 @@ def tokenizer(captions: Sequence[str] = CAPTIONS, *, size: int = 320) -> CLIPTok
     vocabulary |= {BEGIN: len(vocabulary), END: len(vocabulary) + 1}
     merges = [tuple(each) if isinstance(each, list) else tuple(each.split(" ")) for each in told["merges"]]
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=LENGTH)
+
+
+def reads_text(folder: Path, name: str) -> EmbeddingCondition:
+    """What the text encoder in a folder makes of a text, as its config says."""
+    told = json.loads((folder / "text_encoder" / "config.json").read_text())
+    return EmbeddingCondition(length=told["max_position_embeddings"], features=told["hidden_size"], encoder=f"{name}@0")
+
+
+def encoded(folder: Path, *texts: str) -> torch.Tensor:
+    """What transformers' own classes make of texts, as the pipeline asks them, [N, L, D]."""
+    words, encoder = (cls.from_pretrained(folder / part) for cls, part in READERS)
+    tokens = words(list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt").input_ids
+    with torch.no_grad():
+        rows: torch.Tensor = encoder(tokens)[0]
+    return rows

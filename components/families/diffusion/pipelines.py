@@ -47,6 +47,15 @@ def ldm_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConf
     return LDMPipeline(vqvae=autoencoder, unet=network, scheduler=ddim_scheduler(config))
 
 
+def text_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig) -> Any:
+    """A StableDiffusionPipeline without what reads texts, which is no part of a model here: it lies beside it as published."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    parts: dict[str, Any] = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+    parts |= {"unet": network, "vae": autoencoder, "scheduler": ddim_scheduler(config)}
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+
+
 def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
     """A DiTPipeline. Its call takes label 1000 for none of the classes, so that with another number of them it has no guidance
     (guidance_scale=1)."""

@@ -42,6 +42,7 @@ from components.families.diffusion.given import check_given, given_divides, give
 from components.families.diffusion.network import DiffusionConfig, Network, blocks, guided
 from components.families.diffusion.process import Schedule, forward_process, trailing
 from components.families.diffusion.sampling import Point, Sampler, Solver
+from components.families.texts import text_of
 
 Prediction = Literal["epsilon", "v", "x0"]
 

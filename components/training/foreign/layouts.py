@@ -64,7 +64,7 @@ def find_layout(index: Mapping[str, Any], where: str) -> Found:
     made_as = str(named[-1] if isinstance(named, list) and named else named)
     parts = {part: str(kind[1]) for part, kind in index.items() if _is_part(part, kind)}
     others = {part: kind for part, kind in parts.items() if part not in (SCHEDULER, *LEFT_OUT)}
-    text = others.get("unet") == TEXT_U_NET and made_as.startswith("StableDiffusionPipeline")
+    text = others.get("unet") == TEXT_U_NET and made_as == "StableDiffusionPipeline"
     if text:
         _check_reads(others, f"{where} is a {made_as}")
     for layout in LAYOUTS:
