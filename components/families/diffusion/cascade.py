@@ -66,9 +66,9 @@ class Cascade(Family):
     card = Card(
         family="diffusion",
         variant="cascade",
-        title="Cascaded diffusion: a base at half the side and noise-conditioned super-resolution",
+        title="Cascaded diffusion: a base at half the side and noise-conditioned super-resolution; of texts, Imagen's way",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=False,
         steps=52,
@@ -77,6 +77,7 @@ class Cascade(Family):
         stepwise=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
+        steers=True,
         references=("arXiv:2106.15282", "arXiv:2206.00364"),
     )
     Config = CascadeConfig
