@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         lambda f: change(f / NET, addition_embed_type="text_time"), DataError,
         "network: addition_embed_type: text_time; allowed: none, so that a text alone steers it",
     ),
-    "an impossible network": (lambda f: change(f / NET, attention_head_dim=5), DataError, "cannot make a UNet2DConditionModel"),
+    "an impossible network": (lambda f: change(f / NET, norm_num_groups=7), DataError, "cannot make a UNet2DConditionModel"),
     "a weight less": (lambda f: change(f / NET, layers_per_block=2), DataError, "lacks down_blocks.* and .* more weights of its n"),
 }  # fmt: skip
 

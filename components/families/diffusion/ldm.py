@@ -65,6 +65,8 @@ class LDM(OnCodes):
         on_codes=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
+        steers=True,
+        student="lcm",
         references=("arXiv:2112.10752", "arXiv:2006.11239"),
     )
     Config = LDMConfig
