@@ -108,6 +108,7 @@ class StyleGAN2(Adversarial):
         data_appetite=2_000,
         wide=True,
         per_part=("batch deviation", "minibatch discrimination", "mean styles", "path lengths"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config
