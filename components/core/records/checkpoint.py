@@ -142,8 +142,8 @@ def rise(losses: Sequence[float], before: Sequence[float]) -> tuple[float, float
 
 def is_by_heart(now: Sequence[float], lowest: Sequence[float], first: Sequence[float]) -> bool:
     """Whether held-out losses rose above their lowest by more than chance, and by more than a quarter of what they had
-    fallen from the first: of the same items at the same noise even a rise of 0.2 % is above chance. A base far from the data has
-    so large a first loss that a quarter of the fall hides any rise; so a quarter of the lowest loss itself is too much as well."""
+    fallen from the first: of the same items at the same noise even a rise of 0.2 % is above chance. A base far from the data
+    has so large a first loss that a quarter of the fall hides any rise: a quarter of the lowest loss itself is too much, too."""
     up, error = rise(now, lowest)
     fall, level = -rise(lowest, first)[0], fmean(lowest)
     allowed = min(fall, level) if level > 0 else fall  # that of a density may be below 0

@@ -64,6 +64,11 @@ class LDM(OnCodes):
         on_codes=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
+        student="ldm",
+        student_steps=(8, 4, 2, 1),
+        loop_above=4,
+        student_rate=0.5,
+        student_halves=True,
         references=("arXiv:2112.10752", "arXiv:2006.11239"),
     )
     Config = LDMConfig

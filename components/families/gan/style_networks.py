@@ -6,8 +6,8 @@
 The activations are scaled, not the weights v, which is the same and needs no convolution of its own for each item. Images of all
 resolutions are summed; D is residual (section 4.1). Resizing by two is bilinear: the papers' filter [1, 3, 3, 1].
 
-What G multiplies by stands in torch's own layers (`plain`), used as it is, so an adapter can be laid beside each; the weights that
-demodulation divides by are then the adapted ones.
+What G multiplies by stands in torch's own layers (`plain`), used as it is, so an adapter can be laid beside each; the weights
+that demodulation divides by are then the adapted ones.
 
 Both can grow (Karras et al. 2018, arXiv:1710.10196, section 2): at `level` n they work at resolution n, counted from the lowest,
 and between n - 1 and n the new one is faded in.
