@@ -1,7 +1,9 @@
 """What is found in a network by its structure: the layers that low-rank matrices may be laid beside (LoRA, Hu et al. 2021,
 arXiv:2106.09685), and the blocks whose activations may be computed again (Chen et al. 2016, arXiv:1604.06174)."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -22,6 +24,18 @@ def rank_bound(layer: nn.Module) -> int:
     """The largest rank that a change of the layer's weight can have: of a convolution the weight is [out, in x places]."""
     weight = layer.get_parameter("weight")
     return min(weight.shape[0], weight[0].numel())
+
+
+def effective_weight(layer: Any) -> Tensor:
+    """What a linear or convolutional layer multiplies by: its weight W, and where peft laid a LoRA beside it W + s B A, of DoRA
+    brought to its lengths. Gradients reach the matrices; dropout has no part in it."""
+    weight: Tensor = getattr(layer, "base_layer", layer).weight
+    for name in getattr(layer, "active_adapters", ()):
+        weight = weight + layer.get_delta_weight(name)
+        if name in layer.lora_magnitude_vector:
+            length = layer.lora_magnitude_vector[name].weight.flatten() / weight.detach().flatten(1).norm(dim=1)
+            weight = weight * length.view(-1, *[1] * (weight.dim() - 1))
+    return weight
 
 
 def repeatable_blocks(network: nn.Module) -> tuple[nn.Module, ...]:

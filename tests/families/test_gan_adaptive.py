@@ -160,3 +160,66 @@ def test_the_strength_rests_while_every_image_is_new(make_case: Any) -> None:
         unsure = -torch.ones(8)
         family.observe(Scored(unsure, unsure, None, unsure, unsure, step / 100, step, 0), rng())
     assert float(family.adaptive.strength) < 0.5
+
+
+GANS = [("gan", variant) for variant in ("dcgan", "r3gan", "sngan", "style", "wgan-gp")]
+
+
+def told(real_B: Tensor, fake_B: Tensor) -> Scored:
+    """What D said in the middle of a run."""
+    x_BCHW = torch.zeros(len(real_B), 1, 8, 8)
+    return Scored(x_BCHW, x_BCHW, None, real_B, fake_B, progress=0.5, step=10, epoch=1)
+
+
+@pytest.mark.parametrize(("family", "variant"), GANS)
+def test_every_variant_is_augmented_as_its_discriminator_overfits(make_case: Any, family: str, variant: str) -> None:
+    """Up while D tells real images from generated ones, down while it does not; by differences where its scores have no zero."""
+    model = make_case(family, variant).build(adaptive=("brightness",)).train()
+    sure = told(torch.full((8,), 2.0), torch.full((8,), -2.0))
+    for _ in range(2 * BATCHES + 1):
+        model.observe(sure, rng())
+    grown = float(model.adaptive.strength)
+    assert grown > 0
+    x_BCHW = images(64, 1, 8, 8)
+    assert not torch.equal(model.augment(x_BCHW, rng()), model.augment(x_BCHW, rng(1)))
+    unsure = told(torch.linspace(-1, 1, 8), torch.zeros(8))
+    for _ in range(2 * BATCHES):
+        model.observe(unsure, rng())
+    assert float(model.adaptive.strength) < grown
+    before = float(model.adaptive.batches)
+    model.eval().observe(sure, rng())
+    assert float(model.adaptive.batches) == before, "in training alone"
+
+
+@pytest.mark.parametrize("variant", ["r3gan", "wgan-gp"])
+def test_a_number_added_to_all_scores_says_nothing(make_case: Any, variant: str) -> None:
+    strengths = []
+    for added in (0.0, 100.0):
+        model = make_case("gan", variant).build(adaptive=("brightness",)).train()
+        for _ in range(2 * BATCHES + 1):
+            model.observe(told(torch.linspace(-1, 1, 8) + added, torch.zeros(8) + added), rng())
+        strengths.append(float(model.adaptive.strength))
+    assert strengths == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("family", "variant"), GANS)
+def test_without_transformations_nothing_is_drawn_for_them_and_nothing_moves(make_case: Any, family: str, variant: str) -> None:
+    model = make_case(family, variant).build(adaptive=(), shift=0.0).train()
+    for _ in range(2 * BATCHES + 1):
+        model.observe(told(torch.ones(8), -torch.ones(8)), rng())
+    assert float(model.adaptive.strength) == 0
+    x_BCHW, drawn = images(4, 1, 8, 8), rng()
+    assert model.augment(x_BCHW, drawn) is x_BCHW
+    assert torch.equal(drawn.get_state(), rng().get_state())
+
+
+@pytest.mark.parametrize(("family", "variant"), GANS)
+def test_the_strength_is_of_a_training_and_no_part_of_what_is_kept(make_case: Any, family: str, variant: str) -> None:
+    model, other = (make_case(family, variant).build(adaptive=("brightness",)) for _ in range(2))
+    model.adaptive.strength.fill_(0.5)
+    kept = model.kept()
+    assert not [name for name in kept if name.startswith("adaptive")]
+    other.load_state_dict(kept)
+    assert float(other.adaptive.strength) == 0, "another training begins with none"
+    other.load_state_dict(model.state_dict())
+    assert float(other.adaptive.strength) == 0.5, "one that goes on has its own"

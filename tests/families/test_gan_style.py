@@ -45,10 +45,10 @@ def modulated_weights(conv: ModulatedConv2d, x_BCHW: Tensor, w_BZ: Tensor) -> Te
     """Equations 1 to 3 of arXiv:1912.04958 to the letter: each item is convolved with weights of its own."""
     out = []
     for x_CHW, style_C in zip(x_BCHW, conv.affine(w_BZ), strict=True):
-        weight = style_C[None, :, None, None] * conv.weight * conv.gain
+        weight = style_C[None, :, None, None] * conv.plain.weight * conv.gain
         if conv.demodulate:
             weight = weight / torch.sqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
-        out.append(F.conv2d(x_CHW[None], weight, padding=conv.padding))
+        out.append(F.conv2d(x_CHW[None], weight, padding=conv.plain.padding))
     return torch.cat(out)
 
 
@@ -85,12 +85,12 @@ def test_activation_and_mapping_keep_the_mean_square(seeded: None) -> None:
 def test_a_layer_of_a_slower_rate_starts_the_same_and_moves_less(seeded: None) -> None:
     fast, slow = Mapping(8, depth=1, rate=1.0, classes=0), Mapping(8, depth=1, rate=0.01, classes=0)
     with torch.no_grad():
-        slow.layers[0].weight.copy_(fast.layers[0].weight / 0.01)
+        slow.layers[0].plain.weight.copy_(fast.layers[0].plain.weight / 0.01)
         z = normal(6, 8)
         before = fast(z)
         torch.testing.assert_close(slow(z), before)
         for mapping in (fast, slow):
-            mapping.layers[0].weight += 0.1 * normal(8, 8, seed=2)
+            mapping.layers[0].plain.weight += 0.1 * normal(8, 8, seed=2)
         assert float((slow(z) - before).norm() / (fast(z) - before).norm()) == pytest.approx(0.01, rel=0.1)
 
 

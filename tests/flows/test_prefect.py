@@ -27,6 +27,7 @@ from components.core.brief import Brief
 from components.data.prepare import prepare
 from components.data.versions import track
 from components.pipeline.order import STAGES
+from components.pipeline.release_commands import bundle_of
 from components.registry.mlflow_store import connect
 
 REPOSITORY = Path(__file__).parents[2]
@@ -349,6 +350,42 @@ def test_a_new_champion_of_its_base_is_seen_and_only_then_retrained(team: Team) 
     second = road.backends().versions.resolve("ground").bundle_sha256
     assert looks[1]["state"]["message"].startswith(f"nothing to do: base {second[:8]} of tuned was run by the flow run ")
     assert [each.version for each in road.backends().versions.releases("tuned")] == [1, 2]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
+def test_a_new_champion_of_an_adapter_that_is_combined_is_seen_and_only_then_followed(team: Team) -> None:
+    """The base itself stays: what moves is one of the adapters that are added to it."""
+    road = team.road
+
+    def made(name: str, **changes: Any) -> None:
+        ran = road.cli("produce", str(road.write(road.brief(name=name, **changes), f"{name}.yaml")))
+        assert ran.returncode == 0, ran.stderr
+
+    def adapter(name: str, **changes: Any) -> None:
+        given = {"model": "models:/letters@champion", "in_domain": True, "lora": {"rank": 2}}
+        made(name, goal="latent", pretrained=given, override={"mode": "lora"}, **changes)
+
+    made("letters")
+    adapter("thin")
+    adapter("bold", seed=3)
+    added = {"models:/thin@champion": 0.5, "models:/bold@champion": 0.25}
+    given = {"model": "models:/letters@champion", "in_domain": True, "adapters": added}
+    both = road.brief(
+        name="both", goal="latent", override={"mode": "combine"}, pretrained=given, schedule={"on_new_base": True}
+    )
+    (planned,) = team.schedule(str(team.publish(both)))
+    assert planned["trigger"] == "new-base"
+    assert team.run("retrain/both")["state_name"] == "Promoted"
+    assert team.run("retrain/both", trigger="new-base")["state_name"] == "Unchanged"
+    adapter("thin", seed=1)
+    looks = [team.run("retrain/both", trigger="new-base") for _ in range(2)]
+    assert [each["state_name"] for each in looks] == ["Promoted", "Unchanged"]
+    backends = road.backends()
+    assert [each.version for each in backends.versions.releases("both")] == [1, 2]
+    folded = {each.model: each.bundle for each in bundle_of(backends.versions.resolve("both"), backends)[1].lineage.adapters}
+    assert folded == {name: backends.versions.resolve(name).bundle_sha256 for name in ("thin", "bold")}
+    assert backends.versions.resolve("thin").version == 2
 
 
 @pytest.mark.nightly

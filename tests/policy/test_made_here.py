@@ -9,6 +9,7 @@ import pytest
 from components.core.brief import OverrideBrief, PretrainedBrief
 from components.core.errors import BriefError, UnknownModel
 from components.core.records import Decision, Pretrained
+from components.policy.decide import decide
 from components.policy.pretrained import pretrained
 
 Plan = Callable[..., Decision]
@@ -81,12 +82,15 @@ def test_a_forced_mode_takes_the_variant_of_the_base(plan: Plan) -> None:
     assert (small.variant, small.mode, small.delivery) == ("edm", "finetune", "many_step")
 
 
-def test_lora_is_for_the_variants_whose_card_names_it(plan: Plan) -> None:
+def test_lora_is_for_the_variants_whose_card_names_it(facts_of: Any, cards: dict[Any, Any]) -> None:
     """Of a release the variant is known; of a model made elsewhere the family."""
-    forced = OverrideBrief(mode="lora")
-    assert plan(goal="quality", pretrained=own("gan", "sngan"), override=forced).mode == "lora"
+    forced, key = OverrideBrief(mode="lora"), ("gan", "style")
+    some = cards | {key: cards[key].model_copy(update={"starts": ("scratch", "finetune")})}
+    sngan, style = (facts_of(goal="quality", pretrained=own("gan", variant)) for variant in ("sngan", "style"))
+    assert decide(sngan, cards=some, override=forced).mode == "lora"
+    assert decide(style, cards=cards, override=forced).mode == "lora"
     with pytest.raises(BriefError, match=r"mode: lora is not for gan/style; allowed: scratch, finetune; LoRA is for .*gan/sngan"):
-        plan(goal="quality", pretrained=own("gan", "style"), override=forced)
+        decide(style, cards=some, override=forced)
 
 
 def test_a_base_that_a_hard_constraint_forbids_is_of_no_use(plan: Plan) -> None:

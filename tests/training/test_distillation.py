@@ -14,7 +14,7 @@ from components.core.errors import BriefError
 from components.core.family import Batch, Family
 from components.core.files import sha256_of
 from components.core.records import Artifact, Checkpoint
-from components.families import find
+from components.families import find, find_card
 from components.families.diffusion.process import forward_process
 from components.families.diffusion.sampling import Point
 from components.training.checkpoint import restore, restore_best
@@ -24,8 +24,12 @@ from components.training.start import build
 from components.training.start.student import Student
 from components.training.trainer import Trainer
 
-TEACHERS = ("ddpm", "edm", "latent")
-ONE_FAST = [each if each == "edm" else pytest.param(each, marks=pytest.mark.slow) for each in TEACHERS]
+TEACHERS = ("ddpm", "edm", "latent", "ldm", "dit")
+NIGHTLY = ("ldm", "dit")
+ONE_FAST = [
+    each if each == "edm" else pytest.param(each, marks=pytest.mark.nightly if each in NIGHTLY else pytest.mark.slow)
+    for each in TEACHERS
+]
 
 
 WEIGHTS_AT: dict[str, Path] = {}  # of each teacher, by the digest
@@ -40,7 +44,7 @@ def taught(tmp_path: Path, make_plan: Any) -> Any:
     """The checkpoint of a teacher none of whose weights is at its start."""
 
     def make(variant: str, *, conditional: bool = False, **config: Any) -> Checkpoint:
-        many = {"steps": 8} if variant == "ddpm" else {}
+        many = {"steps": 8} if find_card("diffusion", variant).student_halves else {}
         plan = make_plan(f"diffusion/{variant}", conditional=conditional, config=many | config)
         family = build(plan)
         with torch.no_grad():

@@ -261,3 +261,20 @@ def test_the_lower_layers_of_a_discriminator_may_rest(a_base: Any, tuned: Any, d
     assert not changed & rest
     assert {name.partition(".")[0] for name in changed} == {"generator", "discriminator"}
     assert plan.start.identity != start.model_copy(update={"freeze": False}).identity
+
+
+def test_a_gan_may_be_augmented_when_it_is_fine_tuned_though_its_base_was_not(
+    a_base: Any, tuned: Any, digits: Any, tracker: Any
+) -> None:
+    """Its strength is of this training: it begins at none, rises in the second pass over the data, and is no part of what is
+    kept, so the base of before is one still."""
+    start, config = a_base("gan/sngan"), {"adaptive": ("shift", "brightness"), "adaptive_target": -1.0}
+    assert network_changes(start.base, config, variant="sngan") == []
+    plan = tuned(start, steps=18, config=config)
+    family: Any = build(plan)
+    assert float(family.adaptive.strength) == 0
+    trainer = Trainer(family, plan, split=digits, quality=lambda images: Reading(distance=1.0), tracker=tracker)
+    kept = trainer.run()
+    assert float(family.adaptive.strength) > 0
+    again: Any = restore(kept, trainer.best_path(kept))
+    assert float(again.adaptive.strength) == 0

@@ -104,7 +104,7 @@ class Checkpoint(Record):
 
 
 ERRORS = 2.0  # standard errors that are more than chance
-GIVEN_BACK = 0.25  # of what held-out losses had fallen by: docs/decisions/0034-what-fine-tuning-tells.md
+GIVEN_BACK = 0.25  # of what held-out losses had fallen by, and of what they are: docs/decisions/0034-what-fine-tuning-tells.md
 
 
 class Reading(Record):
@@ -144,9 +144,12 @@ def rise(losses: Sequence[float], before: Sequence[float]) -> tuple[float, float
 
 def is_by_heart(now: Sequence[float], lowest: Sequence[float], first: Sequence[float]) -> bool:
     """Whether held-out losses rose above their lowest by more than chance, and by more than a quarter of what they had
-    fallen from the first: of the same items at the same noise even a rise of 0.2 % is above chance."""
+    fallen from the first: of the same items at the same noise even a rise of 0.2 % is above chance. A base far from the data
+    has so large a first loss that a quarter of the fall hides any rise: a quarter of the lowest loss itself is too much, too."""
     up, error = rise(now, lowest)
-    return up > max(0.0, ERRORS * error, GIVEN_BACK * -rise(lowest, first)[0])
+    fall, level = -rise(lowest, first)[0], fmean(lowest)
+    allowed = min(fall, level) if level > 0 else fall  # that of a density may be below 0
+    return up > max(0.0, ERRORS * error, GIVEN_BACK * allowed)
 
 
 def _mean(losses: Sequence[float]) -> float | None:

@@ -105,6 +105,11 @@ class DiT(LDM):
         on_codes=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
+        student="dit",
+        student_steps=(8, 4, 2, 1),
+        loop_above=4,
+        student_rate=0.5,
+        student_halves=True,
         references=("arXiv:2212.09748", "arXiv:2112.10752"),
     )
     Config = DiTConfig

@@ -12,11 +12,13 @@ where that is fewer: a run of minutes would end before p is felt. The share is a
 steps, 100 times, by 0.1 each. In the first pass over the data p does not rise: every image is new to D then, and that it tells
 real from generated says that G is poor, not that it has learnt the images by heart.
 
+Where D's scores have no zero, those of a critic and of a relativistic D, the sign is that of D(x) - D(G(z)), pair by pair.
+
 B batch, C channels, H height, W width; images in [-1, 1].
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,11 @@ class AdaptiveAugment(nn.Module):
         self.register_buffer("strength", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))  # the mean signs of the batches since the last update, summed
         self.register_buffer("batches", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *given: Any) -> None:
+        """Its state is of a training; weights that are read without it leave it as it is."""
+        own = {f"{prefix}{name}": value for name, value in self.named_buffers()}
+        super()._load_from_state_dict(own | state_dict, prefix, *given)
 
     def forward(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
         for transform in self.pixels:

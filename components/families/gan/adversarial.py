@@ -5,7 +5,8 @@ The players alternate (algorithm 1 of Goodfellow et al. 2014, arXiv:1406.2661, a
     k times:  draw z and real images x,   D moves by the gradient of L_D(x, G(z));
     then:     draw z anew,                G moves by that of L_G(G(z)), against the D that has moved.
 
-D's k is `critic_steps`. Both see images through the same augmentation, drawn anew for each. A step of training is one of D, with
+D's k is `critic_steps`. Both see images through the same augmentation, drawn anew for each: `shift`, `colour` and `cutout` always
+(augmentation.py), those of `adaptive` as much as D knows its images by heart (adaptive.py). A step of training is one of D, with
 a batch of real images: these are the items seen that a budget counts, as the papers count images shown to D. What G draws is none
 of them, and its turn needs no others: a relativistic loss takes the real images of the step again. Of N items, in batches of B, D
 takes N / B steps and G takes N / (k B).
@@ -27,7 +28,10 @@ from torch.func import functional_call
 from components.core.family import Batch, Family
 from components.core.layers import plain_layers, repeatable_blocks
 from components.core.noise import NoiseInput
+from components.core.randomness import whole_batch
+from components.core.records import DataSpec
 from components.families.dense import DenseConfig
+from components.families.gan.adaptive import AdaptiveAugment, Transformation
 from components.families.gan.augmentation import colour, cutout, shift
 from components.runtime.processes import by_itself, mean_over_processes
 
@@ -57,6 +61,15 @@ class AdversarialConfig(DenseConfig):
     shift: float = Field(default=0.125, ge=0, lt=0.5, description="D sees all images shifted by up to this share of their side")
     colour: float = Field(default=0.0, ge=0, le=1, description="D sees all images in changed brightness, saturation and contrast")
     cutout: float = Field(default=0.0, ge=0, lt=1, description="D sees all images less a rectangle of this share of their sides")
+    adaptive: tuple[Transformation, ...] = Field(
+        default=(),
+        description="adaptive augmentation, for few items: shift, scale, stretch, translate, brightness, contrast, hue, "
+        "saturation, cutout; flip, rotate, turn and luma_flip where images may be so turned or negative",
+    )
+    adaptive_target: float = Field(default=0.6, ge=-1, le=1, description="E[sign D(x)] above which augmentation grows")
+    adaptive_images: float = Field(default=500e3, gt=0, description="images in which its strength can go from 0 to 1")
+    adaptive_share: float = Field(default=0.1, gt=0, le=1, description="share of the budget in which it can, where that is fewer")
+    adaptive_limit: float = Field(default=0.8, ge=0, le=1, description="its largest strength; above 0.8 it may leak")
     unroll: int = Field(default=0, ge=0, description="steps of D that G looks ahead (Metz et al. 2017, arXiv:1611.02163)")
     unroll_rate: float = Field(default=0.1, gt=0, description="rate of the plain gradient steps that G looks ahead")
 
@@ -80,8 +93,14 @@ class Adversarial(Family):
 
     config: AdversarialConfig
     relativistic: ClassVar[bool] = False  # G's loss is of the real images' scores, too
+    centred: ClassVar[bool] = True  # D's zero tells real from generated images; else only differences of its scores do
+    adaptive: AdaptiveAugment
     generator: nn.Module  # z_BZ (and class_B) -> x_BCHW in [-1, 1]
     discriminator: nn.Module  # x_BCHW, class_B or None -> score_B
+
+    def __init__(self, config: AdversarialConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        self.adaptive = AdaptiveAugment(config.adaptive, target=config.adaptive_target, limit=config.adaptive_limit)
 
     @abstractmethod
     def generator_loss(self, real_B: Tensor | None, fake_B: Tensor) -> Tensor:
@@ -104,7 +123,10 @@ class Adversarial(Family):
         return {turn: of[turn](batch, rng) for turn in ((batch.turn,) if batch.turn else self.due(batch))}
 
     def observe(self, scored: Scored, rng: torch.Generator) -> None:
-        """Take note of what D said in its turn, of a batch or a part of it; of nothing by default."""
+        """The augmentation learns how D fares in its turn, on a batch or a part of it."""
+        if self.training and self.config.adaptive:
+            told_B = scored.real_B if self.centred else scored.real_B - scored.fake_B
+            self.adaptive.observe(told_B, step=self._adaptive_step(scored, rng), rises=scored.epoch > 0)
 
     def calibrate(self, batches: Iterator[Batch]) -> None:
         """Standing statistics (Brock et al. 2019, arXiv:1809.11096, appendix C.1): the moments that G's batch normalisation draws
@@ -124,6 +146,10 @@ class Adversarial(Family):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+    def kept(self) -> dict[str, Tensor]:
+        """Without the strength of the augmentation, which is of the data that D saw: another training begins with none."""
+        return {name: value for name, value in super().kept().items() if not name.startswith("adaptive.")}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": list(self.generator.parameters()), "discriminator": list(self.discriminator.parameters())}
@@ -168,9 +194,17 @@ class Adversarial(Family):
         return x_BCHW
 
     def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        """What D sees of images, real or generated."""
+        """What D sees of images, real or generated: the fixed augmentation, then the adaptive one."""
         x_BCHW = colour(x_BCHW, self.config.colour, rng)
-        return cutout(shift(x_BCHW, self.config.shift, rng), self.config.cutout, rng)
+        x_BCHW = cutout(shift(x_BCHW, self.config.shift, rng), self.config.cutout, rng)
+        seen_BCHW: Tensor = self.adaptive(x_BCHW, rng)
+        return seen_BCHW
+
+    def _adaptive_step(self, scored: Scored, rng: torch.Generator) -> float:
+        """How much of its strength the augmentation can move in a batch: its share of so many images, or of so much of the budget
+        where that is fewer."""
+        images, of_budget = whole_batch(rng, of=len(scored.real_B)), scored.progress / max(scored.step, 1)
+        return max(images / self.config.adaptive_images, of_budget / self.config.adaptive_share)
 
     def _discriminator_turn(self, batch: Batch, rng: torch.Generator) -> Tensor:
         with torch.no_grad():

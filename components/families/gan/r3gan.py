@@ -163,6 +163,7 @@ class R3GAN(Adversarial):
     )
     Config = R3GANConfig
     config: R3GANConfig
+    centred = False
     relativistic = True
 
     def __init__(self, config: R3GANConfig, spec: DataSpec) -> None:

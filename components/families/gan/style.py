@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from components.core.card import Card
 from components.core.family import Batch
 from components.core.noise import NoiseInput
-from components.core.randomness import integers, normal, uniform, whole_batch
+from components.core.randomness import integers, normal, uniform
 from components.core.records import DataSpec
 from components.families.dense import if_few
-from components.families.gan.adaptive import AdaptiveAugment, Transformation
+from components.families.gan.adaptive import Transformation
 from components.families.gan.adversarial import Adversarial, Scored
 from components.families.gan.layers import PatchedConfig, patched
 from components.families.gan.penalties import zero_centred
@@ -65,10 +65,6 @@ class StyleGAN2Config(PatchedConfig):
         default=("shift", "scale", "stretch", "translate", "brightness", "contrast", "hue", "saturation", "cutout"),
         description="adaptive augmentation; also flip, rotate, turn and luma_flip where images may be so turned or negative",
     )
-    adaptive_target: float = Field(default=0.6, ge=-1, le=1, description="E[sign D(x)] above which augmentation grows")
-    adaptive_images: float = Field(default=500e3, gt=0, description="images in which its strength can go from 0 to 1")
-    adaptive_share: float = Field(default=0.1, gt=0, le=1, description="share of the budget in which it can, where that is fewer")
-    adaptive_limit: float = Field(default=0.8, ge=0, le=1, description="its largest strength; above 0.8 it may leak")
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
@@ -108,6 +104,7 @@ class StyleGAN2(Adversarial):
         data_appetite=2_000,
         wide=True,
         per_part=("batch deviation", "minibatch discrimination", "mean styles", "path lengths"),
+        starts=("scratch", "finetune", "lora"),
         references=("arXiv:1812.04948", "arXiv:1912.04958", "arXiv:2006.06676"),
     )
     Config = StyleGAN2Config
@@ -137,7 +134,6 @@ class StyleGAN2(Adversarial):
             grows=config.growing > 0,
             dense=config.dense,
         )
-        self.adaptive = AdaptiveAugment(config.adaptive, target=config.adaptive_target, limit=config.adaptive_limit)
         self.register_buffer("path_mean", torch.zeros(()))
         self.register_buffer("level", torch.tensor(self.discriminator.level))
 
@@ -154,11 +150,6 @@ class StyleGAN2(Adversarial):
         if not self.config.r1 or scored.step % R1_INTERVAL:
             return None
         return R1_INTERVAL * self.config.r1 * zero_centred(scored.real_B, scored.real_BCHW)
-
-    def observe(self, scored: Scored, rng: torch.Generator) -> None:
-        """The augmentation learns how D fares."""
-        if self.training:
-            self.adaptive.observe(scored.real_B, step=self._adaptive_step(scored, rng), rises=scored.epoch > 0)
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """Those of both players; G's with the path-length penalty in every eighth of its turns."""
@@ -192,11 +183,6 @@ class StyleGAN2(Adversarial):
         other_BL1 = (mixed_B1 & (torch.arange(generator.layers, device=rng.device) >= from_B1))[:, :, None]
         return generator.render_mixed(torch.where(other_BL1, other_BZ[:, None], w_BZ[:, None]), noise_BN)
 
-    def augment(self, x_BCHW: Tensor, rng: torch.Generator) -> Tensor:
-        """What D sees of images: the fixed augmentation, then the adaptive one."""
-        seen_BCHW: Tensor = self.adaptive(super().augment(x_BCHW, rng), rng)
-        return seen_BCHW
-
     def compilable(self) -> list[nn.Module]:
         """The halves of G, which the losses call, unless the path-length penalty differentiates them twice."""
         return [] if self.config.path_length else [self.generator.mapping, self.generator.synthesis]
@@ -218,12 +204,6 @@ class StyleGAN2(Adversarial):
         del steps  # one pass
         self._work_at(float(self.level))
         return Sampler(self.generator, truncation=self.config.truncation)
-
-    def _adaptive_step(self, scored: Scored, rng: torch.Generator) -> float:
-        """How much of its strength the augmentation can move in a batch: its share of so many images, or of so much of the budget
-        where that is fewer."""
-        images, of_budget = whole_batch(rng, of=len(scored.real_B)), scored.progress / max(scored.step, 1)
-        return max(images / self.config.adaptive_images, of_budget / self.config.adaptive_share)
 
     def _work_at(self, level: float) -> None:
         self.generator.synthesis.level = self.discriminator.level = level

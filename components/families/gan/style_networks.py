@@ -6,10 +6,13 @@
 The activations are scaled, not the weights v, which is the same and needs no convolution of its own for each item. Images of all
 resolutions are summed; D is residual (section 4.1). Resizing by two is bilinear: the papers' filter [1, 3, 3, 1].
 
+What G multiplies by stands in torch's own layers (`plain`), used as it is, so an adapter can be laid beside each; the weights
+that demodulation divides by are then the adapted ones.
+
 Both can grow (Karras et al. 2018, arXiv:1710.10196, section 2): at `level` n they work at resolution n, counted from the lowest,
 and between n - 1 and n the new one is faded in.
 
-B batch, C channels, H height, W width, Z latent size, L layers, K classes (1 without), N noise values.
+B batch, C channels, H height, W width, Z latent size, L layers, K classes (1 without), N noise values, O channels of an output.
 """
 
 import math
@@ -18,7 +21,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import skip_init
 
+from components.core.layers import effective_weight
 from components.core.records import DataSpec
 from components.families.blocks import fold, folded, unfold
 from components.families.dense import one_place
@@ -69,16 +74,18 @@ class EqualLinear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.plain = skip_init(nn.Linear, inputs, outputs, bias=False)
+        nn.init.normal_(self.plain.weight, std=1 / rate)
         self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
         self.gain, self.rate = rate / math.sqrt(inputs), rate
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.gain, self.bias * self.rate)
+        y: Tensor = self.plain(x * self.gain) + self.bias * self.rate
+        return y
 
 
 class EqualConv2d(nn.Module):
-    """The same for a convolution that keeps the sides."""
+    """The same for a convolution of D that keeps the sides."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
         super().__init__()
@@ -95,17 +102,19 @@ class ModulatedConv2d(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, *, latent: int, demodulate: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(channels_out, channels_in, kernel, kernel))
+        self.plain = skip_init(nn.Conv2d, channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        nn.init.normal_(self.plain.weight)
         self.affine = EqualLinear(latent, channels_in, bias=1.0)
-        self.gain, self.padding, self.demodulate = 1 / math.sqrt(channels_in * kernel**2), kernel // 2, demodulate
+        self.gain, self.demodulate = 1 / math.sqrt(channels_in * kernel**2), demodulate
 
     def forward(self, x_BCHW: Tensor, w_BZ: Tensor) -> Tensor:
-        weight, style_BC = self.weight * self.gain, self.affine(w_BZ)
-        y_BCHW = F.conv2d(x_BCHW * style_BC[:, :, None, None], weight, padding=self.padding)
+        style_BC = self.affine(w_BZ) * self.gain
+        y_BCHW: Tensor = self.plain(x_BCHW * style_BC[:, :, None, None])
         if not self.demodulate:
             return y_BCHW
-        scale_BC = torch.rsqrt(F.linear(style_BC.square(), weight.square().sum((2, 3))) + 1e-8)
-        return y_BCHW * scale_BC[:, :, None, None]
+        square_OC = effective_weight(self.plain).square().sum((2, 3))
+        scale_BO = torch.rsqrt(F.linear(style_BC.square(), square_OC) + 1e-8)
+        return y_BCHW * scale_BO[:, :, None, None]
 
 
 class Mapping(nn.Module):

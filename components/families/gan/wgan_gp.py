@@ -63,6 +63,7 @@ class WGANGP(Adversarial):
     )
     Config = WGANGPConfig
     config: WGANGPConfig
+    centred = False
 
     def __init__(self, config: WGANGPConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)

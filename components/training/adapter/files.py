@@ -93,7 +93,7 @@ def check_reloads(adapted: Family, files: Files, base: Mapping[str, Tensor], *, 
     plain = type(adapted)(adapted.config, adapted.spec)
     plain.load_state_dict(dict(base))
     again = load_adapter(plain.eval(), files, base_sha256=base_sha256)
-    known, other = adapted.state_dict(), "the adapter that was written is not the one that was trained: "
+    known, other = adapted.kept(), "the adapter that was written is not the one that was trained: "
     beside = {id(parameter) for parameter in adapted.beside_adapter()}  # a discriminator: no part of what draws, nor of the files
     drawing = known.keys() - {name for name, parameter in adapted.named_parameters() if id(parameter) in beside}
     if wrong := [name for name, value in again.state_dict().items() if name in drawing and not torch.equal(value, known[name])]:

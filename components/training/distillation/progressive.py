@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from components.core.errors import BriefError
-from components.core.family import Batch, of_two_stages
+from components.core.family import Batch, Family, of_two_stages
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.ddpm import DDPM, DDPMConfig
+from components.families.diffusion.dit import DiT, DiTConfig
 from components.families.diffusion.process import trailing
 from components.families.diffusion.sampling import CLEAN, Point
 from components.training.distillation import IMITATION
@@ -41,14 +42,17 @@ def lessons(process: list[Point], steps: int, *, each: int = 2) -> list[list[Poi
     return [points[at : at + each + 1] for at in range(0, each * steps, each)]
 
 
-class ProgressiveStudent(DDPM):
-    """DDPM of a few steps of DDIM, taught by `teacher`."""
+class _Halving(Family):
+    """What the students in pixels and on codes share: few steps of DDIM, taught by `teacher`."""
 
+    config: Any
+    denoiser: Any
     is_student: ClassVar[bool] = True
     lessons_NP3: Tensor  # for each of its N steps P levels of the teacher: time, alpha, sigma
 
-    def __init__(self, config: DDPMConfig, spec: DataSpec, *, teacher: DDPM) -> None:
-        super().__init__(config, spec)
+    def begin(self, teacher: Any) -> None:
+        """Take over the teacher's weights, and note its lessons. Raises BriefError for a teacher of too few steps."""
+        config = self.config
         if teacher.config.steps < 2 * config.steps:
             raise BriefError(
                 f"steps: {config.steps} given, of a teacher of {teacher.config.steps}", allowed="half of the teacher's at most"
@@ -66,11 +70,10 @@ class ProgressiveStudent(DDPM):
         image at the first step (arXiv:2202.00512, sec. 4)."""
         return {"solver": "ddim", "own_levels": True} | ({"prediction": "v"} if teacher["prediction"] == "epsilon" else {})
 
-    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """{"model": the error of the student's clean image beside the one it should see}."""
+    def _learn(self, batch: Batch, x0_BCHW: Tensor, rng: torch.Generator) -> Tensor:
+        """The error of the student's clean image beside the one it should see, from images or codes of a batch."""
         labels_B = batch.condition if self.spec.conditional else None
-        learn = self._imitate if batch.progress < self.imitation else self._halve
-        return {"model": learn(batch.x, labels_B, rng)}
+        return (self._imitate if batch.progress < self.imitation else self._halve)(x0_BCHW, labels_B, rng)
 
     def stage_progress(self, progress: float) -> float:
         return of_two_stages(progress, first=self.imitation) if self.imitation else progress
@@ -102,6 +105,36 @@ class ProgressiveStudent(DDPM):
         weight = (now[1] / now[2]).square().clamp(min=1)
         error: Tensor = (weight * (ours_BCHW - wanted_BCHW).square()).mean()
         return error
+
+
+class ProgressiveStudent(_Halving, DDPM):
+    """DDPM of a few steps."""
+
+    def __init__(self, config: DDPMConfig, spec: DataSpec, *, teacher: DDPM) -> None:
+        super().__init__(config, spec)
+        self.begin(teacher)
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"model": the error}."""
+        return {"model": self._learn(batch, batch.x, rng)}
+
+
+class LatentProgressiveStudent(_Halving, DiT):
+    """A diffusion transformer of a few steps, on the codes of a given model, whose autoencoder it keeps."""
+
+    def __init__(self, config: DiTConfig, spec: DataSpec, *, teacher: DiT) -> None:
+        super().__init__(config.model_copy(update={"adversarial": 0.0}), spec)  # nothing for a discriminator to teach
+        self.begin(teacher)
+        self.autoencoder.load_state_dict(teacher.autoencoder.state_dict())
+
+    def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """{"prior": the error}; the autoencoder rests."""
+        with torch.no_grad():
+            codes_BZhw = self.autoencoder.standardise(self.drawn(batch, rng), deviation=self.deviation)
+        return {"prior": self._learn(batch, codes_BZhw, rng)}
+
+    def encoded_from(self) -> float | None:
+        return 0.0
 
 
 def target(x: Tensor, levels: Sequence[Level], see: Callable[[Tensor, Level], Tensor]) -> Tensor:

@@ -39,7 +39,7 @@ class Finetune(Start):
 
         made = Scratch().build(plan)
         weights = carried_over(load_weights(self.base.weights, self.weights), made, self.base.spec)
-        own, theirs = _shapes(made.state_dict()), _shapes(weights)
+        own, theirs = _shapes(made.kept()), _shapes(weights)
         if own != theirs:
             name = min(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
             what = f"its weight {name} is {theirs.get(name, 'missing')} in the base and {own.get(name, 'missing')} here"
