@@ -347,7 +347,7 @@ def test_what_cannot_be_a_base_is_told_in_one_line(folder: Any, error: type[Exce
 def test_it_has_students_on_its_own_codes(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
     """By halving, as those of ddpm; they begin with its weights, and its autoencoder, which is theirs, rests."""
     checkpoint = checkpoint_of(read(folders[kind]))
-    weights = as_one(weights_of(folders[kind], where=""), tmp_path / "one.safetensors")
+    weights = as_one(weights_of(folders[kind], where=""), tmp_path)
     plan: Any = SimpleNamespace(
         family=checkpoint.family, variant=checkpoint.variant, config=recipe(checkpoint, steps=4), spec=checkpoint.spec, seed=0
     )
