@@ -371,9 +371,7 @@ def test_a_new_champion_of_an_adapter_that_is_combined_is_seen_and_only_then_fol
     adapter("bold", seed=3)
     added = {"models:/thin@champion": 0.5, "models:/bold@champion": 0.25}
     given = {"model": "models:/letters@champion", "in_domain": True, "adapters": added}
-    both = road.brief(
-        name="both", goal="latent", override={"mode": "combine"}, pretrained=given, schedule={"on_new_base": True}
-    )
+    both = road.brief(name="both", goal="latent", override={"mode": "combine"}, pretrained=given, schedule={"on_new_base": True})
     (planned,) = team.schedule(str(team.publish(both)))
     assert planned["trigger"] == "new-base"
     assert team.run("retrain/both")["state_name"] == "Promoted"

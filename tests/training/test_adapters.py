@@ -221,7 +221,12 @@ def test_demodulation_divides_by_the_adapted_weights(adapted: Any, monkeypatch: 
         effective_weight(layer).sum().backward()
         assert layer.lora_B[merging.NAME].weight.grad is not None
     assert weights
-    monkeypatch.setattr(style_networks, "effective_weight", lambda layer: getattr(layer, "base_layer", layer).weight)
+
+    def of_base(layer: Any) -> Tensor:
+        weight: Tensor = getattr(layer, "base_layer", layer).weight
+        return weight
+
+    monkeypatch.setattr(style_networks, "effective_weight", of_base)
     with pytest.raises(RunError, match=r"they change images in \[-1, 1\] by"):
         check_merged(family, plain)
 

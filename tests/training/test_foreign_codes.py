@@ -27,9 +27,11 @@ from components.training.adapter.files import adapter_files, check_reloads
 from components.training.adapter.merging import adapt, check_merged, lora_config, lora_layers, merged
 from components.training.checkpoint import load_weights, restore
 from components.training.classes import carried_over
+from components.training.distillation import recipe
 from components.training.foreign.folder import read_folder, weights_of
 from components.training.foreign.joined import JOINED
 from components.training.foreign.weights import as_one, check_weights
+from components.training.start.student import Student
 
 KINDS = ("dit", "dit by one class", "ldm", "ldm of KL")
 Write = Any
@@ -339,3 +341,28 @@ def test_what_cannot_be_a_base_is_told_in_one_line(folder: Any, error: type[Exce
         check_weights(checkpoint_of(read(changed)), weights_of(changed, where=""), where="base")
     assert "\n" not in str(caught.value)
     assert getattr(caught.value, "exit_code", 0) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_has_students_on_its_own_codes(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    """By halving, as those of ddpm; they begin with its weights, and its autoencoder, which is theirs, rests."""
+    checkpoint = checkpoint_of(read(folders[kind]))
+    weights = as_one(weights_of(folders[kind], where=""), tmp_path)
+    plan: Any = SimpleNamespace(
+        family=checkpoint.family, variant=checkpoint.variant, config=recipe(checkpoint, steps=4), spec=checkpoint.spec, seed=0
+    )
+    made: Any = Student(teacher=checkpoint, weights=weights).build(plan)
+    assert made.config.steps == 4
+    known = restore(checkpoint, weights).state_dict()
+    assert all(torch.equal(value, known[name]) for name, value in made.state_dict().items())
+    spec = checkpoint.spec
+    labels = torch.arange(4) % len(spec.classes) if spec.conditional else None
+    x, rng = normal(4, *spec.shape).clamp(-1, 1), torch.Generator().manual_seed(0)
+    for progress in (0.1, 0.9):
+        made.losses(Batch(x, labels, progress=progress), rng)["prior"].backward()
+    assert all(each.grad is None for each in made.autoencoder.parameters())
+    assert any(each.grad is not None and bool(each.grad.any()) for each in made.denoiser.parameters())
+    with torch.no_grad():
+        drawn = made.sampler()(*made.noise(2, rng), *(() if labels is None else (labels[:2],)))
+    assert drawn.shape == (2, *spec.shape)
+    assert bool(drawn.isfinite().all())
