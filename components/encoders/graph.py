@@ -75,8 +75,8 @@ def load(source: Source) -> nn.Module:
         raise DataError(
             f"{source.where}: the weights of {source.name} lack {missing[0]} and {len(missing) - 1} others", do="fetch it again"
         )
-    model.eval().requires_grad_(False)
-    return model
+    network: nn.Module = model.eval().requires_grad_(False)
+    return network
 
 
 def write_graph(source: Source, path: Path, *, length: int, pad: int, precision: str) -> None:

@@ -19,8 +19,10 @@ from components.core.records import EncoderKind, Licence, TextEncoder
 KINDS: dict[str, EncoderKind] = {"bert": "bert", "clip_text_model": "clip", "clip": "clip", "t5": "t5"}  # by model_type
 NAMES = {"bert": "hidden_size", "clip": "hidden_size", "t5": "d_model"}  # of the features
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
-TOKENIZERS += ("spiece.model", "added_tokens.json")
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt"),
+    *("spiece.model", "added_tokens.json"),
+)
 ROUNDED_UP = 128  # the rows of a table of tokens may be rounded up to a multiple of this
 
 
