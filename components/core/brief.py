@@ -29,6 +29,8 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]  # a limit
 Share = Annotated[float, Field(ge=0, le=1)]
 ADAPTERS_MAX, SHARE_MAX = 16, 2.0  # of adapters that are combined: how many, and the weight of one
 BYTES_MAX = 100_000  # of a brief
+TextPrecision = Literal["fp32", "int8"]
+LENGTH, LENGTH_MAX = 32, 512  # tokens of a text
 OF_ASSETS = "prefect.asset."  # of Prefect's own events those that no run of a brief emits
 EXAMPLE = "name a brief, for example briefs/digits.yaml"
 
@@ -145,6 +147,19 @@ class ComputeBrief(Record):
         return self
 
 
+class TextBrief(Record):
+    """The text encoder by whose embeddings items are asked for (docs/text.md)."""
+
+    encoder: str | None = Field(
+        default=None, min_length=1, description="minilm, a folder, or hf:ORG/NAME@REVISION; by default minilm, or the base's own"
+    )
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of that encoder: another one is refused")
+    length: int | None = Field(
+        default=None, ge=2, le=LENGTH_MAX, description=f"tokens that are read of a text; by default {LENGTH}, and of CLIP all"
+    )
+    precision: TextPrecision | None = Field(default=None, description="of its products; by default fp32, and int8 of minilm")
+
+
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -214,6 +229,7 @@ class Brief(Record):
     modality: Modality
     goal: Goal = "balanced"
     conditioning: Conditioning = "none"
+    text: TextBrief | None = None
     require: tuple[Literal["invertibility", "likelihood"], ...] = ()
     accept: tuple[Literal["instability"], ...] = ()
     data: DataBrief
@@ -243,6 +259,8 @@ class Brief(Record):
     def _is_possible(self) -> Self:
         if self.conditioning == "text" and self.modality == "text":
             raise ValueError("conditioning: text is for images, audio and video; with modality: text leave it out")
+        if self.text is not None and self.conditioning != "text":
+            raise ValueError(f"text: given with conditioning: {self.conditioning}; write conditioning: text, or leave it out")
         if self.modality == "text" and self.goal in ("latent", "reconstruction"):
             raise ValueError(f"goal: {self.goal} needs a VAE or an autoencoder, which do not fit text; choose another goal")
         if self.goal in ("latent", "reconstruction") and "invertibility" in self.require:

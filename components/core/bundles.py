@@ -19,6 +19,7 @@ from components.core.records import Artifact, Bundle
 
 BUNDLE_JSON = "bundle.json"
 MODEL_ONNX = "model.onnx"
+TEXT_ENCODER, TEXT_ENCODER_ONNX, TOKENIZER_JSON = "text_encoder", "text_encoder.onnx", "tokenizer.json"
 JSON_LIMIT_BYTES = 4 << 20
 BATCH_LIMIT_BYTES = 4 << 30  # of one tensor
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

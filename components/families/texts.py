@@ -4,8 +4,6 @@ EmbeddingCondition). A text of zeros alone asks for nothing in particular.
 B batch, L rows, D features of a row.
 """
 
-from typing import cast
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +11,7 @@ from torch.nn import functional as F
 from components.core.errors import BriefError
 from components.core.records import DataSpec, EmbeddingCondition
 
-TEXT_GUIDANCE = 2.0  # weight by default
+TEXT_GUIDANCE = 3.0  # weight by default: docs/decisions/0043-texts-in-networks.md
 
 
 def text_of(spec: DataSpec) -> EmbeddingCondition | None:
@@ -29,7 +27,7 @@ def check_told(spec: DataSpec, *, guidance: float) -> None:
 
 def apart(condition: Tensor) -> tuple[Tensor, ...]:
     """What is wanted, and where a sampler was told so what is not: of text_B2LD both, of anything else itself alone."""
-    return cast("tuple[Tensor, ...]", condition.unbind(1)) if condition.ndim == 4 else (condition,)
+    return condition.unbind(1) if condition.ndim == 4 else (condition,)
 
 
 def with_start(text_BLD: Tensor, start_D: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import strategies as st
 
 import components.core
-from components.core.brief import Brief, ComputeBrief, PretrainedBrief, ScheduleBrief
+from components.core.brief import Brief, ComputeBrief, PretrainedBrief, ScheduleBrief, TextBrief
 from components.core.record import Record
-from components.core.records import GraphFile, ItemSpec
+from components.core.records import GraphFile, ItemSpec, TextEncoder
 from components.modalities.image.spec import ImageSpec
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
+DIGEST = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(**FINITE) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -27,6 +28,7 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (Brief, "name"): st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
     (Brief, "modality"): st.sampled_from(["image", "audio", "video"]),
     (Brief, "require"): st.just(()),
+    (Brief, "text"): st.none(),  # else conditioning must be text
     (ComputeBrief, "spend"): st.just("enough"),
     (GraphFile, "name"): st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True),
     (PretrainedBrief, "adapters"): st.none()
@@ -37,6 +39,8 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (ScheduleBrief, "on_event"): st.sampled_from([None, "data.landed", "prefect.asset.materialization.succeeded"]),
     (ScheduleBrief, "on_new_base"): st.just(False),  # true needs a base in the brief
     (ScheduleBrief, "timezone"): st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
+    (TextBrief, "sha256"): st.none() | DIGEST,
+    (TextEncoder, "sha256"): DIGEST,
 }
 
 

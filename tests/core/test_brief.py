@@ -54,7 +54,7 @@ def test_a_whole_path_of_data_becomes_its_way_from_the_repository(tmp_path: Path
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        ("colour: red", "brief: colour: unknown key; allowed: name, modality, goal, conditioning, require, accept, data,"),
+        ("colour: red", "brief: colour: unknown key; allowed: name, modality, goal, conditioning, text, require, accept, data,"),
         ("serving: {latency: 50}", "brief: serving.latency: unknown key; allowed: latency_ms, batch"),
         (
             "compute: {dollars: 1}",

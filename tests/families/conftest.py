@@ -22,7 +22,7 @@ ONE_EACH = {"autoencoder/plain", "vae/gaussian", "gan/dcgan", "flow/realnvp", "d
 TEXT_FAST, TEXT_SLOW = {"diffusion/edm"}, {"autoregressive/vq-transformer", "diffusion/unclip"}
 ONE_MORE = {"vae/vq", "gan/r3gan", "flow/glow", "diffusion/latent", "autoregressive/vq-pixelcnn"}
 SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
-SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
+SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1, "embedding": 8, "prior_blocks": 1, "prior_steps": 2}
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,7 @@ def test_texts_are_guided_by_default_and_classes_are_not(key: tuple[str, str]) -
     assert config.defaults(text_data(**shape))["guidance"] == TEXT_GUIDANCE != 1
     assert config.model_validate(config.defaults(image_data(**shape, classes=("a", "b"), conditional=True))).guidance == 1
     assert [card.takes_negative({}), card.takes_negative({"guidance": 1.0})] == [True, False]
-    assert not find_ect().takes_negative({})
-
-
-def find_ect() -> Any:
-    return cards()["diffusion", "ect"][0]
+    assert not cards()["diffusion", "ect"][0].takes_negative({})
 
 
 def steered(case: Any) -> Any:

@@ -28,6 +28,9 @@ from components.training.trainer import Trainer
 
 PLAIN, STEERED = (text_data(channels=1, height=8, width=8, negative=negative) for negative in (False, True))
 
+OTHERS = ("diffusion/latent", "diffusion/cascade", "diffusion/unclip", "autoregressive/vq-transformer")
+BY_TEXT = ["diffusion/edm", *(pytest.param(name, marks=pytest.mark.nightly) for name in OTHERS)]
+
 
 @pytest.fixture
 def by_text(digits: Any) -> TextSplit:
@@ -38,10 +41,7 @@ def trained(plan: Any, split: TextSplit, tracker: Any) -> Checkpoint:
     return Trainer(build(plan), plan, split=split, quality=lambda images: Reading(distance=1.0), tracker=tracker).run()
 
 
-@pytest.mark.parametrize(
-    "family", ["diffusion/edm", *(pytest.param(name, marks=pytest.mark.nightly) for name in
-                                  ("diffusion/latent", "diffusion/cascade", "diffusion/unclip", "autoregressive/vq-transformer"))],
-)  # fmt: skip
+@pytest.mark.parametrize("family", BY_TEXT)
 def test_a_model_by_text_is_trained_kept_and_drawn_from(make_plan: Any, by_text: TextSplit, tracker: Any, family: str) -> None:
     plan = make_plan(family, spec=STEERED)
     kept = trained(plan, by_text, tracker)

@@ -32,6 +32,7 @@ from components.core.records.decision import (
 from components.core.records.foreign import Foreign, Licence
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
+from components.core.records.text_encoder import ENCODER_JSON, EncoderKind, TextEncoder
 
 __all__ = [
     "AddedAdapter",
@@ -54,7 +55,9 @@ __all__ = [
     "Figure",
     "Foreign",
     "Artifact",
+    "ENCODER_JSON",
     "EmbeddingCondition",
+    "EncoderKind",
     "GateReport",
     "GateVerdict",
     "GraphFile",
@@ -78,6 +81,7 @@ __all__ = [
     "Scorecard",
     "Storage",
     "StoredBundle",
+    "TextEncoder",
     "Tier",
     "TrainingBudget",
     "TuningPoint",

@@ -95,5 +95,5 @@ class TextTransformer(GridTransformer):
     def _steered(self, logits_RK: Tensor) -> Tensor:
         if self.guidance == 1:
             return logits_RK
-        own_BK, none_BK = logits_RK.chunk(2)
+        own_BK, none_BK = logits_RK.unflatten(0, (2, -1)).unbind(0)
         return none_BK + self.guidance * (own_BK - none_BK)

@@ -5,6 +5,10 @@ upsampled, after Gaussian conditioning augmentation (the paper's sec. 4.2): nois
 which it is told as one more input plane. In sampling s is fixed, and the second stage, which starts from a picture, takes half
 the steps; of few values all of them: nine steps of Heun's method blur what eighteen keep apart.
 
+Asked by text, both stages read it and both are guided, as in Imagen (Saharia et al. 2022, arXiv:2205.11487, section 2): the text
+through a frozen encoder, a base, super-resolution with conditioning augmentation. Imagen's thresholds of large guidance weights
+(section 2.3) are not here.
+
 B batch, C channels, H height, W width, h and w half of them.
 """
 
@@ -78,7 +82,7 @@ class Cascade(Family):
         wide=True,
         starts=("scratch", "finetune", "lora"),
         steers=True,
-        references=("arXiv:2106.15282", "arXiv:2206.00364"),
+        references=("arXiv:2106.15282", "arXiv:2206.00364", "arXiv:2205.11487"),
     )
     Config = CascadeConfig
     config: CascadeConfig

@@ -71,7 +71,7 @@ class DenseDenoiser(nn.Module):
         u_BE = self.time(torch.cat([angle_BE.sin(), angle_BE.cos()], dim=1))
         if self.classes is not None:
             u_BE = u_BE + self.classes(class_labels)
-        if self.text is not None:
+        if self.text is not None and class_labels is not None:
             u_BE = u_BE + self.text(mean_row(class_labels))
         u_BE = nn.functional.silu(u_BE)
         h_BF = self.stem(with_waves(x_BCHW.flatten(1)))

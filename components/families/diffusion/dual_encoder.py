@@ -21,6 +21,7 @@ from components.core.records import DataSpec
 from components.families.diffusion.augment import AugmentConfig, augmented
 from components.families.pyramid import Encoder, PyramidConfig
 from components.families.texts import mean_row
+from components.runtime.processes import processes, rows_over_processes
 
 SCALE, SCALE_MAX = 1 / 0.07, 100.0  # s at first, and at most (the paper's)
 
@@ -47,14 +48,19 @@ class DualEncoder(nn.Module):
         return F.normalize(self.text(mean_row(text_BLD)), dim=1)
 
     def loss(self, x_BCHW: Tensor, text_BLD: Tensor | None, rng: torch.Generator) -> Tensor:
-        """Nats an item."""
+        """Nats an item, over the batches of all processes together."""
         if text_BLD is None:
-            one_BE, other_BE = (self.of_images(augmented(x_BCHW, VIEWS, rng)[0]) for _ in range(2))
-            same_BB = torch.eye(len(x_BCHW), device=x_BCHW.device)
+            one_BE, other_BE = (_of_all(self.of_images(augmented(x_BCHW, VIEWS, rng)[0])) for _ in range(2))
+            same_BB = torch.eye(len(one_BE), device=one_BE.device)
         else:
-            one_BE, other_BE, row_BD = self.of_images(x_BCHW), self.of_texts(text_BLD), mean_row(text_BLD)
+            one_BE, other_BE, row_BD = map(_of_all, (self.of_images(x_BCHW), self.of_texts(text_BLD), mean_row(text_BLD)))
             same_BB = (row_BD[:, None] == row_BD[None]).all(2).to(row_BD.dtype)
         target_BB = same_BB / same_BB.sum(1, keepdim=True)
         logits_BB = self.log_scale.exp().clamp(max=SCALE_MAX) * one_BE @ other_BE.T
         loss: Tensor = (F.cross_entropy(logits_BB, target_BB) + F.cross_entropy(logits_BB.T, target_BB)) / 2
         return loss
+
+
+def _of_all(rows_BD: Tensor) -> Tensor:
+    """Those of all processes, one after another."""
+    return rows_over_processes(rows_BD, torch.arange(processes() * len(rows_BD), device=rows_BD.device))

@@ -45,7 +45,7 @@ class DiffusionConfig(DenseConfig):
     attention: bool = Field(default=True, description="self-attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="0.13 in EDM's long runs on CIFAR-10")
     guidance: float = Field(
-        default=1.0, ge=0, description="weight of class or text in sampling; 1 is off and costs nothing; 2 for texts"
+        default=1.0, ge=0, description="weight of class or text in sampling; 1 is off and costs nothing; 3 for texts"
     )
     label_dropout: float = Field(
         default=0.1, gt=0, lt=1, description="share of labels hidden in training when guidance is on; of texts always"

@@ -108,6 +108,7 @@ class Unclip(Family):
         data_appetite=2_000,
         stepwise=True,
         starts=("scratch", "finetune", "lora"),
+        per_part=("contrasts",),
         steers=True,
         references=("arXiv:2204.06125", "arXiv:2103.00020", "arXiv:2312.03701"),
     )
