@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from components.serving.served import Served
 
 NOTHING = ""  # asks for nothing in particular
+KINDS = {
+    bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", type(None): "null"
+}  # fmt: skip
 IN_TEXTS, IN_TOKENS = ("prompt", "negative"), ("tokens", "negative_tokens")  # what is wanted, what is not
 
 
@@ -137,11 +140,6 @@ def text_or_list(given: Any) -> Any:
     """Raises ValueError unless it is a text, or a list of them."""
     if isinstance(given, str) or (isinstance(given, list | tuple) and given and all(isinstance(each, str) for each in given)):
         return given
-    raise ValueError(f"{_kind(given)} given; allowed: a text, or a list with one an item")
-
-
-def _kind(given: Any) -> str:
-    if isinstance(given, list):
-        odd = next((each for each in given if not isinstance(each, str)), None)
-        return "an empty list" if not given else f"a list with {_kind(odd)}"
-    return {bool: "true or false", int: "a number", float: "a number", dict: "an object", type(None): "null"}[type(given)]
+    odd = next((each for each in given if not isinstance(each, str)), None) if isinstance(given, list) else given
+    what = KINDS[type(odd)] if odd is given else f"a list with {KINDS[type(odd)]}" if given else "an empty list"
+    raise ValueError(f"{what} given; allowed: a text, or a list with one an item")
