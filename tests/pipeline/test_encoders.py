@@ -127,7 +127,7 @@ def test_a_base_is_asked_through_its_own_encoder(a_run: Run, backends: Backends,
     same = encoders.told(brief(), backends, begun, folder=tiny.parent, fetch=False)  # type: ignore[arg-type]
     assert same == own.record
     with pytest.raises(
-        BriefError, match="text.encoder: given, and pretrained.model: models:/letters/1 learnt to be asked through"
+        BriefError, match=r"text.encoder: given, and pretrained.model: models:/letters/1 learnt to be asked through"
     ):
         encoders.told(brief(text={"encoder": "minilm"}), backends, begun, folder=tiny.parent, fetch=False)  # type: ignore[arg-type]
 
