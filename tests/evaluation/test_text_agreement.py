@@ -6,6 +6,7 @@ Real digits; each caption says the digit, how bold it is and how it leans, as me
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,15 @@ def token(word: str) -> np.ndarray:
     return np.random.default_rng(digest).standard_normal(CONDITION.features).astype(np.float32)
 
 
+@cache
+def rows_of(text: str) -> np.ndarray:
+    words = [token(word) for word in text.split()]
+    return np.stack([*words, *[np.zeros(CONDITION.features, np.float32)] * (CONDITION.length - len(words))])
+
+
 def embedded(texts: Sequence[str]) -> np.ndarray:
     """A row a word, float32 [N, L, D]; zeros after the last."""
-    rows = np.zeros((len(texts), *CONDITION.shape), np.float32)
-    for row, text in zip(rows, texts, strict=True):
-        for at, word in enumerate(text.split()):
-            row[at] = token(word)
-    return rows
+    return np.stack([rows_of(text) for text in texts])
 
 
 @dataclass
@@ -137,6 +140,7 @@ def real(said: Said, judge: Judge, extractor: Extractor) -> dict[str, object]:
 # The judge
 
 
+@pytest.mark.slow
 def test_the_judge_tells_held_out_pictures_by_their_captions(said: Said, judge: Judge) -> None:
     gallery = Gallery.of(said.held_out, judge, samples=460, seed=0)
     assert gallery is not None
@@ -191,6 +195,7 @@ def test_the_judge_refuses_what_is_not_its_own(said: Said, judge: Judge, tmp_pat
 # Agreement
 
 
+@pytest.mark.slow
 def test_samples_that_show_their_captions_are_told_from_those_that_do_not(said: Said, real: dict[str, object]) -> None:
     obeys, half, deaf = (
         score(Answering(said.train, deaf=share), condition=CONDITION, samples=500, **real)  # type: ignore[arg-type]
@@ -213,6 +218,7 @@ def test_samples_that_show_their_captions_are_told_from_those_that_do_not(said: 
     assert obeys.protocol.judge_sha256 == real["judge"].sha256  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_lost_its_ear_is_refused_beside_its_champion(
     said: Said, real: dict[str, object], tmp_path: Path
 ) -> None:
@@ -227,6 +233,7 @@ def test_a_candidate_that_lost_its_ear_is_refused_beside_its_champion(
     assert (same.candidate.metrics["text_lost"].low, same.candidate.metrics["text_lost"].high) == (0, 0)
 
 
+@pytest.mark.slow
 def test_training_captions_bring_back_what_was_learnt_by_heart(said: Said, real: dict[str, object]) -> None:
     held = {said for (said,) in said.held_out.captions}
     by_heart = Answering(said.train, moved=False)
@@ -240,6 +247,7 @@ def test_training_captions_bring_back_what_was_learnt_by_heart(said: Said, real:
     assert verdict.verdict == "fail"
 
 
+@pytest.mark.slow
 def test_figures_of_words_that_many_captions_have(said: Said, real: dict[str, object], tmp_path: Path, decision: object) -> None:
     card = score(Answering(said.train), condition=CONDITION, samples=500, **real)  # type: ignore[arg-type]
     assert {"thin", "bold"} <= set(card.by_caption)
@@ -254,6 +262,7 @@ def test_figures_of_words_that_many_captions_have(said: Said, real: dict[str, ob
     assert card.protocol.judge_sha256 in page
 
 
+@pytest.mark.slow
 def test_nothing_is_said_without_captions_or_without_a_text(said: Said, real: dict[str, object]) -> None:
     few = tuple((WORDS[at % 3],) for at in range(len(said.held_out)))
     alike = replace(said.held_out, captions=few)
