@@ -153,12 +153,17 @@ def test_the_judge_tells_held_out_pictures_by_their_captions(said: Said, judge: 
     assert wrong < 2 * chance
 
 
-def test_the_judge_is_pinned_and_made_again_alike(
-    said: Said, judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def part(said: Said, monkeypatch: pytest.MonkeyPatch) -> SaidSplit:
+    """Few items, of which a judge learns for a moment."""
     monkeypatch.setattr("components.evaluation.judge.STEPS_LEAST", 12)
     monkeypatch.setattr("components.evaluation.judge._most_steps", lambda item: 12)
-    part = replace(said.train, images=said.train.images[:300], captions=said.train.captions[:300])
+    return replace(said.train, images=said.train.images[:300], captions=said.train.captions[:300])
+
+
+def test_the_judge_is_pinned_and_made_again_alike(
+    said: Said, part: SaidSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = (train_judge(part, CONDITION, dest=tmp_path / name, dataset_md5=MD5) for name in ("a", "b"))
     assert first.sha256 == second.sha256, "the same data and seed give the same weights"
     assert train_judge(part, CONDITION, dest=tmp_path / "c", dataset_md5=MD5, seed=1).sha256 != first.sha256
@@ -184,10 +189,11 @@ def test_rows_after_the_last_token_do_not_matter() -> None:
     assert np.allclose(mean_of_tokens(rows), [(token("one") + token("two")) / 2, np.zeros(24), token("one")], atol=1e-6)
 
 
-def test_the_judge_refuses_what_is_not_its_own(said: Said, judge: Judge, tmp_path: Path) -> None:
+def test_the_judge_refuses_what_is_not_its_own(part: SaidSplit, tmp_path: Path) -> None:
+    judge = train_judge(part, CONDITION, dest=tmp_path / "judge", dataset_md5=MD5)
     with pytest.raises(RunError, match=r"embeddings of \[4, 24\] given to a judge of texts by words@1; allowed: \[6, 24\]"):
         judge.of_texts(np.zeros((2, 4, 24), np.float32))
-    plain = replace(said.train, captions=None)
+    plain = replace(part, captions=None)
     with pytest.raises(DataError, match="data without captions has no judge of texts; prepare it with captions"):
         train_judge(plain, CONDITION, dest=tmp_path, dataset_md5=MD5)
 
