@@ -281,6 +281,10 @@ def test_nothing_is_said_without_captions_or_without_a_text(said: Said, real: di
         def __call__(self, seeds: Sequence[int], asked: object = None) -> np.ndarray:
             return said.train.images[[seed % SEEDS_EACH % 1337 for seed in seeds]]
 
+    other = CONDITION.model_copy(update={"encoder": "others@1"})
+    card = score(Answering(said.train), condition=other, samples=200, **real)  # type: ignore[arg-type]
+    assert "text_r5" in card.metrics
+    assert "memorised_asked" not in card.metrics, "the splits hold what one encoder made"
     card = score(Plain(), samples=200, **real)  # type: ignore[arg-type]
     assert not [name for name in card.metrics if name.startswith("text_") or name == "memorised_asked"]
     assert card.by_caption == {}
