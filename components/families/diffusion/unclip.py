@@ -2,7 +2,8 @@
 
     p(x | t) = p(x | z) p(z | t),     z = E_x(x) of a dual encoder                                                  (section 2)
 
-First a dual encoder learns which text belongs to which image (dual_encoder.py); then it rests, and both others learn at once. The
+A dual encoder learns which text belongs to which image (dual_encoder.py), and rests after a while. Prior and decoder learn beside
+it from the start, of embeddings that still move: what they learn of images alone stays, and it is much of what they do. The
 prior is diffusion of z by residual blocks of linear layers, told the dual encoder's embedding of the text and the mean of the
 text's rows (section 2.2; the paper's is a transformer over all rows). The decoder is EDM's U-Net asked by z, which joins the
 embedding of time and is attended to (section 2.1). Both know hidden texts and embeddings, so both can be guided. The paper's dual
@@ -45,7 +46,7 @@ class UnclipConfig(PreconditionedConfig):
     """The decoder's recipe, which is EDM's, and that of the two before it."""
 
     embedding: int = Field(default=64, ge=2, description="numbers of an image's embedding (E)")
-    dual_share: float = Field(default=0.3, gt=0, lt=1, description="share of the budget that trains the dual encoder")
+    dual_share: float = Field(default=0.3, gt=0, lt=1, description="share of the budget after which the dual encoder rests")
     dual_width: int = Field(default=32, ge=16, description="channels of its image tower at full resolution")
     prior_width: int = Field(default=256, ge=16, description="features of the prior")
     prior_blocks: int = Field(default=4, ge=1, description="residual blocks of the prior")
@@ -128,24 +129,24 @@ class Unclip(Family):
 
     @property
     def first_share(self) -> float:
-        """The share of a training that is the dual encoder's: none where it rests, as it does under an adapter."""
+        """The share of a training in which the dual encoder learns: none where it rests, as it does under an adapter."""
         return self.config.dual_share if any(parameter.requires_grad for parameter in self.dual.parameters()) else 0.0
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """{"dual": ...} in its share of the budget; then {"prior": ..., "decoder": ...}."""
+        """{"prior": ..., "decoder": ...}, and {"dual": ...} in its share of the budget."""
         told = apart(batch.condition)[0] if batch.condition is not None and self.spec.conditional else None
-        if batch.progress < self.first_share:
-            return {DUAL: self.dual.loss(batch.x, told, rng)}
+        learns = {DUAL: self.dual.loss(batch.x, told, rng)} if batch.progress < self.first_share else {}
         with torch.no_grad():
             z_BE = self.radius * self.dual.of_images(batch.x)
             asked_B1F = None if told is None else self.dual.row(told)
             near_BE = z_BE + 0.5 * self.config.embedding_noise * normal(z_BE.shape, rng)
-        return {
+        return learns | {
             "prior": self.prior.loss(z_BE[:, :, None, None], asked_B1F, rng),
             "decoder": self.decoder.loss(batch.x, near_BE[:, None], rng),
         }
 
     def stage_progress(self, progress: float) -> float:
+        """The rate falls before the dual encoder rests, and begins anew for the others."""
         return of_two_stages(progress, first=self.first_share)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
