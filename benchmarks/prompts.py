@@ -5,11 +5,11 @@
     new         by a prompt that nobody has asked for
     long        by a new one that fills all the tokens that the encoder reads
 
-    .venv/bin/python benchmarks/prompts.py [--rounds 300] [--bundle FOLDER] [--precision fp32]
+    .venv/bin/python benchmarks/prompts.py [--rounds 300] [--bundle FOLDER]
 
 The encoder is MiniLM at 32 tokens, the sampler a small convolutional network of random weights, whose time is subtracted; with
---bundle it is those of a bundle of your own, and the ratio says what a prompt costs there. Medians, and ms beyond `nothing`, stand
-in benchmarks/results/prompts.json. Less than a minute, once the encoder has been made.
+--bundle it is those of a bundle of your own, and the ratio says what a prompt costs there. Medians, and ms beyond `nothing`,
+stand in benchmarks/results/prompts.json. Less than a minute, once the encoder has been made.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from components.export.text_encoder import add_text_encoder
 from components.runtime.prompts import Prompts
 
 SIDE, WIDTH, LAYERS, NOISE = 32, 32, 4, 64
-LENGTH = 32
+LENGTH, PRECISION = 32, "int8"
 ADDED_MS = 5.0  # what a new prompt may add at p50
 PACKAGES = ("genwright", "onnxruntime-gpu", "tokenizers", "starlette", "uvicorn")
 WORDS = (
@@ -136,6 +136,19 @@ def bundle_with(encoder: Path, folder: Path) -> Path:
     return folder
 
 
+def minilm(folder: Path) -> Path:
+    """The encoder where none is named, made in `folder`."""
+    from components.encoders.make import make_encoder
+    from components.encoders.minilm import MINILM, minilm_folder
+    from components.encoders.source import Source
+
+    from components.core.brief import TextBrief
+    from components.core.records import Licence
+
+    source = Source.of(minilm_folder(), name=MINILM, licence=Licence(name="apache-2.0", terms="free"))
+    return make_encoder(source, source.record(TextBrief(length=LENGTH), precision=PRECISION), folder / "encoder")
+
+
 def measured(folder: Path, *, rounds: int) -> dict[str, Any]:
     """Milliseconds of a request, by the way it asks; the ways take turns."""
     new, long = new_prompts(), long_prompts(Prompts.open(folder))
@@ -169,8 +182,10 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="the folder of a bundle that reads prompts")
     parser.add_argument("--encoder", type=Path, help="the folder of an encoder, in place of MiniLM")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = given.bundle or bundle_with(given.encoder or minilm(), Path(folder))
+    with tempfile.TemporaryDirectory() as name:
+        folder, sealed = Path(name), Path(name, "bundle")
+        sealed.mkdir()
+        bundle = given.bundle or bundle_with(given.encoder or minilm(folder), sealed)
         asked = read_bundle(bundle).spec.condition
         assert isinstance(asked, EmbeddingCondition), "it reads no prompts"
         found = measured(bundle, rounds=given.rounds)
