@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.records import ClassCondition, DataSpec
+from components.core.records import ClassCondition, DataSpec, EmbeddingCondition
 from components.core.units import to_stored
 from components.modalities.image.spec import ImageSpec
 
@@ -17,6 +17,12 @@ def image_data(
     """What a family must know of such images; `conditional`: it is told the class of each."""
     asked = ClassCondition(classes=classes) if conditional else None
     return DataSpec(item=ImageSpec(channels=channels, height=height, width=width), condition=asked, std=std)
+
+
+def text_data(*, channels: int, height: int, width: int, length: int = 4, features: int = 8, negative: bool = False) -> DataSpec:
+    """Images that are asked for by a text."""
+    asked = EmbeddingCondition(length=length, features=features, encoder="toy@0", negative=negative)
+    return DataSpec(item=ImageSpec(channels=channels, height=height, width=width), condition=asked, std=0.5)
 
 
 def image_item(height: int, width: int, channels: int) -> ImageSpec:
@@ -47,3 +53,23 @@ class ArraySplit:
 
     def take(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         return self.images[indices]
+
+
+@dataclass
+class TextSplit(ArraySplit):
+    """The same, each item asked for by a text of its class: as many rows as it has room for, the class's number modulo that."""
+
+    length: int = 4
+    features: int = 8
+
+    def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[np.float32]:
+        assert self.labels is not None
+        return self.texts[self.labels[indices]]
+
+    @property
+    def texts(self) -> npt.NDArray[np.float32]:
+        """Of each class, [10, L, D]."""
+        rows = np.random.default_rng(5).standard_normal((10, self.length, self.features)).astype(np.float32)
+        known_KL = np.arange(self.length) <= (np.arange(10) % self.length)[:, None]
+        texts: npt.NDArray[np.float32] = rows * known_KL[:, :, None]
+        return texts

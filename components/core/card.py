@@ -3,7 +3,8 @@
 Whoever must know whether a family can do a thing asks its card, and never for its name.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from components.core.brief import Conditioning, FamilyName, Modality, Mode
 from components.core.record import Record
@@ -32,9 +33,15 @@ class Card(Record):
     per_part: tuple[str, ...] = ()  # statistics of the batch that each part has of its own, where memory does not hold the whole
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
+    steers: bool = False  # of a text beside it, it takes another that an item is to be unlike, under guidance
     student: str | None = None  # the variant of this family that its students are of; None: it has none
     student_steps: tuple[int, ...] = ()  # of a student of this variant, the most first
     loop_above: int | None = None  # a graph of more steps is a loop, whose products are not lowered to eight bits
     student_rate: float = 1.0  # of the teacher's peak learning rate, for a student that begins with its weights
     student_halves: bool = False  # a student of this variant is taught by one of twice its steps, where there is one
     references: tuple[str, ...]
+
+    def takes_negative(self, config: Mapping[str, Any]) -> bool:
+        """Whether a model of this recipe can be told what an item is to be unlike: EmbeddingCondition.negative of what it is made
+        for."""
+        return self.steers and config.get("guidance") != 1

@@ -242,6 +242,11 @@ class Family(nn.Module, ABC):
             f"{self.card.family}/{self.card.variant} cannot be written as a pipeline of diffusers", allowed=PIPELINES
         )
 
+    @property
+    def lora_part(self) -> str:
+        """The part of that pipeline which its `load_lora_weights` lays an adapter beside; empty where it has no such call."""
+        return ""
+
     @abstractmethod
     def sampler(self, *, steps: int | None = None) -> nn.Module:
         """A deterministic module `forward(*noise, condition) -> x`, items in data units; without a condition it takes the noise

@@ -6,6 +6,7 @@ from components.core.errors import InputError
 from components.pipeline.backends import Backends
 from components.pipeline.existing import champion_of
 from components.pipeline.loaded_model import trained_family
+from components.pipeline.pretrained import reads_text
 from components.pipeline.release_commands import bundle_of, check_gates
 
 
@@ -37,5 +38,6 @@ def write_deployment(reference: str, backends: Backends, *, form: str, to: Path,
     if form == "diffusers":
         from components.training.foreign.write import write_diffusers
 
-        return write_diffusers(trained_family(release, bundle, backends), bundle, version=version, to=to)
+        beside = reads_text(bundle.lineage.foreign, backends)
+        return write_diffusers(trained_family(release, bundle, backends), bundle, version=version, to=to, beside=beside)
     raise InputError(f"--write {form}", allowed="kserve, triton, container, diffusers")

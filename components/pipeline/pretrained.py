@@ -170,7 +170,9 @@ def _weights(model: str, backends: Backends, *, folder: Path) -> "Files":
 
 
 def spec_of_foreign(found: Foreign) -> DataSpec:
-    """What it makes. Its classes have no names, only numbers."""
+    """What it makes. Its classes have no names, only numbers; one that a text steers can be told what is unwanted, too."""
+    if found.text is not None:
+        return DataSpec(item=found.item, condition=found.text.model_copy(update={"negative": True}))
     classes = tuple(map(str, range(found.classes)))
     return DataSpec(item=found.item, condition=ClassCondition(classes=classes) if classes else None)
 
@@ -188,6 +190,12 @@ def take_over(base: Base | None, brief: Brief, backends: Backends, *, folder: Pa
         files = _weights(brief.pretrained.model, backends, folder=folder or Path.cwd())
         with TemporaryDirectory(prefix="genwright-") as own:
             backends.workspace.put(as_one(files, Path(own)))
+
+
+def reads_text(begins_with: Foreign | None, backends: Backends) -> dict[str, Path]:
+    """What of the published files of the model that it all begins with reads texts, on this machine, by their paths there."""
+    beside = begins_with.beside if begins_with else {}
+    return {path: backends.workspace.open(file) for path, file in beside.items()}
 
 
 def check_use(brief: Brief, begins_with: Foreign | None) -> None:

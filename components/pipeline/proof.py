@@ -25,7 +25,7 @@ from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
-from components.pipeline.extractor import load_extractor
+from components.pipeline.extractor import load_extractor, load_judge
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
@@ -86,11 +86,13 @@ def _scored(
     run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
 ) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
+    train = open_split(data.path, "train")
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
-        "train": open_split(data.path, "train"),
+        "train": train,
         "reference": held_out(data),
         "extractor": load_extractor(data, backends),
+        "judge": load_judge(train, candidate.condition, data, backends),
         "seed": run.brief.seed,
         "samples": SAMPLES[run.decision.delivery],
         "reference_split": "+".join(REFERENCE),

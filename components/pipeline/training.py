@@ -20,6 +20,7 @@ from components.pipeline.durations import timed
 from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
+from components.pipeline.pretrained import reads_text
 from components.pipeline.run import Adapter, Run, Trained
 from components.pipeline.run_params import log_data, params_of, run_name, run_tags
 from components.policy.view import sentence
@@ -161,9 +162,9 @@ def _reloaded(run: Run, kept: Checkpoint, files: tuple[Path, ...], backends: Bac
         return None
     from components.training.adapter.elsewhere import reload_kept
 
-    base = run.base.checkpoint
+    base, beside = run.base.checkpoint, reads_text(run.origin, backends)
     with timed("Adapter", backends, run, note="loaded by peft and diffusers in a process without genwright"):
-        return reload_kept(base, backends.workspace.open(base.weights), kept, files)
+        return reload_kept(base, backends.workspace.open(base.weights), kept, files, beside=beside)
 
 
 def _track_adapter(tracker: "MlflowTracker", adapter: AdapterReload | None, paths: tuple[Path, ...]) -> None:

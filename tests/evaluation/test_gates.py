@@ -99,6 +99,9 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "recall_lost_max": None,
         "duplicates_max": 0.05,
         "memorised_max": 0.03,
+        "memorised_asked_max": 0.1,
+        "text_excess_min": 0.01,
+        "text_lost_max": 0.1,
         "latency_p95_ms_max": "serving",
     }
     assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})

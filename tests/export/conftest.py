@@ -1,6 +1,6 @@
 """Small families of every kind, each exported once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from specs import image_data
+from specs import image_data, text_data
 
 from components.core.family import Family
 from components.export.graph import Graph, export_graph
@@ -39,6 +39,7 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "diffusion/latent",
     "diffusion/latent-ect",
     "diffusion/ldm",
+    "diffusion/unclip",
     "gan/wgan-gp",
     "vae/beta",
 }
@@ -50,6 +51,11 @@ class Exported:
     family: Family
     path: Path
     graph: Graph
+
+    def asked(self, labels: Sequence[int]) -> Any:
+        """What the items of these classes are asked for by: of each a text, where it is a text."""
+        asked = self.family.spec.condition
+        return list(labels) if asked is None or self.family.spec.classes else asked.examples(3)[list(labels)]
 
     def session(self, *, batch: int = 16) -> GraphSampler:
         return GraphSampler(
@@ -63,10 +69,15 @@ class Exported:
         )
 
 
-def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Family:
-    """A small family whose every weight matters: none is left at the zero or the one it started from."""
+def built(name: str, *, conditional: bool | str = False, side: tuple[int, int, int] = (8, 8, 1)) -> Family:
+    """A small family whose every weight matters: none is left at the zero or the one it started from. `conditional`: by class, or
+    by "text"."""
     height, width, channels = side
-    spec = image_data(channels=channels, height=height, width=width, classes=("a", "b", "c"), conditional=conditional)
+    shape = {"channels": channels, "height": height, "width": width}
+    if conditional == "text":
+        spec = text_data(**shape, negative=find(*name.split("/")).card.steers)
+    else:
+        spec = image_data(**shape, classes=("a", "b", "c"), conditional=bool(conditional))
     torch.manual_seed(0)
     config = TINY.get(name, {}) | ({} if side == (8, 8, 1) else SLOWER.get(name, {}))
     family = find(*name.split("/")).build(config, spec)
@@ -81,7 +92,7 @@ def built(name: str, *, conditional: bool = False, side: tuple[int, int, int] = 
 
 
 def _cases() -> list[Any]:
-    """Every variant with a graph, with classes where it takes them, and without them on images of odd sides."""
+    """Every variant with a graph, with classes where it takes them, without them on images of odd sides, and by text."""
     found = []
     for key, (card, _, _) in sorted(cards().items()):
         name = "/".join(key)
@@ -91,8 +102,10 @@ def _cases() -> list[Any]:
         for conditional, side, marks in (
             ("class" in card.conditioning, (8, 8, 1), () if name in QUICK else NIGHTLY if name in LIKE_ANOTHER else SLOW),
             (False, odd, SLOW if name in ODD_SLOW else NIGHTLY),
+            *((("text", (8, 8, 1), NIGHTLY),) if "text" in card.conditioning else ()),
         ):
-            case = f"{name}-{'x'.join(map(str, side))}-{'class' if conditional else 'none'}"
+            kind = conditional if conditional == "text" else "class" if conditional else "none"
+            case = f"{name}-{'x'.join(map(str, side))}-{kind}"
             found.append(pytest.param((name, conditional, side), id=case, marks=marks))
     return found
 
@@ -102,7 +115,7 @@ def export(made_once: Callable[..., Path]) -> Callable[..., Exported]:
     """Exports each case once, for all files and workers."""
     known: dict[Any, Exported] = {}
 
-    def make(name: str, conditional: bool = False, side: tuple[int, int, int] = (8, 8, 1)) -> Exported:
+    def make(name: str, conditional: bool | str = False, side: tuple[int, int, int] = (8, 8, 1)) -> Exported:
         key = (name, conditional, side)
         if key not in known:
             family = built(name, conditional=conditional, side=side)
@@ -125,7 +138,7 @@ def exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) ->
 
 @pytest.fixture(params=[case for case in _cases() if case.values[0][1]])
 def class_exported(request: pytest.FixtureRequest, export: Callable[..., Exported]) -> Exported:
-    """With classes."""
+    """With classes, or texts."""
     return export(*request.param)
 
 

@@ -103,7 +103,8 @@ def test_noise_is_an_input_and_the_batch_is_free(exported: Any) -> None:
     names = [entry.name for entry in noise] + (["condition"] if exported.family.spec.conditional else [])
     assert [value.name for value in graph.input] == names == list(exported.graph.inputs)
     assert exported.graph.condition == ("condition" if exported.family.spec.conditional else None)
-    for value, shape in zip(graph.input, [entry.shape for entry in noise] + [()], strict=False):
+    asked = exported.family.spec.condition.shape if exported.family.spec.conditional else ()
+    for value, shape in zip(graph.input, [entry.shape for entry in noise] + [asked], strict=False):
         batch, *rest = value.type.tensor_type.shape.dim
         assert batch.dim_param, "the batch is a name, not a number"
         assert tuple(size.dim_value for size in rest) == shape
@@ -136,8 +137,8 @@ def test_the_file_holds_nothing_of_this_machine(exported: Any) -> None:
 
 def test_classes_reach_the_image(class_exported: Any) -> None:
     session = class_exported.session()
-    one, same, other = (session([5, 6, 7, 8], [label] * 4) for label in (0, 0, 1))
-    repeated = session([5] * 4, [0] * 4)
+    one, same, other = (session([5, 6, 7, 8], class_exported.asked([label] * 4)) for label in (0, 0, 1))
+    repeated = session([5] * 4, class_exported.asked([0] * 4))
     assert (repeated == repeated[0]).all()
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
@@ -145,7 +146,7 @@ def test_classes_reach_the_image(class_exported: Any) -> None:
 
 def test_both_samplers_draw_the_same_images(exported: Any) -> None:
     """Evaluation, export and the server see one image a seed, to a level of rounding."""
-    labels = [k % 3 for k in range(21)]
+    labels = exported.asked([k % 3 for k in range(21)])
     graph = exported.session(batch=8)
     reference = TorchSampler(exported.family, subject="torch:x", batch=5)
     got, expected = graph(range(21), labels), reference(range(21), labels)

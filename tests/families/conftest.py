@@ -1,4 +1,4 @@
-"""Every family that discovery finds, small, on several shapes, with and without classes."""
+"""Every family that discovery finds, small, on several shapes, with and without classes, and by text where it takes one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from specs import image_data
+from specs import image_data, text_data
 from torch import Tensor
 
 from components.core.card import Card
@@ -19,9 +19,10 @@ LARGE = 28
 SMALLEST, ODD, ODD_DISCRETE = (8, 8, 1), (9, 13, 3), (5, 7, 3)  # height, width, channels; the last is drawn value by value
 CLASSES = ("dark", "middle", "bright")
 ONE_EACH = {"autoencoder/plain", "vae/gaussian", "gan/dcgan", "flow/realnvp", "diffusion/edm", "autoregressive/pixelcnn"}
+TEXT_FAST, TEXT_SLOW = {"diffusion/edm"}, {"autoregressive/vq-transformer", "diffusion/unclip"}
 ONE_MORE = {"vae/vq", "gan/r3gan", "flow/glow", "diffusion/latent", "autoregressive/vq-pixelcnn"}
 SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
-SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1}
+SMALL = {"width": 1, "blocks": 1, "latent": 4, "steps": 2, "depth": 1, "embedding": 8, "prior_blocks": 1, "prior_steps": 2}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,13 @@ class Case:
         return self.cls.build(self.config | config, self.spec)
 
     def labels(self, n: int) -> Tensor | None:
-        return torch.arange(n) % len(CLASSES) if self.spec.conditional else None
+        return self.asked(torch.arange(n) % len(CLASSES)) if self.spec.conditional else None
+
+    def asked(self, kinds_N: Tensor) -> Tensor:
+        """The condition of items of these classes: themselves, or of each a text of its own."""
+        if self.spec.classes:
+            return kinds_N
+        return a_text(len(CLASSES), *self.spec.condition.given_shape)[kinds_N]  # type: ignore[union-attr]
 
     def images(self, n: int, *, seed: int = 0) -> Tensor:
         """8-bit images in data units, n of them: as bright as their class, with noise."""
@@ -60,6 +67,13 @@ class Case:
         labels = self.labels(n)
         noise = _announcing(self).noise(n, torch.Generator().manual_seed(seed))
         return noise if labels is None else (*noise, labels)
+
+
+def a_text(n: int, length: int, features: int) -> Tensor:
+    """n texts as an encoder gives them, [n, L, D]: of one to L rows, zeros after them."""
+    rows_NLD = torch.randn(n, length, features, generator=torch.Generator().manual_seed(7))
+    known_NL = torch.arange(length) <= (torch.arange(n) % length)[:, None]
+    return rows_NLD * known_NL[:, :, None]
 
 
 @lru_cache(maxsize=1)
@@ -84,7 +98,7 @@ def train(family: Family, case: Case, *, steps: int, rate: float = 2e-3, n: int 
 
 
 def _cases() -> list[Any]:
-    """Every variant with classes on the smallest images, and without on odd sides; on large ones, slow or nightly."""
+    """Every variant with classes on the smallest images, and without on odd sides; on large ones, slow or nightly; by text."""
     found = []
     for (family, variant), (card, _, _) in sorted(cards().items()):
         kinds = [kind for kind in ("none", "class") if kind in card.conditioning]
@@ -95,7 +109,23 @@ def _cases() -> list[Any]:
             spec = image_data(**shape, classes=CLASSES, conditional=kind == "class")
             case = f"{family}/{variant}-{height}x{width}x{channels}-{kind}"
             found.append(pytest.param((family, variant, spec), id=case, marks=marks))
-    return found
+    return found + _text_cases()
+
+
+def _text_cases() -> list[Any]:
+    """Every variant that takes texts, on the smallest images."""
+    height, width, channels = SMALLEST
+    spec = text_data(channels=channels, height=height, width=width)
+    names = sorted(key for key, (card, _, _) in cards().items() if "text" in card.conditioning)
+    assert {"/".join(key) for key in names} >= TEXT_FAST | TEXT_SLOW
+    marks = {key: () if "/".join(key) in TEXT_FAST else SLOW if "/".join(key) in TEXT_SLOW else NIGHTLY for key in names}
+    return [pytest.param((*key, spec), id=f"{'/'.join(key)}-8x8x1-text", marks=marks[key]) for key in names]
+
+
+@pytest.fixture(params=_text_cases())
+def text_case(request: pytest.FixtureRequest) -> Case:
+    family, variant, spec = request.param
+    return Case(find(family, variant), spec)
 
 
 @pytest.fixture(params=_cases())
@@ -107,11 +137,14 @@ def case(request: pytest.FixtureRequest) -> Case:
 def _class_cases() -> list[Any]:
     """With classes and of the smallest shape only, for a law that needs training: one of each family in the fast tests, one more
     of a few, which learn in two stages or on codes, in the slow ones."""
-    found = [case for case in _cases() if str(case.id).endswith("8x8x1-class")]
+    found = [case for case in _cases() if str(case.id).endswith(("8x8x1-class", "8x8x1-text"))]
     names = {case.id: "/".join(case.values[0][:2]) for case in found}
     assert {name.split("/")[0] for name in ONE_EACH & {*names.values()}} == {name.split("/")[0] for name in names.values()}
     marks = {name: () if name in ONE_EACH else SLOW if name in ONE_MORE else NIGHTLY for name in names.values()}
-    return [pytest.param(*case.values, id=case.id, marks=marks[names[case.id]]) for case in found]
+    return [
+        pytest.param(*case.values, id=case.id, marks=case.marks if str(case.id).endswith("text") else marks[names[case.id]])
+        for case in found
+    ]
 
 
 @pytest.fixture(params=_class_cases())
@@ -143,6 +176,14 @@ def make_case() -> Any:
     def make(family: str, variant: str, *, conditional: bool = False, side: int = 8, channels: int = 1) -> Case:
         spec = image_data(channels=channels, height=side, width=side, classes=CLASSES, conditional=conditional)
         return Case(find(family, variant), spec)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_text_case() -> Any:
+    def make(family: str, variant: str) -> Case:
+        return Case(find(family, variant), text_data(channels=1, height=8, width=8))
 
     return make
 

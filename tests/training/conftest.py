@@ -18,7 +18,8 @@ from specs import ArraySplit, image_data, image_item
 
 from components.core.arrays import Stored
 from components.core.files import sha256_of
-from components.core.records import Artifact, Checkpoint, LocalDataset
+from components.core.records import Artifact, Checkpoint, DataSpec, LocalDataset
+from components.families.texts import text_of
 from components.training.device import TrainingDevice
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
@@ -75,10 +76,12 @@ def tracker() -> Recorder:
 def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
     """A plan of few steps; `family` as 'vae/gaussian', `config` on top of the smallest one."""
 
-    def make(family: str = "vae/gaussian", *, folder: str = "run", conditional: bool = False, **more: Any) -> TrainPlan:
+    def make(
+        family: str = "vae/gaussian", *, folder: str = "run", conditional: bool = False, spec: DataSpec | None = None, **more: Any
+    ) -> TrainPlan:
         name, variant = family.split("/")
         config = TINY.get(family, {}) | {"batch_size": 16, "warmup_steps": 2} | more.pop("config", {})
-        spec = image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
+        spec = spec or image_data(channels=1, height=8, width=8, classes=tuple("0123456789"), conditional=conditional)
         dataset = LocalDataset(
             name="digits", path="", repo=".", rev="HEAD", md5="d1", item=image_item(8, 8, 1), count=96,
             classes=spec.classes, splits={"train": 96}, mean=(0.0,), std=(1.0,),
@@ -98,8 +101,8 @@ def make_plan(tmp_path: Path) -> Callable[..., TrainPlan]:
 def a_base(tmp_path: Path, make_plan: Any) -> Callable[..., Finetune]:
     """The start from a base none of whose weights is at its own start."""
 
-    def make(family: str, *, conditional: bool = False, seed: int = 3, **config: Any) -> Finetune:
-        plan = make_plan(family, conditional=conditional, seed=seed, config=config)
+    def make(family: str, *, conditional: bool = False, seed: int = 3, spec: DataSpec | None = None, **config: Any) -> Finetune:
+        plan = make_plan(family, conditional=conditional, seed=seed, spec=spec, config=config)
         model = build(plan)
         rng = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -129,7 +132,9 @@ def tuned(make_plan: Any) -> Callable[..., TrainPlan]:
         base = start.base
         variant = variant or base.variant
         config = recipe(base, variant=variant) | more.pop("config", {})
-        plan = make_plan(f"{base.family}/{variant}", conditional=base.spec.conditional, start=start, config=config, **more)
+        by_text = base.spec if text_of(base.spec) else None
+        asked = {"conditional": base.spec.conditional, "spec": by_text}
+        plan = make_plan(f"{base.family}/{variant}", start=start, config=config, **asked, **more)
         return plan.model_copy(update={"spec": plan.spec.model_copy(update={"std": 0.3, "mean": (0.4,)})})
 
     return make

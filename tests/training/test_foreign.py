@@ -87,12 +87,12 @@ def test_a_scheduler_is_read_by_its_kind(folder: Path) -> None:
 Damage = Callable[[Path], Any]
 NOT_BUILT: dict[str, tuple[Damage, str]] = {
     "a bare network": (lambda f: (f / INDEX).unlink(), r"has no model_index.json, so how noise was added"),
-    "text": (
+    "two texts": (
         lambda f: change(
-            f / INDEX, _class_name="StableDiffusionPipeline", unet=["diffusers", "UNet2DConditionModel"],
-            text_encoder=["transformers", "CLIPTextModel"],
+            f / INDEX, _class_name="StableDiffusionXLPipeline", unet=["diffusers", "UNet2DConditionModel"],
+            **{part: ["transformers", "CLIPTextModel"] for part in ("text_encoder", "text_encoder_2")},
         ),
-        r"is a StableDiffusionPipeline with text_encoder \(CLIPTextModel\), unet \(UNet2DConditionModel\); allowed: a pip",
+        r"is a StableDiffusionXLPipeline with text_encoder \(CLIPTextModel\), text_encoder_2 \(CLIPTextModel\), unet \(UNet2DCond",
     ),
     "a network that asks for text": (
         lambda f: change(f / INDEX, unet=["diffusers", "UNet2DConditionModel"]),

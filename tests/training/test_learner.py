@@ -38,6 +38,7 @@ PER_PART: dict[str, dict[str, Any]] = {  # how each statistic that is a part's o
     "minibatch discrimination": {"minibatch_kernels": 4},
     "mean styles": {},
     "path lengths": {"path_length": 1.0},
+    "contrasts": {},  # of a first stage
 }
 OFF = {"batch_deviation": False, "minibatch_kernels": 0, "path_length": 0.0, "dropout": 0.0, "clip_norm": None}  # as it has them
 FAST = {  # one of each family, and those of two players, a codebook, a statistic of a part
@@ -160,6 +161,7 @@ def test_what_is_a_parts_own_is_on_the_card(
     config, conditional = switched(family, **PER_PART[statistic]), statistic == "mean styles"
     whole, cut = (make_learner(family, config=config, conditional=conditional) for _ in range(2))
     norms = statistic == "batch normalisation"
+    batch = replace(batch, progress=0.0 if statistic == "contrasts" else 1.0)
     expected = stepped(whole, batch, parts=1, norms=norms)
     assert differing(stepped(cut, batch, parts=2, norms=norms), expected)
     assert statistic in cards()[*family.split("/")][0].per_part

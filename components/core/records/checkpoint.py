@@ -36,6 +36,7 @@ class AdapterReload(Record):
     loaded_by: tuple[str, ...] = ()  # name and version of each program
     difference: float | None = None  # the largest of outputs, to the trained model
     merged_difference: float | None = None  # the same to the model with the adapter merged in, which is served
+    text_difference: float | None = None  # of a pipeline that was asked with texts: of its images, on average
 
     @property
     def text(self) -> str:
@@ -43,7 +44,8 @@ class AdapterReload(Record):
         if self.difference is None or self.merged_difference is None:
             return f"{self.network} is a class of genwright, which no other program has: read back by peft's loader alone"
         to = f"difference {self.difference:.2g} to the trained model, {self.merged_difference:.2g} to what is served"
-        return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}"
+        asked = "" if self.text_difference is None else f"; asked with texts it draws images that differ by {self.text_difference:.2g}"
+        return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}{asked}"
 
 
 class MemoryUse(Record):

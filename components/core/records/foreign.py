@@ -8,6 +8,7 @@ from components.core.brief import FamilyName
 from components.core.item import AnyItem
 from components.core.record import Record
 from components.core.records.artifact import Artifact
+from components.core.records.condition import EmbeddingCondition
 
 Terms = Literal["free", "use-based", "noncommercial", "unknown"]
 
@@ -31,7 +32,9 @@ class Foreign(Record):
     config: dict[str, Any]  # of the family here that it is one of
     item: AnyItem
     classes: int = 0  # that it may be asked for; 0: none
+    text: EmbeddingCondition | None = None  # what a text becomes that it is asked by; None: none asks it
     weights: Artifact | None = None  # as published, of several files their bytes as one; None: not fetched yet
     files: dict[str, str] = Field(default_factory=dict)  # SHA-256 of what else was read, by the path in the folder
+    beside: dict[str, Artifact] = Field(default_factory=dict)  # published files that are no weights of it here, by their path
     licence: Licence
     tags: tuple[str, ...] = ()

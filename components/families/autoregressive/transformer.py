@@ -36,13 +36,22 @@ class Block(nn.Module):
         q, k, v = self._heads(h_BTD)
         return self._rest(h_BTD, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def step(self, h_B1D: Tensor, t_1: Tensor, keys_BNTE: Tensor, values_BNTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def behind(self, h_BTD: Tensor, known_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same where some tokens are hidden from all others: features, keys and values. The first one must be known."""
+        q, k, v = self._heads(h_BTD)
+        before_TT = torch.ones(h_BTD.shape[1], h_BTD.shape[1], dtype=torch.bool, device=h_BTD.device).tril()
+        mask_B1TT = before_TT & known_BT[:, None, None]
+        return self._rest(h_BTD, F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B1TT)), k, v
+
+    def step(
+        self, h_B1D: Tensor, t_1: Tensor, keys_BNTE: Tensor, values_BNTE: Tensor, known_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One token, with the keys and values of those before it: its features, and both with its own."""
         q, k, v = self._heads(h_B1D)
         put = Tensor.index_copy if torch.compiler.is_exporting() else Tensor.index_copy_
         keys_BNTE, values_BNTE = put(keys_BNTE, 2, t_1, k), put(values_BNTE, 2, t_1, v)
         behind_T = torch.arange(keys_BNTE.shape[2], device=t_1.device) <= t_1
-        mask = behind_T.view(1, 1, 1, -1)
+        mask = behind_T.view(1, 1, 1, -1) if known_BT is None else behind_T & known_BT[:, None, None]
         return (
             self._rest(h_B1D, F.scaled_dot_product_attention(q, keys_BNTE, values_BNTE, attn_mask=mask)),
             keys_BNTE,
@@ -94,9 +103,7 @@ class GridTransformer(GridModel):
 
     def logits_of(self, values_BT: Tensor, labels_B: Tensor | None) -> Tensor:
         """logits_BTK of each token given those before it."""
-        start_B1D = self._start(values_BT, labels_B)
-        h_BTD = torch.cat([torch.zeros_like(start_B1D), self.table(values_BT[:, :-1])], dim=1) + start_B1D + self.positions_TD
-        h_BTD = self.dropout(h_BTD)
+        h_BTD = self.dropout(self._read(values_BT, labels_B))
         for block in self.stack:
             h_BTD = block(h_BTD)
         logits_BTK: Tensor = self.logits(self.norm(h_BTD))
@@ -137,6 +144,12 @@ class GridTransformer(GridModel):
             kept += both
         p_BK = self.logits(self.norm(h_B1D[:, 0])).softmax(1)
         return inverse_cdf(p_BK, uniform_BC[:, 0])[:, None], tuple(kept)
+
+    def _read(self, values_BT: Tensor, labels_B: Tensor | None) -> Tensor:
+        """h_BTD: at each place the token before it."""
+        start_B1D = self._start(values_BT, labels_B)
+        h_BTD: Tensor = torch.cat([torch.zeros_like(start_B1D), self.table(values_BT[:, :-1])], dim=1)
+        return h_BTD + start_B1D + self.positions_TD
 
     def _start(self, values: Tensor, labels_B: Tensor | None) -> Tensor:
         start_BD: Tensor = self.start(torch.zeros_like(values.flatten(1)[:, 0]) if labels_B is None else labels_B)

@@ -14,15 +14,19 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from components.core.card import Card
+from components.core.errors import BriefError
 from components.core.family import Batch
 from components.core.noise import NoiseInput
+from components.core.randomness import uniform
 from components.core.records import DataSpec
 from components.families.autoregressive.gated import GatedPixelCNN
 from components.families.autoregressive.grid import Grid, GridModel
 from components.families.autoregressive.masked import MaskedGrid
+from components.families.autoregressive.text_transformer import TextTransformer
 from components.families.autoregressive.transformer import GridTransformer
 from components.families.dense import few_values
 from components.families.images import side_of
+from components.families.texts import TEXT_GUIDANCE, apart, check_told, hide, text_of
 from components.families.two_stages import DISCRIMINATOR, Added, TwoStageFamily
 from components.families.vq import VQAutoencoder, VQConfig
 
@@ -45,6 +49,12 @@ class VQPriorConfig(VQConfig):
 
 class VQTransformerConfig(VQPriorConfig):
     heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the prior's width")
+    guidance: float = Field(default=1.0, ge=0, description="weight of a text in drawing; 1 is off and costs nothing; 3 for texts")
+    label_dropout: float = Field(default=0.1, gt=0, lt=1, description="share of texts hidden in training")
+
+    @classmethod
+    def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
+        return super().defaults(spec, light=light) | ({"guidance": TEXT_GUIDANCE} if text_of(spec) else {})
 
 
 class CodeSampler(nn.Module):
@@ -83,12 +93,15 @@ class VQPriorFamily(TwoStageFamily):
 
     def prior_loss(self, batch: Batch, rng: torch.Generator) -> Tensor:
         """Nats a code."""
-        del rng
         with torch.no_grad():
             (codes_Bhw,) = self.encoded(batch.x) if batch.codes is None else batch.codes
         codes_B1hw = codes_Bhw.long()[:, None]
-        labels_B = batch.condition if self.spec.conditional else None
-        return -self.prior.log_prob(codes_B1hw, labels_B).mean()
+        return -self.prior.log_prob(codes_B1hw, self.training_labels(batch.condition, rng)).mean()
+
+    def training_labels(self, labels_B: Tensor | None, rng: torch.Generator) -> Tensor | None:
+        """What the prior trains on."""
+        del rng
+        return labels_B if self.spec.conditional else None
 
     def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
         """The codes, in half the bytes."""
@@ -177,9 +190,9 @@ class VQTransformer(VQPriorFamily):
     card = Card(
         family="autoregressive",
         variant="vq-transformer",
-        title="VQ-VAE with a transformer over its codes",
+        title="VQ-VAE with a transformer over its codes; of texts, DALL-E's way: text and codes in one sequence",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=True,
         steps=64,
@@ -188,11 +201,28 @@ class VQTransformer(VQPriorFamily):
         sequential="code",
         starts=("scratch", "finetune", "lora"),
         discrete=True,
-        references=("arXiv:1711.00937", "arXiv:2012.09841"),
+        steers=True,
+        references=("arXiv:1711.00937", "arXiv:2012.09841", "arXiv:2102.12092"),
     )
     Config = VQTransformerConfig
     config: VQTransformerConfig
 
+    def __init__(self, config: VQTransformerConfig, spec: DataSpec) -> None:
+        check_told(spec, guidance=config.guidance)
+        if config.guidance != 1 and not text_of(spec):
+            raise BriefError(f"override.config.guidance: {config.guidance:g} for {self.card.variant}", allowed="1, but for texts")
+        super().__init__(config, spec)
+
+    def training_labels(self, labels_B: Tensor | None, rng: torch.Generator) -> Tensor | None:
+        """A share of texts is hidden."""
+        if labels_B is None or not text_of(self.spec):
+            return super().training_labels(labels_B, rng)
+        text_BLF = apart(labels_B)[0]
+        return hide(text_BLF, uniform(text_BLF.shape[:1], rng) < self.config.label_dropout, none=0)
+
     def _prior(self, grid: Grid) -> GridModel:
-        config = self.config
-        return GridTransformer(grid, width=config.prior_width, blocks=config.depth, heads=config.heads, dropout=config.dropout)
+        config, text = self.config, text_of(self.spec)
+        sizes = {"width": config.prior_width, "blocks": config.depth, "heads": config.heads}
+        if text is None:
+            return GridTransformer(grid, **sizes, dropout=config.dropout)
+        return TextTransformer(grid, features=text.features, guidance=config.guidance, **sizes, dropout=config.dropout)

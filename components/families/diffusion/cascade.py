@@ -5,6 +5,10 @@ upsampled, after Gaussian conditioning augmentation (the paper's sec. 4.2): nois
 which it is told as one more input plane. In sampling s is fixed, and the second stage, which starts from a picture, takes half
 the steps; of few values all of them: nine steps of Heun's method blur what eighteen keep apart.
 
+Asked by text, both stages read it and both are guided, as in Imagen (Saharia et al. 2022, arXiv:2205.11487, section 2): the text
+through a frozen encoder, a base, super-resolution with conditioning augmentation. Imagen's thresholds of large guidance weights
+(section 2.3) are not here.
+
 B batch, C channels, H height, W width, h and w half of them.
 """
 
@@ -66,9 +70,9 @@ class Cascade(Family):
     card = Card(
         family="diffusion",
         variant="cascade",
-        title="Cascaded diffusion: a base at half the side and noise-conditioned super-resolution",
+        title="Cascaded diffusion: a base at half the side and noise-conditioned super-resolution; of texts, Imagen's way",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=False,
         steps=52,
@@ -77,7 +81,8 @@ class Cascade(Family):
         stepwise=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
-        references=("arXiv:2106.15282", "arXiv:2206.00364"),
+        steers=True,
+        references=("arXiv:2106.15282", "arXiv:2206.00364", "arXiv:2205.11487"),
     )
     Config = CascadeConfig
     config: CascadeConfig

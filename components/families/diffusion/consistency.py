@@ -64,7 +64,8 @@ class ConsistencyConfig(PreconditionedConfig):
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         found = super().defaults(spec, light=light)
         few = {"steps": 2, "renewed": 1.0} if found.get("dense") else {}
-        return found | {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5), "renewed": RENEWED} | few
+        own = {"t_mean": -1.1 + math.log(found.get("sigma_data", 0.5) / 0.5), "renewed": RENEWED, "guidance": 1.0}
+        return found | own | few
 
 
 class ECTConfig(ConsistencyConfig, EDMConfig):
@@ -155,7 +156,7 @@ class ECT(_Tuned, EDM):
         variant="ect",
         title="EDM tuned to be consistent: samples in one to four network evaluations",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=False,
         steps=4,
@@ -177,8 +178,8 @@ class ECT(_Tuned, EDM):
         """{"model": EDM's loss in the teacher's share of the budget, then that of eq. 12}."""
         if (stage := self._stage(batch.progress)) == 0:
             return super().losses(batch, rng)
-        images_BCHW, labels_B = batch.x, batch.condition if self.spec.conditional else None
-        return {"model": consistency_loss(self.denoiser, images_BCHW, labels_B, rng, config=self.config, stage=stage)}
+        labels_B = self.denoiser.training_labels(batch.condition, rng)
+        return {"model": consistency_loss(self.denoiser, batch.x, labels_B, rng, config=self.config, stage=stage)}
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:
         return self._for_each_step(super().noise_inputs())
@@ -196,7 +197,7 @@ class LatentECT(_Tuned, Latent):
         variant="latent-ect",
         title="Latent diffusion tuned to be consistent: one to four evaluations on the code, then the decoder",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=True,
         steps=4,
@@ -220,7 +221,7 @@ class LatentECT(_Tuned, Latent):
         """That of latent diffusion, then eq. 12 on the codes."""
         if (stage := self._stage(batch.progress)) == 0:
             return super().prior_loss(batch, rng)
-        codes_BZhw, labels_B = self.codes(batch, rng), batch.condition if self.spec.conditional else None
+        codes_BZhw, labels_B = self.codes(batch, rng), self.denoiser.training_labels(batch.condition, rng)
         return consistency_loss(self.denoiser, codes_BZhw, labels_B, rng, config=self.config, stage=stage)
 
     def noise_inputs(self) -> tuple[NoiseInput, ...]:

@@ -3,7 +3,7 @@
     u = s(W_2 s(W_1 e(t)) + v_class),   h <- h + W_i2 s(W_i1 s((1 + a_i) n(h) + b_i)),   a_i, b_i linear in u
 
 e(t) are the sines and cosines of arXiv:1706.03762, section 3.5. Beside each value stand waves of it: where noise is low, points a
-hundredth of the data's range apart have other answers.
+hundredth of the data's range apart have other answers. Of a text v is linear in the mean of its rows.
 
 B batch, C channels, H height, W width, N = C H W values in, F features, E of the embedding.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from components.families.dense import waves_of, with_waves
+from components.families.texts import mean_row
 
 TIME_SPAN = 10_000.0
 
@@ -43,8 +44,9 @@ class DenseDenoiser(nn.Module):
     frequencies_E: Tensor
 
     def __init__(
-        self, shape_in: tuple[int, ...], shape_out: tuple[int, ...], *, width: int, blocks: int, dropout: float, classes: int
-    ) -> None:
+        self, shape_in: tuple[int, ...], shape_out: tuple[int, ...], *, width: int, blocks: int, dropout: float, classes: int,
+        features: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.shape_out = shape_out
         values = waves_of(math.prod(shape_in))
@@ -53,6 +55,7 @@ class DenseDenoiser(nn.Module):
         self.register_buffer("frequencies_E", TIME_SPAN ** (-torch.arange(waves) / waves), persistent=False)
         self.time = nn.Sequential(nn.Linear(2 * waves, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.classes = nn.Embedding(classes, embedding) if classes else None
+        self.text = nn.Linear(features, embedding, bias=False) if features else None
         self.stem = nn.Linear(values, width)
         self.blocks = nn.ModuleList(TimedBlock(width, embedding, dropout=dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
@@ -68,6 +71,8 @@ class DenseDenoiser(nn.Module):
         u_BE = self.time(torch.cat([angle_BE.sin(), angle_BE.cos()], dim=1))
         if self.classes is not None:
             u_BE = u_BE + self.classes(class_labels)
+        if self.text is not None and class_labels is not None:
+            u_BE = u_BE + self.text(mean_row(class_labels))
         u_BE = nn.functional.silu(u_BE)
         h_BF = self.stem(with_waves(x_BCHW.flatten(1)))
         for block in cast("list[TimedBlock]", self.blocks):

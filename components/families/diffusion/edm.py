@@ -28,7 +28,7 @@ class EDM(Family):
         variant="edm",
         title="Diffusion with EDM preconditioning and the Heun sampler",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=False,
         steps=35,
@@ -37,6 +37,7 @@ class EDM(Family):
         stepwise=True,
         starts=("scratch", "finetune", "lora"),
         student="ect",
+        steers=True,
         references=("arXiv:2206.00364", "arXiv:2010.02502"),
     )
     Config = EDMConfig

@@ -1,6 +1,7 @@
 """Networks that were made elsewhere, built from the configs that diffusers wrote of them: one kind for each of its classes.
 
     UNet2DModel              a U-Net, unconditional or by class
+    UNet2DConditionModel     a U-Net, by text: Stable Diffusion's (Rombach et al. 2022, arXiv:2112.10752); given_text.py wraps it
     DiTTransformer2DModel    a transformer, by class (Peebles & Xie 2022, arXiv:2212.09748)
 
 Channels, classes and dropout are set by what a network is built for; everything else is as its config says. Of a config without a
@@ -16,16 +17,18 @@ from typing import Any, ClassVar
 from torch import nn
 
 from components.core.errors import BriefError
+from components.core.records import EmbeddingCondition
 
 BLOCKS = "block_out_channels"
 MULTIPLE = 16  # of the width, so that narrower students can be made of a U-Net
-U_NET, TRANSFORMER = "UNet2DModel", "DiTTransformer2DModel"
+U_NET, TRANSFORMER, TEXT_U_NET = "UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"
 
 
 class Kind(ABC):
     """How a class of diffusers is built here."""
 
     name: ClassVar[str]
+    by_text: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, network: Mapping[str, Any], *, width: int) -> None:
@@ -53,7 +56,7 @@ class UNet(Kind):
         # Of the rest nothing is known here: what a folder says beside it is no part of the network.
         needed = (BLOCKS, "down_block_types", "up_block_types")
         if lacking := [name for name in needed if not isinstance(network.get(name), list | tuple) or not network[name]]:
-            raise ValueError(f"network: {lacking[0]} is missing; allowed: the config of a UNet2DModel as diffusers writes it")
+            raise ValueError(f"network: {lacking[0]} is missing; allowed: the config of a {self.name} as diffusers writes it")
         channels = network[BLOCKS]
         if not all(isinstance(each, int) and each > 0 for each in channels) or channels[0] % MULTIPLE:
             raise ValueError(f"network: {BLOCKS}: {list(channels)}; allowed: whole numbers, the first a multiple of {MULTIPLE}")
@@ -74,6 +77,30 @@ class UNet(Kind):
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         return UNet2DModel
+
+
+class TextUNet(UNet):
+    """A U-Net whose attention looks at the rows of a text, of one width at all its places; nothing else steers it."""
+
+    name = TEXT_U_NET
+    by_text = True
+
+    def check(self, network: Mapping[str, Any], *, width: int) -> None:
+        super().check(network, width=width)
+        none = ("addition_embed_type", "encoder_hid_dim_type", "num_class_embeds", "time_cond_proj_dim")
+        if odd := [key for key in none if network.get(key) is not None]:
+            raise ValueError(f"network: {odd[0]}: {network[odd[0]]}; allowed: none, so that a text alone steers it")
+        wide = network.get("cross_attention_dim", 1280)
+        if not isinstance(wide, int):
+            raise ValueError(f"network: cross_attention_dim: {wide}; allowed: one width")
+
+    def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
+        return super().arguments(network, ends=ends, classes=0, width=width)
+
+    def model(self) -> Any:
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        return UNet2DConditionModel
 
 
 class Transformer(Kind):
@@ -106,7 +133,7 @@ class Transformer(Kind):
         return DiTTransformer2DModel
 
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (UNet(), Transformer())}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (UNet(), TextUNet(), Transformer())}
 
 
 def kind_of(network: Mapping[str, Any]) -> Kind:
@@ -127,11 +154,30 @@ def given_divides(network: Mapping[str, Any]) -> int:
     return kind_of(network).divides(network)
 
 
-def given_network(network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int, dropout: float) -> nn.Module:
-    """The network of a config, from and to so many channels. Raises BriefError for a config that diffusers refuses."""
+def given_network(
+    network: Mapping[str, Any],
+    *,
+    ends: tuple[int, int],
+    classes: int,
+    width: int,
+    dropout: float,
+    text: EmbeddingCondition | None = None,
+) -> nn.Module:
+    """The network of a config, from and to so many channels. Raises BriefError for a config that diffusers refuses, and where it
+    is asked for something else than what steers it."""
     kind = kind_of(network)
     own = kind.arguments(network, ends=ends, classes=classes, width=width)
-    return ready(built(kind.model(), network, **own, dropout=dropout))
+    if kind.by_text is not (text is not None):
+        asked = "a text" if kind.by_text else "a class, or nothing"
+        raise BriefError(f"network: a {kind.name} is asked by {asked}", do="ask by what it was trained with")
+    if text is None:
+        return ready(built(kind.model(), network, **own, dropout=dropout))
+    from components.families.diffusion.given_text import AskedByText
+
+    if (wide := network.get("cross_attention_dim", 1280)) != text.features:
+        what = f"network: cross_attention_dim: {wide}, and {text.encoder} makes {text.features} numbers of a token"
+        raise BriefError(what, do="take both from one training")
+    return AskedByText(built(kind.model(), network, **own, dropout=dropout), text)
 
 
 def ready(network: nn.Module) -> nn.Module:

@@ -36,7 +36,7 @@ class Latent(OnCodes):
         variant="latent",
         title="Latent diffusion: EDM on the codes of its own autoencoder, their scale measured",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=True,
         steps=49,
@@ -47,6 +47,7 @@ class Latent(OnCodes):
         wide=True,
         starts=("scratch", "finetune", "lora"),
         student="latent-ect",
+        steers=True,
         references=("arXiv:2112.10752", "arXiv:2206.00364"),
     )
     Config = LatentConfig

@@ -1,7 +1,7 @@
 """Latent diffusion in discrete steps (Rombach et al. 2022, arXiv:2112.10752): the noise levels of the paper, by a U-Net.
 
-It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline is one of these: `network`
-and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes fewer steps.
+It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline or StableDiffusionPipeline is
+one of these: `network` and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes fewer steps.
 
 In the bound of learned variances the last step is weighed as if codes were 8-bit values, as in the code of Peebles & Xie 2022.
 
@@ -20,9 +20,10 @@ from components.core.noise import NoiseInput
 from components.core.records import DataSpec
 from components.families.diffusion.codes import Autoencoder, CodesConfig, OnCodes
 from components.families.diffusion.given_autoencoder import VQ, GivenAutoencoder, check_autoencoder
-from components.families.diffusion.pipelines import ldm_pipeline
+from components.families.diffusion.pipelines import ldm_pipeline, text_pipeline
 from components.families.diffusion.sampling import Sampler
 from components.families.diffusion.steps import StepDenoiser, StepsConfig, step_sampler
+from components.families.texts import text_of
 
 
 class LDMConfig(StepsConfig, CodesConfig):
@@ -54,7 +55,7 @@ class LDM(OnCodes):
         variant="ldm",
         title="Latent diffusion in discrete steps, by a U-Net",
         modalities=("image",),
-        conditioning=("none", "class"),
+        conditioning=("none", "class", "text"),
         likelihood="none",
         latent=True,
         steps=50,
@@ -64,6 +65,8 @@ class LDM(OnCodes):
         on_codes=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),
+        steers=True,
+        student="lcm",
         references=("arXiv:2112.10752", "arXiv:2006.11239"),
     )
     Config = LDMConfig
@@ -94,6 +97,11 @@ class LDM(OnCodes):
         each = (self.config.steps,) if self.config.solver == "ancestral" else ()
         return (NoiseInput(name="noise", shape=(*each, *self.autoencoder.shape)),)
 
+    @property
+    def lora_part(self) -> str:
+        """A StableDiffusionPipeline has that call."""
+        return "unet" if self.config.network and text_of(self.spec) is not None else ""
+
     def pipeline(self) -> Any:
         """Of one that came from diffusers. Raises BriefError for an autoencoder trained here, which is of another class."""
         if not self.config.autoencoder:
@@ -103,4 +111,6 @@ class LDM(OnCodes):
 
     def as_pipeline(self, autoencoder: nn.Module) -> Any:
         """diffusers' pipeline with this autoencoder."""
+        if text_of(self.spec) is not None:
+            return text_pipeline(self.denoiser.net.unet, autoencoder, self.config)
         return ldm_pipeline(self.denoiser.net, autoencoder, self.config)

@@ -1,11 +1,13 @@
-"""The network of every diffusion model here: diffusers' UNet2DModel for any side, with classes that can be hidden, or linear
-layers where an item has few values (dense.py).
+"""The network of every diffusion model here: diffusers' UNet2DModel for any side, with classes that can be hidden, the U-Net that
+attends to a text (text_unet.py), or linear layers where an item has few values (dense.py).
 
 Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6) for a denoiser D, with the weight w of Imagen:
 
     D_w(x; t, c) = D(x; t, none) + w (D(x; t, c) - D(x; t, none)),   w = 1: no guidance, and one evaluation rather than two
 
-B batch, C channels, H height, W width, P extra input planes.
+Where a sampler is told what its items shall be unlike, that stands in the place of none (a negative prompt).
+
+B batch, C channels, H height, W width, P extra input planes, L rows of a text, D features of a row.
 """
 
 from typing import Any
@@ -19,7 +21,9 @@ from components.core.randomness import uniform
 from components.core.records import DataSpec
 from components.families.dense import DenseConfig, if_few
 from components.families.diffusion.dense import DenseDenoiser
+from components.families.diffusion.text_unet import text_unet
 from components.families.images import image_of, side_of
+from components.families.texts import TEXT_GUIDANCE, apart, check_told, hide, text_of
 
 
 class DiffusionConfig(DenseConfig):
@@ -40,8 +44,12 @@ class DiffusionConfig(DenseConfig):
     blocks: int = Field(default=1, ge=1, description="residual blocks at each resolution")
     attention: bool = Field(default=True, description="self-attention at the lowest resolution")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="0.13 in EDM's long runs on CIFAR-10")
-    guidance: float = Field(default=1.0, ge=0, description="weight of the class in sampling; 1 is off and costs nothing")
-    label_dropout: float = Field(default=0.1, gt=0, lt=1, description="share of labels hidden in training when guidance is on")
+    guidance: float = Field(
+        default=1.0, ge=0, description="weight of class or text in sampling; 1 is off and costs nothing; 3 for texts"
+    )
+    label_dropout: float = Field(
+        default=0.1, gt=0, lt=1, description="share of labels hidden in training when guidance is on; of texts always"
+    )
     steps: int = Field(default=18, ge=1)
 
     @classmethod
@@ -53,7 +61,8 @@ class DiffusionConfig(DenseConfig):
         side = side_of(spec)
         patch = {"patch": 2} if light and side > 16 else {}
         narrow = {"width": 32, "lr_peak": 2e-3, "batch_size": 32} if light or side <= 16 else {}
-        return patch | narrow | if_few(spec, width=128, blocks=3, lr_peak=2e-3)
+        steered = {"guidance": TEXT_GUIDANCE} if text_of(spec) else {}
+        return patch | narrow | steered | if_few(spec, width=128, blocks=3, lr_peak=2e-3)
 
     @property
     def divides(self) -> int:
@@ -69,14 +78,17 @@ class Network(nn.Module):
     """The U-Net, or linear layers where values are few, for denoisers to derive from.
 
     `planes` extra channels join the input; where none are given they are zero. It gives `answers` numbers for each value of the
-    image, as so many blocks of channels.
+    image, as so many blocks of channels. Raises BriefError where it is told what is unwanted and has no guidance.
     """
 
     def __init__(self, config: DiffusionConfig, spec: DataSpec, *, planes: int = 0, answers: int = 1) -> None:
         super().__init__()
         self.planes = planes
-        self.classes = len(spec.classes) if spec.conditional else 0
-        self.guided = bool(self.classes) and config.guidance != 1  # class number `classes` is then none of them
+        self.classes = len(spec.classes)
+        self.conditional = spec.conditional
+        self.guided = spec.conditional and config.guidance != 1  # class number `classes` is then none of them
+        self.hides = self.guided or text_of(spec) is not None  # a text may be empty, whatever the guidance
+        check_told(spec, guidance=config.guidance)
         self.label_dropout = config.label_dropout
         self.patch = 1 if config.dense else config.patch  # linear layers see the item as it is
         self.pad = config.padding(image_of(spec).height, image_of(spec).width)
@@ -89,7 +101,7 @@ class Network(nn.Module):
         return (_linear if config.dense else _convolutional)(config, spec, ends, classes=classes)
 
     def network(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None, planes_BPHW: Tensor | None) -> Tensor:
-        """x_BCHW, time (about 0 to 1,000 in size), class, planes -> out_BCHW: padded to what the halvings need, and back."""
+        """x_BCHW, time (about 0 to 1,000 in size), class or text_BLD, planes -> out_BCHW: padded for the halvings, and back."""
         h, w = x_BCHW.shape[2:]
         if self.planes:
             if planes_BPHW is None:
@@ -110,15 +122,18 @@ class Network(nn.Module):
         return out
 
     def training_labels(self, labels_B: Tensor | None, rng: torch.Generator) -> Tensor | None:
-        """The labels to train on: none without classes; with guidance a share of them hidden (algorithm 1)."""
-        if not self.classes or labels_B is None or not self.guided:
-            return labels_B if self.classes else None
-        hidden_B = uniform(labels_B.shape, rng) < self.label_dropout
-        return torch.where(hidden_B, self.classes, labels_B)
+        """What to train on, of labels_B or texts_BLD: none where nothing is asked for; with guidance a share of them hidden
+        (algorithm 1)."""
+        if not self.conditional or labels_B is None:
+            return None
+        asked = apart(labels_B)[0]
+        return hide(asked, uniform(asked.shape[:1], rng) < self.label_dropout, none=self.classes) if self.hides else asked
 
 
 def _convolutional(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
     """diffusers' U-Net from so many channels to so many."""
+    if (text := text_of(spec)) is not None:
+        return _almost_zero(text_unet(config, ends, features=text.features), "unet.conv_out")
     with hidden("accelerate", "peft", "transformers"):  # a third of diffusers' import, for what this network has not
         from diffusers.models.unets.unet_2d import UNet2DModel
 
@@ -141,15 +156,22 @@ def _convolutional(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int
         add_attention=config.attention,
         num_class_embeds=classes or None,
     )
-    nn.init.normal_(net.get_parameter("conv_out.weight"), std=1e-4)  # nearly zero: the layers before it learn from the first step
-    nn.init.zeros_(net.get_parameter("conv_out.bias"))
+    return _almost_zero(net, "conv_out")
+
+
+def _almost_zero(net: nn.Module, last: str) -> nn.Module:
+    """The same, whose last layer gives almost zero: the layers before it learn from the first step."""
+    nn.init.normal_(net.get_parameter(f"{last}.weight"), std=1e-4)
+    nn.init.zeros_(net.get_parameter(f"{last}.bias"))
     return net
 
 
 def _linear(config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
     """The same of linear layers."""
+    text = text_of(spec)
     shape_in, shape_out = ((channels, *spec.shape[1:]) for channels in ends)
-    return DenseDenoiser(shape_in, shape_out, width=config.width, blocks=config.blocks, dropout=config.dropout, classes=classes)
+    sizes = {"width": config.width, "blocks": config.blocks, "classes": classes, "features": text.features if text else 0}
+    return DenseDenoiser(shape_in, shape_out, dropout=config.dropout, **sizes)
 
 
 def blocks(answers: Tensor, *, like: Tensor) -> list[Tensor]:
@@ -172,9 +194,10 @@ class Guided(nn.Module):
 
     def forward(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor, planes_BPHW: Tensor | None = None) -> Tensor:
         n = x_BCHW.shape[0]
-        classes = torch.cat([condition_B, torch.full_like(condition_B, self.none)])
+        wanted_B, *unwanted = apart(condition_B)
+        asked = torch.cat([wanted_B, unwanted[0] if unwanted else torch.full_like(wanted_B, self.none)])
         planes = None if planes_BPHW is None else torch.cat([planes_BPHW, planes_BPHW])
-        both: Tensor = self.denoiser(torch.cat([x_BCHW, x_BCHW]), torch.cat([time_B, time_B]), classes, planes)
+        both: Tensor = self.denoiser(torch.cat([x_BCHW, x_BCHW]), torch.cat([time_B, time_B]), asked, planes)
         (own, *beside), (none, *_) = blocks(both[:n], like=x_BCHW), blocks(both[n:], like=x_BCHW)
         steered = none + self.weight * (own - none)
         return torch.cat([steered, *beside], dim=1) if beside else steered

@@ -47,6 +47,15 @@ def ldm_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConf
     return LDMPipeline(vqvae=autoencoder, unet=network, scheduler=ddim_scheduler(config))
 
 
+def text_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig) -> Any:
+    """A StableDiffusionPipeline without what reads texts, which is no part of a model here: it lies beside it as published."""
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    parts: dict[str, Any] = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+    parts |= {"unet": network, "vae": autoencoder, "scheduler": ddim_scheduler(config, offset=1)}
+    return StableDiffusionPipeline(**parts, requires_safety_checker=False)
+
+
 def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
     """A DiTPipeline. Its call takes label 1000 for none of the classes, so that with another number of them it has no guidance
     (guidance_scale=1)."""
@@ -56,8 +65,9 @@ def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConf
     return DiTPipeline(transformer=network, vae=autoencoder, scheduler=ddim_scheduler(config), id2label=labels)
 
 
-def ddim_scheduler(config: ProcessConfig) -> Any:
-    """A DDIMScheduler that goes from the last step on, and to the image itself."""
+def ddim_scheduler(config: ProcessConfig, *, offset: int = 0) -> Any:
+    """A DDIMScheduler that goes from the last step on, and to the image itself. `offset`: what its pipeline wants to be told,
+    though steps that go from the last one on have none."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     ends = (config.betas_from or 0.1 / config.levels, config.betas_to or 20 / config.levels)
@@ -70,5 +80,6 @@ def ddim_scheduler(config: ProcessConfig) -> Any:
         clip_sample=config.clip,
         set_alpha_to_one=True,
         timestep_spacing="trailing",
+        steps_offset=offset,
         rescale_betas_zero_snr=config.zero_snr,
     )

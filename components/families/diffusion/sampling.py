@@ -31,6 +31,7 @@ Solver = Literal["heun", "ddim", "dpm++", "ancestral"]
 AnySolver = Solver | Literal["multistep"]  # the last one only for models that were tuned for it
 FRESH = ("ancestral", "multistep")  # of these solvers each step has noise of its own
 UNROLLED = 4  # evaluations that an exported graph holds one after another; of more it holds a loop (loop_above on a card)
+ONE = 1  # the same of networks that are large in themselves: two copies of one of Stable Diffusion's are no graph to be written
 
 
 class Point(NamedTuple):
@@ -113,12 +114,15 @@ def multistep(now: Point, following: Point, renewal: Renewal = ALL_NEW) -> Row:
 
         rho = (sqrt(s^2 + d^2) - d) / (sqrt(sigma^2 + d^2) - d)        of data of deviation d, where alpha = 1
 
-    Of Gaussian data a trajectory is x(s) / sqrt(s^2 + d^2) = constant. So with the exact D, which is x(0), x' has the marginal of
+    Where it is not, that is said of x / alpha and sigma / alpha. Of Gaussian data a trajectory is x(s) / sqrt(s^2 + d^2) = constant. So with the exact D, which is x(0), x' has the marginal of
     sigma' whatever gamma is. Euler's method, rho = s / sigma, would take D for the slope, and spread too far.
     """
-    d, s = renewal.deviation, math.sqrt(1 - renewal.gamma**2) * following.sigma
-    rho = (math.hypot(s, d) - d) / (math.hypot(now.sigma, d) - d)
-    return Row(now.time, rho, 0.0, 1 - rho, 0.0, renewal.gamma * following.sigma, 1.0)
+    d, s = renewal.deviation, math.sqrt(1 - renewal.gamma**2) * following.sigma / following.alpha
+    if s == 0:  # nothing is kept but D, also of noise alone, whose alpha is 0
+        return Row(now.time, 0.0, 0.0, following.alpha, 0.0, renewal.gamma * following.sigma, 1.0)
+    rho = (math.hypot(s, d) - d) / (math.hypot(now.sigma / now.alpha, d) - d)
+    kept = following.alpha * rho / now.alpha
+    return Row(now.time, kept, 0.0, following.alpha * (1 - rho), 0.0, renewal.gamma * following.sigma, 1.0)
 
 
 def table(points: Sequence[Point], solver: AnySolver, renewal: Renewal = ALL_NEW) -> list[Row]:
@@ -138,7 +142,8 @@ class Sampler(nn.Module):
     """noise_BCHW (noise_BNCHW for the FRESH solvers: the start, then one a step) and class_B -> x_BCHW in [-1, 1].
 
     One evaluation an iteration keeps an exported loop at one copy of the network. `mean`: of the data, around which the noise
-    is at the start; `limit` bounds the denoised images; `begins`: the noise's share at the start, by default the first point's.
+    is at the start; `limit` bounds the denoised images; `begins`: the noise's share at the start, by default the first point's;
+    `unrolled`: evaluations that an exported graph may hold one after another.
     """
 
     rows_K8: Tensor
@@ -154,6 +159,7 @@ class Sampler(nn.Module):
         limit: float | None = None,
         renewal: Renewal = ALL_NEW,
         begins: float | None = None,
+        unrolled: int = UNROLLED,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -161,6 +167,7 @@ class Sampler(nn.Module):
         self.register_buffer("start", points[0].alpha * (torch.zeros(()) if mean is None else mean), persistent=False)
         self.limit = limit
         self.fresh = solver in FRESH
+        self.unrolled = unrolled
         self.register_buffer("rows_K8", torch.tensor(table(points, solver, renewal)), persistent=False)
 
     def forward(self, noise: Tensor, condition_B: Tensor | None = None) -> Tensor:
@@ -171,7 +178,7 @@ class Sampler(nn.Module):
         x = self.start + (noise[:, 0] if self.fresh else noise) * self.sigma_max
         # The first row predicts, so what base and D' start as does not matter; a loop may not carry one tensor twice.
         state = (x, torch.ones_like(x), torch.zeros_like(x))
-        if torch.compiler.is_exporting() and len(self.rows_K8) > UNROLLED:
+        if torch.compiler.is_exporting() and len(self.rows_K8) > self.unrolled:
             return self._loop(state, noise, context)
         for k in torch.arange(len(self.rows_K8), device=x.device):
             state = self._iterate(k, *state, noise, context)

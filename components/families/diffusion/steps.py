@@ -38,10 +38,11 @@ from components.core.errors import BriefError
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.bound import Chain
-from components.families.diffusion.given import check_given, given_divides, given_network
+from components.families.diffusion.given import TEXT_U_NET, check_given, given_divides, given_network
 from components.families.diffusion.network import DiffusionConfig, Network, blocks, guided
 from components.families.diffusion.process import Schedule, forward_process, trailing
-from components.families.diffusion.sampling import Point, Sampler, Solver
+from components.families.diffusion.sampling import ONE, UNROLLED, Point, Sampler, Solver
+from components.families.texts import text_of
 
 Prediction = Literal["epsilon", "v", "x0"]
 
@@ -176,7 +177,9 @@ class StepDenoiser(Network):
     def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
         if not isinstance(config, StepsConfig) or not config.network:
             return super()._made(config, spec, ends, classes=classes)
-        return given_network(config.network, ends=ends, classes=classes, width=config.width, dropout=config.dropout)
+        return given_network(
+            config.network, ends=ends, classes=classes, width=config.width, dropout=config.dropout, text=text_of(spec)
+        )
 
 
 def target(prediction: Prediction, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -213,4 +216,7 @@ def step_sampler(denoiser: StepDenoiser, config: StepsConfig, steps: int | None)
     limit = 1.0 if config.clip else None
     drawn_from = Moments(denoiser) if config.solver == "ancestral" else denoiser
     begins = 1.0 if config.network else None  # as diffusers' schedulers do, whatever the last level leaves of the image
-    return Sampler(guided(denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit, begins=begins)
+    unrolled = ONE if config.network and config.network.get("_class_name") == TEXT_U_NET else UNROLLED
+    return Sampler(
+        guided(denoiser, config, of=drawn_from), levels, solver=config.solver, limit=limit, begins=begins, unrolled=unrolled
+    )

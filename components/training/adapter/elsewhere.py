@@ -3,47 +3,60 @@ adapter, and its network must say what ours says.
 
 It is asked what ours was asked while it drew images, call by call. So where every answer is the same, the images are. That can be
 done where the network is a class of diffusers; of our own networks no other program has the class, which is said instead.
+
+A model that is a whole pipeline there, with `load_lora_weights`, is loaded by that call and asked with texts besides, which its
+published text encoder reads: what it draws must be what ours draws, but for the order in which schedulers add up.
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.core.errors import RunError
 from components.core.family import Family
 from components.core.records import AdapterReload, Checkpoint
 from components.training.adapter.files import Files, load_adapter
-from components.training.adapter.merging import images
+from components.training.adapter.merging import IMAGE_TOLERANCE, STEPS, images
 from components.training.adapter.targets import network_name
 from components.training.checkpoint import restore
+from components.training.foreign.write import write_pipeline
 
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 PROGRAM = Path(__file__).with_name("program.py")
 LIMIT_S = 900.0  # of a process that imports for a minute where a machine is busy
 # Of outputs, absolute where these are below 1. There is 0, and what would be added up in another order must not end a training.
 ADAPTED_TOLERANCE = 1e-5
 MERGED_TOLERANCE = 1e-4  # of the outputs of a whole network whose layers round otherwise
+TEXTS, UNWANTED = ["a picture of one thing", ""], ["", "a picture of another"]
 
 
-def reload_kept(base: Checkpoint, weights: Path, kept: Checkpoint, files: tuple[Path, ...]) -> AdapterReload:
-    """What such a process makes of a checkpoint's adapter. `weights`: the base's; `files`: the checkpoint's, its weights first.
+def reload_kept(
+    base: Checkpoint, weights: Path, kept: Checkpoint, files: tuple[Path, ...], *, beside: Mapping[str, Path] = NOTHING
+) -> AdapterReload:
+    """What such a process makes of a checkpoint's adapter. `weights`: the base's; `files`: the checkpoint's, its weights first;
+    `beside`: what of the base's published files reads texts, by their paths there.
 
     Raises RunError as `reload_elsewhere`.
     """
     merged, *adapter = files
     contents = {path.name: path.read_bytes() for path in adapter}
-    return reload_elsewhere(restore(base, weights), restore(kept, merged), contents, base_sha256=base.weights.sha256)
+    digest = base.weights.sha256
+    return reload_elsewhere(restore(base, weights), restore(kept, merged), contents, base_sha256=digest, beside=beside)
 
 
-def reload_elsewhere(base: Family, kept: Family, files: Files, *, base_sha256: str) -> AdapterReload:
+def reload_elsewhere(
+    base: Family, kept: Family, files: Files, *, base_sha256: str, beside: Mapping[str, Path] = NOTHING
+) -> AdapterReload:
     """What such a process makes of the files of an adapter beside its base, on the CPU. `kept`: the model with the adapter merged
     in, which is served.
 
@@ -56,16 +69,25 @@ def reload_elsewhere(base: Family, kept: Family, files: Files, *, base_sha256: s
         return AdapterReload(network=name)
     with TemporaryDirectory(prefix="genwright-") as made:
         folder = Path(made)
-        network.save_pretrained(folder / "network")  # type: ignore[operator] # before anything is laid beside it
+        if base.lora_part:
+            write_pipeline(base, folder / "pipeline", beside=beside)
+        else:
+            network.save_pretrained(folder / "network")  # type: ignore[operator] # before anything is laid beside it
         (folder / "adapter").mkdir()
         for file, content in files.items():
             (folder / "adapter" / file).write_bytes(content)
-        _write_calls(folder, load_adapter(base, files, base_sha256=base_sha256), kept, where)
+        adapted = load_adapter(base, files, base_sha256=base_sha256)
+        _write_calls(folder, adapted, kept, where)
         said = _run(folder)
+        text = _texts_apart(folder, adapted) if base.lora_part else None
     by, apart = tuple(said["by"]), said["apart"]
     _check(apart["adapted"], ADAPTED_TOLERANCE, "the trained model", by)
     _check(apart["merged"], MERGED_TOLERANCE, "the model that is kept", by)
-    return AdapterReload(network=name, loaded_by=by, difference=apart["adapted"], merged_difference=apart["merged"])
+    if text is not None and not text <= IMAGE_TOLERANCE:
+        what = f"the adapter, loaded by {' and '.join(by)} without genwright, draws other images of a text"
+        raise RunError(f"{what}: they differ by {text:.2g}", allowed=f"{IMAGE_TOLERANCE:g}")
+    apart = {"difference": apart["adapted"], "merged_difference": apart["merged"], "text_difference": text}
+    return AdapterReload(network=name, loaded_by=by, **apart)
 
 
 def _check(apart: float, tolerance: float, model: str, by: tuple[str, ...]) -> None:
@@ -128,9 +150,30 @@ def _write_calls(folder: Path, adapted: Family, kept: Family, where: str) -> Non
         images(adapted)
     noting.remove()
     assert calls, "its network draws"
+    if adapted.lora_part:
+        tensors["noise"] = _noise(adapted)
     save_file(tensors, folder / "tensors.safetensors")
     told = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
+    if adapted.lora_part:
+        own = {"part": adapted.lora_part, "guidance": adapted.config.guidance, "steps": STEPS}  # type: ignore[attr-defined]
+        told["texts"] = own | {"prompt": TEXTS, "negative_prompt": UNWANTED}
     (folder / "asked.json").write_text(json.dumps(told))
+
+
+def _noise(family: Family) -> Tensor:
+    """Of codes, an item a text."""
+    return torch.randn((len(TEXTS), *family.noise_inputs()[-1].shape[-3:]), generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def _texts_apart(folder: Path, adapted: Family) -> float:
+    """How far the images that the pipeline drew of texts differ from ours of what it read of them, on average. A written pipeline
+    draws by DDIM."""
+    drawn = load_file(folder / "drawn.safetensors")
+    adapted.config = adapted.config.model_copy(update={"solver": "ddim"})
+    with _one_thread():
+        ours: Tensor = adapted.sampler(steps=STEPS).eval()(_noise(adapted), drawn["rows"])
+    return float((ours - (drawn["images"] * 2 - 1)).abs().mean())
 
 
 def _run(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ adapter_config.json          peft's LoraConfig, keys and sets in order, so that 
 adapter_model.safetensors    peft's names, with the same config in the header: without alpha a reader scales by 1
 adapter_buffers.safetensors  the buffers that training measured anew, such as the moments of batch normalisation; left out where
                              there are none
+pytorch_lora_weights.safetensors    the same matrices by the names that `load_lora_weights` of diffusers' pipelines knows, where the
+                                    model is one that has this call
 """
 
 import copy
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 CONFIG, MATRICES, BUFFERS = "adapter_config.json", "adapter_model.safetensors", "adapter_buffers.safetensors"
+OF_PIPELINE = "pytorch_lora_weights.safetensors"
 PREFIX = "base_model.model."  # of every name in peft's files
 METADATA = "lora_adapter_metadata"  # where diffusers keeps the config in a header
 
@@ -36,8 +39,12 @@ Files = Mapping[str, bytes]  # by their names
 def adapter_files(adapted: Family, config: "LoraConfig", base: Mapping[str, Tensor]) -> dict[str, bytes]:
     """The files of an adapted family's adapter. `config`: as it was injected; `base`: the weights that it was laid beside."""
     text = json.dumps(_plain(config), indent=2, sort_keys=True)
-    matrices = {f"{PREFIX}{name}": value.contiguous() for name, value in _matrices(adapted, config).items()}
-    files = {CONFIG: f"{text}\n".encode(), MATRICES: save(matrices, metadata={METADATA: text})}
+    own = {name: value.contiguous() for name, value in _matrices(adapted, config).items()}
+    matrices = save({f"{PREFIX}{name}": value for name, value in own.items()}, metadata={METADATA: text})
+    files = {CONFIG: f"{text}\n".encode(), MATRICES: matrices}
+    if part := adapted.lora_part:
+        told = json.dumps({f"{part}.{key}": value for key, value in _plain(config).items()}, indent=2, sort_keys=True)
+        files[OF_PIPELINE] = save({f"{part}.{name}": value for name, value in own.items()}, metadata={METADATA: told})
     buffers = ((name, value) for name, value in adapted.named_buffers() if name in base)
     measured = {name: value.contiguous() for name, value in buffers if not torch.equal(value, base[name])}
     return files | ({BUFFERS: save(measured)} if measured else {})

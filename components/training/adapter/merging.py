@@ -136,7 +136,7 @@ def images(family: Family) -> Tensor:
     sampler, spec = family.sampler(steps=STEPS).eval(), family.spec
     inputs = [torch.from_numpy(value) for value in draw(family.noise_inputs(), range(IMAGES)).values()]
     if spec.condition is not None:
-        inputs.append(torch.from_numpy(spec.condition.rows(IMAGES)))
+        inputs.append(torch.from_numpy(spec.condition.examples(IMAGES)))  # of a text zeros would leave its layers unasked
     x: Tensor = sampler(*inputs)
     return x.float()
 

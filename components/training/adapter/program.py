@@ -5,6 +5,9 @@ answers what the network makes of the inputs in a folder. It imports nothing of 
 
 FOLDER/network is the base as diffusers' `save_pretrained` writes it, FOLDER/adapter the adapter's files, FOLDER/asked.json each
 call of the network, FOLDER/tensors.safetensors the tensors that the calls name and the outputs that are compared with.
+
+Of a model whose pipeline in diffusers has `load_lora_weights`, FOLDER/pipeline in the place of FOLDER/network is that pipeline:
+it loads the adapter by this call, and is asked with texts, too. FOLDER/drawn.safetensors is what it made of them.
 """
 
 import json
@@ -16,7 +19,7 @@ from typing import Any
 import diffusers
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 
 def main() -> None:
@@ -24,10 +27,11 @@ def main() -> None:
     asked = json.loads((folder / "asked.json").read_text())
     tensors = {name: each.clone() for name, each in load_file(folder / "tensors.safetensors").items()}
     torch.set_num_threads(1)  # the same order of sums as in what it is compared with
-    network = getattr(diffusers, asked["network"]).from_pretrained(folder / "network", use_safetensors=True)
-    network = PeftModel.from_pretrained(network, folder / "adapter").eval()
-    for weight in network.parameters():  # into PyTorch's own memory: where a file is mapped, sums have another order
-        weight.data = weight.data.clone()
+    if asked.get("texts"):
+        network = _asked_by_text(folder, asked["texts"], tensors)
+    else:
+        network = getattr(diffusers, asked["network"]).from_pretrained(folder / "network", use_safetensors=True)
+        network = _own(PeftModel.from_pretrained(network, folder / "adapter"))
     apart: dict[str, list[torch.Tensor]] = {name: [] for name in asked["beside"]}
     for number, call in enumerate(asked["calls"]):
         with torch.no_grad():
@@ -39,6 +43,28 @@ def main() -> None:
     worst = {name: float(torch.stack(each).max()) for name, each in apart.items()}
     by = [f"{name} {version(name)}" for name in ("peft", "diffusers")]
     (folder / "said.json").write_text(json.dumps({"apart": worst, "by": by, "ours": ours}))
+
+
+def _asked_by_text(folder: Path, texts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+    """The network of a pipeline that has drawn what it was asked for, the adapter loaded."""
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder / "pipeline", use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_lora_weights(folder / "adapter")
+    network = _own(getattr(pipeline, texts["part"]))
+    wanted, unwanted = texts["prompt"], texts["negative_prompt"]
+    with torch.no_grad():
+        rows = pipeline.encode_prompt(wanted, torch.device("cpu"), 1, True, negative_prompt=unwanted)
+    told = {"num_inference_steps": texts["steps"], "guidance_scale": texts["guidance"], "output_type": "pt"}
+    images = pipeline(wanted, negative_prompt=unwanted, latents=tensors["noise"], **told).images
+    save_file({"rows": torch.stack(rows, dim=1).contiguous(), "images": images.contiguous()}, folder / "drawn.safetensors")
+    return network
+
+
+def _own(network: Any) -> Any:
+    """The weights in PyTorch's own memory: where a file is mapped, sums have another order."""
+    for weight in network.parameters():
+        weight.data = weight.data.clone()
+    return network.eval().requires_grad_(False)
 
 
 def _given(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -5,6 +5,7 @@ other; only what it learns from differs (its start is start/student.py).
     diffusion/ddpm              diffusion/ddpm             progressive.py: half of the steps of what it is shown, 8 to 1
     diffusion/edm, ect          diffusion/ect              consistency.py: one to four steps
     diffusion/latent, -ect      diffusion/latent-ect       consistency.py, on the codes
+    diffusion/ldm, lcm          diffusion/lcm              latent_consistency.py: one to eight steps on the codes
 
 With `adversarial` a critic sharpens what the student draws (adversarial.py).
 

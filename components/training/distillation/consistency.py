@@ -39,7 +39,7 @@ class _Taught:
 
     def _learn(self, y_BCHW: Tensor, labels_B: Tensor | None, rng: torch.Generator, *, stage: int) -> Tensor:
         """At stage 0, of a narrower student, the teacher's denoised images; then eq. 12."""
-        labels_B = labels_B if self.spec.conditional else None
+        labels_B = self.denoiser.training_labels(labels_B, rng)
         if stage == 0:
             return self._imitate(y_BCHW, labels_B, rng)
         follow = partial(self.teacher.denoise, labels_B=labels_B) if self.teacher.guides else None

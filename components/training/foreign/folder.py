@@ -5,13 +5,14 @@
     FOLDER/vqvae/config.json                     the autoencoder, where it draws codes; also FOLDER/vae
     FOLDER/PART/diffusion_pytorch_model.safetensors
     FOLDER/scheduler/scheduler_config.json       betas, and what the network predicts
+    FOLDER/text_encoder/ FOLDER/tokenizer/       where a text steers it: read as components/encoders does, and kept as they are
 
 It becomes a `diffusion/ddpm`, `ldm` or `dit`, whose network it is (components/families/diffusion/given.py). Nothing here imports
 torch.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,47 @@ from typing import Any
 from components.core.errors import DataError, NotBuilt
 from components.core.files import sha256_of
 from components.core.item import spec_of
-from components.core.records import Foreign
-from components.training.foreign.layouts import ALLOWED, RENAMED, SCHEDULER, TRANSFORMER, U_NET, Found, find_layout
+from components.core.records import Artifact, EmbeddingCondition, Foreign
+from components.training.foreign.joined import joined_artifact
+from components.training.foreign.layouts import (
+    ALLOWED,
+    RENAMED,
+    SCHEDULER,
+    TEXT_ENCODER,
+    TEXT_U_NET,
+    TOKENIZER,
+    TRANSFORMER,
+    U_NET,
+    Found,
+    find_layout,
+)
 from components.training.foreign.licence import CARD, FILES, read_licence
+from components.training.foreign.names import NONE
 from components.training.foreign.scheduler import of_scheduler
 from components.training.foreign.weights import Files, find_weights, shapes_of, weights_artifact
 
 MULTIPLE = 16  # of the width of every network here, so that narrower students can be made of it
 RATE = 1e-4  # the peak of diffusers' own training script (examples/unconditional_image_generation)
 GUIDANCE = 4.0  # with which a DiTPipeline draws where it is not told
+TEXT_GUIDANCE = 7.5  # likewise a StableDiffusionPipeline
+READS_TEXT = ("model.safetensors", "model.fp16.safetensors")  # the weights of what reads texts, as transformers writes them
+
+ReadsText = Callable[[Path, str], EmbeddingCondition]  # what a pipeline is asked by, of its folder and its name
 
 
-def read_folder(folder: Path, *, name: str, revision: str | None = None, weights: bool) -> Foreign:
+def read_folder(
+    folder: Path,
+    *,
+    name: str,
+    revision: str | None = None,
+    weights: bool,
+    reads_text: ReadsText | None = None,
+    none: Path | None = None,
+) -> Foreign:
     """The model in a folder; `weights`: they are here, and read too. `name`: hf:ORG/NAME, or what a brief calls it.
+
+    `reads_text`: tells what a text becomes; `none`: the file that holds what "" becomes (none.py). The weights of a model that is
+    asked by a text are whole with that alone.
 
     Raises NotBuilt for a model of another kind, DataError for a folder that is not whole.
     """
@@ -45,15 +74,18 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
     if codec:
         config["autoencoder"] = codec
         channels, height, width = _decoded(codec, (channels, height, width), where, part=str(found.autoencoder))
-    files = _digests(folder, found)
-    artifact = None
+    text = _text(folder, network, name, where, reads=reads_text) if found.text else None
+    files, artifact, published, beside = _digests(folder, found), None, None, {}
     if weights:
-        own = _weights_of(folder, found, where)
+        own = _weights_of(folder, found, where, none=none)
         shapes_of(own, where=where)  # that they are whole is said before anything else is asked of them
-        artifact = weights_artifact(own)
+        beside = _reads_text(folder, where) if found.text else {}
+        files |= {path: each.sha256 for path, each in beside.items()}
+        artifact = weights_artifact(own) if none or not found.text else None
+        published = artifact if not found.text else joined_artifact({part: own[part] for part in found.weighted})
     licence, tags = read_licence(folder)
     return Foreign(
-        name=f"{name}@{revision}" if revision else f"{name}@{_digest_of(files, artifact.sha256 if artifact else None)[:12]}",
+        name=f"{name}@{revision}" if revision else f"{name}@{_digest_of(files, published.sha256 if published else None)[:12]}",
         revision=revision,
         made_as=found.made_as,
         family="diffusion",
@@ -61,20 +93,48 @@ def read_folder(folder: Path, *, name: str, revision: str | None = None, weights
         config=config,
         item=spec_of("image").model_validate({"channels": channels, "height": height, "width": width}),
         classes=_classes(network, where, part=found.network),
+        text=text,
         weights=artifact,
         files=files,
+        beside=beside,
         licence=licence,
         tags=tags,
     )
 
 
-def weights_of(folder: Path, *, where: str) -> Files:
+def weights_of(folder: Path, *, where: str, none: Path | None = None) -> Files:
     """The files of its weights, by the part that each is of. Raises DataError, and NotBuilt as `read_folder`."""
-    return _weights_of(folder, _layout(folder, where), where)
+    return _weights_of(folder, _layout(folder, where), where, none=none)
 
 
-def _weights_of(folder: Path, found: Found, where: str) -> Files:
-    return {part: find_weights(folder / part, where=where) for part in found.weighted}
+def _weights_of(folder: Path, found: Found, where: str, *, none: Path | None) -> Files:
+    beside = {NONE: none} if none and found.text else {}
+    return {part: find_weights(folder / part, where=where) for part in found.weighted} | beside
+
+
+def _text(folder: Path, network: Mapping[str, Any], name: str, where: str, *, reads: ReadsText | None) -> EmbeddingCondition:
+    """What a text becomes before it meets the network. Raises DataError where both do not fit."""
+    if lacking := [part for part in (TEXT_ENCODER, TOKENIZER) if not (folder / part).is_dir()]:
+        raise DataError(
+            f"{where} has no {lacking[0]} in it, and its network is asked by what that makes of a text",
+            do="save it whole with diffusers: pipeline.save_pretrained(FOLDER)",
+        )
+    assert reads is not None, "a model that is asked by a text is read with what reads texts"
+    text, wide = reads(folder, name), network.get("cross_attention_dim", 1280)
+    if wide != text.features:
+        what = f"{where}: unet/config.json has cross_attention_dim: {json.dumps(wide)}"
+        raise DataError(f"{what}, and its text_encoder makes {text.features} numbers of a token", do="take both from one training")
+    return text
+
+
+def _reads_text(folder: Path, where: str) -> dict[str, Artifact]:
+    """The published files of what reads texts, by their paths in the folder."""
+    weights = find_weights(folder / TEXT_ENCODER, where=where, names=READS_TEXT)
+    told = [each for each in sorted((folder / TOKENIZER).iterdir()) if each.suffix in (".json", ".txt")]
+    return {
+        f"{path.parent.name}/{path.name}": Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        for path in (folder / TEXT_ENCODER / "config.json", weights, *told)
+    }
 
 
 def _layout(folder: Path, where: str) -> Found:
@@ -92,7 +152,7 @@ def _layout(folder: Path, where: str) -> Found:
 def _network(folder: Path, found: Found, where: str) -> dict[str, Any]:
     """The config of the network, with the name that its class has today."""
     network = document(folder / found.network / "config.json", where)
-    expected = TRANSFORMER if found.network == "transformer" else U_NET
+    expected = TRANSFORMER if found.network == "transformer" else TEXT_U_NET if found.text else U_NET
     named = RENAMED.get(network.get("_class_name", expected), network.get("_class_name", expected))
     if named != expected:
         raise NotBuilt(f"{where}: {found.network}/config.json is of a {named}", allowed=ALLOWED)
@@ -117,8 +177,8 @@ def _classes(network: Mapping[str, Any], where: str, *, part: str) -> int:
 
 def _shape(network: Mapping[str, Any], where: str, *, part: str) -> tuple[int, int, int]:
     """Channels, height and width of what the network sees."""
-    transformer = network["_class_name"] == TRANSFORMER
-    side = network.get("sample_size", 32 if transformer else None)
+    four = network["_class_name"] in (TRANSFORMER, TEXT_U_NET)  # channels by default
+    side = network.get("sample_size", 32 if network["_class_name"] == TRANSFORMER else None)
     sides = [side, side] if isinstance(side, int) else side
     if not (isinstance(sides, list) and len(sides) == 2 and all(isinstance(each, int) and each > 0 for each in sides)):
         raise DataError(
@@ -126,7 +186,7 @@ def _shape(network: Mapping[str, Any], where: str, *, part: str) -> tuple[int, i
             allowed="pixels a side, or codes",
             do="write those it was trained on",
         )
-    channels = network.get("in_channels", 4 if transformer else 3)
+    channels = network.get("in_channels", 4 if four else 3)
     if not isinstance(channels, int) or channels < 1:
         raise DataError(f"{where}: {part}/config.json has in_channels: {channels}", allowed="a whole number of at least 1")
     return channels, sides[0], sides[1]
@@ -152,13 +212,14 @@ def _decoded(codec: Mapping[str, Any], codes: tuple[int, int, int], where: str, 
 def _of_network(network: Mapping[str, Any], where: str, *, found: Found, channels: int) -> dict[str, Any]:
     """What a config here has of the network."""
     given = {name: value for name, value in network.items() if not name.startswith("_") or name == "_class_name"}
-    out = given.get("out_channels") or (channels if found.network == "transformer" else 3)
+    out = given.get("out_channels") or (channels if found.network == "transformer" else 4 if found.text else 3)
     if out not in (channels, 2 * channels):
         what = f"{where}: {found.network}/config.json makes {out} channels of {channels}"
         raise NotBuilt(what, allowed=f"{channels}, or {2 * channels}")
     return {
         "network": given,
         **(_of_transformer(given, where) if found.network == "transformer" else _of_u_net(given, where)),
+        **({"guidance": TEXT_GUIDANCE} if found.text else {}),
         "dropout": given.get("dropout", 0.0),
         "learned_variance": out == 2 * channels,
         "lr_peak": RATE,

@@ -15,8 +15,8 @@ from components.core.errors import DataError
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 # What samples look like and other formats of weights are left there. A star stands for folders, too.
-SMALL = ["*.json", "README.md", "LICEN[SC]E*", "COPYING"]
-WEIGHTS = ["*.safetensors"]
+SMALL = ["*.json", "*merges.txt", "README.md", "LICEN[SC]E*", "COPYING"]
+WEIGHTS = ["*/*.safetensors"]  # of a pipeline's parts; one file of all of them, as other tools have it, lies beside them
 
 
 class Place(NamedTuple):

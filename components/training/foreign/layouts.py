@@ -1,19 +1,26 @@
 """The kinds of pipelines that can be a base: the parts that each has, of which classes, and the variant here that it is one of.
 
-ddpm   unet + scheduler                   a U-Net of pixels
-ldm    unet + vqvae or vae + scheduler    a U-Net of codes
-dit    transformer + vae + scheduler      a transformer of codes
+ddpm   unet + scheduler                                       a U-Net of pixels
+ldm    unet + vqvae or vae + scheduler                        a U-Net of codes
+ldm    unet + vae + text_encoder + tokenizer + scheduler      a U-Net of codes that a text steers: Stable Diffusion
+dit    transformer + vae + scheduler                          a transformer of codes
+
+A safety checker and what it looks through are no part of what is drawn, and left where they are.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from components.core.errors import NotBuilt
+from components.core.errors import DataError, NotBuilt
 
-U_NET, TRANSFORMER = "UNet2DModel", "DiTTransformer2DModel"
+U_NET, TRANSFORMER, TEXT_U_NET = "UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"
+TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"
+OF_TEXT = {TEXT_ENCODER: ("CLIPTextModel",), TOKENIZER: ("CLIPTokenizer", "CLIPTokenizerFast")}
+LEFT_OUT = ("safety_checker", "feature_extractor")
 RENAMED = {"Transformer2DModel": TRANSFORMER}  # before diffusers 0.29; of the other norms text steers it (PixArt)
 ALLOWED = (
-    f"a pipeline of a {U_NET} and a scheduler (DDPMPipeline, DDIMPipeline), with an autoencoder (LDMPipeline), or a DiTPipeline"
+    f"a pipeline of a {U_NET} and a scheduler (DDPMPipeline, DDIMPipeline), with an autoencoder (LDMPipeline), a "
+    "StableDiffusionPipeline, or a DiTPipeline"
 )
 SCHEDULER = "scheduler"
 
@@ -24,11 +31,13 @@ class Layout(NamedTuple):
     variant: str
     network: tuple[str, tuple[str, ...]]
     autoencoder: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    text: bool = False  # it is asked by a text, and has what reads one
 
 
 LAYOUTS = (
     Layout("ddpm", network=("unet", (U_NET,))),
     Layout("ldm", network=("unet", (U_NET,)), autoencoder=(("vqvae", "vae"), ("VQModel", "AutoencoderKL"))),
+    Layout("ldm", network=("unet", (TEXT_U_NET,)), autoencoder=(("vae",), ("AutoencoderKL",)), text=True),
     Layout("dit", network=("transformer", (TRANSFORMER, *RENAMED)), autoencoder=(("vae",), ("AutoencoderKL",))),
 )
 
@@ -40,29 +49,45 @@ class Found(NamedTuple):
     variant: str
     network: str
     autoencoder: str | None
+    text: bool = False
 
     @property
     def weighted(self) -> tuple[str, ...]:
-        """The parts that have weights."""
+        """The parts whose weights are those of the model here."""
         return (self.network, *([self.autoencoder] if self.autoencoder else []))
 
 
 def find_layout(index: Mapping[str, Any], where: str) -> Found:
-    """What a model_index.json tells of. Raises NotBuilt for a pipeline of other parts."""
+    """What a model_index.json tells of. Raises NotBuilt for a pipeline of other parts, DataError for one that lacks what reads
+    texts."""
     named = index.get("_class_name")
     made_as = str(named[-1] if isinstance(named, list) and named else named)
     parts = {part: str(kind[1]) for part, kind in index.items() if _is_part(part, kind)}
-    others = dict(parts)
-    others.pop(SCHEDULER, None)
+    others = {part: kind for part, kind in parts.items() if part not in (SCHEDULER, *LEFT_OUT)}
+    text = others.get("unet") == TEXT_U_NET and made_as == "StableDiffusionPipeline"
+    if text:
+        _check_reads(others, f"{where} is a {made_as}")
     for layout in LAYOUTS:
+        if layout.text is not text:
+            continue
         network, autoencoders = layout.network[0], [part for part in layout.autoencoder[0] if part in others]
-        if set(others) == {network, *autoencoders[:1]} and bool(autoencoders) is bool(layout.autoencoder[0]):
-            for part, classes in [layout.network, *((part, layout.autoencoder[1]) for part in autoencoders)]:
-                if parts[part] not in classes:
+        own = {network, *autoencoders[:1], *(OF_TEXT if text else ())}
+        if set(others) == own and bool(autoencoders) is bool(layout.autoencoder[0]):
+            classes = dict([layout.network, *((part, layout.autoencoder[1]) for part in autoencoders)])
+            for part, known in (classes | (OF_TEXT if text else {})).items():
+                if parts[part] not in known:
                     raise NotBuilt(f"{where} is a {made_as} whose {part} is a {parts[part]}", allowed=ALLOWED)
-            return Found(made_as, layout.variant, network, autoencoders[0] if autoencoders else None)
+            return Found(made_as, layout.variant, network, autoencoders[0] if autoencoders else None, text)
     what = f" with {', '.join(f'{part} ({kind})' for part, kind in sorted(others.items()))}" if others else " without a network"
     raise NotBuilt(f"{where} is a {made_as}{what}", allowed=ALLOWED)
+
+
+def _check_reads(parts: Mapping[str, str], what: str) -> None:
+    if lacking := [part for part in OF_TEXT if part not in parts]:
+        raise DataError(
+            f"{what} without its {lacking[0]}, and its network is asked by what that makes of a text",
+            do="save it whole with diffusers: pipeline.save_pretrained(FOLDER)",
+        )
 
 
 def _is_part(part: str, kind: object) -> bool:

@@ -5,7 +5,7 @@ type and shape of each weight; it is read without torch.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from components.core.files import sha256_of
 from components.core.record import first_complaint
 from components.core.records import Artifact, Checkpoint
 from components.training.foreign.joined import JOINED, joined_artifact, write_joined
-from components.training.foreign.names import ours, renamed
+from components.training.foreign.names import NONE, ours, renamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,17 +31,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 Files = Mapping[str, Path]  # by the part of the pipeline that each is of
 
 
-def find_weights(folder: Path, *, where: str) -> Path:
-    """The file of a part's weights. Raises DataError where there is none that may be read."""
-    for name in (WEIGHTS, HALVES):
+def find_weights(folder: Path, *, where: str, names: Sequence[str] = (WEIGHTS, HALVES)) -> Path:
+    """The file of a part's weights, the first of some names. Raises DataError where there is none that may be read."""
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     if index := next(folder.glob("*.safetensors.index.json"), None):
-        raise DataError(f"{where}: its weights lie in several files ({index.name})", allowed=f"one {WEIGHTS}")
+        raise DataError(f"{where}: its weights lie in several files ({index.name})", allowed=f"one {names[0]}")
     if pickle := next((path for pattern in PICKLES for path in sorted(folder.glob(pattern))), None):
         what = f"{where}: its weights are a pickle ({pickle.name}), which can run any code when it is read"
         raise DataError(what, allowed="safetensors", do="save it again with diffusers: save_pretrained(FOLDER)")
-    raise DataError(f"{where}: no weights in its {folder.name}", allowed=WEIGHTS)
+    raise DataError(f"{where}: no weights in its {folder.name}", allowed=names[0])
 
 
 def shapes_of(files: Files, *, where: str) -> Shapes:
@@ -101,9 +101,10 @@ def check_weights(checkpoint: Checkpoint, files: Files, *, where: str) -> None:
 
     from components.families import find
 
-    joined = len(files) > 1
-    found = {ours(name, joined=joined): shape for name, shape in shapes_of(files, where=where).items()}
-    file = " and ".join(f"{part}/{path.name}" for part, path in files.items())
+    shapes = shapes_of(files, where=where)
+    named = ours(shapes, joined=len(files) > 1)
+    found = {named[name]: shape for name, shape in shapes.items()}
+    file = " and ".join(f"{part}/{path.name}" for part, path in files.items() if part != NONE)
     cls = find(checkpoint.family, checkpoint.variant)
     try:
         with torch.device("meta"):
@@ -132,10 +133,11 @@ def _some(names: list[str]) -> str:
 
 def _theirs(name: str) -> str:
     """Without the prefix that it has here."""
-    return name.partition(".net.")[2] or name
+    return (name.partition(".net.")[2] or name).removeprefix("unet.")
 
 
 def named_as_ours(weights: "dict[str, Tensor]", *, file: str = WEIGHTS) -> "dict[str, Tensor]":
     """Weights of a published file by the names that the family here has for them, in single precision."""
-    joined = file == JOINED
-    return {ours(name, joined=joined): value.float() for name, value in renamed(weights).items()}
+    known = renamed(weights)
+    named = ours(known, joined=file == JOINED)
+    return {named[name]: value.float() for name, value in known.items()}

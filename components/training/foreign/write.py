@@ -3,12 +3,17 @@
     TO/NAME/model_index.json  README.md  scheduler/scheduler_config.json
     TO/NAME/unet/config.json  unet/diffusion_pytorch_model.safetensors
     TO/NAME/vqvae/...         where it draws codes; of a transformer TO/NAME/transformer/... and TO/NAME/vae/...
+    TO/NAME/text_encoder/...  TO/NAME/tokenizer/...  as they were published, where a text steers it
 
 What diffusers' pipeline draws from it is what the release draws, of the same noise in the same number of steps; where denoised
 images are bounded, with `use_clipped_model_output=True`.
 """
 
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,8 +22,10 @@ from components.core.brief import HUB
 from components.core.errors import disk_error
 from components.core.files import write_whole
 from components.core.records import Bundle
+from components.training.foreign.layouts import OF_TEXT
 from components.training.foreign.licence import CARD
 
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 PLAIN = """from diffusers import DDIMPipeline
 
 pipeline = DDIMPipeline.from_pretrained("FOLDER")
@@ -59,27 +66,51 @@ pipeline = DiTPipeline.from_pretrained("FOLDER")
 # DiTPipeline takes label 1000 for none of the classes: with another number of them it draws without guidance (guidance_scale=1).
 images = pipeline(class_labels=[0], guidance_scale={guidance:g}, num_inference_steps=50).images
 """
+BY_TEXT = """from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("FOLDER")
+images = pipeline("a text", negative_prompt="", guidance_scale={guidance:g}, num_inference_steps={steps}).images
+"""
 LABELS = 1000  # of the classes that a DiTPipeline's call is made for
 
 if TYPE_CHECKING:
     from components.core.family import Family
 
 
-def write_diffusers(family: "Family", bundle: Bundle, *, version: int, to: Path) -> list[Path]:
-    """Write the folder of a release; every file in it. Raises BriefError for a family that diffusers has no pipeline for."""
-    pipeline, folder = family.pipeline(), to / bundle.model
+def write_diffusers(
+    family: "Family", bundle: Bundle, *, version: int, to: Path, beside: Mapping[str, Path] = NOTHING
+) -> list[Path]:
+    """Write the folder of a release; every file in it. `beside`: what of its base's published files reads texts, by their paths
+    there. Raises BriefError for a family that diffusers has no pipeline for."""
+    folder = to / bundle.model
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        made_as = write_pipeline(family, folder, beside=beside)
     except OSError as error:
         raise disk_error(error, folder) from error
-    code = code_of(type(pipeline).__name__, bundle, guidance=getattr(family.config, "guidance", 1.0))
+    code = code_of(made_as, bundle, guidance=getattr(family.config, "guidance", 1.0), steps=getattr(family.config, "steps", 50))
     write_whole(folder / CARD, card_of(bundle, version=version, code=code).encode())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def code_of(made_as: str, bundle: Bundle, *, guidance: float) -> str:
+def write_pipeline(family: "Family", folder: Path, *, beside: Mapping[str, Path]) -> str:
+    """Write a family as a folder of diffusers; the class of its pipeline."""
+    pipeline = family.pipeline()
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    for path, file in beside.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / path)
+    if beside:
+        index = folder / "model_index.json"
+        told = json.loads(index.read_bytes()) | {part: ["transformers", known[0]] for part, known in OF_TEXT.items()}
+        write_whole(index, json.dumps(told, indent=2, sort_keys=True).encode())
+    return type(pipeline).__name__
+
+
+def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int) -> str:
     """How a program without genwright draws from the folder."""
+    if made_as == "StableDiffusionPipeline":
+        return BY_TEXT.format(guidance=guidance, steps=steps)
     asked = bundle.spec.condition is not None
     if made_as == "DiTPipeline":
         return TRANSFORMER.format(guidance=guidance if len(bundle.spec.classes) == LABELS else 1.0)
@@ -94,13 +125,16 @@ def card_of(bundle: Bundle, *, version: int, code: str) -> str:
     """README.md with what the hub reads at its top: the licence and the base go with all that is made of it."""
     origin = bundle.lineage.foreign
     told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
+    if bundle.spec.condition is not None and not bundle.spec.classes:
+        told["tags"] = ["genwright", "text-to-image"]
     if origin is not None and origin.licence.name:
         told["license"] = origin.licence.name
     if origin is not None and origin.name.startswith(HUB):
         told["base_model"] = origin.name.removeprefix(HUB).partition("@")[0]
     base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.name or 'unknown'}." if origin else ""
     item, asked = bundle.spec.item, bundle.spec.condition
-    what = f"images of {item.text}" + (f", of {len(bundle.spec.classes)} classes" if asked else "")
+    classes = len(bundle.spec.classes)
+    what = f"images of {item.text}" + (f", of {classes} classes" if classes else ", asked for by a text" if asked else "")
     return (
         f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {bundle.model}, version {version}\n\n"
         f"`{bundle.family}/{bundle.variant}` makes {what}; trained on data `{bundle.lineage.dataset_md5[:12]}`.{base}\n\n"
