@@ -84,7 +84,9 @@ class Generate:
         with served.batcher.arriving():
             seeds = seeds_of(asked, bundle.spec.condition, served.limits.count)
             form = format_of(asked.format, bundle)
-            words = await worked(words_bytes(asked), words_of, served, asked)
+            said = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
+            read = partial(words_of, served, said, embedded=asked.condition is not None)
+            words = await worked(words_bytes(said), read)
             rows = await unless_left(request, words.rows(len(seeds))) if words else None
             make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked), rows)
             feeds = await worked(len(seeds) * served.engine.input_bytes, make)

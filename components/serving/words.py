@@ -17,7 +17,6 @@ from components.serving.tensors import BYTES
 from components.serving.texts import Embeddings, Read, Texts
 
 if TYPE_CHECKING:
-    from components.serving.generate import GenerateRequest
     from components.serving.served import Served
 
 NOTHING = ""  # asks for nothing in particular
@@ -63,12 +62,12 @@ class Words:
         return said
 
 
-def words_of(served: "Served", asked: "GenerateRequest") -> Words | None:
-    """The words of a request, read; None where it has none and the model needs none.
+def words_of(served: "Served", given: Mapping[str, str | Sequence[str]], *, embedded: bool) -> Words | None:
+    """The words `given` for people as prompt and negative, read; None where there are none and the model needs none. `embedded`:
+    the request has an embedding.
 
     Raises Refusal 422 for words that the model does not take, or that are none.
     """
-    given = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
     texts, bundle = served.texts, served.engine.bundle
     if texts is None:
         if given:
@@ -76,7 +75,7 @@ def words_of(served: "Served", asked: "GenerateRequest") -> Words | None:
             instead = "leave it out" if asked_by is None else f"send condition: {asked_by.text}"
             raise Refusal(422, f"{next(iter(given))}: this model reads no words; {instead}")
         return None
-    if asked.condition is not None:
+    if embedded:
         if given:
             raise Refusal(422, f"both condition and {next(iter(given))} given; send the embedding or the words")
         return None
@@ -130,10 +129,9 @@ def words_in(served: "Served", given: Mapping[str, Any]) -> Words | None:
     return Words(served.texts, {}, {name: read[name] for name in IN_TEXTS if name in read})
 
 
-def words_bytes(asked: "GenerateRequest") -> int:
+def words_bytes(given: Mapping[str, str | Sequence[str]]) -> int:
     """About their size."""
-    lists = [[given] if isinstance(given, str) else given for given in (asked.prompt, asked.negative) if given is not None]
-    return sum(len(text) for texts in lists for text in texts)
+    return sum(len(each) if isinstance(each, str) else sum(map(len, each)) for each in given.values())
 
 
 def text_or_list(given: Any) -> Any:
