@@ -86,7 +86,7 @@ class Generate:
             form = format_of(asked.format, bundle)
             said = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
             read = partial(words_of, served, said, embedded=asked.condition is not None)
-            words = await worked(words_bytes(said), read)
+            words = await worked(words_bytes(said), read) if said or served.texts else None
             rows = await unless_left(request, words.rows(len(seeds))) if words else None
             make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked), rows)
             feeds = await worked(len(seeds) * served.engine.input_bytes, make)
@@ -94,7 +94,7 @@ class Generate:
         x = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
         show = partial(rendered, spec=bundle.spec.item, form=form, accept=accept, stem=served.model)
-        told = [{"class": labels[k] if labels else None} | (words.told(k) if words else {}) for k in range(len(seeds))]
+        told = [{"class": labels[k] if labels else None} | (words.told(k) if words else {}) for k in range(len(x))]
         with served.watch.encode.time():
             body, media_type = await worked(effort(x, bundle.spec.item, form), show, x, seeds, told)
         headers = {**served.headers(), "X-Seed": shown(seeds), **(words.headers() if words else {})}

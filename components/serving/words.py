@@ -99,6 +99,8 @@ def word_inputs(served: "Served") -> list[TensorSpec]:
 
 def ways_of(served: "Served") -> list[Sequence[TensorSpec]]:
     """The inputs that make a request of a program: noise and condition, or noise and words in its place."""
+    if served.texts is None:
+        return [served.engine.inputs]
     noise = [spec for spec in served.engine.inputs if spec.name != served.engine.bundle.condition]
     return [served.engine.inputs, *([*noise, *way] for way in _word_ways(served))]
 
