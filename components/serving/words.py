@@ -23,6 +23,7 @@ NOTHING = ""  # asks for nothing in particular
 KINDS = {
     bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", type(None): "null"
 }  # fmt: skip
+READING = 128  # bytes that could be copied while one letter is read
 IN_TEXTS, IN_TOKENS = ("prompt", "negative"), ("tokens", "negative_tokens")  # what is wanted, what is not
 
 
@@ -114,10 +115,9 @@ def _word_ways(served: "Served") -> list[Sequence[TensorSpec]]:
     return [texts[:1], texts, tokens[:1], tokens] if condition.negative else [texts[:1], tokens[:1]]
 
 
-def words_in(served: "Served", given: Mapping[str, Any]) -> Words | None:
-    """Those among a program's inputs, each one an item; None where there are none. Raises Refusal 400 for what cannot be read."""
-    if served.texts is None or not given:
-        return None
+def words_in(served: "Served", given: Mapping[str, Any]) -> Words:
+    """Those that a program's inputs are, one an item. Raises Refusal 400 for what cannot be read."""
+    assert served.texts is not None, "without a text encoder no input is words"
     read: dict[str, Read] = {}
     for name, rows in given.items():
         try:
@@ -131,9 +131,10 @@ def words_in(served: "Served", given: Mapping[str, Any]) -> Words | None:
     return Words(served.texts, {}, {name: read[name] for name in IN_TEXTS if name in read})
 
 
-def words_bytes(given: Mapping[str, str | Sequence[str]]) -> int:
-    """About their size."""
-    return sum(len(each) if isinstance(each, str) else sum(map(len, each)) for each in given.values())
+def effort(given: Mapping[str, Any]) -> int:
+    """How many bytes could be copied in about the time that it takes to read these words, a person's or a program's."""
+    lists = ([value] if isinstance(value, str) else np.ravel(np.asarray(value, object)) for value in given.values())
+    return READING * sum(len(each) for texts in lists for each in texts if isinstance(each, str))
 
 
 def text_or_list(given: Any) -> Any:
