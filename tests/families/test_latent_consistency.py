@@ -103,7 +103,7 @@ def test_noise_that_is_drawn_anew_leaves_each_level_its_deviation(gamma: float) 
     data = 0.8
     exact = Gaussian(levels, data)
     sampler = Sampler(exact, levels, solver="multistep", renewal=Renewal(gamma=gamma, deviation=data))
-    start = (levels[0].alpha**2 * data**2 + levels[0].sigma**2) ** 0.5 / levels[0].sigma
+    start = (levels[0].alpha ** 2 * data**2 + levels[0].sigma ** 2) ** 0.5 / levels[0].sigma
     noise = normal(4000, 3, 1, 2, 2)
     noise[:, 0] *= start
     x = sampler.integrate(noise)

@@ -123,7 +123,9 @@ def _text(folder: Path, network: Mapping[str, Any], name: str, where: str, *, re
     text, wide = reads(folder, name), network.get("cross_attention_dim", 1280)
     if wide != text.features:
         what = f"{where}: unet/config.json has cross_attention_dim: {json.dumps(wide)}"
-        raise DataError(f"{what}, and its text_encoder makes {text.features} numbers of a token", do="take both from one training")
+        raise DataError(
+            f"{what}, and its text_encoder makes {text.features} numbers of a token", do="take both from one training"
+        )
     return text
 
 
