@@ -56,6 +56,16 @@ def text_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessCon
     return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
+def flow_pipeline(network: nn.Module, autoencoder: nn.Module, *, shift: float) -> Any:
+    """An AuraFlowPipeline, likewise without what reads texts."""
+    from diffusers.pipelines.aura_flow.pipeline_aura_flow import AuraFlowPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    reads: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
+    return AuraFlowPipeline(**reads, vae=autoencoder, transformer=network, scheduler=scheduler)
+
+
 def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
     """A DiTPipeline. Its call takes label 1000 for none of the classes, so that with another number of them it has no guidance
     (guidance_scale=1)."""
