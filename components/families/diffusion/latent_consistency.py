@@ -1,7 +1,7 @@
 """Latent diffusion in one to eight steps (LCM, Luo et al. 2023, arXiv:2310.04378): consistency on the discrete levels of `ldm`.
 
     f(z; t) = D(z; t), the clean code; f of a clean code is itself                                      (sec. 4.1, the boundary)
-    loss = d(f(z_t; t), sg f(z_u; u)),   u the level after t of `taught` evenly spaced ones                     (eq. 14, k = T / taught)
+    loss = d(f(z_t; t), sg f(z_u; u)),   u the level after t of `taught` evenly spaced ones                     (eq. 14)
     z_u = (sigma_u / sigma_t) z_t + (alpha_u - alpha_t sigma_u / sigma_t) D_w(z_t; t)           the teacher's step of DDIM
     d(u, v) = mean(sqrt((u - v)^2 + c^2) - c)                                                           (as their code has it)
 
@@ -57,7 +57,7 @@ class LCM(LDM):
     card = Card(
         family="diffusion",
         variant="lcm",
-        title="Latent diffusion in discrete steps, tuned to be consistent: one to eight evaluations on the code, then the decoder",
+        title="Latent diffusion in discrete steps, tuned to be consistent: one to eight evaluations, then the decoder",
         modalities=("image",),
         conditioning=("none", "class", "text"),
         likelihood="none",

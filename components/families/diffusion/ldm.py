@@ -1,7 +1,8 @@
 """Latent diffusion in discrete steps (Rombach et al. 2022, arXiv:2112.10752): the noise levels of the paper, by a U-Net.
 
-It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline or StableDiffusionPipeline is
-one of these: `network` and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes fewer steps.
+It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline or StableDiffusionPipeline
+is one of these: `network` and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes
+fewer steps.
 
 In the bound of learned variances the last step is weighed as if codes were 8-bit values, as in the code of Peebles & Xie 2022.
 

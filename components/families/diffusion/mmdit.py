@@ -1,5 +1,5 @@
-"""Flow matching by a transformer of image and text (MM-DiT, Esser et al. 2024, arXiv:2403.03206): straight paths between codes and
-noise.
+"""Flow matching by a transformer of image and text (MM-DiT, Esser et al. 2024, arXiv:2403.03206): straight paths from noise to
+codes.
 
     x_s = (1 - s) x0 + s eps,   v = eps - x0,   loss = |v - F(x_s; s)|^2                        (rectified flow, eq. 11 and 13)
     s = sigmoid(n), n ~ N(0, 1), then m s / (1 + (m - 1) s)       logit-normal (eq. 19), shifted towards noise by m (eq. 23)

@@ -8,9 +8,8 @@ NETWORK, AUTOENCODER = "denoiser.net.", "autoencoder.net."  # in components/fami
 PREFIXES = {"unet": NETWORK, "transformer": NETWORK, "vae": AUTOENCODER, "vqvae": AUTOENCODER}  # of the parts of a pipeline
 NONE = "none"  # the part that holds what the encoder of a text makes of ""
 STEERED = ("unet", "transformer")  # networks that may be
-BY_TEXT = (
-    PREFIXES | {part: f"{NETWORK}{part}." for part in STEERED} | {NONE: NETWORK}
-)  # where a text steers it: families/diffusion/given_text.py
+# Where a text steers it: families/diffusion/given_text.py.
+BY_TEXT = PREFIXES | {part: f"{NETWORK}{part}." for part in STEERED} | {NONE: NETWORK}
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, before diffusers 0.15
 
 
