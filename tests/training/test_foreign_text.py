@@ -20,6 +20,8 @@ from components.families import find
 from components.modalities.image.spec import ImageSpec
 from components.training.adapter.elsewhere import reload_elsewhere
 from components.training.adapter.files import OF_PIPELINE
+from components.training.distillation import recipe
+from components.training.distillation.latent_consistency import LCMStudent
 from components.training.foreign.folder import read_folder, weights_of
 from components.training.foreign.none import write_none
 from components.training.foreign.weights import check_weights
@@ -210,3 +212,22 @@ def test_it_is_asked_by_a_text_alone(made: Path, none: Path, tmp_path: Path) -> 
     other = read_folder(pixels, name="ldm", weights=True)
     with pytest.raises(BriefError, match="network: a UNet2DModel is asked by a class, or nothing; ask by what"):
         find("diffusion", "ldm").build(other.config, DataSpec(item=other.item, condition=found.text))
+
+
+def test_a_student_is_written_as_a_pipeline_that_draws_the_same(made: Path, none: Path, tmp_path: Path) -> None:
+    """In its few steps, the noise between them renewed, and without guidance, which it has in itself."""
+    teacher: Any = opened(made, none, tmp_path)
+    spec = teacher.spec.model_copy(update={"condition": teacher.spec.condition.model_copy(update={"negative": False})})
+    student = LCMStudent(
+        LCMStudent.configure(recipe(checkpoint_of(read(made, none)), steps=4), spec), spec, teacher=teacher
+    ).eval()
+    assert student.imitation == 0
+    assert write_pipeline(student, tmp_path / "back", beside={path: made / path for path in read(made, none).beside})
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(tmp_path / "back")
+    pipeline.set_progress_bar_config(disable=True)
+    told: dict[str, Any] = {"generator": torch.Generator().manual_seed(0), "num_inference_steps": 4, "output_type": "np"}
+    theirs = torch.from_numpy(pipeline(list(TEXTS), guidance_scale=1.0, **told).images).permute(0, 3, 1, 2) * 2 - 1
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.stack([torch.randn(2, 4, 4, 4, generator=rng) for _ in range(4)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(student.sampler()(noise, encoded(made, *TEXTS)), theirs, atol=1e-4, rtol=0)

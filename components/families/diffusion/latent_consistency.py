@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
@@ -29,6 +29,7 @@ from components.core.noise import NoiseInput
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.ldm import LDM, LDMConfig
+from components.families.diffusion.pipelines import lcm_scheduler
 from components.families.diffusion.process import trailing
 from components.families.diffusion.sampling import CLEAN, ONE, Point, Sampler
 
@@ -131,6 +132,12 @@ class LCM(LDM):
     def lora_part(self) -> str:
         """An adapter of it is loaded beside its network: by itself its pipeline would draw in many steps."""
         return ""
+
+    def as_pipeline(self, autoencoder: nn.Module) -> Any:
+        """The teacher's, with the scheduler that draws so."""
+        made = super().as_pipeline(autoencoder)
+        made.register_modules(scheduler=lcm_scheduler(self.config, taught=self.config.taught))
+        return made
 
     def _tunes(self, progress: float) -> bool:
         """The autoencoder's share goes before."""

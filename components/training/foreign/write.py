@@ -110,7 +110,9 @@ def write_pipeline(family: "Family", folder: Path, *, beside: Mapping[str, Path]
 def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int) -> str:
     """How a program without genwright draws from the folder."""
     if made_as in ("StableDiffusionPipeline", "AuraFlowPipeline"):
-        sides = "" if made_as == "StableDiffusionPipeline" else f", height={bundle.spec.shape[1]}, width={bundle.spec.shape[2]}"
+        _, height, width = bundle.spec.shape
+        length = getattr(bundle.spec.condition, "length", 256)
+        sides = "" if made_as == "StableDiffusionPipeline" else f", height={height}, width={width}, max_sequence_length={length}"
         return BY_TEXT.format(made_as=made_as, guidance=guidance, steps=steps, sides=sides)
     asked = bundle.spec.condition is not None
     if made_as == "DiTPipeline":
