@@ -153,7 +153,7 @@ def _write_calls(folder: Path, adapted: Family, kept: Family, where: str) -> Non
     if adapted.lora_part:
         tensors["noise"] = _noise(adapted)
     save_file(tensors, folder / "tensors.safetensors")
-    told = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
+    told: dict[str, Any] = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
     if adapted.lora_part:
         told["texts"] = {"part": adapted.lora_part, "prompt": TEXTS, "negative_prompt": UNWANTED, "call": _call(adapted)}
     (folder / "asked.json").write_text(json.dumps(told))

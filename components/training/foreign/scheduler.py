@@ -67,8 +67,8 @@ def of_flow(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
     kind = str(scheduler.get("_class_name"))
     if kind != FLOW:
         raise NotBuilt(f"{where}: its scheduler is a {kind}", allowed=FLOW)
-    off = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "stochastic_sampling")
-    off += tuple(f"use_{each}_sigmas" for each in ("karras", "exponential", "beta"))
+    spaced = (f"use_{each}_sigmas" for each in ("karras", "exponential", "beta"))
+    off = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "stochastic_sampling", *spaced)
     if odd := next((key for key in off if scheduler.get(key)), None):
         raise NotBuilt(f"{where}: its scheduler has {odd}: {scheduler[odd]}", allowed="none of it")
     if (levels := scheduler.get("num_train_timesteps", 1000)) != 1000:
