@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         "is a StableDiffusionPipeline whose text_encoder is a T5EncoderModel; allowed: a pipeline",
     ),
     "a network without a text": (
-        lambda f: change(f / INDEX, unet=["diffusers", "UNet2DModel"]), NotBuilt, "is a StableDiffusionPipeline whose unet is a UNet2D"
+        lambda f: change(f / INDEX, unet=["diffusers", "UNet2DModel"]), NotBuilt, "is a StableDiffusionPipeline whose unet is a U"
     ),
     "more than a text": (
         lambda f: change(f / NET, addition_embed_type="text_time"), DataError,
