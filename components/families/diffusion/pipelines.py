@@ -79,7 +79,7 @@ def lcm_scheduler(config: ProcessConfig, *, taught: int) -> Any:
     """An LCMScheduler that draws at levels of so many, and renews all noise between them."""
     from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
-    return LCMScheduler(**_process(config), original_inference_steps=taught, set_alpha_to_one=True)
+    return LCMScheduler(**_process(config), original_inference_steps=taught, set_alpha_to_one=True, steps_offset=1)
 
 
 def ddim_scheduler(config: ProcessConfig, *, offset: int = 0) -> Any:
