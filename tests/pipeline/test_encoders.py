@@ -16,7 +16,7 @@ from components.core.errors import BriefError, DataError
 from components.core.records import Artifact, ClassCondition, Dataset, EmbeddingCondition
 from components.pipeline import encoders
 from components.pipeline.backends import Backends
-from components.pipeline.run import Encoder, Run
+from components.pipeline.run import Base, Encoder, Run
 from components.policy.facts import facts
 from flows.settings import Settings
 
@@ -121,15 +121,15 @@ def test_data_without_captions_is_refused(a_run: Run) -> None:
     assert facts(brief(), dataset=of(12), device="cpu").captions == 12
 
 
-def test_a_base_is_asked_through_its_own_encoder(a_run: Run, backends: Backends, tiny: Path, told: Callable[..., Any]) -> None:
+def test_a_base_is_asked_through_its_own_encoder(backends: Backends, tiny: Path, told: Callable[..., Any]) -> None:
     own = Encoder(record=told(text={"encoder": "tiny"}), files=())
-    begun = a_run.model_construct(encoder=own, foreign=None, name="letters/1")
-    same = encoders.told(brief(), backends, begun, folder=tiny.parent, fetch=False)  # type: ignore[arg-type]
+    begun = Base.model_construct(model="letters", version=1, foreign=None, encoder=own)
+    same = encoders.told(brief(), backends, begun, folder=tiny.parent, fetch=False)
     assert same == own.record
     with pytest.raises(
         BriefError, match=r"text.encoder: given, and pretrained.model: models:/letters/1 learnt to be asked through"
     ):
-        encoders.told(brief(text={"encoder": "minilm"}), backends, begun, folder=tiny.parent, fetch=False)  # type: ignore[arg-type]
+        encoders.told(brief(text={"encoder": "minilm"}), backends, begun, folder=tiny.parent, fetch=False)
 
 
 def test_the_key_of_a_training_is_that_of_the_published_encoder(a_run: Run, told: Callable[..., Any]) -> None:
