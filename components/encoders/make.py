@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from components.core.bundles import TEXT_ENCODER_ONNX, TOKENIZER_JSON
-from components.core.errors import BundleError, RunError
+from components.core.errors import RunError
 from components.core.files import write_whole
 from components.core.records import ENCODER_JSON, TextEncoder
 from components.encoders.source import Source
@@ -24,6 +24,8 @@ def make_encoder(source: Source, encoder: TextEncoder, folder: Path) -> Path:
     Raises DataError where the published files do not fit each other, ExportError where the graph is not the network's.
     """
     if is_whole(folder, encoder):
+        if TextEncoder.read(folder / ENCODER_JSON) != encoder:  # the same by another name
+            encoder.write(folder / ENCODER_JSON)
         return folder
     from components.encoders.graph import write_graph
     from components.encoders.tokenizer import tokenizer_of
@@ -45,8 +47,10 @@ def make_encoder(source: Source, encoder: TextEncoder, folder: Path) -> Path:
 
 
 def is_whole(folder: Path, encoder: TextEncoder) -> bool:
-    """Whether this encoder was made there."""
+    """Whether this encoder was made there, whatever it is called."""
     try:
-        return TextEncoder.read(folder / ENCODER_JSON) == encoder and all((folder / name).is_file() for name in FILES)
-    except (RunError, BundleError):
+        known = TextEncoder.read(folder / ENCODER_JSON)
+    except RunError:
         return False
+    same = known.model_copy(update={"name": encoder.name, "licence": encoder.licence}) == encoder
+    return same and all((folder / name).is_file() for name in FILES)

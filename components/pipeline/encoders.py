@@ -10,7 +10,7 @@ from components.core.errors import BriefError
 from components.core.files import mark_used
 from components.core.records import Artifact, EmbeddingCondition, LocalDataset, TextEncoder
 from components.encoders.make import FILES, is_whole, make_encoder
-from components.encoders.minilm import MINILM, minilm_folder
+from components.encoders.minilm import MINILM, PACKAGE, minilm_folder
 from components.encoders.source import Source
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base, Encoder, Run
@@ -81,15 +81,14 @@ def name_of(given: str, revision: str | None) -> str:
 def precision_of(source: Source) -> TextPrecision:
     """By default: a base learnt from what its own encoder makes, in fp32, and MiniLM's eight bits are near and three times as
     fast."""
-    return "int8" if source.name == MINILM else "fp32"
+    return "int8" if source.model.parent.name == PACKAGE else "fp32"
 
 
 def made(source: Source, record: TextEncoder, backends: Backends) -> Path:
     """Its folder on this machine, made where there is none. Imports torch where it is made."""
     folder = backends.home.encoder(record.sha256, record.length, record.precision)
-    if is_whole(folder, record):
-        return folder
-    announce(f"Text encoder {record.name}", about_s=30, basis="it is made once")
+    if not is_whole(folder, record):
+        announce(f"Text encoder {record.name}", about_s=30, basis="it is made once")
     return make_encoder(source, record, folder)
 
 

@@ -164,6 +164,7 @@ def _draw(
             "data revision": run.dataset.rev,
             "brief": run.brief.digest(),
             **({"base": run.base.text} if run.base else {}),
+            **({"text encoder": run.encoder.record.text} if run.encoder else {}),
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
             **({"memory in training": memory.text} if memory else {}),
