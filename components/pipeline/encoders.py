@@ -9,7 +9,6 @@ from components.core.brief import HUB, Brief, TextBrief, TextPrecision
 from components.core.errors import BriefError
 from components.core.files import mark_used
 from components.core.records import Artifact, EmbeddingCondition, LocalDataset, TextEncoder
-from components.encoders.make import FILES, is_whole, make_encoder
 from components.encoders.minilm import MINILM, PACKAGE, minilm_folder
 from components.encoders.source import Source
 from components.pipeline.backends import Backends
@@ -20,9 +19,11 @@ KEY = "text.encoder"
 WANTED = ("*.json", "*.txt", "*.model", "README.md", "LICEN[SC]E*", "COPYING", "model*.safetensors", "text_encoder/*.safetensors")
 
 
-def told(brief: Brief, backends: Backends, begins_with: Base | None, *, folder: Path, fetch: bool) -> TextEncoder | None:
+def told(
+    brief: Brief, backends: Backends, begins_with: Base | None, *, folder: Path, fetch: bool, elsewhere: bool = False
+) -> TextEncoder | None:
     """What is known of the encoder of a brief before it is made; None where no text asks, and for one of the hub that is not
-    here, where nothing may be fetched. `folder`: what a path is relative to.
+    here, where nothing may be fetched. `folder`: what a path is relative to; `elsewhere`: it begins with a model made elsewhere.
 
     Raises BriefError where the brief names one beside its base's, another digest, a length that it does not read, or a use that
     its licence forbids; DataError where its files are not whole.
@@ -32,21 +33,24 @@ def told(brief: Brief, backends: Backends, begins_with: Base | None, *, folder: 
     if begins_with is not None and begins_with.encoder is not None:
         _check_own(brief, f"models:/{begins_with.name}")
         return begins_with.encoder.record
-    source = source_of(brief, backends, begins_with, folder=folder, fetch=fetch)
+    source = source_of(brief, backends, elsewhere=elsewhere, folder=folder, fetch=fetch)
     if source is None:
         return None
     _check_use(brief, source)
     return source.record(brief.text or TextBrief(), precision=precision_of(source))
 
 
-def source_of(brief: Brief, backends: Backends, begins_with: Base | None, *, folder: Path, fetch: bool) -> Source | None:
-    """The published files of the encoder of a brief. Raises BriefError and DataError."""
+def source_of(brief: Brief, backends: Backends, *, elsewhere: bool, folder: Path, fetch: bool) -> Source | None:
+    """The published files of the encoder of a brief; `elsewhere`: of the model made elsewhere that it begins with. None where
+    they are not here. Raises BriefError and DataError."""
     from components.training.foreign.hub import place_of
     from components.training.foreign.licence import read_licence
 
-    if begins_with is not None and begins_with.foreign is not None and brief.pretrained is not None:
+    if elsewhere and brief.pretrained is not None:
         model, mirror = brief.pretrained.model, backends.settings.hub_mirror
         _check_own(brief, model)
+        if brief.pretrained.from_hub and not fetch:
+            return None
         place = place_of(model, base=folder, mirror=mirror, weights=True, fetch=fetch)
         return None if place is None else source_in(place.folder, name_of(model, None))
     given = (brief.text.encoder if brief.text else None) or MINILM
@@ -86,6 +90,8 @@ def precision_of(source: Source) -> TextPrecision:
 
 def made(source: Source, record: TextEncoder, backends: Backends) -> Path:
     """Its folder on this machine, made where there is none. Imports torch where it is made."""
+    from components.encoders.make import is_whole, make_encoder
+
     folder = backends.home.encoder(record.sha256, record.length, record.precision)
     if not is_whole(folder, record):
         announce(f"Text encoder {record.name}", about_s=30, basis="it is made once")
@@ -94,12 +100,15 @@ def made(source: Source, record: TextEncoder, backends: Backends) -> Path:
 
 def encoder_of(brief: Brief, backends: Backends, begins_with: Base | None, *, folder: Path) -> Encoder | None:
     """The encoder of a run, its files in the store. Raises what `told` and `make_encoder` do."""
+    from components.encoders.make import FILES
+
     if brief.conditioning != "text":
         return None
-    record = told(brief, backends, begins_with, folder=folder, fetch=True)
+    elsewhere = begins_with is not None and begins_with.foreign is not None
+    record = told(brief, backends, begins_with, folder=folder, fetch=True, elsewhere=elsewhere)
     if begins_with is not None and begins_with.encoder is not None:
         return begins_with.encoder
-    source = source_of(brief, backends, begins_with, folder=folder, fetch=True)
+    source = source_of(brief, backends, elsewhere=elsewhere, folder=folder, fetch=True)
     assert source is not None and record is not None, "it may be fetched"  # noqa: PT018
     place = made(source, record, backends)
     return Encoder(record=record, files=tuple(backends.workspace.put(place / name) for name in FILES))

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from components.core.brief import COMBINE, Brief, LoraBrief
+from components.core.brief import COMBINE, RELEASE, Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
@@ -50,7 +51,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     try:
         if decided is not None:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-            reads = _reads(brief, backends, begins_with, base=base, fetch=True)
+            reads = _reads(brief, decided[1], backends, begins_with, base=base, fetch=True)
             check(brief, *decided, known, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
             take_over(begins_with(), brief, backends, folder=base)
     except DataError:
@@ -64,7 +65,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True)
         if decided is not expected:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-        reads = _reads(brief, backends, begins_with, base=base, fetch=True)
+        reads = _reads(brief, decided[1], backends, begins_with, base=base, fetch=True)
         check(brief, *decided, dataset, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
     take_over(begins_with(), brief, backends, folder=base)
     facts, decision = decided
@@ -141,7 +142,7 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     dataset = known_dataset(brief, backends, base=base)
     facts, decision = decide(brief, backends, dataset=dataset, base=base)
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
-    reads = _reads(brief, backends, begins_with, base=base, fetch=False)
+    reads = _reads(brief, decision, backends, begins_with, base=base, fetch=False)
     refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
     return facts, decision.model_copy(update={"refusals": refused})
 
@@ -163,8 +164,13 @@ def no_text() -> TextEncoder | None:
     return None
 
 
-def _reads(brief: Brief, backends: Backends, begins_with: BeginsWith, *, base: Path | None, fetch: bool) -> Reads:
-    return cache(lambda: encoders.told(brief, backends, begins_with(), folder=base or Path.cwd(), fetch=fetch))
+def _reads(
+    brief: Brief, decision: Decision, backends: Backends, begins_with: BeginsWith, *, base: Path | None, fetch: bool
+) -> Reads:
+    given = brief.pretrained
+    elsewhere = given is not None and not given.model.startswith(RELEASE) and find_start(decision.mode).needs_base()
+    own: dict[str, Any] = {"folder": base or Path.cwd(), "fetch": fetch, "elsewhere": elsewhere}
+    return cache(lambda: encoders.told(brief, backends, begins_with(), **own))
 
 
 def check(
