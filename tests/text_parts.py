@@ -88,10 +88,10 @@ def encoder() -> onnx.ModelProto:
     )
 
 
-def sampler(*, negative: bool = False) -> onnx.ModelProto:
+def sampler(*, negative: bool = False, length: int = LENGTH, features: int = FEATURES) -> onnx.ModelProto:
     """z [N, 16], condition [N, L, D] -> x [N, 1, 8, 8] in (-1, 1). Of [N, 2, L, D] away from the second by half of it."""
-    shape = (2, LENGTH, FEATURES) if negative else (LENGTH, FEATURES)
-    wanted = drawn(LENGTH * FEATURES, SIDE * SIDE, seed=6) * 3
+    shape = (2, length, features) if negative else (length, features)
+    wanted = drawn(length * features, SIDE * SIDE, seed=6) * 3
     weights = {
         "W": drawn(NOISE, SIDE * SIDE, seed=7),
         "C": np.concatenate([wanted, -0.5 * wanted]) if negative else wanted,

@@ -13,7 +13,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -275,7 +274,7 @@ def _network(item: ItemSpec, features: int, seed: int) -> DualEncoder:
     """A network with weights drawn from `seed`, without touching the process's own random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DualEncoder(cast(Features, features_of(item.modality)).trunk(item), features)
+        return DualEncoder(features_of(item.modality).trunk(item), features)
 
 
 def _reusable(dest: Path, condition: EmbeddingCondition, *, dataset_md5: str, seed: int, device: str) -> Judge | None:

@@ -43,7 +43,8 @@ from components.serving.refusal import Refusal
 from components.serving.routes import asks_first_for
 from components.serving.served import Models, Served
 from components.serving.walk import walked
-from components.serving.words import text_or_list, words_bytes, words_of
+from components.serving.words import effort as reading
+from components.serving.words import text_or_list, words_of
 
 RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
 Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
@@ -84,7 +85,9 @@ class Generate:
         with served.batcher.arriving():
             seeds = seeds_of(asked, bundle.spec.condition, served.limits.count)
             form = format_of(asked.format, bundle)
-            words = await worked(words_bytes(asked), words_of, served, asked)
+            said = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
+            read = partial(words_of, served, said, embedded=asked.condition is not None)
+            words = await worked(reading(said), read) if said or served.texts else None
             rows = await unless_left(request, words.rows(len(seeds))) if words else None
             make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked), rows)
             feeds = await worked(len(seeds) * served.engine.input_bytes, make)
@@ -92,7 +95,7 @@ class Generate:
         x = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
         show = partial(rendered, spec=bundle.spec.item, form=form, accept=accept, stem=served.model)
-        told = [{"class": labels[k] if labels else None} | (words.told(k) if words else {}) for k in range(len(seeds))]
+        told = [{"class": labels[k] if labels else None} | (words.told(k) if words else {}) for k in range(len(x))]
         with served.watch.encode.time():
             body, media_type = await worked(effort(x, bundle.spec.item, form), show, x, seeds, told)
         headers = {**served.headers(), "X-Seed": shown(seeds), **(words.headers() if words else {})}

@@ -139,8 +139,8 @@ def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
 
 
 def text_schema(limits: Limits) -> Schema:
-    """A text without control characters; in UTF-8, a character takes up to four bytes."""
-    return {"type": "string", "maxLength": limits.text_bytes // 4, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+    """A text without control characters."""
+    return {"type": "string", "maxLength": limits.characters, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 
 
 def _object(properties: Schema, *required: str, named: bool) -> Schema:

@@ -19,7 +19,7 @@ from components.serving.refusal import Refusal
 from components.serving.routes import route
 from components.serving.served import Models, Served
 from components.serving.tensors import InferRequest, Reply, all_finite, decode, encode, parse_request, wants_binary
-from components.serving.words import Words, ways_of, word_inputs, words_in
+from components.serving.words import effort, ways_of, word_inputs, words_in
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
@@ -96,7 +96,8 @@ class InferenceProtocol:
             with served.batcher.arriving():
                 body = await read_body(request, served.limits, most=served.limits.body_bytes)
                 header_length = request.headers.get("inference-header-content-length")
-                message, feeds, words = await worked(len(body), understood, served, body, header_length)
+                message, feeds, told = await worked(len(body), understood, served, body, header_length)
+                words = await worked(effort(told), words_in, served, told) if told else None
                 within_s = message.parameters.timeout / 1e6
                 if words is not None:
                     rows = await unless_left(request, words.rows(words.count, within_s=within_s))
@@ -114,8 +115,8 @@ class InferenceProtocol:
         return served
 
 
-def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds, Words | None]:
-    """The request, its checked tensors and the words that some of them are. Raises Refusal 400."""
+def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds, Feeds]:
+    """The request, its checked tensors, and those that are words. Raises Refusal 400."""
     message, binary = parse_request(body, header_length)
     wants_binary(message, served.engine.output)
     given = decode(message.inputs, binary, ways_of(served), count_max=served.limits.count)
@@ -126,7 +127,7 @@ def understood(served: Served, body: bytes, header_length: str | None) -> tuple[
             bundle.spec.condition.check(feeds[bundle.condition])
         except InputError as error:
             raise Refusal(400, f"input {bundle.condition!r}: {error}") from None
-    return message, feeds, words_in(served, given)
+    return message, feeds, given
 
 
 def answer(served: Served, message: InferRequest, x: Any, cut: Mapping[str, str]) -> Response:

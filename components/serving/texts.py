@@ -25,6 +25,10 @@ from components.serving.batcher import Batcher
 from components.serving.limits import Limits
 from components.serving.metrics import TextWatch
 
+NOT_WRITTEN = {  # by the category of Unicode
+    "Cc": ("a control character", "leave it out; several texts are a list"),
+    "Cs": ("half of a character", "send whole characters"),
+}
 Tokens = npt.NDArray[np.int64]  # [N, L]
 Embeddings = npt.NDArray[np.float32]  # [N, L, D]
 
@@ -62,7 +66,7 @@ class Texts:
     def read(self, texts: Sequence[str]) -> Read:
         """Their tokens. Raises InputError for a text that is none: far too long, or with characters that nobody writes."""
         for text in texts:
-            check_text(text, self._limits.text_bytes)
+            check_text(text, self._limits.characters)
         distinct = [*dict.fromkeys(texts)]
         tokens = dict(zip(distinct, self.prompts.tokens(distinct), strict=True))
         cut = {text: self._cut(text) for text in distinct}
@@ -129,18 +133,15 @@ class Remembered:
             self._held -= len(old) + gone.nbytes
 
 
-def check_text(text: str, most_bytes: int) -> None:
+def check_text(text: str, most: int) -> None:
     """Raise InputError for what no person writes in a line: control characters, halves of characters, a book.
 
     >>> check_text("a red cat", 100)
     """
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InputError(f"{text[:40]!a} has half of a character at {error.start}", do="send whole characters") from None
-    if size > most_bytes:
-        raise InputError(f"{size} bytes given", allowed=f"at most {most_bytes}")
-    at = next((k for k, letter in enumerate(text) if unicodedata.category(letter) == "Cc"), None)
-    if at is not None:
-        line = f"{text[max(0, at - 20) : at + 20]!a} has a control character at {at}"
-        raise InputError(line, do="leave it out; several texts are a list")
+    if len(text) > most:
+        raise InputError(f"{len(text)} characters given", allowed=f"at most {most}")
+    for at, letter in enumerate(text):
+        kind = unicodedata.category(letter)
+        if kind in ("Cc", "Cs"):
+            what, do = NOT_WRITTEN[kind]
+            raise InputError(f"{text[max(0, at - 20) : at + 20]!a} has {what} at {at}", do=do)

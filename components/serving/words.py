@@ -17,10 +17,13 @@ from components.serving.tensors import BYTES
 from components.serving.texts import Embeddings, Read, Texts
 
 if TYPE_CHECKING:
-    from components.serving.generate import GenerateRequest
     from components.serving.served import Served
 
 NOTHING = ""  # asks for nothing in particular
+KINDS = {
+    bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", type(None): "null"
+}  # fmt: skip
+READING = 128  # bytes that could be copied while one letter is read
 IN_TEXTS, IN_TOKENS = ("prompt", "negative"), ("tokens", "negative_tokens")  # what is wanted, what is not
 
 
@@ -60,12 +63,12 @@ class Words:
         return said
 
 
-def words_of(served: "Served", asked: "GenerateRequest") -> Words | None:
-    """The words of a request, read; None where it has none and the model needs none.
+def words_of(served: "Served", given: Mapping[str, str | Sequence[str]], *, embedded: bool) -> Words | None:
+    """The words `given` for people as prompt and negative, read; None where there are none and the model needs none. `embedded`:
+    the request has an embedding.
 
     Raises Refusal 422 for words that the model does not take, or that are none.
     """
-    given = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
     texts, bundle = served.texts, served.engine.bundle
     if texts is None:
         if given:
@@ -73,7 +76,7 @@ def words_of(served: "Served", asked: "GenerateRequest") -> Words | None:
             instead = "leave it out" if asked_by is None else f"send condition: {asked_by.text}"
             raise Refusal(422, f"{next(iter(given))}: this model reads no words; {instead}")
         return None
-    if asked.condition is not None:
+    if embedded:
         if given:
             raise Refusal(422, f"both condition and {next(iter(given))} given; send the embedding or the words")
         return None
@@ -97,6 +100,8 @@ def word_inputs(served: "Served") -> list[TensorSpec]:
 
 def ways_of(served: "Served") -> list[Sequence[TensorSpec]]:
     """The inputs that make a request of a program: noise and condition, or noise and words in its place."""
+    if served.texts is None:
+        return [served.engine.inputs]
     noise = [spec for spec in served.engine.inputs if spec.name != served.engine.bundle.condition]
     return [served.engine.inputs, *([*noise, *way] for way in _word_ways(served))]
 
@@ -110,10 +115,9 @@ def _word_ways(served: "Served") -> list[Sequence[TensorSpec]]:
     return [texts[:1], texts, tokens[:1], tokens] if condition.negative else [texts[:1], tokens[:1]]
 
 
-def words_in(served: "Served", given: Mapping[str, Any]) -> Words | None:
-    """Those among a program's inputs, each one an item; None where there are none. Raises Refusal 400 for what cannot be read."""
-    if served.texts is None or not given:
-        return None
+def words_in(served: "Served", given: Mapping[str, Any]) -> Words:
+    """Those that a program's inputs are, one an item. Raises Refusal 400 for what cannot be read."""
+    assert served.texts is not None, "without a text encoder no input is words"
     read: dict[str, Read] = {}
     for name, rows in given.items():
         try:
@@ -127,21 +131,16 @@ def words_in(served: "Served", given: Mapping[str, Any]) -> Words | None:
     return Words(served.texts, {}, {name: read[name] for name in IN_TEXTS if name in read})
 
 
-def words_bytes(asked: "GenerateRequest") -> int:
-    """About their size."""
-    lists = [[given] if isinstance(given, str) else given for given in (asked.prompt, asked.negative) if given is not None]
-    return sum(len(text) for texts in lists for text in texts)
+def effort(given: Mapping[str, Any]) -> int:
+    """How many bytes could be copied in about the time that it takes to read these words, a person's or a program's."""
+    lists = ([value] if isinstance(value, str) else np.ravel(np.asarray(value, object)) for value in given.values())
+    return READING * sum(len(each) for texts in lists for each in texts if isinstance(each, str))
 
 
 def text_or_list(given: Any) -> Any:
     """Raises ValueError unless it is a text, or a list of them."""
     if isinstance(given, str) or (isinstance(given, list | tuple) and given and all(isinstance(each, str) for each in given)):
         return given
-    raise ValueError(f"{_kind(given)} given; allowed: a text, or a list with one an item")
-
-
-def _kind(given: Any) -> str:
-    if isinstance(given, list):
-        odd = next((each for each in given if not isinstance(each, str)), None)
-        return "an empty list" if not given else f"a list with {_kind(odd)}"
-    return {bool: "true or false", int: "a number", float: "a number", dict: "an object", type(None): "null"}[type(given)]
+    odd = next((each for each in given if not isinstance(each, str)), None) if isinstance(given, list) else given
+    what = KINDS[type(odd)] if odd is given else f"a list with {KINDS[type(odd)]}" if given else "an empty list"
+    raise ValueError(f"{what} given; allowed: a text, or a list with one an item")

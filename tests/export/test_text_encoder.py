@@ -1,18 +1,26 @@
 """A text encoder beside the sampler: sealed with its tokenizer, and admitted where the two belong together."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import text_parts
 from onnx import numpy_helper
+from starlette.testclient import TestClient
 
 from components.core.bundles import read_bundle, seal_bundle
 from components.core.errors import BundleError, ExportError
+from components.delivery.triton import write_triton
 from components.export.admission import examine
 from components.export.text_encoder import add_text_encoder, vocabulary_of
+from components.runtime.prompts import Prompts
+from components.runtime.session import GraphSampler
+from components.serving.app import Service, fixed
 from components.serving.engine import Engine
 
 BuildText = Callable[..., Path]
@@ -58,13 +66,22 @@ def many_rows(words: Any) -> Any:
     return words.repeat(100, axis=0)
 
 
+def huge_house(words: Any) -> Any:
+    rows = words.copy()
+    rows[text_parts.VOCABULARY.index("house")] = 3e38  # whose norm is beyond FP32
+    return rows
+
+
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a tokenizer of fewer tokens": (
         change_weights("words", many_rows),
         "text_encoder.onnx knows 1900 tokens, its tokenizer 19: they are of two encoders",
     ),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer.json: not a tokenizer"),
-    "numbers beyond any": (change_weights("places", lambda rows: rows + 3e38), "NaN or infinite"),
+    "numbers beyond any": (
+        change_weights("words", huge_house),
+        "text_encoder.onnx: makes values that are NaN or infinite of texts",
+    ),
 }
 
 
@@ -125,3 +142,53 @@ def test_a_record_whose_parts_do_not_fit_is_refused(build_text: BuildText, chang
         read_bundle(folder)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["bert", "clip", "t5"])
+def test_a_published_encoder_is_admitted_served_and_deployed(build_text: BuildText, tmp_path: Path, kind: str) -> None:
+    """One that was made of the folder of a network: the same numbers in a proof, behind HTTP and in Triton's parts."""
+    from tiny_text import write_source
+
+    from components.core.brief import TextBrief
+    from components.core.records import Licence
+    from components.encoders.make import make_encoder
+    from components.encoders.source import Source
+
+    licence = Licence(name="apache-2.0", terms="free")
+    source = Source.of(write_source(tmp_path / kind, kind), name=kind, licence=licence)
+    encoder = source.record(TextBrief(length=None if kind == "clip" else 9), precision="fp32")
+    made, condition = make_encoder(source, encoder, tmp_path / "made"), encoder.condition(negative=True)
+
+    def fill(folder: Path) -> None:
+        onnx.save(text_parts.sampler(negative=True, length=encoder.length, features=encoder.features), folder / "model.onnx")
+        (folder / "text_encoder.onnx").unlink()
+        (folder / "tokenizer.json").unlink()
+
+    folder = build_text(negative=True, fill=fill, changes={"graphs": []})
+    bundle = read_bundle(folder)
+    spec = bundle.spec.model_copy(update={"condition": condition})
+    bundle = add_text_encoder(folder, bundle.model_copy(update={"spec": spec}), made)
+    seal_bundle(folder, bundle)
+    verdict = examine(folder / "model.onnx", read_bundle(folder))
+    assert verdict.verdict == "pass", verdict.refusal
+
+    prompts, own = Prompts.open(folder), Prompts.open(made)
+    texts, unwanted = ["a small red three", "", "the photo of a " * 20], ["", "two blue ones", "five"]
+    rows = np.stack([own(texts), own(unwanted)], axis=1)
+    service = Service()
+    service.add(fixed("digits", "1", Engine.load(folder, threads=1)))
+    with TestClient(service.app) as client:
+        body = {"prompt": texts, "negative": unwanted, "seed": 3, "format": "npy"}
+        reply = client.post("/v1/generate", json=body)
+        assert reply.headers["x-prompt-cut"].startswith("0,0,")
+        items = np.load(io.BytesIO(reply.content))
+    assert np.array_equal(items, GraphSampler.of(folder, bundle, threads=1)([3, 4, 5], rows))
+
+    write_triton(folder, bundle, version=1, to=tmp_path / "triton")
+    parts = {name: onnxruntime.InferenceSession(tmp_path / "triton" / f"digits_{name}" / "1" / "model.onnx")
+             for name in ("text_encoder", "condition")}  # fmt: skip
+    feeds = {"tokens": prompts.tokens(texts), "negative_tokens": prompts.tokens(unwanted)}
+    for side in ("", "negative_"):
+        feeds[f"{side}embedding"] = parts["text_encoder"].run(None, {"tokens": feeds[f"{side}tokens"]})[0]
+    np.testing.assert_allclose(parts["condition"].run(None, feeds)[0], rows, atol=1e-5)
