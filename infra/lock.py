@@ -29,6 +29,7 @@ def resolve(pins: Path, *, upgrade: bool) -> list[str]:
         "--extra=dev",
         "--extra=kubeflow",
         "--extra=postgres",
+        "--extra=text",
         "--universal",
         "--python-version=3.11",
     ]

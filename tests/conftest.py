@@ -16,6 +16,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import pytest  # noqa: E402
+import text_parts  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
@@ -230,14 +231,40 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
             make_levels(model.graph, "x", ImageSpec.storage)
         onnx.save(model, folder / "model.onnx")
-        file = {
-            "name": "model.onnx",
-            "sha256": sha256_of(folder / "model.onnx"),
-            "size_bytes": (folder / "model.onnx").stat().st_size,
-        }
         kind = {"output_type": "UINT8"} if levels else {}
-        document = record(classes=classes, max_batch=max_batch) | {"files": [file]} | kind | (changes or {})
+        document = record(classes=classes, max_batch=max_batch) | {"files": files_in(folder)} | kind | (changes or {})
         seal_bundle(folder, Bundle.model_validate(document))
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def build_text(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a sealed bundle that is asked in words (tests/text_parts.py); `negative`: of a sampler that takes what is unwanted,
+    too. `fill` may change its files before it is sealed, `changes` its record."""
+
+    def make(
+        *,
+        negative: bool = False,
+        max_batch: int = MAX_BATCH,
+        fill: Callable[[Path], object] = lambda _: None,
+        changes: dict[str, Any] | None = None,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("text-bundle")
+        onnx.save(text_parts.sampler(negative=negative), folder / "model.onnx")
+        text_parts.write_encoder(folder)
+        fill(folder)
+        spec = record(classes=False, max_batch=max_batch)["spec"] | {"condition": text_parts.CONDITION | {"negative": negative}}
+        asked = {"spec": spec, "condition": "condition", "graphs": [text_parts.DECLARED], "files": files_in(folder)}
+        document = record(classes=False, max_batch=max_batch) | asked | (changes or {})
+        seal_bundle(folder, Bundle.model_validate(document))
+        return folder
+
+    return make
+
+
+def files_in(folder: Path) -> list[dict[str, Any]]:
+    """As a bundle names them."""
+    paths = sorted(folder.iterdir())
+    return [{"name": path.name, "sha256": sha256_of(path), "size_bytes": path.stat().st_size} for path in paths]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from components.core.errors import BundleError
 from components.core.files import sha256_of, write_whole
 from components.core.record import first_complaint
-from components.core.records import Artifact, Bundle
+from components.core.records import Artifact, Bundle, EmbeddingCondition, GraphFile, Port
 
 BUNDLE_JSON = "bundle.json"
 MODEL_ONNX = "model.onnx"
@@ -59,7 +59,42 @@ def parse_bundle(data: bytes, *, where: str, sha256: str | None = None, do: str 
         if 4 * bundle.max_batch * math.prod(shape) > BATCH_LIMIT_BYTES:
             what = f"{where}: {bundle.max_batch} items of {name!r}, {list(shape)}"
             raise BundleError(what, allowed=f"up to {BATCH_LIMIT_BYTES >> 30} GB a batch")
+    _check_text(bundle, where=where)
     return bundle
+
+
+def text_encoder_of(bundle: Bundle) -> GraphFile | None:
+    """The graph that makes of a text what the sampler is asked by, where the bundle has one."""
+    return next((graph for graph in bundle.graphs if graph.name == TEXT_ENCODER), None)
+
+
+def text_ports(condition: EmbeddingCondition) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """What a text encoder takes and makes for this condition."""
+    tokens = Port(name="tokens", datatype="INT64", shape=(condition.length,))
+    return (tokens,), (Port(name="embedding", datatype="FP32", shape=condition.given_shape),)
+
+
+def _check_text(bundle: Bundle, *, where: str) -> None:
+    """Raise BundleError unless a text encoder, its tokenizer and what the sampler is asked by belong together."""
+    encoder, condition = text_encoder_of(bundle), bundle.spec.condition
+    tokenized = any(file.name == TOKENIZER_JSON for file in bundle.files)
+    if encoder is None:
+        if tokenized:
+            raise BundleError(f"{where}: {TOKENIZER_JSON} without the graph {TEXT_ENCODER!r}", allowed="both or neither")
+        return
+    if not tokenized:
+        raise BundleError(f"{where}: the graph {TEXT_ENCODER!r} without {TOKENIZER_JSON}", allowed="both or neither")
+    if not isinstance(condition, EmbeddingCondition):
+        raise BundleError(f"{where}: the graph {TEXT_ENCODER!r}, and a sampler that takes no embedding of a text")
+    if (encoder.inputs, encoder.outputs) != (expected := text_ports(condition)):
+        found, wanted = (" to ".join(map(_shown, ports)) for ports in ((encoder.inputs, encoder.outputs), expected))
+        raise BundleError(
+            f"{where}: the graph {TEXT_ENCODER!r} is declared as {found}", allowed=f"{wanted}, as the sampler takes"
+        )
+
+
+def _shown(ports: tuple[Port, ...]) -> str:
+    return ", ".join(f"{port.name} {port.datatype} {list(port.shape)}" for port in ports)
 
 
 def address_of(folder: Path) -> str:

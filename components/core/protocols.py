@@ -37,6 +37,19 @@ class ItemSplit(Protocol):
         ...
 
 
+class CaptionedSplit(ItemSplit, Protocol):
+    """A split whose items something is said of."""
+
+    @property
+    def captions(self) -> Sequence[tuple[str, ...]] | None:
+        """Of each item at least one; None where the data has none."""
+        ...
+
+    def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[np.float32]:
+        """The embedding of a caption of each of the items at `indices`, [len(indices), L, D]; in another epoch of another one."""
+        ...
+
+
 class QualitySignal(Protocol):
     """A cheap look at a batch of generated items during training."""
 

@@ -5,6 +5,7 @@ bundles/SHA256/NAME                what is served, bundle.json put last
 runs/MODEL/KEY/STAGE.json          the record of a stage, KEY the digest of what the stage depends on
 runs/MODEL/KEY/state/...           the state of a training that is under way
 extractors/MD5/version-N.json      the feature extractor of a dataset version
+extractors/MD5/judge-NAME-N.json   the judge of its captions by the encoder of this name
 curves/MODEL.json                  the students that were tried last
 ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
 channels/MODEL.json                what is served now
@@ -54,6 +55,11 @@ def training_state(model: str, key: str) -> str:
 def extractor(dataset_md5: str, version: int) -> str:
     """The extractor of a dataset version, by the version of how extractors are made."""
     return f"extractors/{dataset_md5}/version-{version}.json"
+
+
+def judge(dataset_md5: str, name: str, version: int) -> str:
+    """The judge of a dataset version's captions by an encoder, by the version of how judges are made."""
+    return f"extractors/{dataset_md5}/judge-{name}-{version}.json"
 
 
 def curve(model: str) -> str:

@@ -9,7 +9,7 @@ from components.core.errors import GenwrightError
 from components.core.home import DEFAULT, Home
 from components.core.modality import reading_options
 from components.data.manifest import Report
-from components.data.prepare import QUARANTINE_MAX, prepare, sheet_path
+from components.data.prepare import CAPTIONS_MISSING_MAX, QUARANTINE_MAX, prepare, sheet_path
 from components.data.sources.classes import CLASS_RULES
 from components.data.words import lines
 
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.add_argument(option.flag, type=option.value)
     options.add_argument("--modality", default="image")
     options.add_argument("--classes", choices=CLASS_RULES, default="auto")
+    options.add_argument("--captions", default="auto")
+    options.add_argument("--captions-missing-max", type=float, default=CAPTIONS_MISSING_MAX)
+    options.add_argument("--captions-repeated-max", type=float, default=1.0)
     options.add_argument("--mirror", default="")
     options.add_argument("--cache", default="")
     given = parser.parse_args(arguments)
@@ -41,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             limit_items=given.limit,
             quarantine_max=given.quarantine_max,
             classes=given.classes,
+            captions=given.captions,
+            captions_missing_max=given.captions_missing_max,
+            captions_repeated_max=given.captions_repeated_max,
             modality=given.modality,
             mirror=given.mirror or None,
             cache=cache,

@@ -1,13 +1,15 @@
 """Several splits read as one: what was not trained on is the reference of a proof."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from components.core.arrays import Stored
-from components.core.protocols import ItemSplit
+from components.core.protocols import CaptionedSplit, ItemSplit
 from components.core.records import LocalDataset
 from components.core.records.condition import taken
 from components.data.shards import open_split
@@ -17,7 +19,7 @@ REFERENCE: tuple[Split, ...] = ("validation", "test")  # what a proof compares w
 
 
 class JoinedSplit:
-    """An ItemSplit over others, in their order. `labels` is None when one of them has none."""
+    """A CaptionedSplit over others, in their order. `labels` and `captions` are None when one of them has none."""
 
     def __init__(self, parts: Sequence[ItemSplit]) -> None:
         self._parts = parts
@@ -27,6 +29,13 @@ class JoinedSplit:
         self.labels = (
             None if any(each is None for each in labels) else np.concatenate([each for each in labels if each is not None])
         )
+
+    @cached_property
+    def captions(self) -> tuple[tuple[str, ...], ...] | None:
+        """What is said of each item."""
+        of_parts = [getattr(part, "captions", None) for part in self._parts]
+        known = [each for each in of_parts if each is not None]
+        return tuple(said for each in known for said in each) if len(known) == len(of_parts) else None
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -57,6 +66,6 @@ class JoinedSplit:
                 yield part, here, indices[here] - self._starts[number]
 
 
-def held_out(dataset: LocalDataset) -> ItemSplit:
-    """The items of a dataset that were not trained on."""
-    return JoinedSplit([open_split(dataset.path, split) for split in REFERENCE])
+def held_out(dataset: LocalDataset, embeddings: Path | None = None) -> CaptionedSplit:
+    """The items of a dataset that were not trained on; `embeddings`: of its captions."""
+    return JoinedSplit([open_split(dataset.path, split, embeddings) for split in REFERENCE])

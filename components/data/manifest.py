@@ -35,6 +35,30 @@ class Quarantine(Record):
     reasons: dict[str, int]
 
 
+class CaptionFile(Record):
+    """What is said of the items of a split: a line an item, a JSON list of its captions."""
+
+    file: str
+    size_bytes: int
+    sha256: str
+
+
+class CaptionReport(Record):
+    """What the captions are, and what was passed over."""
+
+    rule: str  # where they come from: metadata, sidecar, folders, or a template
+    most: int  # that one item has
+    longest: int  # characters of a caption
+    missing: int = 0  # items without a usable one, set aside
+    empty: int = 0  # captions
+    twice: int = 0  # captions that an item has more than once
+    unusable: int = 0  # items that have one that cannot be read
+    repeated: int = 0  # items whose first caption an earlier item has
+    held_out: Literal["all", "first", "none"]  # which captions of an item no other split has
+    seen: int = 0  # held-out items whose first caption a training item has
+    examples: tuple[str, ...] = ()
+
+
 class Report(Record):
     """What became of the files of a source, and what a person should know of the items before training on them."""
 
@@ -51,6 +75,7 @@ class Report(Record):
     levels_usual: int | None = Field(default=None, exclude_if=lambda levels: levels is None)  # that nearly all pixels stay within
     transparent: int = 0  # pictures with transparency
     background: str = ""  # what they were laid over
+    captions: CaptionReport | None = Field(default=None, exclude_if=lambda captions: captions is None)
     notes: tuple[str, ...]  # rules that were applied
 
     @property
@@ -76,6 +101,8 @@ class Manifest(Record):
     resizer: str | None  # None: the items are as the source gives them
     quarantine: Quarantine
     shards: dict[Split, tuple[Shard, ...]]
+    captions: int = Field(default=0, exclude_if=lambda captions: not captions)  # distinct ones of all splits
+    caption_files: dict[Split, CaptionFile] = Field(default_factory=dict, exclude_if=lambda files: not files)
     report: Report | None = Field(default=None, exclude_if=lambda report: report is None)
     details: dict[str, Any] = Field(
         default_factory=dict, exclude_if=lambda details: not details

@@ -13,8 +13,10 @@ from components.core.errors import DataError
 from components.core.files import write_whole
 from components.core.modality import find_modality, make_reader
 from components.core.proof_items import BLOCK, ITEMS_NEEDED
+from components.data.captioning import ask_captions
 from components.data.manifest import MANIFEST, QUARANTINE, Manifest, Report
 from components.data.second_pass import Options, SecondPass
+from components.data.sources.caption_rules import CaptionRule, check_rule
 from components.data.sources.classes import ClassRule
 from components.data.sources.find import find_source, named_sources
 from components.data.sources.item import Item, Opening, Source
@@ -24,6 +26,7 @@ from components.data.writing import SHARD_BYTES
 from components.runtime.progress import bar
 
 QUARANTINE_MAX = 0.01
+CAPTIONS_MISSING_MAX = 0.01
 Told = Callable[[Report], None]
 
 
@@ -35,6 +38,9 @@ def prepare(
     limit_items: int | None = None,
     quarantine_max: float = QUARANTINE_MAX,
     classes: ClassRule = "auto",
+    captions: CaptionRule = "auto",
+    captions_missing_max: float = CAPTIONS_MISSING_MAX,
+    captions_repeated_max: float = 1.0,
     modality: str = "image",
     mirror: str | None = None,
     cache: Path,
@@ -47,21 +53,25 @@ def prepare(
 
     `modality`: of the files at a path; a public set has its own. `reading`: the modality's options (of images `side`, in
     pixels); None where they are not given. `limit_items`: that many, spread evenly over the source. `quarantine_max`: the share
-    of unusable items above which it fails. `classes`: whether folders are. `mirror`: a folder or URL that holds the public sets.
+    of unusable items above which it fails. `classes`: whether folders are. `captions`: where they come from, with the shares of
+    items that have none, and of those that have the one of an earlier item, above which it fails. `mirror`: a folder or URL that
+    holds the public sets.
     `cache`: where downloads, reports and contact sheets stay. `told` is given the report, which is part of the manifest but for
     public sets. Raises DataError (input), RunError (no mirror answers), StorageError or SettingsError (disk).
     """
-    options = Options(seed=seed, quarantine_max=quarantine_max)
+    options = Options(seed, quarantine_max, captions_missing_max, captions_repeated_max)
     _check(options, limit_items=limit_items)
+    check_rule(captions)
     reading = {name: value for name, value in reading.items() if value is not None}
     place = dest.absolute()
-    opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, modality=modality)
+    opening = Opening(cache=cache, mirror=mirror, progress=progress, classes=classes, captions=captions, modality=modality)
     found = _found(source, place, opening, reading)
     reader = make_reader(find_modality(found.modality), reading)
     with bar(f"survey {found.kind}", total=None, show=progress) as advance:
         survey = found.survey(reader, advance)
     if classes == "none":
         survey = replace(survey, classes=(), index=None)
+    survey = ask_captions(survey, captions, where=found.where)
     if survey.count < BLOCK:
         raise DataError(f"{found.where}: {survey.count} items", allowed=f"{ITEMS_NEEDED} or more", do="add more data")
     item = reader.spec(where=found.where)
@@ -125,6 +135,9 @@ def _check(options: Options, *, limit_items: int | None) -> None:
         raise DataError(f"limit of {limit_items} items", allowed=f"{BLOCK} or more, {ITEMS_NEEDED} or more for a proof")
     if not 0 <= options.quarantine_max < 1:
         raise DataError(f"quarantine-max {options.quarantine_max}", allowed="0 up to, not including, 1")
+    for name in ("captions_missing_max", "captions_repeated_max"):
+        if not 0 <= getattr(options, name) <= 1:
+            raise DataError(f"{name.replace('_', '-')} {getattr(options, name)}", allowed="0 to 1")
 
 
 def _check_nameable(dest: Path) -> None:

@@ -14,8 +14,10 @@ from components.core.files import write_whole
 from components.core.item import ItemSpec
 from components.core.modality import ItemReader, Unreadable, find_modality
 from components.core.proof_items import BLOCK, ITEMS_NEEDED, held_out_block
+from components.data.captioning import NO_CAPTION, Captioning
 from components.data.manifest import Manifest, Quarantine, Report
 from components.data.sameness import Sameness
+from components.data.sources.caption_rules import Cleaned
 from components.data.sources.item import Item, Source, Survey
 from components.data.splits import SPLITS, Split, split_of
 from components.data.writing import ShardWriter, Statistics
@@ -28,6 +30,8 @@ class Options:
 
     seed: int = 0
     quarantine_max: float = 0.01
+    captions_missing_max: float = 0.01
+    captions_repeated_max: float = 1.0
 
 
 @dataclass
@@ -47,7 +51,10 @@ class SecondPass:
     classes: dict[Split, Counter[int]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     reasons: Counter[str] = field(default_factory=Counter)
     first_refused: str = ""
+    first_uncaptioned: str = ""
     flat_by_ground: int = 0
+    captioning: Captioning = field(init=False)
+    split_of_group: dict[int, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labelled = bool(self.survey.classes)
@@ -56,6 +63,7 @@ class SecondPass:
             for split in SPLITS
         }
         self.statistics = Statistics(self.item)
+        self.captioning = Captioning(self.folder, self.survey)
 
     def run(self, items: Iterator[Item], report: IO[str], advance: Advance) -> None:
         """Write each item to its split, or name it in the report."""
@@ -63,29 +71,45 @@ class SecondPass:
         # What the first pass could not open is not counted on: small sets hold out enough of what is left.
         small = held_out_block(self.wanted - min(self.survey.refused, self.wanted))
         for item in items:
-            official = item.split is not None and item.split != "train"
-            block = small if item.split is None else BLOCK
-            if item.split not in (None, *SPLITS):
-                raise DataError(f"item {item.name}: its source puts it into the split {item.split!r}", allowed=", ".join(SPLITS))
-            split = split_of(place[official], seed=self.options.seed, official=item.split, block=block)
-            place[official] += 1
+            said = self.captioning.of(item)
+            split = self._split(item, said, place, small)
             try:
-                self._write(item, split)
+                self._write(item, said, split)
             except Unreadable as refused:
                 self.reasons[refused.reason] += 1
-                self.first_refused = self.first_refused or f"{item.name} ({refused})"
+                if refused.reason == NO_CAPTION:
+                    self.first_uncaptioned = self.first_uncaptioned or f"{item.name} ({refused.detail})"
+                else:
+                    self.first_refused = self.first_refused or f"{item.name} ({refused})"
                 line = {"item": item.name, "reason": refused.reason, "detail": refused.detail}
                 report.write(json.dumps(line, sort_keys=True) + "\n")
             advance(1)
 
-    def _write(self, item: Item, split: Split) -> None:
+    def _split(self, item: Item, said: Cleaned, place: Counter[bool], small: int) -> Split:
+        """Where an item goes; `place`: how many groups of items were placed, a group an item where none is captioned."""
+        group = self.survey.groups.of(said.captions) if self.survey.groups and said.captions else None
+        if group in self.split_of_group:
+            return self.split_of_group[group]
+        official = item.split is not None and item.split != "train"
+        block = small if item.split is None else BLOCK
+        if item.split not in (None, *SPLITS):
+            raise DataError(f"item {item.name}: its source puts it into the split {item.split!r}", allowed=", ".join(SPLITS))
+        split = split_of(place[official], seed=self.options.seed, official=item.split, block=block)
+        place[official] += 1
+        if group is not None:
+            self.split_of_group[group] = split
+        return split
+
+    def _write(self, item: Item, said: Cleaned, split: Split) -> None:
         data = item.read()
         stored = self.reader.read(data)
         if stored.shape != self.item.stored_shape or stored.dtype != np.dtype(self.item.storage.dtype):
             given = f"{stored.dtype} {'x'.join(map(str, stored.shape))}"
             raise Unreadable("shape", f"{given}, where the set has {self.item.storage.dtype} {self.item.text}")
         label = self.survey.class_of(item)
+        self.captioning.check(item, said)
         self.writers[split].add(stored, label)
+        self.captioning.add(said.captions, split)
         if self.sameness.add(stored, split, channel_axis=self.item.channel_axis):
             self.flat_by_ground += self.reader.vanishes(data)
         if split == "train":
@@ -95,7 +119,7 @@ class SecondPass:
 
     def check(self, *, where: str, report: Path, keep: Path) -> None:
         """Raises DataError when too many items were refused, too few are left or all are alike; the report is kept outside."""
-        refused, used = self.reasons.total(), self.wanted - self.reasons.total()
+        refused, used = self.reasons.total() - self.reasons[NO_CAPTION], self.wanted - self.reasons.total()
         share_max = self.options.quarantine_max
         if refused > share_max * self.wanted:
             write_whole(keep, report.read_bytes())
@@ -104,9 +128,27 @@ class SecondPass:
                 allowed=f"{share_max:.2%} (--quarantine-max)",
                 do=f"all are named in {keep}",
             )
+        self._check_captions(where=where, report=report, keep=keep)
         if used < BLOCK:
             raise DataError(f"{where}: {used} usable items", allowed=f"{ITEMS_NEEDED} or more", do="add more data")
         self._check_alike(used, where)
+
+    def _check_captions(self, *, where: str, report: Path, keep: Path) -> None:
+        missing, counts, options = self.reasons[NO_CAPTION], self.captioning.counts, self.options
+        if (bad := max(missing, counts["unusable"])) > options.captions_missing_max * self.wanted:
+            write_whole(keep, report.read_bytes())
+            first = self.captioning.first_unusable or self.first_uncaptioned
+            raise DataError(
+                f"{where}: {bad:,} of {self.wanted:,} items have no caption that can be used, first {first}",
+                allowed=f"{options.captions_missing_max:.2%} (--captions-missing-max)",
+                do=f"write them ({keep} names each), or give --captions none",
+            )
+        if counts["repeated"] > options.captions_repeated_max * self.wanted:
+            raise DataError(
+                f"{where}: {counts['repeated']:,} of {self.wanted:,} items have the caption of an earlier one",
+                allowed=f"{options.captions_repeated_max:.2%} (--captions-repeated-max)",
+                do="say of each item what is in it",
+            )
 
     def _check_alike(self, used: int, where: str) -> None:
         if self.sameness.identical() < used - 1:
@@ -147,6 +189,8 @@ class SecondPass:
                 count=self.reasons.total(), share_max=self.options.quarantine_max, reasons=dict(sorted(self.reasons.items()))
             ),
             shards={split: tuple(writer.shards) for split, writer in self.writers.items()},
+            captions=len(self.captioning.kinds),
+            caption_files=self.captioning.finish(),
             report=None if source.locked else report,
         )
         return manifest, report
@@ -165,6 +209,7 @@ class SecondPass:
             flat_by_ground=self.flat_by_ground,
             low=self.sameness.low,
             high=self.sameness.high,
+            captions=self.captioning.report(missing=self.reasons[NO_CAPTION]),
             notes=survey.notes,
             **self.reader.details(),
         )
@@ -173,3 +218,4 @@ class SecondPass:
         """Let go of open files."""
         for writer in self.writers.values():
             writer.abandon()
+        self.captioning.abandon()

@@ -3,7 +3,7 @@
 N items, stored as their spec says (core/item.py).
 """
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from components.core.arrays import Stored
 from components.core.errors import DataError
 from components.core.files import sha256_of
+from components.data.embeddings import Embeddings, caption_in, read_captions
 from components.data.manifest import Manifest, Shard, read_manifest
 from components.data.splits import SPLITS, Split
 
@@ -22,20 +23,22 @@ AGAIN = "prepare or fetch the dataset again"
 class ShardedSplit:
     """One split of a prepared dataset: a core.protocols.ItemSplit. Pickles as its path, for data loader workers."""
 
-    def __init__(self, folder: Path, split: Split, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, split: Split, manifest: Manifest, embeddings: Path | None = None) -> None:
         self.folder = folder
         self.split = split
+        self.embeddings = embeddings
         self.item = manifest.item
         self.shards = manifest.shards[split]
         self.starts = np.cumsum([0, *(shard.count for shard in self.shards)])
         self.labels = self._labels() if manifest.classes else None
+        self._caption_file = manifest.caption_files.get(split)
         self._map = lru_cache(maxsize=OPEN_SHARDS)(self._open)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_split, (self.folder, self.split)
+        return open_split, (self.folder, self.split, self.embeddings)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Stored:
         """The stored items at `indices`, [len(indices), *stored_shape]. Raises IndexError outside 0 .. N - 1, DataError."""
@@ -49,6 +52,30 @@ class ShardedSplit:
             items[of_owner] = self._map(int(owner))[indices[of_owner] - self.starts[owner]]
         return items
 
+    @cached_property
+    def captions(self) -> tuple[tuple[str, ...], ...] | None:
+        """What is said of each item, at least one text; None where the data has no captions. Raises DataError."""
+        file = self._caption_file
+        return None if file is None else read_captions(self.folder / file.file, count=len(self))
+
+    def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[np.float32]:
+        """The embedding of a caption of each item, [len(indices), L, D]: in epoch 0 of a held-out item the first, else one of its
+        captions that item and epoch alone decide. Raises DataError for data without captions, or opened without embeddings."""
+        if self.captions is None:
+            raise DataError(
+                f"{self.folder}: a model that is asked by a text, and data without captions",
+                do="prepare it with captions (docs/data.md), or write conditioning: none or class",
+            )
+        if self.embeddings is None:
+            raise DataError(f"{self.folder}: opened without the embeddings of its captions", do="embed them first")
+        chosen = (caption_in(self.captions[at], item=int(at), epoch=epoch, train=self.split == "train") for at in indices)
+        return self._embedded.of([*chosen])
+
+    @cached_property
+    def _embedded(self) -> Embeddings:
+        assert self.embeddings is not None
+        return Embeddings.open(self.embeddings)
+
     def _open(self, at: int) -> Stored:
         shard, item = self.shards[at], self.item
         return _mapped(self.folder / shard.file, (shard.count, *item.stored_shape), np.dtype(item.storage.dtype))
@@ -58,9 +85,10 @@ class ShardedSplit:
         return np.concatenate([np.array(part, np.int64) for part in parts]) if parts else np.zeros(0, np.int64)
 
 
-def open_split(folder: Path | str, split: Split) -> ShardedSplit:
+def open_split(folder: Path | str, split: Split, embeddings: Path | None = None) -> ShardedSplit:
     """Open one split of a prepared folder. Checks that each file is there, of its size and kind, without reading it all.
 
+    `embeddings`: those of its captions (embeddings.py), by which a model is asked for its items.
     Raises DataError for a folder that is no prepared dataset, and for a missing, truncated or corrupt shard.
     """
     folder = Path(folder)
@@ -69,7 +97,8 @@ def open_split(folder: Path | str, split: Split) -> ShardedSplit:
         raise DataError(f"{folder}: no split {split!r}", allowed=", ".join(SPLITS))
     for shard in manifest.shards[split]:
         _check(folder, shard, manifest)
-    return ShardedSplit(folder, split, manifest)
+    _check_captions(folder, manifest, split)
+    return ShardedSplit(folder, split, manifest, embeddings)
 
 
 def verify(folder: Path) -> Manifest:
@@ -80,6 +109,9 @@ def verify(folder: Path) -> Manifest:
             for name, sha256 in ((shard.file, shard.sha256), (shard.labels_file, shard.labels_sha256)):
                 if name and sha256_of(folder / name) != sha256:
                     raise DataError(f"{folder / name}: corrupt: its SHA-256 is not the one in dataset.json", do=AGAIN)
+    for file in manifest.caption_files.values():
+        if sha256_of(folder / file.file) != file.sha256:
+            raise DataError(f"{folder / file.file}: corrupt: its SHA-256 is not the one in dataset.json", do=AGAIN)
     return manifest
 
 
@@ -89,7 +121,19 @@ def check_sizes(folder: Path) -> Manifest:
     for shards in manifest.shards.values():
         for shard in shards:
             _check(folder, shard, manifest)
+    for split in manifest.caption_files:
+        _check_captions(folder, manifest, split)
     return manifest
+
+
+def _check_captions(folder: Path, manifest: Manifest, split: Split) -> None:
+    if (file := manifest.caption_files.get(split)) is None:
+        return
+    path = folder / file.file
+    if not path.is_file():
+        raise DataError(f"{path}: missing", do=AGAIN)
+    if path.stat().st_size != file.size_bytes:
+        raise DataError(f"{path}: corrupt: {path.stat().st_size} bytes instead of {file.size_bytes}", do=AGAIN)
 
 
 def _check(folder: Path, shard: Shard, manifest: Manifest) -> None:

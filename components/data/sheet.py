@@ -19,6 +19,7 @@ CLASSES_SHOWN = 24
 ROWS_WITHOUT_CLASSES = 8
 CELL = 64  # pixels of an item's longer side, about
 GAP = 4
+SAID = 84  # characters of captions above a row
 TEXT = 16  # height of a line of text
 GROUND = (255, 255, 255)
 INK = (40, 40, 40)
@@ -56,14 +57,26 @@ def sheet_png(folder: Path, manifest: Manifest) -> bytes:
 def _rows(train: ShardedSplit, manifest: Manifest) -> list[tuple[str, npt.NDArray[np.int64]]]:
     if train.labels is None:
         indices = _spread(np.arange(len(train)), COLUMNS * ROWS_WITHOUT_CLASSES)
-        return [("", indices[at : at + COLUMNS]) for at in range(0, len(indices), COLUMNS)]
+        parts = [indices[at : at + COLUMNS] for at in range(0, len(indices), COLUMNS)]
+        return [(_said(train, part), part) for part in parts]
     rows = []
     for at, name in enumerate(manifest.classes[:CLASSES_SHOWN]):
         of_class = np.flatnonzero(train.labels == at)
+        shown = _spread(of_class, COLUMNS)
+        said = _said(train, shown)
         note = f"{name}: {manifest.class_counts[at]:,} items, {len(of_class):,} in training"
-        rows.append((note, _spread(of_class, COLUMNS)))
+        rows.append((f"{note}: {said}" if said else note, shown))
     hidden = len(manifest.classes) - CLASSES_SHOWN
     return rows + ([(f"and {hidden:,} more classes", np.zeros(0, np.int64))] if hidden > 0 else [])
+
+
+def _said(train: ShardedSplit, indices: npt.NDArray[np.int64]) -> str:
+    """The first captions of a row, as many as have room; empty where the data has none."""
+    if train.captions is None:
+        return ""
+    found = list(dict.fromkeys(train.captions[at][0] for at in indices))
+    text = " | ".join(found)
+    return text if len(text) <= SAID else f"{text[:SAID]}..."
 
 
 def _spread(indices: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:

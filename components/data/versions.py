@@ -183,6 +183,7 @@ def _dataset(data: DataBrief, folder: Path, manifest: Manifest, *, rev: str, md5
         splits=manifest.splits,
         mean=manifest.mean,
         std=manifest.std,
+        captions=manifest.captions,
         quarantined=manifest.quarantine.count,
         duplicates=manifest.report.duplicates if manifest.report else 0.0,
         class_counts=manifest.report.class_counts if manifest.report and manifest.classes else {},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.core.modality import find_modality
 from components.core.proof_items import proof_shortage
-from components.data.manifest import Manifest, Report
+from components.data.manifest import CaptionReport, Manifest, Report
 from components.data.sources import left_alone
 from components.data.sources.classes import look_alikes
 from components.data.sources.names import shown
@@ -22,6 +22,7 @@ def lines(manifest: Manifest, report: Report, *, to: Path, sheet: Path) -> list[
         f"{shown(str(to))}: {manifest.count:,} items of {manifest.item.text} ({splits})",
         f"  files      {account(manifest, report)}",
         *([f"  classes    {_classes(manifest, report)}"] if manifest.classes else []),
+        *([f"  captions   {_captions(manifest, report.captions)}"] if report.captions else []),
         f"  values     {_values(manifest, report)}",
         f"  alike      {_share(report.identical, report.used)} equal an earlier one; {_share(report.flat, report.used)} are flat",
         *(f"  rule       {note}" for note in (*report.notes, *find_modality(manifest.modality).rules(report.model_dump()))),
@@ -48,6 +49,7 @@ def warnings(manifest: Manifest, report: Report) -> list[str]:
         _rare(manifest, report),
         *(f"class names look alike: {names}; merge them if they are one" for names in look_alikes(manifest.classes)),
         _unread_labels(manifest, report),
+        _seen_captions(manifest, report.captions) if report.captions else "",
     ]
     return [each for each in found if each]
 
@@ -109,6 +111,30 @@ def _classes(manifest: Manifest, report: Report) -> str:
         order.sort(key=lambda at: -manifest.class_counts[at])
     each = [f"{manifest.classes[at]} {'/'.join(f'{of[at]:,}' for of in counts)}" for at in order]
     return f"{len(each):,} ({'/'.join(SPLITS)}): {_some(each)}"
+
+
+def _captions(manifest: Manifest, said: CaptionReport) -> str:
+    each = "1 an item" if said.most == 1 else f"up to {said.most} an item"
+    over = {
+        "items without one": said.missing,
+        "empty": said.empty,
+        "twice on one item": said.twice,
+        "unusable": said.unusable,
+        "items have the one of an earlier item": said.repeated,
+    }
+    counts = "".join(f"; {count:,} {what}" for what, count in over.items() if count)
+    examples = ", ".join(f'"{text}"' for text in said.examples)
+    return f"{manifest.captions:,} distinct, {each}, by {said.rule}{counts}; such as {examples}"
+
+
+def _seen_captions(manifest: Manifest, said: CaptionReport) -> str:
+    held_out = manifest.splits["validation"] + manifest.splits["test"]
+    if not said.seen:
+        return ""
+    return (
+        f"{said.seen:,} of {held_out:,} held-out items have a caption that training items have too: captions of few kinds are "
+        "not held out, and a proof cannot tell what was learnt from what was seen"
+    )
 
 
 def _values(manifest: Manifest, report: Report) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from components.core.bundles import BUNDLE_JSON
+from components.core.bundles import BUNDLE_JSON, text_encoder_of
 from components.core.files import write_whole
 from components.core.records import Bundle
 
 NEEDED = ("numpy", "pillow", "prometheus-client", "pydantic", "pyyaml", "starlette", "uvicorn", "uvloop", "httptools")
+TOKENIZERS = "tokenizers"  # of bundles that are asked in words
 RUNTIME = "onnxruntime"  # for a CPU, whichever is installed here
 RUNTIMES = (RUNTIME, "onnxruntime-gpu")
 SOURCES = ("core", "modalities", "runtime", "serving")  # of components: what the server imports
@@ -50,15 +51,18 @@ def write_container(folder: Path, bundle: Bundle, *, sha256: str, version: int, 
     shutil.copyfile(components / "__init__.py", root / "components" / "__init__.py")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # whose pins these are
     text = DOCKERFILE.format(model=bundle.model, version=version, sha256=sha256, python=python)
-    write_whole(root / "requirements.txt", "".join(f"{line}\n" for line in requirements()).encode())
+    lines = requirements(words=text_encoder_of(bundle) is not None)
+    write_whole(root / "requirements.txt", "".join(f"{line}\n" for line in lines).encode())
     write_whole(root / "Dockerfile", text.encode())
     return [root / name for name in ("Dockerfile", "requirements.txt", "bundle", "components")]
 
 
-def requirements() -> list[str]:
-    """What the server needs, with all that it needs in turn, each at the version that is installed here."""
+def requirements(*, words: bool = False) -> list[str]:
+    """What the server needs, with all that it needs in turn, each at the version that is installed here; `words`: to read
+    prompts, too."""
     here = next(name for name in RUNTIMES if _installed(name))
-    pinned = {name: version(name) for name in _closure((*NEEDED, here)) if name != here}
+    needed = (*NEEDED, here, *([TOKENIZERS] if words else ()))
+    pinned = {name: version(name) for name in _closure(needed) if name != here}
     return [f"{name}=={number}" for name, number in sorted((pinned | {RUNTIME: version(here)}).items())]
 
 

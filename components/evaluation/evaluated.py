@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from components.core.arrays import Stored
 from components.core.protocols import ItemSampler
+from components.core.records import Condition
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.samples import Drawn
 from components.evaluation.yardstick import Yardstick
@@ -28,13 +29,16 @@ Found = TypeVar("Found")
 class Evaluated:
     """What a metric's `compute` is given. What is None is not to be had, and a metric that needs it does not apply.
 
-    `champion`: the artifact that it is measured beside, on the same yardstick. `timed`: the same artifact with batches of one.
-    `model`: the model itself, for what only it can tell, on `device`.
+    `champion`: the artifact that it is measured beside, on the same yardstick. `sampler`: the artifact, for further samples, and
+    the `condition` that it is asked by. `timed`: the same artifact with batches of one. `model`: the model itself, for what only
+    it can tell, on `device`.
     """
 
     drawn: Drawn
     yardstick: Yardstick
     champion: "Evaluated | None" = None
+    sampler: ItemSampler | None = None
+    condition: Condition | None = None
     timed: ItemSampler | None = None
     model: "Family | None" = None
     device: str = "cpu"

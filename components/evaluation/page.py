@@ -28,6 +28,7 @@ BY_CLASS = {
     "coverage": "Covered",
     "label_agreement": "Looks as asked",
 }
+BY_CAPTION = {"share_real": "Share of held-out", "kid": "KID", "text_r5": "Text R@5"}
 BETTER = {"lower": "lower is better", "higher": "higher is better", "neither": ""}
 
 
@@ -85,6 +86,8 @@ def write_page(
         rows=_rows(scorecard, champion),
         classes=_least_covered(scorecard),
         columns=[(name, label) for name, label in BY_CLASS.items() if any(name in each for each in scorecard.by_class.values())],
+        captions=list(scorecard.by_caption.items()),
+        caption_columns=list(BY_CAPTION.items()),
         sample_grid=_data_uri(grid_png(samples, filling(len(samples), most=COLUMNS), _scale(samples))),
         neighbour_grid=_data_uri(_facing(*neighbours)),
         plural=find_modality(dataset.modality).plural,
@@ -151,6 +154,7 @@ def _facts(scorecard: Scorecard, dataset: Dataset, report: GateReport) -> dict[s
         "Dataset": f"{dataset.name}, {dataset.count:,} {plural} of {' × '.join(map(str, dataset.item.stored_shape))}",
         "Data version": f"md5 {dataset.md5}, revision {dataset.rev}",
         "Extractor": f"{protocol.extractor}, sha256 {protocol.extractor_sha256}",
+        **({"Judge of texts": f"sha256 {protocol.judge_sha256}"} if protocol.judge_sha256 else {}),
         "Protocol": f"{protocol.samples:,} samples against {protocol.reference_count:,} of the {protocol.reference_split} split, "
         f"seed {protocol.seed}, resizer {protocol.resizer}",
         "Intervals": f"{protocol.level:.0%}, bootstrap of {protocol.bootstrap}",

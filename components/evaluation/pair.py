@@ -1,6 +1,6 @@
 """A candidate beside the champion: same reference, seeds, classes and resamples, so that the chance they share cancels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from components.core.brief import Delivery
@@ -9,14 +9,15 @@ from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics.fd import over_champion
-from components.evaluation.samples import Stock, asked_like
+from components.evaluation.samples import Drawn, Stock, asked_like
 from components.evaluation.score import make_scorecard
-from components.evaluation.yardstick import RealSide, make_yardstick
+from components.evaluation.yardstick import RealSide, Yardstick, make_yardstick
 from components.runtime.progress import Report
 
 if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
+    from components.evaluation.judge import Judge
 
 # Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
 LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
@@ -27,12 +28,14 @@ class Contender:
     """An artifact to be compared. `condition`: what it is asked by, None: nothing. `timed`: the same with batches of one, for its
     latency; `model`: what it was made from, for what only a model can tell.
 
+    `reference`: what was not trained on, opened with what its own encoder makes of the captions, where that is another.
     `stock` is given where several are measured beside it, so that its samples are drawn once.
     """
 
     sampler: ItemSampler
     condition: Condition | None = None
     timed: ItemSampler | None = None
+    reference: ItemSplit | None = None
     stock: Stock | None = None
     model: "Family | None" = None
 
@@ -62,6 +65,7 @@ def score_pair(
     device: str = "cpu",
     resamples: int = 200,
     level: float = 0.95,
+    judge: "Judge | None" = None,
     progress: Report | None = None,
 ) -> Pair:
     """Measure both and the ratio of their distances, with its own interval rather than two overlapping ones.
@@ -86,21 +90,34 @@ def score_pair(
             resamples=resamples,
             level=level,
             real=real,
+            judge=judge,
         )
         ours, theirs = (
             stock.draw(
                 side.sampler,
                 seed=seed,
                 samples=count,
-                asked_N=asked_like(reference, side.condition, count, seed=seed),
+                asked_N=asked_like(side.reference or reference, side.condition, count, seed=seed),
                 progress=progress,
             )
             for side, stock in zip(sides, stocks, strict=True)
         )
-        beside = Evaluated(theirs, yardstick, timed=champion.timed, model=champion.model, device=device)
-        seen = Evaluated(ours, yardstick, champion=beside, timed=candidate.timed, model=candidate.model, device=device)
+        beside = _evaluated(champion, theirs, yardstick, device)
+        seen = replace(_evaluated(candidate, ours, yardstick, device), champion=beside)
         fd_ratio = over_champion(seen, beside)
         if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
             break
     scorecard = make_scorecard(seen)
     return Pair(candidate=scorecard, champion=make_scorecard(beside), fd_ratio=scorecard.metrics["fd_ratio"])
+
+
+def _evaluated(side: Contender, drawn: Drawn, yardstick: Yardstick, device: str) -> Evaluated:
+    return Evaluated(
+        drawn,
+        yardstick,
+        sampler=side.sampler,
+        condition=side.condition,
+        timed=side.timed,
+        model=side.model,
+        device=device,
+    )

@@ -54,6 +54,12 @@ def sample_seeds(seed: int, n: int) -> list[int]:
     return list(range(first, first + n))
 
 
+def asked_seeds(seed: int, n: int) -> list[int]:
+    """Seeds of n further samples of a protocol with this seed: of the upper half of its own, which no proof reaches."""
+    first = SEEDS_FROM + seed * SEEDS_EACH + SEEDS_EACH // 2
+    return list(range(first, first + n))
+
+
 def asked_like(reference: ItemSplit, condition: Condition | None, n: int, *, seed: int) -> Rows | None:
     """What n samples of a sampler of this condition are asked for, as the reference's items are; None of one that takes none.
 

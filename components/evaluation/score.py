@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
+from components.evaluation.by_caption import by_caption
 from components.evaluation.by_class import by_class
 from components.evaluation.definitions import defined, words
 from components.evaluation.evaluated import Evaluated
@@ -15,6 +16,7 @@ from components.runtime.progress import Report
 if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
+    from components.evaluation.judge import Judge
 
 
 def score(
@@ -33,13 +35,15 @@ def score(
     device: str = "cpu",
     resamples: int = 200,
     level: float = 0.95,
+    judge: "Judge | None" = None,
     progress: Report | None = None,
 ) -> Scorecard:
     """Measure one artifact.
 
     `reference` holds items that were not trained on; `reference_split` is its name in the protocol. A sampler with a `condition`
     is asked as those items are: for each class as often as they have it. `timed` is the artifact with batches of one, for
-    latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim).
+    latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim);
+    `judge` tells of one that is asked by a text whether samples show it: both splits then have captions and embeddings.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     yardstick = make_yardstick(
@@ -52,6 +56,7 @@ def score(
         reference_split=reference_split,
         resamples=resamples,
         level=level,
+        judge=judge,
     )
     return score_against(yardstick, sampler, condition=condition, timed=timed, model=model, device=device, progress=progress)
 
@@ -70,7 +75,8 @@ def score_against(
     protocol = yardstick.protocol
     asked_N = asked_like(yardstick.reference, condition, protocol.samples, seed=protocol.seed)
     drawn = draw_samples(sampler, seed=protocol.seed, samples=protocol.samples, asked_N=asked_N, progress=progress)
-    return make_scorecard(Evaluated(drawn, yardstick, timed=timed, model=model, device=device))
+    seen = Evaluated(drawn, yardstick, sampler=sampler, condition=condition, timed=timed, model=model, device=device)
+    return make_scorecard(seen)
 
 
 def make_scorecard(seen: Evaluated) -> Scorecard:
@@ -81,6 +87,7 @@ def make_scorecard(seen: Evaluated) -> Scorecard:
         metrics=measure(seen),
         device=seen.device,
         by_class=by_class(seen),
+        by_caption=by_caption(seen),
     )
 
 

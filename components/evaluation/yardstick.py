@@ -18,6 +18,7 @@ from components.evaluation.distances import Gaussian, frechet_resampled
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
+    from components.evaluation.judge import Judge
 
 REFERENCE_MAX = 5000  # reference images taken (a seeded choice), which bounds the work on large sets
 
@@ -57,6 +58,7 @@ class Yardstick:
     train: ItemSplit
     reference: ItemSplit
     real: RealSide
+    judge: "Judge | None" = None  # of texts; with splits that have captions and their embeddings
 
     @cached_property
     def training_items(self) -> Stored:
@@ -81,8 +83,10 @@ def make_yardstick(
     resamples: int = 200,
     level: float = 0.95,
     real: RealSide | None = None,
+    judge: "Judge | None" = None,
 ) -> Yardstick:
-    """The real side at so many samples; `real` where it is at hand already.
+    """The real side at so many samples; `real` where it is at hand already. `judge`: what tells whether samples show what their
+    captions say, for models that are asked by a text.
 
     Raises DataError when a split or the number of samples is too small.
     """
@@ -101,8 +105,9 @@ def make_yardstick(
         seed=seed,
         bootstrap=resamples,
         level=level,
+        judge_sha256=None if judge is None else judge.sha256,
     )
-    return Yardstick(protocol=protocol, dataset=dataset, train=train, reference=reference, real=real)
+    return Yardstick(protocol=protocol, dataset=dataset, train=train, reference=reference, real=real, judge=judge)
 
 
 def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:

@@ -12,22 +12,25 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from components.core.bundles import TEXT_ENCODER
 from components.core.errors import BundleError
 from components.core.record import Record
-from components.core.records import AdmissionCheck, Bundle, GraphFile
+from components.core.records import AdmissionCheck, Bundle, EmbeddingCondition, GraphFile
 from components.core.units import levels_to_units
 from components.export.inspection import inspect
 from components.export.operators import HEAVY
 from components.export.precision import MEAN_TOLERANCE
 from components.export.refusal import Refused
+from components.export.text_encoder import SPARE_TOKENS, vocabulary_of
 from components.runtime.contract import Feeds, check_contract, check_graph, check_items, probe
 from components.runtime.reference import check_reference
 from components.runtime.session import LEVEL, GraphSampler, opened
+from components.runtime.text_encoder import TEXTS, prompts_in
 
 TOLERANCE = 2e-3  # in data units of width 2: a quarter of one 8-bit level, as for the parity with torch
 ELSEWHERE = 0.1  # share of the items that may differ by more, or one: a sampler that draws categories may round to another
@@ -139,8 +142,23 @@ def _beside(question: Question, graph: GraphFile) -> str:
     """A graph beside the sampler, inspected, loaded and tried. Raises Refused or BundleError."""
     path = Path(question.graph).with_name(graph.file)
     found = inspect(path)
-    check_graph(graph, opened(path, threads=1, device=question.device))
-    return found
+    session = opened(path, threads=1, device=question.device)
+    check_graph(graph, session)
+    asked = question.bundle.spec.condition
+    if graph.name != TEXT_ENCODER or not isinstance(asked, EmbeddingCondition):
+        return found
+    return f"{found}; {_reads(path, asked, session)}"
+
+
+def _reads(path: Path, asked: EmbeddingCondition, session: Any) -> str:
+    """A text encoder with its tokenizer, tried on texts. Raises Refused or BundleError."""
+    prompts, rows = prompts_in(path.parent, asked, session), vocabulary_of(path)
+    if rows is not None and not 0 <= rows - prompts.vocabulary <= SPARE_TOKENS:
+        raise Refused("graphs", f"{path.name} knows {rows} tokens, its tokenizer {prompts.vocabulary}: they are of two encoders")
+    tokens = prompts.tokens(TEXTS)
+    if not np.array_equal(prompts.encode(tokens), prompts.encode(tokens)):
+        raise Refused("graphs", f"{path.name}: the same text gave two embeddings")
+    return f"reads {prompts.vocabulary} tokens"
 
 
 def _check_units(question: Question, feeds: Feeds) -> None:

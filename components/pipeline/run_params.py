@@ -51,6 +51,10 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
                 "base_licence": run.base.foreign.licence.name or "unknown",
                 "base_revision": run.base.foreign.revision or "none",
             }
+    if run.encoder is not None:
+        encoder = run.encoder.record
+        params |= {"text_encoder": encoder.name, "text_encoder_sha256": encoder.sha256, "text_length": encoder.length}
+        params |= {"text_precision": encoder.precision, "text_encoder_licence": encoder.licence.name or "unknown"}
     if decision.mode == "lora":
         params |= {f"lora.{name}": value for name, value in run.lora.model_dump(exclude_none=True).items()}
     return params

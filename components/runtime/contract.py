@@ -14,7 +14,7 @@ from components.core.records import Bundle, GraphFile
 from components.runtime.session import GraphSampler
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]  # input name -> [N, ...]
-TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8"}
+TRITON_TYPES = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "UINT8": "TYPE_UINT8", "BYTES": "TYPE_STRING"}
 # ONNX Runtime's names, and the protocol's
 ORT_TYPES = {
     "tensor(float)": "FP32",

@@ -26,6 +26,7 @@ from components.serving.protocol import InferenceProtocol
 from components.serving.routes import asks_first_for, route
 from components.serving.served import Models, Served
 
+PROMPT = "what you ask for"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
@@ -85,7 +86,8 @@ class Service:
         for what, name in (("model", model), ("version", version)):
             if not NAME.fullmatch(name):
                 raise ServingError(f"{what} {name[:80]!a}", allowed="letters, digits, '.', '-' and '_', at most 100 of them")
-        served = Served(model, version, engine, self.limits, self.metrics.watch(model))
+        text_watch = partial(self.metrics.text_watch, model)
+        served = Served(model, version, engine, self.limits, self.metrics.watch(model), text_watch)
         for before in self.models:
             if before.model == model:
                 self.metrics.model_info.remove(model, before.version, before.engine.sha256, before.engine.bundle.family)
@@ -96,7 +98,7 @@ class Service:
 
     def ready(self, served: Served | None = None) -> bool:
         """Whether requests should be sent here: for this model, or for all of them."""
-        return not self.draining and (self.models.able() if served is None else served.batcher.able)
+        return not self.draining and (self.models.able() if served is None else served.able)
 
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncIterator[None]:
@@ -140,10 +142,20 @@ def fixed(model: str, version: str, engine: Engine) -> Source:
 
 
 def must_say(models: Models) -> dict[str, str]:
-    """What the example of a request cannot do without: in words, the condition that the first model needs."""
-    conditions = [served.engine.bundle.spec.condition for served in models]
-    first = conditions[0] if conditions else None
-    return {} if first is None or not first.required else {"condition": first.text}
+    """What the example of a request should not be without: a prompt, or in words the condition that the first model needs."""
+    first = next(iter(models), None)
+    condition = first.engine.bundle.spec.condition if first else None
+    if first is None or condition is None or not condition.required:
+        return {}
+    return {"prompt": PROMPT} if first.texts else {"condition": condition.text}
+
+
+def text_described(served: Served) -> dict[str, object] | None:
+    """How it is asked in words, where it can be."""
+    if served.texts is None:
+        return None
+    condition = served.texts.condition
+    return {"encoder": condition.encoder, "tokens": condition.length, "negative": condition.negative}
 
 
 def described(served: Served) -> dict[str, object]:
@@ -157,6 +169,7 @@ def described(served: Served) -> dict[str, object]:
         "latent": bundle.latent,
         "classes": bundle.spec.classes,
         "condition": bundle.spec.condition.text if bundle.spec.condition else None,
+        "text": text_described(served),
         "formats": formats_of(bundle),
         "modality": bundle.spec.item.modality,
         "plural": find_modality(bundle.spec.item.modality).plural,

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.core.bundles import MODEL_ONNX, address_of, read_bundle
+from components.core.bundles import MODEL_ONNX, TEXT_ENCODER, address_of, read_bundle, text_encoder_of
 from components.core.errors import BundleError, ServingError
-from components.core.records import Bundle
+from components.core.records import Bundle, EmbeddingCondition
 from components.runtime.contract import Feeds, TensorSpec, check_contract, check_graph, check_items, inputs_of, output_of, probe
+from components.runtime.prompts import Prompts
 from components.runtime.reference import check_reference
 from components.runtime.session import GraphSampler, opened
+from components.runtime.text_encoder import prompts_in
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Engine:
     sampler: GraphSampler
     buckets: tuple[int, ...]  # ascending sizes of batch that give the same bytes
     graphs: Mapping[str, Any] = field(default_factory=dict)  # the sessions of those beside the sampler
+    prompts: Prompts | None = None  # where one of them is a text encoder
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 0, device: str = "cpu") -> "Engine":
@@ -43,10 +46,13 @@ class Engine:
         if device == "cuda" and "CUDAExecutionProvider" not in sampler.session.get_providers():
             raise ServingError("device cuda: ONNX Runtime finds no CUDA device it can use", do="serve with device cpu")
         check_contract(bundle, sampler)
-        beside = {graph.name: opened(folder / graph.file, threads=sampler.threads, device=device) for graph in bundle.graphs}
+        beside = {graph.name: opened(folder / graph.file, threads=1, device=device) for graph in bundle.graphs}
         for graph in bundle.graphs:
             check_graph(graph, beside[graph.name])
-        engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler), beside)
+        asked, prompts = bundle.spec.condition, None
+        if text_encoder_of(bundle) and isinstance(asked, EmbeddingCondition):
+            prompts = prompts_in(folder, asked, beside[TEXT_ENCODER])
+        engine = cls(bundle, address_of(folder), sampler, stable_buckets(bundle, sampler), beside, prompts)
         check_reference(bundle, sampler)
         sampler.enable_parallel_session([size for size in engine.buckets if size < sampler.lanes])
         return engine

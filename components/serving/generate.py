@@ -2,28 +2,30 @@
 
 The body is JSON, every key optional: `count` items, from `seed` (then seed, seed + 1, ...) or from the list `seeds`, asked for
 by `condition` (a class by name or id, an embedding as lists of numbers, an item as its file in base64; or a list with one an
-item), as `format`: one of the modality (of images: png), npy or grid, by `model` where several are served; with `toward` and
-`mix`, each on the way to another seed's item, by that share of it. A reply is
+item) or in words by `prompt` and `negative` (a text, or a list with one an item), as `format`: one of the modality (of images:
+png), npy or grid, by `model` where several are served; with `toward` and `mix`, each on the way to another seed's item, by that
+share of it. A reply is
 
 format   content type
 png      image/png for one image; application/zip of PNGs for several; application/json where Accept names it first
 grid     image/png: one picture of all, small images magnified
 npy      application/x-npy: the stored items, of images uint8 [N, H, W, C]
 
-and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which classes (ids), X-Bundle-Sha256 which bundle.
-Without a seed, one is drawn. Without a condition, a model with classes gives item k the class seed_k modulo their number; one of
-another condition refuses.
+and X-Seed says which seeds made it ('7', '7..10' or '7,99'), X-Class which classes (ids), X-Bundle-Sha256 which bundle, and
+X-Prompt-Cut how many tokens of a prompt were not read. Without a seed, one is drawn. Without a condition, a model with classes
+gives item k the class seed_k modulo their number, one that reads prompts asks for nothing in particular, and one of another
+condition refuses.
 """
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, StrictInt, StrictStr, ValidationError
+from pydantic import BeforeValidator, Field, StrictInt, StrictStr, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,9 +43,12 @@ from components.serving.refusal import Refusal
 from components.serving.routes import asks_first_for
 from components.serving.served import Models, Served
 from components.serving.walk import walked
+from components.serving.words import effort as reading
+from components.serving.words import text_or_list, words_of
 
 RANDOM_LIMIT = 2**32  # a drawn seed stays short enough to be typed
 Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
+Text = Annotated[StrictStr | tuple[StrictStr, ...], BeforeValidator(text_or_list)]
 
 
 class GenerateRequest(Record):
@@ -53,6 +58,8 @@ class GenerateRequest(Record):
     seed: Seed | None = None
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     condition: Any = None  # its form is the model's: core/records/condition.py
+    prompt: Text | None = None
+    negative: Text | None = None
     format: StrictStr | None = None
     model: StrictStr | None = None
     toward: Seed | None = None
@@ -78,15 +85,20 @@ class Generate:
         with served.batcher.arriving():
             seeds = seeds_of(asked, bundle.spec.condition, served.limits.count)
             form = format_of(asked.format, bundle)
-            make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked))
+            said = {name: text for name, text in (("prompt", asked.prompt), ("negative", asked.negative)) if text is not None}
+            read = partial(words_of, served, said, embedded=asked.condition is not None)
+            words = await worked(reading(said), read) if said or served.texts else None
+            rows = await unless_left(request, words.rows(len(seeds))) if words else None
+            make = partial(feeds_of, served, seeds, asked.condition, walk_of(asked), rows)
             feeds = await worked(len(seeds) * served.engine.input_bytes, make)
             labels = labels_of(bundle, feeds)
         x = await unless_left(request, served.batcher.submit(feeds))
         accept = request.headers.get("accept", "")
         show = partial(rendered, spec=bundle.spec.item, form=form, accept=accept, stem=served.model)
+        told = [{"class": labels[k] if labels else None} | (words.told(k) if words else {}) for k in range(len(x))]
         with served.watch.encode.time():
-            body, media_type = await worked(effort(x, bundle.spec.item, form), show, x, seeds, labels)
-        headers = {**served.headers(), "X-Seed": shown(seeds)}
+            body, media_type = await worked(effort(x, bundle.spec.item, form), show, x, seeds, told)
+        headers = {**served.headers(), "X-Seed": shown(seeds), **(words.headers() if words else {})}
         if labels is not None:
             headers["X-Class"] = ",".join(map(str, labels))
         return Response(body, headers=headers, media_type=media_type)
@@ -130,7 +142,12 @@ def seeds_of(asked: GenerateRequest, condition: Condition | None, count_max: int
     """One seed an item. Raises Refusal 422 when the request contradicts itself or asks for too many."""
     if asked.seed is not None and asked.seeds is not None:
         raise Refusal(422, "both seed and seeds given; send one of them")
-    lists = {"seeds": asked.seeds, "condition": condition.listed(asked.condition) if condition else None}
+    texts = {"prompt": asked.prompt, "negative": asked.negative}
+    lists: dict[str, Sequence[Any] | None] = {
+        "seeds": asked.seeds,
+        "condition": condition.listed(asked.condition) if condition else None,
+        **{name: None if isinstance(given, str) else given for name, given in texts.items()},
+    }
     told = {"count": asked.count} | {name: None if each is None else len(each) for name, each in lists.items()}
     counts = {name: count for name, count in told.items() if count is not None}
     if len(set(counts.values())) > 1:
@@ -171,8 +188,15 @@ def walk_of(asked: GenerateRequest) -> tuple[int, float] | None:
     return None if asked.toward is None or asked.mix is None else (asked.toward, asked.mix)
 
 
-def feeds_of(served: Served, seeds: Sequence[int], asked: Any, walk: tuple[int, float] | None = None) -> Feeds:
-    """The graph's inputs for these seeds and a request's condition, moved along the walk where there is one.
+def feeds_of(
+    served: Served,
+    seeds: Sequence[int],
+    asked: Any,
+    walk: tuple[int, float] | None = None,
+    rows: npt.NDArray[np.generic] | None = None,
+) -> Feeds:
+    """The graph's inputs for these seeds and a request's condition, or the `rows` that its words are, moved along the walk where
+    there is one.
 
     Raises Refusal 422 for a condition that the model does not take, and for one that is missing.
     """
@@ -183,7 +207,7 @@ def feeds_of(served: Served, seeds: Sequence[int], asked: Any, walk: tuple[int, 
     feeds: dict[str, npt.NDArray[np.generic]] = dict(noise)
     if bundle.condition is not None:
         assert condition is not None  # checked when it was loaded
-        feeds[bundle.condition] = rows_of(asked, seeds, condition)
+        feeds[bundle.condition] = rows_of(asked, seeds, condition) if rows is None else rows
     return feeds
 
 
@@ -215,14 +239,15 @@ def effort(x: npt.NDArray[np.generic], spec: ItemSpec, form: str) -> int:
 def rendered(
     x: npt.NDArray[np.generic],
     seeds: Sequence[int],
-    labels: Sequence[int] | None,
+    told: Sequence[Mapping[str, Any]],
     *,
     spec: ItemSpec,
     form: str,
     accept: str,
     stem: str,
 ) -> tuple[bytes, str]:
-    """The reply's body and content type, of items x [N, *shape]. Raises Refusal 500 where the model made none."""
+    """The reply's body and content type, of items x [N, *shape], each with what JSON tells of it. Raises Refusal 500 where the
+    model made none."""
     if not np.isfinite(x).all():
         wrong = [seed for seed, one in zip(seeds, x, strict=True) if not np.isfinite(one).all()]
         raise Refusal(500, f"the model makes values that are NaN or infinite of seed {wrong[0]}; ask for other seeds")
@@ -234,7 +259,7 @@ def rendered(
     encoding = modality.encodings[form]
     files = [encoding.encode(item, spec) for item in items]
     if asks_first_for("application/json", accept):
-        return pictures.as_json(files, seeds, labels, plural=modality.plural, form=form), "application/json"
+        return pictures.as_json(files, seeds, told, plural=modality.plural, form=form), "application/json"
     if len(items) == 1:
         return files[0], encoding.media_type
     names = [f"{stem}-{k:03d}-seed{seed}{encoding.suffix}" for k, seed in enumerate(seeds)]

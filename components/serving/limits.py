@@ -14,6 +14,8 @@ class Limits:
     queued: int = 512  # waiting for the model, over all requests
     body_bytes: int = 32 << 20  # of an infer request, which holds noise
     asked_bytes: int = 64 << 10  # of one for people, which holds words and seeds
+    characters: int = 2048  # of one prompt; an encoder reads far less
+    embeddings_bytes: int = 64 << 20  # kept of each model's prompts, for who asks for them again
     body_s: float = 30.0  # to receive one request
     head_bytes: int = 32 << 10  # of its first line and headers
     head_s: float = 10.0  # to receive those, from the connection's opening or the head's first byte

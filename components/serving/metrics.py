@@ -14,7 +14,29 @@ ROUTES = re.compile(
 )
 
 
-STAGES = "Where a request spends its time: queue, waiting for the model; run, one batch in it; encode, making the reply"
+STAGES = (
+    "Where a request spends its time: text_queue, waiting for the text encoder; text, one prompt in it; queue, waiting for the"
+    " model; run, one batch in it; encode, making the reply"
+)
+
+
+@dataclass(frozen=True)
+class TextWatch:
+    """The metrics of one model's prompts."""
+
+    queue: Histogram
+    run: Histogram
+    encoded: Counter
+    remembered: Counter
+
+    def ran(self, _count: int, seconds: float) -> None:
+        """One prompt."""
+        self.run.observe(seconds)
+
+    def found(self, *, encoded: int, remembered: int) -> None:
+        """The different prompts of one request."""
+        self.encoded.inc(encoded)
+        self.remembered.inc(remembered)
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,9 @@ class Metrics:
         self.stages = Histogram("stage_seconds", STAGES, ("model", "stage"), buckets=SECONDS, **name)
         self.batch_size = Histogram("batch_size", "Items in one run of the model", ("model",), buckets=SIZES, **name)
         self.queue_length = Gauge("queue_length", "Items waiting for the model", ("model",), **name)
+        self.prompts = Counter(
+            "prompts", "Different prompts of requests, by where their embeddings came from", ("model", "found"), **name
+        )
         self.swaps = Counter("swaps", "Looks at a channel that ended in something, by outcome", ("model", "outcome"), **name)
         self.model_info = Gauge("model_info", "The bundle being served", ("model", "version", "bundle_sha256", "family"), **name)
 
@@ -60,6 +85,15 @@ class Metrics:
             queue=self.stages.labels(model, "queue"),
             run=self.stages.labels(model, "run"),
             encode=self.stages.labels(model, "encode"),
+        )
+
+    def text_watch(self, model: str) -> "TextWatch":
+        """What the prompts of a model tell."""
+        return TextWatch(
+            queue=self.stages.labels(model, "text_queue"),
+            run=self.stages.labels(model, "text"),
+            encoded=self.prompts.labels(model, "encoder"),
+            remembered=self.prompts.labels(model, "memory"),
         )
 
     def answered(self, path: str, status: int, seconds: float) -> None:

@@ -9,9 +9,12 @@ import math
 from typing import Any
 
 from components.core.noise import SEED_LIMIT
+from components.runtime.contract import TensorSpec
 from components.serving.generate import GenerateRequest, formats_of
 from components.serving.limits import Limits
 from components.serving.served import Models, Served
+from components.serving.tensors import BYTES
+from components.serving.words import IN_TOKENS, ways_of
 
 WHY = {
     400: "the body cannot be read",
@@ -86,7 +89,7 @@ def refusals(statuses: tuple[int, ...]) -> Schema:
 
 
 def generate_schema(models: list[Served], limits: Limits) -> Schema:
-    """One alternative a model and a way to say how many: by count and first seed, by seeds, or by conditions."""
+    """One alternative a model and a way to say how many: by count and first seed, by seeds, by conditions or by prompts."""
     return {"oneOf": [branch for served in models for branch in branches(served, limits, named=len(models) > 1)]}
 
 
@@ -116,14 +119,28 @@ def branches(served: Served, limits: Limits, *, named: bool) -> list[Schema]:
         _object(every | one | {"count": count, "seed": first}, *must, named=named),
         _object(every | one | {"seeds": known["seeds"] | {"maxItems": limits.count}}, "seeds", *must, named=named),
     ]
+    many = {"type": "array", "minItems": 1, "maxItems": limits.count}
     if condition:
-        many = {"type": "array", "minItems": 1, "maxItems": limits.count}
         listed = {
             "condition": many | {"items": condition.value_schema, "description": f"{condition.text}; one an item"},
             "seed": first,
         }
         found.append(_object(every | listed, "condition", named=named))
+    if (texts := served.texts) is not None:
+        text = text_schema(limits)
+        unwanted: Schema = {"negative": text} if texts.condition.negative else {}
+        words = every | {"prompt": text | {"default": ""}} | unwanted
+        found += [
+            _object(words | {"count": count, "seed": first}, named=named),
+            _object(words | {"seeds": known["seeds"] | {"maxItems": limits.count}}, "seeds", named=named),
+            _object(words | {"prompt": many | {"items": text}, "seed": first}, "prompt", named=named),
+        ]
     return found
+
+
+def text_schema(limits: Limits) -> Schema:
+    """A text without control characters."""
+    return {"type": "string", "maxLength": limits.characters, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 
 
 def _object(properties: Schema, *required: str, named: bool) -> Schema:
@@ -138,33 +155,38 @@ def _object(properties: Schema, *required: str, named: bool) -> Schema:
 
 def infer_schema(served: Served) -> Schema:
     """One item as flat JSON data; N items have N in place of the first 1, and data may be nested or binary."""
-    bundle = served.engine.bundle
-    low = {noise.name: 0 for noise in bundle.noise if noise.distribution == "uniform"}
-    tensors = []
-    for spec in served.engine.inputs:
-        numbers: Schema = {"type": "number", "minimum": low.get(spec.name, -10), "maximum": low.get(spec.name, 9) + 1}
-        if spec.name == bundle.condition and bundle.spec.condition is not None:
-            numbers = bundle.spec.condition.number_schema
-        size = math.prod(spec.shape)
-        tensors.append(
-            {
-                "type": "object",
-                "required": ["name", "shape", "datatype", "data"],
-                "properties": {
-                    "name": {"const": spec.name},
-                    "shape": {"const": [1, *spec.shape]},
-                    "datatype": {"const": spec.datatype},
-                    "data": {"type": "array", "items": numbers, "minItems": size, "maxItems": size},
-                },
-            }
-        )
+    ways = [[tensor_schema(spec, served) for spec in way] for way in ways_of(served)]
+    inputs = [{"type": "array", "prefixItems": way, "minItems": len(way), "maxItems": len(way)} for way in ways]
     output = {"type": "object", "required": ["name"], "properties": {"name": {"const": served.engine.output.name}}}
     return {
         "type": "object",
         "required": ["inputs"],
         "properties": {
             "id": {"type": "string"},
-            "inputs": {"type": "array", "prefixItems": tensors, "minItems": len(tensors), "maxItems": len(tensors)},
+            "inputs": inputs[0] if len(inputs) == 1 else {"oneOf": inputs},
             "outputs": {"type": "array", "items": output, "maxItems": 1},
+        },
+    }
+
+
+def tensor_schema(spec: TensorSpec, served: Served) -> Schema:
+    bundle = served.engine.bundle
+    least = next((0 for noise in bundle.noise if noise.name == spec.name and noise.distribution == "uniform"), -10)
+    values: Schema = {"type": "number", "minimum": least, "maximum": 1 if least == 0 else 10}
+    if spec.name == bundle.condition and bundle.spec.condition is not None:
+        values = bundle.spec.condition.number_schema
+    elif spec.datatype == BYTES:
+        values = text_schema(served.limits)
+    elif spec.name in IN_TOKENS and served.texts is not None:
+        values = {"type": "integer", "minimum": 0, "maximum": served.texts.prompts.vocabulary - 1}
+    size = math.prod(spec.shape)
+    return {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {"const": [1, *spec.shape]},
+            "datatype": {"const": spec.datatype},
+            "data": {"type": "array", "items": values, "minItems": size, "maxItems": size},
         },
     }

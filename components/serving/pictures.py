@@ -8,7 +8,8 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +56,10 @@ def zipped(files: Sequence[bytes], names: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
-def as_json(files: Sequence[bytes], seeds: Sequence[int], labels: Sequence[int] | None, *, plural: str, form: str) -> bytes:
-    """JSON, of images: {"images": [{"seed", "class", "png"}, ...]} with each file in base64; "class" is an id, or null."""
+def as_json(files: Sequence[bytes], seeds: Sequence[int], told: Sequence[Mapping[str, Any]], *, plural: str, form: str) -> bytes:
+    """JSON, of images: {"images": [{"seed", "class", "png"}, ...]} with each file in base64; "class" is an id, or null. `told` is
+    what is said of each beside its seed."""
     items = [
-        {"seed": seed, "class": labels[k] if labels else None, form: base64.b64encode(file).decode()}
-        for k, (file, seed) in enumerate(zip(files, seeds, strict=True))
+        {"seed": seed, **said, form: base64.b64encode(file).decode()} for file, seed, said in zip(files, seeds, told, strict=True)
     ]
     return json.dumps({plural: items}).encode()

@@ -3,7 +3,7 @@
 https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any
@@ -19,6 +19,7 @@ from components.serving.refusal import Refusal
 from components.serving.routes import route
 from components.serving.served import Models, Served
 from components.serving.tensors import InferRequest, Reply, all_finite, decode, encode, parse_request, wants_binary
+from components.serving.words import effort, ways_of, word_inputs, words_in
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository"]
@@ -76,12 +77,17 @@ class InferenceProtocol:
     async def metadata(self, request: Request) -> Response:
         served = self.named(request)
         inputs = [tensor_metadata(spec) for spec in served.engine.inputs]
-        body = {"name": served.model, "versions": [served.version], "platform": PLATFORM, "inputs": inputs}
-        return JSONResponse(body | {"outputs": [tensor_metadata(served.engine.output)]}, headers=served.headers())
+        body: dict[str, Any] = {"name": served.model, "versions": [served.version], "platform": PLATFORM, "inputs": inputs}
+        body["outputs"] = [tensor_metadata(served.engine.output)]
+        if instead := word_inputs(served):
+            every = [tensor_metadata(spec) for spec in instead]
+            body["parameters"] = {"in_place_of": {str(served.engine.bundle.condition): every}}
+        return JSONResponse(body, headers=served.headers())
 
     async def config(self, request: Request) -> Response:
         served = self.named(request)
         inputs = [tensor_config(spec) for spec in served.engine.inputs]
+        inputs += [tensor_config(spec) | {"optional": True} for spec in word_inputs(served)]
         body = {"name": served.model, "platform": PLATFORM, "max_batch_size": served.limits.count, "input": inputs}
         return JSONResponse(body | {"output": [tensor_config(served.engine.output)]}, headers=served.headers())
 
@@ -90,10 +96,15 @@ class InferenceProtocol:
             with served.batcher.arriving():
                 body = await read_body(request, served.limits, most=served.limits.body_bytes)
                 header_length = request.headers.get("inference-header-content-length")
-                message, feeds = await worked(len(body), understood, served, body, header_length)
-            x = await unless_left(request, served.batcher.submit(feeds, within_s=message.parameters.timeout / 1e6))
+                message, feeds, told = await worked(len(body), understood, served, body, header_length)
+                words = await worked(effort(told), words_in, served, told) if told else None
+                within_s = message.parameters.timeout / 1e6
+                if words is not None:
+                    rows = await unless_left(request, words.rows(words.count, within_s=within_s))
+                    feeds = {**feeds, str(served.engine.bundle.condition): rows}
+            x = await unless_left(request, served.batcher.submit(feeds, within_s=within_s))
             with served.watch.encode.time():
-                return await worked(x.nbytes, answer, served, message, x)
+                return await worked(x.nbytes, answer, served, message, x, words.headers() if words else {})
 
     def named(self, request: Request) -> Served:
         """The model that the path names. Raises Refusal 404."""
@@ -104,28 +115,29 @@ class InferenceProtocol:
         return served
 
 
-def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds]:
-    """The request and its checked tensors. Raises Refusal 400."""
+def understood(served: Served, body: bytes, header_length: str | None) -> tuple[InferRequest, Feeds, Feeds]:
+    """The request, its checked tensors, and those that are words. Raises Refusal 400."""
     message, binary = parse_request(body, header_length)
     wants_binary(message, served.engine.output)
-    feeds = decode(message.inputs, binary, served.engine.inputs, count_max=served.limits.count)
+    given = decode(message.inputs, binary, ways_of(served), count_max=served.limits.count)
+    feeds = {spec.name: given.pop(spec.name) for spec in served.engine.inputs if spec.name in given}
     bundle = served.engine.bundle
-    if bundle.condition is not None and bundle.spec.condition is not None:
+    if bundle.condition in feeds and bundle.spec.condition is not None:
         try:
             bundle.spec.condition.check(feeds[bundle.condition])
         except InputError as error:
             raise Refusal(400, f"input {bundle.condition!r}: {error}") from None
-    return message, feeds
+    return message, feeds, given
 
 
-def answer(served: Served, message: InferRequest, x: Any) -> Response:
-    """The reply to an infer request. Raises Refusal 422 when its noise makes no item."""
+def answer(served: Served, message: InferRequest, x: Any, cut: Mapping[str, str]) -> Response:
+    """The reply to an infer request, with what headers say of its words. Raises Refusal 422 when its noise makes no item."""
     if not all_finite(x):
         raise Refusal(422, "this noise makes values that are NaN or infinite; draw it from the distribution it should have")
     output = served.engine.output
     reply = Reply(served.model, served.version, message.id)
     body, headers = encode(reply, output, x, binary=wants_binary(message, output))
-    return Response(body, headers={**headers, **served.headers()})
+    return Response(body, headers={**headers, **served.headers(), **cut})
 
 
 def tensor_metadata(spec: TensorSpec) -> dict[str, Any]:

@@ -1,20 +1,24 @@
 """The models being served: what a request takes hold of once, so that all of its reply comes from one bundle."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
+from components.core.records import EmbeddingCondition
 from components.serving.batcher import FULL, Batcher
 from components.serving.engine import Engine
 from components.serving.limits import Limits
-from components.serving.metrics import Watch
+from components.serving.metrics import TextWatch, Watch
 from components.serving.refusal import Refusal
+from components.serving.texts import Texts
 
 
 class Served:
     """One model version behind its queue. Once replaced, it ends when nobody holds it any more."""
 
-    def __init__(self, model: str, version: str, engine: Engine, limits: Limits, watch: Watch) -> None:
+    def __init__(
+        self, model: str, version: str, engine: Engine, limits: Limits, watch: Watch, text_watch: Callable[[], TextWatch]
+    ) -> None:
         self.model = model
         self.version = version
         self.engine = engine
@@ -29,6 +33,9 @@ class Served:
             on_batch=watch.ran,
             on_wait=watch.queue.observe,
         )
+        self.texts: Texts | None = None  # where the bundle can be asked in words
+        if engine.prompts is not None and isinstance(condition := engine.bundle.spec.condition, EmbeddingCondition):
+            self.texts = Texts(engine.prompts, condition, lanes=engine.lanes, limits=limits, watch=text_watch())
         self._headers = {"X-Model": model, "X-Version": version, "X-Bundle-Sha256": engine.sha256}
         self._holders = 0
         self._replaced = False
@@ -42,6 +49,16 @@ class Served:
         self._holders -= 1
         self._end_if_done()
 
+    @property
+    def able(self) -> bool:
+        """Whether it can answer."""
+        return all(each.able for each in self._queues())
+
+    def close(self) -> None:
+        """Finish what is queued, then end."""
+        for each in self._queues():
+            each.close()
+
     def replaced(self) -> None:
         """No new request gets it; those that hold it are still answered."""
         self._replaced = True
@@ -53,7 +70,11 @@ class Served:
 
     def _end_if_done(self) -> None:
         if self._replaced and not self._holders:
-            self.batcher.end()
+            for each in self._queues():
+                each.end()
+
+    def _queues(self) -> tuple[Batcher, ...]:
+        return (self.batcher,) if self.texts is None else (self.texts.batcher, self.batcher)
 
 
 class Models:
@@ -91,9 +112,9 @@ class Models:
 
     def able(self) -> bool:
         """Whether every model can answer."""
-        return all(served.batcher.able for served in self)
+        return all(served.able for served in self)
 
     def close(self) -> None:
         """Finish what is queued, then end."""
         for served in self:
-            served.batcher.close()
+            served.close()

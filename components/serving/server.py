@@ -14,7 +14,7 @@ from functools import partial
 import uvicorn
 
 from components.core.errors import ServingError
-from components.serving.app import Service
+from components.serving.app import PROMPT, Service
 from components.serving.connection import Connection, Server
 from components.serving.following import Source
 from components.serving.limits import Limits
@@ -119,6 +119,7 @@ def greeting(service: Service, *, host: str, port: int, token: bool) -> str:
     names = ", ".join(f"{each.model} v{each.version} (bundle {each.engine.sha256[:12]})" for each in served)
     header = " -H 'Authorization: Bearer TOKEN'" if token else ""
     which = f'"model": "{served[0].model}", ' if len(served) > 1 else ""
+    which += f'"prompt": "{PROMPT}", ' if served[0].texts else ""
     return (
         f"serving {names} on {url}\n"
         f'try: curl{header} -o {served[0].model}.png -d \'{{{which}"count": 16, "format": "grid"}}\' {url}/v1/generate'

@@ -1,12 +1,13 @@
 """Tensors of the Open Inference Protocol v2, as JSON and by its binary tensor data extension, to numpy and back.
 
 Both are documented at https://kserve.github.io/website (Open Inference Protocol, Binary Tensor Data Extension). Binary data are
-little-endian, row-major, without padding, and stand behind the JSON in the order of its tensors.
+little-endian, row-major, without padding, and stand behind the JSON in the order of its tensors. Those of BYTES, which are texts
+here, have before each element its length in four bytes.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -20,7 +21,8 @@ from components.runtime.contract import TensorSpec
 from components.serving.refusal import Refusal
 
 DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "UINT8": np.dtype("u1")}
-Array = npt.NDArray[np.generic]
+BYTES = "BYTES"  # texts: the one type that no graph takes
+Array = npt.NDArray[Any]
 REMEMBERED_BYTES = 1024  # of JSON, at most
 MANY = 64  # inputs, outputs or dimensions: more than any model has
 _COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
@@ -92,11 +94,16 @@ def _message(head: bytes) -> InferRequest:
 _remembered = lru_cache(maxsize=64)(_message)  # with the data behind it, the JSON of a client's requests is often the same
 
 
-def decode(inputs: Sequence[InferInput], binary: bytes, specs: Sequence[TensorSpec], *, count_max: int) -> dict[str, Array]:
-    """The request's tensors by name, each [N, *spec.shape] with the same N. Raises Refusal 400."""
+def decode(
+    inputs: Sequence[InferInput], binary: bytes, ways: Sequence[Sequence[TensorSpec]], *, count_max: int
+) -> dict[str, Array]:
+    """The request's tensors by name, each [N, *spec.shape] with the same N, of texts str. `ways` are what it may be made of.
+    Raises Refusal 400."""
     names = [each.name for each in inputs]
-    if sorted(names) != sorted(spec.name for spec in specs):
-        raise Refusal(400, f"inputs {names} given; the model takes {[spec.name for spec in specs]}, each once")
+    specs = next((way for way in ways if sorted(names) == sorted(spec.name for spec in way)), None)
+    if specs is None:
+        takes = " or ".join(str([spec.name for spec in way]) for way in ways)
+        raise Refusal(400, f"inputs {names} given; the model takes {takes}, each once")
     known = {spec.name: spec for spec in specs}
     feeds: dict[str, Array] = {}
     for each in inputs:
@@ -127,9 +134,11 @@ def check_shape(given: InferInput, spec: TensorSpec, count_max: int) -> None:
 
 def from_binary(given: InferInput, spec: TensorSpec, data: bytes) -> Array:
     """The tensor in `data`. Raises Refusal 400."""
-    needed = math.prod(given.shape) * DTYPES[spec.datatype].itemsize
     if given.data is not None:
         raise Refusal(400, f"input {spec.name!r}: both data and binary_data_size given; send one of them")
+    if spec.datatype == BYTES:
+        return texts([*_elements(given, spec, data)], given, spec)
+    needed = math.prod(given.shape) * DTYPES[spec.datatype].itemsize
     if given.parameters.binary_data_size != needed or len(data) != needed:
         raise Refusal(
             400,
@@ -139,8 +148,54 @@ def from_binary(given: InferInput, spec: TensorSpec, data: bytes) -> Array:
     return finite(np.frombuffer(data, DTYPES[spec.datatype]).reshape(given.shape), spec)
 
 
+def texts(found: list[str], given: InferInput, spec: TensorSpec) -> Array:
+    """The tensor of these. Raises Refusal 400 where there are more or fewer than its shape has."""
+    if len(found) != math.prod(given.shape):
+        raise Refusal(
+            400, f"input {spec.name!r}: {len(found)} texts given; shape {list(given.shape)} needs {math.prod(given.shape)}"
+        )
+    return np.array(found, object).reshape(given.shape)
+
+
+def _elements(given: InferInput, spec: TensorSpec, data: bytes) -> Iterator[str]:
+    """Those of BYTES in binary data. Raises Refusal 400 for lengths that are not those of the data, and what is not UTF-8."""
+    at, size = 0, len(data)
+    if given.parameters.binary_data_size != size:
+        size = -1
+    while 0 <= at < size:
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little") if at + 4 <= size else size + 1
+        if end > size:
+            break
+        try:
+            yield data[at + 4 : end].decode()
+        except UnicodeDecodeError as error:
+            raise Refusal(400, f"input {spec.name!r}: not UTF-8 at byte {at + 4 + error.start}") from None
+        at = end
+    if at != size:
+        raise Refusal(
+            400,
+            f"input {spec.name!r}: binary_data_size {given.parameters.binary_data_size}, {len(data)} bytes in the body; BYTES are"
+            " each text's length in four bytes, then the text in UTF-8",
+        )
+
+
+def _flat(data: list[Any], *, depth: int) -> Iterator[Any]:
+    """What the lists hold, in at most so many levels of them."""
+    for each in data:
+        if isinstance(each, list) and depth > 1:
+            yield from _flat(each, depth=depth - 1)
+        else:
+            yield each
+
+
 def from_json(given: InferInput, spec: TensorSpec) -> Array:
     """The tensor in the JSON `data`, flat or nested. Raises Refusal 400."""
+    if spec.datatype == BYTES:
+        every = [*_flat(given.data, depth=len(given.shape))] if isinstance(given.data, list) else []
+        found = [each for each in every if isinstance(each, str)]
+        if len(found) < len(every) or not every:
+            raise Refusal(400, f"input {spec.name!r}: data must be a list of texts")
+        return texts(found, given, spec)
     kind = "whole numbers" if spec.datatype == "INT64" else "numbers"
     # numpy would make room for the longest string in every place
     if not isinstance(given.data, list) or not numbers(given.data, depth=len(given.shape)):

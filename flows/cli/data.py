@@ -26,6 +26,19 @@ def data_prepare(
     classes: Annotated[
         str, typer.Option(help="auto: labels, else folders; folders: these alone, chunks and splits too; none")
     ] = "auto",
+    captions: Annotated[
+        str,
+        typer.Option(
+            help="auto: metadata.jsonl or .csv, else NAME.txt beside NAME.png; metadata, sidecar: that alone; folders: their "
+            'names; none; or a template such as "a photo of a {class}"'
+        ),
+    ] = "auto",
+    captions_missing_max: Annotated[
+        float, typer.Option(help="the share of items without a caption that may be set aside", min=0, max=1)
+    ] = 0.01,
+    captions_repeated_max: Annotated[
+        float, typer.Option(help="the share of items that may have the caption of an earlier one", min=0, max=1)
+    ] = 1.0,
     modality: Annotated[str, typer.Option(help="of the files in a folder, zip or tar")] = "image",
     as_json: AsJson = False,
     **reading: Any,
@@ -36,6 +49,9 @@ def data_prepare(
     settings = Settings.load()
     rules = {
         "classes": classes,
+        "captions": captions,
+        "captions_missing_max": captions_missing_max,
+        "captions_repeated_max": captions_repeated_max,
         "seed": seed,
         "limit_items": limit,
         "modality": modality,

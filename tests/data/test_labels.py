@@ -178,12 +178,12 @@ def test_a_sample_gives_one_picture(form: str, made: Make, tmp_path: Path) -> No
         "mask and depth": {
             "second pictures of a sample (.depth.png)": 60,
             "second pictures of a sample (.mask.png)": 60,
-            ".txt": 60,
         },
         "labelled": {"second pictures of a sample (.mask.png)": 60},
     }
     assert (found.manifest.count, found.manifest.shape[2], found.left_alone) == (60, 3, left[form])
     assert found.manifest.classes == (("0", "1", "2") if form == "labelled" else ())
+    assert found.manifest.captions == (1 if form == "mask and depth" else 0)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from components.core.bundles import address_of, read_bundle
 from components.delivery.container import requirements, write_container
 from components.delivery.kserve import write_kserve
 from components.delivery.triton import write_triton
+from components.runtime.prompts import Prompts
 from flows.cli.app import app
 
 
@@ -101,3 +102,65 @@ def test_a_container_pins_all_that_is_needed_and_no_more() -> None:
     assert pinned["numpy"] == np.__version__
     assert {"onnxruntime", "starlette", "uvicorn", "pydantic-core", "anyio"} <= pinned.keys()
     assert not {"torch", "mlflow", "prefect", "onnxruntime-gpu", "boto3"} & pinned.keys()
+
+
+@pytest.fixture(params=[False, True], ids=["wanted", "and unwanted"])
+def worded(request: pytest.FixtureRequest, build_text: Callable[..., Path]) -> Path:
+    return build_text(negative=request.param)
+
+
+def test_a_triton_repository_of_a_bundle_that_reads_words_is_an_ensemble(worded: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(worded)
+    negative = bundle.spec.condition.negative
+    config, tokenizer, *parts = write_triton(worded, bundle, version=3, to=tmp_path)
+    assert config == tmp_path / "digits" / "config.pbtxt"
+    assert (tmp_path / "digits" / "3").is_dir()
+    assert tokenizer.read_bytes() == (worded / "tokenizer.json").read_bytes()
+    assert {path.parents[1].name for path in parts if path.suffix == ".onnx"} == {
+        "digits_text_encoder",
+        "digits_condition",
+        "digits_sampler",
+    }
+    for part, sealed in (("text_encoder", "text_encoder.onnx"), ("sampler", "model.onnx")):
+        assert (tmp_path / f"digits_{part}" / "3" / "model.onnx").read_bytes() == (worded / sealed).read_bytes()
+    said = config.read_text()
+    assert '\nplatform: "ensemble"\n' in said
+    assert '{ name: "tokens" data_type: TYPE_INT64 dims: [ 8 ] }' in said
+    assert said.count('model_name: "digits_text_encoder"') == 1 + negative
+
+
+def test_the_graph_between_them_makes_what_the_server_makes(worded: Path, tmp_path: Path) -> None:
+    write_triton(worded, read_bundle(worded), version=3, to=tmp_path)
+    encoder = Prompts.open(worded)
+    asked = {"": ["a red cat", "", "the moon"], "negative_": ["red", "two dogs", ""]}
+    graph = onnxruntime.InferenceSession(tmp_path / "digits_condition" / "3" / "model.onnx")
+    sides = [side for side in asked if f"{side}tokens" in {node.name for node in graph.get_inputs()}]
+    bare = onnxruntime.InferenceSession(tmp_path / "digits_text_encoder" / "3" / "model.onnx")
+    feeds = {f"{side}tokens": encoder.tokens(asked[side]) for side in sides}
+    for side in sides:
+        tokens = feeds[f"{side}tokens"]
+        padded = (tokens == encoder.pad)[..., None].astype(np.float32)  # which other encoders make something of
+        feeds[f"{side}embedding"] = bare.run(None, {"tokens": tokens})[0] + padded
+    (made,) = graph.run(None, feeds)
+    wanted = [encoder(asked[side]) for side in sides]
+    np.testing.assert_allclose(made, np.stack(wanted, axis=1) if len(sides) == 2 else wanted[0], atol=1e-6)
+    assert not made.reshape(3, len(sides), -1)[1, 0].any(), "what says nothing asks for nothing in particular"
+
+
+def test_a_container_of_a_bundle_that_reads_words_holds_a_tokenizer(worded: Path, tmp_path: Path) -> None:
+    root = write_container(worded, read_bundle(worded), sha256=address_of(worded), version=3, to=tmp_path)[0].parent
+    assert (root / "bundle" / "tokenizer.json").exists()
+    pinned = {line.partition("==")[0] for line in (root / "requirements.txt").read_text().splitlines()}
+    assert "tokenizers" in pinned
+    assert "tokenizers" not in {line.partition("==")[0] for line in requirements()}
+
+
+def test_a_kserve_service_is_the_same_for_a_bundle_that_reads_words(worded: Path, folder: Path, tmp_path: Path) -> None:
+    """The server in it is ours, and the follower of a channel fetches whatever a bundle holds."""
+    written = [
+        write_kserve(read_bundle(each), sha256="0" * 64, version=3, store="s3://models", image="i", to=tmp_path / name)[
+            0
+        ].read_text()
+        for name, each in (("words", worded), ("classes", folder))
+    ]
+    assert written[0] == written[1]

@@ -248,9 +248,9 @@ def test_items_and_their_conditions_belong_together(kind: str, digits: Any) -> N
 @pytest.mark.parametrize("kind", CONDITIONS)
 def test_data_without_the_condition_is_refused_before_a_step(kind: str, digits: Any) -> None:
     for split in (digits.train, JoinedSplit([digits.validation, digits.test])):
-        with pytest.raises(DataError, match="preparing such data is not built yet"):
+        with pytest.raises(DataError, match="data that holds none; prepare it with captions"):
             BatchStream(split, batch_size=32, seed=0, condition=CONDITIONS[kind])
-        with pytest.raises(DataError, match="preparing such data is not built yet"):
+        with pytest.raises(DataError, match="data that holds none; prepare it with captions"):
             asked_like(split, CONDITIONS[kind], 10, seed=0)
 
 

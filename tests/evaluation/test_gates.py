@@ -99,6 +99,9 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "recall_lost_max": None,
         "duplicates_max": 0.05,
         "memorised_max": 0.03,
+        "memorised_asked_max": 0.1,
+        "text_excess_min": 0.01,
+        "text_lost_max": 0.1,
         "latency_p95_ms_max": "serving",
     }
     assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})
@@ -156,7 +159,7 @@ def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
 @pytest.mark.parametrize("field", list(ScoringProtocol.model_fields))
 def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
-    other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})
+    other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else (value or "") + "x"})
     with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
         gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(other))
 

@@ -21,32 +21,32 @@ from components.serving.engine import Engine
 Build = Callable[..., Path]
 TOKENS, FEATURES = 5, 3
 DECLARED = {
-    "name": "text_encoder",
-    "file": "text_encoder.onnx",
+    "name": "table",
+    "file": "table.onnx",
     "inputs": [{"name": "tokens", "datatype": "INT64", "shape": [TOKENS]}],
     "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [TOKENS, FEATURES]}],
     "opset": 21,
 }
 
 
-def encoder(path: Path) -> None:
+def table(path: Path) -> None:
     """tokens [N, 5] -> embedding [N, 5, 3]: a table."""
-    table = np.random.default_rng(0).standard_normal((7, FEATURES)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((7, FEATURES)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "tokens"], ["embedding"])],
-        "text_encoder",
+        [helper.make_node("Gather", ["rows", "tokens"], ["embedding"])],
+        "table",
         [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n", TOKENS])],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", TOKENS, FEATURES])],
-        [numpy_helper.from_array(table, "table")],
+        [numpy_helper.from_array(rows, "rows")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
 
 
 @pytest.fixture
 def two_graphs(build: Build, tmp_path: Path) -> Callable[..., Path]:
-    """A bundle with a text encoder beside its sampler, declared with these changes."""
-    path = tmp_path / "text_encoder.onnx"
-    encoder(path)
+    """A bundle with a table beside its sampler, declared with these changes."""
+    path = tmp_path / "table.onnx"
+    table(path)
 
     def make(**changes: Any) -> Path:
         plain = build()
@@ -66,9 +66,9 @@ def test_every_graph_is_verified_admitted_and_loaded(two_graphs: Callable[..., P
     verdict = examine(folder / "model.onnx", bundle)
     assert verdict.verdict == "pass", verdict.refusal
     assert verdict.checks[-1].check == "graphs"
-    assert verdict.checks[-1].text.startswith("text_encoder: 1 nodes")
+    assert verdict.checks[-1].text.startswith("table: 1 nodes")
     engine = Engine.load(folder)
-    (embedding,) = engine.graphs["text_encoder"].run(None, {"tokens": np.arange(2 * TOKENS).reshape(2, TOKENS) % 7})
+    (embedding,) = engine.graphs["table"].run(None, {"tokens": np.arange(2 * TOKENS).reshape(2, TOKENS) % 7})
     assert embedding.shape == (2, TOKENS, FEATURES)
 
 
@@ -86,7 +86,7 @@ def test_one_that_is_not_as_declared_is_neither_admitted_nor_loaded(
     folder = two_graphs(**changes)
     verdict = examine(folder / "model.onnx", read_bundle(folder))
     assert verdict.verdict == "fail"
-    assert verdict.refusal.startswith("graphs: text_encoder.onnx: ")
+    assert verdict.refusal.startswith("graphs: table.onnx: ")
     with pytest.raises(BundleError, match=text):
         Engine.load(folder)
 

@@ -18,7 +18,8 @@ import onnxruntime
 import pytest
 
 from components.core.bundles import read_bundle, seal_bundle
-from components.delivery.triton import config_pbtxt
+from components.delivery.triton import config_pbtxt, write_triton
+from components.runtime.prompts import Prompts
 
 UV = str(Path(sys.executable).with_name("uv"))
 PERF_ANALYZER, SCHEMATHESIS = "perf-analyzer==2.60.0", "schemathesis==4.32.5"
@@ -61,6 +62,38 @@ def test_triton_reads_the_config_that_is_written_for_it(classy: Path, tmp_path: 
     said = json.loads(run(UV, *script, str(tmp_path / "config.pbtxt")))
     assert (said["name"], said["max_batch_size"], said["outputs"]) == ("digits", 16, ["x"])
     assert said["inputs"] == {"z": ["TYPE_FP32", [16]], "label": ["TYPE_INT64", [1]]}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("negative", [False, True], ids=["wanted", "and unwanted"])
+def test_a_real_triton_serves_the_ensemble_of_a_bundle_that_reads_words(build_text: Any, tmp_path: Path, negative: bool) -> None:
+    folder = build_text(negative=negative)
+    write_triton(folder, bundle := read_bundle(folder), version=3, to=tmp_path)
+    encoder, prompts, unwanted = Prompts.open(folder), ["a red cat", ""], ["", "two dogs"]
+    z = np.random.default_rng(0).normal(size=(2, 16)).astype(np.float32)
+    asked = {"z": ["FP32", z.tolist()], "tokens": ["INT64", encoder.tokens(prompts).tolist()]}
+    asked |= {"negative_tokens": ["INT64", encoder.tokens(unwanted).tolist()]} if negative else {}
+    script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_ensemble.py"))
+    said = json.loads(run(UV, *script, str(tmp_path), "digits", json.dumps(asked)))
+    rows = np.stack([encoder(prompts), encoder(unwanted)], axis=1) if negative else encoder(prompts)
+    (x,) = onnxruntime.InferenceSession(folder / "model.onnx").run([bundle.output], {"z": z, "condition": rows})
+    np.testing.assert_allclose(np.array(said["x"], np.float32), x, atol=1e-5)
+
+
+@pytest.mark.nightly
+def test_tritons_client_sends_texts(build_text: Any, start: Any) -> None:
+    folder = build_text()
+    with start(folder) as server:
+        script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "triton_texts.py"))
+        said = json.loads(run(UV, *script, address(server), "digits").splitlines()[-1])
+    assert said["binary"] == said["json"] == said["tokens"]
+    assert said["in_place_of"] == ["prompt", "tokens"]
+
+
+@pytest.mark.nightly
+def test_schemathesis_finds_nothing_where_prompts_are_read(build_text: Any, start: Any) -> None:
+    with start(build_text(negative=True)) as server:
+        assert "No issues found" in searched(server.url)
 
 
 @pytest.mark.slow
@@ -158,10 +191,10 @@ def chromium(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_somebody_uses_the_page_in_a_browser(classy: Path, build: Any, start: Any, tmp_path: Path) -> None:
+def test_somebody_uses_the_page_in_a_browser(classy: Path, build: Any, build_text: Any, start: Any, tmp_path: Path) -> None:
     folder = build(scale=2.0)
     seal_bundle(folder, read_bundle(folder).model_copy(update={"model": "walks", "latent": True}))
-    with start(classy, models={"walks": str(folder)}, tokens=["sesame"]) as server:
+    with start(classy, models={"walks": str(folder), "words": str(build_text(negative=True))}, tokens=["sesame"]) as server:
         script = ("run", "--quiet", "--no-project", "--script", str(CLIENTS / "page.py"))
         out = run(UV, *script, chromium(tmp_path), server.url, "sesame", str(tmp_path / "page.png"))
         said = json.loads(out.splitlines()[-1])
@@ -177,6 +210,14 @@ def test_somebody_uses_the_page_in_a_browser(classy: Path, build: Any, start: An
     assert len(said["walk"]) == 3
     assert len({*map(tuple, said["walk"])}) == 3, "no step of the walk changes the images"
     assert said["walk"][-1][0] == said["walk"][-1][1], "at the end of the walk all are the image of that seed"
+    assert said["of_no_prompt"] == ["seed 8", "seed 9", "seed 10"]
+    assert [caption.split("\n")[1:] for caption in said["of_prompts"]] == [
+        ["a red cat", "not: two dogs"],
+        ["a cats on the moon two small dogish bird's", "not: two dogs"],
+        ["a red cat", "not: two dogs"],
+    ]
+    assert said["cut"] == "Not all was read: the encoder takes 8 tokens. Not read: “two small dogish bird's”"
+    assert said["struck"] == ["two small dogish bird's"]
     assert said["too_many"].startswith("count: 999 given")
     assert said["errors"] == []
     assert said["copied"] == said["shown"]

@@ -49,7 +49,19 @@ def test_there_and_back(data: st.DataObject, n: int, binary: bool) -> None:
         bodies.append(body[at:])
     header = json.dumps({"inputs": headers}).encode()
     message, rest = parse_request(header + b"".join(bodies), str(len(header)))
-    back: dict[str, Any] = decode(message.inputs, rest, (WHOLE, REAL), count_max=5)
+    back: dict[str, Any] = decode(message.inputs, rest, [(WHOLE, REAL)], count_max=5)
     assert back["z"].dtype == np.float32
     assert back["z"].tobytes() == reals.tobytes()
     assert np.array_equal(back["label"], wholes)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(given=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5), binary=st.booleans())
+def test_texts_arrive_as_they_are(given: list[str], binary: bool) -> None:
+    tensor: dict[str, Any] = {"name": "prompt", "datatype": "BYTES", "shape": [len(given), 1]}
+    data = b"".join(len(raw).to_bytes(4, "little") + raw for raw in (text.encode() for text in given)) if binary else b""
+    tensor |= {"parameters": {"binary_data_size": len(data)}} if binary else {"data": [[text] for text in given]}
+    header = json.dumps({"inputs": [tensor]}).encode()
+    message, rest = parse_request(header + data, str(len(header)))
+    back: dict[str, Any] = decode(message.inputs, rest, [(TensorSpec("prompt", "BYTES", (1,)),)], count_max=5)
+    assert back["prompt"].tolist() == [[text] for text in given]

@@ -363,8 +363,8 @@ def taken(split: "Split", indices: "Indices", *, epoch: int = 0) -> "Rows":
     """What a split holds with the items at `indices`. Raises DataError where it holds nothing but classes."""
     if not isinstance(split, ConditionedSplit):
         raise DataError(
-            "a model that is asked by a text or an item, and data that holds none: preparing such data is not built yet",
-            do="write conditioning: none or class",
+            "a model that is asked by a text or an item, and data that holds none",
+            do="prepare it with captions (docs/data.md), or write conditioning: none or class",
         )
     return split.take_condition(indices, epoch=epoch)
 

@@ -32,17 +32,20 @@ class ScoringProtocol(Record):
     seed: int
     bootstrap: int
     level: float  # of the intervals
+    judge_sha256: str | None = None  # the weights of the judge of texts, where one was asked
     version: int = 1
 
 
 class Scorecard(Record):
-    """Measured metrics of one artifact under one protocol. `by_class`: those of each class, where the data has classes."""
+    """Measured metrics of one artifact under one protocol. `by_class`: those of each class, where the data has classes;
+    `by_caption`: those of words that many captions have, where it was asked by captions."""
 
     subject: str  # what was measured: onnx:SHA256 or torch:SHA256
     protocol: ScoringProtocol
     metrics: dict[str, Metric]
     device: str
     by_class: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    by_caption: dict[str, dict[str, Metric]] = Field(default_factory=dict, exclude_if=lambda figures: not figures)
 
 
 class GateVerdict(Record):

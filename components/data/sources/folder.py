@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
+from components.data.sources.caption_rules import CaptionRule
+from components.data.sources.captions import Captions
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.label_like import HEAD_BYTES, SUFFIXES, check_unread
@@ -29,6 +31,7 @@ class Folder:
 
     path: Path
     classes: ClassRule = "auto"
+    captions: CaptionRule = "none"
     modality: str = "image"
     locked: bool = False
 
@@ -46,7 +49,13 @@ class Folder:
         """Reads every header. Raises DataError for an empty folder."""
         left = Tally()
         found = survey_encoded(
-            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+            self._walk(left, reader),
+            reader,
+            where=self.where,
+            advance=advance,
+            left_alone=left,
+            rule=self.classes,
+            captions=self.captions,
         )
         if not found.count:
             raise DataError(f"{self.where}: no pictures in it{_instead(left)}", allowed=" ".join(sorted(reader.suffixes)))
@@ -57,19 +66,23 @@ class Folder:
         return self._walk(Tally(), reader)
 
     def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
-        labels = Labels(self._label_files(), where=self.where)
+        labels, captions = Labels(self._label_files(), where=self.where), self._captions(reader)
+        used, asked = captions.used, captions.asked
         for path in self._files(left):
             inside = PurePosixPath(path.relative_to(self.path).as_posix())
             if inside in labels.read:
                 continue
             if is_hidden(inside) or path.suffix.lower() not in reader.suffixes:
-                left[BROKEN_LINKS if path.is_symlink() and not path.exists() else kind_of(inside)] += 1
-                if self.classes == "auto" and inside not in labels.without:
+                if inside not in used:
+                    left[BROKEN_LINKS if path.is_symlink() and not path.exists() else kind_of(inside)] += 1
+                if self.classes == "auto" and inside not in labels.without and inside not in asked:
                     self._check_unread(path, inside, reader.suffixes, left)
                 continue
             read, folder = partial(_read, path), labels.folder_of(inside)
-            yield Item(name=shown(str(inside)), read=read, label=labels.of(inside), folder=folder)
+            name, said = shown(str(inside)), captions.of(inside)
+            yield Item(name=name, read=read, label=labels.of(inside), folder=folder, captions=said)
         labels.finish(left)
+        captions.finish(left)
 
     def _files(self, left: Tally) -> Iterator[Path]:
         read = self._real_folders()
@@ -99,6 +112,13 @@ class Folder:
             return {}
         places = ((path, PurePosixPath(path.relative_to(self.path).as_posix())) for path in self._files(Tally()))
         return {inside: partial(_label_bytes, path) for path, inside in places if is_label_file(inside) and path.is_file()}
+
+    def _captions(self, reader: ItemReader) -> Captions:
+        places = (path for path in self._files(Tally()) if path.is_file())
+        files = (PurePosixPath(path.relative_to(self.path).as_posix()) for path in places)
+        return Captions(
+            self.captions, files, lambda inside: _label_bytes(self.path / inside), suffixes=reader.suffixes, where=self.where
+        )
 
     def _check_unread(self, path: Path, inside: PurePosixPath, suffixes: frozenset[str], left: Tally) -> None:
         known = inside.suffix.lower() in SUFFIXES
@@ -147,4 +167,4 @@ def claimed(path: Path, opening: Opening) -> Folder | None:
     """A folder, but for one of tars."""
     if not path.is_dir() or tars_in(path):
         return None
-    return Folder(path, classes=opening.classes, modality=opening.modality)
+    return Folder(path, classes=opening.classes, captions=opening.captions, modality=opening.modality)

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from components.core.arrays import Raw
 from components.core.modality import ItemReader, Unreadable
+from components.data.sources.caption_groups import CaptionGroups
+from components.data.sources.caption_rules import CaptionRule, Cleaned, captions_by, is_template
 from components.data.sources.classes import ClassRule
 from components.data.splits import Split
 from components.runtime.progress import Advance
@@ -20,7 +22,7 @@ class Item:
     """One item, not read yet. `read` must be called before the next item is asked for.
 
     `name` can be shown and stored anywhere. `label` is the class as the source writes it, `folder` the folder it lies in: the
-    class where no item has a label.
+    class where no item has a label. `captions`: what a file says of it, as it is written there.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Item:
     label: str | None = None
     folder: str | None = None
     split: Split | None = None  # where the source has an official one
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Survey:
     refused: int = 0  # items that the first pass could not open
     left_alone: Mapping[str, int] = field(default_factory=dict)  # files that are no items, by suffix or rule
     notes: tuple[str, ...] = ()  # rules that were applied and that a person should know of
+    captions: CaptionRule = "none"  # where captions come from; never `auto`
+    groups: CaptionGroups | None = None  # items that a split must not part; None: there are none, or all would be one
 
     def class_of(self, item: Item) -> int | None:
         """The class index of an item, None for a set without classes. Raises Unreadable for one that the survey skipped."""
@@ -50,6 +55,12 @@ class Survey:
         if found is None:
             raise Unreadable("no-class", "no class could be read")
         return found
+
+    def captions_of(self, item: Item) -> Cleaned:
+        """What is said of an item. Raises Unreadable for one of a class that cannot be read."""
+        at = self.class_of(item) if is_template(self.captions) else None
+        name = "" if at is None else self.classes[at]
+        return captions_by(self.captions, item.captions, folder=item.folder, class_name=name)
 
 
 class Source(Protocol):
@@ -75,10 +86,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a source is to be opened. `classes`: whether folders are; `modality`: of the files at a path."""
+    """How to open a source. `classes`: whether folders are; `captions`: where they are; `modality`: of the files at a path."""
 
     cache: Path
     mirror: str | None = None
     progress: bool = False
     classes: ClassRule = "auto"
+    captions: CaptionRule = "none"
     modality: str = "image"

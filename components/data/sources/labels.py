@@ -44,7 +44,7 @@ class Labels:
     def of(self, inside: PurePosixPath) -> str | None:
         """The label of a picture, None without one. To be asked once for each."""
         self._pictures += 1
-        label, file = self._found.get(_key(inside), (None, PurePosixPath()))
+        label, file = self._found.get(key_of_name(inside), (None, PurePosixPath()))
         self._used[file] += label is not None
         return label
 
@@ -77,7 +77,7 @@ class Labels:
         if not pairs:
             self._denied.add(path.parent)
         for name, label in pairs:
-            self._add_one(_key(path.parent / name.replace("\\", "/")), label, path)
+            self._add_one(key_of_name(path.parent / name.replace("\\", "/")), label, path)
 
     def _add_one(self, key: str, label: str, path: PurePosixPath) -> None:
         if key not in self._found:
@@ -90,5 +90,6 @@ class Labels:
             )
 
 
-def _key(inside: PurePosixPath) -> str:
+def key_of_name(inside: PurePosixPath) -> str:
+    """What two spellings of a path in the set share."""
     return unicodedata.normalize("NFC", str(inside).replace("\\", "/"))

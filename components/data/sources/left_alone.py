@@ -14,6 +14,7 @@ class Tally(Counter[str]):
         super().__init__(given)
         self.texts: dict[PurePosixPath, bytes] = {}
         self.held = 0
+        self.beside = 0  # texts beside pictures, which may be captions: not counted yet
 
     def hold(self, inside: PurePosixPath, head: bytes) -> None:
         """Keep the first bytes of a file until all pictures are known, of what is no text fewer; of many large ones the first."""
@@ -26,6 +27,7 @@ class Tally(Counter[str]):
 
 UNLIKE_TEXT = (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff")  # gz and UTF-16 hold text all the same
 SMALL, HELD = 512, 64 << 20  # bytes: of a file that is always held; of all together
+SIDECAR = ".txt"  # of a text beside a picture
 HIDDEN = "hidden files"
 LINKS = "links inside the archive"
 FOLDER_LINKS = "links to folders that are read already"

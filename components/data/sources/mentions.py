@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from components.core.errors import DataError
 from components.data.sources.label_like import HEAD_BYTES, NAMED
 from components.data.sources.label_values import GO_ON
+from components.data.sources.left_alone import SIDECAR
 from components.data.sources.mention_rows import BINARY, Rows, rows_of, unpacked
 from components.data.sources.names import shown
 
@@ -22,7 +23,7 @@ PROSE = frozenset([".md", ".rst", ".html", ".htm", ".py", ".ipynb", ".sh", ".log
 PROPERTY = re.compile(
     r".*(?:width|height|size|bytes|channels|format|mode|status|url|link|licen[cs]e|author|credit|copyright|source|date|time|year|"
     r"md5|sha\d*|hash|checksum|split|subset|fold|lang|orientation|camera|lens|iso|exposure|flash|focal|gps|error|"
-    r"mime|extension|suffix|index|path|file_?name|bbox|boxes|box|segmentation|area|iscrowd|x_?min|x_?max|y_?min|y_?max|caption|text|"
+    r"mime|extension|suffix|index|path|file_?name|bbox|boxes|box|segmentation|area|iscrowd|x_?min|x_?max|y_?min|y_?max|captions?|text|"
     r"prompt|description|title|nsfw|shard(?:_?id)?|similarity|aesthetic|watermark|score|user|owner)(?![a-z]).*",
     re.IGNORECASE,
 )  # of a file or a place in it, not of what is seen
@@ -43,16 +44,16 @@ def check_mentions(texts: Texts, names: Iterable[str], *, where: str) -> None:
         elif path.suffix.lower() not in PROSE and (found := _of_set(path, data, keys)):
             _refuse(path, found, where)
     count = len(set(keys.values()))
-    for files in beside.values():
+    for suffix, files in beside.items():
         if 2 * len(files) >= count and (found := _of_each(files)):
-            _refuse(min(files), found, where)
+            _refuse(min(files), found, where, or_else="; --captions sidecar takes them as captions" if suffix == SIDECAR else "")
 
 
-def _refuse(path: PurePosixPath, found: str, where: str) -> None:
+def _refuse(path: PurePosixPath, found: str, where: str, *, or_else: str = "") -> None:
     raise DataError(
         f"{where}: {shown(str(path))}: seems to hold labels ({found}) that are not read",
         allowed="a metadata.csv with the columns file_name and label",
-        do=f"write it so, or make each class a folder; {GO_ON}",
+        do=f"write it so, or make each class a folder; {GO_ON}{or_else}",
     )
 
 

@@ -1,8 +1,9 @@
 """Members of a tar as samples, by the rules of WebDataset: members in a row that share their name up to the first dot.
 
-`000017.jpg`, `000017.cls`, `000017.mask.png` are one sample: one picture (the one with no inner dot), one label
-(sample_labels.py). Members of a sample that do not stand in a row would be taken apart, and their labels lost: that is refused. A
-tar of plain pictures is the special case of one member a sample. Layout: https://github.com/webdataset/webdataset.
+`000017.jpg`, `000017.cls`, `000017.txt`, `000017.mask.png` are one sample: one picture (the one with no inner dot), one label
+(sample_labels.py), captions (the .txt, one a line). Members of a sample that do not stand in a row would be taken apart, and
+their labels lost: that is refused. A tar of plain pictures is the special case of one member a sample. Layout:
+https://github.com/webdataset/webdataset.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +12,11 @@ from pathlib import PurePosixPath
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, Unreadable
+from components.data.sources.caption_rules import CaptionRule
+from components.data.sources.captions import lines_of
 from components.data.sources.item import Item
 from components.data.sources.label_values import GO_ON
-from components.data.sources.left_alone import Tally, kind_of
+from components.data.sources.left_alone import SIDECAR, Tally, kind_of
 from components.data.sources.names import shown
 from components.data.sources.sample_labels import SampleLabels
 from components.data.sources.survey import parent_of
@@ -30,6 +33,7 @@ class _Sample:
     pictures: list[tuple[str, Item]] = field(default_factory=list)  # what follows the first dot, and the picture
     plain: bool = False  # too many pictures to be one sample
     labelled: bool = True  # every picture of it that was yielded
+    text: tuple[PurePosixPath, bytes] | None = None  # what may hold its captions
 
 
 class Samples:
@@ -38,10 +42,13 @@ class Samples:
     After the last member `finish` refuses what was taken apart. Without `want_labels` none is read, and none refused.
     """
 
-    def __init__(self, *, where: str, suffixes: frozenset[str], left: Tally, want_labels: bool = True) -> None:
+    def __init__(
+        self, *, where: str, suffixes: frozenset[str], left: Tally, want_labels: bool = True, captions: CaptionRule = "none"
+    ) -> None:
         self.where = where
         self.suffixes = suffixes
         self.want_labels = want_labels
+        self.captions = captions
         self.left = left
         self.unlabelled = 0
         self.labels_alone: list[str] = []  # keys of labels that no picture stood beside, the first
@@ -87,11 +94,19 @@ class Samples:
 
     def _add_companion(self, sample: _Sample, inside: PurePosixPath, extension: str, data: bytes | None) -> None:
         sample.companions.append(extension)
+        if f".{extension}" == SIDECAR and data is not None and self.captions in ("auto", "sidecar"):
+            sample.text = inside, data
+        else:
+            self._add_other(sample, inside, extension, data)
+
+    def _add_other(self, sample: _Sample, inside: PurePosixPath, extension: str, data: bytes | None) -> None:
         if not (self.want_labels and sample.labels.add(inside, extension, data)):
             self.left[kind_of(inside)] += 1
 
     def _end(self, sample: _Sample) -> Iterator[Item]:
         """The item of a sample that is whole."""
+        main = [item for extension, item in sample.pictures if "." not in extension]
+        captions = self._captions(sample, of_one=len(main) == 1)
         label = sample.labels.label(sample.key)
         beside = bool(sample.pictures) or sample.plain
         sample.labels.leave(self.left, label, suffixes=self.suffixes, beside_picture=beside)
@@ -99,7 +114,6 @@ class Samples:
             self.labels_alone = self.labels_alone or [shown(sample.key)]
             self.count_alone += 1
             return
-        main = [item for extension, item in sample.pictures if "." not in extension]
         if len(main) > 1 and sample.companions:
             raise DataError(
                 f"{self.where}: sample {shown(sample.key)} has {len(main)} pictures of equal right",
@@ -111,11 +125,24 @@ class Samples:
                 if "." in extension:
                     self.left[f"second pictures of a sample (.{shown(extension.lower())[:20]})"] += 1
             self.unlabelled += label is None
-            yield replace(main[0], label=label)
+            yield replace(main[0], label=label, captions=captions)
             return
         if len(sample.pictures) > 1 and not main:
             self._check_unnamed(sample)
         yield from self._all(sample, label)
+
+    def _captions(self, sample: _Sample, *, of_one: bool) -> tuple[str, ...]:
+        """What the text of a sample with one picture says of it; beside any other it is a file like others."""
+        if sample.text is None:
+            return ()
+        inside, data = sample.text
+        if not of_one:
+            self._add_other(sample, inside, SIDECAR[1:], data)
+            return ()
+        self.left.beside += 1
+        if self.captions == "auto" and self.want_labels:
+            self.left.hold(inside, data)
+        return lines_of(data)
 
     def _check_unnamed(self, sample: _Sample) -> None:
         """Samples of NAME.image.png and NAME.mask.png: nothing says which of the two is the picture."""

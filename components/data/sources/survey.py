@@ -6,9 +6,11 @@ from pathlib import PurePosixPath
 
 from components.core.errors import DataError
 from components.core.modality import ItemReader, Unreadable
+from components.data.sources.caption_rules import CaptionRule
+from components.data.sources.caption_survey import SeenCaptions
 from components.data.sources.classes import MAX_CLASSES, ClassRule, RunningNumbers, classes_of_folders, ordered
 from components.data.sources.item import Item, Survey
-from components.data.sources.left_alone import Tally
+from components.data.sources.left_alone import SIDECAR, Tally
 from components.data.sources.mentions import check_mentions, names_as_classes
 from components.runtime.progress import Advance
 
@@ -45,41 +47,50 @@ def survey_encoded(
     advance: Advance,
     left_alone: Tally | None = None,
     rule: ClassRule = "auto",
+    captions: CaptionRule = "none",
 ) -> Survey:
     """Survey files whose classes are their labels, or else their folders. Raises DataError for a set at odds with itself.
 
     `left_alone` is filled by whoever yields the items, and read when they have ended.
     """
-    seen = _Seen()
+    seen, said = _Seen(), SeenCaptions(captions)
     for item in items:
         seen.count += 1
         advance(1)
         try:
-            reader.look(item.read())
+            data = item.read()
+            reader.look(data)
             seen.add(item)
+            said.add(item, data)
         except Unreadable:
             seen.refused += 1  # the second pass puts it into quarantine
         if len(seen.labels) > MAX_CLASSES or len(seen.folders) > MAX_CLASSES:
             raise DataError(f"{where}: more than {MAX_CLASSES} classes", do="put pictures of one class into one folder")
     left = Counter(left_alone or {})
-    beside = next((suffix for suffix in LABEL_SUFFIXES if left[suffix]), None)
-    if beside and rule == "auto":
+    label = next((suffix for suffix in LABEL_SUFFIXES if left[suffix]), None)
+    if label and rule == "auto":
         raise DataError(
-            f"{where}: {left[beside]} labels ({beside}) lie beside the pictures, and only a tar's are read",
+            f"{where}: {left[label]} labels ({label}) lie beside the pictures, and only a tar's are read",
             do="pack it: tar --sort=name -cf set.tar -C FOLDER ., or give --classes none",
         )
     classes, index, notes = _classes(seen, where=where, rule=rule)
+    beside = left_alone.beside if left_alone is not None else 0
+    captions, doubts = said.settled(beside=beside, where=where)
+    left[SIDECAR] += beside if captions != "sidecar" else 0
     if rule == "auto" and not classes and left_alone is not None:
         check_mentions(left_alone.texts, seen.names, where=where)
         notes += tuple(filter(None, [names_as_classes(seen.names)]))
+    notes += doubts
     left.update(reader.left_alone())
     return Survey(
         count=seen.count,
         classes=classes,
         index=index,
         refused=seen.refused,
-        left_alone=dict(left),
+        left_alone=dict(+left),
         notes=notes,
+        captions=captions,
+        groups=said.groups if captions != "none" and said.captioned and said.groups.settle() else None,
     )
 
 

@@ -16,6 +16,7 @@ from typing import IO, cast
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, find_modality
+from components.data.sources.caption_rules import CaptionRule
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.label_like import HEAD_BYTES, check_unread
@@ -38,6 +39,7 @@ class Tars:
 
     paths: tuple[Path, ...]
     classes: ClassRule = "auto"
+    captions: CaptionRule = "none"
     modality: str = "image"
     locked: bool = False
     beside: tuple[Path, ...] = ()
@@ -60,7 +62,13 @@ class Tars:
                 with each.open("rb") as file:
                     left.hold(PurePosixPath(each.name), file.read(HEAD_BYTES))
         found = survey_encoded(
-            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+            self._walk(left, reader),
+            reader,
+            where=self.where,
+            advance=advance,
+            left_alone=left,
+            rule=self.classes,
+            captions=self.captions,
         )
         if not found.count:
             instead = f", but {words(left, most=4)}" if left else ""
@@ -72,7 +80,13 @@ class Tars:
         return self._walk(Tally(), reader)
 
     def _walk(self, left: Tally, reader: ItemReader) -> Iterator[Item]:
-        samples = Samples(where=self.where, suffixes=reader.suffixes, left=left, want_labels=self.classes == "auto")
+        samples = Samples(
+            where=self.where,
+            suffixes=reader.suffixes,
+            left=left,
+            want_labels=self.classes == "auto",
+            captions=self.captions,
+        )
         for path in self.paths:
             try:
                 yield from samples.of(_members(path, left, reader.suffixes), tar=path.name)
@@ -152,7 +166,7 @@ def tars_in(folder: Path) -> tuple[Path, ...]:
 
 def claimed(path: Path, opening: Opening) -> Tars | None:
     """A tar, or a folder of them. Raises DataError for a folder that holds items too: one of the two would be passed over."""
-    of = {"classes": opening.classes, "modality": opening.modality}
+    of = {"classes": opening.classes, "captions": opening.captions, "modality": opening.modality}
     if not path.is_dir():
         named = path.suffix not in (".npz", ".zip") and (path.name.endswith(TAR_SUFFIXES) or tarfile.is_tarfile(path))
         return Tars((path,), **of) if named else None  # type: ignore[arg-type]

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
 from components.core.modality import MAX_FILE_BYTES, ItemReader, Unreadable
+from components.data.sources.caption_rules import CaptionRule
+from components.data.sources.captions import Captions
 from components.data.sources.classes import ClassRule
 from components.data.sources.item import Item, Opening, Survey
 from components.data.sources.label_like import HEAD_BYTES, SUFFIXES, check_unread
@@ -31,6 +33,7 @@ class Zip:
 
     path: Path
     classes: ClassRule = "auto"
+    captions: CaptionRule = "none"
     modality: str = "image"
     locked: bool = False
 
@@ -48,7 +51,13 @@ class Zip:
         """Reads every header. Raises DataError for an empty or damaged archive, or one with members that point outside."""
         left = Tally()
         found = survey_encoded(
-            self._walk(left, reader), reader, where=self.where, advance=advance, left_alone=left, rule=self.classes
+            self._walk(left, reader),
+            reader,
+            where=self.where,
+            advance=advance,
+            left_alone=left,
+            rule=self.classes,
+            captions=self.captions,
         )
         if not found.count:
             instead = f", but {words(left, most=4)}" if left else ""
@@ -66,19 +75,22 @@ class Zip:
             raise DataError(f"{self.where}: a damaged zip: {error}", do="pack or download it again") from error
         with archive:
             members = self._members(archive)
-            labels = self._labels(archive, members)
+            labels, captions = self._labels(archive, members), self._captions(archive, members, reader)
+            used, asked = captions.used, captions.asked
             for inside, info in members:
                 if inside in labels.read:
                     continue
                 if stat.S_ISLNK(info.external_attr >> 16):
                     left[LINKS] += 1
                 elif is_hidden(inside) or inside.suffix.lower() not in reader.suffixes:
-                    left[kind_of(inside)] += 1
-                    if self.classes == "auto" and inside not in labels.without:
+                    if inside not in used:
+                        left[kind_of(inside)] += 1
+                    if self.classes == "auto" and inside not in labels.without and inside not in asked:
                         self._check_unread(archive, inside, info, reader.suffixes, left)
                 else:
-                    yield self._item(archive, inside, info, labels)
+                    yield self._item(archive, inside, info, labels, captions)
             labels.finish(left)
+            captions.finish(left)
 
     def _members(self, archive: zipfile.ZipFile) -> list[Member]:
         """Every file inside, in the order of the names."""
@@ -92,6 +104,16 @@ class Zip:
         files = {inside: info for inside, info in wanted if is_label_file(inside) and not stat.S_ISLNK(info.external_attr >> 16)}
         return Labels(
             {inside: partial(self._whole, archive, info, MAX_BYTES) for inside, info in files.items()}, where=self.where
+        )
+
+    def _captions(self, archive: zipfile.ZipFile, members: list[Member], reader: ItemReader) -> Captions:
+        files = {inside: info for inside, info in members if not stat.S_ISLNK(info.external_attr >> 16)}
+        return Captions(
+            self.captions,
+            files,
+            lambda inside: self._whole(archive, files[inside], MAX_BYTES),
+            suffixes=reader.suffixes,
+            where=self.where,
         )
 
     def _check_unread(
@@ -118,10 +140,13 @@ class Zip:
         except DAMAGED as error:
             raise DataError(f"{self.where}: a damaged member: {error}", do="pack or download it again") from error
 
-    def _item(self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, labels: Labels) -> Item:
+    def _item(
+        self, archive: zipfile.ZipFile, inside: PurePosixPath, info: zipfile.ZipInfo, labels: Labels, captions: Captions
+    ) -> Item:
         self._check_open(info)
         read, folder = partial(_read, archive, info), labels.folder_of(inside)
-        return Item(name=shown(str(inside)), read=read, label=labels.of(inside), folder=folder)
+        name, said = shown(str(inside)), captions.of(inside)
+        return Item(name=name, read=read, label=labels.of(inside), folder=folder, captions=said)
 
     def _check_open(self, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & 1:
@@ -156,4 +181,4 @@ def claimed(path: Path, opening: Opening) -> Zip | None:
     """A file that is a zip, but for an npz."""
     if path.is_dir() or path.suffix == ".npz" or not (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)):
         return None
-    return Zip(path, classes=opening.classes, modality=opening.modality)
+    return Zip(path, classes=opening.classes, captions=opening.captions, modality=opening.modality)

@@ -4,7 +4,8 @@
 # ///
 """Somebody before the page at argv[2], in the Chromium at argv[1]. argv[3] is a token, argv[4] where a picture goes.
 
-Two models are served: digits, with classes, and walks, with a latent space. Prints what they saw as JSON.
+Three models are served: digits, with classes; walks, with a latent space; words, which reads prompts. Prints what they saw as
+JSON.
 """
 
 import json
@@ -17,7 +18,7 @@ chromium, url, token, picture = sys.argv[1:5]
 
 def captions(page: Page, *, first: str) -> list[str]:
     """What stands below the images, once the first of them is so called."""
-    expect(page.locator("figcaption").first).to_have_text(first)
+    expect(page.locator("figcaption").first).to_have_text(first, use_inner_text=True)
     return page.locator("figcaption").all_inner_texts()
 
 
@@ -58,6 +59,16 @@ with sync_playwright() as playwright:
     page.get_by_label("model").select_option("walks")
     said["of_another_model"] = captions(page, first="seed 8")
     said["walk"] = [walked(page, share) for share in ("0.25", "0.5", "1")]
+
+    page.get_by_label("model").select_option("words")
+    said["of_no_prompt"] = captions(page, first="seed 8")
+    page.get_by_label("prompt").fill("a red cat\na cats on the moon two small dogish bird's")
+    page.get_by_label("negative").fill("two dogs")
+    page.get_by_role("button", name="Generate").click()
+    said["of_prompts"] = captions(page, first="seed 8\na red cat\nnot: two dogs")
+    said["cut"] = page.get_by_role("status").inner_text()
+    said["struck"] = page.locator("figcaption del").all_inner_texts()
+    page.screenshot(path=picture.replace(".png", "-words.png"), full_page=True)
 
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
