@@ -18,7 +18,16 @@ from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from made_elsewhere import autoencoder
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from components.core.brief import LoraBrief
 from components.core.family import Family
@@ -74,12 +83,14 @@ def write_stable_diffusion(
     return folder
 
 
-def write_flow(folder: Path, *, captions: Sequence[str] = CAPTIONS, shift: float = 1.73, **changes: Any) -> Path:
+def write_flow(
+    folder: Path, *, captions: Sequence[str] = CAPTIONS, shift: float = 1.73, reads: Any = None, **changes: Any
+) -> Path:
     """A folder of an AuraFlowPipeline."""
     words = pieces(captions)
     pipeline = AuraFlowPipeline(
         tokenizer=words,
-        text_encoder=t5(words),
+        text_encoder=(reads or t5)(words),
         vae=autoencoder(),
         transformer=flow_transformer(**changes),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
@@ -102,6 +113,13 @@ def t5(words: T5Tokenizer, **changes: Any) -> T5EncoderModel:
     torch.manual_seed(6)
     own = {"vocab_size": len(words), "d_model": FEATURES, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
     return T5EncoderModel(T5Config(**own | changes)).eval()
+
+
+def umt5(words: T5Tokenizer) -> UMT5EncoderModel:
+    """As published ones have."""
+    torch.manual_seed(6)
+    own = {"vocab_size": len(words), "d_model": FEATURES, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+    return UMT5EncoderModel(UMT5Config(**own)).eval()
 
 
 def pieces(captions: Sequence[str] = CAPTIONS, *, size: int = 120) -> T5Tokenizer:
@@ -159,13 +177,14 @@ def reads_text(folder: Path, name: str) -> EmbeddingCondition:
 def encoded(folder: Path, *texts: str) -> Tensor:
     """What transformers' own classes make of texts, as the pipeline asks them, [N, L, D]."""
     kind = json.loads((folder / "text_encoder" / "config.json").read_text())["model_type"]
-    classes: tuple[Any, Any] = (T5Tokenizer, T5EncoderModel) if kind == "t5" else (CLIPTokenizer, CLIPTextModel)
+    known: dict[str, tuple[Any, Any]] = {"t5": (T5Tokenizer, T5EncoderModel), "umt5": (T5Tokenizer, UMT5EncoderModel)}
+    classes = known.get(kind, (CLIPTokenizer, CLIPTextModel))
     words, encoder = (
         cls.from_pretrained(folder / part) for cls, part in zip(classes, ("tokenizer", "text_encoder"), strict=True)
     )
     told = words(list(texts), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
     with torch.no_grad():
-        if kind != "t5":
+        if kind not in known:
             rows: Tensor = encoder(told.input_ids)[0]
             return rows
         return encoder(told.input_ids, attention_mask=told.attention_mask)[0] * told.attention_mask[:, :, None]

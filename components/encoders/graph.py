@@ -51,9 +51,11 @@ class Rows(nn.Module):
 
 def load(source: Source) -> nn.Module:
     """The network in fp32, by transformers. Raises DataError where the weights are not those of the config."""
-    from transformers import BertModel, CLIPTextModel, T5EncoderModel
+    from transformers import BertModel, CLIPTextModel, T5EncoderModel, UMT5EncoderModel
 
     cls: Any = {"bert": BertModel, "clip": CLIPTextModel, "t5": T5EncoderModel}[source.kind]
+    if source.config["model_type"] == "umt5":  # whose blocks have places of their own
+        cls = UMT5EncoderModel
     own = {"add_pooling_layer": False} if source.kind == "bert" else {}
     halves = {"variant": "fp16"} if ".fp16." in source.weights[0].name else {}
     try:

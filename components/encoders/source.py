@@ -16,13 +16,15 @@ from components.core.errors import BriefError, DataError
 from components.core.files import sha256_of
 from components.core.records import EncoderKind, Licence, TextEncoder
 
-KINDS: dict[str, EncoderKind] = {"bert": "bert", "clip_text_model": "clip", "clip": "clip", "t5": "t5"}  # by model_type
+# By model_type.
+KINDS: dict[str, EncoderKind] = {"bert": "bert", "clip_text_model": "clip", "clip": "clip", "t5": "t5", "umt5": "t5"}
 NAMES = {"bert": "hidden_size", "clip": "hidden_size", "t5": "d_model"}  # of the features
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt"),
     *("spiece.model", "added_tokens.json"),
 )
+PIPELINE_LENGTH = 256  # tokens that diffusers' pipelines with a T5 read; their networks look at the padding, too
 ROUNDED_UP = 128  # the rows of a table of tokens may be rounded up to a multiple of this
 
 
@@ -96,7 +98,8 @@ class Source:
             return self.positions
         if wanted is not None and self.positions is not None and wanted > self.positions:
             raise BriefError(f"text.length: {wanted} given", allowed=f"2 to {self.positions} for {self.name}")
-        return wanted or min(LENGTH, self.positions or LENGTH)
+        own = PIPELINE_LENGTH if self.kind == "t5" and self.model.name == "text_encoder" else LENGTH
+        return wanted or min(own, self.positions or own)
 
     @cached_property
     def weights(self) -> tuple[Path, ...]:

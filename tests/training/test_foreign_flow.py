@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import made_from_text
+import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.aura_flow.pipeline_aura_flow import AuraFlowPipeline
@@ -11,13 +12,18 @@ from made_from_text import LENGTH, TEXTS, UNWANTED, adapted_by_lora, asked, chan
 from specs import text_data
 from torch import Tensor
 
+from components.core.brief import TextBrief
 from components.core.errors import DataError, NotBuilt
 from components.core.family import Batch
+from components.core.records import Licence
+from components.encoders.make import make_encoder
+from components.encoders.source import Source
 from components.export.graph import export_graph
 from components.export.parity import check_parity
 from components.families import find
 from components.families.diffusion.mmdit import TIME, levels
 from components.modalities.image.spec import ImageSpec
+from components.runtime.prompts import Prompts
 from components.training.adapter.elsewhere import reload_elsewhere
 from components.training.adapter.files import OF_PIPELINE
 from components.training.foreign.folder import weights_of
@@ -174,3 +180,15 @@ def test_what_cannot_be_a_base_is_told_in_one_line(
     with pytest.raises(error, match=said) as caught:
         check_weights(checkpoint_of(read(folder, none)), weights_of(folder, where="", none=none), where="tiny")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("reads", [made_from_text.t5, made_from_text.umt5])
+def test_its_text_encoder_is_read_as_its_pipeline_reads(reads: Any, tmp_path: Path) -> None:
+    folder = made_from_text.write_flow(tmp_path / "tiny", reads=reads)
+    source = Source.of(folder, name="tiny", licence=Licence(name="mit", terms="free"))
+    assert source.length(None) == 256
+    record = source.record(TextBrief(length=LENGTH), precision="fp32")
+    prompts = Prompts.open(make_encoder(source, record, tmp_path / "encoder"))
+    assert np.abs(prompts(list(TEXTS)) - encoded(folder, *TEXTS).numpy()).max() <= 1e-5
+    assert np.abs(prompts.nothing() - encoded(folder, "")[0].numpy()).max() <= 1e-5

@@ -107,8 +107,8 @@ class FlowDenoiser(Network):
         return loss
 
     def said(self, x_BCHW: Tensor, time_B: Tensor, condition_B: Tensor | None) -> Tensor:
-        """Without a text it is asked for nothing in particular."""
-        return super().said(x_BCHW, time_B, x_BCHW.new_zeros(x_BCHW.shape[0], 1, 1) if condition_B is None else condition_B)
+        """Without a text it is asked by the same row always."""
+        return super().said(x_BCHW, time_B, x_BCHW.new_ones(x_BCHW.shape[0], 1, 1) if condition_B is None else condition_B)
 
     def _made(self, config: DiffusionConfig, spec: DataSpec, ends: tuple[int, int], *, classes: int) -> nn.Module:
         assert isinstance(config, MMDiTConfig)
@@ -127,7 +127,8 @@ def _transformer(config: MMDiTConfig, side: int, ends: tuple[int, int], text: Em
 
     head = gcd(config.width, HEAD)
     sizes = {"num_attention_heads": config.width // head, "attention_head_dim": head, "caption_projection_dim": config.width}
-    blocks = {"num_mmdit_layers": (config.blocks + 1) // 2, "num_single_dit_layers": config.blocks // 2}
+    joint = config.blocks // 2  # the last block is of one sequence: of others what it makes of a text were lost
+    blocks = {"num_mmdit_layers": joint, "num_single_dit_layers": config.blocks - joint}
     of_tokens = {"sample_size": side, "patch_size": 1, "pos_embed_max_size": side**2}  # the squares are channels already
     net = built(
         AuraFlowTransformer2DModel, {"_class_name": FLOW_TRANSFORMER}, **sizes, **blocks, **of_tokens,
