@@ -4,17 +4,31 @@ from collections.abc import Callable, Sequence
 
 from components.core.brief import Conditioning
 from components.core.errors import NotBuilt
-from components.core.records import ClassCondition, Condition
+from components.core.records import ClassCondition, Condition, TextEncoder
 
-_MAKERS: dict[Conditioning, Callable[[Sequence[str]], Condition | None]] = {  # in the order in which they are advised
-    "none": lambda classes: None,
-    "class": lambda classes: ClassCondition(classes=tuple(classes)),
+
+def _by_class(classes: Sequence[str], encoder: TextEncoder | None, negative: bool) -> Condition:
+    return ClassCondition(classes=tuple(classes))
+
+
+def _by_text(classes: Sequence[str], encoder: TextEncoder | None, negative: bool) -> Condition:
+    assert encoder is not None, "a text is asked through an encoder"
+    return encoder.condition(negative=negative)
+
+
+_MAKERS: dict[Conditioning, Callable[[Sequence[str], TextEncoder | None, bool], Condition | None]] = {  # as they are advised
+    "none": lambda classes, encoder, negative: None,
+    "class": _by_class,
+    "text": _by_text,
 }
 BUILT: tuple[Conditioning, ...] = tuple(_MAKERS)
 
 
-def condition_of(conditioning: Conditioning, *, classes: Sequence[str]) -> Condition | None:
-    """What the items of data with these classes are asked for by.
+def condition_of(
+    conditioning: Conditioning, *, classes: Sequence[str] = (), encoder: TextEncoder | None = None, negative: bool = False
+) -> Condition | None:
+    """What the items of data are asked for by: one of these classes, or a text by this encoder; `negative`: of a sampler that can
+    be told what they shall be unlike.
 
     Raises NotBuilt for a conditioning whose data cannot be prepared here yet.
 
@@ -23,7 +37,7 @@ def condition_of(conditioning: Conditioning, *, classes: Sequence[str]) -> Condi
     """
     if conditioning not in BUILT:
         raise NotBuilt(not_built(conditioning), allowed=", ".join(BUILT), do="write conditioning: none")
-    return _MAKERS[conditioning](classes)
+    return _MAKERS[conditioning](classes, encoder, negative)
 
 
 def not_built(conditioning: Conditioning) -> str:

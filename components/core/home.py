@@ -2,6 +2,8 @@
 
 data/        versions of datasets, downloads, contact sheets      a cache
 extractors/  feature extractors, by the MD5 of their dataset      a cache
+encoders/    text encoders, by digest, length and precision       a cache
+embeddings/  of captions, by encoder and digest                   a cache
 bundles/     bundles of a store that is no folder, by digest      a cache
 artifacts/   artifacts of a store that is no folder, by digest    a cache
 admitted/    what admission said of bundles, by package version   a cache
@@ -61,6 +63,14 @@ class Home:
         return self.root / "extractors"
 
     @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.root / "embeddings"
+
+    @property
     def works(self) -> Path:
         return self.root / "work"
 
@@ -71,6 +81,14 @@ class Home:
     def extractor(self, dataset_md5: str) -> Path:
         """The folder of a dataset version's extractor."""
         return self.extractors / dataset_md5
+
+    def encoder(self, sha256: str, length: int, precision: str) -> Path:
+        """The folder of a text encoder: its graph, its tokenizer and its record."""
+        return self.encoders / f"{sha256}-{length}-{precision}"
+
+    def embedded(self, encoder: Path, captions: str) -> Path:
+        """The embeddings that the encoder of this folder made of captions, by their digest."""
+        return self.embeddings / f"{encoder.name}-{captions[:32]}"
 
     def admitted(self, version: str, bundle: str, device: str) -> Path:
         """What this package version's admission said of a bundle on a device."""

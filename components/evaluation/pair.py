@@ -28,12 +28,14 @@ class Contender:
     """An artifact to be compared. `condition`: what it is asked by, None: nothing. `timed`: the same with batches of one, for its
     latency; `model`: what it was made from, for what only a model can tell.
 
+    `reference`: what was not trained on, opened with what its own encoder makes of the captions, where that is another.
     `stock` is given where several are measured beside it, so that its samples are drawn once.
     """
 
     sampler: ItemSampler
     condition: Condition | None = None
     timed: ItemSampler | None = None
+    reference: ItemSplit | None = None
     stock: Stock | None = None
     model: "Family | None" = None
 
@@ -95,7 +97,7 @@ def score_pair(
                 side.sampler,
                 seed=seed,
                 samples=count,
-                asked_N=asked_like(reference, side.condition, count, seed=seed),
+                asked_N=asked_like(side.reference or reference, side.condition, count, seed=seed),
                 progress=progress,
             )
             for side, stock in zip(sides, stocks, strict=True)

@@ -45,7 +45,7 @@ def _conditioning(model: str, backends: Backends, base: Path) -> str:
     found = read_foreign(model, backends, base=base, fetch=True)
     if found is None:
         raise DataError(f"{model}: is not here", do="name a folder, or hf:ORG/NAME")
-    return "class" if found.classes else "none"
+    return "text" if found.text else "class" if found.classes else "none"
 
 
 def _way(path: str, here: Path, base: Path) -> str:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.brief import COMBINE, HUB, RELEASE, Brief, FamilyName
+from components.core.brief import COMBINE, HUB, RELEASE, Brief, FamilyName, TextBrief
 from components.core.errors import BriefError, DataError, RunError, UnknownModel
 from components.core.records import (
     Bundle,
@@ -19,10 +19,12 @@ from components.core.records import (
     Dataset,
     DataSpec,
     Decision,
+    EmbeddingCondition,
     Facts,
     Foreign,
     Release,
 )
+from components.pipeline import encoders
 from components.pipeline.adapters import with_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base
@@ -81,8 +83,39 @@ def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, wei
     if place is None:
         return None
     hub = model.startswith(HUB)
-    name = model.partition("@")[0] if hub else Path(model).name or model
-    return read_folder(place.folder, name=name, revision=place.revision, weights=weights or not hub)
+    reads = partial(_asked_by, pinned=weights or not hub)
+    name, none = encoders.name_of(model, None), _none_of(place.folder, model, backends, make=fetch and weights)
+    here = weights or not hub
+    return read_folder(place.folder, name=name, revision=place.revision, weights=here, reads_text=reads, none=none)
+
+
+def _asked_by(folder: Path, name: str, *, pinned: bool) -> EmbeddingCondition:
+    """What a pipeline is asked by; `pinned`: the weights of its text encoder are here, and their digest is read."""
+    source = encoders.source_in(folder, name)
+    if not pinned:
+        return EmbeddingCondition(length=source.length(None), features=source.features, encoder=name)
+    return source.record(TextBrief(), precision=encoders.precision_of(source)).condition()
+
+
+def _none_of(folder: Path, model: str, backends: Backends, *, make: bool) -> Path | None:
+    """The file that holds what the text encoder of a pipeline makes of "", where it has one that was made or may be."""
+    from components.runtime.prompts import Prompts
+    from components.training.foreign.none import FILE, write_none
+
+    if not (folder / "text_encoder").is_dir() or not (folder / "tokenizer").is_dir():
+        return None
+    source = encoders.source_in(folder, encoders.name_of(model, None))
+    try:
+        record = source.record(TextBrief(), precision=encoders.precision_of(source))
+    except DataError:  # said where the folder is read as a whole
+        return None
+    home = backends.home if make else backends.named_home
+    place = home.encoder(record.sha256, record.length, record.precision)
+    if not (place / FILE).is_file():
+        if not make:
+            return None
+        write_none(Prompts.open(encoders.made(source, record, backends)).nothing(), place)
+    return place / FILE
 
 
 def _place(model: str, backends: Backends, *, base: Path, fetch: bool, weights: bool) -> "Place | None":
@@ -124,6 +157,7 @@ def base_of(
             checkpoint=trained.checkpoint,
             teacher=f"{student.teacher.model}/{student.teacher.version}" if student else None,
             origin=bundle.lineage.foreign,
+            encoder=run.encoder,
         )
     )
 
@@ -166,7 +200,8 @@ def _weights(model: str, backends: Backends, *, folder: Path) -> "Files":
 
     place = _place(model, backends, base=folder, fetch=True, weights=True)
     assert place is not None, "it may be fetched"
-    return weights_of(place.folder, where=f"pretrained.model: {model}")
+    none = _none_of(place.folder, model, backends, make=True)
+    return weights_of(place.folder, where=f"pretrained.model: {model}", none=none)
 
 
 def spec_of_foreign(found: Foreign) -> DataSpec:
@@ -188,6 +223,10 @@ def take_over(base: Base | None, brief: Brief, backends: Backends, *, folder: Pa
         from components.training.foreign.weights import as_one
 
         files = _weights(brief.pretrained.model, backends, folder=folder or Path.cwd())
+        place = _place(brief.pretrained.model, backends, base=folder or Path.cwd(), fetch=True, weights=True)
+        assert place is not None, "it may be fetched"
+        for path in base.foreign.beside:
+            backends.workspace.put(place.folder / path)
         with TemporaryDirectory(prefix="genwright-") as own:
             backends.workspace.put(as_one(files, Path(own)))
 

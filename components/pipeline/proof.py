@@ -25,6 +25,7 @@ from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
+from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
 from components.pipeline.extractor import load_extractor, load_judge
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
@@ -50,6 +51,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     digest."""
     device, family, workspace = run.facts.device, restored(run, trained, backends), backends.workspace
     data = data_of(run, backends)
+    embeddings = embeddings_of(run, data, backends)
     if not run_exists(backends.settings.mlflow_uri, trained.run_id):  # found out now, and not after the scoring
         shown = without_password(backends.settings.mlflow_uri)
         what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
@@ -57,7 +59,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
     condition = family.spec.condition
     candidate = Contender(graph(batch=batch_of(device)), condition=condition, timed=graph(batch=1), model=family)
-    rival = _rival(run, beside, backends)
+    rival = _rival(run, data, beside, backends)
     scorecard, other = _scored(run, data, candidate, rival, backends)
     report = gate(
         scorecard,
@@ -69,7 +71,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder)
+        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings)
         _log(scorecard, report, run, trained, backends, folder)
         return Proof(
             scorecard=scorecard,
@@ -86,11 +88,12 @@ def _scored(
     run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
 ) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
-    train = open_split(data.path, "train")
+    embeddings = embeddings_of(run, data, backends)
+    train = open_split(data.path, "train", embeddings)
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
         "train": train,
-        "reference": held_out(data),
+        "reference": held_out(data, embeddings),
         "extractor": load_extractor(data, backends),
         "judge": load_judge(train, candidate.condition, data, backends),
         "seed": run.brief.seed,
@@ -112,7 +115,7 @@ def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contende
     """The graph's samples and torch's, of the same seeds."""
     n = AGREEING[run.decision.delivery]
     seeds = [*range(n)]
-    reference = held_out(data)
+    reference = held_out(data, embeddings_of(run, data, backends))
     asked = asked_like(reference, candidate.condition, n, seed=0)
     torch_sampler = TorchSampler(family, subject=candidate.sampler.subject, device=run.facts.device, batch=CHUNK)
     return agreement(
@@ -134,10 +137,12 @@ def _draw(
     other: Scorecard | None,
     report: GateReport,
     folder: Path,
+    embeddings: Path | None,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
     memory = trained.checkpoint.memory
-    shown = candidate.sampler([*range(GRID)], asked_like(held_out(data), candidate.condition, GRID, seed=0))
+    reference = held_out(data, embeddings)
+    shown = candidate.sampler([*range(GRID)], asked_like(reference, candidate.condition, GRID, seed=0))
     train = open_split(data.path, "train")
     nearest = train.take(np.asarray(nearest_in_split(shown[:12], train, k=1)[1][:, 0]))
     page, picture = folder / "page.html", folder / "samples.png"
@@ -181,19 +186,26 @@ def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device
     return _as_served(sampler)
 
 
-def _rival(run: Run, sha256: str | None, backends: Backends) -> Contender | None:
-    """The bundle to be beaten, ready to be scored; None when there is none, or when it makes items of another shape."""
+def _rival(run: Run, data: LocalDataset, sha256: str | None, backends: Backends) -> Contender | None:
+    """The bundle to be beaten, ready to be scored; None when there is none, when it makes items of another shape, or is asked by
+    what the data does not hold."""
     if sha256 is None:
         return None
     folder = fetch_bundle(backends.store, sha256, backends.home.bundles)
     bundle = read_bundle(folder)
     if bundle.spec.item != run.dataset.item:
         return None
+    asked, reference = bundle.spec.condition, None
+    if not shares_embeddings(asked, run.encoder):
+        if not run.dataset.captions:
+            return None
+        reference = held_out(data, embedded(folder, data, backends))
     device = run.facts.device
     return Contender(
         open_graph(bundle, folder, batch=batch_of(device), device=device),
-        condition=bundle.spec.condition,
+        condition=asked,
         timed=open_graph(bundle, folder, batch=1, device=device),
+        reference=reference,
         stock=RIVALS,
     )
 

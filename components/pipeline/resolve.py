@@ -8,7 +8,8 @@ from components.core.brief import COMBINE, Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
-from components.core.records import Dataset, Decision, Facts, LocalDataset
+from components.core.records import Dataset, Decision, Facts, LocalDataset, TextEncoder
+from components.pipeline import encoders
 from components.pipeline.adapters import check_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
@@ -22,6 +23,7 @@ from components.runtime.disk import check_room
 from components.training.start import find_start, starts
 
 BeginsWith = Callable[[], Base | None]  # reads the release whose weights a run begins with
+Reads = Callable[[], TextEncoder | None]  # tells what reads the texts that it is asked by
 
 
 def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsewhere: bool = False) -> Run:
@@ -48,7 +50,8 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     try:
         if decided is not None:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-            check(brief, *decided, known, base=base, begins_with=begins_with, elsewhere=elsewhere)
+            reads = _reads(brief, backends, begins_with, base=base, fetch=True)
+            check(brief, *decided, known, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
             take_over(begins_with(), brief, backends, folder=base)
     except DataError:
         _ = backends.settings.root  # a home that cannot be is said first
@@ -61,9 +64,11 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True)
         if decided is not expected:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-        check(brief, *decided, dataset, base=base, begins_with=begins_with, elsewhere=elsewhere)
+        reads = _reads(brief, backends, begins_with, base=base, fetch=True)
+        check(brief, *decided, dataset, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
     take_over(begins_with(), brief, backends, folder=base)
     facts, decision = decided
+    encoder = encoders.encoder_of(brief, backends, begins_with(), folder=base or Path.cwd())
     data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
         brief=brief.model_copy(update={"data": data}),
@@ -72,6 +77,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         decision=decision,
         genwright=package_version(),
         base=begins_with(),
+        encoder=encoder,
     )
 
 
@@ -135,7 +141,8 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     dataset = known_dataset(brief, backends, base=base)
     facts, decision = decide(brief, backends, dataset=dataset, base=base)
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
-    refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with)
+    reads = _reads(brief, backends, begins_with, base=base, fetch=False)
+    refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
     return facts, decision.model_copy(update={"refusals": refused})
 
 
@@ -151,6 +158,15 @@ def no_base() -> Base | None:
     return None
 
 
+def no_text() -> TextEncoder | None:
+    """For what no text asks."""
+    return None
+
+
+def _reads(brief: Brief, backends: Backends, begins_with: BeginsWith, *, base: Path | None, fetch: bool) -> Reads:
+    return cache(lambda: encoders.told(brief, backends, begins_with(), folder=base or Path.cwd(), fetch=fetch))
+
+
 def check(
     brief: Brief,
     facts: Facts,
@@ -159,6 +175,7 @@ def check(
     *,
     base: Path | None = None,
     begins_with: BeginsWith = no_base,
+    reads: Reads = no_text,
     elsewhere: bool = False,
 ) -> None:
     """All that `produce` asks before it trains. `dataset` is None where the data is not here yet; `begins_with` reads the release
@@ -166,7 +183,7 @@ def check(
 
     Raises the first refusal: NotBuilt, UnknownModel, BriefError or DataError.
     """
-    for refusal in _refused(brief, facts, decision, dataset, base, begins_with, elsewhere=elsewhere):
+    for refusal in _refused(brief, facts, decision, dataset, base, begins_with, reads, elsewhere=elsewhere):
         raise refusal
 
 
@@ -178,13 +195,14 @@ def refusals(
     *,
     base: Path | None = None,
     begins_with: BeginsWith = no_base,
+    reads: Reads = no_text,
 ) -> tuple[str, ...]:
     """Why `produce` will refuse what was decided, a line each; empty where it will not.
 
     Raises BriefError for what is wrong in the brief itself: that is to be mended before anything is planned.
     """
     found = []
-    for refusal in _refused(brief, facts, decision, dataset, base, begins_with):
+    for refusal in _refused(brief, facts, decision, dataset, base, begins_with, reads):
         if isinstance(refusal, BriefError):
             raise refusal
         found.append(f"{refusal} (exit {refusal.exit_code})")
@@ -198,6 +216,7 @@ def _refused(
     dataset: Dataset | None,
     base: Path | None,
     begins_with: BeginsWith,
+    reads: Reads,
     *,
     elsewhere: bool = False,
 ) -> Iterator[GenwrightError]:
@@ -206,7 +225,8 @@ def _refused(
         lambda: check_built(facts, decision),
         lambda: check_foreign(brief, facts, decision, dataset),
         lambda: check_base(brief, facts, decision, dataset, begins_with()),
-        lambda: check_config(brief, facts, decision, dataset, begins_with()),
+        lambda: check_text(reads),
+        lambda: check_config(brief, facts, decision, dataset, begins_with(), reads()),
         lambda: check_tuning(brief, decision, begins_with()),
         lambda: check_adapters(brief, decision.mode, dataset, begins_with()),
         lambda: None if elsewhere else check_device(facts),
@@ -222,6 +242,11 @@ def _refused(
             if what not in said:
                 yield error
             said.add(what)
+
+
+def check_text(reads: Reads) -> None:
+    """Raises what telling the text encoder of the brief does (encoders.told)."""
+    reads()
 
 
 def check_device(facts: Facts) -> None:
@@ -249,7 +274,14 @@ def check_start(brief: Brief) -> None:
         )
 
 
-def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Dataset | None, base: Base | None = None) -> None:
+def check_config(
+    brief: Brief,
+    facts: Facts,
+    decision: Decision,
+    dataset: Dataset | None,
+    base: Base | None = None,
+    encoder: TextEncoder | None = None,
+) -> None:
     """Raises BriefError when override.config holds what the family does not know or makes another network than its base's, or
     the graph cannot have serving.precision.
 
@@ -288,7 +320,7 @@ def check_config(brief: Brief, facts: Facts, decision: Decision, dataset: Datase
     if item is None:
         return
     classes = [*map(str, range(facts.classes))]
-    asked = condition_of(facts.conditioning, classes=classes) if classes else None
+    asked = condition_of(facts.conditioning, classes=classes, encoder=encoder) if classes or encoder else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
 
 

@@ -30,6 +30,7 @@ from components.core.records import (
     Release,
     Scorecard,
     StoredBundle,
+    TextEncoder,
 )
 from components.evaluation.definitions import words
 from components.evaluation.gates import thresholds
@@ -46,6 +47,19 @@ METRICS_AT_FIRST = frozenset(
     )
 )
 SAMPLES = {"one_pass": 2000, "few_step": 2000, "many_step": 500}  # behind a scorecard; a many-step sampler is slow
+
+
+class Encoder(Record):
+    """The text encoder that items are asked through, and its files in the store: every machine that trains, proves or seals has
+    the same bytes."""
+
+    record: TextEncoder
+    files: tuple[Artifact, ...]
+
+    @property
+    def training(self) -> list[Any]:
+        """What makes a training by it another one: not the bytes of the graph, which a version of torch may write otherwise."""
+        return [self.record.sha256, self.record.length, self.record.precision]
 
 
 class Student(Record):
@@ -95,6 +109,7 @@ class Base(Record):
     foreign: Foreign | None = None
     origin: Foreign | None = None  # the model made elsewhere that it all began with, of a release too
     adapters: tuple[Adapter, ...] = ()  # by the digests of their weights: their order in a brief says nothing
+    encoder: Encoder | None = None  # of a release that is asked in words
 
     @property
     def name(self) -> str:
@@ -134,8 +149,8 @@ class Base(Record):
 
 
 class Run(Record):
-    """One production run: a brief at one data version, built by one version of genwright. A `student` has a teacher besides, and
-    what is fine-tuned a `base`."""
+    """One production run: a brief at one data version, built by one version of genwright. A `student` has a teacher besides, what
+    is fine-tuned a `base`, and what is asked in words an `encoder`."""
 
     brief: Brief
     dataset: Dataset
@@ -144,6 +159,7 @@ class Run(Record):
     genwright: str
     student: Student | None = None
     base: Base | None = None
+    encoder: Encoder | None = None
 
     @property
     def lora(self) -> LoraBrief:
@@ -202,6 +218,7 @@ class Run(Record):
             "device": self.facts.device if student is None else student.device,
             "student": student and student.training,
             **({"base": self.base.training} if self.base else {}),
+            **({"text": self.encoder.training} if self.encoder else {}),
             **({"prior": prior} if prior else {}),
             **({"freeze": True} if self.freeze else {}),
             **({"lora": self.lora.model_dump(mode="json")} if self.decision.mode == "lora" else {}),

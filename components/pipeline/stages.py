@@ -13,6 +13,7 @@ from components.core.records import AddedAdapter, Admission, Bundle, Lineage, Re
 from components.pipeline import existing, release_commands
 from components.pipeline.approval import missing_tag
 from components.pipeline.backends import Backends
+from components.pipeline.encoders import encoder_folder
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
@@ -106,6 +107,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
     from components.core.bundles import MODEL_ONNX, seal_bundle
     from components.delivery.bundles import put_bundle
     from components.evaluation.timed import untimed, untimed_gates
+    from components.export.text_encoder import add_text_encoder
     from components.runtime.reference import add_reference
 
     workspace = backends.workspace
@@ -136,6 +138,7 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
             adapters=_added(run),
             foreign=run.origin,
             run_key=run.key("seal"),
+            encoder=run.encoder.record if run.encoder else None,
         ),
         scorecard=untimed(proof.scorecard),
         gates=untimed_gates(proof.gates),
@@ -146,6 +149,8 @@ def _sealed(run: Run, trained: Trained, exported: Exported, proof: Proof, backen
         for file in (proof.samples, *trained.checkpoint.adapter):
             workspace.link(file, folder / file.name)
         workspace.link(exported.graph, folder / MODEL_ONNX)
+        if run.encoder is not None:
+            bundle = add_text_encoder(folder, bundle, encoder_folder(run.encoder, backends))
         bundle = add_reference(folder, bundle, discrete=family.discrete, device=run.facts.device)
         bundle = bundle.model_copy(update={"admission": admitted(run, folder, exported, proof, bundle)})
         seal_bundle(folder, bundle)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ from components.core.conditioning import condition_of
 from components.core.errors import DeviceMissing, GenwrightError, InputError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import AdapterReload, Checkpoint, DataSpec, LocalDataset
+from components.core.records import AdapterReload, Checkpoint, Condition, DataSpec, EmbeddingCondition, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
+from components.pipeline.encoders import embeddings_of
 from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
@@ -57,7 +58,8 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
-        plan_of = partial(_train_plan, run, folder, data=data, start=_start_of(run, backends), machine=machine)
+        start, embeddings = _start_of(run, backends), embeddings_of(run, data, backends)
+        plan_of = partial(_train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings)
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
@@ -138,8 +140,11 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     assert run.base is not None, "a start that does not learn begins with a base"
     data, base = data_of(run, backends), run.base.checkpoint
     folder.mkdir(parents=True, exist_ok=True)
-    plan = _train_plan(run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine)
-    kept = plan.start.made(plan, open_split(data.path, "train"))
+    embeddings = embeddings_of(run, data, backends)
+    plan = _train_plan(
+        run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine, embeddings=embeddings
+    )
+    kept = plan.start.made(plan, open_split(data.path, "train", embeddings))
     run_id = _tracked(run, backends, folder, lambda _: plan)
     tracker, mode = MlflowTracker(backends.settings.mlflow_uri, run_id), run.decision.mode
     own = {"spec": plan.spec, "config": plan.config, "dataset_md5": run.dataset.md5, "run_id": run_id, "stopped_by": mode}
@@ -184,8 +189,10 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     here, own = _processes(run, machine), folder / f"machine-{machine.number}"
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
+    data, start = data_of(run, backends), _start_of(run, backends)
+    embeddings = embeddings_of(run, data, backends)
     order = Order(
-        plan=_train_plan(run, own, "", data=data_of(run, backends), start=_start_of(run, backends), machine=machine),
+        plan=_train_plan(run, own, "", data=data, start=start, machine=machine, embeddings=embeddings),
         store=settings.store_uri,
         s3_endpoint=settings.s3_endpoint,
         saves=store_keys.training_state(run.brief.name, run.key("train")),
@@ -293,7 +300,16 @@ def _addend(adapter: Adapter, backends: Backends) -> "Addend":
     return Addend(checkpoint=kept, weight=adapter.weight, files=files)
 
 
-def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, start: Start, machine: Machine = ALONE) -> Any:
+def _train_plan(
+    run: Run,
+    folder: Path,
+    run_id: str,
+    *,
+    data: LocalDataset,
+    start: Start,
+    machine: Machine = ALONE,
+    embeddings: Path | None = None,
+) -> Any:
     from components.families import find_card, maker
     from components.training.plan import TrainPlan
 
@@ -319,8 +335,9 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         variant=variant,
         config=config,
         start=start,
-        spec=DataSpec.of(dataset, condition=condition_of(brief.conditioning, classes=dataset.classes)),
+        spec=DataSpec.of(dataset, condition=_condition(run, config, variant=variant)),
         dataset=data,
+        embeddings=None if embeddings is None else str(embeddings),
         folder=str(folder / "train"),
         run_id=run_id,
         device=_device(run),
@@ -330,6 +347,18 @@ def _train_plan(run: Run, folder: Path, run_id: str, *, data: LocalDataset, star
         **_budget(run, machine),
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
+
+
+def _condition(run: Run, config: Mapping[str, Any], *, variant: str) -> Condition | None:
+    """What items are asked for by: what a base or a teacher is asked by, where a text asks; else what the variant takes."""
+    from components.families import find_card
+
+    begun = run.student.checkpoint if run.student else run.base.checkpoint if run.base else None
+    negative = find_card(run.decision.family, variant).takes_negative(config)
+    if begun is not None and isinstance(begun.spec.condition, EmbeddingCondition):
+        negative = negative and begun.spec.condition.negative
+    told = run.encoder.record if run.encoder else None
+    return condition_of(run.brief.conditioning, classes=run.dataset.classes, encoder=told, negative=negative)
 
 
 def _budget(run: Run, machine: Machine) -> dict[str, Any]:

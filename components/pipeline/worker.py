@@ -73,12 +73,12 @@ def lead(order: Order, *, parent: int) -> None:
 
     plan, lease = order.plan, order.lease
     assert lease is not None, "the first process leads"
-    split, family = open_split(Path(plan.dataset.path), "train"), build(plan)
+    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan)), build(plan)
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
     drawn, tuning = drawn_by_base(family, plan, split), None
     if drawn is not None:
-        held_out = open_split(Path(plan.dataset.path), "validation")
+        held_out = open_split(Path(plan.dataset.path), "validation", _embeddings(plan))
         tuning = Tuning(drawn, held_out, condition=plan.spec.condition, distance=quality.distance_to(drawn.items))
     store = open_store(order.store, s3_endpoint=order.s3_endpoint)
     saves = SavedTrainings(store, order.saves, token=lease.token)
@@ -92,6 +92,11 @@ def lead(order: Order, *, parent: int) -> None:
 
         with watched(lease, store, lost=lost):
             _carry_out(trainer, parent=parent)
+
+
+def _embeddings(plan: TrainPlan) -> Path | None:
+    """Those of the captions of its data."""
+    return None if plan.embeddings is None else Path(plan.embeddings)
 
 
 def _carry_out(trainer: "Trainer", *, parent: int) -> None:
@@ -132,7 +137,7 @@ def follow(order: Order, *, parent: int) -> None:
         os._exit(1)
 
     plan = order.plan
-    split, family = open_split(Path(plan.dataset.path), "train"), build(plan)
+    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan)), build(plan)
     _when_orphaned(parent, leave)
     learnt = with_prior(split, drawn_by_base(family, plan, split), plan)
     Trainer(family, plan, split=learnt, quality=unread, tracker=Untracked()).run()

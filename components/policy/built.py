@@ -97,7 +97,8 @@ def _ways(facts: Facts, families: tuple[str, ...]) -> Iterator[Way]:
     yield "force it with override: {mode: scratch}", {}, scratch
     for delivery in get_args(Delivery):
         yield f"force it with override: {{delivery: {delivery}}}", {}, OverrideBrief(delivery=delivery)
-    conditionings = [each for each in BUILT if each != facts.conditioning]
+    held = {"none": True, "class": True, "text": facts.captions > 0}  # what the data may have
+    conditionings = [each for each in BUILT if each != facts.conditioning and held[each]]
     for conditioning in conditionings:
         changes = {"conditioning": conditioning}
         yield f"write conditioning: {conditioning}", changes, None

@@ -125,6 +125,4 @@ def _from_card(card: Card, planned: VariantRow | None) -> VariantRow:
         )
     }  # fmt: skip
     told["appetite"] = card.data_appetite
-    if planned and "text" in planned.conditioning:  # captions come with a pretrained model, not with what is built here
-        told["conditioning"] = tuple(dict.fromkeys((*card.conditioning, "text")))
     return planned.model_copy(update=told) if planned else VariantRow(**told, source=("card",))

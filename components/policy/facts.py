@@ -41,6 +41,7 @@ def facts(
         items=items,
         side=side,
         classes=len(dataset.classes) if dataset else 0,
+        captions=dataset.captions if dataset else 0,
         train=dataset.splits["train"] if dataset else None,
         held_out=dataset.held_out if dataset else None,
         duplicates=dataset.duplicates if dataset else 0.0,
@@ -131,4 +132,9 @@ def _check_dataset(brief: Brief, dataset: Dataset) -> None:
         raise BriefError(
             f"conditioning: class given, but {brief.data.path} has {len(dataset.classes)} classes",
             do="write conditioning: none, or prepare data with labels (image folder: class = subfolder)",
+        )
+    if brief.conditioning == "text" and not dataset.captions:
+        raise BriefError(
+            f"conditioning: text given, but {brief.data.path} has no captions",
+            do="prepare it with captions (docs/data.md), or write conditioning: none or class",
         )

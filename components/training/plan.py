@@ -23,6 +23,7 @@ class TrainPlan(Record):
     config: dict[str, Any] = Field(default_factory=dict)
     spec: DataSpec
     dataset: LocalDataset
+    embeddings: str | None = Field(default=None, description="the folder of those of its captions, where a text asks")
     folder: str
     run_id: str
     start: Annotated[SerializeAsAny[Start], BeforeValidator(read_start)] = Scratch()

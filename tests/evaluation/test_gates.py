@@ -159,7 +159,7 @@ def test_the_latency_limit_comes_from_the_gate_or_from_serving() -> None:
 @pytest.mark.parametrize("field", list(ScoringProtocol.model_fields))
 def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
-    other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else value + "x"})
+    other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else (value or "") + "x"})
     with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
         gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(other))
 

@@ -6,6 +6,7 @@ Real digits; each caption says the digit, how bold it is and how it leans, as me
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,15 @@ def token(word: str) -> np.ndarray:
     return np.random.default_rng(digest).standard_normal(CONDITION.features).astype(np.float32)
 
 
+@cache
+def rows_of(text: str) -> np.ndarray:
+    words = [token(word) for word in text.split()]
+    return np.stack([*words, *[np.zeros(CONDITION.features, np.float32)] * (CONDITION.length - len(words))])
+
+
 def embedded(texts: Sequence[str]) -> np.ndarray:
     """A row a word, float32 [N, L, D]; zeros after the last."""
-    rows = np.zeros((len(texts), *CONDITION.shape), np.float32)
-    for row, text in zip(rows, texts, strict=True):
-        for at, word in enumerate(text.split()):
-            row[at] = token(word)
-    return rows
+    return np.stack([rows_of(text) for text in texts])
 
 
 @dataclass
@@ -137,6 +140,7 @@ def real(said: Said, judge: Judge, extractor: Extractor) -> dict[str, object]:
 # The judge
 
 
+@pytest.mark.slow
 def test_the_judge_tells_held_out_pictures_by_their_captions(said: Said, judge: Judge) -> None:
     gallery = Gallery.of(said.held_out, judge, samples=460, seed=0)
     assert gallery is not None
@@ -149,12 +153,17 @@ def test_the_judge_tells_held_out_pictures_by_their_captions(said: Said, judge: 
     assert wrong < 2 * chance
 
 
-def test_the_judge_is_pinned_and_made_again_alike(
-    said: Said, judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def part(said: Said, monkeypatch: pytest.MonkeyPatch) -> SaidSplit:
+    """Few items, of which a judge learns for a moment."""
     monkeypatch.setattr("components.evaluation.judge.STEPS_LEAST", 12)
     monkeypatch.setattr("components.evaluation.judge._most_steps", lambda item: 12)
-    part = replace(said.train, images=said.train.images[:300], captions=said.train.captions[:300])
+    return replace(said.train, images=said.train.images[:300], captions=said.train.captions[:300])
+
+
+def test_the_judge_is_pinned_and_made_again_alike(
+    said: Said, part: SaidSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = (train_judge(part, CONDITION, dest=tmp_path / name, dataset_md5=MD5) for name in ("a", "b"))
     assert first.sha256 == second.sha256, "the same data and seed give the same weights"
     assert train_judge(part, CONDITION, dest=tmp_path / "c", dataset_md5=MD5, seed=1).sha256 != first.sha256
@@ -180,10 +189,11 @@ def test_rows_after_the_last_token_do_not_matter() -> None:
     assert np.allclose(mean_of_tokens(rows), [(token("one") + token("two")) / 2, np.zeros(24), token("one")], atol=1e-6)
 
 
-def test_the_judge_refuses_what_is_not_its_own(said: Said, judge: Judge, tmp_path: Path) -> None:
+def test_the_judge_refuses_what_is_not_its_own(part: SaidSplit, tmp_path: Path) -> None:
+    judge = train_judge(part, CONDITION, dest=tmp_path / "judge", dataset_md5=MD5)
     with pytest.raises(RunError, match=r"embeddings of \[4, 24\] given to a judge of texts by words@1; allowed: \[6, 24\]"):
         judge.of_texts(np.zeros((2, 4, 24), np.float32))
-    plain = replace(said.train, captions=None)
+    plain = replace(part, captions=None)
     with pytest.raises(DataError, match="data without captions has no judge of texts; prepare it with captions"):
         train_judge(plain, CONDITION, dest=tmp_path, dataset_md5=MD5)
 
@@ -191,6 +201,7 @@ def test_the_judge_refuses_what_is_not_its_own(said: Said, judge: Judge, tmp_pat
 # Agreement
 
 
+@pytest.mark.slow
 def test_samples_that_show_their_captions_are_told_from_those_that_do_not(said: Said, real: dict[str, object]) -> None:
     obeys, half, deaf = (
         score(Answering(said.train, deaf=share), condition=CONDITION, samples=500, **real)  # type: ignore[arg-type]
@@ -213,6 +224,7 @@ def test_samples_that_show_their_captions_are_told_from_those_that_do_not(said: 
     assert obeys.protocol.judge_sha256 == real["judge"].sha256  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_lost_its_ear_is_refused_beside_its_champion(
     said: Said, real: dict[str, object], tmp_path: Path
 ) -> None:
@@ -227,6 +239,7 @@ def test_a_candidate_that_lost_its_ear_is_refused_beside_its_champion(
     assert (same.candidate.metrics["text_lost"].low, same.candidate.metrics["text_lost"].high) == (0, 0)
 
 
+@pytest.mark.slow
 def test_training_captions_bring_back_what_was_learnt_by_heart(said: Said, real: dict[str, object]) -> None:
     held = {said for (said,) in said.held_out.captions}
     by_heart = Answering(said.train, moved=False)
@@ -240,6 +253,7 @@ def test_training_captions_bring_back_what_was_learnt_by_heart(said: Said, real:
     assert verdict.verdict == "fail"
 
 
+@pytest.mark.slow
 def test_figures_of_words_that_many_captions_have(said: Said, real: dict[str, object], tmp_path: Path, decision: object) -> None:
     card = score(Answering(said.train), condition=CONDITION, samples=500, **real)  # type: ignore[arg-type]
     assert {"thin", "bold"} <= set(card.by_caption)
@@ -254,6 +268,7 @@ def test_figures_of_words_that_many_captions_have(said: Said, real: dict[str, ob
     assert card.protocol.judge_sha256 in page
 
 
+@pytest.mark.slow
 def test_nothing_is_said_without_captions_or_without_a_text(said: Said, real: dict[str, object]) -> None:
     few = tuple((WORDS[at % 3],) for at in range(len(said.held_out)))
     alike = replace(said.held_out, captions=few)
@@ -266,6 +281,10 @@ def test_nothing_is_said_without_captions_or_without_a_text(said: Said, real: di
         def __call__(self, seeds: Sequence[int], asked: object = None) -> np.ndarray:
             return said.train.images[[seed % SEEDS_EACH % 1337 for seed in seeds]]
 
+    other = CONDITION.model_copy(update={"encoder": "others@1"})
+    card = score(Answering(said.train), condition=other, samples=200, **real)  # type: ignore[arg-type]
+    assert "text_r5" in card.metrics
+    assert "memorised_asked" not in card.metrics, "the splits hold what one encoder made"
     card = score(Plain(), samples=200, **real)  # type: ignore[arg-type]
     assert not [name for name in card.metrics if name.startswith("text_") or name == "memorised_asked"]
     assert card.by_caption == {}

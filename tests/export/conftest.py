@@ -38,7 +38,9 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "diffusion/ect",
     "diffusion/latent",
     "diffusion/latent-ect",
+    "diffusion/lcm",
     "diffusion/ldm",
+    "diffusion/mmdit",
     "diffusion/unclip",
     "gan/wgan-gp",
     "vae/beta",
@@ -53,9 +55,14 @@ class Exported:
     graph: Graph
 
     def asked(self, labels: Sequence[int]) -> Any:
-        """What the items of these classes are asked for by: of each a text, where it is a text."""
+        """What the items of these classes are asked for by: of each a text of another length, where it is a text."""
         asked = self.family.spec.condition
-        return list(labels) if asked is None or self.family.spec.classes else asked.examples(3)[list(labels)]
+        if asked is None or self.family.spec.classes:
+            return list(labels)
+        texts = asked.examples(3)
+        for known, text in enumerate(texts, start=1):
+            text[..., known:, :] = 0
+        return texts[list(labels)]
 
     def session(self, *, batch: int = 16) -> GraphSampler:
         return GraphSampler(

@@ -31,7 +31,7 @@ class Gaussian(torch.nn.Module):
 
     def __init__(self, levels: list[Point], deviation: float) -> None:
         super().__init__()
-        self.known = {float(level.time): level for level in levels}
+        self.known = {float(level.time): level for level in [*levels, CLEAN]}
         self.deviation = deviation
 
     def forward(self, z_BZhw: Tensor, time_B: Tensor, asked: Any = None) -> Tensor:
@@ -46,26 +46,21 @@ def test_the_loss_of_what_ends_each_path_is_almost_none() -> None:
     for taught in (50, 200):
         family = made(taught=taught, levels=1000, betas_from=0.001, betas_to=0.012, schedule="scaled_linear", clip=False)
         exact = Gaussian(family.levels[:-1], 0.7)
-        exact.known[0.0] = CLEAN
+        known = {float(level.time): level for level in family.levels[:-1]}
         family._modules["denoiser"] = exact
 
-        def mean(z: Tensor, t_B: Tensor, family: Any = family) -> Tensor:
+        def mean(z: Tensor, t_B: Tensor, known: dict[float, Point] = known) -> Tensor:
             """E[z_0 | z_t], by which DDIM follows the path."""
-            now = [exact_level(family, float(t)) for t in t_B]
+            now = [known[float(t)] for t in t_B]
             gain = torch.tensor([each.alpha * 0.49 / (each.alpha**2 * 0.49 + each.sigma**2) for each in now])
             return z * gain.view(-1, 1, 1, 1)
 
-        codes = 0.7 * normal(512, 1, 4, 4)
+        codes = 0.7 * normal(256, 1, 4, 4)
         rng = torch.Generator().manual_seed(1)
         left.append(float(family.consistency(codes, None, rng, follow=mean)))
         wrong = float(family.consistency(codes, None, torch.Generator().manual_seed(1), follow=lambda z, t, c=codes: 0 * c))
         assert wrong > 3 * left[-1], "another end of the paths costs more"
     assert left[1] < left[0] / 3
-
-
-def exact_level(family: Any, time: float) -> Point:
-    found: Point = next(level for level in family.levels if level.time == time)
-    return found
 
 
 def test_of_one_code_all_levels_lead_to_it() -> None:
@@ -115,7 +110,7 @@ def test_noise_that_is_drawn_anew_leaves_each_level_its_deviation(gamma: float) 
 
 def teacher_of(spec: Any) -> Family:
     torch.manual_seed(0)
-    family = find("diffusion", "ldm").build(SMALL | {"guidance": 3.0, "steps": 10}, spec, light=True).eval()
+    family = find("diffusion", "ldm").build(SMALL | {"guidance": 3.0, "steps": 10, "halve": 1}, spec, light=True).eval()
     with torch.no_grad():
         for name, parameter in family.named_parameters():
             if name.startswith("denoiser."):
@@ -132,15 +127,15 @@ def student_of(teacher: Any, *, steps: int = 1) -> LCMStudent:
     return LCMStudent(LCMStudent.configure(own, spec), spec, teacher=copy.deepcopy(teacher))
 
 
-@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("negative", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_student_learns_what_its_teacher_draws_with_guidance_of_a_text(negative: bool) -> None:
-    """In one step from the same noise it comes nearer to where fifty of the teacher end, with what was asked for."""
+    """In one step from the same noise it comes nearer to where twenty-five of the teacher end, with what was asked for."""
     teacher: Any = teacher_of(text_data(channels=1, height=8, width=8, negative=negative))
-    student, rows, noise = student_of(teacher), normal(32, 4, 8, seed=1), normal(32, 1, 4, 4, seed=2)
+    student, rows, noise = student_of(teacher), normal(16, 4, 8, seed=1), normal(16, 1, 4, 4, seed=2)
     assert student.imitation == 0, "it begins with all of its teacher's weights"
     asked = torch.stack([rows, torch.zeros_like(rows)], dim=1) if negative else rows
     with torch.no_grad():
-        theirs = teacher.code_sampler(50)(noise, asked)
+        theirs = teacher.code_sampler(25)(noise, asked)
 
     def apart() -> float:
         with torch.no_grad():
@@ -150,12 +145,12 @@ def test_a_student_learns_what_its_teacher_draws_with_guidance_of_a_text(negativ
 
     before, optimizer = apart(), torch.optim.Adam(student.denoiser.parameters(), lr=2e-3)
     rng = torch.Generator().manual_seed(0)
-    for step in range(60):
-        (loss,) = student.losses(Batch(normal(32, 1, 8, 8, seed=step), rows, progress=0.5), rng).values()
+    for step in range(30):
+        (loss,) = student.losses(Batch(normal(16, 1, 8, 8, seed=step), rows, progress=0.5), rng).values()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert apart() < 0.8 * before
+    assert apart() < 0.85 * before
     assert not [name for name, _ in student.named_parameters() if "teacher" in name]
     assert set(student.learning_groups()) >= {"prior"}
 
@@ -165,7 +160,7 @@ def test_a_student_learns_what_its_teacher_draws_with_guidance_of_a_text(negativ
     [
         ({"guidance": 2.0}, "override.config.guidance: 2.0 for a model of few steps; allowed: 1: it has none"),
         ({"taught": 3, "steps": 4}, "override.config.taught: 3; allowed: 4 to 1000: its steps to its levels"),
-        ({"steps": 9}, "override.config.steps: .* given"),
+        ({"steps": 9}, r"override.config.steps: .* less than or equal to 8 \(given: 9\)"),
     ],
 )
 def test_a_config_that_cannot_be_is_one_line(config: dict[str, Any], said: str) -> None:

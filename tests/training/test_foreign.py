@@ -92,7 +92,7 @@ NOT_BUILT: dict[str, tuple[Damage, str]] = {
             f / INDEX, _class_name="StableDiffusionXLPipeline", unet=["diffusers", "UNet2DConditionModel"],
             **{part: ["transformers", "CLIPTextModel"] for part in ("text_encoder", "text_encoder_2")},
         ),
-        r"is a StableDiffusionXLPipeline with text_encoder \(CLIPTextModel\), text_encoder_2 \(CLIPTextModel\), unet \(UNet2DCond",
+        r"is a StableDiffusionXLPipeline with text_encoder \(CLIPTextModel\), text_encoder_2 \(CLIPTextModel\), unet \(UNet2D",
     ),
     "a network that asks for text": (
         lambda f: change(f / INDEX, unet=["diffusers", "UNet2DConditionModel"]),

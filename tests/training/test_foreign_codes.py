@@ -275,7 +275,7 @@ def test_an_autoencoder_that_was_trained_here_is_no_part_of_a_pipeline() -> None
         ({"autoencoder": {}}, "network and autoencoder: one alone; give both or none"),
         ({"adversarial": 0.5}, "autoencoder: given with adversarial or laplacian"),
         ({"width": 48}, "num_attention_heads x attention_head_dim: 32; allowed: 48, its width"),
-        ({"network": {"_class_name": "MyNet"}}, "network: _class_name: MyNet; allowed: UNet2DModel, DiTTransformer2DModel"),
+        ({"network": {"_class_name": "MyNet"}}, "network: _class_name: MyNet; allowed: UNet2DModel, UNet2DConditionModel, DiT"),
         ({"autoencoder": {"_class_name": "MyCodec"}}, "autoencoder: _class_name: MyCodec; allowed: AutoencoderKL, VQModel"),
         ({"patch": 2}, "network: given with dense, patch or augment"),
     ],

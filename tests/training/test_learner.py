@@ -59,7 +59,9 @@ STAGED = {  # whose first stage has another loss than the last
     "diffusion/ect",
     "diffusion/latent",
     "diffusion/latent-ect",
+    "diffusion/lcm",
     "diffusion/ldm",
+    "diffusion/mmdit",
     "vae/vq",
 }
 CONFIG = {

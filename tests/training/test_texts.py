@@ -99,7 +99,7 @@ def test_a_student_has_the_guidance_of_its_teacher_within(
 ) -> None:
     plan = make_plan("diffusion/edm", spec=STEERED, config={"guidance": 2.0})
     teacher = build(plan)
-    path = tmp_path / "teacher.safetensors"
+    path = tmp_path / "weights.safetensors"
     save_file({name: value.contiguous() for name, value in teacher.state_dict().items()}, path)
     known = Checkpoint(
         weights=Artifact(name=path.name, sha256=sha256_of(path), size_bytes=path.stat().st_size),

@@ -13,6 +13,7 @@ from components.core.records.dataset import DataSpec
 from components.core.records.decision import Decision
 from components.core.records.foreign import Foreign
 from components.core.records.scorecard import GateReport, Scorecard
+from components.core.records.text_encoder import TextEncoder
 
 
 class AdmissionCheck(Record):
@@ -72,6 +73,7 @@ class Lineage(Record):
     base_weights: str | None = None  # these weights, by their digest: those of a model made elsewhere, too
     adapters: tuple[AddedAdapter, ...] = ()  # that were added to them
     foreign: Foreign | None = None  # the model made elsewhere whose weights it began with, or is
+    encoder: TextEncoder | None = None  # that reads the texts by which it is asked
     run_key: str | None = None  # under which the store has the run; None: made by a version that kept it on one machine
 
 

@@ -44,12 +44,9 @@ class AdapterReload(Record):
         if self.difference is None or self.merged_difference is None:
             return f"{self.network} is a class of genwright, which no other program has: read back by peft's loader alone"
         to = f"difference {self.difference:.2g} to the trained model, {self.merged_difference:.2g} to what is served"
-        asked = (
-            ""
-            if self.text_difference is None
-            else f"; asked with texts it draws images that differ by {self.text_difference:.2g}"
-        )
-        return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}{asked}"
+        if self.text_difference is not None:
+            to += f"; asked with texts it draws images that differ by {self.text_difference:.2g}"
+        return f"loaded by {' and '.join(self.loaded_by)} in a process without genwright: {to}"
 
 
 class MemoryUse(Record):

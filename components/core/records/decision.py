@@ -33,6 +33,7 @@ class Facts(Record):
     items: int | None
     side: int | None  # pixels of the longer edge
     classes: int
+    captions: int = 0  # distinct ones; 0: none, or not prepared yet
     train: int | None = None  # items of a prepared set to train on, and held out for the proof; None: not prepared yet
     held_out: int | None = None
     duplicates: float = 0.0  # share of items equal to an earlier one

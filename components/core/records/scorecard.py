@@ -32,7 +32,7 @@ class ScoringProtocol(Record):
     seed: int
     bootstrap: int
     level: float  # of the intervals
-    judge_sha256: str | None = Field(default=None, exclude_if=lambda judge: judge is None)  # the weights of the judge of texts
+    judge_sha256: str | None = None  # the weights of the judge of texts, where one was asked
     version: int = 1
 
 

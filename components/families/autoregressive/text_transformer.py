@@ -82,7 +82,8 @@ class TextTransformer(GridTransformer):
     def _prefix(self, text_RLF: Tensor) -> tuple[Tensor, Tensor]:
         """Its rows_RPD as tokens, and which are known, bool [R, P]."""
         rows_RPF, known_RP = with_start(text_RLF, self.start_F)
-        return self.prefix(rows_RPF), known_RP > 0
+        tokens_RPD: Tensor = self.prefix(rows_RPF)
+        return tokens_RPD, known_RP > 0
 
     def _with_codes(self, known_RP: Tensor) -> Tensor:
         return torch.cat([known_RP, known_RP[:, :1].expand(-1, self.tokens)], dim=1)  # the first row always is

@@ -56,6 +56,8 @@ class DenseDenoiser(nn.Module):
         self.time = nn.Sequential(nn.Linear(2 * waves, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.classes = nn.Embedding(classes, embedding) if classes else None
         self.text = nn.Linear(features, embedding, bias=False) if features else None
+        if self.text is not None:
+            nn.init.normal_(self.text.weight, std=1 / math.sqrt(features))  # as loud as a table of classes
         self.stem = nn.Linear(values, width)
         self.blocks = nn.ModuleList(TimedBlock(width, embedding, dropout=dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)

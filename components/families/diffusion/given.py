@@ -3,6 +3,7 @@
     UNet2DModel              a U-Net, unconditional or by class
     UNet2DConditionModel     a U-Net, by text: Stable Diffusion's (Rombach et al. 2022, arXiv:2112.10752); given_text.py wraps it
     DiTTransformer2DModel    a transformer, by class (Peebles & Xie 2022, arXiv:2212.09748)
+    AuraFlowTransformer2DModel    a transformer of image and text (Esser et al. 2024, arXiv:2403.03206), by text
 
 Channels, classes and dropout are set by what a network is built for; everything else is as its config says. Of a config without a
 `_class_name` the network is a UNet2DModel.
@@ -22,6 +23,7 @@ from components.core.records import EmbeddingCondition
 BLOCKS = "block_out_channels"
 MULTIPLE = 16  # of the width, so that narrower students can be made of a U-Net
 U_NET, TRANSFORMER, TEXT_U_NET = "UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"
+FLOW_TRANSFORMER = "AuraFlowTransformer2DModel"
 
 
 class Kind(ABC):
@@ -45,6 +47,14 @@ class Kind(ABC):
     @abstractmethod
     def model(self) -> Any:
         """The class."""
+
+    def rows(self, network: Mapping[str, Any]) -> Any:
+        """Of one that a text steers: numbers of a row of it."""
+        raise AssertionError(f"no text steers a {self.name}")
+
+    def asked_by(self, network: nn.Module, text: EmbeddingCondition) -> nn.Module:
+        """Of one that a text steers: the network as it is called here."""
+        raise AssertionError(f"no text steers a {self.name}")
 
 
 class UNet(Kind):
@@ -94,6 +104,9 @@ class TextUNet(UNet):
         if not isinstance(wide, int):
             raise ValueError(f"network: cross_attention_dim: {wide}; allowed: one width")
 
+    def rows(self, network: Mapping[str, Any]) -> Any:
+        return network.get("cross_attention_dim", 1280)
+
     def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
         return super().arguments(network, ends=ends, classes=0, width=width)
 
@@ -101,6 +114,11 @@ class TextUNet(UNet):
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         return UNet2DConditionModel
+
+    def asked_by(self, network: nn.Module, text: EmbeddingCondition) -> nn.Module:
+        from components.families.diffusion.given_text import AskedByText
+
+        return AskedByText(network, text)
 
 
 class Transformer(Kind):
@@ -133,7 +151,46 @@ class Transformer(Kind):
         return DiTTransformer2DModel
 
 
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (UNet(), TextUNet(), Transformer())}
+class FlowTransformer(Kind):
+    """It is as wide as its config says."""
+
+    name = FLOW_TRANSFORMER
+    by_text = True
+
+    def check(self, network: Mapping[str, Any], *, width: int) -> None:
+        heads, each = network.get("num_attention_heads", 12), network.get("attention_head_dim", 256)
+        side, patch = network.get("sample_size", 64), network.get("patch_size", 2)
+        wide = network.get("caption_projection_dim", 3072)
+        odd = {
+            "num_attention_heads x attention_head_dim": (heads * each, heads * each == width, f"{width}, its width"),
+            "caption_projection_dim": (wide, wide == width, f"{width}, its width"),
+            "patch_size": (patch, patch > 0 and side % patch == 0, f"a divisor of its sample_size, {side}"),
+        }
+        for key, (given, fits, allowed) in odd.items():
+            if not fits:
+                raise ValueError(f"network: {key}: {given}; allowed: {allowed}")
+
+    def divides(self, network: Mapping[str, Any]) -> int:
+        return int(network.get("patch_size", 2))
+
+    def rows(self, network: Mapping[str, Any]) -> Any:
+        return network.get("joint_attention_dim", 2048)
+
+    def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
+        return {"in_channels": ends[0], "out_channels": ends[1]}
+
+    def model(self) -> Any:
+        from diffusers.models.transformers.auraflow_transformer_2d import AuraFlowTransformer2DModel
+
+        return AuraFlowTransformer2DModel
+
+    def asked_by(self, network: nn.Module, text: EmbeddingCondition) -> nn.Module:
+        from components.families.diffusion.given_text import FlowByText
+
+        return FlowByText(network, text)
+
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (UNet(), TextUNet(), Transformer(), FlowTransformer())}
 
 
 def kind_of(network: Mapping[str, Any]) -> Kind:
@@ -172,12 +229,11 @@ def given_network(
         raise BriefError(f"network: a {kind.name} is asked by {asked}", do="ask by what it was trained with")
     if text is None:
         return ready(built(kind.model(), network, **own, dropout=dropout))
-    from components.families.diffusion.given_text import AskedByText
-
-    if (wide := network.get("cross_attention_dim", 1280)) != text.features:
-        what = f"network: cross_attention_dim: {wide}, and {text.encoder} makes {text.features} numbers of a token"
+    if (wide := kind.rows(network)) != text.features:
+        what = f"network: it takes {wide} numbers of a token, and {text.encoder} makes {text.features}"
         raise BriefError(what, do="take both from one training")
-    return AskedByText(built(kind.model(), network, **own, dropout=dropout), text)
+    dropped = {} if kind.name == FLOW_TRANSFORMER else {"dropout": dropout}
+    return kind.asked_by(built(kind.model(), network, **own, **dropped), text)
 
 
 def ready(network: nn.Module) -> nn.Module:

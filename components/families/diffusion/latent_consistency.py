@@ -1,7 +1,7 @@
 """Latent diffusion in one to eight steps (LCM, Luo et al. 2023, arXiv:2310.04378): consistency on the discrete levels of `ldm`.
 
     f(z; t) = D(z; t), the clean code; f of a clean code is itself                                      (sec. 4.1, the boundary)
-    loss = d(f(z_t; t), sg f(z_u; u)),   u the level after t of `taught` evenly spaced ones                     (eq. 14, k = T / taught)
+    loss = d(f(z_t; t), sg f(z_u; u)),   u the level after t of `taught` evenly spaced ones                     (eq. 14)
     z_u = (sigma_u / sigma_t) z_t + (alpha_u - alpha_t sigma_u / sigma_t) D_w(z_t; t)           the teacher's step of DDIM
     d(u, v) = mean(sqrt((u - v)^2 + c^2) - c)                                                           (as their code has it)
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.core.card import Card
 from components.core.errors import BriefError
@@ -29,6 +29,7 @@ from components.core.noise import NoiseInput
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
 from components.families.diffusion.ldm import LDM, LDMConfig
+from components.families.diffusion.pipelines import lcm_scheduler
 from components.families.diffusion.process import trailing
 from components.families.diffusion.sampling import CLEAN, ONE, Point, Sampler
 
@@ -57,7 +58,7 @@ class LCM(LDM):
     card = Card(
         family="diffusion",
         variant="lcm",
-        title="Latent diffusion in discrete steps, tuned to be consistent: one to eight evaluations on the code, then the decoder",
+        title="Latent diffusion in discrete steps, tuned to be consistent: one to eight evaluations, then the decoder",
         modalities=("image",),
         conditioning=("none", "class", "text"),
         likelihood="none",
@@ -131,6 +132,12 @@ class LCM(LDM):
     def lora_part(self) -> str:
         """An adapter of it is loaded beside its network: by itself its pipeline would draw in many steps."""
         return ""
+
+    def as_pipeline(self, autoencoder: nn.Module) -> Any:
+        """The teacher's, with the scheduler that draws so."""
+        made = super().as_pipeline(autoencoder)
+        made.register_modules(scheduler=lcm_scheduler(self.config, taught=self.config.taught))
+        return made
 
     def _tunes(self, progress: float) -> bool:
         """The autoencoder's share goes before."""

@@ -1,13 +1,15 @@
 """Latent diffusion in discrete steps (Rombach et al. 2022, arXiv:2112.10752): the noise levels of the paper, by a U-Net.
 
-It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline or StableDiffusionPipeline is
-one of these: `network` and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes fewer steps.
+It is what most published latent models are, so one that was made elsewhere as diffusers' LDMPipeline or StableDiffusionPipeline
+is one of these: `network` and `autoencoder` hold the configs of both. `latent` is the same in EDM's formulation, which takes
+fewer steps.
 
 In the bound of learned variances the last step is weighed as if codes were 8-bit values, as in the code of Peebles & Xie 2022.
 
 B batch, Z channels of the code, h and w its sides.
 """
 
+from abc import abstractmethod
 from typing import Any, Self, cast
 
 from pydantic import Field, model_validator
@@ -47,7 +49,38 @@ class LDMConfig(StepsConfig, CodesConfig):
         return self
 
 
-class LDM(OnCodes):
+class OnGivenCodes(OnCodes):
+    """A model on codes whose autoencoder may have been made elsewhere, with the network, as a pipeline of diffusers."""
+
+    config: Any
+
+    @property
+    def deviation(self) -> float:
+        return 1.0
+
+    @property
+    def discrete(self) -> bool:
+        """Which vector of a codebook is the nearest, a last bit may change."""
+        return bool(self.config.autoencoder.get("_class_name") == VQ)
+
+    def make_autoencoder(self) -> Autoencoder:
+        if not self.config.autoencoder:
+            return super().make_autoencoder()
+        return cast(Autoencoder, GivenAutoencoder(self.config.autoencoder, self.spec))
+
+    def pipeline(self) -> Any:
+        """Of one that came from diffusers. Raises BriefError for an autoencoder trained here, which is of another class."""
+        if not self.config.autoencoder:
+            what = f"{self.card.family}/{self.card.variant} with an autoencoder of its own cannot be written as a pipeline"
+            raise BriefError(f"{what} of diffusers", allowed=PIPELINES)
+        return self.as_pipeline(cast(GivenAutoencoder, self.autoencoder).net)
+
+    @abstractmethod
+    def as_pipeline(self, autoencoder: nn.Module) -> Any:
+        """diffusers' pipeline with this autoencoder."""
+
+
+class LDM(OnGivenCodes):
     """Latent diffusion as it was published; most checkpoints of latent models are of this kind."""
 
     card = Card(
@@ -72,20 +105,6 @@ class LDM(OnCodes):
     Config = LDMConfig
     config: LDMConfig
 
-    @property
-    def deviation(self) -> float:
-        return 1.0
-
-    @property
-    def discrete(self) -> bool:
-        """Which vector of a codebook is the nearest, a last bit may change."""
-        return self.config.autoencoder.get("_class_name") == VQ
-
-    def make_autoencoder(self) -> Autoencoder:
-        if not self.config.autoencoder:
-            return super().make_autoencoder()
-        return cast(Autoencoder, GivenAutoencoder(self.config.autoencoder, self.spec))
-
     def make_denoiser(self, codes: DataSpec) -> nn.Module:
         return StepDenoiser(self.config, codes)
 
@@ -101,13 +120,6 @@ class LDM(OnCodes):
     def lora_part(self) -> str:
         """A StableDiffusionPipeline has that call."""
         return "unet" if self.config.network and text_of(self.spec) is not None else ""
-
-    def pipeline(self) -> Any:
-        """Of one that came from diffusers. Raises BriefError for an autoencoder trained here, which is of another class."""
-        if not self.config.autoencoder:
-            what = f"{self.card.family}/{self.card.variant} with an autoencoder of its own cannot be written as a pipeline"
-            raise BriefError(f"{what} of diffusers", allowed=PIPELINES)
-        return self.as_pipeline(cast(GivenAutoencoder, self.autoencoder).net)
 
     def as_pipeline(self, autoencoder: nn.Module) -> Any:
         """diffusers' pipeline with this autoencoder."""

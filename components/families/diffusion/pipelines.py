@@ -56,6 +56,16 @@ def text_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessCon
     return StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
+def flow_pipeline(network: nn.Module, autoencoder: nn.Module, *, shift: float) -> Any:
+    """An AuraFlowPipeline, likewise without what reads texts."""
+    from diffusers.pipelines.aura_flow.pipeline_aura_flow import AuraFlowPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    reads: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
+    return AuraFlowPipeline(**reads, vae=autoencoder, transformer=network, scheduler=scheduler)
+
+
 def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
     """A DiTPipeline. Its call takes label 1000 for none of the classes, so that with another number of them it has no guidance
     (guidance_scale=1)."""
@@ -65,21 +75,29 @@ def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConf
     return DiTPipeline(transformer=network, vae=autoencoder, scheduler=ddim_scheduler(config), id2label=labels)
 
 
+def lcm_scheduler(config: ProcessConfig, *, taught: int) -> Any:
+    """An LCMScheduler that draws at levels of so many, and renews all noise between them."""
+    from diffusers.schedulers.scheduling_lcm import LCMScheduler
+
+    return LCMScheduler(**_process(config), original_inference_steps=taught, set_alpha_to_one=True, steps_offset=1)
+
+
 def ddim_scheduler(config: ProcessConfig, *, offset: int = 0) -> Any:
     """A DDIMScheduler that goes from the last step on, and to the image itself. `offset`: what its pipeline wants to be told,
     though steps that go from the last one on have none."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    ends = (config.betas_from or 0.1 / config.levels, config.betas_to or 20 / config.levels)
-    return DDIMScheduler(
-        num_train_timesteps=config.levels,
-        beta_start=ends[0],
-        beta_end=ends[1],
-        beta_schedule={"cosine": "squaredcos_cap_v2"}.get(config.schedule, config.schedule),
-        prediction_type={"v": "v_prediction", "x0": "sample"}.get(config.prediction, config.prediction),
-        clip_sample=config.clip,
-        set_alpha_to_one=True,
-        timestep_spacing="trailing",
-        steps_offset=offset,
-        rescale_betas_zero_snr=config.zero_snr,
-    )
+    return DDIMScheduler(**_process(config), set_alpha_to_one=True, timestep_spacing="trailing", steps_offset=offset)
+
+
+def _process(config: ProcessConfig) -> dict[str, Any]:
+    """The levels, and what is said of them, as diffusers' schedulers are told."""
+    return {
+        "num_train_timesteps": config.levels,
+        "beta_start": config.betas_from or 0.1 / config.levels,
+        "beta_end": config.betas_to or 20 / config.levels,
+        "beta_schedule": {"cosine": "squaredcos_cap_v2"}.get(config.schedule, config.schedule),
+        "prediction_type": {"v": "v_prediction", "x0": "sample"}.get(config.prediction, config.prediction),
+        "clip_sample": config.clip,
+        "rescale_betas_zero_snr": config.zero_snr,
+    }

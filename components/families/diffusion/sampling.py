@@ -114,7 +114,9 @@ def multistep(now: Point, following: Point, renewal: Renewal = ALL_NEW) -> Row:
 
         rho = (sqrt(s^2 + d^2) - d) / (sqrt(sigma^2 + d^2) - d)        of data of deviation d, where alpha = 1
 
-    Where it is not, that is said of x / alpha and sigma / alpha. Of Gaussian data a trajectory is x(s) / sqrt(s^2 + d^2) = constant. So with the exact D, which is x(0), x' has the marginal of
+    Where it is not, that is said of x / alpha and sigma / alpha.
+
+    Of Gaussian data a trajectory is x(s) / sqrt(s^2 + d^2) = constant. So with the exact D, which is x(0), x' has the marginal of
     sigma' whatever gamma is. Euler's method, rho = s / sigma, would take D for the slope, and spread too far.
     """
     d, s = renewal.deviation, math.sqrt(1 - renewal.gamma**2) * following.sigma / following.alpha

@@ -2,14 +2,15 @@
 
     p(x | t) = p(x | z) p(z | t),     z = E_x(x) of a dual encoder                                                  (section 2)
 
-First a dual encoder learns which text belongs to which image (dual_encoder.py); then it rests, and both others learn at once. The
+A dual encoder learns which text belongs to which image (dual_encoder.py), and rests after a while. Prior and decoder learn beside
+it from the start, of embeddings that still move: what they learn of images alone stays, and it is much of what they do. The
 prior is diffusion of z by residual blocks of linear layers, told the dual encoder's embedding of the text and the mean of the
 text's rows (section 2.2; the paper's is a transformer over all rows). The decoder is EDM's U-Net asked by z, which joins the
 embedding of time and is attended to (section 2.1). Both know hidden texts and embeddings, so both can be guided. The paper's dual
 encoder has seen 400 million pairs; this one has the data alone, and knows no word that these have not.
 
-Asked by class, a text is the class alone. Asked for nothing, the embeddings are learned from the images alone, and this is
-representation-conditioned generation (RCG, Li et al. 2023, arXiv:2312.03701).
+Asked by class, the dual encoder's text tower is a table. Asked for nothing, the embeddings are learned from the images alone, and
+this is representation-conditioned generation (RCG, Li et al. 2023, arXiv:2312.03701).
 
 Given an image in place of a text, the decoder draws others of the same embedding: `variations` (section 3.1). In training z gets
 noise of a share of its length, so that what the prior draws beside the data's own embeddings is near something known.
@@ -36,7 +37,7 @@ from components.families.diffusion.preconditioning import Denoiser, Precondition
 from components.families.diffusion.sampling import Sampler
 from components.families.images import resized
 from components.families.pyramid import PyramidConfig
-from components.families.texts import apart, mean_row, text_of
+from components.families.texts import apart, text_of
 
 DUAL = "dual"  # the name of its part and group
 
@@ -45,7 +46,7 @@ class UnclipConfig(PreconditionedConfig):
     """The decoder's recipe, which is EDM's, and that of the two before it."""
 
     embedding: int = Field(default=64, ge=2, description="numbers of an image's embedding (E)")
-    dual_share: float = Field(default=0.3, gt=0, lt=1, description="share of the budget that trains the dual encoder")
+    dual_share: float = Field(default=0.3, gt=0, lt=1, description="share of the budget after which the dual encoder rests")
     dual_width: int = Field(default=32, ge=16, description="channels of its image tower at full resolution")
     prior_width: int = Field(default=256, ge=16, description="features of the prior")
     prior_blocks: int = Field(default=4, ge=1, description="residual blocks of the prior")
@@ -71,11 +72,10 @@ class UnclipSampler(nn.Module):
     def __init__(self, family: "Unclip", prior: Sampler, decoder: Sampler) -> None:
         super().__init__()
         self.dual, self.prior, self.decoder = family.dual, prior, decoder
-        self.radius, self.classes = family.radius, len(family.spec.classes)
+        self.radius = family.radius
 
     def forward(self, embedding_noise_BE11: Tensor, noise_BCHW: Tensor, condition: Tensor | None = None) -> Tensor:
-        texts = () if condition is None else apart(as_text(condition, self.classes))
-        rows = [asked_of(self.dual, text_BLD) for text_BLD in texts]
+        rows = [] if condition is None else [self.dual.row(each) for each in apart(condition)]
         asked = torch.stack(rows, dim=1) if len(rows) > 1 else rows[0] if rows else None
         z_BE = self.prior.integrate(embedding_noise_BE11, asked).flatten(1)
         return cast(Tensor, self.decoder(noise_BCHW, self.radius * F.normalize(z_BE, dim=1)[:, None]))
@@ -118,37 +118,35 @@ class Unclip(Family):
     def __init__(self, config: UnclipConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         text, size = text_of(spec), config.embedding
-        features = text.features if text else len(spec.classes)
         self.radius = 0.5 * math.sqrt(size)  # numbers of an embedding have a deviation of 0.5, as EDM takes data to have
         tower = PyramidConfig(width=config.dual_width, patch=config.patch, dense=config.dense)
-        self.dual = DualEncoder(tower, spec, features=features, size=size)
+        self.dual = DualEncoder(tower, spec, size=size)
         own = EmbeddingCondition(length=1, features=size, encoder=DUAL)
-        told = own.model_copy(update={"features": size + features, "negative": bool(text and text.negative)})
+        told = own.model_copy(update={"features": size + text.features, "negative": text.negative} if text else {})
         codes = resized(spec, channels=size, height=1, width=1)
-        self.prior = Denoiser(config.of_prior, codes.model_copy(update={"condition": told if features else None}))
+        self.prior = Denoiser(config.of_prior, codes.model_copy(update={"condition": told if spec.conditional else None}))
         self.decoder = Denoiser(config.of_decoder, spec.model_copy(update={"condition": own}))
 
     @property
     def first_share(self) -> float:
-        """The share of a training that is the dual encoder's: none where it rests, as it does under an adapter."""
+        """The share of a training in which the dual encoder learns: none where it rests, as it does under an adapter."""
         return self.config.dual_share if any(parameter.requires_grad for parameter in self.dual.parameters()) else 0.0
 
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """{"dual": ...} in its share of the budget; then {"prior": ..., "decoder": ...}."""
-        told = batch.condition if self.spec.conditional else None
-        text_BLD = None if told is None else apart(as_text(told, len(self.spec.classes)))[0]
-        if batch.progress < self.first_share:
-            return {DUAL: self.dual.loss(batch.x, text_BLD, rng)}
+        """{"prior": ..., "decoder": ...}, and {"dual": ...} in its share of the budget."""
+        told = apart(batch.condition)[0] if batch.condition is not None and self.spec.conditional else None
+        learns = {DUAL: self.dual.loss(batch.x, told, rng)} if batch.progress < self.first_share else {}
         with torch.no_grad():
             z_BE = self.radius * self.dual.of_images(batch.x)
-            asked_B1F = None if text_BLD is None else asked_of(self.dual, text_BLD)
+            asked_B1F = None if told is None else self.dual.row(told)
             near_BE = z_BE + 0.5 * self.config.embedding_noise * normal(z_BE.shape, rng)
-        return {
+        return learns | {
             "prior": self.prior.loss(z_BE[:, :, None, None], asked_B1F, rng),
             "decoder": self.decoder.loss(batch.x, near_BE[:, None], rng),
         }
 
     def stage_progress(self, progress: float) -> float:
+        """The rate falls before the dual encoder rests, and begins anew for the others."""
         return of_two_stages(progress, first=self.first_share)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -183,15 +181,3 @@ class Unclip(Family):
         config = self.config.of_decoder
         levels = points(config, steps or config.steps)
         return Sampler(guided(self.decoder, config), levels, solver=config.solver, mean=self.decoder.mean_C11)
-
-
-def as_text(condition: Tensor, classes: int) -> Tensor:
-    """Classes_B as texts_B1K of one row; texts as they are."""
-    return condition if condition.ndim > 1 else F.one_hot(condition, classes).float()[:, None]
-
-
-def asked_of(dual: DualEncoder, text_BLD: Tensor) -> Tensor:
-    """What the prior is told of a text, as one row [B, 1, E + D]: its embedding and the mean of its rows; zeros of none."""
-    row_BD, y_BE = mean_row(text_BLD), dual.of_texts(text_BLD)
-    known_B1 = (text_BLD != 0).flatten(1).any(1, keepdim=True).to(row_BD.dtype)
-    return torch.cat([math.sqrt(y_BE.shape[1]) * known_B1 * y_BE, row_BD], dim=1)[:, None]

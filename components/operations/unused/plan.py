@@ -65,7 +65,7 @@ def files(found: Snapshot, *, named: frozenset[str]) -> list[Unused]:
 def home(found: Snapshot, home: Home) -> list[Unused]:
     """Caches of what is not needed, and trainings, in the home, which were not used for as long."""
     unused: list[Unused] = []
-    for folder in (home.bundles, home.artifacts, home.extractors, home.data / "datasets"):
+    for folder in (home.bundles, home.artifacts, home.extractors, home.encoders, home.embeddings, home.data / "datasets"):
         unused += [_path("caches of the home", each) for each in _entries(folder) if _is_unused(each, found)]
         unused += [_path("caches of the home", each) for each in folder.glob(f"{FREED}*")]
     unused += [_path("caches of the home", each) for each in _entries(home.data / "raw") if last_used_s(each) < found.limit_s]

@@ -79,7 +79,15 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
             ),
         }
     )
-    return Run(brief=brief, dataset=run.dataset, facts=facts, decision=decision, genwright=package_version(), student=student)
+    return Run(
+        brief=brief,
+        dataset=run.dataset,
+        facts=facts,
+        decision=decision,
+        genwright=package_version(),
+        student=student,
+        encoder=run.encoder,
+    )
 
 
 def expected_total(

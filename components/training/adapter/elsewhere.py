@@ -153,11 +153,18 @@ def _write_calls(folder: Path, adapted: Family, kept: Family, where: str) -> Non
     if adapted.lora_part:
         tensors["noise"] = _noise(adapted)
     save_file(tensors, folder / "tensors.safetensors")
-    told = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
+    told: dict[str, Any] = {"network": type(network).__name__, "calls": calls, "beside": ["adapted", "merged"]}
     if adapted.lora_part:
-        own = {"part": adapted.lora_part, "guidance": adapted.config.guidance, "steps": STEPS}  # type: ignore[attr-defined]
-        told["texts"] = own | {"prompt": TEXTS, "negative_prompt": UNWANTED}
+        told["texts"] = {"part": adapted.lora_part, "prompt": TEXTS, "negative_prompt": UNWANTED, "call": _call(adapted)}
     (folder / "asked.json").write_text(json.dumps(told))
+
+
+def _call(family: Family) -> dict[str, Any]:
+    """How its pipeline is called."""
+    asked, (_, height, width) = family.spec.condition, family.spec.shape
+    told = {"num_inference_steps": STEPS, "guidance_scale": family.config.guidance, "height": height, "width": width}  # type: ignore[attr-defined]
+    # That of Stable Diffusion reads as much as its encoder does; others would cut or fill up to a number of their own.
+    return told | ({"max_sequence_length": asked.length} if family.lora_part == "transformer" and asked else {})  # type: ignore[union-attr]
 
 
 def _noise(family: Family) -> Tensor:

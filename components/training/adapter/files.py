@@ -4,8 +4,8 @@ adapter_config.json          peft's LoraConfig, keys and sets in order, so that 
 adapter_model.safetensors    peft's names, with the same config in the header: without alpha a reader scales by 1
 adapter_buffers.safetensors  the buffers that training measured anew, such as the moments of batch normalisation; left out where
                              there are none
-pytorch_lora_weights.safetensors    the same matrices by the names that `load_lora_weights` of diffusers' pipelines knows, where the
-                                    model is one that has this call
+pytorch_lora_weights.safetensors    the same matrices by the names that `load_lora_weights` of diffusers' pipelines knows, where
+                                    the model is one that has this call
 """
 
 import copy

@@ -51,12 +51,16 @@ def _asked_by_text(folder: Path, texts: dict[str, Any], tensors: dict[str, torch
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_lora_weights(folder / "adapter")
     network = _own(getattr(pipeline, texts["part"]))
-    wanted, unwanted = texts["prompt"], texts["negative_prompt"]
-    with torch.no_grad():
-        rows = pipeline.encode_prompt(wanted, torch.device("cpu"), 1, True, negative_prompt=unwanted)
-    told = {"num_inference_steps": texts["steps"], "guidance_scale": texts["guidance"], "output_type": "pt"}
-    images = pipeline(wanted, negative_prompt=unwanted, latents=tensors["noise"], **told).images
-    save_file({"rows": torch.stack(rows, dim=1).contiguous(), "images": images.contiguous()}, folder / "drawn.safetensors")
+    seen: list[torch.Tensor] = []  # rows of what is unwanted, then of what is wanted, in each call
+    noting = network.register_forward_pre_hook(
+        lambda _network, _args, kwargs: seen.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
+    told = texts["call"] | {"latents": tensors["noise"], "output_type": "pt"}
+    images = pipeline(texts["prompt"], negative_prompt=texts["negative_prompt"], **told).images
+    noting.remove()
+    unwanted, wanted = seen[0].chunk(2)
+    drawn = {"rows": torch.stack([wanted, unwanted], dim=1), "images": images}
+    save_file({name: each.contiguous() for name, each in drawn.items()}, folder / "drawn.safetensors")
     return network
 
 

@@ -24,25 +24,29 @@ from components.core.records import Artifact, EmbeddingCondition, Foreign
 from components.training.foreign.joined import joined_artifact
 from components.training.foreign.layouts import (
     ALLOWED,
+    FLOW_TRANSFORMER,
     RENAMED,
     SCHEDULER,
     TEXT_ENCODER,
     TEXT_U_NET,
     TOKENIZER,
     TRANSFORMER,
-    U_NET,
     Found,
     find_layout,
 )
 from components.training.foreign.licence import CARD, FILES, read_licence
 from components.training.foreign.names import NONE
-from components.training.foreign.scheduler import of_scheduler
+from components.training.foreign.scheduler import of_flow, of_scheduler
 from components.training.foreign.weights import Files, find_weights, shapes_of, weights_artifact
 
 MULTIPLE = 16  # of the width of every network here, so that narrower students can be made of it
 RATE = 1e-4  # the peak of diffusers' own training script (examples/unconditional_image_generation)
 GUIDANCE = 4.0  # with which a DiTPipeline draws where it is not told
-TEXT_GUIDANCE = 7.5  # likewise a StableDiffusionPipeline
+TEXT_GUIDANCE = {TEXT_U_NET: 7.5, FLOW_TRANSFORMER: 3.5}  # likewise a StableDiffusionPipeline, and an AuraFlowPipeline
+ROWS = {  # where the config of a network that a text steers says how many numbers of a token it takes
+    TEXT_U_NET: ("unet", "cross_attention_dim", 1280),
+    FLOW_TRANSFORMER: ("transformer", "joint_attention_dim", 2048),
+}
 READS_TEXT = ("model.safetensors", "model.fp16.safetensors")  # the weights of what reads texts, as transformers writes them
 
 ReadsText = Callable[[Path, str], EmbeddingCondition]  # what a pipeline is asked by, of its folder and its name
@@ -70,7 +74,8 @@ def read_folder(
     scheduler = document(folder / SCHEDULER / "scheduler_config.json", where)
     codec = _autoencoder(folder, found, where)
     channels, height, width = _shape(network, where, part=found.network)
-    config = {**of_scheduler(scheduler, where), **_of_network(network, where, found=found, channels=channels)}
+    process = of_flow(scheduler, where) if found.kind == FLOW_TRANSFORMER else of_scheduler(scheduler, where)
+    config = {**process, **_of_network(network, where, found=found, channels=channels)}
     if codec:
         config["autoencoder"] = codec
         channels, height, width = _decoded(codec, (channels, height, width), where, part=str(found.autoencoder))
@@ -120,9 +125,10 @@ def _text(folder: Path, network: Mapping[str, Any], name: str, where: str, *, re
             do="save it whole with diffusers: pipeline.save_pretrained(FOLDER)",
         )
     assert reads is not None, "a model that is asked by a text is read with what reads texts"
-    text, wide = reads(folder, name), network.get("cross_attention_dim", 1280)
+    part, key, default = ROWS[network["_class_name"]]
+    text, wide = reads(folder, name), network.get(key, default)
     if wide != text.features:
-        what = f"{where}: unet/config.json has cross_attention_dim: {json.dumps(wide)}"
+        what = f"{where}: {part}/config.json has {key}: {json.dumps(wide)}"
         raise DataError(
             f"{what}, and its text_encoder makes {text.features} numbers of a token", do="take both from one training"
         )
@@ -154,9 +160,8 @@ def _layout(folder: Path, where: str) -> Found:
 def _network(folder: Path, found: Found, where: str) -> dict[str, Any]:
     """The config of the network, with the name that its class has today."""
     network = document(folder / found.network / "config.json", where)
-    expected = TRANSFORMER if found.network == "transformer" else TEXT_U_NET if found.text else U_NET
-    named = RENAMED.get(network.get("_class_name", expected), network.get("_class_name", expected))
-    if named != expected:
+    named = RENAMED.get(network.get("_class_name", found.kind), network.get("_class_name", found.kind))
+    if named != found.kind:
         raise NotBuilt(f"{where}: {found.network}/config.json is of a {named}", allowed=ALLOWED)
     return network | {"_class_name": named}
 
@@ -170,6 +175,8 @@ def _autoencoder(folder: Path, found: Found, where: str) -> dict[str, Any]:
 
 
 def _classes(network: Mapping[str, Any], where: str, *, part: str) -> int:
+    if network["_class_name"] in ROWS:
+        return 0
     key, default = ("num_embeds_ada_norm", 1000) if network["_class_name"] == TRANSFORMER else ("num_class_embeds", 0)
     classes = network.get(key, default) or 0
     if not isinstance(classes, int) or classes < 0:
@@ -179,8 +186,8 @@ def _classes(network: Mapping[str, Any], where: str, *, part: str) -> int:
 
 def _shape(network: Mapping[str, Any], where: str, *, part: str) -> tuple[int, int, int]:
     """Channels, height and width of what the network sees."""
-    four = network["_class_name"] in (TRANSFORMER, TEXT_U_NET)  # channels by default
-    side = network.get("sample_size", 32 if network["_class_name"] == TRANSFORMER else None)
+    four = network["_class_name"] in (TRANSFORMER, TEXT_U_NET, FLOW_TRANSFORMER)  # channels by default
+    side = network.get("sample_size", {TRANSFORMER: 32, FLOW_TRANSFORMER: 64}.get(network["_class_name"]))
     sides = [side, side] if isinstance(side, int) else side
     if not (isinstance(sides, list) and len(sides) == 2 and all(isinstance(each, int) and each > 0 for each in sides)):
         raise DataError(
@@ -215,13 +222,18 @@ def _of_network(network: Mapping[str, Any], where: str, *, found: Found, channel
     """What a config here has of the network."""
     given = {name: value for name, value in network.items() if not name.startswith("_") or name == "_class_name"}
     out = given.get("out_channels") or (channels if found.network == "transformer" else 4 if found.text else 3)
+    if found.kind == FLOW_TRANSFORMER:
+        if out != channels:
+            raise NotBuilt(f"{where}: {found.network}/config.json makes {out} channels of {channels}", allowed=f"{channels}")
+        sized = _wide(given, f"{where}: transformer/config.json", heads=12, each=256)
+        return {"network": given, "width": sized, "guidance": TEXT_GUIDANCE[found.kind], "lr_peak": RATE}
     if out not in (channels, 2 * channels):
         what = f"{where}: {found.network}/config.json makes {out} channels of {channels}"
         raise NotBuilt(what, allowed=f"{channels}, or {2 * channels}")
     return {
         "network": given,
         **(_of_transformer(given, where) if found.network == "transformer" else _of_u_net(given, where)),
-        **({"guidance": TEXT_GUIDANCE} if found.text else {}),
+        **({"guidance": TEXT_GUIDANCE[found.kind]} if found.text else {}),
         "dropout": given.get("dropout", 0.0),
         "learned_variance": out == 2 * channels,
         "lr_peak": RATE,
@@ -244,12 +256,18 @@ def _of_transformer(given: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise NotBuilt(
             f"{file} has norm_type: {norm}, as transformers have that a text steers", allowed="ada_norm_zero: by class"
         )
-    heads, each = given.get("num_attention_heads", 16), given.get("attention_head_dim", 72)
-    if not (isinstance(heads, int) and isinstance(each, int)) or heads * each < MULTIPLE or heads * each % MULTIPLE:
-        raise DataError(f"{file} has {heads} heads of {each} features", allowed=f"a multiple of {MULTIPLE} in all")
+    wide = _wide(given, file, heads=16, each=72)
     if not given.get("num_embeds_ada_norm", 1000):
         raise DataError(f"{file} has num_embeds_ada_norm: {given['num_embeds_ada_norm']}", allowed="the number of its classes")
-    return {"width": heads * each, "guidance": GUIDANCE}
+    return {"width": wide, "guidance": GUIDANCE}
+
+
+def _wide(given: Mapping[str, Any], file: str, *, heads: int, each: int) -> int:
+    """The features of a transformer's token."""
+    heads, each = given.get("num_attention_heads", heads), given.get("attention_head_dim", each)
+    if not (isinstance(heads, int) and isinstance(each, int)) or heads * each < MULTIPLE or heads * each % MULTIPLE:
+        raise DataError(f"{file} has {heads} heads of {each} features", allowed=f"a multiple of {MULTIPLE} in all")
+    return heads * each
 
 
 def _digests(folder: Path, found: Found) -> dict[str, str]:

@@ -6,6 +6,7 @@ HF_HUB_OFFLINE. A mirror is a folder laid out as ORG/NAME, for places without a 
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from components.core.brief import HUB
 from components.core.errors import DataError
 
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
+OTHER = "hf:ORG/NAME, or a folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 # What samples look like and other formats of weights are left there. A star stands for folders, too.
 SMALL = ["*.json", "*merges.txt", "README.md", "LICEN[SC]E*", "COPYING"]
@@ -26,29 +28,37 @@ class Place(NamedTuple):
     revision: str | None
 
 
-def place_of(model: str, *, base: Path, mirror: str | None, weights: bool, fetch: bool) -> Place | None:
+def place_of(
+    model: str,
+    *,
+    base: Path,
+    mirror: str | None,
+    weights: bool,
+    fetch: bool,
+    key: str = "pretrained.model",
+    patterns: Sequence[str] = (),
+) -> Place | None:
     """The folder of a model, with its weights where they are asked for. None for one of the hub that is not here, where nothing
-    may be fetched.
+    may be fetched. `key`: what names it in a brief; `patterns`: the files to fetch, where it is no pipeline.
 
     Raises DataError for a name that is none, and for what is neither here nor to be had.
     """
     if not model.startswith(HUB):
         folder = base / model
         if not folder.is_dir():
-            raise DataError(f"pretrained.model: {model} given, and there is no folder {folder}", allowed=ALLOWED)
+            raise DataError(f"{key}: {model} given, and there is no folder {folder}", allowed=ALLOWED if not patterns else OTHER)
         return Place(folder, None)
-    name, revision = id_of(model)
+    name, revision = id_of(model, key=key)
     if mirror:
         folder = Path(mirror) / name
         if not folder.is_dir():
-            raise DataError(
-                f"pretrained.model: {model}: no {name} in GENWRIGHT_HUB_MIRROR={mirror}", do="put it there, or unset it"
-            )
+            raise DataError(f"{key}: {model}: no {name} in GENWRIGHT_HUB_MIRROR={mirror}", do="put it there, or unset it")
         return Place(folder, revision)
-    return _snapshot(model, name, revision, weights=weights, fetch=fetch)
+    wanted = [*patterns] or SMALL + (WEIGHTS if weights else [])
+    return _snapshot(f"{key}: {model}", name, revision, patterns=wanted, fetch=fetch)
 
 
-def id_of(model: str) -> tuple[str, str | None]:
+def id_of(model: str, *, key: str = "pretrained.model") -> tuple[str, str | None]:
     """ORG/NAME and the revision of a hub id. Raises DataError for what is none.
 
     >>> id_of("hf:google/ddpm-cifar10-32@main")
@@ -56,11 +66,11 @@ def id_of(model: str) -> tuple[str, str | None]:
     """
     found = ID.fullmatch(model.removeprefix(HUB))
     if found is None or ".." in model:
-        raise DataError(f"pretrained.model: {model} is no hub id", allowed="hf:ORG/NAME or hf:ORG/NAME@REVISION")
+        raise DataError(f"{key}: {model} is no hub id", allowed="hf:ORG/NAME or hf:ORG/NAME@REVISION")
     return found[1], found[2]
 
 
-def _snapshot(model: str, name: str, revision: str | None, *, weights: bool, fetch: bool) -> Place | None:
+def _snapshot(where: str, name: str, revision: str | None, *, patterns: list[str], fetch: bool) -> Place | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -70,8 +80,6 @@ def _snapshot(model: str, name: str, revision: str | None, *, weights: bool, fet
         RevisionNotFoundError,
     )
 
-    where = f"pretrained.model: {model}"
-    patterns = SMALL + (WEIGHTS if weights else [])
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=not fetch))
     except GatedRepoError as error:

@@ -4,6 +4,7 @@ ddpm   unet + scheduler                                       a U-Net of pixels
 ldm    unet + vqvae or vae + scheduler                        a U-Net of codes
 ldm    unet + vae + text_encoder + tokenizer + scheduler      a U-Net of codes that a text steers: Stable Diffusion
 dit    transformer + vae + scheduler                          a transformer of codes
+mmdit  transformer + vae + text_encoder + tokenizer + scheduler    a transformer of codes and text, by flow matching: AuraFlow
 
 A safety checker and what it looks through are no part of what is drawn, and left where they are.
 """
@@ -14,13 +15,18 @@ from typing import Any, NamedTuple
 from components.core.errors import DataError, NotBuilt
 
 U_NET, TRANSFORMER, TEXT_U_NET = "UNet2DModel", "DiTTransformer2DModel", "UNet2DConditionModel"
+FLOW_TRANSFORMER = "AuraFlowTransformer2DModel"
 TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"
-OF_TEXT = {TEXT_ENCODER: ("CLIPTextModel",), TOKENIZER: ("CLIPTokenizer", "CLIPTokenizerFast")}
+CLIP = {TEXT_ENCODER: ("CLIPTextModel",), TOKENIZER: ("CLIPTokenizer", "CLIPTokenizerFast")}
+T5 = {
+    TEXT_ENCODER: ("T5EncoderModel", "UMT5EncoderModel"),
+    TOKENIZER: ("T5TokenizerFast", "T5Tokenizer", "LlamaTokenizerFast", "LlamaTokenizer", "PreTrainedTokenizerFast"),
+}
 LEFT_OUT = ("safety_checker", "feature_extractor")
 RENAMED = {"Transformer2DModel": TRANSFORMER}  # before diffusers 0.29; of the other norms text steers it (PixArt)
 ALLOWED = (
     f"a pipeline of a {U_NET} and a scheduler (DDPMPipeline, DDIMPipeline), with an autoencoder (LDMPipeline), a "
-    "StableDiffusionPipeline, or a DiTPipeline"
+    "StableDiffusionPipeline, a DiTPipeline, or an AuraFlowPipeline"
 )
 SCHEDULER = "scheduler"
 
@@ -31,13 +37,27 @@ class Layout(NamedTuple):
     variant: str
     network: tuple[str, tuple[str, ...]]
     autoencoder: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    text: bool = False  # it is asked by a text, and has what reads one
+    reads: Mapping[str, tuple[str, ...]] = {}  # where a text asks it: the parts that read one
+    made_as: str = ""  # where it is known by the class of its pipeline: that
 
 
 LAYOUTS = (
     Layout("ddpm", network=("unet", (U_NET,))),
     Layout("ldm", network=("unet", (U_NET,)), autoencoder=(("vqvae", "vae"), ("VQModel", "AutoencoderKL"))),
-    Layout("ldm", network=("unet", (TEXT_U_NET,)), autoencoder=(("vae",), ("AutoencoderKL",)), text=True),
+    Layout(
+        "ldm",
+        network=("unet", (TEXT_U_NET,)),
+        autoencoder=(("vae",), ("AutoencoderKL",)),
+        reads=CLIP,
+        made_as="StableDiffusionPipeline",
+    ),
+    Layout(
+        "mmdit",
+        network=("transformer", (FLOW_TRANSFORMER,)),
+        autoencoder=(("vae",), ("AutoencoderKL",)),
+        reads=T5,
+        made_as="AuraFlowPipeline",
+    ),
     Layout("dit", network=("transformer", (TRANSFORMER, *RENAMED)), autoencoder=(("vae",), ("AutoencoderKL",))),
 )
 
@@ -49,6 +69,7 @@ class Found(NamedTuple):
     variant: str
     network: str
     autoencoder: str | None
+    kind: str = ""  # the class of its network
     text: bool = False
 
     @property
@@ -64,30 +85,35 @@ def find_layout(index: Mapping[str, Any], where: str) -> Found:
     made_as = str(named[-1] if isinstance(named, list) and named else named)
     parts = {part: str(kind[1]) for part, kind in index.items() if _is_part(part, kind)}
     others = {part: kind for part, kind in parts.items() if part not in (SCHEDULER, *LEFT_OUT)}
-    text = others.get("unet") == TEXT_U_NET and made_as == "StableDiffusionPipeline"
-    if text:
-        _check_reads(others, f"{where} is a {made_as}")
     for layout in LAYOUTS:
-        if layout.text is not text:
+        if layout.reads and layout.made_as == made_as and others.get(layout.network[0]) in layout.network[1]:
+            _check_reads(others, layout.reads, f"{where} is a {made_as}")
+        if layout.made_as not in ("", made_as):
             continue
         network, autoencoders = layout.network[0], [part for part in layout.autoencoder[0] if part in others]
-        own = {network, *autoencoders[:1], *(OF_TEXT if text else ())}
-        if set(others) == own and bool(autoencoders) is bool(layout.autoencoder[0]):
+        if set(others) == {network, *autoencoders[:1], *layout.reads} and bool(autoencoders) is bool(layout.autoencoder[0]):
             classes = dict([layout.network, *((part, layout.autoencoder[1]) for part in autoencoders)])
-            for part, known in (classes | (OF_TEXT if text else {})).items():
+            for part, known in (classes | dict(layout.reads)).items():
                 if parts[part] not in known:
                     raise NotBuilt(f"{where} is a {made_as} whose {part} is a {parts[part]}", allowed=ALLOWED)
-            return Found(made_as, layout.variant, network, autoencoders[0] if autoencoders else None, text)
+            codec = autoencoders[0] if autoencoders else None
+            return Found(made_as, layout.variant, network, codec, layout.network[1][0], bool(layout.reads))
     what = f" with {', '.join(f'{part} ({kind})' for part, kind in sorted(others.items()))}" if others else " without a network"
     raise NotBuilt(f"{where} is a {made_as}{what}", allowed=ALLOWED)
 
 
-def _check_reads(parts: Mapping[str, str], what: str) -> None:
-    if lacking := [part for part in OF_TEXT if part not in parts]:
+def _check_reads(parts: Mapping[str, str], reads: Mapping[str, tuple[str, ...]], what: str) -> None:
+    if lacking := [part for part in reads if part not in parts]:
         raise DataError(
             f"{what} without its {lacking[0]}, and its network is asked by what that makes of a text",
             do="save it whole with diffusers: pipeline.save_pretrained(FOLDER)",
         )
+
+
+def reads_of(made_as: str) -> dict[str, list[str]]:
+    """How a model_index.json names what reads texts in such a pipeline, where it was saved without."""
+    (reads,) = (layout.reads for layout in LAYOUTS if layout.made_as == made_as)
+    return {part: ["transformers", known[0]] for part, known in reads.items()}
 
 
 def _is_part(part: str, kind: object) -> bool:

@@ -7,7 +7,9 @@ V = TypeVar("V")
 NETWORK, AUTOENCODER = "denoiser.net.", "autoencoder.net."  # in components/families/diffusion
 PREFIXES = {"unet": NETWORK, "transformer": NETWORK, "vae": AUTOENCODER, "vqvae": AUTOENCODER}  # of the parts of a pipeline
 NONE = "none"  # the part that holds what the encoder of a text makes of ""
-BY_TEXT = PREFIXES | {"unet": f"{NETWORK}unet.", NONE: NETWORK}  # where a text steers it: families/diffusion/given_text.py
+STEERED = ("unet", "transformer")  # networks that may be
+# Where a text steers it: families/diffusion/given_text.py.
+BY_TEXT = PREFIXES | {part: f"{NETWORK}{part}." for part in STEERED} | {NONE: NETWORK}
 RENAMED = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # of attention, before diffusers 0.15
 
 

@@ -59,5 +59,25 @@ def of_scheduler(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
+FLOW = "FlowMatchEulerDiscreteScheduler"
+
+
+def of_flow(scheduler: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The same of flow matching. Raises NotBuilt for another process, and for levels that are spaced otherwise."""
+    kind = str(scheduler.get("_class_name"))
+    if kind != FLOW:
+        raise NotBuilt(f"{where}: its scheduler is a {kind}", allowed=FLOW)
+    spaced = (f"use_{each}_sigmas" for each in ("karras", "exponential", "beta"))
+    off = ("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "stochastic_sampling", *spaced)
+    if odd := next((key for key in off if scheduler.get(key)), None):
+        raise NotBuilt(f"{where}: its scheduler has {odd}: {scheduler[odd]}", allowed="none of it")
+    if (levels := scheduler.get("num_train_timesteps", 1000)) != 1000:
+        raise NotBuilt(f"{where}: its scheduler has num_train_timesteps: {levels}", allowed="1000")
+    shift = scheduler.get("shift", 1.0)
+    if not isinstance(shift, int | float) or shift <= 0:
+        raise NotBuilt(f"{where}: its scheduler has shift: {shift}", allowed="a number above 0")
+    return {"shift": float(shift)}
+
+
 def _ends(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     return {"betas_from": scheduler.get("beta_start", 1e-4), "betas_to": scheduler.get("beta_end", 0.02)}

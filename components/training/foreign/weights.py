@@ -17,7 +17,7 @@ from components.core.files import sha256_of
 from components.core.record import first_complaint
 from components.core.records import Artifact, Checkpoint
 from components.training.foreign.joined import JOINED, joined_artifact, write_joined
-from components.training.foreign.names import NONE, ours, renamed
+from components.training.foreign.names import NONE, STEERED, ours, renamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,7 +133,8 @@ def _some(names: list[str]) -> str:
 
 def _theirs(name: str) -> str:
     """Without the prefix that it has here."""
-    return (name.partition(".net.")[2] or name).removeprefix("unet.")
+    own = name.partition(".net.")[2] or name
+    return own.partition(".")[2] if own.startswith(tuple(f"{part}." for part in STEERED)) else own
 
 
 def named_as_ours(weights: "dict[str, Tensor]", *, file: str = WEIGHTS) -> "dict[str, Tensor]":

@@ -22,7 +22,7 @@ from components.core.brief import HUB
 from components.core.errors import disk_error
 from components.core.files import write_whole
 from components.core.records import Bundle
-from components.training.foreign.layouts import OF_TEXT
+from components.training.foreign.layouts import reads_of
 from components.training.foreign.licence import CARD
 
 NOTHING: Mapping[str, Path] = MappingProxyType({})
@@ -66,10 +66,10 @@ pipeline = DiTPipeline.from_pretrained("FOLDER")
 # DiTPipeline takes label 1000 for none of the classes: with another number of them it draws without guidance (guidance_scale=1).
 images = pipeline(class_labels=[0], guidance_scale={guidance:g}, num_inference_steps=50).images
 """
-BY_TEXT = """from diffusers import StableDiffusionPipeline
+BY_TEXT = """from diffusers import {made_as}
 
-pipeline = StableDiffusionPipeline.from_pretrained("FOLDER")
-images = pipeline("a text", negative_prompt="", guidance_scale={guidance:g}, num_inference_steps={steps}).images
+pipeline = {made_as}.from_pretrained("FOLDER")
+images = pipeline("a text", negative_prompt="", guidance_scale={guidance:g}, num_inference_steps={steps}{sides}).images
 """
 LABELS = 1000  # of the classes that a DiTPipeline's call is made for
 
@@ -102,15 +102,18 @@ def write_pipeline(family: "Family", folder: Path, *, beside: Mapping[str, Path]
         shutil.copyfile(file, folder / path)
     if beside:
         index = folder / "model_index.json"
-        told = json.loads(index.read_bytes()) | {part: ["transformers", known[0]] for part, known in OF_TEXT.items()}
+        told = json.loads(index.read_bytes()) | reads_of(type(pipeline).__name__)
         write_whole(index, json.dumps(told, indent=2, sort_keys=True).encode())
     return type(pipeline).__name__
 
 
 def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int) -> str:
     """How a program without genwright draws from the folder."""
-    if made_as == "StableDiffusionPipeline":
-        return BY_TEXT.format(guidance=guidance, steps=steps)
+    if made_as in ("StableDiffusionPipeline", "AuraFlowPipeline"):
+        _, height, width = bundle.spec.shape
+        length = getattr(bundle.spec.condition, "length", 256)
+        sides = "" if made_as == "StableDiffusionPipeline" else f", height={height}, width={width}, max_sequence_length={length}"
+        return BY_TEXT.format(made_as=made_as, guidance=guidance, steps=steps, sides=sides)
     asked = bundle.spec.condition is not None
     if made_as == "DiTPipeline":
         return TRANSFORMER.format(guidance=guidance if len(bundle.spec.classes) == LABELS else 1.0)

@@ -1,0 +1,93 @@
+"""The road of a model that is asked in words: captions, encoder, training, proof, a bundle with its text encoder, a server."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from roads import Road, digits, served
+from tiny_text import write_source
+
+from components.core.bundles import read_bundle
+from components.core.records import EmbeddingCondition
+from components.data.embeddings import Embeddings
+from components.delivery.bundles import fetch_bundle
+from components.pipeline import proof
+from components.pipeline.run import Run
+from components.runtime.prompts import Prompts
+
+pytestmark = pytest.mark.nightly
+
+COUNT = 400
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ASKED = {"text": {"encoder": "tiny-bert", "length": 8}, "conditioning": "text"}
+SMALL = {"family": "diffusion", "variant": "edm", "config": {"width": 16, "steps": 4}}
+
+
+def captioned(folder: Path, count: int = COUNT) -> Road:
+    """A road with digits, each with two captions, and an encoder beside them."""
+    from PIL import Image
+
+    from components.data.prepare import prepare
+    from components.data.versions import track
+
+    road, source = Road(folder), folder / "pictures"
+    source.mkdir(parents=True)
+    images, labels = digits()
+    rows = []
+    for at, (image, label) in enumerate(zip(images[:count], labels[:count], strict=True)):
+        Image.fromarray(image).save(source / f"{at:04d}.png")
+        said = [f"a handwritten {WORDS[label]}", f"the small {WORDS[label]} of a photo {at % 40}"]
+        rows.append(json.dumps({"file_name": f"{at:04d}.png", "text": said}))
+    (source / "metadata.jsonl").write_text("\n".join(rows))
+    prepare(source, folder / "data" / "digits", cache=road.home / "data", progress=False)
+    track(folder / "data" / "digits")
+    write_source(folder / "tiny-bert", "bert", words=(*WORDS, "a", "handwritten", "the", "small", "of", "photo", "##s"))
+    return road
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for delivery in proof.SAMPLES:  # the numbers of a proof are not at stake here
+        monkeypatch.setitem(proof.SAMPLES, delivery, 64)
+
+
+def npy(address: str, **body: Any) -> Any:
+    reply = httpx.post(f"{address}/v1/generate", json=body | {"format": "npy"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    return np.load(io.BytesIO(reply.content))
+
+
+def test_a_model_is_asked_in_words(tmp_path: Path) -> None:
+    road = captioned(tmp_path / "road")
+    brief = road.brief(override=SMALL, compute={"items_seen": 800, "device": "cpu", "threads": 1}, **ASKED)
+    path = road.write(brief)
+    ran = road.cli("produce", str(path))
+    assert ran.returncode in (0, 3), ran.stdout + ran.stderr
+    backends = road.backends()
+    release = backends.versions.get("digits", 1)
+    folder = fetch_bundle(backends.store, release.bundle_sha256, backends.home.bundles)
+    bundle = read_bundle(folder)
+    asked = bundle.spec.condition
+    assert isinstance(asked, EmbeddingCondition)
+    assert bundle.lineage.encoder is not None
+    assert asked.encoder == bundle.lineage.encoder.address
+    assert (bundle.lineage.encoder.name, bundle.lineage.encoder.licence.name) == ("tiny-bert", "apache-2.0")
+    assert [graph.name for graph in bundle.graphs] == ["text_encoder"]
+    (embedded,) = [each for each in backends.home.embeddings.iterdir() if each.is_dir()]
+    rows, prompts = Embeddings.open(embedded), Prompts.open(folder)
+    said = "a handwritten three"
+    assert np.allclose(rows.of([said])[0], prompts([said])[0], rtol=1e-3, atol=1e-3)
+    (record,) = (road.home / "store" / "runs" / "digits").glob("*/run.json")
+    run = Run.read(record)
+    assert run.encoder is not None
+    assert str(tmp_path) not in record.read_text()
+    assert run.key("train") != run.model_copy(update={"encoder": None}).key("train")
+    assert "nothing was trained" in road.cli("produce", str(path)).stdout or ran.returncode == 3
+    with served(road, "digits/1") as address:
+        one = npy(address, prompt=said, seeds=[5])
+        assert np.array_equal(one[0], npy(address, prompt=[said, "a handwritten zero"], seeds=[5, 6])[0])
+        assert not np.array_equal(one, npy(address, prompt="a handwritten zero", seeds=[5]))
