@@ -319,6 +319,7 @@ def test_the_encoder_is_asked_once_for_what_it_has_encoded(start: Any, worded: P
         assert counted(server) == (2, 2, 2)
 
 
+@pytest.mark.slow
 def test_one_that_remembers_nothing_gives_the_same(start: Any, worded: Path) -> None:
     with start(worded, limits={"embeddings_bytes": 0}) as server:
         made = [array(server.generate(prompt="a red cat", seed=4, format="npy")) for _ in range(2)]
