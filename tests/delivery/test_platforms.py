@@ -147,7 +147,8 @@ def test_the_graph_between_them_makes_what_the_server_makes(worded: Path, tmp_pa
     assert not made.reshape(3, len(sides), -1)[1, 0].any(), "what says nothing asks for nothing in particular"
 
 
-def test_a_container_of_a_bundle_that_reads_words_holds_a_tokenizer(worded: Path, tmp_path: Path) -> None:
+def test_a_container_of_a_bundle_that_reads_words_holds_a_tokenizer(build_text: Callable[..., Path], tmp_path: Path) -> None:
+    worded = build_text()
     root = write_container(worded, read_bundle(worded), sha256=address_of(worded), version=3, to=tmp_path)[0].parent
     assert (root / "bundle" / "tokenizer.json").exists()
     pinned = {line.partition("==")[0] for line in (root / "requirements.txt").read_text().splitlines()}

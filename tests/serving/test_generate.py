@@ -151,7 +151,7 @@ def test_without_a_condition_the_seed_chooses_the_class(class_server: Any, class
 
 
 BAD = [
-    ({"colour": "red"}, "'colour': unknown key; allowed: count, seed, seeds, condition, format"),
+    ({"colour": "red"}, "'colour': unknown key; allowed: count, seed, seeds, condition, prompt, negative, format"),
     ({"count": 0}, "count"),
     ({"count": 257}, "count: 257 given; allowed: 1 to 256"),
     ({"count": "4"}, "count"),

@@ -189,6 +189,14 @@ def test_embeddings_are_taken_as_ever(text_server: Any, worded: Path) -> None:
     assert np.array_equal(array(reply), expected(worded, [2], ["a red cat"]))
 
 
+def test_numbers_that_are_none_of_an_embeddings_are_refused(text_server: Any) -> None:
+    rows = np.zeros((text_parts.LENGTH, text_parts.FEATURES))
+    rows[0, 0] = 1001
+    assert text_server.generate(condition=rows.tolist()).status_code == 422
+    reply = inferred(text_server, noise(1), tensor("condition", rows.ravel().tolist(), "FP32", [1, *rows.shape]))
+    assert (reply.status_code, "allowed: -1000 to 1000" in reply.json()["error"]) == (400, True)
+
+
 def tensor(name: str, rows: Any, datatype: str, shape: list[int]) -> dict[str, Any]:
     return {"name": name, "shape": shape, "datatype": datatype, "data": rows}
 
@@ -319,6 +327,7 @@ def test_the_encoder_is_asked_once_for_what_it_has_encoded(start: Any, worded: P
         assert counted(server) == (2, 2, 2)
 
 
+@pytest.mark.slow
 def test_one_that_remembers_nothing_gives_the_same(start: Any, worded: Path) -> None:
     with start(worded, limits={"embeddings_bytes": 0}) as server:
         made = [array(server.generate(prompt="a red cat", seed=4, format="npy")) for _ in range(2)]

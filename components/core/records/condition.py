@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[Any]  # [N, *shape] of a condition
     Indices = npt.NDArray[np.int64]
 
-FLOAT32_MAX = 3.4028234663852886e38
-NUMBER_MAX = 1000  # of a schema: embeddings lie well within, and what is within is finite in float32
+NUMBER_MAX = 1000  # embeddings and items lie well within
 
 
 class Split(Protocol):
@@ -282,13 +281,17 @@ class EmbeddingCondition(_OfData):
 
         try:
             found = np.array(value)
-            numbers = found.shape == self.given_shape and found.dtype.kind in "iuf" and np.abs(found).max() <= FLOAT32_MAX
+            numbers = found.shape == self.given_shape and found.dtype.kind in "iuf" and np.abs(found).max() <= NUMBER_MAX
         except (ValueError, OverflowError):  # lists of unequal lengths, whole numbers beyond any array
             numbers = False
         if not numbers:
             raise InputError("not the numbers of an embedding", allowed=self.text)
         asked: npt.NDArray[np.float32] = self.asked_for(found[None].astype(np.float32))[0]
         return asked
+
+    def check(self, rows: "Rows") -> None:
+        if (rows > NUMBER_MAX).any() or (rows < -NUMBER_MAX).any():
+            raise InputError("a number that is none of an embedding's", allowed=f"-{NUMBER_MAX} to {NUMBER_MAX}")
 
     @property
     def value_schema(self) -> dict[str, Any]:
