@@ -23,7 +23,7 @@ class Dataset(Record):
     splits: dict[Literal["train", "validation", "test"], int]
     mean: tuple[float, ...]  # per channel, of stored values
     std: tuple[float, ...]
-    captions: int = 0  # distinct ones; 0: the items have none
+    captions: int = Field(default=0, exclude_if=lambda count: not count)  # distinct ones; 0: none, as in the keys of older runs
     quarantined: int = 0
     duplicates: float = 0.0  # share of items equal to an earlier one; 0 where it was not counted: the public sets
     class_counts: dict[Literal["train", "validation", "test"], tuple[int, ...]] = Field(default_factory=dict)  # likewise

@@ -40,8 +40,8 @@ ASKED, OF = 256, 4  # samples, at most one to so many of the proof: a sampler ma
 
 
 def compute(seen: Evaluated) -> dict[str, Metric]:
-    """Of up to ASKED samples, on seeds of their own; nothing of a model that is not asked by a text, or by what another encoder than
-    that of the splits makes of it."""
+    """Of up to ASKED samples, on seeds of their own; nothing of a model that is asked by no text, or through another encoder than
+    that whose embeddings the splits hold."""
     judge = seen.yardstick.judge
     if judge is None or not isinstance(seen.condition, EmbeddingCondition) or seen.sampler is None:
         return {}
