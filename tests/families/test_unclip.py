@@ -122,3 +122,16 @@ def test_the_decoder_gets_an_embedding_of_the_length_that_it_learnt() -> None:
 def test_steps_are_those_of_its_card() -> None:
     sampler: Any = Unclip.build({"width": 16}, image_data(channels=1, height=8, width=8)).sampler()
     assert len(sampler.prior.rows_K8) + len(sampler.decoder.rows_K8) == Unclip.card.steps
+
+
+@pytest.mark.nightly
+def test_texts_show_after_training(make_text_case: Any, train_a_little: Any) -> None:
+    """Of three texts, for dark, middle and bright images, from the same noise."""
+    case = make_text_case("diffusion", "unclip")
+    family = case.build(guidance=1.0, steps=6)
+    train_a_little(family, case, steps=300)
+    noise = case.inputs(24)[:-1]
+    with torch.no_grad():
+        sampler = family.eval().sampler()
+        dark, bright = (sampler(*noise, case.asked(torch.full((24,), kind))).mean() for kind in (0, 2))
+    assert dark + 0.15 < bright

@@ -25,7 +25,7 @@ FAST = {  # one of each family, and of each state that a run may have: two playe
     "vae/vq",
 }
 SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
-LIKE_ANOTHER = {"diffusion/lcm", "diffusion/ldm", "diffusion/mmdit"}  # what they save is what dit and latent do
+LIKE_ANOTHER = {"diffusion/lcm", "diffusion/ldm", "diffusion/mmdit", "diffusion/unclip"}  # what they save is what others do
 CLASSES = [
     pytest.param(
         name,

@@ -97,4 +97,5 @@ class TextTransformer(GridTransformer):
         if self.guidance == 1:
             return logits_RK
         own_BK, none_BK = logits_RK.unflatten(0, (2, -1)).unbind(0)
-        return none_BK + self.guidance * (own_BK - none_BK)
+        steered_BK: Tensor = none_BK + self.guidance * (own_BK - none_BK)
+        return steered_BK
