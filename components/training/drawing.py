@@ -60,9 +60,14 @@ def drawn_at_once(family: Family, plan: TrainPlan) -> int:
     return items
 
 
+def most_at_once(family: Family) -> int:
+    """Where memory has room."""
+    return WALKING if family.card.discrete else MOST
+
+
 def fitting(family: Family, on: TrainingDevice, *, limit_bytes: int) -> int:
     """The most items, in halves of MOST, that may be drawn at once. Raises TrainingFailed where one may not."""
-    needed, most = weighed(family, on), WALKING if family.card.discrete else MOST
+    needed, most = weighed(family, on), most_at_once(family)
     if (one := needed(1)) > limit_bytes:
         raise TrainingFailed(
             f"drawing one item takes {one / 1e9:.3g} GB of memory, and there are {limit_bytes / 1e9:.3g} GB",

@@ -16,7 +16,7 @@ from components.core.protocols import QualitySignal, Tracker
 from components.core.records import Reading, TuningPoint
 from components.runtime.progress import Listener, listening
 from components.training.diagnostics import complaints
-from components.training.drawing import MOST
+from components.training.drawing import most_at_once
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
@@ -43,7 +43,7 @@ class Readings:
         self.plan = plan
         self.stream = stream
         self.images = plan.signal_images or IMAGES_MIN  # set once the work is known
-        self.at_once = MOST  # set once memory is known
+        self.at_once = most_at_once(self.average)  # set once memory is known
         self.quality = quality
         self.tracker = tracker
         self.tuning = tuning

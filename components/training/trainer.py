@@ -26,7 +26,7 @@ from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_worse, lowest_of
 from components.training.codes import ItemCodes, Keepable
 from components.training.device import open_device
-from components.training.drawing import drawn_at_once
+from components.training.drawing import drawn_at_once, most_at_once
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
@@ -105,6 +105,7 @@ class Trainer:
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             progress.fitted(self.memory, self.family.card.per_part)
+            progress.drawn(self.readings.at_once, most=most_at_once(self.family))
             self._tell_of_codes(progress)
             if self.readings.tuning is not None and not self.tuned:
                 self.tuned = (self.readings.before(progress),)

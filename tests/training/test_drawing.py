@@ -25,7 +25,10 @@ from components.training.start import build
 from components.training.trainer import Trainer
 from components.training.tuning import Tuning, drawn_by_base, losses_of
 
-MEMBERS = sorted("/".join(key) for key in cards())
+FAST = {"autoregressive/pixelcnn", "autoregressive/vq-transformer", "diffusion/edm", "flow/glow", "gan/sngan", "vae/gaussian"}
+MEMBERS = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in sorted("/".join(key) for key in cards())
+]
 CPU = TrainingDevice(torch.device("cpu"))
 
 
@@ -99,7 +102,7 @@ def test_readings_are_drawn_as_the_base_was(a_base: Any, tuned: Any, digits: Any
 
 
 def test_a_training_from_scratch_reads_in_parts_that_fit_and_goes_on_so(
-    make_plan: Any, digits: Any, tracker: Any, monkeypatch: pytest.MonkeyPatch
+    make_plan: Any, digits: Any, tracker: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Where as few fit as a step has items: more memory changes nothing once it is settled."""
     plan = make_plan(signal_images=16, steps=1)
@@ -110,6 +113,7 @@ def test_a_training_from_scratch_reads_in_parts_that_fit_and_goes_on_so(
     with asked_of(monkeypatch, type(family)) as at_once:
         Trainer(family, plan, split=digits, quality=lambda _: Reading(distance=1.0), tracker=tracker).run()
     assert set(at_once) == {FEW, 4}, "those of the small trial, and what is read"
+    assert "memory: samples are drawn 4 at a time, not 64" in capfd.readouterr().err
 
 
 def test_not_even_one_item_is_refused_in_one_line(a_base: Any, tuned: Any, digits: Any) -> None:
