@@ -44,6 +44,7 @@ class VQPriorConfig(VQConfig):
 
 
 class VQTransformerConfig(VQPriorConfig):
+    meaning = ("heads",)
     heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the prior's width")
 
 

@@ -75,6 +75,8 @@ class Cascade(Family):
         side_max=1024,
         data_appetite=1_000,
         stepwise=True,
+        solver="heun",
+        stages=2,
         wide=True,
         starts=("scratch", "finetune", "lora"),
         references=("arXiv:2106.15282", "arXiv:2206.00364"),

@@ -35,6 +35,7 @@ class EDM(Family):
         side_max=64,
         data_appetite=1_000,
         stepwise=True,
+        solver="heun",
         starts=("scratch", "finetune", "lora"),
         student="ect",
         references=("arXiv:2206.00364", "arXiv:2010.02502"),

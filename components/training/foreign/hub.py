@@ -2,28 +2,19 @@
 
 `hf:ORG/NAME@REVISION` names a commit, a tag or a branch; a branch, by default the main one, is resolved to its commit, which
 is what is recorded. huggingface_hub fetches, so its variables are those of its own documentation: HF_ENDPOINT, HF_TOKEN, HF_HOME,
-HF_HUB_OFFLINE. A mirror is a folder laid out as ORG/NAME, for places without a hub; what it holds is told by digests.
+HF_HUB_OFFLINE. For places without a hub there are mirrors (mirror.py).
 """
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 from components.core.brief import HUB
 from components.core.errors import DataError
+from components.training.foreign.mirror import place_in_mirror
+from components.training.foreign.place import SMALL, WEIGHTS, Place
 
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-# What samples look like and other formats of weights are left there. A star stands for folders, too.
-SMALL = ["*.json", "README.md", "LICEN[SC]E*", "COPYING"]
-WEIGHTS = ["*.safetensors"]
-
-
-class Place(NamedTuple):
-    """A folder on this machine, and the revision that is in it."""
-
-    folder: Path
-    revision: str | None
 
 
 def place_of(model: str, *, base: Path, mirror: str | None, weights: bool, fetch: bool) -> Place | None:
@@ -39,12 +30,7 @@ def place_of(model: str, *, base: Path, mirror: str | None, weights: bool, fetch
         return Place(folder, None)
     name, revision = id_of(model)
     if mirror:
-        folder = Path(mirror) / name
-        if not folder.is_dir():
-            raise DataError(
-                f"pretrained.model: {model}: no {name} in GENWRIGHT_HUB_MIRROR={mirror}", do="put it there, or unset it"
-            )
-        return Place(folder, revision)
+        return place_in_mirror(model, name, revision, mirror=Path(mirror))
     return _snapshot(model, name, revision, weights=weights, fetch=fetch)
 
 
