@@ -67,14 +67,19 @@ if TYPE_CHECKING:
 
 def write_diffusers(family: "Family", bundle: Bundle, *, version: int, to: Path) -> list[Path]:
     """Write the folder of a release; every file in it. Raises BriefError for a family that diffusers has no pipeline for."""
-    pipeline, folder = family.pipeline(), to / bundle.model
+    return write_pipeline(family, bundle, to / bundle.model, name=f"{bundle.model}, version {version}")
+
+
+def write_pipeline(family: "Family", bundle: Bundle, folder: Path, *, name: str) -> list[Path]:
+    """The same into this folder; `name` heads its card."""
+    pipeline = family.pipeline()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pipeline.save_pretrained(folder, safe_serialization=True)
     except OSError as error:
         raise disk_error(error, folder) from error
     code = code_of(type(pipeline).__name__, bundle, guidance=getattr(family.config, "guidance", 1.0))
-    write_whole(folder / CARD, card_of(bundle, version=version, code=code).encode())
+    write_whole(folder / CARD, card_of(bundle, name=name, code=code).encode())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -90,7 +95,7 @@ def code_of(made_as: str, bundle: Bundle, *, guidance: float) -> str:
     return BY_CLASS.format(shape=(4, *bundle.spec.shape)) if made_as != "LDMPipeline" else CODES_BY_CLASS
 
 
-def card_of(bundle: Bundle, *, version: int, code: str) -> str:
+def card_of(bundle: Bundle, *, name: str, code: str) -> str:
     """README.md with what the hub reads at its top: the licence and the base go with all that is made of it."""
     origin = bundle.lineage.foreign
     told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
@@ -98,11 +103,11 @@ def card_of(bundle: Bundle, *, version: int, code: str) -> str:
         told["license"] = origin.licence.name
     if origin is not None and origin.name.startswith(HUB):
         told["base_model"] = origin.name.removeprefix(HUB).partition("@")[0]
-    base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.name or 'unknown'}." if origin else ""
+    base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.text}." if origin else ""
     item, asked = bundle.spec.item, bundle.spec.condition
     what = f"images of {item.text}" + (f", of {len(bundle.spec.classes)} classes" if asked else "")
     return (
-        f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {bundle.model}, version {version}\n\n"
+        f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {name}\n\n"
         f"`{bundle.family}/{bundle.variant}` makes {what}; trained on data `{bundle.lineage.dataset_md5[:12]}`.{base}\n\n"
         f"```python\n{code}```\n"
     )
