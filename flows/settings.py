@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         description="the Prefect work pool that trains, and computes what needs a GPU; else each stage runs where its flow does",
     )
     data_mirror: str | None = Field(default=None, description="a folder or URL laid out like the datasets' public mirrors")
-    hub_mirror: str | None = Field(default=None, description="a folder laid out as ORG/NAME, in place of the hub that hf: names")
+    hub_mirror: str | None = Field(default=None, description="a cache of the hub, or a folder laid out as ORG/NAME, in its place")
     usd_per_gpu_hour: float = Field(default=2.0, gt=0, description="the price that turns GPU hours and dollars into each other")
     policy: Path | None = Field(default=None, description="a team's own policy tables, merged over the built-in ones")
     actor: str | None = Field(default=None, description="who is written into the ledger; the login name by default")

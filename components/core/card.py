@@ -25,6 +25,8 @@ class Card(Record):
     data_appetite: int  # items below which it tends to fail or to memorise
     sequential: Literal["none", "pixel", "code", "token"] = "none"  # what it draws one after another
     stepwise: bool = False  # denoises in steps, whose number can be chosen
+    solver: str = "ddim"  # of these steps, by default
+    stages: int = 1  # that are drawn one after another, each in half the steps of the one before
     on_codes: bool = False  # its steps are on the codes of an autoencoder of its own
     invertible: bool = False  # x to z and back without loss
     wide: bool = False  # meant for more than 256 pixels a side

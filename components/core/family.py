@@ -28,7 +28,12 @@ ACTIVE = 0.01  # a unit of a code carries information when its mean code varies 
 
 
 class FamilyConfig(Record):
-    """Every default of a family. The fields here are the training recipe that the one trainer reads."""
+    """Every default of a family. The fields here are the training recipe that the one trainer reads.
+
+    `meaning`: the settings without which the weights say nothing: with other values the same weights compute something else,
+    though each fits."""
+
+    meaning: ClassVar[tuple[str, ...]] = ()
 
     lr_peak: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=128, ge=2)

@@ -80,7 +80,7 @@ def _parts(release: Release, bundle: Bundle, brief: Brief | None, links: Mapping
         parts = ", ".join(f"{each.weight:g} `{each.model}` (bundle `{each.bundle[:12]}`)" for each in added)
         yield f"It is its base with adapters added: {parts}."
     if origin := bundle.lineage.foreign:
-        yield f"Its weights began with `{origin.name}`, made elsewhere; licence: {origin.licence.name or 'unknown'}."
+        yield f"Its weights began with `{origin.name}`, made elsewhere; licence: {origin.licence.text}."
     champion = CHAMPION in release.aliases
     state = "is champion" if champion else f"waits, its gates say {bundle.gates.verdict}; no version is champion"
     named = {**links, "bundle": ""}

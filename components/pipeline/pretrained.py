@@ -4,6 +4,7 @@ It is a release made here, or a model made elsewhere, which is read from its fol
 """
 
 import hashlib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,14 +32,15 @@ from components.pipeline.run import Base
 from components.training.start import find_start
 
 if TYPE_CHECKING:
-    from components.training.foreign.hub import Place
+    from components.training.foreign.place import Place
     from components.training.foreign.weights import Files
 
 SCRATCH = "write override: {mode: scratch}"
 
 
-def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, str]:
-    """NAME/VERSION, family and variant of a release, NAME@ALIAS or NAME/VERSION, as its bundle says. Raises UnknownModel."""
+def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, str, dict[str, Any]]:
+    """NAME/VERSION, family and variant of a release, NAME@ALIAS or NAME/VERSION, as its bundle says, and the config that it was
+    trained with, where the store has it. Raises UnknownModel."""
     try:
         release, bundle = opened(reference, backends)
     except (UnknownModel, ValueError) as error:
@@ -46,7 +48,12 @@ def read_release(reference: str, backends: Backends) -> tuple[str, FamilyName, s
             f"pretrained.model: models:/{reference}: its family cannot be read: {error}",
             do="write pretrained.family to plan without it, or produce it",
         ) from error
-    return f"{release.model}/{release.version}", bundle.family, bundle.variant
+    from components.pipeline.loaded_model import training_of
+
+    config: dict[str, Any] = {}
+    with suppress(RunError, ValueError):  # said once it is begun with
+        config = training_of(release, bundle.lineage, backends)[1].checkpoint.config
+    return f"{release.model}/{release.version}", bundle.family, bundle.variant, config
 
 
 def read_bundle_of(reference: str, backends: Backends) -> Bundle:
@@ -86,7 +93,8 @@ def read_foreign(model: str, backends: Backends, *, base: Path, fetch: bool, wei
     reads = partial(_asked_by, pinned=weights or not hub)
     name, none = encoders.name_of(model, None), _none_of(place.folder, model, backends, make=fetch and weights)
     here = weights or not hub
-    return read_folder(place.folder, name=name, revision=place.revision, weights=here, reads_text=reads, none=none)
+    found = read_folder(place.folder, name=name, revision=place.revision, weights=here, reads_text=reads, none=none)
+    return found.model_copy(update={"unverified": place.unverified})
 
 
 def _asked_by(folder: Path, name: str, *, pinned: bool) -> EmbeddingCondition:

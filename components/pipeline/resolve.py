@@ -1,6 +1,7 @@
 """From a brief to a decision and a run, and whether anything here can make what was decided. Imports nothing heavy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from components.core.brief import COMBINE, RELEASE, Brief, LoraBrief
 from components.core.brief import base_of as folder_of
 from components.core.card import Card
 from components.core.errors import BriefError, DataError, DeviceMissing, GenwrightError, NotBuilt, UnknownModel
-from components.core.records import Dataset, Decision, Facts, LocalDataset, TextEncoder
+from components.core.records import Dataset, Decision, Facts, LocalDataset, PolicyWarning, TextEncoder
 from components.pipeline import encoders
 from components.pipeline.adapters import check_adapters
 from components.pipeline.backends import Backends
@@ -75,7 +76,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         brief=brief.model_copy(update={"data": data}),
         dataset=dataset.record.model_copy(update={"repo": data.repo}),
         facts=facts,
-        decision=decision,
+        decision=warned(brief, decision, begins_with()),
         genwright=package_version(),
         base=begins_with(),
         encoder=encoder,
@@ -144,6 +145,8 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
     reads = _reads(brief, decision, backends, begins_with, base=base, fetch=False)
     refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
+    with suppress(GenwrightError):  # of a base that is not here, or cannot be: it is among the refusals
+        decision = warned(brief, decision, begins_with())
     return facts, decision.model_copy(update={"refusals": refused})
 
 
@@ -321,6 +324,14 @@ def check_config(
                 allowed=own,
                 do="leave it out, or write mode: scratch",
             )
+        changed_meaning = meant_otherwise(brief, decision, base)
+        if changed_meaning and not find_start(decision.mode).learns:
+            raise BriefError(
+                f"override.config: {_values(brief.override.config, changed_meaning)} given, and the weights of {base.name} mean "
+                f"something else with it; {decision.mode} does not train them to it",
+                allowed=_values(changed_meaning, changed_meaning),
+                do="leave it out, or write mode: finetune",
+            )
         return
     item = dataset.item if dataset else spec_of(facts.modality).declared(side=facts.side or 64)
     if item is None:
@@ -328,6 +339,43 @@ def check_config(
     classes = [*map(str, range(facts.classes))]
     asked = condition_of(facts.conditioning, classes=classes, encoder=encoder) if classes or encoder else None
     find(decision.family, variant).configure(brief.override.config, DataSpec(item=item, condition=asked))
+
+
+def meant_otherwise(brief: Brief, decision: Decision, base: Base | None) -> dict[str, Any]:
+    """What override.config changes of a base's settings so that its weights compute something else at first, as the base has it.
+
+    Imports torch, where there is any config.
+    """
+    if base is None or brief.override is None or not brief.override.config:
+        return {}
+    from components.families import maker
+    from components.training.start.finetune import meaning_changes
+
+    variant = maker(decision.family, decision.variant, decision.delivery)
+    return meaning_changes(base.checkpoint, brief.override.config, variant=variant)
+
+
+def warned(brief: Brief, decision: Decision, base: Base | None) -> Decision:
+    """The decision, with a warning where a training begins with weights that mean something else by override.config."""
+    changed = meant_otherwise(brief, decision, base)
+    if base is None or brief.override is None or not changed:
+        return decision
+    own = _values(changed, changed)
+    text = (
+        f"override.config has {_values(brief.override.config, changed)}, and the weights of {base.name} were trained with {own}: "
+        "at first they draw nothing that is right, and the training has to teach them that, too"
+    )
+    fix = "leave it out, or, where it is meant, give more items_seen than a fine-tuning takes" + (
+        "; an adapter of low rank may not reach it: mode: finetune" if decision.mode == "lora" else ""
+    )
+    found = PolicyWarning(
+        code="base-means-otherwise", text=text, fix=fix, source="genwright, docs/decisions/0033-foreign-bases.md"
+    )
+    return decision.model_copy(update={"warnings": (*decision.warnings, found)})
+
+
+def _values(config: dict[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(f"{name}: {config[name]}" for name in names)
 
 
 def check_tuning(brief: Brief, decision: Decision, base: Base | None) -> None:

@@ -137,8 +137,9 @@ class Base(Record):
         """What a page says of it."""
         if self.foreign is None:
             return f"{self.name}, bundle {self.sha256}"
-        licence = self.foreign.licence.name or "unknown"
-        return f"{self.name}, a {self.foreign.made_as} made elsewhere, weights {self.sha256}, licence {licence}"
+        asked = f" ({self.foreign.revision_text})" if self.foreign.unverified else ""
+        what = f"{self.name}{asked}, a {self.foreign.made_as} made elsewhere"
+        return f"{what}, weights {self.sha256}, licence {self.foreign.licence.text}"
 
     @property
     def training(self) -> dict[str, Any]:

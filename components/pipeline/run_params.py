@@ -48,8 +48,8 @@ def params_of(run: Run, plan: Any) -> dict[str, object]:
         params |= {f"adapter.{each.name}": each.weight for each in run.base.adapters}
         if run.base.foreign is not None:
             params |= {
-                "base_licence": run.base.foreign.licence.name or "unknown",
-                "base_revision": run.base.foreign.revision or "none",
+                "base_licence": run.base.foreign.licence.text,
+                "base_revision": run.base.foreign.revision_text,
             }
     if run.encoder is not None:
         encoder = run.encoder.record
@@ -119,7 +119,7 @@ def begun_with(run: Run) -> dict[str, str]:
     if run.base is not None and run.base.adapters:
         base |= {"adapters": ", ".join(f"{each.name} {each.weight:g}" for each in run.base.adapters)}
     if run.base is not None and run.base.foreign is not None:
-        base |= {"base_licence": run.base.foreign.licence.name or "unknown"}
+        base |= {"base_licence": run.base.foreign.licence.text}
     return teacher | base
 
 

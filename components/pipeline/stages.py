@@ -4,17 +4,20 @@ components/pipeline/order.py has their order. What a stage leaves behind is in t
 and is found again when the stage is run again, here or on another machine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.core.errors import BriefError
 from components.core.records import AddedAdapter, Admission, Bundle, Lineage, Release, StoredBundle
 from components.pipeline import existing, release_commands
 from components.pipeline.approval import missing_tag
 from components.pipeline.backends import Backends
 from components.pipeline.encoders import encoder_folder
 from components.pipeline.lease import Lease, check_lease
+from components.pipeline.pretrained import reads_text
 from components.pipeline.restored import restored
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained, evidence, folder_of, record_key
 from components.pipeline.training import make_untrained, saves_of, train_in_worker
@@ -225,7 +228,26 @@ def _logged(
         folder = fetch_bundle(backends.store, stored.sha256, backends.home.bundles)
         graph, *files = (folder / file.name for file in wanted)
     adapter = adapter_of(run, files)
-    return backends.logged_models.log(stored, graph, origin_of(run, trained, proof), tags=tags, adapter=adapter)
+    origin, whole = origin_of(run, trained, proof), _pipeline_of(run, trained, stored, backends)
+    return backends.logged_models.log(stored, graph, origin, tags=tags, adapter=adapter, write_pipeline=whole)
+
+
+def _pipeline_of(run: Run, trained: Trained, stored: StoredBundle, backends: Backends) -> Callable[[Path], object] | None:
+    """Writes what was fine-tuned whole of a pipeline of diffusers as such a pipeline; None of all else, and where the weights are
+    gone that the bundle was made of."""
+    whole = run.decision.mode == "finetune" and run.student is None and run.origin is not None
+    if not whole or not backends.workspace.holds(trained.checkpoint.weights):
+        return None
+
+    def write(folder: Path) -> None:
+        from components.training.foreign.write import write_release
+
+        beside = reads_text(stored.bundle.lineage.foreign, backends)
+        name = f"{run.brief.name}, bundle {stored.sha256[:12]}"
+        with suppress(BriefError):  # override.config made it a network that diffusers has no class for
+            write_release(restored(run, trained, backends), stored.bundle, folder, name=name, beside=beside)
+
+    return write
 
 
 def promote(

@@ -128,8 +128,10 @@ def print_explanation(out: "Console", release: Release, bundle: Bundle, differin
     for each in lineage.adapters:
         out.print(escape(f"and {each.weight:+g} times the adapter {each.model}, bundle {each.bundle}"), soft_wrap=True)
     if lineage.foreign:
-        licence = lineage.foreign.licence.name or "unknown"
-        out.print(escape(f"began with the weights of {lineage.foreign.name}, made elsewhere; licence {licence}"), soft_wrap=True)
+        name, asked = lineage.foreign.name, lineage.foreign.unverified
+        name += f" ({lineage.foreign.revision_text})" if asked else ""
+        licence = lineage.foreign.licence.text
+        out.print(escape(f"began with the weights of {name}, made elsewhere; licence {licence}"), soft_wrap=True)
     out.print(f"{bundle.family}/{bundle.variant}, data {lineage.dataset_md5[:12]} at {lineage.dataset_rev[:12]}")
     notes = Footnotes()
     for reason in lineage.decision.reasons:

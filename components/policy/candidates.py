@@ -121,6 +121,7 @@ def _from_card(card: Card, planned: VariantRow | None) -> VariantRow:
         name: getattr(card, name)
         for name in (
             "modalities", "conditioning", "likelihood", "latent", "steps", "side_max", "distils", "sequential", "stepwise",
+            "solver", "stages",
             "on_codes", "invertible", "wide", "starts",
         )
     }  # fmt: skip

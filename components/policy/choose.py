@@ -1,7 +1,8 @@
 """From what is left to one plan: family by goal, chart, budget or default; then mode, variant and delivery, each by its table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from components.core.brief import Delivery, FamilyName
 from components.core.records import Facts, Reason
@@ -47,6 +48,7 @@ class Chooser:
     tables: Tables
     field: Field
     now: dict[str, Value]
+    config: Mapping[str, Any]  # of the brief's override
 
     def prior(self) -> Plan:
         """What the texts' priors choose."""
@@ -154,11 +156,30 @@ class Chooser:
         """Whether a variant is meant for items of this side."""
         return row.side_max is None or self.facts.side is None or self.facts.side <= row.side_max
 
+    def pick(self, family: FamilyName, variant: str, mode: str, delivery: Delivery) -> Pick:
+        """A choice as the estimate needs it: in the steps of override.config, else of the base that it begins with."""
+        known = self.facts.pretrained
+        begun = mode != "scratch" and delivery == "many_step"  # for fewer its recipe is another one
+        drawn_by = known.drawn_by if known and begun and (known.family, known.variant) == (family, variant) else {}
+        own = {**drawn_by, **self.config}
+        steps, solver = own.get("steps"), own.get("solver")
+        return Pick(
+            family,
+            variant,
+            self.field.everything[family, variant],
+            mode,
+            delivery,
+            steps=steps if isinstance(steps, int) and steps > 0 else None,
+            solver=solver if isinstance(solver, str) else None,
+        )
+
     def _many_step_fits(self, family: FamilyName, variant: str, mode: str) -> bool:
         if self.facts.latency_ms is None:
             return True
-        pick = Pick(family, variant, self.field.everything[family, variant], mode, "many_step")
-        return latency(self.facts, self.tables.estimate, pick).value <= self.facts.latency_ms
+        return (
+            latency(self.facts, self.tables.estimate, self.pick(family, variant, mode, "many_step")).value
+            <= self.facts.latency_ms
+        )
 
 
 def first(rules: dict[str, AnyRule], now: dict[str, Value]) -> tuple[str, AnyRule]:

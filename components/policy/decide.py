@@ -12,7 +12,7 @@ from components.policy.budget import training_budget
 from components.policy.candidates import Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import Value, matches
-from components.policy.estimate import Pick, estimate, passes
+from components.policy.estimate import estimate, passes
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
@@ -35,7 +35,7 @@ def decide(
     tables = tables or load_tables()
     now = situation(facts, tables)
     field = narrow(now, tables, cards)
-    chooser = Chooser(facts, tables, field, now | _start(now, field))
+    chooser = Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
     own = chooser.prior()
     forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
     plan = force(chooser, own, override) if override is not None and forced else own
@@ -52,7 +52,7 @@ def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
 
 def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: float) -> Decision:
     facts, tables = chooser.facts, chooser.tables
-    pick = Pick(plan.family, plan.variant, chooser.field.everything[plan.key], plan.mode, plan.delivery)
+    pick = chooser.pick(plan.family, plan.variant, plan.mode, plan.delivery)
     budget, training_s = training_budget(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
     cost = estimate(facts, tables.estimate, pick, training_s=training_s, usd_per_gpu_hour=usd_per_gpu_hour)
     overridden = own.words if plan.words != own.words else None

@@ -34,6 +34,8 @@ class Pick(NamedTuple):
     row: VariantRow
     mode: str
     delivery: Delivery
+    steps: int | None = None  # of its sampler, where the brief or the base says so
+    solver: str | None = None
 
     @property
     def latent(self) -> bool:
@@ -122,10 +124,19 @@ def passes(facts: Facts, costs: Costs, pick: Pick) -> int:
         return pieces(facts, costs, sequential=pick.row.sequential)
     if pick.delivery == "one_pass":
         return 1
+    if pick.steps is not None and pick.row.stepwise:
+        return evaluations(pick.row, pick.steps, pick.solver)
     if pick.delivery == "many_step":
         return pick.row.steps
     room = math.inf if facts.latency_ms is None else facts.latency_ms // _pass_ms(facts, costs, pick).value
     return int(min(costs.few_steps, max(1, room)))
+
+
+def evaluations(row: VariantRow, steps: int, solver: str | None = None) -> int:
+    """Of the network, where a sampler takes so many steps: Heun's method asks twice in each but the last."""
+    twice = (solver or row.solver) == "heun"
+    each = [max(1, -(-steps // 2**stage)) for stage in range(row.stages)]
+    return sum(2 * count - 1 if twice else count for count in each)
 
 
 class Pass(NamedTuple):

@@ -6,17 +6,20 @@ Most models of the hub that images, sounds and videos are made with are diffusio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.core.brief import HUB, RELEASE, FamilyName, PretrainedBrief
 from components.core.errors import BriefError, DataError, NotBuilt, UnknownModel
 from components.core.records import Foreign, Pretrained, Reason
 
-ReadRelease = Callable[[str], tuple[str, FamilyName, str]]  # NAME@ALIAS or NAME/VERSION -> NAME/VERSION, family, variant
+# NAME@ALIAS or NAME/VERSION -> NAME/VERSION, family, variant, and how it draws: its steps and solver, where they are known
+ReadRelease = Callable[[str], tuple[str, FamilyName, str, dict[str, Any]]]
 ReadForeign = Callable[[str], Foreign | None]  # hf:ORG/NAME or a folder -> what it holds; None: it is not here
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 SOURCE = "DESIGN, The brief: pretrained"
 ASSUMED: FamilyName = "diffusion"  # where nothing says the family
 # What the names of diffusers' classes hold, in the order in which they are asked.
+DRAWN_BY = ("steps", "solver")
 CLASSES: dict[str, FamilyName] = {
     "AutoencoderKL": "vae", "VQModel": "vae", "AutoencoderTiny": "autoencoder", "AutoencoderDC": "autoencoder",
     "Diffusion": "diffusion", "DDPM": "diffusion", "DDIM": "diffusion", "DiT": "diffusion", "Flux": "diffusion",
@@ -35,10 +38,10 @@ def pretrained(
     Raises DataError for a folder whose family would have to be read, and cannot be, and BriefError for a family that is another.
     """
     notes: list[str] = []
-    family, release, variant = given.family, None, None
+    family, release, variant, drawn_by = given.family, None, None, dict[str, Any]()
     if given.model.startswith(RELEASE) and read_release is not None:
         try:
-            release, family, variant = read_release(given.model.removeprefix(RELEASE))
+            release, family, variant, drawn_by = read_release(given.model.removeprefix(RELEASE))
         except UnknownModel:
             if given.family is None:
                 raise
@@ -59,14 +62,15 @@ def pretrained(
             raise BriefError(
                 f"pretrained.family: {family} given, and {given.model} is a {foreign.family} model", allowed=foreign.family
             )
-        family, variant = foreign.family, foreign.variant
+        family, variant, drawn_by = foreign.family, foreign.variant, foreign.config
         notes.append(_said(given.model, foreign))
     if family is None:
         family, how = _family(given.model, base)
         notes.append(how)
     if given.in_domain is None:
         notes.append("whether it knows data like this is not stated: a general model is assumed (pretrained.in_domain)")
-    own = {"release": release, "variant": variant, "foreign": foreign, "unfit": unfit}
+    drawn_by = {name: drawn_by[name] for name in DRAWN_BY if name in drawn_by}
+    own = {"drawn_by": drawn_by, "release": release, "variant": variant, "foreign": foreign, "unfit": unfit}
     return Pretrained(model=given.model, family=family, in_domain=bool(given.in_domain), notes=tuple(notes), **own)
 
 
@@ -80,6 +84,8 @@ def _said(model: str, foreign: Foreign) -> str:
     """What was read of a model made elsewhere."""
     licence = foreign.licence
     terms = f"licence {licence.name} by its {licence.said_by}" if licence.name else "no licence in it"
+    terms += f", against {licence.against}" if licence.against else ""
+    terms += f"; {foreign.revision_text}" if foreign.unverified else ""
     asked = f", {foreign.classes} classes" if foreign.classes else ""
     what = f"a {foreign.made_as} of {foreign.item.text}{asked}, here {foreign.family}/{foreign.variant}; {terms}"
     given = Path(model).name if Path(model).is_absolute() else model  # a record names no place on this machine

@@ -97,6 +97,8 @@ class VariantRow(Record):
     latent: bool = False
     sequential: Literal["none", "pixel", "code", "token"] = "none"
     stepwise: bool = False
+    solver: str = "ddim"
+    stages: int = 1
     on_codes: bool = False
     starts: tuple[Mode, ...] = ("scratch", "finetune")
     steps: int

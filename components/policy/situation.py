@@ -3,7 +3,7 @@
 from string import Formatter
 from typing import Any
 
-from components.core.records import Facts
+from components.core.records import Facts, Pretrained
 from components.policy.conditions import Situation, Value
 from components.policy.estimate import denoising_step_ms, piece_ms
 from components.policy.facts import items_lacking
@@ -42,7 +42,7 @@ def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
         "pretrained_variant": pretrained.variant if pretrained else None,
         "made_here": pretrained is not None and pretrained.release is not None,
         "base_terms": pretrained.foreign.licence.terms if pretrained and pretrained.foreign else "none",
-        "base_licence": (pretrained.foreign.licence.name if pretrained and pretrained.foreign else "") or "none that is named",
+        "base_licence": _licence(pretrained),
         "use": facts.use or "none",
         "likelihood": facts.goal == "likelihood" or "likelihood" in facts.require,
         "invertibility": "invertibility" in facts.require,
@@ -51,6 +51,11 @@ def situation(facts: Facts, tables: Tables) -> dict[str, Value]:
         "one_step_fits": step <= limit,
         "sequential_fits": piece_ms(facts, tables.estimate, sequential="pixel") <= limit,
     }
+
+
+def _licence(pretrained: Pretrained | None) -> str:
+    licence = pretrained.foreign.licence if pretrained and pretrained.foreign else None
+    return licence.text if licence and licence.name else "none that is named"
 
 
 class _Fill(Formatter):

@@ -6,7 +6,7 @@ LoggedModel: it is found by its tag, and is READY once it is whole, so a registr
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from components.core.records import Metric, StoredBundle
 from components.registry.experiments import experiment_id
 from components.registry.file_roots import check_reachable, folder_of
 from components.registry.mlflow_store import MISSING, code_of, connect, translated
-from components.registry.onnx_flavour import Adapter, write_flavour
+from components.registry.onnx_flavour import PIPELINE, Adapter, write_flavour
 from components.registry.versions import BUNDLE, LoggedModel
 
+WritePipeline = Callable[[Path], object]
 PROOF = "proof"  # what a scorecard's metrics are called under, whichever proof of its run this model is of
 
 
@@ -47,11 +48,19 @@ class LoggedModels:
         self._artifact_root = artifact_root
 
     def log(
-        self, stored: StoredBundle, graph: Path, origin: Origin, *, tags: Mapping[str, str], adapter: Adapter | None = None
+        self,
+        stored: StoredBundle,
+        graph: Path,
+        origin: Origin,
+        *,
+        tags: Mapping[str, str],
+        adapter: Adapter | None = None,
+        write_pipeline: WritePipeline | None = None,
     ) -> LoggedModel:
         """The LoggedModel of a bundle, made or made whole where it is not yet. `graph` is the bundle's on this machine: it is
         uploaded, or gets another name where MLflow keeps files in a folder of this machine. `adapter`: that of a release by LoRA
-        that mlflow.diffusers is to load.
+        that mlflow.diffusers is to load. `write_pipeline` writes the network as diffusers reads it into a folder, of what was
+        fine-tuned whole; it is called where files are written.
 
         It is in the experiment of its run; of a run that MLflow lost, in that of the model, with the version's parameters and
         metrics left out.
@@ -60,7 +69,7 @@ class LoggedModels:
         experiment = run.info.experiment_id if run else self._experiment(stored.bundle.model)
         found = self._find(experiment, stored.sha256) or self._create(experiment, stored, run, tags)
         if str(found.status) != "READY":
-            self._put_files(found, stored, graph, run, adapter)
+            self._put_files(found, stored, graph, run, adapter, write_pipeline)
             if run is not None:
                 self._link(found.model_id, stored, run, origin)
             with self._translated():
@@ -105,12 +114,22 @@ class LoggedModels:
                 self._client.delete_logged_model(made.model_id)
         return first
 
-    def _put_files(self, model: Any, stored: StoredBundle, graph: Path, run: Any, adapter: Adapter | None) -> None:
+    def _put_files(
+        self,
+        model: Any,
+        stored: StoredBundle,
+        graph: Path,
+        run: Any,
+        adapter: Adapter | None,
+        write_pipeline: WritePipeline | None,
+    ) -> None:
         assert graph.name == MODEL_ONNX
         location = model.artifact_location
         check_reachable(location.rsplit("/", 3)[0], self._tracking_uri, what=f"model {model.name}")  # without models/ID/artifacts
         with tempfile.TemporaryDirectory(prefix="genwright-") as name:
             folder = Path(name)
+            if write_pipeline is not None:
+                write_pipeline(folder / PIPELINE)
             own = {"sha256": stored.sha256, "model_id": model.model_id, "run_id": run and run.info.run_id}
             write_flavour(folder, stored.bundle, location=location, adapter=adapter, **own)
             if (kept := folder_of(location)) is not None:

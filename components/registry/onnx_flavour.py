@@ -5,6 +5,7 @@ would write it anew, its weights in a file of their own). https://mlflow.org/doc
 
 A release by LoRA of a base that was made with diffusers is of MLflow's diffusers flavour besides: its adapter, as peft reads it,
 and the name of the base. `mlflow.diffusers.save_model` would ask the hub for the base's newest commit, whichever it learnt from.
+That flavour knows adapters alone: what was fine-tuned whole lies beside the graph as a folder of diffusers.
 """
 
 import json
@@ -32,6 +33,7 @@ MATRICES = "adapter_model.safetensors"  # of peft
 CONDA, VIRTUALENV, REQUIREMENTS = "conda.yaml", "python_env.yaml", "requirements.txt"
 EXAMPLE, REQUEST = "input_example.json", "serving_input_example.json"  # as `predict` takes it, and as MLflow's server does
 ADAPTER = "adapter_weights"  # the folder that mlflow.diffusers knows
+PIPELINE = "pipeline"  # the folder of a whole model, as diffusers reads it; no flavour of MLflow has one
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 
 
@@ -65,7 +67,7 @@ def write_flavour(
         model_id=model_id,
         signature=signature_of(bundle),
         saved_input_example_info={"artifact_path": EXAMPLE, "serving_input_path": REQUEST, "type": "ndarray"},
-        metadata=_metadata(bundle, sha256),
+        metadata=_metadata(bundle, sha256) | ({"pipeline": PIPELINE} if (folder / PIPELINE).is_dir() else {}),
         model_size_bytes=next(file.size_bytes for file in bundle.files if file.name == MODEL_ONNX),
     )
     pyfunc.add_to_model(model, loader_module="mlflow.onnx", data=MODEL_ONNX, conda_env=CONDA, python_env=VIRTUALENV)
@@ -82,7 +84,7 @@ def write_flavour(
     example = {name: rows.tolist() for name, rows in example_of(bundle).items()}
     write_whole(folder / EXAMPLE, json.dumps(example).encode())
     write_whole(folder / REQUEST, json.dumps({"inputs": example}).encode())
-    _write_environment(folder)
+    _write_environment(folder, also=_of_diffusers(folder))
 
 
 def signature_of(bundle: Bundle) -> "ModelSignature":
@@ -117,12 +119,21 @@ def _metadata(bundle: Bundle, sha256: str) -> dict[str, Any]:
     }
 
 
-def _write_environment(folder: Path) -> None:
-    """What `mlflow models serve` installs: MLflow, onnx and ONNX Runtime as they are here, and nothing of genwright."""
+def _of_diffusers(folder: Path) -> list[str]:
+    """What loads the adapter or the pipeline that lies beside the graph."""
+    if (folder / ADAPTER).is_dir():
+        return ["torch", "diffusers", "peft", "safetensors"]
+    return ["torch", "diffusers", "safetensors"] if (folder / PIPELINE).is_dir() else []
+
+
+def _write_environment(folder: Path, *, also: list[str]) -> None:
+    """What `mlflow models serve` installs: MLflow, onnx and ONNX Runtime as they are here, what loads the files beside the graph,
+    and nothing of genwright."""
     import onnxruntime
 
     python = platform.python_version()
     needs = [f"mlflow=={version('mlflow')}", f"onnx=={version('onnx')}", f"onnxruntime=={onnxruntime.__version__}"]
+    needs += [f"{name}=={version(name).partition('+')[0]}" for name in also]  # without the build, as MLflow pins
     conda = {"name": "mlflow-env", "channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": needs}]}
     virtualenv = {"python": python, "build_dependencies": ["pip"], "dependencies": [f"-r {REQUIREMENTS}"]}
     for name, document in ((CONDA, conda), (VIRTUALENV, virtualenv)):

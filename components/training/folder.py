@@ -2,6 +2,7 @@
 
 state.safetensors                   all that the next step depends on, while it trains
 work.json                           how much it does (work.py)
+drawing.json                        how many items it draws at once (drawing.py)
 best/checkpoint.json                the record of the best weights so far
 best/DIGEST/weights.safetensors     these weights, in a folder named by the first digits of their SHA-256
 best/DIGEST/adapter_*               of LoRA: the adapter that is merged in them, as peft reads it
@@ -14,9 +15,17 @@ from pathlib import Path
 
 from components.core.records import Artifact, Checkpoint
 
-STATE, WORK, FINISHED, WHY, PROGRESS = "state.safetensors", "work.json", "finished.json", "why.txt", "progress.json"
+STATE, WORK, DRAWING, FINISHED = "state.safetensors", "work.json", "drawing.json", "finished.json"
+WHY, PROGRESS = "why.txt", "progress.json"
 BEST, CHECKPOINT, WEIGHTS = "best", "checkpoint.json", "weights.safetensors"
-SAVED = (STATE, WORK, f"{BEST}/{CHECKPOINT}", f"{BEST}/*/{WEIGHTS}", f"{BEST}/*/adapter_*")  # what another machine goes on with
+SAVED = (
+    STATE,
+    WORK,
+    DRAWING,
+    f"{BEST}/{CHECKPOINT}",
+    f"{BEST}/*/{WEIGHTS}",
+    f"{BEST}/*/adapter_*",
+)  # what another machine goes on with
 
 
 def kept_files(folder: Path, kept: Checkpoint) -> tuple[Path, ...]:

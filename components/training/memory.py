@@ -114,7 +114,7 @@ class Trial:
         """What autograd holds of the losses of so many items, the weights aside; the most of all moments and turns."""
         weights = {tensor.untyped_storage().data_ptr() for tensor in self.family.state_dict(keep_vars=True).values()}
         each = []
-        for progress, turn in self._turns():
+        for progress, turn in self.turns():
             with _watched(self.blocks) as seen:
                 self.losses(items, progress=progress, turn=turn)
             each.append(seen.kept(weights))
@@ -129,7 +129,7 @@ class Trial:
                 moments = [
                     torch.empty_like(each) for each in self.family.parameters() if each.requires_grad
                 ]  # the copy is as large as the other
-                for progress, turn in self._turns():
+                for progress, turn in self.turns():
                     self._backward(self.losses(items, progress=progress, turn=turn))
                 del moments
         except torch.OutOfMemoryError:
@@ -139,7 +139,8 @@ class Trial:
             torch.cuda.empty_cache()
         return torch.cuda.max_memory_allocated(device)
 
-    def _turns(self) -> list[tuple[float, str]]:
+    def turns(self) -> list[tuple[float, str]]:
+        """Moments of the training, and what learns then."""
         return list(product(self.family.moments(), self.family.turns()))
 
     def _backward(self, losses: dict[str, Tensor]) -> None:

@@ -45,6 +45,11 @@ class Progress:
             each = f"; each part has its own {' and '.join(own)}" if own and memory.parts > 1 else ""
             self._say(f"  memory: {memory.text}{each}")
 
+    def drawn(self, at_once: int, *, most: int) -> None:
+        """Say that memory has not room for as many samples at once as are drawn else."""
+        if at_once < most:
+            self._say(f"  memory: samples are drawn {at_once} at a time, not {most}")
+
     def codes(self, size_gb: float, *, items: int, kept: bool) -> None:
         """Say that the codes of all items are computed once, or that they are not, for want of memory."""
         then = "computed once, and kept" if kept else "not kept for want of memory; computed in each step"

@@ -16,6 +16,7 @@ from components.core.protocols import QualitySignal, Tracker
 from components.core.records import Reading, TuningPoint
 from components.runtime.progress import Listener, listening
 from components.training.diagnostics import complaints
+from components.training.drawing import most_at_once
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
 from components.training.progress import Progress
@@ -42,6 +43,7 @@ class Readings:
         self.plan = plan
         self.stream = stream
         self.images = plan.signal_images or IMAGES_MIN  # set once the work is known
+        self.at_once = most_at_once(self.average)  # set once memory is known
         self.quality = quality
         self.tracker = tracker
         self.tuning = tuning
@@ -97,7 +99,7 @@ class Readings:
             steps=steps,
             device=self.device.type,
             subject=f"torch:step-{step}",
-            batch=min(n, 256 if average.card.discrete else 64),  # few walks over the pixels
+            batch=min(n, self.at_once),
         )
         asked = self.plan.spec.condition
         return sampler([*range(n)], asked.watched(self.stream.split, n) if asked else None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from components.core.arrays import Asked, Stored
@@ -31,5 +32,5 @@ class TorchSampler:
             if spec.condition is not None:
                 rows = spec.condition.rows(len(inputs[0]), None if asked is None else asked[at : at + self.batch])
                 inputs.append(torch.from_numpy(rows).to(self.device))
-            out.append(self.module(*inputs).float().cpu())
-        return to_stored(torch.cat(out).numpy(), spec.item)
+            out.append(to_stored(self.module(*inputs).float().cpu().numpy(), spec.item))
+        return np.concatenate(out)

@@ -26,6 +26,7 @@ from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_worse, lowest_of
 from components.training.codes import ItemCodes, Keepable
 from components.training.device import open_device
+from components.training.drawing import drawn_at_once, most_at_once
 from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
@@ -99,10 +100,12 @@ class Trainer:
         ceiling = self.plan.ceiling
         self.budget = Budget(ceiling_s=ceiling.seconds if ceiling else None, spent_s=self._resume(), clock=self.clock)
         self._fit_into_memory()
+        self._fit_drawing()
         self._settle_work()
         self._saved_s = self.budget.spent_s
         with Progress(self.plan, quiet=rank() > 0) as progress:
             progress.fitted(self.memory, self.family.card.per_part)
+            progress.drawn(self.readings.at_once, most=most_at_once(self.family))
             self._tell_of_codes(progress)
             if self.readings.tuning is not None and not self.tuned:
                 self.tuned = (self.readings.before(progress),)
@@ -318,6 +321,13 @@ class Trainer:
             progress.codes(codes.size_bytes / 1e9, items=codes.stream.items, kept=codes.kept)
         if codes.begins is not None and rank() == 0:
             self.tracker.metrics({"train/codes_gb": self.memory.codes_gb}, step=self.step)
+
+    def _fit_drawing(self) -> None:
+        """Draw as memory lets it; where a base has drawn before, as that did."""
+        if self.readings.tuning is not None:
+            self.readings.at_once = self.readings.tuning.at_once
+        elif not self.plan.start.needs_base():
+            self.readings.at_once = drawn_at_once(self.average.family, self.plan)
 
     def _fit_into_memory(self) -> None:
         """Take a step as memory lets it, and never with more of it than the run had before, so that it goes on as it was."""

@@ -23,10 +23,11 @@ from components.core.arrays import Stored
 from components.core.family import Batch, Family, to_data_units
 from components.core.protocols import ItemSplit
 from components.core.records import Condition, Reading, TuningPoint
+from components.training.drawing import MOST, NOISES, drawn_at_once
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 
-ITEMS, NOISES = 32, 8  # whose loss is taken in a reading, and how many levels of noise each meets
+ITEMS = 32  # whose loss is taken in a reading, each at NOISES levels of noise
 DRAWN = 128  # by the base, to tell a distance to
 PRIOR_DRAWN = 512  # at most, to learn from
 STEPS = 20  # of its sampler at most: what more would add costs more than the training of a few thousand items
@@ -41,15 +42,16 @@ class Drawn:
 
     items: Stored
     asked_N: Rows | None
+    at_once: int = MOST  # that are drawn, by what is tuned, too
 
     @classmethod
-    def by(cls, base: Family, *, like: ItemSplit, n: int, device: str) -> "Drawn":
+    def by(cls, base: Family, *, like: ItemSplit, n: int, device: str, at_once: int) -> "Drawn":
         """n items, drawn in STEPS or as few as the base is served in, and asked for as the items of this split are."""
         condition = base.spec.condition
         asked_N = condition.like(like, n, seed=FIRST_SEED) if condition else None
         steps = min(STEPS, getattr(base.config, "steps", STEPS))
-        sampler = TorchSampler(base, subject="torch:base", steps=steps, device=device)
-        return cls(sampler(range(FIRST_SEED, FIRST_SEED + n), asked_N), asked_N)
+        sampler = TorchSampler(base, subject="torch:base", steps=steps, device=device, batch=at_once)
+        return cls(sampler(range(FIRST_SEED, FIRST_SEED + n), asked_N), asked_N, at_once)
 
 
 class WithPrior:
@@ -76,14 +78,16 @@ class WithPrior:
 def drawn_by_base(base: Family, plan: TrainPlan, split: ItemSplit) -> Drawn | None:
     """What the base of a plan draws, told to draw what the items of this split are; None where it begins with none.
 
-    `base`: the plan's family with its first weights.
+    `base`: the plan's family with its first weights. As many at once as memory has room for: raises TrainingFailed where it has
+    not for one. Every process takes part, and has all of them.
     """
     if not plan.start.needs_base():
         return None
     share = prior_share(plan)
     wanted = round(len(split) * share / (1 - share))
     n = max(DRAWN, min(PRIOR_DRAWN, wanted))
-    return Drawn.by(copy.deepcopy(base).eval(), like=split, n=n, device=plan.device)
+    at_once = drawn_at_once(base, plan)
+    return Drawn.by(copy.deepcopy(base).eval(), like=split, n=n, device=plan.device, at_once=at_once)
 
 
 def with_prior(split: ItemSplit, drawn: Drawn | None, plan: TrainPlan) -> ItemSplit:
@@ -111,6 +115,7 @@ class Tuning:
     ) -> None:
         every = np.linspace(0, len(held_out) - 1, min(ITEMS, len(held_out))).astype(np.int64)
         self.distance = distance
+        self.at_once = drawn.at_once
         self._held_out = (held_out.take(every), condition.of_items(held_out, every) if condition else None)
         self._of_base = (drawn.items[:ITEMS], None if drawn.asked_N is None else drawn.asked_N[:ITEMS])
 
@@ -119,8 +124,8 @@ class Tuning:
         seen: dict[str, object] = {"base_distance": self.distance(samples)}
         if len(average.turns()) == 1:
             seen |= {
-                "held_out": losses_of(average, *self._held_out, device=device),
-                "of_base": losses_of(average, *self._of_base, device=device),
+                "held_out": losses_of(average, *self._held_out, device=device, at_once=self.at_once),
+                "of_base": losses_of(average, *self._of_base, device=device, at_once=self.at_once),
             }
         return reading.model_copy(update=seen)
 
@@ -138,8 +143,11 @@ def point(reading: Reading, *, step: int) -> TuningPoint:
 
 
 @torch.no_grad()
-def losses_of(family: Family, items: Stored, asked_N: Rows | None, *, device: torch.device) -> tuple[float, ...]:
-    """The loss of each item, at the same levels of noise for all, the mean over NOISES of them. Leaves nothing behind."""
+def losses_of(
+    family: Family, items: Stored, asked_N: Rows | None, *, device: torch.device, at_once: int = NOISES
+) -> tuple[float, ...]:
+    """The loss of each item, at the same levels of noise for all, the mean over NOISES of them, of which `at_once` are taken at
+    once. Leaves nothing behind."""
     before = [buffer.clone() for buffer in family.buffers()]
     x_N = to_data_units(torch.from_numpy(items), family.spec.item).to(device)
     found = []
@@ -147,9 +155,13 @@ def losses_of(family: Family, items: Stored, asked_N: Rows | None, *, device: to
         for at in range(len(items)):
             rng = torch.Generator(device).manual_seed(FIRST_SEED)
             torch.manual_seed(FIRST_SEED)
-            asked = None if asked_N is None else torch.from_numpy(np.repeat(asked_N[at : at + 1], NOISES, axis=0)).to(device)
-            batch = Batch(x_N[at : at + 1].repeat(NOISES, *[1] * (x_N.ndim - 1)), asked)
-            found.append(float(sum(loss.float() for loss in family.losses(batch, rng).values())))
+            total = 0.0
+            for first in range(0, NOISES, at_once):
+                n = min(at_once, NOISES - first)
+                asked = None if asked_N is None else torch.from_numpy(np.repeat(asked_N[at : at + 1], n, axis=0)).to(device)
+                batch = Batch(x_N[at : at + 1].repeat(n, *[1] * (x_N.ndim - 1)), asked)
+                total += n * float(sum(loss.float() for loss in family.losses(batch, rng).values()))
+            found.append(total / NOISES)
     for buffer, known in zip(family.buffers(), before, strict=True):
         buffer.copy_(known)
     return tuple(found)

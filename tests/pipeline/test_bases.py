@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from elsewhere import run_elsewhere
+from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
 from components.core.files import sha256_of
@@ -123,6 +124,9 @@ def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any
         "README.md", "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", WEIGHTS,
     }  # fmt: skip
     assert "license: apache-2.0" in (folder / "README.md").read_text()
+    logged = Path(mlflow.get_model_version("tuned", "1").source.removeprefix("file://")) / "pipeline"
+    assert sha256_of(logged / WEIGHTS) == sha256_of(folder / WEIGHTS), "MLflow's users have the same"
+    assert made.bundle.sha256[:12] in (logged / "README.md").read_text()
     said = plain(folder, noise, tmp_path)
     family = load_model("tuned", backends).family
     with torch.no_grad():
@@ -367,12 +371,46 @@ def test_what_does_not_fit_is_refused_before_time_is_spent(
     assert [*Path(".genwright").rglob("*")] == []
 
 
+def test_weights_that_are_not_finite_are_refused_by_name(cli: "Command", base: Path) -> None:
+    """Before data is fetched, as all else that is wrong with a base."""
+    break_a_weight(base)
+    said = ("unet/diffusion_pytorch_model.safetensors: conv_in.weight holds 2 of 288 numbers that are NaN or infinite",)
+    cli("produce", written(data={"path": "x", "items": 900, "side": 8})).refused(2, *said)
+    assert [*Path(".genwright").rglob("*")] == []
+
+
+def test_settings_that_change_what_the_weights_mean_are_warned_of_or_refused(cli: "Command", base: Path) -> None:
+    """Trained to, they may be meant; of a base that is released as it is they cannot be."""
+    config = {"prediction": "v", "steps": 20, "lr_peak": 1e-3, "schedule": "linear"}
+    plan = cli("plan", written(override={"mode": "finetune", "config": config}), "--json").json()
+    (warning,) = [each for each in plan["warnings"] if each["code"] == "base-means-otherwise"]
+    assert "override.config has prediction: v, and the weights of base@" in warning["text"]
+    assert "were trained with prediction: epsilon" in warning["text"]
+    quiet = cli("plan", written(override={"mode": "finetune", "config": config | {"prediction": "epsilon"}}), "--json").json()
+    assert not [each for each in quiet["warnings"] if each["code"] == "base-means-otherwise"]
+    refused = ("override.config: prediction: v given", "unchanged does not train them to it; allowed: prediction: epsilon")
+    cli("produce", written(override={"mode": "unchanged", "config": config})).refused(2, *refused)
+
+
+@pytest.mark.parametrize(("config", "passes"), [({}, 50), ({"steps": 20}, 20), ({"steps": 7, "solver": "heun"}, 13)])
+def test_a_plan_counts_the_steps_of_the_brief(cli: "Command", base: Path, config: dict[str, Any], passes: int) -> None:
+    plan = cli("plan", written(override={"mode": "finetune", "config": config}), "--json").json()
+    assert plan["estimate"]["latency_ms"]["basis"].startswith(f"{passes} passes x")
+
+
 def damage_header(base: Path) -> None:
     (base / WEIGHTS).write_bytes((base / WEIGHTS).read_bytes()[:-4])
 
 
 def make_pickle(base: Path) -> None:
     (base / WEIGHTS).rename(base / "unet" / "diffusion_pytorch_model.bin")
+
+
+def break_a_weight(base: Path) -> None:
+    weights = load_file(base / WEIGHTS)
+    weights["conv_in.weight"][0, 0, 0, :2] = float("nan")
+    weights["conv_out.bias"][0] = float("inf")
+    save_file(weights, base / WEIGHTS)
 
 
 def forbid(base: Path) -> None:
@@ -384,6 +422,10 @@ def forbid(base: Path) -> None:
     [
         (damage_header, ("diffusion_pytorch_model.safetensors is damaged or cut short", "fetch it again")),
         (make_pickle, ("are a pickle (diffusion_pytorch_model.bin)", "allowed: safetensors")),
+        (
+            lambda base: (base / "LICENSE").write_text("Attribution-NonCommercial 4.0 International\n"),
+            ("licence apache-2.0 (README.md)", "'Attribution-NonCommercial 4.0 International' in its LICENSE", "use: research"),
+        ),
         (forbid, ("licence cc-by-nc-4.0", "forbids commercial use", "use: research")),
     ],
 )

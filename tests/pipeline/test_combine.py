@@ -13,6 +13,8 @@ from roads import served
 from components.core.brief import Brief
 from components.core.errors import BriefError, UnknownModel
 from components.core.records import ClassCondition
+from components.operations.checks import stale as stale_champions
+from components.operations.finding import Installation
 from components.pipeline import existing, pretrained, proof, release_commands, resolve
 from components.pipeline.adapters import check_adapters, with_adapters
 from components.pipeline.backends import Backends
@@ -246,8 +248,20 @@ def test_the_list_of_adapters_and_what_makes_them_stale(cli: "Command", home: Pa
     assert f"thin/1 is {because}" in told
     assert f"bold/1 is {because}" in told
     assert because in cli("explain", "thin/1").out
+    assert doctors_lines(home)[0].startswith("ok:"), "no adapter is a champion, so nothing stale is served"
+    cli("promote", "thin/1", "--force", "--why", "a test")
+    line, *others = doctors_lines(home)
+    assert line == f"warn: thin/1 is {because}"
+    assert others == ["ok: 1 champion made of what is champion now, or of nothing else"]
     cli("rollback", "digits", "--to", "1")
     assert "stale" not in cli("adapters", "digits/1").out
+    assert doctors_lines(home) == ["ok: 2 champions made of what is champion now, or of nothing else"]
+
+
+def doctors_lines(home: Path) -> list[str]:
+    """What `genwright doctor` says of stale champions."""
+    found = stale_champions.check(Installation(Backends(Settings(home=home)), None, home))
+    return [f"{each.verdict}: {each.what}" for each in found]
 
 
 def test_a_look_for_a_new_base_asks_for_all_that_a_brief_combines(home: Path, an_adapter: Any) -> None:

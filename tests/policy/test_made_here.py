@@ -10,6 +10,8 @@ from components.core.brief import OverrideBrief, PretrainedBrief
 from components.core.errors import BriefError, UnknownModel
 from components.core.records import Decision, Pretrained
 from components.policy.decide import decide
+from components.policy.candidates import _from_card
+from components.policy.estimate import evaluations
 from components.policy.pretrained import pretrained
 
 Plan = Callable[..., Decision]
@@ -111,21 +113,50 @@ def test_a_base_of_a_variant_that_nobody_makes_any_more_is_of_no_use(plan: Plan)
         plan(pretrained=own("vae", "gone"), override=OverrideBrief(family="vae", mode="finetune"))
 
 
-def read(_: str) -> tuple[str, Any, str]:
-    return "base/3", "vae", "beta"
+def read(_: str) -> tuple[str, Any, str, dict[str, Any]]:
+    return "base/3", "vae", "beta", {"steps": 20, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("drawn_by", "config", "passes"),
+    [
+        ({}, {}, "35 passes"),
+        ({"steps": 20}, {}, "39 passes"),
+        ({"steps": 20, "solver": "ddim"}, {}, "20 passes"),
+        ({"steps": 20, "solver": "ddim"}, {"steps": 5}, "5 passes"),
+        ({"steps": 20}, {"steps": 1}, "1 pass "),
+    ],
+)
+def test_it_is_drawn_as_its_base_is_or_as_the_brief_says(plan: Plan, drawn_by: Any, config: Any, passes: str) -> None:
+    base = own("diffusion", "edm").model_copy(update={"drawn_by": drawn_by})
+    decision = plan(pretrained=base, override=OverrideBrief(mode="finetune", config=config))
+    assert decision.estimate.latency_ms.basis.startswith(passes)
+    another = plan(pretrained=base, override=OverrideBrief(mode="scratch", family="diffusion", variant="ddpm"))
+    assert another.estimate.latency_ms.basis.startswith("50 passes")
+
+
+def test_the_cards_say_how_many_passes_the_default_steps_are(cards: Any) -> None:
+    """Without torch a plan must know it."""
+    from components.families import find
+
+    stepwise = {key: card for key, card in cards.items() if card.stepwise}
+    assert len(stepwise) > 5
+    for key, card in stepwise.items():
+        default = find(*key).Config.model_fields["steps"].default
+        assert evaluations(_from_card(card, None), default) == card.steps, key
 
 
 def test_what_a_release_is_is_read_whatever_the_brief_says(tmp_path: Path) -> None:
     given = PretrainedBrief(model="models:/base@champion", family="vae", in_domain=True)
     found = pretrained(given, base=tmp_path, read_release=read)
-    assert (found.release, found.variant) == ("base/3", "beta")
+    assert (found.release, found.variant, found.drawn_by) == ("base/3", "beta", {"steps": 20})
     assert found.notes == ("models:/base@champion is base/3, a vae/beta model, as its release says",)
     with pytest.raises(BriefError, match=r"pretrained.family: gan given, and models:/base@champion is a vae model; allowed: vae"):
         pretrained(given.model_copy(update={"family": "gan"}), base=tmp_path, read_release=read)
 
 
 def test_a_release_that_is_not_here_is_planned_by_its_stated_family(tmp_path: Path) -> None:
-    def gone(_: str) -> tuple[str, Any, str]:
+    def gone(_: str) -> tuple[str, Any, str, dict[str, Any]]:
         raise UnknownModel("not here")
 
     given = PretrainedBrief(model="models:/base@champion", family="vae")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import yaml
 from elsewhere import load_elsewhere, run_elsewhere
 from made_elsewhere import NETWORK, network, write_folder
+from safetensors.torch import load_file
 from specs import image_data
 
 from components.core.brief import LoraBrief
@@ -83,9 +85,10 @@ def released(
     graph: Path,
     origin: Origin,
     adapter: Adapter | None = None,
+    write_pipeline: Callable[[Path], object] | None = None,
 ) -> int:
     """Register it as a production does; the number of its version."""
-    log = partial(models.log, stored, graph, origin, tags={"verdict": "pass"}, adapter=adapter)
+    log = partial(models.log, stored, graph, origin, tags={"verdict": "pass"}, adapter=adapter, write_pipeline=write_pipeline)
     uri = f"s3://bundles/{stored.sha256}"
     return versions.register("digits", sha256=stored.sha256, uri=uri, run_id=origin.run_id, log=log).version
 
@@ -225,6 +228,55 @@ def test_an_adapter_is_of_the_flavour_of_diffusers_beside_that_of_onnx(
     assert told["python_function"]["loader_module"] == "mlflow.onnx"  # which serves the graph, as of every release
     known = {"base_model": "google/ddpm", "base_model_revision": "1234abcd", "adapter_type": "lora"}
     assert {name: told["diffusers"][name] for name in known} == known
+    assert names_of(kept / "requirements.txt") == ["mlflow", "onnx", "onnxruntime", "torch", "diffusers", "peft", "safetensors"]
+
+
+def names_of(requirements: Path) -> list[str]:
+    """Each with the version that is here."""
+    needs = [tuple(line.split("==")) for line in requirements.read_text().splitlines()]
+    own = {name: version(name).partition("+")[0] for name, _ in needs if name != "onnxruntime"}  # which is of several packages
+    assert own.items() <= dict(needs).items()
+    return [name for name, _ in needs]
+
+
+WHOLE = """
+import os, sys
+os.environ["MLFLOW_TRACKING_URI"] = sys.argv[1]
+import mlflow
+from diffusers import DiffusionPipeline
+folder = mlflow.artifacts.download_artifacts("models:/digits@champion/pipeline")
+pipeline = DiffusionPipeline.from_pretrained(folder)
+pipeline.unet.save_pretrained(sys.argv[2])
+print(type(pipeline).__name__)
+"""
+
+
+def test_what_was_fine_tuned_whole_lies_beside_its_graph_as_a_pipeline(
+    versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    record, graph = stored()
+    released(versions, logged_models, record, graph, origin, write_pipeline=lambda folder: write_folder(folder, net=network()))
+    (kept,) = (tmp_path / "artifacts" / "digits" / "models").glob("*/artifacts")
+    assert {path.name for path in kept.iterdir()} == FILES | {"pipeline"}
+    assert {"model_index.json", "unet", "scheduler"} <= {path.name for path in (kept / "pipeline").iterdir()}
+    described = yaml.safe_load((kept / "MLmodel").read_text())
+    assert described["flavors"].keys() == {"python_function", "onnx"}, "MLflow's flavour of diffusers is of adapters"
+    assert described["metadata"]["pipeline"] == "pipeline"
+    assert names_of(kept / "requirements.txt") == ["mlflow", "onnx", "onnxruntime", "torch", "diffusers", "safetensors"]
+
+
+@pytest.mark.nightly
+def test_mlflow_and_diffusers_load_what_was_fine_tuned_whole(
+    tracking_uri: str, versions: Versions, logged_models: LoggedModels, stored: Any, origin: Origin, tmp_path: Path
+) -> None:
+    """Two lines in a process without genwright: the network has the weights that were written."""
+    record, graph = stored()
+    net = network(block_out_channels=(64, 32))
+    number = released(versions, logged_models, record, graph, origin, write_pipeline=lambda to: write_folder(to, net=net))
+    versions.set_alias("digits", "champion", number)
+    run_elsewhere(WHOLE, tracking_uri, tmp_path / "again", folder=tmp_path)
+    loaded = load_file(tmp_path / "again" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(value, loaded[name]) for name, value in net.state_dict().items())
 
 
 @pytest.mark.nightly

@@ -256,6 +256,34 @@ def test_a_licence_is_read_from_the_card_or_its_file(files: dict[str, str], expe
     assert (found.name, found.terms, found.said_by) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("Attribution-NonCommercial 4.0 International\n...", "'Attribution-NonCommercial 4.0 International'"),
+        ("Terms\n  You may use it for research  purposes only.\n", "'You may use it for research purposes only.'"),
+        ("CC BY-NC 4.0", "'CC BY-NC 4.0'"),
+        ("The weights must not be used for commercial purposes", "'The weights must not be used for commercial purposes'"),
+        ("Apache License\nVersion 2.0\n\nWeights: non-commercial use only.", "'Weights: non-commercial use only.'"),
+        ("Apache License\nVersion 2.0", ""),
+        ("GNU GENERAL PUBLIC LICENSE\nThis alternative is allowed only for noncommercial distribution", ""),
+    ],
+)
+def test_a_licence_file_that_forbids_what_the_card_permits_is_quoted(folder: Path, text: str, quoted: str) -> None:
+    (folder / "LICENSE").write_text(text)
+    found = read(folder)
+    assert found.licence.against == (f"{quoted} in its LICENSE" if quoted else "")
+    check_use(found, "research", where="")
+    if not quoted:
+        check_use(found, "commercial", where="")
+        return
+    with pytest.raises(BriefError) as error:
+        check_use(found, "commercial", where="base")
+    assert str(error.value).startswith(
+        f"base: its licence apache-2.0 (README.md) has {quoted} in its LICENSE against it, which forbids commercial use, and "
+    )
+    assert found.licence.text == f"apache-2.0, against {quoted} in its LICENSE"
+
+
 def test_commercial_use_is_refused_where_the_licence_forbids_it(made: Path) -> None:
     found = read(made)
     check_use(found, "commercial", where="")

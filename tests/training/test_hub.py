@@ -1,6 +1,8 @@
 """Models of a hub, by its own client, from a server that speaks as the hub does; a mirror; and what is said without one."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from components.core.errors import DataError
-from components.training.foreign.hub import Place, id_of, place_of
+from components.training.foreign.hub import id_of, place_of
+from components.training.foreign.place import Place
 
 REPO = Path(__file__).parents[2]
 COMMIT, OLDER = "1" * 40, "2" * 40
@@ -154,9 +157,59 @@ def test_a_mirror_is_a_folder_of_organisations(tmp_path: Path) -> None:
         return place_of(model, base=Path(), mirror=str(tmp_path), weights=True, fetch=False)
 
     assert place("hf:org/base") == Place(tmp_path / "org" / "base", None)
-    assert place(f"hf:org/base@{COMMIT}") == Place(tmp_path / "org" / "base", COMMIT)
+    assert place("hf:org/base@v1") == Place(tmp_path / "org" / "base", None, "v1"), "asked for, and nobody could check it"
     with pytest.raises(DataError, match=r"hf:org/other: no org/other in GENWRIGHT_HUB_MIRROR="):
         place("hf:org/other")
+
+
+def mirrored(model: str, mirror: Path) -> Place | None:
+    return place_of(model, base=Path(), mirror=str(mirror), weights=True, fetch=False)
+
+
+def test_a_mirror_that_knows_no_commit_vouches_for_none(tmp_path: Path) -> None:
+    folder = tmp_path / "org" / "base"
+    folder.mkdir(parents=True)
+    (folder / "model_index.json").write_text("{}")
+    with pytest.raises(DataError) as error:
+        mirrored(f"hf:org/base@{COMMIT}", tmp_path)
+    said = str(error.value)
+    assert re.search(rf"hf:org/base@{COMMIT}: what is in GENWRIGHT_HUB_MIRROR=.* knows no commit; allowed: a branch or tag", said)
+    assert f"`hf download org/base --revision {COMMIT} --local-dir {folder}`" in said
+    assert "\n" not in said
+
+
+def test_what_the_client_wrote_into_a_mirror_knows_its_commit(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """Until a file is changed: then it is of no commit."""
+    folder = tmp_path / "org" / "base"
+    fetched(hub, tmp_path, f'local_dir="{folder}", revision="v1"')
+    whole = Place(folder, OLDER)
+    assert [mirrored(f"hf:org/base{at}", tmp_path) for at in ("", "@main", f"@{OLDER}")] == [whole] * 3
+    with pytest.raises(DataError, match=rf"is of commit {OLDER}; allowed: org/base@{OLDER}, or without a revision"):
+        mirrored(f"hf:org/base@{COMMIT}", tmp_path)
+    config = folder / "unet" / "config.json"
+    os.utime(config, (config.stat().st_mtime + 5,) * 2)
+    assert mirrored("hf:org/base@main", tmp_path) == Place(folder, None, "main")
+    with pytest.raises(DataError, match="knows no commit"):
+        mirrored(f"hf:org/base@{OLDER}", tmp_path)
+
+
+def test_a_mirror_that_is_a_cache_of_the_hub_resolves_as_the_hub_does(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
+    for revision in ("main", "v1"):
+        fetched(hub, tmp_path, f'cache_dir="{tmp_path}", revision="{revision}"')
+    snapshots = tmp_path / "models--org--base" / "snapshots"
+    for at, commit in {"": COMMIT, "@main": COMMIT, "@v1": OLDER, f"@{OLDER}": OLDER}.items():
+        assert mirrored(f"hf:org/base{at}", tmp_path) == Place(snapshots / commit, commit)
+    for at in ("other", "3" * 40):
+        with pytest.raises(DataError, match=rf"no revision {at} of it in GENWRIGHT_HUB_MIRROR=.*; allowed: main, v1, 111"):
+            mirrored(f"hf:org/base@{at}", tmp_path)
+
+
+def fetched(hub: ThreadingHTTPServer, folder: Path, how: str) -> None:
+    """By the hub's client in a process of its own, as it reads the address of the hub once."""
+    program = f'from huggingface_hub import snapshot_download; snapshot_download("org/base", {how})'
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    told = {"PATH": "/usr/bin:/bin", "HF_HOME": str(folder / "home"), "HF_ENDPOINT": endpoint}
+    subprocess.run([sys.executable, "-c", program], env=told, check=True, capture_output=True, timeout=120)
 
 
 @pytest.mark.parametrize("model", ["hf:", "hf:name", "hf:a/b/c", "hf:../up", "hf:org/..", "hf:org/name@", "hf:org/na me"])

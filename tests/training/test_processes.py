@@ -85,7 +85,7 @@ def test_only_the_first_process_reads_quality_and_writes(forks: Any, make_plan: 
     checkpoint = told(forks, make_plan(), of=2)["checkpoint"]
     weights = weights_path(tmp_path / "run" / "best", Artifact.model_validate(checkpoint["weights"]))
     left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    records = {Path("finished.json"), Path("work.json"), Path("best/checkpoint.json")}
+    records = {Path("finished.json"), Path("work.json"), Path("drawing.json"), Path("best/checkpoint.json")}
     assert left == records | {weights.relative_to(tmp_path / "run")}
 
 

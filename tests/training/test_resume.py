@@ -158,12 +158,12 @@ def test_a_finished_run_is_not_trained_again(forks: Any, make_plan: Any, tmp_pat
 
 
 def test_what_a_finished_run_leaves_is_what_its_record_names(forks: Any, make_plan: Any, tmp_path: Path) -> None:
-    forks.train(make_plan(), at="rename", n=4)  # the first state that is saved
+    forks.train(make_plan(), at="rename", n=5)  # the first state that is saved
     assert [path for path in (tmp_path / "run").rglob(".*") if path.is_file()], "killed while a file was being written"
     checkpoint = forks.train(make_plan())["checkpoint"]
     left = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*") if path.is_file()}
     weights = weights_path(tmp_path / "run" / "best", Artifact.model_validate(checkpoint["weights"]))
-    records = {Path("finished.json"), Path("work.json"), Path("best/checkpoint.json")}
+    records = {Path("finished.json"), Path("work.json"), Path("drawing.json"), Path("best/checkpoint.json")}
     assert left == records | {weights.relative_to(tmp_path / "run")}
     assert sha256_of(weights) == checkpoint["weights"]["sha256"]
     assert json.loads((tmp_path / "run" / "finished.json").read_text()) == checkpoint

@@ -12,13 +12,13 @@ import torch
 
 from components.core.errors import BriefError, RunError, TrainingFailed
 from components.core.records import Reading
-from components.families import cards, find_card, maker
+from components.families import cards, find, find_card, maker
 from components.training import start as package
 from components.training.checkpoint import restore
 from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 from components.training.start import build, find_start, starts
-from components.training.start.finetune import network_changes, recipe
+from components.training.start.finetune import meaning_changes, network_changes, recipe
 from components.training.start.scratch import Scratch
 from components.training.trainer import Trainer
 
@@ -278,3 +278,17 @@ def test_a_gan_may_be_augmented_when_it_is_fine_tuned_though_its_base_was_not(
     assert float(family.adaptive.strength) > 0
     again: Any = restore(kept, trainer.best_path(kept))
     assert float(again.adaptive.strength) == 0
+
+
+@pytest.mark.parametrize("family", MEMBERS)
+def test_what_weights_mean_is_told_by_fields_that_change_no_shape(a_base: Any, family: str) -> None:
+    """What changes a shape is another network, which is refused before."""
+    start = a_base(family)
+    fields = find(start.base.family, start.base.variant).Config
+    assert {*fields.meaning} <= {*fields.model_fields}
+    known = start.base.config
+    assert meaning_changes(start.base, {name: known[name] for name in fields.meaning}, variant=start.base.variant) == {}
+    if "heads" in fields.meaning:
+        other = {"heads": 2 * known["heads"], "lr_peak": 0.5}
+        assert network_changes(start.base, other, variant=start.base.variant) == []
+        assert meaning_changes(start.base, other, variant=start.base.variant) == {"heads": known["heads"]}

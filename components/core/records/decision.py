@@ -1,6 +1,6 @@
 """What the policy owns: the brief made concrete, what was decided, and what it may cost."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class Pretrained(Record):
     release: str | None = None  # NAME/VERSION, where it was made here and its release was read
     variant: str | None = None  # of that release, or of the model made elsewhere that was read
     foreign: Foreign | None = None  # where it was made elsewhere, and is here
+    drawn_by: dict[str, Any] = Field(default_factory=dict)  # its steps and solver, where they were read
     unfit: str = ""  # why nothing here begins with it, where it was made elsewhere
     notes: tuple[str, ...] = ()
 

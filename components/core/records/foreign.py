@@ -19,13 +19,24 @@ class Licence(Record):
     name: str  # as the card has it; empty where nothing says it
     terms: Terms
     said_by: str = ""  # the file that says so
+    against: str = (
+        ""  # words of a licence's file, and its name, that forbid what `name` permits: then `terms` are those of the file
+    )
+
+    @property
+    def text(self) -> str:
+        """Its name, and what speaks against it."""
+        return (self.name or "unknown") + (f", against {self.against}" if self.against else "")
 
 
 class Foreign(Record):
     """A model made elsewhere, as its folder says. `name` is the same wherever it is read from the same files."""
 
     name: str  # hf:ORG/NAME@COMMIT, or FOLDER@DIGEST, of its files
-    revision: str | None = None  # the commit of the hub, or what a brief names of a mirror
+    revision: str | None = None  # the commit of the hub that the files are of; None where nothing here knows it
+    unverified: str | None = (
+        None  # the revision that a brief asks for, of a mirror that knows no commit: digests are all that is known
+    )
     made_as: str  # the class of its pipeline, as DDPMPipeline
     family: FamilyName
     variant: str
@@ -38,3 +49,9 @@ class Foreign(Record):
     beside: dict[str, Artifact] = Field(default_factory=dict)  # published files that are no weights of it here, by their path
     licence: Licence
     tags: tuple[str, ...] = ()
+
+    @property
+    def revision_text(self) -> str:
+        """The commit, or why there is none."""
+        asked = f"revision {self.unverified} asked for, not verified by this mirror" if self.unverified else "none"
+        return self.revision or asked

@@ -13,6 +13,7 @@ from components.families.images import side_of
 
 
 class ImageTransformerConfig(PixelConfig):
+    meaning = ("heads",)
     lr_peak: float = 2e-3
     batch_size: int = 64
     betas: tuple[float, float] = (0.9, 0.95)

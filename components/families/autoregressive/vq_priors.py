@@ -48,6 +48,7 @@ class VQPriorConfig(VQConfig):
 
 
 class VQTransformerConfig(VQPriorConfig):
+    meaning = ("heads",)
     heads: int = Field(default=4, ge=1, le=16, description="attention heads; they divide the prior's width")
     guidance: float = Field(default=1.0, ge=0, description="weight of a text in drawing; 1 is off and costs nothing; 3 for texts")
     label_dropout: float = Field(default=0.1, gt=0, lt=1, description="share of texts hidden in training")

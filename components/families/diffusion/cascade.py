@@ -79,6 +79,8 @@ class Cascade(Family):
         side_max=1024,
         data_appetite=1_000,
         stepwise=True,
+        solver="heun",
+        stages=2,
         wide=True,
         starts=("scratch", "finetune", "lora"),
         steers=True,

@@ -35,6 +35,7 @@ class EDM(Family):
         side_max=64,
         data_appetite=1_000,
         stepwise=True,
+        solver="heun",
         starts=("scratch", "finetune", "lora"),
         student="ect",
         steers=True,

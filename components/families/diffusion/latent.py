@@ -43,6 +43,7 @@ class Latent(OnCodes):
         side_max=1024,
         data_appetite=2_000,
         stepwise=True,
+        solver="heun",
         on_codes=True,
         wide=True,
         starts=("scratch", "finetune", "lora"),

@@ -29,6 +29,7 @@ from components.families.texts import text_of
 
 
 class LDMConfig(StepsConfig, CodesConfig):
+    meaning = (*StepsConfig.meaning, "autoencoder")
     clip: bool = Field(default=False, description="bound denoised codes to [-1, 1] in sampling")
     autoencoder: dict[str, Any] = Field(
         default_factory=dict, description="the config of diffusers' AutoencoderKL or VQModel, of a model made elsewhere; it rests"

@@ -27,6 +27,7 @@ from components.families.images import image_of
 
 
 class PreconditionedConfig(DiffusionConfig):
+    meaning = ("sigma_data", "mean_data")
     sigma_data: float = Field(default=0.5, gt=0, description="standard deviation of the data; by default as measured")
     mean_data: tuple[float, ...] = Field(default=(), description="mean of each channel; by default as measured; none: 0")
     sigma_min: float = Field(default=0.002, gt=0)

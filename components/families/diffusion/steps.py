@@ -28,7 +28,7 @@ other fields what its scheduler says (components/training/foreign).
 B batch, C channels, H height, W width, T training steps.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -50,6 +50,7 @@ Prediction = Literal["epsilon", "v", "x0"]
 class StepsConfig(DiffusionConfig):
     """The process, what is said of it, and how it is walked back."""
 
+    meaning: ClassVar[tuple[str, ...]] = ("schedule", "levels", "betas_from", "betas_to", "zero_snr", "prediction", "network")
     schedule: Schedule = "cosine"
     prediction: Prediction = "v"
     levels: int = Field(default=1000, ge=2, description="steps of the forward process in training, T")

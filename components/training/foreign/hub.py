@@ -2,30 +2,21 @@
 
 `hf:ORG/NAME@REVISION` names a commit, a tag or a branch; a branch, by default the main one, is resolved to its commit, which
 is what is recorded. huggingface_hub fetches, so its variables are those of its own documentation: HF_ENDPOINT, HF_TOKEN, HF_HOME,
-HF_HUB_OFFLINE. A mirror is a folder laid out as ORG/NAME, for places without a hub; what it holds is told by digests.
+HF_HUB_OFFLINE. For places without a hub there are mirrors (mirror.py).
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from components.core.brief import HUB
 from components.core.errors import DataError
+from components.training.foreign.mirror import place_in_mirror
+from components.training.foreign.place import SMALL, WEIGHTS, Place
 
 ALLOWED = "models:/NAME@ALIAS, hf:ORG/NAME, or a diffusers folder"
 OTHER = "hf:ORG/NAME, or a folder"
 ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-# What samples look like and other formats of weights are left there. A star stands for folders, too.
-SMALL = ["*.json", "*merges.txt", "README.md", "LICEN[SC]E*", "COPYING"]
-WEIGHTS = ["*/*.safetensors"]  # of a pipeline's parts; one file of all of them, as other tools have it, lies beside them
-
-
-class Place(NamedTuple):
-    """A folder on this machine, and the revision that is in it."""
-
-    folder: Path
-    revision: str | None
 
 
 def place_of(
@@ -49,12 +40,9 @@ def place_of(
             raise DataError(f"{key}: {model} given, and there is no folder {folder}", allowed=ALLOWED if not patterns else OTHER)
         return Place(folder, None)
     name, revision = id_of(model, key=key)
-    if mirror:
-        folder = Path(mirror) / name
-        if not folder.is_dir():
-            raise DataError(f"{key}: {model}: no {name} in GENWRIGHT_HUB_MIRROR={mirror}", do="put it there, or unset it")
-        return Place(folder, revision)
     wanted = [*patterns] or SMALL + (WEIGHTS if weights else [])
+    if mirror:
+        return place_in_mirror(f"{key}: {model}", name, revision, mirror=Path(mirror), patterns=[*patterns] or SMALL + WEIGHTS)
     return _snapshot(f"{key}: {model}", name, revision, patterns=wanted, fetch=fetch)
 
 

@@ -25,6 +25,12 @@ FREE = re.compile(
     r"^(apache|mit|bsd|cc0|cc-by(-sa)?-\d|cc$|gpl|lgpl|agpl|mpl|unlicense|isc|wtfpl|zlib|afl|artistic|ecl|epl|osl|ms-pl|ncsa|pddl"
     r"|odbl|odc-by|cdla-permissive|postgresql|bsl|public-domain)"
 )
+# A line of a licence's text that a card with a freer licence contradicts. The GPL's own "noncommercial distribution" is none.
+FORBIDDING = re.compile(
+    r"\bcc[ -]by[ -]nc\b|attribution-non-?commercial|non-?commercial\W+(use|purpose|research|licen[cs]e|only)|research[ -]only"
+    r"|research (use|purposes?) only|academic (use|purposes?|research) only|not\b.{0,40}\bfor (any )?commercial",
+    re.IGNORECASE,
+)
 # Of the text of a licence.
 WORDS: tuple[tuple[Terms, str], ...] = (
     ("noncommercial", r"non-?commercial|research purposes only|academic use only"),
@@ -41,16 +47,30 @@ def read_licence(folder: Path) -> tuple[Licence, tuple[str, ...]]:
     card = _front_matter(folder / CARD)
     tags = card.get("tags")
     shown = tuple(str(tag) for tag in tags[:50]) if isinstance(tags, list) else ()
+    own = _of_files(folder)
     named = [name for key in ("license", "license_name") for name in _names(card.get(key))]
     if named:
         name = ", ".join(each for each in named if each != "other") or "other"
-        return Licence(name=name, terms=terms_of(" ".join(named)), said_by=CARD), shown
-    for file in FILES:
-        if text := _text(folder / file):
-            found = next((terms for terms, words in WORDS if re.search(words, text, re.IGNORECASE)), "unknown")
-            first = " ".join(next((line for line in text.splitlines() if line.strip()), file).split())
-            return Licence(name=first[:80], terms=found, said_by=file), shown
+        terms = terms_of(" ".join(named))
+        against = next((_forbidding(*each) for each in own.items() if terms != "noncommercial" and _forbidding(*each)), "")
+        return Licence(name=name, terms="noncommercial" if against else terms, said_by=CARD, against=against), shown
+    for file, text in own.items():
+        found = next((terms for terms, words in WORDS if re.search(words, text, re.IGNORECASE)), "unknown")
+        first = " ".join(next((line for line in text.splitlines() if line.strip()), file).split())
+        return Licence(name=first[:80], terms=found, said_by=file), shown
     return Licence(name="", terms="unknown"), shown
+
+
+def _of_files(folder: Path) -> dict[str, str]:
+    """The texts of its licence files."""
+    return {file: text for file in FILES if (text := _text(folder / file))}
+
+
+def _forbidding(file: str, text: str) -> str:
+    """The line of a text that forbids commercial use, and whose it is; empty where none does."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    line = next((line for line in lines if FORBIDDING.search(line)), "")
+    return f"{line[:80]!r} in its {file}" if line else ""
 
 
 def terms_of(name: str) -> Terms:
@@ -76,8 +96,9 @@ def check_use(foreign: Foreign, use: str | None, *, where: str) -> None:
     """Raises BriefError for a licence that forbids what the brief's `use` declares."""
     licence = foreign.licence
     if use == "commercial" and licence.terms == "noncommercial":
+        what = f"has {licence.against} against it, which forbids commercial use" if licence.against else "forbids commercial use"
         raise BriefError(
-            f"{where}: its licence {licence.name} ({licence.said_by}) forbids commercial use, and use: commercial is given",
+            f"{where}: its licence {licence.name} ({licence.said_by}) {what}, and use: commercial is given",
             allowed="use: research, or a base whose licence permits it",
         )
 

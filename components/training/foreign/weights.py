@@ -96,7 +96,7 @@ def as_one(files: Files, folder: Path) -> Path:
 
 
 def check_weights(checkpoint: Checkpoint, files: Files, *, where: str) -> None:
-    """Raises DataError unless the files have the weights of their networks, each of its shape. Imports torch."""
+    """Raises DataError unless the files have the weights of their networks, each of its shape and finite. Imports torch."""
     import torch
 
     from components.families import find
@@ -124,6 +124,22 @@ def check_weights(checkpoint: Checkpoint, files: Files, *, where: str) -> None:
             f"{where}: {file}: {_theirs(name)} is {list(found[name])}, and its config.json makes it {list(wanted[name])}",
             do="mend its config.json",
         )
+    for part, path in files.items():
+        _check_finite(path, named=f"{where}: {part}/{path.name}")
+
+
+def _check_finite(path: Path, *, named: str) -> None:
+    """Numbers that are not would end the training at its first step, or be served."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - it is no mapping
+            weight = file.get_tensor(name)
+            if odd := int((~weight.isfinite()).sum()):
+                raise DataError(
+                    f"{named}: {name} holds {odd:,} of {weight.numel():,} numbers that are NaN or infinite",
+                    do="fetch it again, or take weights of before its training broke",
+                )
 
 
 def _some(names: list[str]) -> str:

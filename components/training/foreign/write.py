@@ -82,13 +82,19 @@ def write_diffusers(
 ) -> list[Path]:
     """Write the folder of a release; every file in it. `beside`: what of its base's published files reads texts, by their paths
     there. Raises BriefError for a family that diffusers has no pipeline for."""
-    folder = to / bundle.model
+    return write_release(family, bundle, to / bundle.model, name=f"{bundle.model}, version {version}", beside=beside)
+
+
+def write_release(
+    family: "Family", bundle: Bundle, folder: Path, *, name: str, beside: Mapping[str, Path] = NOTHING
+) -> list[Path]:
+    """The same into this folder; `name` heads its card."""
     try:
         made_as = write_pipeline(family, folder, beside=beside)
     except OSError as error:
         raise disk_error(error, folder) from error
     code = code_of(made_as, bundle, guidance=getattr(family.config, "guidance", 1.0), steps=getattr(family.config, "steps", 50))
-    write_whole(folder / CARD, card_of(bundle, version=version, code=code).encode())
+    write_whole(folder / CARD, card_of(bundle, name=name, code=code).encode())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -124,7 +130,7 @@ def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int) -> str
     return BY_CLASS.format(shape=(4, *bundle.spec.shape)) if made_as != "LDMPipeline" else CODES_BY_CLASS
 
 
-def card_of(bundle: Bundle, *, version: int, code: str) -> str:
+def card_of(bundle: Bundle, *, name: str, code: str) -> str:
     """README.md with what the hub reads at its top: the licence and the base go with all that is made of it."""
     origin = bundle.lineage.foreign
     told: dict[str, object] = {"library_name": "diffusers", "tags": ["genwright", "unconditional-image-generation"]}
@@ -134,12 +140,12 @@ def card_of(bundle: Bundle, *, version: int, code: str) -> str:
         told["license"] = origin.licence.name
     if origin is not None and origin.name.startswith(HUB):
         told["base_model"] = origin.name.removeprefix(HUB).partition("@")[0]
-    base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.name or 'unknown'}." if origin else ""
+    base = f"\n\nIts weights began with {origin.name}, licence {origin.licence.text}." if origin else ""
     item, asked = bundle.spec.item, bundle.spec.condition
     classes = len(bundle.spec.classes)
     what = f"images of {item.text}" + (f", of {classes} classes" if classes else ", asked for by a text" if asked else "")
     return (
-        f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {bundle.model}, version {version}\n\n"
+        f"---\n{yaml.safe_dump(told, sort_keys=False)}---\n\n# {name}\n\n"
         f"`{bundle.family}/{bundle.variant}` makes {what}; trained on data `{bundle.lineage.dataset_md5[:12]}`.{base}\n\n"
         f"```python\n{code}```\n"
     )

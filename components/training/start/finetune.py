@@ -86,5 +86,14 @@ def network_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -
     return [name for name, value in asked.items() if _shapes(cls.build(known | {name: value}, base.spec).state_dict()) != own]
 
 
+def meaning_changes(base: Checkpoint, config: dict[str, Any], *, variant: str) -> dict[str, Any]:
+    """Those values of a config that let the base's weights compute something else, as what they were trained with."""
+    from components.families import find
+
+    known, cls = recipe(base, variant=variant), find(base.family, variant)
+    asked = cls.configure(known | config, base.spec).model_dump(mode="json")
+    return {name: known[name] for name in cls.Config.meaning if name in config and known.get(name) != asked[name]}
+
+
 def _shapes(weights: dict[str, Any]) -> Shapes:
     return {name: tuple(value.shape) for name, value in weights.items()}
