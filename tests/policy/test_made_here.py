@@ -9,8 +9,8 @@ import pytest
 from components.core.brief import OverrideBrief, PretrainedBrief
 from components.core.errors import BriefError, UnknownModel
 from components.core.records import Decision, Pretrained
-from components.policy.decide import decide
 from components.policy.candidates import _from_card
+from components.policy.decide import decide
 from components.policy.estimate import evaluations
 from components.policy.pretrained import pretrained
 
