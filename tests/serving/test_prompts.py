@@ -382,7 +382,7 @@ def slow_encoder(folder: Path) -> None:
     wide = {"up": (text_parts.FEATURES, 1024), "on": (1024, 1024), "down": (1024, text_parts.FEATURES)}
     for name, shape in wide.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(shape, 1e-3, np.float32), name))
-    turns = ["narrow", *(f"w{k}" for k in range(3)), "embedding"]
+    turns = ["narrow", *(f"w{k}" for k in range(60)), "embedding"]
     for k, (before, after) in enumerate(pairwise(turns)):
         weight = "up" if k == 0 else "down" if after == "embedding" else "on"
         model.graph.node.append(onnx.helper.make_node("MatMul", [before, weight], [after]))
