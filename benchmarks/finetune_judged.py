@@ -194,21 +194,25 @@ def _rates(found: Rows) -> list[str]:
 
 
 def _forgotten(of: dict[str, Rows], prior: float) -> list[str]:
-    """What is gained and lost beside the base, and what perfect pictures of the new style would have lost."""
-    base, old, new = (value(of[how][0], "of base") for how in ("base", "real, base's style", "real, new style"))
-    few = value(of["the 200 themselves"][0], "of base")
+    """What is gained and lost beside the base, and how much of the loss is that another style is drawn."""
+    base, old, new, few = (
+        value(of[how][0], "of base") for how in ("base", "real, base's style", "real, new style", "the 200 themselves")
+    )
     lines = [
-        f"What is forgotten. Real pictures of the base's style lie {old:.2f} from it, real ones of the new style {new:.2f}, and "
-        f"what the base draws {base:.2f}. So a model that drew nothing but real pictures of the new style, none of the base's, "
-        f"would be told to have forgotten {new - base:+.2f}; one that drew the 200 that it learns from, {few - base:+.2f}. "
+        f"What is forgotten. Real pictures of the base's style lie {old:.2f} from those that judge it, real ones of the new "
+        f"style {new:.2f}, the 200 that are learnt from {few:.2f}, and what the base draws {base:.2f}. So the styles are "
+        f"{new - old:.2f} apart: a model asked for nothing, that draws the new style as well as the base drew its own, has left "
+        f"that by so much, without being worse at anything; one that drew perfect pictures would be told {new - base:+.2f}. "
         "Beside the base, the means of the seeds and half of their range "
         f"(`prior`: {prior:g} of what is learnt from is drawn by the base):",
         "",
-        "| way | nearer to the new style by | farther from the base's by | the loss on what the base drew rose by |",
-        "|---|---|---|---|",
+        "| way | nearer to the new style by | farther from the base's by | of it beyond the styles' distance "
+        "| the loss on what the base drew rose by |",
+        "|---|---|---|---|---|",
     ]
-    for how in (*WEIGHED, "lora", "lora prior", "finetune", "finetune prior"):
+    for how in (*WEIGHED, "lora", "lora prior", "finetune", "finetune prior", *PEERS):
         far, near = _apart(of[how], of["base"], "of base"), _apart(of[how], of["base"])
+        beyond = f"{far[0] - (new - old):.2f}"
         loss = "{:.4f} ± {:.4f}".format(*loss_forgotten(of[how])) if "tuning" in of[how][0] else ""
-        lines.append(f"| {how} | {-near[0]:.2f} ± {near[1]:.2f} | {far[0]:.2f} ± {far[1]:.2f} | {loss} |")
+        lines.append(f"| {how} | {-near[0]:.2f} ± {near[1]:.2f} | {far[0]:.2f} ± {far[1]:.2f} | {beyond} | {loss} |")
     return lines

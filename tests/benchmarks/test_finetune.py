@@ -21,8 +21,8 @@ def line(how: str, seed: int, new: float, old: float, **more: Any) -> dict[str, 
 
 
 def rows(*, new: dict[str, float] = NEW, old: dict[str, float] = OLD, rose: dict[str, float] = ROSE) -> list[dict[str, Any]]:
-    made = [line(how, 0, 2.0, 3.0) for how in (*REAL, "base")]
-    made[-1] = line("base", 0, new["base"], old["base"])
+    made = [line(how, 0, 2.0, away) for how, away in zip(REAL, (3.0, 0.8, 4.0), strict=True)]
+    made.append(line("base", 0, new["base"], old["base"]))
     for seed in (4, 3):
         for how in OURS:
             told = {"trainable": 50 if "lora" in how else 1000, "kept": 9, "tuning": [[0, 0, 0, 0.3], [9, 0, 0, 0.3 + rose[how]]]}
@@ -87,9 +87,11 @@ def test_the_best_rate_at_an_end_is_no_bracket() -> None:
     ]
 
 
-def test_the_table_says_what_perfect_pictures_would_have_forgotten() -> None:
+def test_the_table_says_how_much_of_what_is_forgotten_is_style() -> None:
     found = rows()
     told = {"machine": "2 CPU cores, load 1", "hardware": "one", "date": "2026-11-30", "rows": found, "reached": judge(found)}
     text = table(told | {"asked": {"items": 9600, "samples": 640, "prior": 0.25, "jobs": 1, "minutes": 70.0}})
-    assert "would be told to have forgotten -0.20" in text
+    assert "the styles are 2.20 apart" in text
+    assert "perfect pictures would be told -0.20" in text
+    assert "| finetune | 2.96 ± 0.01 | 0.90 ± 0.00 | -1.30 | 0.0900 ± 0.0000 |" in text
     assert "| peer lora | 0.003, compared | 3.235" in text
