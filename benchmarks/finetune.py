@@ -218,11 +218,12 @@ def _student(
     drawn, taught, teacher = _ours("finetune", seed, run, parts, extractor, base)
     weights = best_weights(_folder(run, "finetune", seed), teacher.weights)
     start = Student(teacher=teacher, weights=weights)
+    folder = _folder(run, "student", seed)
     made, _, train_s = train(
-        to / "student", parts["new"], items=STUDENT_ITEMS, seed=seed, start=start, config=recipe(teacher, steps=STUDENT_STEPS),
+        folder, parts["new"], items=STUDENT_ITEMS, seed=seed, start=start, config=recipe(teacher, steps=STUDENT_STEPS),
         known=(extractor, None), variant=student_card(teacher).variant,
     )  # fmt: skip
-    family = restore(made, best_weights(to / "student", made.weights))
+    family = restore(made, best_weights(folder, made.weights))
     graph = export_graph(family, to / "model.onnx")
     try:
         parity = check_parity(family, to / "model.onnx", graph).worst
