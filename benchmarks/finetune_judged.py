@@ -13,7 +13,7 @@ Rows = list[dict[str, Any]]
 
 REAL = {"real, new style": "other style", "real, base's style": "base", "the 200 themselves": "new"}  # the part that is shown
 OURS = ("scratch", "finetune", "lora", "finetune prior", "lora prior")
-WEIGHED = {f"lora at {weight:g}": weight for weight in (0.25, 0.5, 0.75)}
+WEIGHED = {f"lora at {weight:g}": weight for weight in (0.5, 0.75)}
 PEERS = ("peer finetune", "peer lora")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 6e-3, 1.2e-2)
 FIRST_RATES = RATES[2:4]
