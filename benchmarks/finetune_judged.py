@@ -201,18 +201,16 @@ def _forgotten(of: dict[str, Rows], prior: float) -> list[str]:
     lines = [
         f"What is forgotten. Real pictures of the base's style lie {old:.2f} from those that judge it, real ones of the new "
         f"style {new:.2f}, the 200 that are learnt from {few:.2f}, and what the base draws {base:.2f}. So the styles are "
-        f"{new - old:.2f} apart: a model asked for nothing, that draws the new style as well as the base drew its own, has left "
-        f"that by so much, without being worse at anything; one that drew perfect pictures would be told {new - base:+.2f}. "
-        "Beside the base, the means of the seeds and half of their range "
+        f"{new - old:.2f} apart, as far as a model may have to go that draws the new one and is worse at nothing; one that drew "
+        f"perfect pictures of it would be told {new - base:+.2f}. What is lost at less than the whole weight of an adapter says "
+        "how much of it the gain needs. Beside the base, the means of the seeds and half of their range "
         f"(`prior`: {prior:g} of what is learnt from is drawn by the base):",
         "",
-        "| way | nearer to the new style by | farther from the base's by | of it beyond the styles' distance "
-        "| the loss on what the base drew rose by |",
-        "|---|---|---|---|---|",
+        "| way | nearer to the new style by | farther from the base's by | the loss on what the base drew rose by |",
+        "|---|---|---|---|",
     ]
     for how in (*WEIGHED, "lora", "lora prior", "finetune", "finetune prior", *PEERS):
         far, near = _apart(of[how], of["base"], "of base"), _apart(of[how], of["base"])
-        beyond = f"{far[0] - (new - old):.2f}"
         loss = "{:.4f} ± {:.4f}".format(*loss_forgotten(of[how])) if "tuning" in of[how][0] else ""
-        lines.append(f"| {how} | {-near[0]:.2f} ± {near[1]:.2f} | {far[0]:.2f} ± {far[1]:.2f} | {beyond} | {loss} |")
+        lines.append(f"| {how} | {-near[0]:.2f} ± {near[1]:.2f} | {far[0]:.2f} ± {far[1]:.2f} | {loss} |")
     return lines

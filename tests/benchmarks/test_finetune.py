@@ -92,6 +92,6 @@ def test_the_table_says_how_much_of_what_is_forgotten_is_style() -> None:
     told = {"machine": "2 CPU cores, load 1", "hardware": "one", "date": "2026-11-30", "rows": found, "reached": judge(found)}
     text = table(told | {"asked": {"items": 9600, "samples": 640, "prior": 0.25, "jobs": 1, "minutes": 70.0}})
     assert "the styles are 2.20 apart" in text
-    assert "perfect pictures would be told -0.20" in text
-    assert "| finetune | 2.96 ± 0.01 | 0.90 ± 0.00 | -1.30 | 0.0900 ± 0.0000 |" in text
+    assert "perfect pictures of it would be told -0.20" in text
+    assert "| finetune | 2.96 ± 0.01 | 0.90 ± 0.00 | 0.0900 ± 0.0000 |" in text
     assert "| peer lora | 0.003, compared | 3.235" in text
