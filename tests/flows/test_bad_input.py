@@ -258,7 +258,6 @@ def test_producing_from_data_that_is_not_there_is_refused_at_once(cli: "Command"
 
 NOT_BUILT = {
     "clips-video": "diffusion/",
-    "product-photos-lora": "diffusion/",
     "sounds-audio": "gan/wavegan",
     "support-replies-text": "autoregressive/",
 }

@@ -19,7 +19,12 @@ from components.families import cards, find
 from components.latent.space import Items, LatentSpace
 
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
-LATENT = sorted("/".join(key) for key, (card, _, _) in cards().items() if card.latent)
+LATENT = [  # each with a latent space, without classes and with them
+    ("/".join(key), conditional)
+    for key, (card, _, _) in sorted(cards().items())
+    for conditional in (False, True)
+    if card.latent and (not conditional or "class" in card.conditioning)
+]
 CLASSES = tuple("0123456789")
 
 
@@ -59,9 +64,11 @@ def autoencoder(train: Items) -> LatentSpace:
     return LatentSpace(family)
 
 
-@pytest.fixture(params=LATENT)
-def any_family(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=LATENT, ids=str)
+def any_kind(request: pytest.FixtureRequest) -> tuple[str, bool]:
+    """A family's name, and whether it is asked by class."""
+    name, conditional = request.param
+    return str(name), bool(conditional)
 
 
 @pytest.fixture

@@ -46,9 +46,8 @@ def test_there_are_codes_of_every_kind(build: Any, held_out: Items) -> None:
     assert [z.dtype for z in kinds.values()] == [torch.float32] * 3 + [torch.int64]
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_every_latent_space_is_walked_in(build: Any, any_family: str, conditional: bool, train: Items, held_out: Items) -> None:
-    space = LatentSpace(build(any_family, conditional=conditional), vectors=True)
+def test_every_latent_space_is_walked_in(build: Any, any_kind: tuple[str, bool], train: Items, held_out: Items) -> None:
+    space = LatentSpace(build(any_kind[0], conditional=any_kind[1]), vectors=True)
     some = Items(held_out.images[:3], held_out.labels[:3])
     z_NU = space.encode(Items(train.images[:50], train.labels[:50]))
     around = cloud(z_NU)

@@ -58,7 +58,7 @@ def test_a_card_names_lora_where_the_family_has_layers_for_it(make_plan: Any) ->
     assert can == set(ADAPTED) == set(MEMBERS), "every network has linear or convolutional layers"
 
 
-NOT_DRAWN_WITH = ("discriminator.", "encoder.", "autoencoder.")  # or at rest beneath what is adapted
+NOT_DRAWN_WITH = ("discriminator.", "encoder.", "autoencoder.", "dual.")  # or at rest beneath what is adapted
 RESTING = {  # layers that hold a matrix and have no adapter beside it
     "Embedding", "LabelEmbedding",  # tables: peft adapts them in files of another form
     "GridTransformer", "Generator", "Synthesis",  # places and constants, which multiply nothing

@@ -27,7 +27,7 @@ from components.training.adapter.files import adapter_files, check_reloads
 from components.training.adapter.merging import adapt, check_merged, lora_config, lora_layers, merged
 from components.training.checkpoint import load_weights, restore
 from components.training.classes import carried_over
-from components.training.distillation import recipe
+from components.training.distillation import recipe, student_variant
 from components.training.foreign.folder import read_folder, weights_of
 from components.training.foreign.joined import JOINED
 from components.training.foreign.weights import as_one, check_weights
@@ -345,12 +345,13 @@ def test_what_cannot_be_a_base_is_told_in_one_line(folder: Any, error: type[Exce
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_has_students_on_its_own_codes(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
-    """By halving, as those of ddpm; they begin with its weights, and its autoencoder, which is theirs, rests."""
+    """They begin with its weights, and its autoencoder, which is theirs, rests."""
     checkpoint = checkpoint_of(read(folders[kind]))
     weights = as_one(weights_of(folders[kind], where=""), tmp_path)
     plan: Any = SimpleNamespace(
-        family=checkpoint.family, variant=checkpoint.variant, config=recipe(checkpoint, steps=4), spec=checkpoint.spec, seed=0
-    )
+        family=checkpoint.family, variant=student_variant(checkpoint.family, checkpoint.variant),
+        config=recipe(checkpoint, steps=4), spec=checkpoint.spec, seed=0,
+    )  # fmt: skip
     made: Any = Student(teacher=checkpoint, weights=weights).build(plan)
     assert made.config.steps == 4
     known = restore(checkpoint, weights).state_dict()

@@ -76,7 +76,7 @@ def test_images_and_labels_belong_together(make_split: Any) -> None:
 def test_a_split_held_on_the_device_gives_the_same_batches(make_split: Any) -> None:
     split = numbered(make_split, 24)
     chosen = np.array([3, 7, 20])
-    held, read = (source(split, NUMBERED, torch.device("cpu")).take(chosen) for source in (stream._OnDevice, stream._OnDisk))
+    held, read = (source(split, NUMBERED, torch.device("cpu")).take(chosen, 0) for source in (stream._OnDevice, stream._OnDisk))
     assert all(torch.equal(one, other) for one, other in zip(held, read, strict=True))
     assert held[0].dtype == torch.uint8
 
