@@ -317,10 +317,11 @@ class Said:
         return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
     def refused(self, code: int, *names: str) -> str:
-        """The one line on standard error, which names each of `names`; nothing was said on standard output."""
+        """The one line on standard error, which names each of `names`; nothing was said on standard output. How long a stage will
+        take is said before it, where that is long."""
         assert self.code == code, (self.code, self.out, self.err)
         assert self.out == ""
-        lines = self.err.splitlines()
+        lines = [line for line in self.err.splitlines() if not line.endswith("(estimated)")]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("genwright")
         assert [name for name in names if name not in lines[0]] == [], lines[0]
