@@ -34,10 +34,7 @@ def told(
         _check_own(brief, f"models:/{begins_with.name}")
         return begins_with.encoder.record
     source = source_of(brief, backends, elsewhere=elsewhere, folder=folder, fetch=fetch)
-    if source is None:
-        return None
-    _check_use(brief, source)
-    return source.record(brief.text or TextBrief(), precision=precision_of(source))
+    return None if source is None else _recorded(brief, source)
 
 
 def source_of(brief: Brief, backends: Backends, *, elsewhere: bool, folder: Path, fetch: bool) -> Source | None:
@@ -88,6 +85,12 @@ def precision_of(source: Source) -> TextPrecision:
     return "int8" if source.model.parent.name == PACKAGE else "fp32"
 
 
+def _recorded(brief: Brief, source: Source) -> TextEncoder:
+    """The encoder as a brief asks for it. Raises what `told` does."""
+    _check_use(brief, source)
+    return source.record(brief.text or TextBrief(), precision=precision_of(source))
+
+
 def made(source: Source, record: TextEncoder, backends: Backends) -> Path:
     """Its folder on this machine, made where there is none. Imports torch where it is made."""
     from components.encoders.make import is_whole, make_encoder
@@ -104,12 +107,13 @@ def encoder_of(brief: Brief, backends: Backends, begins_with: Base | None, *, fo
 
     if brief.conditioning != "text":
         return None
-    elsewhere = begins_with is not None and begins_with.foreign is not None
-    record = told(brief, backends, begins_with, folder=folder, fetch=True, elsewhere=elsewhere)
     if begins_with is not None and begins_with.encoder is not None:
+        _check_own(brief, f"models:/{begins_with.name}")
         return begins_with.encoder
+    elsewhere = begins_with is not None and begins_with.foreign is not None
     source = source_of(brief, backends, elsewhere=elsewhere, folder=folder, fetch=True)
-    assert source is not None and record is not None, "it may be fetched"  # noqa: PT018
+    assert source is not None, "it may be fetched"
+    record = _recorded(brief, source)
     place = made(source, record, backends)
     return Encoder(record=record, files=tuple(backends.workspace.put(place / name) for name in FILES))
 
