@@ -26,3 +26,14 @@ def resized(spec: DataSpec, **sizes: int) -> DataSpec:
 def side_of(spec: DataSpec) -> int:
     """The longer side, in pixels."""
     return max(image_of(spec).height, image_of(spec).width)
+
+
+def to_square(height: int, width: int, *, multiple: int) -> tuple[int, int]:
+    """Rows below and columns to the right that make a square of it, whose side is a multiple of this.
+
+    >>> to_square(5, 8, multiple=3)
+    (4, 1)
+    """
+    side = max(height, width)
+    side += -side % multiple
+    return side - height, side - width

@@ -23,7 +23,7 @@ from components.families.diffusion.ldm import LDM, LDMConfig
 from components.families.diffusion.network import DiffusionConfig
 from components.families.diffusion.pipelines import dit_pipeline
 from components.families.diffusion.steps import StepDenoiser
-from components.families.images import image_of, side_of
+from components.families.images import image_of, side_of, to_square
 
 HEAD = 32  # features of a head of attention, at most
 TOKENS_MAX = 64  # by default
@@ -48,9 +48,7 @@ class DiTConfig(LDMConfig):
     def padding(self, height: int, width: int) -> tuple[int, int]:
         if self.dense or self.network:
             return super().padding(height, width)
-        side = max(height, width)
-        side += -side % self.patch
-        return side - height, side - width
+        return to_square(height, width, multiple=self.patch)
 
 
 class TransformerDenoiser(StepDenoiser):

@@ -32,7 +32,7 @@ from components.families.diffusion.ldm import OnGivenCodes
 from components.families.diffusion.network import DiffusionConfig, Network, guided
 from components.families.diffusion.pipelines import flow_pipeline
 from components.families.diffusion.sampling import ONE, UNROLLED, Point, Sampler
-from components.families.images import image_of, side_of
+from components.families.images import image_of, side_of, to_square
 from components.families.texts import text_of
 
 TIME = 1000.0  # of noise alone, as a network hears it
@@ -79,9 +79,7 @@ class MMDiTConfig(CodesConfig):
     def padding(self, height: int, width: int) -> tuple[int, int]:
         if self.dense or self.network:
             return super().padding(height, width)
-        side = max(height, width)
-        side += -side % self.patch
-        return side - height, side - width
+        return to_square(height, width, multiple=self.patch)
 
 
 class FlowDenoiser(Network):
