@@ -254,7 +254,7 @@ def _student(
             if number:
                 rates[name].append(images / (time.perf_counter() - began))
     told = {"train_s": train_s, "steps": made.steps_total, "rate": made.config["lr_peak"], "teacher": taught}
-    ratio = beside.fd_ratio.model_dump(mode="json", include={"value", "low", "high"})
+    ratio = beside.ratio.model_dump(mode="json", include={"value", "low", "high"})
     return sampler, told | {"over teacher": ratio, "images_per_s": rates, "parity": parity}
 
 

@@ -9,7 +9,8 @@ from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics.kid import kid
 from components.evaluation.metrics.text_agreement import captions_of, gallery, of_samples
 from components.evaluation.retrieval import kinds_of
-from components.evaluation.yardstick import REFERENCE_MAX, places
+from components.evaluation.power import REFERENCE_MAX
+from components.evaluation.yardstick import places
 
 LEAST, MOST = 32, 8  # real items of a kind, below which nothing is said of its distance; kinds
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from components.core.brief import Delivery
 from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
-from components.evaluation.metrics.fd import over_champion
+from components.evaluation.metrics.distance import over_champion
+from components.evaluation.power import LOOKS
 from components.evaluation.samples import Drawn, Stock, asked_like
 from components.evaluation.score import make_scorecard
 from components.evaluation.yardstick import RealSide, Yardstick, make_yardstick
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
-
-# Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
-LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
 
 
 @dataclass(frozen=True)
@@ -42,11 +39,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two scorecards of one protocol. The candidate's holds fd_ratio, recall_lost and coverage_lost too."""
+    """Two scorecards of one protocol. The candidate's holds distance_ratio, recall_lost and coverage_lost too."""
 
     candidate: Scorecard
     champion: Scorecard
-    fd_ratio: Metric
+    ratio: Metric
 
 
 def score_pair(
@@ -57,7 +54,7 @@ def score_pair(
     train: ItemSplit,
     reference: ItemSplit,
     extractor: "Extractor",
-    fd_ratio_max: float | None = None,
+    ratio_max: float | None = None,
     seed: int = 0,
     samples: int = 2000,
     looks: int = LOOKS["one_pass"],
@@ -70,13 +67,14 @@ def score_pair(
 ) -> Pair:
     """Measure both and the ratio of their distances, with its own interval rather than two overlapping ones.
 
-    While the ratio's interval straddles `fd_ratio_max` the samples of both are doubled, for at most `looks` looks; None: one
-    look. Each side of a 95 % interval errs once in 40, three looks less than once in 13. docs/decisions/0003-gates.md.
+    While the ratio's interval straddles `ratio_max` the samples of both are doubled, for at most `looks` looks; None: one look.
+    What the gate may get wrong is spent over the looks (power.py). docs/decisions/0003-gates.md.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     sides = (candidate, champion)
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
     stocks = [side.stock or Stock() for side in sides]
+    looks = 1 if ratio_max is None else looks
     for look in range(looks):
         count = samples << look
         yardstick = make_yardstick(
@@ -91,6 +89,8 @@ def score_pair(
             level=level,
             real=real,
             judge=judge,
+            look=look,
+            looks=looks,
         )
         ours, theirs = (
             stock.draw(
@@ -104,11 +104,11 @@ def score_pair(
         )
         beside = _evaluated(champion, theirs, yardstick, device)
         seen = replace(_evaluated(candidate, ours, yardstick, device), champion=beside)
-        fd_ratio = over_champion(seen, beside)
-        if fd_ratio_max is None or not fd_ratio.low <= fd_ratio_max < fd_ratio.high:
+        ratio = over_champion(seen, beside)
+        if ratio_max is None or not ratio.low <= ratio_max < ratio.high:
             break
     scorecard = make_scorecard(seen)
-    return Pair(candidate=scorecard, champion=make_scorecard(beside), fd_ratio=scorecard.metrics["fd_ratio"])
+    return Pair(candidate=scorecard, champion=make_scorecard(beside), ratio=scorecard.metrics["distance_ratio"])
 
 
 def _evaluated(side: Contender, drawn: Drawn, yardstick: Yardstick, device: str) -> Evaluated:

@@ -1,4 +1,4 @@
-"""The picture of a trade-off: FD-local over the teacher's and latency, each with its interval, and the limit."""
+"""The picture of a trade-off: distance over the teacher's and latency, each with its interval, and the limit."""
 
 import io
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ COLOURS = {"pass": "tab:green", "undecided": "tab:orange", "fail": "tab:red"}
 def trade_off_plot(
     points: Mapping[str, tuple[Metric, Metric, str]], *, teacher: Metric, limit_ms: float | None, title: str
 ) -> bytes:
-    """PNG bytes. `points`: label -> latency p95 in ms, FD-local over the teacher's, verdict; `teacher`: its latency."""
+    """PNG bytes. `points`: label -> latency p95 in ms, distance over the teacher's, verdict; `teacher`: its latency."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
@@ -28,7 +28,7 @@ def trade_off_plot(
         axes.axvline(limit_ms, linestyle=":", color="black", label=f"limit {limit_ms:g} ms")
     for verdict, colour in COLOURS.items():
         axes.plot([], [], "o", color=colour, label=f"gates: {verdict}")
-    across, up = words_of("latency_p95_ms"), words_of("fd_ratio")
+    across, up = words_of("latency_p95_ms"), words_of("distance_ratio")
     axes.set(xscale="log", xlabel=across.heading, ylabel=f"{up.heading} (the teacher's), {up.better} is better", title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

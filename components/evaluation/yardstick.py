@@ -15,12 +15,11 @@ from components.core.protocols import ItemSplit
 from components.core.records import Dataset, ItemSpec, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.distances import Gaussian, frechet_resampled
+from components.evaluation.power import REFERENCE_MAX
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
-
-REFERENCE_MAX = 5000  # reference images taken (a seeded choice), which bounds the work on large sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +58,13 @@ class Yardstick:
     reference: ItemSplit
     real: RealSide
     judge: "Judge | None" = None  # of texts; with splits that have captions and their embeddings
+    look: int = 0  # of how many, at samples that double from one to the next
+    looks: int = 1
+
+    @property
+    def samples_last(self) -> int:
+        """How many samples the last look has."""
+        return self.protocol.samples << (self.looks - 1 - self.look)
 
     @cached_property
     def training_items(self) -> Stored:
@@ -84,9 +90,11 @@ def make_yardstick(
     level: float = 0.95,
     real: RealSide | None = None,
     judge: "Judge | None" = None,
+    look: int = 0,
+    looks: int = 1,
 ) -> Yardstick:
     """The real side at so many samples; `real` where it is at hand already. `judge`: what tells whether samples show what their
-    captions say, for models that are asked by a text.
+    captions say, for models that are asked by a text. `look`: this one of so many `looks`.
 
     Raises DataError when a split or the number of samples is too small.
     """
@@ -107,7 +115,16 @@ def make_yardstick(
         level=level,
         judge_sha256=None if judge is None else judge.sha256,
     )
-    return Yardstick(protocol=protocol, dataset=dataset, train=train, reference=reference, real=real, judge=judge)
+    return Yardstick(
+        protocol=protocol,
+        dataset=dataset,
+        train=train,
+        reference=reference,
+        real=real,
+        judge=judge,
+        look=look,
+        looks=looks,
+    )
 
 
 def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:

@@ -85,6 +85,15 @@ class Backends:
 
         return open_store(self.settings.store_uri, s3_endpoint=self.settings.s3_endpoint)
 
+    @property
+    def named_store(self) -> "ObjectStore | None":
+        """The home's own store, to look into before anything is made; None where there is none. Not one that another URI names:
+        a plan asks no server."""
+        from components.delivery.local import LocalStore
+
+        folder = self.named_home.store
+        return LocalStore(folder) if folder.is_dir() else None
+
     @cached_property
     def workspace(self) -> "Workspace":
         from components.pipeline.workspace import Workspace

@@ -11,7 +11,7 @@ from components.pipeline.backends import Backends
 from components.pipeline.stale import Known, stale
 from components.registry.versions import BASE
 
-SHOWN = ("fd", "fd_ratio", "coverage", "recall", "memorised")  # of a scorecard
+SHOWN = ("fd", "distance_ratio", "coverage", "recall", "memorised")  # of a scorecard
 
 
 class Descendant(Record):

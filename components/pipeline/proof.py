@@ -20,10 +20,11 @@ from components.evaluation.agreement import agreement
 from components.evaluation.gates import gate, thresholds
 from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
-from components.evaluation.pair import LOOKS, Contender, score_pair
+from components.evaluation.pair import Contender, score_pair
+from components.evaluation.power import LOOKS, REFERENCE_MAX
 from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
-from components.evaluation.yardstick import REFERENCE_MAX, choose
+from components.evaluation.yardstick import choose
 from components.pipeline.backends import Backends
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
 from components.pipeline.extractor import load_extractor, load_judge
@@ -102,13 +103,19 @@ def _scored(
         "device": run.facts.device,
     }
     with reported("Proof") as progress:
-        protocol["progress"] = progress
+        protocol |= {"progress": progress, "looks": LOOKS[run.decision.delivery]}
         if rival is None:
             own: dict[str, Any] = {"condition": candidate.condition, "timed": candidate.timed, "model": candidate.model}
             return score(candidate.sampler, **own, **protocol), None
-        protocol |= {"fd_ratio_max": thresholds(run.brief.gates)["fd_ratio_max"], "looks": LOOKS[run.decision.delivery]}
-        pair = score_pair(candidate, rival, **protocol)
+        pair = score_pair(candidate, rival, ratio_max=_ratio_max(run), **protocol)
         return pair.candidate, pair.champion
+
+
+def _ratio_max(run: Run) -> float | None:
+    """The margin of the gate on the distance, which the looks end by."""
+    margin = thresholds(run.brief.gates)["distance_ratio_max"]
+    assert not isinstance(margin, str)
+    return margin
 
 
 def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contender, backends: Backends) -> Agreement:

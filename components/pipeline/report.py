@@ -8,6 +8,7 @@ from components.core.errors import ExportError, GenwrightError
 from components.core.metrics import number
 from components.evaluation.definitions import words_of
 from components.evaluation.tuning import sentences
+from components.pipeline.gate_power import gate_power
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 from components.pipeline.view import COLOURS, console, gate_table, scorecard_table
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace
 
-JUDGED = ("latency_p95_ms", "fd_ratio", "coverage", "recall")
+JUDGED = ("latency_p95_ms", "distance_ratio", "coverage", "recall")
 
 
 class Report:
@@ -51,6 +52,8 @@ class Report:
             self.console.print(view(run.facts, run.decision))
             self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {dataset.item.text}, {version}")
             self.console.print(f"[bold]Run[/]  {run.reference}", soft_wrap=True)
+            for told in gate_power(run.brief, run.facts, run.decision, self.workspace.store):
+                self.console.print(f"[bold]Gate[/]  {told}", soft_wrap=True)
 
     def trained(self, trained: Trained) -> None:
         if self.console:

@@ -15,6 +15,7 @@ from components.pipeline import encoders
 from components.pipeline.adapters import check_adapters
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
+from components.pipeline.gate_power import gate_power
 from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.pretrained import base_of, check_base, check_foreign, read_foreign, read_release, take_over
 from components.pipeline.run import Base, Run, package_version
@@ -147,7 +148,8 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     refused = refusals(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
     with suppress(GenwrightError):  # of a base that is not here, or cannot be: it is among the refusals
         decision = warned(brief, decision, begins_with())
-    return facts, decision.model_copy(update={"refusals": refused})
+    told = gate_power(brief, facts, decision, backends.named_store)
+    return facts, decision.model_copy(update={"refusals": refused, "gate_power": told})
 
 
 def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None) -> LocalDataset | None:

@@ -58,7 +58,7 @@ def curve_table(curve: "Curve") -> "Table":
     """Every student that was tried, the fastest first, and the teacher below."""
     name = f"{curve.teacher.model} version {curve.teacher.version}"
     limit = f", at most {curve.latency_ms:g} ms wanted" if curve.latency_ms is not None else ""
-    scores = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "coverage", "recall")
+    scores = ("latency_p95_ms", "throughput_per_s", "fd", "distance_ratio", "coverage", "recall")
     right: dict[str, Literal["right"]] = {words_of(score).heading: "right" for score in scores}
     table = table_of(f"Students of {name} on {curve.device}{limit}", student="left", **right, gates="left")
     table.columns[-1].no_wrap = True

@@ -63,6 +63,8 @@ def view(facts: Facts, decision: Decision) -> "Group":
     if decision.warnings:
         parts += section("Look out", _warnings(decision, notes), "bold yellow")
     parts += [*section("Not chosen", _rejected(decision, notes)), *section("Estimate", _estimate(decision))]
+    if decision.gate_power:
+        parts += section("What the gate will tell", Text("\n".join(sentence(each) for each in decision.gate_power)))
     return Group(*parts, *section("Sources", _sources(notes), "dim")[:2])
 
 

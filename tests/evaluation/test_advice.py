@@ -40,8 +40,8 @@ def kinds(*gates: GateVerdict, **known: Any) -> list[str]:
         (["fd_noise_ratio_max"], {"blurry": True}, ["blurry"]),
         (["latency_p95_ms_max"], {"improving": True}, ["latency"]),
         (["memorised_max"], {}, ["memorised"]),
-        (["fd_ratio_max"], {}, ["champion"]),
-        (["fd_ratio_max"], {"improving": True}, ["short"]),
+        (["distance_ratio_max"], {}, ["champion"]),
+        (["distance_ratio_max"], {"improving": True}, ["short"]),
         (["coverage_min"], {}, ["other"]),
         ([], {}, []),
     ],
@@ -81,13 +81,13 @@ def figures(*, contrast: float = 1.0, roughness: float = 1.0, reach: float = 0.0
 )
 def test_noise_contrast_and_blur_are_told_from_the_figures(seen: dict[str, float], wanted: list[str]) -> None:
     metrics = figures(**seen)
-    assert [cause.kind for cause in causes(report(verdict("fd_ratio_max")), DONE, metrics=metrics)] == wanted
+    assert [cause.kind for cause in causes(report(verdict("distance_ratio_max")), DONE, metrics=metrics)] == wanted
     assert "noisy" not in [cause.kind for cause in causes(report(verdict("latency_p95_ms_max")), DONE, metrics=metrics)]
 
 
 def test_a_family_that_blurs_is_told_once() -> None:
     known = Training(reference=359, blurry=True)
-    (cause,) = causes(report(verdict("fd_ratio_max")), known, metrics=figures(roughness=0.6))
+    (cause,) = causes(report(verdict("distance_ratio_max")), known, metrics=figures(roughness=0.6))
     assert cause.seen == "samples are blurred (0.60 times as rough as the data)"
 
 

@@ -7,7 +7,7 @@ import pytest
 from components.core.errors import BriefError, RunError
 from components.core.records import Metric, Scorecard, ScoringProtocol
 from components.evaluation.definitions import gates as found_gates
-from components.evaluation.gates import gate, overall, student_thresholds, thresholds
+from components.evaluation.gates import gate, judge, overall, student_thresholds, thresholds
 from components.evaluation.pair import Contender, score_pair
 
 PROTOCOL = ScoringProtocol(
@@ -23,8 +23,8 @@ PROTOCOL = ScoringProtocol(
     level=0.95,
 )
 GOOD = {
-    "fd": (2.0, 1.8, 2.2),
-    "fd_real": (0.5, 0.4, 0.6),
+    "distance": (0.02, 0.018, 0.022),
+    "distance_floor": (0.001, 0.001, 0.001),
     "fd_noise_ratio": (0.1, 0.08, 0.12),
     "coverage": (0.9, 0.88, 0.92),
     "recall": (0.5, 0.45, 0.55),
@@ -49,7 +49,7 @@ def verdict_of(report, name: str) -> str:
 )
 def test_what_is_lost_since_the_champion_is_judged_beside_one_alone(interval, verdict) -> None:
     gates = {"coverage_lost_max": 0.1}
-    report = gate(scorecard(fd_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=scorecard(), gates=gates)
+    report = gate(scorecard(distance_ratio=(1.0, 0.9, 1.1), coverage_lost=interval), champion=scorecard(), gates=gates)
     assert verdict_of(report, "coverage_lost_max") == verdict
     assert "coverage_lost_max" not in {each.gate for each in gate(scorecard(), champion=None, gates=gates).gates}
 
@@ -91,7 +91,7 @@ def test_each_gate_is_a_threshold_of_the_brief_and_null_turns_it_off() -> None:
 
 def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_record() -> None:
     assert thresholds({}) == {
-        "fd_ratio_max": 1.25,
+        "distance_ratio_max": 1.25,
         "fd_noise_ratio_max": 0.5,
         "coverage_min": 0.3,
         "recall_min": 0.05,
@@ -105,7 +105,7 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "latency_p95_ms_max": "serving",
     }
     assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})
-    assert list(thresholds({}))[:4] == ["fd_ratio_max", "fd_noise_ratio_max", "coverage_min", "recall_min"]
+    assert list(thresholds({}))[:4] == ["distance_ratio_max", "fd_noise_ratio_max", "coverage_min", "recall_min"]
 
 
 def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> None:
@@ -120,15 +120,15 @@ def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> Non
     [
         (
             {"fid_max": 3},
-            "brief: gates.fid_max: unknown key; allowed: fd_ratio_max, fd_noise_ratio_max, coverage_min, recall_min,",
+            "brief: gates.fid_max: unknown key; allowed: distance_ratio_max, fd_noise_ratio_max, coverage_min, recall_min,",
         ),
         ({"coverage_min": 2}, "brief: gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
-        ({"fd_ratio_max": 0}, "brief: gates.fd_ratio_max: Input should be greater than 0 (given: 0)"),
-        ({"fd_ratio_max": float("inf")}, "brief: gates.fd_ratio_max: Input should be a finite number"),
-        ({"fd_ratio_max": True}, "brief: gates.fd_ratio_max: Input should be a valid number (given: True)"),
+        ({"distance_ratio_max": 0}, "brief: gates.distance_ratio_max: Input should be greater than 0 (given: 0)"),
+        ({"distance_ratio_max": float("inf")}, "brief: gates.distance_ratio_max: Input should be a finite number"),
+        ({"distance_ratio_max": True}, "brief: gates.distance_ratio_max: Input should be a valid number (given: True)"),
         ({"latency_p95_ms_max": float("inf")}, "brief: gates.latency_p95_ms_max"),
         ({"coverage_min": float("nan")}, "brief: gates.coverage_min: Input should be"),
-        ({"fd_ratio_max": "serving"}, "brief: gates.fd_ratio_max: Input should be a valid number (given: 'serving')"),
+        ({"distance_ratio_max": "serving"}, "brief: gates.distance_ratio_max: Input should be a valid number (given: 'serving')"),
         ({"coverage_min": [1]}, "brief: gates.coverage_min: Input should be a valid number (given: [1])"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_gate_that_is_not_here_or_a_threshold_that_cannot_be_is_refused(given,
 
 def test_a_first_release_is_judged_by_the_absolute_gates() -> None:
     report = gate(scorecard(), champion=None)
-    assert "fd_ratio_max" not in {each.gate for each in report.gates}
+    assert "distance_ratio_max" not in {each.gate for each in report.gates}
     assert (report.verdict, report.champion) == ("pass", None)
 
 
@@ -161,15 +161,15 @@ def test_scorecards_of_different_protocols_are_never_compared(field) -> None:
     value = getattr(PROTOCOL, field)
     other = PROTOCOL.model_copy(update={field: value + 1 if isinstance(value, (int, float)) else (value or "") + "x"})
     with pytest.raises(RunError, match=f"different protocols are not compared: {field} is"):
-        gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(other))
+        gate(scorecard(distance_ratio=(1.0, 0.9, 1.1)), champion=scorecard(other))
 
 
 def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
     with pytest.raises(RunError, match="not made beside each other"):
         gate(scorecard(), champion=scorecard())
     with pytest.raises(RunError, match="not made beside each other"):
-        gate(scorecard(fd_ratio=(0.7, 0.6, 0.8)), champion=scorecard())
-    report = gate(scorecard(fd_ratio=(1.0, 0.9, 1.1)), champion=scorecard(), champion_bundle="b" * 64)
+        gate(scorecard(distance_ratio=(0.7, 0.6, 0.8)), champion=scorecard())
+    report = gate(scorecard(distance_ratio=(1.0, 0.9, 1.1)), champion=scorecard(), champion_bundle="b" * 64)
     assert (report.verdict, report.champion) == ("pass", "b" * 64)
 
 
@@ -189,7 +189,7 @@ def beside(digits, extractor):
             Contender(champion),
             **(
                 {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
-                | {"samples": 500, "fd_ratio_max": 1.25}
+                | {"samples": 500, "ratio_max": 1.25}
                 | options
             ),
         )
@@ -198,13 +198,13 @@ def beside(digits, extractor):
 
 
 def judged(pair) -> str:
-    return verdict_of(gate(pair.candidate, champion=pair.champion), "fd_ratio_max")
+    return verdict_of(gate(pair.candidate, champion=pair.champion), "distance_ratio_max")
 
 
 def test_the_champion_itself_passes_at_the_first_look(beside, fitted) -> None:
     champion = fitted(8, seed=1)
     pair = beside(champion, champion)
-    assert (pair.fd_ratio.value, pair.fd_ratio.low, pair.fd_ratio.high) == (1, 1, 1)
+    assert (pair.ratio.value, pair.ratio.low, pair.ratio.high) == pytest.approx((1, 1, 1), abs=1e-6)
     assert pair.candidate.protocol.samples == 500
     assert judged(pair) == "pass"
 
@@ -224,21 +224,45 @@ def test_a_much_worse_candidate_fails_and_a_much_better_one_passes(beside, fitte
 
 def test_looking_again_stops_at_the_last_look_and_only_while_undecided(beside, fitted) -> None:
     a, b = fitted(4, seed=1), fitted(8, seed=2)
-    value = beside(a, b, fd_ratio_max=None).fd_ratio.value
-    assert beside(a, b, fd_ratio_max=value, looks=2).candidate.protocol.samples == 1000
-    assert beside(a, b, fd_ratio_max=100.0).candidate.protocol.samples == 500
+    value = beside(a, b, ratio_max=None).ratio.value
+    assert beside(a, b, ratio_max=value, looks=2).candidate.protocol.samples == 1000
+    assert beside(a, b, ratio_max=100.0).candidate.protocol.samples == 500
 
 
 def test_the_paired_interval_is_narrower_than_two_marginal_ones(beside, fitted) -> None:
-    pair = beside(fitted(2, seed=1), fitted(2, seed=2), fd_ratio_max=None)
-    ours, theirs = pair.candidate.metrics["fd"], pair.champion.metrics["fd"]
-    assert pair.fd_ratio.high - pair.fd_ratio.low < 0.7 * (ours.high / theirs.low - ours.low / theirs.high)
+    pair = beside(fitted(2, seed=1), fitted(2, seed=2), ratio_max=None)
+    ours, theirs = pair.candidate.metrics["distance"], pair.champion.metrics["distance"]
+    assert pair.ratio.high - pair.ratio.low < 0.7 * (ours.high / theirs.low - ours.low / theirs.high)
 
 
 def test_two_as_good_as_real_images_are_not_told_apart_by_their_noise(beside, digits, make_shelf) -> None:
-    """The champion's distance counts as no smaller than that of real images."""
+    """The champion's distance counts as no smaller than what real images differ by among themselves."""
     a, b = (make_shelf(f"torch:{k}", digits.train.images[k::2]) for k in range(2))
-    pair = beside(a, b, fd_ratio_max=None)
-    floor = pair.candidate.metrics["fd_real"].value
-    expected = pair.candidate.metrics["fd"].value / max(pair.champion.metrics["fd"].value, floor)
-    assert pair.fd_ratio.value == pytest.approx(expected)
+    pair = beside(a, b, ratio_max=None)
+    ours, theirs = (each.metrics for each in (pair.candidate, pair.champion))
+    expected = max(0.0, ours["distance"].value) / max(theirs["distance"].value, ours["distance_floor"].value)
+    assert pair.ratio.value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict", "says"),
+    [
+        ((1.0, 0.9, 1.2), "pass", "1.25 wanted"),
+        ((1.1, 1.05, 1.2), "pass", "1.25 wanted"),  # surely worse, and by no more than is allowed
+        ((1.2, 0.9, 1.4), "undecided", "more reference items would tell"),
+        ((1.3, 1.1, 1.5), "fail", "surely beyond 1, and not shown to be within what is wanted"),
+        ((1.6, 1.4, 1.8), "fail", "1.25 wanted"),
+    ],
+)
+def test_what_is_surely_worse_and_not_shown_to_be_near_enough_fails(interval, verdict, says) -> None:
+    ratio = found_gates()["distance_ratio_max"]
+    value, low, high = interval
+    told = judge(ratio, Metric(value=value, low=low, high=high, n=100), 1.25)
+    assert (told.verdict, told.text.endswith(says)) == (verdict, True)
+
+
+def test_a_margin_below_1_is_proof_of_progress() -> None:
+    ratio = found_gates()["distance_ratio_max"]
+    asked = {0.85: "pass", 0.95: "undecided", 0.97: "fail"}
+    found = {value: judge(ratio, Metric(value=value, low=value - 0.06, high=value + 0.04, n=9), 0.9).verdict for value in asked}
+    assert found == asked

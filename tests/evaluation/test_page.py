@@ -44,7 +44,7 @@ def test_each_class_has_a_line_the_least_covered_first(pages, digits) -> None:
 def test_a_champion_has_its_own_column_and_bars(pages) -> None:
     first, pair = (pages[name].read_text(encoding="utf-8") for name in ("first", "pair"))
     assert "Against the champion" in pair
-    assert "fd_ratio_max" in pair
+    assert "distance_ratio_max" in pair
     assert pair.count("<svg") > 1.8 * first.count("<svg")
 
 

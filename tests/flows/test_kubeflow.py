@@ -147,10 +147,10 @@ def test_an_unchanged_brief_and_a_refused_one_end_as_without_kfp(first: Any, tmp
     assert road.cli("produce", str(brief)).returncode == 0
     again = road.cli("kubeflow", "run-local", str(brief))
     assert again.stdout.startswith("Unchanged: nothing to do: "), again.stdout + again.stderr
-    strict = road.write(first.road.brief(gates={"fd_ratio_max": 0.001}))
+    strict = road.write(first.road.brief(gates={"distance_ratio_max": 0.001}))
     refused = road.cli("kubeflow", "run-local", str(strict))
     assert (refused.returncode, refused.stdout) == (3, ""), refused.stdout + refused.stderr
-    assert "stays a candidate: fd_ratio_max fail" in refused.stderr.splitlines()[-1]
+    assert "stays a candidate: distance_ratio_max fail" in refused.stderr.splitlines()[-1]
     broken = road.cli("kubeflow", "run-local", str(road.write(first.road.brief(data={"path": "nowhere"}))))
     assert (broken.returncode, broken.stdout) == (1, "")
     assert broken.stderr.splitlines()[-1].startswith(

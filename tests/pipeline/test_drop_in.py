@@ -67,7 +67,7 @@ def test_one_more_of_each_kind_goes_down_the_whole_road(road: Road) -> None:
     path.write_text(yaml.safe_dump(brief | {"gates": {"graininess_min": 1}}))
     wrong = road.cli("plan", str(path))
     assert wrong.returncode == 2
-    assert f"{path}: gates.graininess_min: unknown key; allowed: fd_ratio_max," in wrong.stderr
+    assert f"{path}: gates.graininess_min: unknown key; allowed: distance_ratio_max," in wrong.stderr
     assert "graininess_max" in wrong.stderr
     path.write_text(yaml.safe_dump(brief))
     assert "parametric/gaussian" in ran(road, "plan", str(path))

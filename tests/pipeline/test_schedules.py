@@ -194,7 +194,7 @@ def test_minutes_are_counted_from_the_moment_of_scheduling() -> None:
 
 def test_what_a_server_tells_is_a_line_a_schedule(clone: Path) -> None:
     told = document(of(clone), entrypoint="x", pool="team") | {"paused": False}
-    last = {"state_name": "Refused", "state": {"message": "fd_ratio_max fail"}, "end_time": "2026-11-30T03:05:00Z"}
+    last = {"state_name": "Refused", "state": {"message": "distance_ratio_max fail"}, "end_time": "2026-11-30T03:05:00Z"}
     cron, poll = lines(told, last)
     assert (cron.when, cron.trigger, cron.pool, cron.last) == ("0 3 * * 1 Europe/Berlin", "cron", "team", "Refused")
     assert cron.next is not None

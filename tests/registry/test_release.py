@@ -38,7 +38,7 @@ def test_promote_sets_everything_once(registry: Registry, three: Versions) -> No
     when = datetime(2026, 11, 21, 12, tzinfo=UTC)
     registry = Registry(versions=registry.versions, ledger=registry.ledger, channels=registry.channels, clock=lambda: when)
     three.set_alias("digits", "candidate", 1)
-    outcome = promote(registry, "digits", 1, **BY, evidence={"fd_ratio": 0.9})
+    outcome = promote(registry, "digits", 1, **BY, evidence={"distance_ratio": 0.9})
     assert outcome.changed
     assert outcome.entry is not None
     assert outcome.entry.model_dump(exclude={"to_bundle"}) == {
@@ -51,7 +51,7 @@ def test_promote_sets_everything_once(registry: Registry, three: Versions) -> No
         "who": "ada",
         "when": "2026-11-21T12:00:00+00:00",
         "why": "better",
-        "evidence": {"fd_ratio": 0.9},
+        "evidence": {"distance_ratio": 0.9},
     }
     assert champion_of(registry) == {"champion": 1}
     three.set_alias("digits", "candidate", 3)

@@ -140,3 +140,5 @@ class Decision(Record):
     config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
     budget: TrainingBudget | None = None  # None in what an older version decided
     refusals: tuple[str, ...] = ()  # in a plan: why `produce` will refuse, a line each with its exit code
+    # What the gate on the distance will tell apart; only a plan says.
+    gate_power: tuple[str, ...] = Field(default=(), exclude_if=lambda told: not told)

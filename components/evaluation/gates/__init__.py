@@ -1,6 +1,7 @@
 """The gates: each metric's interval against a threshold. docs/decisions/0003-gates.md says why it is done so.
 
-pass: the whole interval is on the good side. fail: the whole of it is on the bad side. undecided: it straddles the threshold.
+pass: the whole interval is on the good side. fail: the whole of it is on the bad side, or where a gate leaves room for what is a
+little worse (`worse_beyond`), surely worse and not shown to be within that room. undecided: neither.
 
 A limit on one metric stands in that metric's file (metrics/NAME.py, GATES). A gate on what follows from several stands in a file
 here, and is found by its name like them:
@@ -13,6 +14,7 @@ here, and is found by its name like them:
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -101,12 +103,14 @@ def _judged(each: Gate, candidate: Scorecard, champion: Scorecard | None) -> Met
 
 def judge(each: Gate, metric: Metric, threshold: float) -> GateVerdict:
     """One gate's verdict."""
-    verdict = _verdict(metric, threshold, each.limit)
+    verdict = _verdict(metric, threshold, each)
     side = {"max": "at most", "min": "at least"}[each.limit]
     interval = f"{metric.value:.3g} [{metric.low:.3g}, {metric.high:.3g}]"
     text = f"{words_of(each.metric).heading}: {interval}, {side} {threshold:.3g} wanted"
     if verdict == "undecided":
         text += "; the interval straddles it: more samples or more reference items would tell"
+    elif verdict == "fail" and _verdict(metric, threshold, replace(each, worse_beyond=None)) == "undecided":
+        text += f"; surely beyond {each.worse_beyond:g}, and not shown to be within what is wanted"
     return GateVerdict(
         gate=each.name,
         verdict=verdict,
@@ -118,12 +122,13 @@ def judge(each: Gate, metric: Metric, threshold: float) -> GateVerdict:
     )
 
 
-def _verdict(metric: Metric, threshold: float, limit: Literal["max", "min"]) -> Verdict:
-    sign = 1 if limit == "max" else -1
+def _verdict(metric: Metric, threshold: float, each: Gate) -> Verdict:
+    sign = 1 if each.limit == "max" else -1
     best, worst = sorted((sign * metric.low, sign * metric.high))
     if worst <= sign * threshold:
         return "pass"
-    return "fail" if best > sign * threshold else "undecided"
+    refused = sign * threshold if each.worse_beyond is None else min(sign * threshold, sign * each.worse_beyond)
+    return "fail" if best > refused else "undecided"
 
 
 def overall(verdicts: list[Verdict]) -> Verdict:
@@ -143,11 +148,11 @@ def _check_comparable(candidate: Scorecard, champion: Scorecard | None) -> None:
             f"scorecards of different protocols are not compared: {name} is {ours[name]} and {theirs[name]}",
             do="score candidate and champion beside each other",
         )
-    ratio = candidate.metrics.get("fd_ratio")
-    floor = candidate.metrics["fd_real"].value
-    expected = candidate.metrics["fd"].value / max(champion.metrics["fd"].value, floor, math.ulp(0.0))
+    ratio = candidate.metrics.get("distance_ratio")
+    floor = candidate.metrics["distance_floor"].value
+    expected = max(0.0, candidate.metrics["distance"].value) / max(champion.metrics["distance"].value, floor, math.ulp(0.0))
     if ratio is None or not math.isclose(ratio.value, expected, rel_tol=1e-6, abs_tol=1e-9):
         raise RunError(
-            "these two scorecards were not made beside each other: fd_ratio is missing or of another champion",
+            "these two scorecards were not made beside each other: distance_ratio is missing or of another champion",
             do="score candidate and champion as a pair",
         )

@@ -1,7 +1,8 @@
-"""FD-local: the Frechet distance between the features of samples and of held-out items, and what it is held against.
+"""FD-local: the Frechet distance between the features of samples and of held-out items, told beside the gated one (distance.py).
 
 The features are those of a network trained on the data itself, so it is never called FID (Heusel 2017, arXiv 1706.08500).
-The distance of noise is the upper mark, that of as many training items the lower one.
+The distance of noise is the upper mark, that of training items the lower one. It is biased upwards by an amount that depends on the
+counts, so only the gate against noise, which lies far above all bias, is on it.
 """
 
 from components.core.metrics import Gate, Words
@@ -12,16 +13,12 @@ from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.yardstick import Yardstick, noise_items
 
 WORDS = (
-    Words("fd", "FD-local", "Fréchet distance of this dataset's own features; never an FID", better="lower", order=10),
-    Words("fd_ratio", "FD-local over the champion's", "resampled together, same reference and seeds", better="lower", order=11),
+    Words("fd", "FD-local", "Fréchet distance of this dataset's own features; never an FID", better="lower", order=11),
     Words("fd_noise_ratio", "FD-local over that of noise", "0 is the data, 1 is noise", better="lower", order=12),
     Words("fd_noise", "FD-local of noise", "the upper mark", order=900),
-    Words("fd_real", "FD-local of training items", "the lower mark: what as many real items get", order=901),
+    Words("fd_real", "FD-local of training items", "the lower mark: what real items get, as many as there are samples or training items", order=901),
 )
-GATES = (
-    Gate("fd_ratio_max", "fd_ratio", "max", default=1.25, takes="positive", relative=True),  # docs/decisions/0003-gates.md
-    Gate("fd_noise_ratio_max", "fd_noise_ratio", "max", default=0.5, takes="share"),
-)
+GATES = (Gate("fd_noise_ratio_max", "fd_noise_ratio", "max", default=0.5, takes="share"),)
 
 
 @once
@@ -45,21 +42,13 @@ def of_training(yardstick: Yardstick) -> Floats:
     return yardstick.real.distances(features, stream="train")
 
 
-def over_champion(seen: Evaluated, champion: Evaluated) -> Metric:
-    """The distance over the champion's, or over that of real items where the champion is better than they are: what real items
-    differ by among themselves is no reason to refuse anything."""
-    real, theirs = of_training(seen.yardstick)[0], distances(champion)
-    return ratio(distances(seen), theirs + max(0.0, real - theirs[0]), seen.boot, n=len(seen.items))
-
-
 def compute(seen: Evaluated) -> dict[str, Metric]:
-    """The distance, both marks, and the ratio to the champion's where there is one."""
+    """The distance and both marks."""
     yardstick, boot, n = seen.yardstick, seen.boot, len(seen.items)
     fd, noise, real = distances(seen), of_noise(yardstick), of_training(yardstick)
-    found = {
+    return {
         "fd": boot.metric(float(fd[0]), fd[1:], n=n, least=0),
         "fd_noise_ratio": ratio(fd, noise, boot, n=n),
         "fd_noise": boot.metric(float(noise[0]), noise[1:], n=yardstick.protocol.samples, least=0),
         "fd_real": boot.metric(float(real[0]), real[1:], n=len(yardstick.training_items), least=0),
     }
-    return found if seen.champion is None else found | {"fd_ratio": over_champion(seen, seen.champion)}

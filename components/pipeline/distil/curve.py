@@ -15,7 +15,7 @@ from components.pipeline.distil.request import DistillRequest
 from components.pipeline.endings import Ending, judged
 from components.pipeline.run import Exported, Produced, Proof, Run, Trained
 
-MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "fd_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
+MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "distance_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
 
 
 class StudentResult(Record):
@@ -30,7 +30,7 @@ class StudentResult(Record):
     latency_p95_ms: Metric
     throughput_per_s: Metric
     fd: Metric
-    fd_ratio: Metric
+    distance_ratio: Metric
     recall: Metric
     recall_lost: Metric
     coverage: Metric
@@ -149,7 +149,7 @@ def _drawn(curve: Curve) -> bytes:
 
     return trade_off_plot(
         {
-            f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.fd_ratio, each.verdict)
+            f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.distance_ratio, each.verdict)
             for each in curve.tried
         },
         teacher=curve.teacher_latency_p95_ms,

@@ -1,0 +1,267 @@
+"""How often does the gate on the distance pass an equal, and refuse what is worse? By simulated releases whose true ratio is known.
+
+    .venv/bin/python benchmarks/gates.py [--trials 200] [--jobs 2] [--only gaussians ...]
+
+Digits of MNIST, reduced to 8 x 8 as the demo's are: 1,437 to learn from, 360 held out in each trial, drawn anew, and 2,000, 4,000 or
+8,000 samples of either side, as many looks as a proof has. What a row holds is in benchmarks/gates_judged.py; rows end up in
+benchmarks/results/gates.json and gates.md.
+
+Kinds of model: a Gaussian a class in its first 8 principal directions, fitted to resampled digits; a variational autoencoder
+of the house, trained here by two seeds, and one that was stopped at a twentieth; real digits that nothing was trained on, blurred.
+A champion and a retrained equal are two of one kind by two seeds. A candidate of the wanted ratio is the nearer of them, of whose
+samples a share comes from a worse one. The share follows from the distances to 40,000 real digits: MMD^2 of a mixture is a
+quadratic of it.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.gates_judged import judge_rows, table
+from benchmarks.intervals import Population
+from benchmarks.shared import RESULTS, circumstances
+
+OUT, PAGE = RESULTS / "gates.json", RESULTS / "gates.md"
+LEARNT, REFERENCE = 1437, 360
+REAL, POOL = 40_000, 24_000  # real digits that the truth is measured on and references are drawn from; samples of each model
+SAMPLES, LOOKS = 2000, 3
+RATIOS = (0.8, 1.0, 1.25, 1.35, 1.6)
+KINDS = ("gaussians", "trained", "perturbed")
+ITEMS, STOPPED = 150_000, 10_000  # seen by the autoencoders
+TRAINED = ("vae", "gaussian")
+BLURRED = (0.45, 0.5)  # deviations of the blur, in pixels: of the champion, and of what makes candidates worse
+
+Images = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Models:
+    """phi of POOL samples of two models of one kind by two seeds, the farther first, and of a worse one; their MMD^2 and FD."""
+
+    champion: Rows
+    equal: Rows
+    worse: Rows
+    real: Rows
+    features: dict[str, npt.NDArray[np.float32]]
+
+    def share(self, ratio: float) -> float:
+        """Of samples of the worse one in a candidate that is `ratio` times as far as the champion."""
+        (mu_c, mu_e, mu_w), mu_real = (self._mean(each) for each in (self.champion, self.equal, self.worse)), self._mean(self.real)
+        to_e, to_w = mu_e - mu_real, mu_w - mu_e
+        wanted = ratio * float((mu_c - mu_real) @ (mu_c - mu_real))
+        a, b, c = float(to_w @ to_w), 2 * float(to_e @ to_w), float(to_e @ to_e) - wanted
+        return min(1.0, max(0.0, (-b + math.sqrt(max(0.0, b**2 - 4 * a * c))) / (2 * a)))
+
+    def true_ratios(self, share: float) -> tuple[float, float]:
+        """By MMD^2 and by FD-local, of POOL samples beside REAL digits."""
+        from components.evaluation.distances import Gaussian, frechet
+
+        mu_real = self._mean(self.real)
+        mixed_F = (1 - share) * self._mean(self.equal) + share * self._mean(self.worse)
+        ours, theirs = (float((mu - mu_real) @ (mu - mu_real)) for mu in (mixed_F, self._mean(self.champion)))
+        cut = round(share * POOL)
+        mixed = np.concatenate([self.features["equal"][cut:], self.features["worse"][:cut]])
+        real = Gaussian.of(self.features["real"])
+        far = [frechet(real, Gaussian.of(each)) for each in (mixed, self.features["champion"])]
+        return ours / theirs, far[0] / far[1]
+
+    @staticmethod
+    def _mean(phi: Rows) -> npt.NDArray[np.float64]:
+        mean: npt.NDArray[np.float64] = phi.mean(axis=0, dtype=np.float64)
+        return mean
+
+
+class Mapped:
+    """A kernel whose items are given as phi already."""
+
+    def phi(self, rows: Rows) -> Rows:
+        return rows
+
+    def mean(self, rows: Rows) -> npt.NDArray[np.float64]:
+        return Models._mean(rows)
+
+    def along(self, rows: Rows, directions_FK: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return (rows @ directions_FK.astype(np.float32)).astype(np.float64)
+
+
+def digits() -> tuple[Any, Population, Population, Population]:
+    """The dataset, what is learnt from, real digits, and others that are perturbed; all 8 x 8, of 17 grey levels."""
+    from components.core.brief import DataBrief
+    from components.data.shards import open_split
+    from components.data.versions import fetch
+    from flows.settings import load_backends
+
+    backends, data = load_backends(), DataBrief(path="data/prepared/mnist")
+    dataset = fetch(data, cache=backends.named_home.data, mirror=backends.settings.data_mirror)
+    splits = [open_split(dataset.path, name) for name in ("train", "validation", "test")]
+    images = np.concatenate([split.take(np.arange(len(split))) for split in splits])
+    labels = np.concatenate([np.asarray(split.labels) for split in splits]).astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(images))
+    blocks = np.pad(images[order], ((0, 0), (2, 2), (2, 2), (0, 0))).reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    small = (np.round(blocks / 255 * 16) * 255 / 16).round().astype(np.uint8)[..., None]
+    item = dataset.item.model_copy(update={"height": 8, "width": 8})
+    every = Population(small, labels[order], item)
+    ends = ((0, LEARNT), (LEARNT, LEARNT + REAL), (LEARNT + REAL, LEARNT + REAL + POOL))
+    learnt, real, others = (every.part(np.arange(*each)) for each in ends)
+    return dataset.model_copy(update={"item": item}), learnt, real, others
+
+
+def gaussians(learnt: Population, rank: int, seed: int) -> Images:
+    """POOL images of a Gaussian a class, in its first `rank` principal directions, fitted to resampled digits."""
+    rng = np.random.default_rng(seed)
+    again = learnt.part(rng.integers(len(learnt), size=len(learnt)))
+    labels_N, x_NP = rng.choice(learnt.labels, POOL), np.empty((POOL, 64))
+    for label in range(10):
+        x = again.images[again.labels == label].reshape(-1, 64).astype(float)
+        _, scale, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
+        z = rng.standard_normal(((labels_N == label).sum(), rank)) * scale[:rank] / np.sqrt(len(x) - 1)
+        x_NP[labels_N == label] = x.mean(0) + z @ directions[:rank]
+    return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, 8, 8, 1)
+
+
+def trained(dataset: Any, learnt: Population, *, items: int, seed: int) -> Images:
+    """POOL images of the autoencoder after so many items seen, by the averaged weights."""
+    import torch
+
+    from components.core.family import Batch
+    from components.core.records import DataSpec
+    from components.training.device import TrainingDevice
+    from components.training.learner import Learner
+    from components.training.plan import TrainPlan
+    from components.training.sampling import TorchSampler
+    from components.training.schedule import learning_rate
+    from components.training.start import build
+    from components.training.stream import BatchStream
+
+    family, variant = TRAINED
+    plan = TrainPlan(
+        family=family, variant=variant, spec=DataSpec.of(dataset), dataset=dataset, folder=tempfile.gettempdir(), run_id="bench",
+        seed=seed, items_seen=items,
+    )  # fmt: skip
+    learner = Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
+    own = learner.family.config
+    stream, steps = BatchStream(learnt, batch_size=own.batch_size, seed=seed), -(-ITEMS // own.batch_size)
+    for step in range(-(-items // own.batch_size)):
+        batch = Batch(*stream(step), progress=step / steps, step=step, epoch=stream.epoch(step))
+        learner.step(batch, rate=learning_rate(own, step=step, progress=step / steps))
+    sampler = TorchSampler(learner.average.family.eval(), subject=f"torch:{seed}", batch=500)
+    return np.concatenate([sampler(range(at, at + 1000)) for at in range(0, POOL, 1000)])
+
+
+def images_of(kind: str, dataset: Any, learnt: Population, others: Population) -> tuple[Images, Images, Images]:
+    """Of two models of a kind by two seeds, and of a worse one."""
+    from scipy.ndimage import gaussian_filter
+
+    if kind == "gaussians":
+        return gaussians(learnt, 8, 1), gaussians(learnt, 8, 2), gaussians(learnt, 3, 3)
+    if kind == "trained":
+        one, two, three = ((ITEMS, 1), (ITEMS, 2), (STOPPED, 3))
+        return tuple(trained(dataset, learnt, items=items, seed=seed) for items, seed in (one, two, three))  # type: ignore[return-value]
+    blurred = [gaussian_filter(others.images, sigma=(0, by, by, 0)) for by in BLURRED]
+    return blurred[0], blurred[0], blurred[1]  # a seed draws other digits of them
+
+
+def models_of(kind: str, dataset: Any, extractor: Any, kernel: Any, learnt: Population, real: Rows, others: Population) -> Models:
+    one, two, three = (extractor.features(images) for images in images_of(kind, dataset, learnt, others))
+    phi = {name: kernel.phi(each) for name, each in (("one", one), ("two", two), ("three", three))}
+    mu_real = Models._mean(kernel.phi(real))
+    far = [float(np.square(Models._mean(phi[name]) - mu_real).sum()) for name in ("one", "two")]
+    first, second, features = ("one", "two", (one, two)) if far[0] >= far[1] else ("two", "one", (two, one))
+    known = {"champion": features[0], "equal": features[1], "worse": three, "real": real}
+    return Models(phi[first], phi[second], phi["three"], kernel.phi(real), known)
+
+
+def trial(models: Models, share: float, seed: int) -> dict[str, Any]:
+    """One release at the gate: what its proof does, look by look."""
+    from components.core.records import Metric
+    from components.evaluation.definitions import gates
+    from components.evaluation.gates import judge
+    from components.evaluation.kernel import Distance, Real, ratio_interval
+    from components.evaluation.power import end_scores
+
+    rng, gate = np.random.default_rng(seed), gates()["distance_ratio_max"]
+    margin = float(gate.default)  # type: ignore[arg-type]
+    most = SAMPLES << (LOOKS - 1)
+    reference = models.real[rng.permutation(REAL)[:REFERENCE]]
+    from_worse = rng.random(most) < share
+    candidate = np.where(from_worse[:, None], models.worse[rng.permutation(POOL)[:most]], models.equal[rng.permutation(POOL)[:most]])
+    champion = models.champion[rng.permutation(POOL)[:most]]
+    real = Real.of(Mapped(), reference)  # type: ignore[arg-type]
+    for look in range(LOOKS):
+        n = SAMPLES << look
+        ours, theirs = (Distance.of(each[:n], real) for each in (candidate, champion))
+        value, low, high = ratio_interval(ours, theirs, floor=real.floor, z=end_scores(look=look, looks=LOOKS))
+        if not low <= margin < high:
+            break
+    verdict = judge(gate, Metric(value=value, low=low, high=high, n=n), margin).verdict
+    return {"verdict": verdict, "value": value, "low": low, "high": high, "looks": look + 1}
+
+
+def row_of(kind: str, models: Models, ratio: float, trials: int) -> dict[str, Any]:
+    """Verdicts of so many trials of a candidate of this true ratio."""
+    began, share = time.monotonic(), models.share(ratio)
+    by_mmd, by_fd = models.true_ratios(share)
+    found = [trial(models, share, seed) for seed in range(trials)]
+    verdicts = [each["verdict"] for each in found]
+    return {
+        "kind": kind,
+        "ratio": ratio,
+        "true": {"distance": round(by_mmd, 4), "fd": round(by_fd, 4)},
+        "trials": trials,
+        "reference": REFERENCE,
+        "samples": [SAMPLES << look for look in range(LOOKS)],
+        **{name: verdicts.count(name) / trials for name in ("pass", "fail", "undecided")},
+        "wholly beyond the margin": sum(each["low"] > 1.25 for each in found) / trials,
+        "held": sum(each["low"] <= by_mmd <= each["high"] for each in found) / trials,
+        "mean": round(float(np.mean([each["value"] for each in found])), 4),
+        "deviation": round(float(np.std([each["value"] for each in found])), 4),
+        "looks": sum(each["looks"] for each in found) / trials,
+        "wall_s": round(time.monotonic() - began),
+    }
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[*KINDS], choices=[*KINDS])
+    args = parser.parse_args(given)
+    import torch
+
+    from components.evaluation.extractor import train_extractor
+    from components.evaluation.kernel import Kernel
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    dataset, learnt, real, others = digits()
+    with tempfile.TemporaryDirectory() as folder:
+        extractor = train_extractor(learnt, classes=10, dest=Path(folder), dataset_md5=dataset.md5)
+    kernel, real_features = Kernel.of(extractor.features(learnt.images)), extractor.features(real.images)
+    told = json.loads(OUT.read_text()) if OUT.exists() else {"rows": []}
+    for kind in args.only:
+        models = models_of(kind, dataset, extractor, kernel, learnt, real_features, others)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            rows = list(pool.map(lambda ratio: row_of(kind, models, ratio, args.trials), RATIOS))  # noqa: B023
+        told["rows"] = [each for each in told["rows"] if each["kind"] != kind] + rows
+        for each in rows:
+            print(json.dumps(each), flush=True)
+    told |= {"wall_s": round(time.monotonic() - began), "jobs": args.jobs} | circumstances("numpy", "torch")
+    told["reached"] = judge_rows(told["rows"])
+    OUT.write_text(json.dumps(told, indent=1) + "\n")
+    PAGE.write_text(table(told))
+    print(table(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What the gate on the distance may get wrong, how that is spent over its looks, and what it can tell apart. Imports no numpy.
+
+The gate asks whether a candidate is at most `margin` times as far from the data as its champion. Its errors over all looks
+together: a candidate at the margin passes at most PASS_ERROR of the time, an equal of the champion fails at most FAIL_ERROR. Each
+look spends its part of both, and what is spent adds up whatever the looks have in common (Bonferroni); later looks, which see
+more, have more (Lan and DeMets 1983, 'Discrete sequential boundaries for clinical trials').
+
+Sizes are of the logarithm of the ratio: s is its standard error at the last look.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Protocol
+
+from components.core.brief import Delivery
+from components.core.records import Metric
+
+# Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
+LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
+REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
+PASS_ERROR, FAIL_ERROR = 0.05, 0.01
+POWER = 0.8  # at which a ratio counts as told apart
+EQUALS_PASS = 0.95
+ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
+RATIO_MOST = 100.0  # beyond it no number is told
+# The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those
+# of models of 8 x 8 digits (benchmarks/gates.py).
+USUAL_BY_REAL, USUAL_BY_SAMPLES = 2.5, 2.8
+
+
+class Moves(Protocol):
+    """A distance with how it moves by each item (evaluation/kernel.py)."""
+
+    @property
+    def by_sample_N(self) -> "Values": ...  # noqa: N802 (the suffix is the shape)
+    @property
+    def by_real_M(self) -> "Values": ...  # noqa: N802
+
+
+class Values(Protocol):
+    def __len__(self) -> int: ...
+    def std(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard errors of one model's distance, as shares of it: by the reference items, and by its samples."""
+
+    by_real: float
+    by_samples: float
+
+    @classmethod
+    def of(cls, moves: Moves, distance: float, *, samples: int) -> "Spread":
+        """As measured, at so many samples."""
+        by_real, by_samples = float(moves.by_real_M.std()), float(moves.by_sample_N.std())
+        return cls(by_real / math.sqrt(len(moves.by_real_M)) / distance, by_samples / math.sqrt(samples) / distance)
+
+    @classmethod
+    def usual(cls, *, reference: int, samples: int) -> "Spread":
+        """Where nothing was measured yet."""
+        return cls(USUAL_BY_REAL / math.sqrt(reference), USUAL_BY_SAMPLES / math.sqrt(samples))
+
+    def of_ratio(self, *, alike: bool) -> float:
+        """s of two such models, whose samples are drawn apart. `alike`: their faults are, so that most of what the reference adds
+        is shared and cancels; else each has its own."""
+        return math.hypot(math.sqrt(2) * self.by_samples, (ALIKE if alike else math.sqrt(2)) * self.by_real)
+
+
+def share_spent(*, look: int, looks: int) -> float:
+    """Of the errors, by this look: as the samples, which double from look to look."""
+    return float(2**look / (2**looks - 1))
+
+
+def end_scores(*, look: int, looks: int) -> tuple[float, float]:
+    """How many standard errors the interval's lower and upper end are away, at this look."""
+    spent = share_spent(look=look, looks=looks)
+    return _score(FAIL_ERROR * spent), _score(PASS_ERROR * spent)
+
+
+def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
+    """The ratio that fails with POWER."""
+    low, _ = end_scores(look=looks - 1, looks=looks)
+    return _ratio((low + _score(1 - POWER)) * spread.of_ratio(alike=alike))
+
+
+def equals_margin(spread: Spread, *, alike: bool, looks: int) -> float:
+    """The margin that a model as good as its champion passes with EQUALS_PASS."""
+    _, high = end_scores(look=looks - 1, looks=looks)
+    return _ratio((high + _score(1 - EQUALS_PASS)) * spread.of_ratio(alike=alike))
+
+
+def sentences(
+    metrics: Mapping[str, Metric] | None, *, margin: float | None, reference: int, samples: int, looks: int
+) -> tuple[str, ...]:
+    """For a person, before anything is trained: what the gate can tell, and what raises it. `metrics`: the champion's scorecard,
+    None where there is none or it is of before these were measured; `samples`: at the last look."""
+    if margin is None:
+        return ()
+    spread = Spread.usual(reference=reference, samples=samples)
+    measured = metrics is not None and "ratio_told" in metrics
+    if metrics is not None and measured:
+        told, wanted = ((metrics[name].value, metrics[name].high) for name in ("ratio_told", "equals_margin"))
+    else:
+        told, wanted = (
+            (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks))
+            for tells in (told_apart, equals_margin)
+        )
+    how = "as measured on the champion" if measured else "about, as nothing was measured on this data yet"
+    lines = [
+        f"with {reference:,} held-out items a model {told[0]:.2f} times as far from the data as its champion fails 4 times in 5 "
+        f"({told[1]:.2f} where its faults are of another kind; {how})"
+    ]
+    if wanted[0] > margin:
+        lines.append(
+            f"a model as good as its champion passes a margin of {wanted[0]:.2f} 19 times in 20, and gates.distance_ratio_max is "
+            f"{margin:g}: add data, a fifth of which is held out, or set it to {wanted[0]:.2f}"
+        )
+    return tuple(lines)
+
+
+def _score(error: float) -> float:
+    return NormalDist().inv_cdf(1 - error)
+
+
+def _ratio(logarithm: float) -> float:
+    return min(RATIO_MOST, math.exp(min(logarithm, math.log(RATIO_MOST))))

@@ -1,0 +1,42 @@
+"""What the gate on the distance will tell of a candidate, said before anything is trained: by a plan and as a production begins."""
+
+from contextlib import suppress
+
+from components.core import store_keys
+from components.core.brief import Brief
+from components.core.errors import GenwrightError
+from components.core.records import Bundle, Channel, Decision, Facts, Scorecard
+from components.core.stores import ObjectStore
+from components.evaluation.gates import thresholds
+from components.evaluation.power import LOOKS, REFERENCE_MAX, sentences
+from components.pipeline.run import SAMPLES
+
+HELD_OUT = 5  # of so many items one is held out, where the data is not prepared yet
+
+
+def gate_power(brief: Brief, facts: Facts, decision: Decision, store: ObjectStore | None) -> tuple[str, ...]:
+    """A line each; none where the gate is off or the number of items is not known. As measured on the champion that is served,
+    where the store has its scorecard."""
+    held_out = facts.held_out or (facts.items or 0) // HELD_OUT
+    margin = thresholds(brief.gates)["distance_ratio_max"]
+    if not held_out or margin is None or isinstance(margin, str):
+        return ()
+    champion, looks = _champion(brief.name, store) if store is not None else None, LOOKS[decision.delivery]
+    return sentences(
+        champion.metrics if champion is not None else None,
+        margin=margin,
+        reference=min(held_out, REFERENCE_MAX),
+        samples=SAMPLES[decision.delivery] << (looks - 1),
+        looks=looks,
+    )
+
+
+def _champion(model: str, store: ObjectStore) -> Scorecard | None:
+    """The scorecard of the bundle that the channel names: two small objects, and no MLflow, so that a plan takes no longer."""
+    with suppress(GenwrightError, ValueError):  # of another genwright, or a store that is not reached: a plan goes on without
+        found = store.get(store_keys.channel(model))
+        if found is None:
+            return None
+        sealed = store.get(store_keys.bundle_file(Channel.model_validate_json(found[0]).bundle_sha256))
+        return Bundle.model_validate_json(sealed[0]).scorecard if sealed else None
+    return None

@@ -1,0 +1,66 @@
+"""What the gate can tell apart, and what it says of that before anything is trained."""
+
+import math
+
+import pytest
+
+from components.core.records import Metric
+from components.evaluation.power import (
+    EQUALS_PASS,
+    FAIL_ERROR,
+    PASS_ERROR,
+    POWER,
+    Spread,
+    end_scores,
+    equals_margin,
+    sentences,
+    share_spent,
+    told_apart,
+)
+
+SPREAD = Spread(by_real=0.12, by_samples=0.03)
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_the_looks_together_spend_the_errors_and_no_more(looks) -> None:
+    assert sum(share_spent(look=each, looks=looks) for each in range(looks)) == pytest.approx(1)
+    ends = [end_scores(look=each, looks=looks) for each in range(looks)]
+    assert ends == sorted(ends, reverse=True), "later looks see more and may say more"
+
+
+def test_a_ratio_told_apart_fails_as_often_as_is_said() -> None:
+    """At one look: the lower end of the interval of a ratio R lies beyond 1 with POWER, and of 1 with FAIL_ERROR."""
+    from statistics import NormalDist
+
+    error, chance = SPREAD.of_ratio(alike=True), NormalDist()
+    low, high = end_scores(look=0, looks=1)
+    told, margin = told_apart(SPREAD, alike=True, looks=1), equals_margin(SPREAD, alike=True, looks=1)
+    assert 1 - chance.cdf(low - math.log(told) / error) == pytest.approx(POWER)
+    assert 1 - chance.cdf(low) == pytest.approx(FAIL_ERROR)
+    assert chance.cdf(math.log(margin) / error - high) == pytest.approx(EQUALS_PASS)
+    assert 1 - chance.cdf(high) == pytest.approx(PASS_ERROR)
+
+
+def test_more_references_more_samples_and_fewer_looks_tell_more_apart() -> None:
+    few = Spread.usual(reference=360, samples=8000)
+    assert told_apart(Spread.usual(reference=1440, samples=8000), alike=True, looks=3) < told_apart(few, alike=True, looks=3)
+    assert told_apart(Spread.usual(reference=360, samples=32_000), alike=True, looks=3) < told_apart(few, alike=True, looks=3)
+    assert told_apart(few, alike=True, looks=1) < told_apart(few, alike=True, looks=3) < told_apart(few, alike=False, looks=3)
+    assert told_apart(Spread.usual(reference=2, samples=2), alike=False, looks=3) == 100, "beyond it no number is told"
+
+
+def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
+    asked = {"margin": 1.25, "reference": 360, "samples": 8000, "looks": 3}
+    usual = sentences(None, **asked)
+    assert "with 360 held-out items" in usual[0]
+    assert "nothing was measured on this data yet" in usual[0]
+    metrics = {
+        "ratio_told": Metric(value=1.3, low=1.3, high=2.0, n=360),
+        "equals_margin": Metric(value=1.4, low=1.4, high=2.1, n=360),
+    }
+    first, second = sentences(metrics, **asked)
+    assert "1.30 times as far" in first
+    assert "as measured on the champion" in first
+    assert "gates.distance_ratio_max is 1.25: add data, a fifth of which is held out, or set it to 1.40" in second
+    assert len(sentences(metrics, **asked | {"margin": 1.5})) == 1, "a wider margin is met"
+    assert sentences(metrics, **asked | {"margin": None}) == ()
