@@ -1,13 +1,13 @@
-"""How often does the gate on the distance pass an equal, and refuse what is worse? By simulated releases whose true ratio is known.
+"""How often does the gate on the distance pass an equal and refuse what is worse? Simulated releases of a known true ratio.
 
     .venv/bin/python benchmarks/gates.py [--trials 200] [--jobs 2] [--only gaussians ...]
 
-Digits of MNIST, reduced to 8 x 8 as the demo's are: 1,437 to learn from, 360 held out in each trial, drawn anew, and 2,000, 4,000 or
-8,000 samples of either side, as many looks as a proof has. What a row holds is in benchmarks/gates_judged.py; rows end up in
+Digits of MNIST, reduced to 8 x 8 as the demo's are: 1,437 to learn from, 360 held out in each trial, drawn anew, and 2,000, 4,000
+or 8,000 samples of either side, as many looks as a proof has. What a row holds is in benchmarks/gates_judged.py; rows end up in
 benchmarks/results/gates.json and gates.md.
 
-Kinds of model: a Gaussian a class in its first 8 principal directions, fitted to resampled digits; a variational autoencoder
-of the house, trained here by two seeds, and one that was stopped at a twentieth; real digits that nothing was trained on, blurred.
+Kinds of model: a Gaussian a class in its first 8 principal directions, fitted to resampled digits; a variational autoencoder of
+the house, trained here by two seeds, and one that was stopped early; real digits that nothing was trained on, blurred.
 A champion and a retrained equal are two of one kind by two seeds. A candidate of the wanted ratio is the nearer of them, of whose
 samples a share comes from a worse one. The share follows from the distances to 40,000 real digits: MMD^2 of a mixture is a
 quadratic of it.
@@ -57,7 +57,10 @@ class Models:
 
     def share(self, ratio: float) -> float:
         """Of samples of the worse one in a candidate that is `ratio` times as far as the champion."""
-        (mu_c, mu_e, mu_w), mu_real = (self._mean(each) for each in (self.champion, self.equal, self.worse)), self._mean(self.real)
+        (mu_c, mu_e, mu_w), mu_real = (
+            (self._mean(each) for each in (self.champion, self.equal, self.worse)),
+            self._mean(self.real),
+        )
         to_e, to_w = mu_e - mu_real, mu_w - mu_e
         wanted = ratio * float((mu_c - mu_real) @ (mu_c - mu_real))
         a, b, c = float(to_w @ to_w), 2 * float(to_e @ to_w), float(to_e @ to_e) - wanted
@@ -195,7 +198,9 @@ def trial(models: Models, share: float, seed: int) -> dict[str, Any]:
     most = SAMPLES << (LOOKS - 1)
     reference = models.real[rng.permutation(REAL)[:REFERENCE]]
     from_worse = rng.random(most) < share
-    candidate = np.where(from_worse[:, None], models.worse[rng.permutation(POOL)[:most]], models.equal[rng.permutation(POOL)[:most]])
+    candidate = np.where(
+        from_worse[:, None], models.worse[rng.permutation(POOL)[:most]], models.equal[rng.permutation(POOL)[:most]]
+    )
     champion = models.champion[rng.permutation(POOL)[:most]]
     real = Real.of(Mapped(), reference)  # type: ignore[arg-type]
     for look in range(LOOKS):

@@ -1,7 +1,7 @@
 """What the rows of benchmarks/gates.py were to reach, and the table.
 
-A row is one kind of model at one true ratio: {"kind", "ratio", "true": {"distance", "fd"}, "pass", "fail", "undecided": shares of the
-trials, "wholly beyond the margin": the share whose interval lies above the margin, "held": whose interval holds the true ratio}.
+A row is one kind of model at one true ratio: {"kind", "ratio", "true": {"distance", "fd"}, "pass", "fail", "undecided": shares of
+the trials, "wholly beyond the margin": the share whose interval lies above the margin, "held": whose interval holds the truth}.
 """
 
 from typing import Any
@@ -20,7 +20,11 @@ def judge_rows(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each wanted share of each row, and whether it is reached."""
     return verdicts(
         {
-            f"{row['kind']}, true ratio {row['ratio']:g}: share that {verdict}es".replace("failes", "fails"): (row[verdict], how, limit)
+            f"{row['kind']}, true ratio {row['ratio']:g}: share that {verdict}es".replace("failes", "fails"): (
+                row[verdict],
+                how,
+                limit,
+            )
             for row in rows
             for verdict, (how, limit) in WANTED.get(row["ratio"], {}).items()
         }
@@ -38,7 +42,7 @@ def table(told: dict[str, Any]) -> str:
         f"{told['jobs']}. {first['trials']} trials a row, each with {first['reference']} held-out items drawn anew and {samples} "
         "samples of either side. `make bench-gates` repeats it; `benchmarks/gates.py` says what the models are.",
         "",
-        "| models | true ratio | by FD-local | pass | fail | undecided | interval wholly beyond 1.25 | holds the true ratio | "
+        "| models | true ratio | by FD-local | pass | fail | undecided | interval wholly beyond 1.25 | holds the truth | "
         "mean ± deviation | looks |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -46,8 +50,8 @@ def table(told: dict[str, Any]) -> str:
         shares = " | ".join(f"{row[name]:.1%}" for name in ("pass", "fail", "undecided", "wholly beyond the margin", "held"))
         true = row["true"]
         lines.append(
-            f"| {row['kind']} | {true['distance']:.2f} | {true['fd']:.2f} | {shares} | {row['mean']:.2f} ± {row['deviation']:.2f} | "
-            f"{row['looks']:.1f} |"
+            f"| {row['kind']} | {true['distance']:.2f} | {true['fd']:.2f} | {shares} | "
+            f"{row['mean']:.2f} ± {row['deviation']:.2f} | {row['looks']:.1f} |"
         )
     lines += ["", "| what was to be reached | found | wanted | reached |", "|---|---|---|---|"]
     for name, each in told["reached"].items():

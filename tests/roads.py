@@ -32,7 +32,7 @@ from components.pipeline.run import Produced
 from flows.settings import Settings
 
 LENIENT = {
-    "distance_ratio_max": 1000.0, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
+    "distance_ratio_max": 1e6, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
     "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
 }  # fmt: skip
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}

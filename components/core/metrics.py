@@ -43,9 +43,10 @@ class Gate:
 
     `default`: the threshold where a brief gives none; None is off, "serving" is the latency limit of the brief. `takes`: which
     thresholds make sense, any number, one above 0, or a share of 0 to 1. `student`: what holds a student to its teacher where
-    the brief says nothing. `worse_beyond`: of a limit that leaves room for what is a little worse, where worse begins: an interval
-    wholly beyond that fails, though it may reach to the good side of the limit. `relative`: it compares with a champion, so without one there is nothing to judge. `optional`: where
-    the metric does not apply to a model the gate is left out; of any other a missing metric is an error.
+    the brief says nothing. `worse_beyond`: of a limit that leaves room for what is a little worse, where worse begins: an
+    interval wholly beyond that fails, though it may reach to the good side of the limit. `relative`: it compares
+    with a champion, so without one there is nothing to judge. `optional`: where the metric does not apply to a model the gate
+    is left out; of any other a missing metric is an error.
 
     For advice (evaluation/advice.py): `cause` is what it means when this gate does not pass, `repeats` says that data which
     repeats itself fails it.

@@ -5,8 +5,8 @@ N generated and M real items, D dimensions, F numbers of a map. With a kernel k(
     MMD^2(P, Q) = |mu_P - mu_Q|^2,    estimated without bias by leaving out the pairs of an item with itself
 
 (Gretton 2012, 'A kernel two-sample test', eq. 3; on the features of a network: Binkowski 2018, arXiv 1801.01401, and Jayasumana
-2024, arXiv 2401.09603). phi are random Fourier features of a Gaussian kernel (Rahimi and Recht 2007), so that the cost grows with the
-items and not with their pairs; |phi| = 1. Such a kernel is bounded: what a few items far out add to the distance and to its
+2024, arXiv 2401.09603). phi are random Fourier features of a Gaussian kernel (Rahimi and Recht 2007), so that the cost grows with
+the items and not with their pairs; |phi| = 1. Such a kernel is bounded: what a few items far out add to the distance and to its
 spread is bounded too. docs/decisions/0003-gates.md has what else was tried.
 """
 
@@ -79,7 +79,9 @@ class Real:
 
     @classmethod
     def of(cls, kernel: Kernel, features_MD: Floats) -> "Real":
-        return cls(kernel, features_MD, kernel.mean(features_MD), 2 * math.sqrt(2 * _overlap(kernel, features_MD)) / len(features_MD))
+        return cls(
+            kernel, features_MD, kernel.mean(features_MD), 2 * math.sqrt(2 * _overlap(kernel, features_MD)) / len(features_MD)
+        )
 
 
 def _overlap(kernel: Kernel, features_MD: Floats) -> float:
@@ -93,7 +95,7 @@ def _overlap(kernel: Kernel, features_MD: Floats) -> float:
 
 @dataclass(frozen=True)
 class Distance:
-    """MMD^2 of samples to the reference, and how it moves with the weight of each sample and of each reference item, each less its
+    """MMD^2 of samples to the reference, and how it moves with the weight of each sample and each reference item, each less its
     mean: the values of the jackknife, whose variance is never too small in the mean (Efron and Stein 1981)."""
 
     value: float
@@ -123,8 +125,8 @@ class Distance:
 def ratio_interval(above: Distance, below: Distance, *, floor: float, z: tuple[float, float]) -> tuple[float, float, float]:
     """above / max(below, floor), and the ends of its interval, at so many standard errors below and above.
 
-    Of above / below by Fieller 1954 ('Some problems in interval estimation'): the ratios R for which above - R below may be 0. Where
-    below is not surely above 0 that has no upper end; above / floor always has one. The ratio is the smaller of the two.
+    Of above / below by Fieller 1954 ('Some problems in interval estimation'): the ratios R for which above - R below may be 0.
+    Where below is not surely above 0 that has no upper end; above / floor always has one. The ratio is the smaller of the two.
     """
     a, b = above.value, below.value
     aa, ab, bb = above.covariance(above), above.covariance(below), below.covariance(below)

@@ -44,7 +44,8 @@ def score(
     `reference` holds items that were not trained on; `reference_split` is its name in the protocol. A sampler with a `condition`
     is asked as those items are: for each class as often as they have it. `timed` is the artifact with batches of one, for
     latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim);
-    `looks`: how many a successor will get beside it, for what their gate can tell. `judge` tells of one that is asked by a text whether samples show it: both splits then have captions and embeddings.
+    `judge` tells of one that is asked by a text whether samples show it: both splits then have captions and embeddings;
+    `looks`: how many a successor beside it will get, for what their gate can tell.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     yardstick = make_yardstick(

@@ -1,4 +1,4 @@
-"""What the gate on the distance will tell of a candidate, said before anything is trained: by a plan and as a production begins."""
+"""What the gate on the distance will tell of a candidate, said before anything is trained: by a plan and as a run begins."""
 
 from contextlib import suppress
 

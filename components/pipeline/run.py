@@ -320,7 +320,9 @@ def evidence(bundle: Bundle) -> dict[str, Any]:
     """What the ledger keeps of a proof."""
     metrics = bundle.scorecard.metrics
     shown: dict[str, Any] = {
-        name: metrics[name].model_dump(include={"value", "low", "high", "n"}) for name in ("fd", "distance_ratio") if name in metrics
+        name: metrics[name].model_dump(include={"value", "low", "high", "n"})
+        for name in ("fd", "distance_ratio")
+        if name in metrics
     }
     lineage = bundle.lineage
     if lineage.base is not None:

@@ -46,7 +46,15 @@ def test_each_line_can_be_missed(changed: dict[str, tuple[float, float]], name: 
 
 def test_the_table_holds_every_row_and_says_what_was_missed() -> None:
     found = rows(r135=(0.0, 0.5))
-    told = {"rows": found, "reached": judge_rows(found), "wall_s": 600, "jobs": 2, "machine": "2 CPU cores, load", "hardware": "x", "date": "d"}
+    told = {
+        "rows": found,
+        "reached": judge_rows(found),
+        "wall_s": 600,
+        "jobs": 2,
+        "machine": "2 CPU cores, load",
+        "hardware": "x",
+        "date": "d",
+    }
     page = table(told)
     assert page.count("| gaussians |") == len(MET)
     assert "| gaussians, true ratio 1.35: share that fails | 0.500 | >= 0.8 | no |" in page

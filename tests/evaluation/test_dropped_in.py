@@ -125,7 +125,9 @@ def test_its_gate_is_set_turned_off_and_refused_by_name_in_a_brief(dropped, real
     assert strict["mean_level_max"] == "fail"
     off = {each.gate for each in gate(scorecard, champion=None, gates={"mean_level_max": None, "harmonic_min": None}).gates}
     assert not {"mean_level_max", "harmonic_min"} & off
-    with pytest.raises(BriefError, match=r"brief: gates.mean_level_min: unknown key; allowed: distance_ratio_max, .*mean_level_max"):
+    with pytest.raises(
+        BriefError, match=r"brief: gates.mean_level_min: unknown key; allowed: distance_ratio_max, .*mean_level_max"
+    ):
         thresholds({"mean_level_min": 1})
     with pytest.raises(BriefError, match=r"brief: gates.mean_level_max: Input should be greater than 0 \(given: -1\)"):
         thresholds({"mean_level_max": -1})

@@ -20,7 +20,10 @@ def backends(tmp_path: Path) -> Backends:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (GOOD + "gates: {fid_max: 3}", "gates.fid_max: unknown key; allowed: distance_ratio_max, fd_noise_ratio_max, coverage_min,"),
+        (
+            GOOD + "gates: {fid_max: 3}",
+            "gates.fid_max: unknown key; allowed: distance_ratio_max, fd_noise_ratio_max, coverage_min,",
+        ),
         (GOOD + "gates: {coverage_min: 2}", "gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
         (GOOD + "gates: {latency_p95_ms_max: serve}", "gates.latency_p95_ms_max"),
         (GOOD + "override: {family: gann}", "override.family: 'gann' given; allowed: autoencoder, vae, gan, flow, diffusion,"),

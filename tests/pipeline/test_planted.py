@@ -24,7 +24,11 @@ BAD = [  # what is planted, a gate that must refuse it, and the cause that must 
     pytest.param(NOISE, "distance_ratio_max", "times as rough as the data): let it take more steps", id="noise", marks=SLOW),
     pytest.param({"fault": "blur"}, "coverage_min", "it lost modes, or detail, in training (", id="blur", marks=NIGHTLY),
     pytest.param(
-        {"fault": "contrast", "level": 0.7}, "distance_ratio_max", "times the contrast of the data: see", id="contrast", marks=NIGHTLY
+        {"fault": "contrast", "level": 0.7},
+        "distance_ratio_max",
+        "times the contrast of the data: see",
+        id="contrast",
+        marks=NIGHTLY,
     ),
     pytest.param(
         IMBALANCE, "fd_noise_ratio_max", "samples are of another class than they were asked for (", id="one class", marks=SLOW

@@ -23,7 +23,9 @@ WORDS = (
         better="lower",
         order=9,
     ),
-    Words("distance", "Distance", "unbiased, on this dataset's own features; about 0 for the data itself", better="lower", order=10),
+    Words(
+        "distance", "Distance", "unbiased, on this dataset's own features; about 0 for the data itself", better="lower", order=10
+    ),
     Words(
         "ratio_told",
         "Ratio told apart",
@@ -40,9 +42,7 @@ WORDS = (
     ),
     Words("distance_floor", "Distance floor", "what is nearer than this is not told from the data", order=905),
 )
-GATES = (
-    Gate("distance_ratio_max", "distance_ratio", "max", default=1.25, takes="positive", relative=True, worse_beyond=1.0),
-)
+GATES = (Gate("distance_ratio_max", "distance_ratio", "max", default=1.25, takes="positive", relative=True, worse_beyond=1.0),)
 KERNEL_ITEMS = 2000  # training items that the kernel is made from
 
 

@@ -1,8 +1,8 @@
 """FD-local: the Frechet distance between the features of samples and of held-out items, told beside the gated one (distance.py).
 
 The features are those of a network trained on the data itself, so it is never called FID (Heusel 2017, arXiv 1706.08500).
-The distance of noise is the upper mark, that of training items the lower one. It is biased upwards by an amount that depends on the
-counts, so only the gate against noise, which lies far above all bias, is on it.
+The distance of noise is the upper mark, that of training items the lower one. It is biased upwards by an amount that depends on
+the counts, so only the gate against noise, which lies far above all bias, is on it.
 """
 
 from components.core.metrics import Gate, Words
@@ -16,7 +16,12 @@ WORDS = (
     Words("fd", "FD-local", "Fréchet distance of this dataset's own features; never an FID", better="lower", order=11),
     Words("fd_noise_ratio", "FD-local over that of noise", "0 is the data, 1 is noise", better="lower", order=12),
     Words("fd_noise", "FD-local of noise", "the upper mark", order=900),
-    Words("fd_real", "FD-local of training items", "the lower mark: what real items get, as many as there are samples or training items", order=901),
+    Words(
+        "fd_real",
+        "FD-local of training items",
+        "the lower mark: what real items get, as many as there are samples or training items",
+        order=901,
+    ),
 )
 GATES = (Gate("fd_noise_ratio_max", "fd_noise_ratio", "max", default=0.5, takes="share"),)
 
