@@ -35,7 +35,7 @@ OUT, PAGE = RESULTS / "gates.json", RESULTS / "gates.md"
 LEARNT, REFERENCE = 1437, 360
 REAL, POOL = 40_000, 24_000  # real digits that the truth is measured on and references are drawn from; samples of each model
 SAMPLES, LOOKS = 2000, 3
-RATIOS = (0.8, 1.0, 1.25, 1.35, 1.6)
+RATIOS = (1.0, 1.1, 1.25, 1.35, 1.6)
 KINDS = ("gaussians", "trained", "perturbed")
 ITEMS, STOPPED = 150_000, 10_000  # seen by the autoencoders
 TRAINED = ("vae", "gaussian")
@@ -47,20 +47,17 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Models:
-    """phi of POOL samples of two models of one kind by two seeds, the farther first, and of a worse one; their MMD^2 and FD."""
+    """phi of POOL samples of the farther of two models of one kind by two seeds; of the other, and below them of a worse one; and
+    of real digits. Features of all four."""
 
     champion: Rows
-    equal: Rows
-    worse: Rows
+    candidate: Rows
     real: Rows
     features: dict[str, npt.NDArray[np.float32]]
 
     def share(self, ratio: float) -> float:
         """Of samples of the worse one in a candidate that is `ratio` times as far as the champion."""
-        (mu_c, mu_e, mu_w), mu_real = (
-            (self._mean(each) for each in (self.champion, self.equal, self.worse)),
-            self._mean(self.real),
-        )
+        mu_c, mu_e, mu_w, mu_real = self._means()
         to_e, to_w = mu_e - mu_real, mu_w - mu_e
         wanted = ratio * float((mu_c - mu_real) @ (mu_c - mu_real))
         a, b, c = float(to_w @ to_w), 2 * float(to_e @ to_w), float(to_e @ to_e) - wanted
@@ -70,14 +67,17 @@ class Models:
         """By MMD^2 and by FD-local, of POOL samples beside REAL digits."""
         from components.evaluation.distances import Gaussian, frechet
 
-        mu_real = self._mean(self.real)
-        mixed_F = (1 - share) * self._mean(self.equal) + share * self._mean(self.worse)
-        ours, theirs = (float((mu - mu_real) @ (mu - mu_real)) for mu in (mixed_F, self._mean(self.champion)))
+        mu_c, mu_e, mu_w, mu_real = self._means()
+        ours, theirs = (float(np.square(mu - mu_real).sum()) for mu in ((1 - share) * mu_e + share * mu_w, mu_c))
         cut = round(share * POOL)
         mixed = np.concatenate([self.features["equal"][cut:], self.features["worse"][:cut]])
         real = Gaussian.of(self.features["real"])
         far = [frechet(real, Gaussian.of(each)) for each in (mixed, self.features["champion"])]
         return ours / theirs, far[0] / far[1]
+
+    def _means(self) -> tuple[npt.NDArray[np.float64], ...]:
+        parts = (self.champion, self.candidate[:POOL], self.candidate[POOL:], self.real)
+        return tuple(self._mean(each) for each in parts)
 
     @staticmethod
     def _mean(phi: Rows) -> npt.NDArray[np.float64]:
@@ -92,7 +92,7 @@ class Mapped:
         return rows
 
     def mean(self, rows: Rows) -> npt.NDArray[np.float64]:
-        return Models._mean(rows)
+        return (np.full(len(rows), 1 / len(rows), np.float32) @ rows).astype(np.float64)
 
     def along(self, rows: Rows, directions_FK: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return (rows @ directions_FK.astype(np.float32)).astype(np.float64)
@@ -182,7 +182,7 @@ def models_of(kind: str, dataset: Any, extractor: Any, kernel: Any, learnt: Popu
     far = [float(np.square(Models._mean(phi[name]) - mu_real).sum()) for name in ("one", "two")]
     first, second, features = ("one", "two", (one, two)) if far[0] >= far[1] else ("two", "one", (two, one))
     known = {"champion": features[0], "equal": features[1], "worse": three, "real": real}
-    return Models(phi[first], phi[second], phi["three"], kernel.phi(real), known)
+    return Models(phi[first], np.concatenate([phi[second], phi["three"]]), kernel.phi(real), known)
 
 
 def trial(models: Models, share: float, seed: int) -> dict[str, Any]:
@@ -197,15 +197,13 @@ def trial(models: Models, share: float, seed: int) -> dict[str, Any]:
     margin = float(gate.default)  # type: ignore[arg-type]
     most = SAMPLES << (LOOKS - 1)
     reference = models.real[rng.permutation(REAL)[:REFERENCE]]
-    from_worse = rng.random(most) < share
-    candidate = np.where(
-        from_worse[:, None], models.worse[rng.permutation(POOL)[:most]], models.equal[rng.permutation(POOL)[:most]]
-    )
-    champion = models.champion[rng.permutation(POOL)[:most]]
+    places = {name: rng.permutation(POOL)[:most] for name in ("equal", "worse", "champion")}
+    candidate = np.where(rng.random(most) < share, POOL + places["worse"], places["equal"])
     real = Real.of(Mapped(), reference)  # type: ignore[arg-type]
     for look in range(LOOKS):
         n = SAMPLES << look
-        ours, theirs = (Distance.of(each[:n], real) for each in (candidate, champion))
+        ours = Distance.of(models.candidate[candidate[:n]], real)
+        theirs = Distance.of(models.champion[places["champion"][:n]], real)
         value, low, high = ratio_interval(ours, theirs, floor=real.floor, z=end_scores(look=look, looks=LOOKS))
         if not low <= margin < high:
             break
@@ -253,19 +251,20 @@ def main(given: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         extractor = train_extractor(learnt, classes=10, dest=Path(folder), dataset_md5=dataset.md5)
     kernel, real_features = Kernel.of(extractor.features(learnt.images)), extractor.features(real.images)
-    told = json.loads(OUT.read_text()) if OUT.exists() else {"rows": []}
     for kind in args.only:
         models = models_of(kind, dataset, extractor, kernel, learnt, real_features, others)
         with ThreadPoolExecutor(args.jobs) as pool:
             rows = list(pool.map(lambda ratio: row_of(kind, models, ratio, args.trials), RATIOS))  # noqa: B023
-        told["rows"] = [each for each in told["rows"] if each["kind"] != kind] + rows
         for each in rows:
             print(json.dumps(each), flush=True)
-    told |= {"wall_s": round(time.monotonic() - began), "jobs": args.jobs} | circumstances("numpy", "torch")
-    told["reached"] = judge_rows(told["rows"])
-    OUT.write_text(json.dumps(told, indent=1) + "\n")
-    PAGE.write_text(table(told))
-    print(table(told))
+        known = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
+        kept = [each for each in known if each["kind"] != kind] + rows
+        told = {"rows": sorted(kept, key=lambda each: (KINDS.index(each["kind"]), each["ratio"])), "jobs": args.jobs}
+        told |= {"wall_s": round(time.monotonic() - began)} | circumstances("numpy", "torch")
+        told["reached"] = judge_rows(told["rows"])
+        OUT.write_text(json.dumps(told, indent=1) + "\n")
+        PAGE.write_text(table(told))
+    print(PAGE.read_text())
 
 
 if __name__ == "__main__":

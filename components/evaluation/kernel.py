@@ -25,6 +25,7 @@ WIDTH = 0.5  # of the kernel, in medians of the distance between two items
 MEDIAN_ITEMS = 1000
 SPREAD_ITEMS = 1000  # reference items whose pairs say how far real items differ among themselves
 BLOCK = 2048  # items mapped together
+TINY = 1e-30  # for features that do not vary at all
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Kernel:
         """Features are turned to their principal directions and divided by (variance + SHRUNK largest variance)^(1/2)."""
         x = training_ND.astype(np.float64)
         variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(x, rowvar=False)))
-        scale = np.sqrt(np.clip(variances, 0, None) + SHRUNK * max(float(variances[-1]), np.finfo(np.float32).tiny))
+        scale = np.sqrt(np.clip(variances, 0, None) + SHRUNK * max(float(variances[-1]), TINY))
         whitening_DD = directions / scale
         some = (x - x.mean(axis=0))[np.random.default_rng(SEED).permutation(len(x))[:MEDIAN_ITEMS]] @ whitening_DD
         apart = np.linalg.norm(some[: len(some) // 2] - some[len(some) // 2 : len(some) // 2 * 2], axis=1)
@@ -50,8 +51,8 @@ class Kernel:
     def phi(self, features_ND: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """[N, F], of length 1 each."""
         angles_NK = (features_ND - self.mean_D).astype(np.float32) @ self.frequencies_DK
-        found: npt.NDArray[np.float32] = np.concatenate([np.cos(angles_NK), np.sin(angles_NK)], axis=1) / math.sqrt(FREQUENCIES)
-        return found
+        waves_NF = np.concatenate([np.cos(angles_NK), np.sin(angles_NK)], axis=1)
+        return (waves_NF / math.sqrt(FREQUENCIES)).astype(np.float32, copy=False)
 
     def mean(self, features_ND: npt.NDArray[np.floating]) -> Floats:
         """mu: [F]."""
