@@ -24,6 +24,8 @@ PASS_ERROR, FAIL_ERROR = 0.05, 0.01
 POWER = 0.8  # at which a ratio counts as told apart
 EQUALS_PASS = 0.95
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
+SAMPLES_MANY = 2000  # fewer are of a sampler of many steps, which takes its time
+MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told
 # The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those
 # of models of 8 x 8 digits (benchmarks/gates.py).
@@ -115,9 +117,16 @@ def sentences(
     if wanted[0] > margin:
         lines.append(
             f"a model as good as its champion passes a margin of {wanted[0]:.2f} 19 times in 20, and gates.distance_ratio_max is "
-            f"{margin:g}: add data, a fifth of which is held out, or set it to {wanted[0]:.2f}"
+            f"{margin:g}: {_remedy(spread, samples=samples)}, or set it to {wanted[0]:.2f}"
         )
     return tuple(lines)
+
+
+def _remedy(spread: Spread, *, samples: int) -> str:
+    """Against what limits it."""
+    if samples < SAMPLES_MANY and math.sqrt(2) * spread.by_samples > ALIKE * spread.by_real:
+        return f"the {samples:,} samples of a sampler of many steps limit that: take fewer steps"
+    return MORE
 
 
 def _score(error: float) -> float:

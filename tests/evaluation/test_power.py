@@ -64,3 +64,9 @@ def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
     assert "gates.distance_ratio_max is 1.25: add data, a fifth of which is held out, or set it to 1.40" in second
     assert len(sentences(metrics, **asked | {"margin": 1.5})) == 1, "a wider margin is met"
     assert sentences(metrics, **asked | {"margin": None}) == ()
+
+
+def test_what_limits_it_is_named() -> None:
+    (_, slow), (_, few) = (sentences(None, margin=1.25, reference=n, samples=s, looks=1) for n, s in ((5000, 500), (100, 8000)))
+    assert "the 500 samples of a sampler of many steps limit that: take fewer steps, or set it to" in slow
+    assert "add data, a fifth of which is held out, or set it to" in few
