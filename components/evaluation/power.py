@@ -17,14 +17,14 @@ from typing import Protocol
 from components.core.brief import Delivery
 from components.core.records import Metric
 
-# Times the samples are looked at, doubled from one to the next; by how they are drawn, as those of many steps take their time.
-LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 1}
+# Times the samples are looked at, doubled from one to the next, by how they are drawn.
+LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 3}
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
 PASS_ERROR, FAIL_ERROR = 0.05, 0.01
 POWER = 0.8  # at which a ratio counts as told apart
 EQUALS_PASS = 0.95
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
-SAMPLES_MANY = 2000  # fewer are of a sampler of many steps, which takes its time
+SAMPLES_MANY = 4000  # fewer are of a sampler of many steps, which takes its time
 MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told
 # The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those

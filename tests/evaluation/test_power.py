@@ -67,6 +67,6 @@ def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
 
 
 def test_what_limits_it_is_named() -> None:
-    (_, slow), (_, few) = (sentences(None, margin=1.25, reference=n, samples=s, looks=1) for n, s in ((5000, 500), (100, 8000)))
-    assert "the 500 samples of a sampler of many steps limit that: take fewer steps, or set it to" in slow
+    (_, slow), (_, few) = (sentences(None, margin=1.25, reference=n, samples=s, looks=3) for n, s in ((5000, 2000), (100, 8000)))
+    assert "the 2,000 samples of a sampler of many steps limit that: take fewer steps, or set it to" in slow
     assert "add data, a fifth of which is held out, or set it to" in few
