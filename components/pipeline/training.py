@@ -329,7 +329,7 @@ def _train_plan(
     if run.base is not None:
         from components.training.start.finetune import recipe as base_recipe
 
-        config = base_recipe(run.base.checkpoint, variant=variant, rate=start.base_rate) | config
+        config = base_recipe(run.base.checkpoint, variant=variant, start=type(start)) | config
     return TrainPlan(
         family=decision.family,
         variant=variant,

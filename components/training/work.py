@@ -13,6 +13,9 @@ to 1,024 images each; an item that is learnt from counts as three passes, a back
 
     images = 0.1 * 3 items / (6 * passes of a sample)
 
+A fine-tuning takes 512 losses beside each reading, too. Where six of the smallest would take more than a fifth of its passes, it
+is read three times.
+
 N items of a step in all processes.
 """
 
@@ -34,8 +37,9 @@ from components.training.device import TrainingDevice
 from components.training.folder import WORK
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
-from components.training.schedule import READINGS
+from components.training.schedule import FEW_READINGS, READINGS
 from components.training.stream import BatchStream
+from components.training.tuning import LOSSES
 
 AIM = 0.98  # of the ceiling: room for the end of a training
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
@@ -44,6 +48,7 @@ PROBE_SHARE, PROBE_SHARE_TO_3_S = 0.05, 0.1  # of the ceiling: a machine that ot
 STEP_LEAST = 0.1  # of a step is left without its encoding, at least
 STEPS_MIN, STEPS_MAX = 2, 100  # of a run
 READINGS_SHARE, PASSES_OF_AN_ITEM = 0.1, 3
+TUNING_SHARE = 0.2  # that six readings of a fine-tuning may take
 IMAGES_MIN, IMAGES_MAX, IMAGES_BYTES = 128, 1024, 1 << 28  # of a reading
 RUNS = 8  # at each moment, where they are short; the fastest counts: the ceiling ends what is slower, nothing mends an early end
 
@@ -62,6 +67,7 @@ class Work(Record):
     items_seen: int
     threads: int
     reading_images: int = IMAGES_MIN
+    readings: tuple[float, ...] = READINGS  # of the work done
     ceiling_s: float | None = None  # that was turned into items
     probe: Probe | None = None
     enough: bool = False  # fewer items than the ceiling has room for
@@ -106,7 +112,8 @@ def settle_work(
     known = broadcast_from_rank0(lambda: known_work(plan))
     if known is not None:
         return known
-    images_of = partial(reading_images, plan, passes=passes_of_sample(learner.family, plan.signal_steps))
+    passes = passes_of_sample(learner.family, plan.signal_steps)
+    images_of = partial(reading_images, plan, passes=passes)
 
     def new_work() -> Work:
         threads = torch.get_num_threads()
@@ -120,7 +127,12 @@ def settle_work(
             if (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
                 probe = probe.model_copy(update={"reading_s": reading_s(images)})
             work = within(probe, spent_s=spent_s())
-        work = work.model_copy(update={"reading_images": images_of(work.items_seen)})
+        work = work.model_copy(
+            update={
+                "reading_images": images_of(work.items_seen),
+                "readings": reading_moments(plan, work.items_seen, passes=passes),
+            }
+        )
         work.write(work_path(Path(plan.folder)))
         return work
 
@@ -138,6 +150,13 @@ def reading_images(plan: TrainPlan, items_seen: int, *, passes: float) -> int:
     item = plan.spec.item
     most = min(IMAGES_MAX, IMAGES_BYTES // (math.prod(item.stored_shape) * np.dtype(item.storage.dtype).itemsize))
     return max(IMAGES_MIN, min(most, int(affordable)))
+
+
+def reading_moments(plan: TrainPlan, items_seen: int, *, passes: float) -> tuple[float, ...]:
+    """When a training of so many items is read, as shares of its work. `passes`: of the network, a sample."""
+    needed = len(READINGS) * ((plan.signal_images or IMAGES_MIN) * passes + LOSSES)
+    short = needed > TUNING_SHARE * PASSES_OF_AN_ITEM * items_seen
+    return FEW_READINGS if plan.start.needs_base() and short else READINGS
 
 
 def passes_of_sample(family: Family, steps: int) -> float:

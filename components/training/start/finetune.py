@@ -25,6 +25,7 @@ class Finetune(Start):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("release", "foreign")
     new_classes: ClassVar[bool] = True
+    decay_from: ClassVar[float | None] = 0.1  # measured: docs/decisions/0034-what-fine-tuning-tells.md
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine
@@ -52,13 +53,14 @@ class Finetune(Start):
         return made
 
 
-def recipe(base: Checkpoint, *, variant: str, rate: float = 1.0) -> dict[str, Any]:
+def recipe(base: Checkpoint, *, variant: str, start: type[Start] = Start) -> dict[str, Any]:
     """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
-    its own; `rate`: the share of its peak learning rate."""
+    its own; `start`: says how its learning rate differs."""
     from components.families import find
 
     known = find(base.family, base.variant).recorded(base.config).model_dump(mode="json")
-    known["lr_peak"] *= rate
+    known["lr_peak"] *= start.base_rate
+    known["decay_from"] = known["decay_from"] if start.decay_from is None else min(start.decay_from, known["decay_from"])
     if variant == base.variant:
         return known
     fields = find(base.family, variant).Config.model_fields
