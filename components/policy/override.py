@@ -101,14 +101,14 @@ def _check_base(chooser: Chooser, family: FamilyName, override: OverrideBrief, m
 def _check_delivery(plan: Plan, row: VariantRow, latency_ms: float | None) -> None:
     allowed: tuple[Delivery, ...] = ("one_pass",)
     subsecond = latency_ms is not None and latency_ms < SUBSECOND_MS
-    if row.sequential != "none":
+    if row.sequential != "none" or not row.few_steps:
         allowed = ("many_step",)
     elif row.stepwise:
         allowed = ("few_step", "one_pass") if subsecond else ("many_step", "few_step", "one_pass")
     if plan.delivery not in allowed:
         limit = f" under {latency_ms:g} ms" if row.stepwise and subsecond else ""
         raise BriefError(
-            f"override: delivery: {plan.delivery} is impossible for {plan.family}{limit}", allowed=", ".join(allowed), do=_DO
+            f"override: delivery: {plan.delivery} is impossible for {plan.family}/{plan.variant}{limit}", allowed=", ".join(allowed), do=_DO
         )
 
 
