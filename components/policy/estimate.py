@@ -222,7 +222,8 @@ def _network_of(facts: Facts, costs: Costs, family: str, variant: str) -> Networ
     """The default network of a built family for such items, where it was counted for them."""
     if facts.modality != costs.measured_on:
         return None
-    return counted(family, variant, side=facts.side or SIDE_WHEN_UNKNOWN, light=facts.device == "cpu")
+    side, light = facts.side or SIDE_WHEN_UNKNOWN, facts.device == "cpu"
+    return counted(family, variant, side=side, light=light, by_text=facts.conditioning == "text")
 
 
 def _network(facts: Facts, costs: Costs, *, tuned: bool) -> TierCost:

@@ -108,7 +108,9 @@ def _check_delivery(plan: Plan, row: VariantRow, latency_ms: float | None) -> No
     if plan.delivery not in allowed:
         limit = f" under {latency_ms:g} ms" if row.stepwise and subsecond else ""
         raise BriefError(
-            f"override: delivery: {plan.delivery} is impossible for {plan.family}/{plan.variant}{limit}", allowed=", ".join(allowed), do=_DO
+            f"override: delivery: {plan.delivery} is impossible for {plan.family}/{plan.variant}{limit}",
+            allowed=", ".join(allowed),
+            do=_DO,
         )
 
 

@@ -104,7 +104,7 @@ def test_no_plan_for_images_ends_in_not_built(conditioning: Conditioning) -> Non
                 decision = decide(facts, cards=resolve._cards())
             except BriefError as error:
                 assert "nothing can do all the brief asks" in str(error)  # noqa: PT017
-                assert drawn["goal"] == "likelihood"  # noqa: PT017
+                assert drawn["goal"] == "likelihood"
                 continue
             resolve.check_built(facts, decision)
             made.add(decision.variant)

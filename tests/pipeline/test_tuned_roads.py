@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from roads import ApartRoad, Road, begin_with, digits, lay, paper, served, trained_in_a_fork
+from roads import ApartRoad, begin_with, digits, lay, paper, served, trained_in_a_fork
 
 from components.core.arrays import Stored
 from components.families import cards
