@@ -269,9 +269,9 @@ def trained_in_a_fork(brief: Brief, road: Road, *, kill_at: int) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(trainer, done)
 
-        plan_of, often = training._train_plan, {"state_every_s": 1e-9}
+        plan_of, often = training.train_plan, {"state_every_s": 1e-9}
         try:
-            training._train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
+            training.train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
             Trainer._train_step = step  # type: ignore[method-assign]
             road.produce_here(brief)
         finally:

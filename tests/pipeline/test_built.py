@@ -12,7 +12,7 @@ from components import families
 from components.core.brief import Brief, Conditioning, Goal
 from components.core.errors import BriefError, GenwrightError, NotBuilt
 from components.core.records import Decision, Facts, Pretrained, Tier
-from components.pipeline import resolve
+from components.pipeline import refusals, resolve
 from components.pipeline.backends import Backends
 from components.policy.decide import decide
 from components.policy.tables import load_tables
@@ -56,7 +56,7 @@ def test_every_decision_for_images_from_scratch_can_be_produced(goal: str, tmp_p
             continue
         facts, decision = resolve.plan(brief, backends, base=tmp_path)
         assert decision.mode == "scratch"
-        resolve.check_built(facts, decision)
+        refusals.check_built(facts, decision)
         made.add((decision.family, decision.delivery))
     assert made == MADE[goal]
 
@@ -67,7 +67,7 @@ def test_every_decision_for_images_by_text_can_be_produced(usd: float, side: int
     known = {"name": "any", "modality": "image", "conditioning": "text", "data": {"path": "nowhere", "items": 500, "side": side}}
     facts, decision = resolve.plan(Brief.model_validate(known | {"compute": {"usd": usd}}), Backends(Settings(home=tmp_path)))
     assert decision.mode == "scratch"
-    resolve.check_built(facts, decision)
+    refusals.check_built(facts, decision)
     assert not any("not built" in line for line in decision.refusals)
 
 
@@ -101,12 +101,12 @@ def test_no_plan_for_images_ends_in_not_built(conditioning: Conditioning) -> Non
                 gpu_hours=None, minutes=None, batch=16, pretrained=base, **drawn,
             )  # fmt: skip
             try:
-                decision = decide(facts, cards=resolve._cards())
+                decision = decide(facts, cards=refusals.built_cards())
             except BriefError as error:
                 assert "nothing can do all the brief asks" in str(error)  # noqa: PT017
                 assert drawn["goal"] == "likelihood"
                 continue
-            resolve.check_built(facts, decision)
+            refusals.check_built(facts, decision)
             made.add(decision.variant)
     wanted = {
         "none": {"gaussian", "edm", "latent", "dit", "vq-transformer", "unclip", "mmdit"},
@@ -142,7 +142,7 @@ def test_each_way_from_a_text_is_chosen_where_it_fits(asked: dict[str, Any], var
     assert decision.delivery == ("few_step" if "latency_ms" in asked else "many_step")
     assert any(because in reason.text for reason in decision.reasons if reason.rule.startswith("variant."))
     assert any("other ways from a caption" in reason.text for reason in decision.reasons)
-    resolve.check_built(facts, decision)
+    refusals.check_built(facts, decision)
 
 
 @pytest.mark.parametrize("variant", ["cascade", "unclip", "ddpm", "dit", "mmdit"])
@@ -163,7 +163,7 @@ def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, m
     without = {key: (card.model_copy(update={"exports": False}), *rest) for key, (card, *rest) in families.cards().items()}
     monkeypatch.setattr(families, "cards", lambda: without)
     with pytest.raises(NotBuilt, match="has no ONNX graph; "):
-        resolve.check_built(facts, decision)
+        refusals.check_built(facts, decision)
 
 
 @pytest.mark.parametrize("variant", ["ect", "latent-ect"])
@@ -172,7 +172,7 @@ def test_a_variant_made_for_few_steps_is_delivered_in_few(variant: str, tmp_path
     brief = Brief.model_validate(known | {"override": {"family": "diffusion", "variant": variant}})
     facts, decision = resolve.plan(brief, Backends(Settings(home=tmp_path)))
     assert (decision.variant, decision.delivery) == (variant, "few_step")
-    resolve.check_built(facts, decision)
+    refusals.check_built(facts, decision)
 
 
 LORA = {
@@ -203,12 +203,13 @@ def planned(tmp_path: Path, **changes: object) -> tuple[Brief, Facts, Decision]:
 def test_a_plan_says_what_producing_refuses(
     changes: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolve, "device_for", lambda wanted: "cpu" if wanted == "auto" else wanted)  # as on a machine without
+    for each in (refusals, resolve):  # as on a machine without
+        monkeypatch.setattr(each, "device_for", lambda wanted: "cpu" if wanted == "auto" else wanted)
     brief, facts, decision = planned(tmp_path, **changes)
     assert any(words in line for line in decision.refusals)
     assert all(line.endswith("(exit 2)") and "\n" not in line for line in decision.refusals)
     with pytest.raises(GenwrightError) as caught:
-        resolve.check(brief, facts, decision, None)
+        refusals.check(brief, facts, decision, None)
     assert decision.refusals[0] == f"{caught.value} (exit {caught.value.exit_code})", "the first is what produce ends with"
 
 
@@ -222,4 +223,4 @@ def test_what_can_be_produced_is_not_refused(tmp_path: Path, monkeypatch: pytest
 def test_what_is_begun_with_a_model_of_the_hub_is_built(conditioning: str, usd: float, tmp_path: Path) -> None:
     _, facts, decision = planned(tmp_path, conditioning=conditioning, compute={"usd": usd, "device": "cpu"})
     assert decision.mode != "scratch"
-    resolve.check_built(facts, decision)  # as far as is known of a model that is not here
+    refusals.check_built(facts, decision)  # as far as is known of a model that is not here
