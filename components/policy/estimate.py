@@ -251,7 +251,7 @@ def items_s(items: int, facts: Facts, costs: Costs, pick: Pick) -> tuple[float, 
 
 
 def _text_share(facts: Facts, costs: Costs, pick: Pick) -> float:
-    """How much larger a network is by a text: at side 16 it had 1.56 times the parameters, and a step took 1.58 times the time."""
+    """How much larger a network is by a text: at side 16 it had 1.56 times the parameters, and a step took 1.58 times as long."""
     if facts.conditioning != "text":
         return 1.0
     asked = _network_of(facts, costs, pick.family, pick.variant)

@@ -88,6 +88,14 @@ def _check_base(chooser: Chooser, family: FamilyName, override: OverrideBrief, m
             allowed=base,
             do="leave variant out, or write mode: scratch beside it",
         )
+    row, asked = chooser.field.everything.get((family, base)), chooser.facts.conditioning
+    if row is not None and asked not in row.conditioning:
+        what = f"pretrained.model: {pretrained.model} is {family}/{base}, which is not asked by that"
+        raise BriefError(
+            f"conditioning: {asked} given, and {what}",
+            allowed=", ".join(row.conditioning),
+            do="write mode: scratch, or name another model",
+        )
     if override.mode is not None and (family, base) not in chooser.field.variants:
         why = chooser.field.dropped.get((family, base))
         raise BriefError(

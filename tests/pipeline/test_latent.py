@@ -198,6 +198,8 @@ def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, confi
     """Another, untrained family in place of the produced one, on its data."""
     import dataclasses
 
+    import torch
+
     from components.families import find
     from components.pipeline import loaded_model as opened
 
@@ -205,6 +207,7 @@ def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, confi
 
     def swapped(reference: str, backends: Any) -> Any:
         model = real(reference, backends)
+        torch.manual_seed(0)
         return dataclasses.replace(model, family=find(family, variant).build(config, model.family.spec).eval())
 
     monkeypatch.setattr(opened, "load_model", swapped)
