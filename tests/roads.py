@@ -35,6 +35,7 @@ LENIENT = {
     "fd_ratio_max": 1000.0, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
     "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
 }  # fmt: skip
+LENIENT_BY_TEXT = LENIENT | {"text_excess_min": None, "memorised_asked_max": 1.0}
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}
 OLDER_HOME = Path(__file__).parent / "pipeline" / "data" / "older_home.tar.xz"  # see the README.md beside it
 PLACES = {  # where MLflow's database names folders

@@ -15,7 +15,7 @@ import made_from_text
 import numpy as np
 import pytest
 from elsewhere import run_elsewhere
-from roads import LENIENT, ApartRoad, First, Road, digits, served, trained_in_a_fork
+from roads import LENIENT_BY_TEXT, ApartRoad, First, Road, digits, served, trained_in_a_fork
 
 from components.core.brief import Brief
 from components.core.bundles import read_bundle
@@ -132,7 +132,7 @@ def test_it_is_adapted_killed_and_gone_on_with_reloaded_gated_released_and_asked
     """By the policy's own choice, LoRA. The training that SIGKILL ends in mid-step makes what the undisturbed one does."""
     monkeypatch.chdir(road.folder)  # what the brief's paths are relative to
     recipe = {"steps": 1, "lr_peak": 1e-2, "batch_size": 16}
-    brief = tuned(road, items=64, override={"config": recipe}, gates=LENIENT | {"text_excess_min": None})
+    brief = tuned(road, items=64, override={"config": recipe}, gates=LENIENT_BY_TEXT)
     assert trained_in_a_fork(brief, road, kill_at=2) == -signal.SIGKILL
     apart = ApartRoad(road.folder)
     apart.home.mkdir()
