@@ -158,6 +158,9 @@ def test_it_is_adapted_killed_and_gone_on_with_reloaded_gated_released_and_asked
     assert adapter is not None, "a process of torch, peft and diffusers alone has loaded it by load_lora_weights"
     assert [each.partition(" ")[0] for each in adapter.loaded_by] == ["peft", "diffusers"]
     assert (adapter.network, adapter.difference) == ("UNet2DConditionModel", 0)
+    assert adapter.merged_difference is not None
+    assert adapter.merged_difference < 1e-5
+    assert "; asked with texts it draws images that differ by " in adapter.text
     assert adapter.text_difference is not None, "and its pipeline was asked in words"
     assert adapter.text_difference < 1e-4
     assert (made.gates.verdict, made.promoted, made.release.version) == ("pass", True, 1)
