@@ -84,7 +84,8 @@ class Chooser:
         now["variant"] = variant
         now["many_step_fits"] = self._many_step_fits(family, variant, mode)
         row = self.field.everything[family, variant]
-        now |= {"distilled": row.distils is not None, "stepwise": row.stepwise, "sequential": row.sequential}
+        now |= {"distilled": row.distils is not None, "few_steps": row.few_steps}
+        now |= {"stepwise": row.stepwise, "sequential": row.sequential}
         if delivery is None:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))

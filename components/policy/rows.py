@@ -106,6 +106,7 @@ class VariantRow(Record):
     wide: bool = False
     appetite: int = 0
     distils: str | None = None
+    few_steps: bool = True  # of one that denoises: whether what is trained here for few steps can be made of it
     source: Names
 
 

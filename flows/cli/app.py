@@ -66,7 +66,7 @@ def main() -> None:
 def _run() -> int | None:
     """The command; after a signal nothing but its end is said, whatever it raised then."""
     try:
-        code: int | None = app(standalone_mode=False)  # else typer draws a box around a usage error
+        code: int | None = app(prog_name="genwright", standalone_mode=False)  # else typer draws a box around a usage error
         if code == EXIT_CODE:  # typer returns it in place of KeyboardInterrupt
             raise KeyboardInterrupt
     except BaseException as error:

@@ -343,6 +343,7 @@ def test_a_plan_of_nothing_trained_says_so(cli: "Command", base: Path) -> None:
     [
         ({"data": {"path": "x", "items": 900, "side": 16}}, ("makes items of 8x8x1", "data.side is 16")),
         ({"conditioning": "class"}, ("conditioning: class given", "trained with conditioning: none")),
+        ({"conditioning": "text"}, ("conditioning: text given", "is diffusion/ddpm, which is not asked by that", "none, class")),
         ({"modality": "audio"}, ("base is diffusion/ddpm", "only a model of audio can draw audio")),
         ({"override": {"mode": "finetune", "variant": "edm"}}, ("variant: edm given", "diffusion/ddpm", "allowed: ddpm")),
         ({"override": {"mode": "finetune", "family": "vae"}}, ("mode: finetune is impossible", "not a vae")),
