@@ -26,6 +26,7 @@ from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
+from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
 from components.pipeline.extractor import load_extractor, load_judge
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
@@ -70,6 +71,9 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     )
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
+    if is_evidence(run):
+        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report)
+        leave_evidence(row, backends)
     with workspace.scratch() as folder:
         page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings)
         _log(scorecard, report, run, trained, backends, folder)
@@ -168,6 +172,7 @@ def _draw(
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
             **({"memory in training": memory.text} if memory else {}),
+            **estimated_and_measured(run, trained.checkpoint, scorecard),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from components.core.card import Card
 from components.core.metrics import number
-from components.core.records import Bundle, GateReport, LedgerEntry, Metric, Release, Scorecard
+from components.core.records import Bundle, EvidenceTable, GateReport, LedgerEntry, Metric, Release, Scorecard
 from components.evaluation.definitions import words, words_of
 from components.pipeline.backends import Backends
 
@@ -195,6 +195,26 @@ def schedule_table(planned: "Sequence[Planned]") -> "Table":
         where += f", in {each.pool}" + (f", trained in {each.gpu_pool}" if each.gpu_pool else "")
         table.add_row(each.name, each.when, coming, each.why, where, f"{each.last}: {each.last_sentence}" if each.last else "-")
     return table
+
+
+def evidence_table(found: EvidenceTable) -> "Table":
+    """A row a measured case: what was made for which case, what it took, how good it is, and where it was measured."""
+    headings = {name: words_of(name).heading for name in ("fd", "coverage", "latency_p95_ms")}
+    right: dict[str, Literal["left", "right"]] = dict.fromkeys(("work", "seconds", *headings.values()), "right")
+    table = table_of("Evidence", model="left", case="left", **right, gates="left", origin="left")
+    for row in sorted(found.rows, key=lambda row: (row.case.text, row.name, row.share, row.origin)):
+        figures = [f"{number(row.metrics[name].value)}" if name in row.metrics else "-" for name in headings]
+        verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]" if row.verdict else "-"
+        kind = f"{row.model}, {row.kind}, by {row.who}, MLflow run {row.run_id[:8]}"
+        work = f"{row.items_seen:,}" + (f" ({row.share:.0%})" if row.share < 1 else "")
+        start = "" if row.mode == "scratch" else f", {row.mode}"
+        table.add_row(row.name + start, row.case.text, work, f"{row.train_s:.3g}", *figures, verdict, kind)
+    return table
+
+
+def print_evidence(found: EvidenceTable) -> None:
+    """The table of it, or that there is none."""
+    console().print(evidence_table(found) if found.rows else "nothing was measured yet: `genwright produce` and `bakeoff` do")
 
 
 def families_table(cards: Sequence[Card]) -> "Table":
