@@ -12,7 +12,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
-from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
+from components.core.records import Agreement, Bundle, Condition, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -92,19 +92,7 @@ def _scored(
     run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
 ) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
-    embeddings = embeddings_of(run, data, backends)
-    train = open_split(data.path, "train", embeddings)
-    protocol: dict[str, Any] = {
-        "dataset": run.dataset,
-        "train": train,
-        "reference": held_out(data, embeddings),
-        "extractor": load_extractor(data, backends),
-        "judge": load_judge(train, candidate.condition, data, backends),
-        "seed": run.brief.seed,
-        "samples": SAMPLES[run.decision.delivery],
-        "reference_split": "+".join(REFERENCE),
-        "device": run.facts.device,
-    }
+    protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
         protocol["progress"] = progress
         if rival is None:
@@ -113,6 +101,23 @@ def _scored(
         protocol |= {"fd_ratio_max": thresholds(run.brief.gates)["fd_ratio_max"], "looks": LOOKS[run.decision.delivery]}
         pair = score_pair(candidate, rival, **protocol)
         return pair.candidate, pair.champion
+
+
+def protocol_of(run: Run, data: LocalDataset, condition: Condition | None, backends: Backends, *, samples: int) -> dict[str, Any]:
+    """What every model of this data is measured by, for `score`."""
+    embeddings = embeddings_of(run, data, backends)
+    train = open_split(data.path, "train", embeddings)
+    return {
+        "dataset": run.dataset,
+        "train": train,
+        "reference": held_out(data, embeddings),
+        "extractor": load_extractor(data, backends),
+        "judge": load_judge(train, condition, data, backends),
+        "seed": run.brief.seed,
+        "samples": samples,
+        "reference_split": "+".join(REFERENCE),
+        "device": run.facts.device,
+    }
 
 
 def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contender, backends: Backends) -> Agreement:

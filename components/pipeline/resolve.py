@@ -138,7 +138,9 @@ def decide(
     )
     if before is not None and before[0] == found:
         return before
-    return found, choose(found, cards=_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price, evidence=evidence)
+    return found, choose(
+        found, cards=built_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price, evidence=evidence
+    )
 
 
 def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple[Facts, Decision]:
@@ -421,10 +423,10 @@ def check_built(facts: Facts, decision: Decision) -> None:
     from components.families import maker
 
     built = {name: start.begins_from for name, start in starts().items() if start.in_briefs}
-    refuse_unless_built(facts, decision, cards=_cards(), maker=maker, starts=built)
+    refuse_unless_built(facts, decision, cards=built_cards(), maker=maker, starts=built)
 
 
-def _cards() -> dict[tuple[str, str], Card]:
+def built_cards() -> dict[tuple[str, str], Card]:
     from components.families import cards
 
     return {key: entry[0] for key, entry in cards().items()}

@@ -46,10 +46,11 @@ class Tracked(Record):
     run_id: str
 
 
-def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path, *, pause_at: float | None = None) -> Trained:
+    """Train in processes of their own, to the end or to where it pauses; its best weights so far are put into the store."""
     from components.pipeline.saved_training import remove_snapshots
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.folder import FINISHED, kept_files
+    from components.training.folder import FINISHED, PAUSED, kept_files
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
     machine, here = backends.machine, _processes(run, backends.machine)
@@ -59,12 +60,17 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
         start, embeddings = _start_of(run, backends), embeddings_of(run, data, backends)
-        plan_of = partial(_train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings)
+        plan_of = partial(
+            _train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings, pause_at=pause_at
+        )
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
-        _supervised(plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run))
-        checkpoint = Checkpoint.read(own / FINISHED)
+        _supervised(
+            plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run) * (pause_at or 1.0)
+        )
+        ended_at = own / FINISHED
+        checkpoint = Checkpoint.read(ended_at if pause_at is None or ended_at.exists() else own / PAUSED)
         paths = kept_files(own, checkpoint)
         adapter = _reloaded(run, checkpoint, paths, backends)
     except BaseException as error:
@@ -75,6 +81,8 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
     for path in paths:
         backends.workspace.put(path)
+    if checkpoint.stopped_by == "paused":
+        return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
     remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
         tracker = MlflowTracker(settings.mlflow_uri, run_id)
@@ -309,6 +317,7 @@ def _train_plan(
     start: Start,
     machine: Machine = ALONE,
     embeddings: Path | None = None,
+    pause_at: float | None = None,
 ) -> Any:
     from components.families import find_card, maker
     from components.training.plan import TrainPlan
@@ -345,6 +354,7 @@ def _train_plan(
         threads=brief.compute.threads or 0,
         memory_gb=brief.compute.memory_gb,
         **_budget(run, machine),
+        pause_at=pause_at,
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
 

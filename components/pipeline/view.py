@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from components.pipeline.bakeoff.run import Bakeoff
     from components.pipeline.descendants import Descendant
     from components.pipeline.distil.curve import Curve
     from components.pipeline.schedules import Planned
@@ -194,6 +195,21 @@ def schedule_table(planned: "Sequence[Planned]") -> "Table":
         where = f"{each.brief} of {each.repository}" + (f" at {each.rev}" if each.rev else "")
         where += f", in {each.pool}" + (f", trained in {each.gpu_pool}" if each.gpu_pool else "")
         table.add_row(each.name, each.when, coming, each.why, where, f"{each.last}: {each.last_sentence}" if each.last else "-")
+    return table
+
+
+def bakeoff_table(found: "Bakeoff") -> "Table":
+    """A row a candidate, the winner first: where it was stopped, and how good it was there."""
+    headings = {name: words_of(name).heading for name in dict.fromkeys((found.metric, "coverage", "latency_p95_ms"))}
+    right: dict[str, Literal["left", "right"]] = dict.fromkeys(("budget", "items seen", "seconds", *headings.values()), "right")
+    table = table_of(f"Bake-off of {found.model}: {found.samples} samples each", candidate="left", **right)
+    for place, each in enumerate(found.candidates):
+        last = each.rungs[-1]
+        metrics = last.scorecard.metrics
+        figures = [f"{number(metrics[name].value)}" if name in metrics else "-" for name in headings]
+        kept = last.checkpoint
+        name = f"{'→ ' if place == 0 else ''}{each.name}" + (" [red]cannot be served[/]" if last.refused else "")
+        table.add_row(name, f"{last.share:.0%}", f"{kept.items_seen:,}", f"{kept.train_s:.0f}", *figures)
     return table
 
 

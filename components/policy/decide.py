@@ -9,7 +9,7 @@ from components.core.brief import FamilyName, OverrideBrief
 from components.core.card import Card
 from components.core.records import Decision, EvidenceTable, Facts, PolicyWarning, Reason, Rejected, UsedEvidence
 from components.policy.budget import training_budget
-from components.policy.candidates import Field, narrow
+from components.policy.candidates import Cards, Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import Value, matches
 from components.policy.estimate import estimate, passes
@@ -36,9 +36,7 @@ def decide(
     brief asks for what no family can do, or forces what a hard constraint forbids.
     """
     tables = tables or load_tables()
-    now = situation(facts, tables)
-    field = narrow(now, tables, cards)
-    chooser = Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
+    chooser = chooser_of(facts, tables, cards, override=override)
     own, measured, used = chooser.prior(), None, None
     if evidence is not None:
         measured = _measured(chooser, own, evidence, usd_per_gpu_hour=usd_per_gpu_hour)
@@ -46,6 +44,13 @@ def decide(
     forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
     plan = force(chooser, own, override) if override is not None and forced else own
     return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour, found=measured.found if measured else (), used=used)
+
+
+def chooser_of(facts: Facts, tables: Tables, cards: Cards, *, override: OverrideBrief | None = None) -> Chooser:
+    """The tables, ready to be asked about one brief. Raises BriefError when its hard constraints leave nothing."""
+    now = situation(facts, tables)
+    field = narrow(now, tables, cards)
+    return Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
 
 
 def _measured(chooser: Chooser, own: Plan, table: EvidenceTable, *, usd_per_gpu_hour: float) -> Evidence:

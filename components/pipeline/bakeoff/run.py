@@ -1,0 +1,113 @@
+"""A bake-off from its candidates to the winner's release, and one page of it all."""
+
+from collections.abc import Sequence
+
+from components.core import store_keys
+from components.core.errors import RunError
+from components.core.record import Record
+from components.core.records import Artifact
+from components.pipeline import existing
+from components.pipeline.backends import Backends
+from components.pipeline.bakeoff.halving import order, rungs, survivors
+from components.pipeline.bakeoff.page import page_of
+from components.pipeline.bakeoff.rung import Rung, rung
+from components.pipeline.lease import Lease, check_lease, lease
+from components.pipeline.production import After, Call, put_run, run_stages, silent
+from components.pipeline.run import Produced, Run
+from components.policy.tables import load_tables
+
+FD = "fd"  # where no metric says what the goal asks
+
+
+class Candidate(Record):
+    """What was tried, at each rung that it came to."""
+
+    name: str  # family/variant
+    run: str  # MODEL/KEY
+    mode: str
+    parameters_m: float | None
+    rungs: tuple[Rung, ...]
+
+
+class Bakeoff(Record):
+    """All that was tried, the winner first, then who came as far as possible; and what was made of the winner."""
+
+    model: str
+    metric: str
+    samples: int
+    budget: str
+    shares: tuple[float, ...]
+    candidates: tuple[Candidate, ...]
+    page: Artifact | None = None
+    produced: Produced | None = None
+
+    @property
+    def winner(self) -> Candidate:
+        return self.candidates[0]
+
+
+def bakeoff(runs: Sequence[Run], samples: int, backends: Backends, call: Call, after: After = silent) -> Bakeoff:
+    """Train, compare and halve until one run is left, take it through its gates to its release, and keep the page.
+
+    Whatever is in the store already is taken from there: begun again after it was killed, it goes on. `after` is called with
+    "rung" and the rung of a candidate, and as for a production of the winner.
+    """
+    own = runs[0]
+    with lease(own.brief.name, backends) as held:
+        existing.begin(own, backends)
+        found = _halved(runs, samples, held, backends, after)
+        winner = next(run for run in runs if run.reference == found.winner.run)
+        produced = existing.find_existing_result(winner, backends)
+        if produced is None:
+            records = {"run": winner, "lease": held}
+            put_run(winner, backends)
+            run_stages(records, call, after)
+            produced = records["promote"]  # type: ignore[assignment]
+        found = found.model_copy(update={"produced": produced})
+        found = found.model_copy(update={"page": page_of(found, backends)})
+        backends.workspace.write(store_keys.bakeoff(own.brief.name), found, check=lambda: check_lease(held, backends.store))
+    return found
+
+
+def _halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, after: After) -> Bakeoff:
+    """Every candidate as far as it came."""
+    own = runs[0]
+    metric = load_tables(backends.settings.policy).goals[own.facts.goal].measured or FD
+    reached: list[list[Rung]] = [[] for _ in runs]
+    alive, gone = [*range(len(runs))], []
+    limit = own.facts.latency_ms
+    for share in rungs(len(runs)):
+        for at in alive:
+            before = reached[at][-1] if reached[at] else None
+            reached[at].append(rung(runs[at], held, backends, share=share, samples=samples, before=before))
+            after("rung", reached[at][-1])
+        best = [alive[place] for place in order([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)]
+        stay = {alive[place] for place in survivors([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)}
+        gone[:0] = [at for at in best if at not in stay]
+        alive = [at for at in alive if at in stay]
+    _check_servable(reached[alive[0]][-1], own.brief.name)
+    budget = own.decision.budget
+    return Bakeoff(
+        model=own.brief.name,
+        metric=metric,
+        samples=samples,
+        budget=budget.text if budget else "",
+        shares=rungs(len(runs)),
+        candidates=tuple(_candidate(runs[at], reached[at]) for at in (*alive, *gone)),
+    )
+
+
+def _check_servable(best: Rung, model: str) -> None:
+    if best.refused:
+        raise RunError(f"{model}: no candidate has a graph that can be served: {best.refused}")
+
+
+def _candidate(run: Run, reached: Sequence[Rung]) -> Candidate:
+    parameters = run.decision.estimate.parameters_m
+    return Candidate(
+        name=reached[-1].name,
+        run=run.reference,
+        mode=run.decision.mode,
+        parameters_m=parameters.value if parameters else None,
+        rungs=tuple(reached),
+    )
