@@ -13,7 +13,7 @@ from components.core import store_keys
 from components.core.brief import Brief
 from components.core.errors import BriefError, Conflict, GenwrightError, InputError, RunError
 from components.core.files import write_whole
-from components.core.records import Case, Checkpoint, Decision, EvidenceRow, EvidenceTable, Figure, GateReport, Scorecard
+from components.core.records import Case, Checkpoint, Decision, DryRun, EvidenceRow, EvidenceTable, Figure, GateReport, Scorecard
 from components.pipeline.backends import Backends
 from components.pipeline.run import Run, package_version
 from components.policy.view import amount
@@ -89,6 +89,7 @@ def row_of(
     backends: Backends,
     *,
     kind: str,
+    dry: DryRun | None = None,
     gates: GateReport | None = None,
     share: float = 1.0,
 ) -> EvidenceRow:
@@ -127,6 +128,7 @@ def row_of(
         parameters_m=parameters.value if parameters else None,
         memory_gb=_short(memory.peak_gb) if memory and memory.peak_gb else None,
         expected={name: _short(value / factors.get(name, 1.0)) for name, value in expected.items() if share == 1.0},
+        dry=_dry(dry) if dry and share == 1.0 else {},
         stopped_by=checkpoint.stopped_by,
         collapse=checkpoint.collapse,
         genwright=package_version(),
@@ -135,6 +137,11 @@ def row_of(
         run_id=checkpoint.run_id,
         kind=kind,
     )
+
+
+def _dry(found: DryRun) -> dict[str, float]:
+    told = {"training_s": found.training.seconds, "memory_gb": found.training.peak_gb, "latency_ms": found.latency_ms}
+    return {name: _short(value) for name, value in told.items() if value}
 
 
 def _short(value: float) -> float:
@@ -192,18 +199,22 @@ def export(path: Path, backends: Backends) -> EvidenceTable:
     return in_order
 
 
-def estimated_and_measured(run: Run, checkpoint: Checkpoint, scorecard: Scorecard) -> dict[str, str]:
-    """For the page: what the decision estimated, beside what it came to."""
+def estimated_and_measured(run: Run, checkpoint: Checkpoint, scorecard: Scorecard, dry: DryRun | None = None) -> dict[str, str]:
+    """For the page: what the decision estimated, or a dry run where there was one, beside what it came to."""
     estimate, latency = run.decision.estimate, scorecard.metrics.get("latency_p95_ms")
     peak = checkpoint.memory.peak_gb if checkpoint.memory else 0.0
     told = {
-        "training": (estimate.training_s, checkpoint.train_s),
-        "memory": (estimate.memory_gb, peak),
-        "latency p95": (estimate.latency_ms, latency.value if latency else 0.0),
+        "training": ("training_s", estimate.training_s, checkpoint.train_s),
+        "memory": ("memory_gb", estimate.memory_gb, peak),
+        "latency p95": ("latency_ms", estimate.latency_ms, latency.value if latency else 0.0),
     }
-    rows = [
-        f"{name} {amount(figure)} estimated, {amount(Figure(value=actual, unit=figure.unit, basis=''))} measured"
-        for name, (figure, actual) in told.items()
-        if actual
-    ]
+    measured = _dry(dry) if dry else {}
+    rows = []
+    for name, (key, figure, actual) in told.items():
+        before = f"{_amount(measured[key], figure)} by a dry run" if key in measured else f"{amount(figure)} estimated"
+        rows += [f"{name} {before}, {_amount(actual, figure)} measured"] if actual else []
     return {"Estimated and measured": "; ".join(rows)} if rows and is_evidence(run) else {}
+
+
+def _amount(value: float, like: Figure) -> str:
+    return amount(Figure(value=value, unit=like.unit, basis=""))

@@ -12,7 +12,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
-from components.core.records import Agreement, Bundle, Condition, GateReport, LocalDataset, Scorecard
+from components.core.records import Agreement, Bundle, Condition, DryRun, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -25,6 +25,7 @@ from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
+from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
 from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
 from components.pipeline.extractor import load_extractor, load_judge
@@ -72,10 +73,11 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
     if is_evidence(run):
-        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report)
+        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=known_dry_run(run, backends))
         leave_evidence(row, backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings)
+        dry = known_dry_run(run, backends)
+        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings, dry)
         _log(scorecard, report, run, trained, backends, folder)
         return Proof(
             scorecard=scorecard,
@@ -147,6 +149,7 @@ def _draw(
     report: GateReport,
     folder: Path,
     embeddings: Path | None,
+    dry: DryRun | None,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
     memory = trained.checkpoint.memory
@@ -177,7 +180,7 @@ def _draw(
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
             **({"memory in training": memory.text} if memory else {}),
-            **estimated_and_measured(run, trained.checkpoint, scorecard),
+            **estimated_and_measured(run, trained.checkpoint, scorecard, dry),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

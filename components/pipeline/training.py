@@ -61,7 +61,7 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path, *, 
         load_extractor(data, backends)
         start, embeddings = _start_of(run, backends), embeddings_of(run, data, backends)
         plan_of = partial(
-            _train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings, pause_at=pause_at
+            plan_of_run, run, folder, data=data, start=start, machine=machine, embeddings=embeddings, pause_at=pause_at
         )
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
@@ -149,7 +149,7 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     data, base = data_of(run, backends), run.base.checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     embeddings = embeddings_of(run, data, backends)
-    plan = _train_plan(
+    plan = plan_of_run(
         run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine, embeddings=embeddings
     )
     kept = plan.start.made(plan, open_split(data.path, "train", embeddings))
@@ -200,7 +200,7 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     data, start = data_of(run, backends), _start_of(run, backends)
     embeddings = embeddings_of(run, data, backends)
     order = Order(
-        plan=_train_plan(run, own, "", data=data, start=start, machine=machine, embeddings=embeddings),
+        plan=plan_of_run(run, own, "", data=data, start=start, machine=machine, embeddings=embeddings),
         store=settings.store_uri,
         s3_endpoint=settings.s3_endpoint,
         saves=store_keys.training_state(run.brief.name, run.key("train")),
@@ -213,6 +213,11 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     announce("Training", about_s=expected_s(run), basis=f"the budget, {machine.text}")
     arguments = [str(own / "order.json"), str(os.getpid())]
     supervise("components.pipeline.worker", arguments, folder=own / "train", limit_s=None, processes=here)
+
+
+def start_and_embeddings(run: Run, data: LocalDataset, backends: Backends) -> tuple[Start, Path | None]:
+    """Where the weights begin, and the folder of the embeddings of its captions, where a text asks."""
+    return _start_of(run, backends), embeddings_of(run, data, backends)
 
 
 def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":
@@ -308,7 +313,7 @@ def _addend(adapter: Adapter, backends: Backends) -> "Addend":
     return Addend(checkpoint=kept, weight=adapter.weight, files=files)
 
 
-def _train_plan(
+def plan_of_run(
     run: Run,
     folder: Path,
     run_id: str,
@@ -319,6 +324,7 @@ def _train_plan(
     embeddings: Path | None = None,
     pause_at: float | None = None,
 ) -> Any:
+    """What the process that trains is told."""
     from components.families import find_card, maker
     from components.training.plan import TrainPlan
 

@@ -13,7 +13,7 @@ from components.policy.candidates import Cards, Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import Value, matches
 from components.policy.estimate import estimate, passes
-from components.policy.evidence import Evidence, Found, case_of, corrected
+from components.policy.evidence import Evidence, Found, case_of, corrected, dry_factors
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
@@ -120,7 +120,7 @@ def _decision(
         overridden=overridden,
         config={key: value for _, note in notes for key, value in note.config.items()},
         budget=budget,
-        evidence=used and used.model_copy(update={"factors": factors}),
+        evidence=used and used.model_copy(update={"factors": factors, "dry_factors": dry_factors(plan, found)}),
     )
 
 

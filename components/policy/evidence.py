@@ -39,6 +39,7 @@ UNKNOWN = 0.5  # of a limit or of work that one of the two cases does not have
 SAME_WORK = 1.5  # times as much work at most, of two that are compared
 TIERS = get_args(Tier)
 SOURCE = ("design-evidence",)
+FIGURES = ("training_s", "memory_gb", "latency_ms")
 RATIO_MAX = 10.0  # of an estimate: what is off by more was another kind of case
 
 
@@ -272,8 +273,8 @@ def corrected(
     same = [each.row for each in _of(plan, found) if each.row.share == 1.0]
     factors: dict[str, float] = {}
     figures: dict[str, Figure] = {}
-    for name in ("training_s", "memory_gb", "latency_ms"):
-        ratios = [ratio for row in same if (ratio := _ratio(row, name)) is not None]
+    for name in FIGURES:
+        ratios = [ratio for row in same if (ratio := _ratio(row, name, row.expected)) is not None]
         figure: Figure = getattr(estimate, name)
         if not ratios or figure.value <= 0:
             continue
@@ -298,7 +299,14 @@ def corrected(
     return estimate.model_copy(update=figures), factors
 
 
-def _ratio(row: EvidenceRow, name: str) -> float | None:
+def dry_factors(plan: Plan, found: Sequence[Found]) -> dict[str, float]:
+    """What dry runs of the same kind were wrong by."""
+    same = [each.row for each in _of(plan, found) if each.row.share == 1.0]
+    ratios = {name: [ratio for row in same if (ratio := _ratio(row, name, row.dry)) is not None] for name in FIGURES}
+    return {name: rounded(math.exp(fmean(map(math.log, each)))) for name, each in ratios.items() if each}
+
+
+def _ratio(row: EvidenceRow, name: str, expected: Mapping[str, float]) -> float | None:
     """What it came to over what was estimated; None where one is not known."""
     latency = row.metrics.get("latency_p95_ms")
     whole = row.stopped_by == "items_seen"
@@ -307,7 +315,7 @@ def _ratio(row: EvidenceRow, name: str) -> float | None:
         "memory_gb": row.memory_gb,
         "latency_ms": latency.value if latency else None,
     }[name]
-    before = row.expected.get(name)
+    before = expected.get(name)
     if not actual or not before:
         return None
     return min(RATIO_MAX, max(1 / RATIO_MAX, actual / before))

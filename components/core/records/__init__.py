@@ -31,6 +31,7 @@ from components.core.records.decision import (
     UsedCase,
     UsedEvidence,
 )
+from components.core.records.dry_run import DryRun, DryTraining
 from components.core.records.evidence import Case, EvidenceRow, EvidenceTable
 from components.core.records.foreign import Foreign, Licence
 from components.core.records.release import Channel, LedgerEntry, Release
@@ -55,6 +56,8 @@ __all__ = [
     "Dataset",
     "Decision",
     "Estimate",
+    "DryRun",
+    "DryTraining",
     "EvidenceRow",
     "EvidenceTable",
     "Facts",

@@ -146,6 +146,7 @@ class UsedEvidence(Record):
     decided: bool  # whether another choice was made than by the tables
     cases: tuple[UsedCase, ...] = ()
     factors: dict[str, float] = Field(default_factory=dict)  # by which estimates were corrected, by the names of `Estimate`
+    dry_factors: dict[str, float] = Field(default_factory=dict)  # the same of dry runs
 
 
 class Decision(Record):

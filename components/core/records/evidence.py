@@ -57,6 +57,7 @@ class EvidenceRow(Record):
     parameters_m: float | None = None
     memory_gb: float | None = None  # the most that the training held at once
     expected: dict[str, float] = Field(default_factory=dict)  # what was estimated before, by the names of `Estimate`
+    dry: dict[str, float] = Field(default_factory=dict)  # the same by a dry run
     stopped_by: str = "items_seen"
     collapse: str = ""
     genwright: str
