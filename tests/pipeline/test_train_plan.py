@@ -31,7 +31,7 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
 
 def train_plan(run: Run) -> Any:
     data = LocalDataset(path="", **run.dataset.model_dump())
-    return training._train_plan(run, Path("folder"), "run-1", data=data, start=Scratch())
+    return training.plan_of_run(run, Path("folder"), "run-1", data=data, start=Scratch())
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,9 @@ def trained_in_a_fork(run: Run, road: Any, *, kill_at: int) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(trainer, done)
 
-        plan_of, often = training._train_plan, {"state_every_s": 1e-9}
+        plan_of, often = training.plan_of_run, {"state_every_s": 1e-9}
         try:
-            training._train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
+            training.plan_of_run = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
             Trainer._train_step = step  # type: ignore[method-assign]
             road.produce_here(run.brief)
         finally:
