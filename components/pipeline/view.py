@@ -218,10 +218,11 @@ def evidence_table(found: EvidenceTable) -> "Table":
     headings = {name: words_of(name).heading for name in ("fd", "coverage", "latency_p95_ms")}
     right: dict[str, Literal["left", "right"]] = dict.fromkeys(("work", "seconds", *headings.values()), "right")
     table = table_of("Evidence", model="left", case="left", **right, gates="left", origin="left")
+    table.columns[-2].no_wrap = True
     for row in sorted(found.rows, key=lambda row: (row.case.text, row.name, row.share, row.origin)):
         figures = [f"{number(row.metrics[name].value)}" if name in row.metrics else "-" for name in headings]
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]" if row.verdict else "-"
-        kind = f"{row.model}, {row.kind}, by {row.who}, MLflow run {row.run_id[:8]}"
+        kind = f"{row.model} {row.kind}, {row.who}, {row.run_id[:8]}"
         work = f"{row.items_seen:,}" + (f" ({row.share:.0%})" if row.share < 1 else "")
         start = "" if row.mode == "scratch" else f", {row.mode}"
         table.add_row(row.name + start, row.case.text, work, f"{row.train_s:.3g}", *figures, verdict, kind)

@@ -255,7 +255,7 @@ def _used(found: Found, metric: str | None) -> UsedCase:
         metric=row.metrics.get(metric) if metric else None,
         share=row.share,
         row=row.digest(),
-        origin=f"{row.model}, {row.kind}, MLflow run {row.run_id}",
+        origin=f"{row.model}, {row.kind}, MLflow run {row.run_id[:12]}",
     )
 
 

@@ -55,9 +55,9 @@ def test_a_brief_that_forces_a_choice_is_refused(raw_road: Any, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_bake_off_is_killed_begun_again_and_leaves_evidence(first: "First", tmp_path: Path, trains_here: Any) -> None:
-    """Three candidates of the real flow at tiny size."""
+    """Three candidates of the real flow at tiny size; under a second an item diffusion draws in few steps."""
     road = first.road.beside(tmp_path / "road")
-    brief = road.brief(override=None, compute={"items_seen": 2000, "device": "cpu", "threads": 1})
+    brief = road.brief(override=None, compute={"items_seen": 2000, "device": "cpu", "threads": 1}, serving={"latency_ms": 900})
     backends = road.backends()
     runs = candidates(brief, backends, base=road.folder, top=3)
     names = [f"{run.decision.family}/{run.decision.variant}" for run in runs]

@@ -30,13 +30,10 @@ class Case(Record):
 
     @property
     def text(self) -> str:
-        """For a person: '1,797 image items of 8 px, 4,000 items seen, cpu'."""
-        count = "an unknown number of" if self.items is None else f"{self.items:,}"
-        parts = [f"{count} {self.modality} items{f' of {self.side} px' if self.side else ''}"]
-        parts += [f"by {self.conditioning}"] if self.conditioning != "none" else []
-        parts += [f"{self.items_seen:,} items seen"] if self.items_seen else []
-        parts += [f"{self.seconds:.3g} s"] if self.seconds and not self.items_seen else []
-        return ", ".join([*parts, self.device])
+        """For a person: 'image, 1,797 of 8 px, by class, cpu'."""
+        count = "?" if self.items is None else f"{self.items:,}"
+        asked = "" if self.conditioning == "none" else f", by {self.conditioning}"
+        return f"{self.modality}, {count}{f' of {self.side} px' if self.side else ''}{asked}, {self.device}"
 
 
 class EvidenceRow(Record):

@@ -8,7 +8,7 @@ from components.pipeline.backends import Backends
 if TYPE_CHECKING:
     from components.pipeline.bakeoff.run import Bakeoff
 
-SHOWN = ("precision", "recall", "coverage", "memorised")  # beside the metric that ranks
+SHOWN = ("recall", "coverage")  # beside the metric that ranks
 
 
 def page_of(found: "Bakeoff", backends: Backends) -> Artifact:
