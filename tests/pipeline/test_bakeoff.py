@@ -53,7 +53,7 @@ def test_a_brief_that_forces_a_choice_is_refused(raw_road: Any, tmp_path: Path) 
         candidates(raw_road.brief(), raw_road.backends(), base=tmp_path, top=3)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_bake_off_is_killed_begun_again_and_leaves_evidence(first: "First", tmp_path: Path, trains_here: Any) -> None:
     """Three candidates of the real flow at tiny size; under a second an item diffusion draws in few steps."""
     road = first.road.beside(tmp_path / "road")
