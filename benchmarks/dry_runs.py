@@ -1,5 +1,8 @@
 """How far is a dry run off? Ten briefs of five families: priced by a dry run, then trained and exported, and compared.
 
+Both processes are those of the product, but read the clock of the processor and not that of the wall: on a machine that others
+work on, too, seconds of the wall say how busy it was then. `--wall` reads the wall's.
+
     .venv/bin/python benchmarks/dry_runs.py [vae/gaussian-120000 ...] [--home FOLDER]
 
 Writes benchmarks/results/dry-runs.jsonl, a row as soon as it ends, and dry-runs.md from all rows: seconds, memory and p95 of one
@@ -8,8 +11,13 @@ item as the dry run said and as they came to. A quarter of an hour on one core. 
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +35,7 @@ ROWS, TABLE = RESULTS / "dry-runs.jsonl", RESULTS / "dry-runs.md"
 WANTED = {"seconds": 0.25, "memory_gb": 0.15, "latency_ms": None}
 
 
-def compare(case: str, home: Path) -> dict[str, Any]:
+def compare(case: str, home: Path, *, wall: bool) -> dict[str, Any]:
     """One brief: what its dry run said, and what it came to."""
     from components.core.brief import Brief
     from components.pipeline import stages
@@ -50,6 +58,8 @@ def compare(case: str, home: Path) -> dict[str, Any]:
     )
     backends = Backends(Settings(home=home))
     run = resolve(brief, backends)
+    if not wall:
+        _by_processor_time()
     found = dry_run(run, backends)
     with lease(brief.name, backends) as held:
         trained = stages.train(run, held, backends)
@@ -75,6 +85,39 @@ def compare(case: str, home: Path) -> dict[str, Any]:
         },
         "text": found.training.text,
     }
+
+
+def _by_processor_time() -> None:
+    """From now on both processes are begun by this file, which gives them the other clock."""
+    from components.pipeline import dry_run
+    from components.training import supervise
+
+    def begin(module: str, arguments: Sequence[str]) -> None:
+        command = [sys.executable, __file__, "--process", module, *arguments]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+    def dry(folder: Path) -> Any:
+        from components.core.records import DryRun
+
+        begin("components.pipeline.dry_worker", [str(folder / "order.json")])
+        return DryRun.read(folder / dry_run.RESULT)
+
+    def trained(_module: str, arguments: Sequence[str], **_: Any) -> None:
+        begin("components.pipeline.worker", [arguments[0], str(os.getpid()), "0"])
+
+    dry_run._measured = dry
+    supervise.supervise = trained  # type: ignore[assignment]
+
+
+def _process(module: str, *arguments: str) -> None:
+    from components.training.dry_run import measure
+    from components.training.trainer import Trainer
+
+    for each in (measure, Trainer.__init__):
+        assert each.__kwdefaults__ is not None
+        each.__kwdefaults__["clock"] = time.process_time
+    sys.argv = [module, *arguments]
+    import_module(module).main()
 
 
 def _latency_ms(run: Any, trained: Any, exported: Any, backends: Any) -> float:
@@ -132,14 +175,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--process", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.process:
+        _process(*options.process)
+        return
     if unknown := sorted(set(options.cases) - set(CASES)):
         parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(CASES)}")
     known = {row["case"]: row for row in map(json.loads, ROWS.read_text().splitlines())} if ROWS.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)
         for case in options.cases or [case for case in CASES if case not in known]:
-            known[case] = compare(case, home) | circumstances("genwright", "torch")
+            known[case] = compare(case, home, wall=options.wall) | circumstances("genwright", "torch")
             print(
                 case,
                 {name: round(known[case]["dry_run"][name] / known[case]["actual"][name] - 1, 2) for name in WANTED},

@@ -38,11 +38,12 @@ def dry_run(run: Run, backends: Backends) -> DryRun:
         order = DryOrder(
             plan=plan_of_run(run, folder, "dry-run", data=data, start=start, embeddings=embeddings),
             extractor=str(extractors) if extractors.is_dir() else "",
+            tracking_uri=backends.settings.mlflow_uri,
             device=run.facts.device,
             levels=run.brief.serving.output == "uint8",
             precision=run.brief.serving.precision,
         )
-        write_whole(folder / "order.json", order.canonical())
+        write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
         found = _measured(folder)
     backends.store.put_if_absent(key_of(run), found.canonical())
     return found

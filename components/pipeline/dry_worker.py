@@ -28,6 +28,7 @@ class DryOrder(Record):
 
     plan: TrainPlan
     extractor: str = ""
+    tracking_uri: str
     device: str  # of serving
     levels: bool
     precision: str
@@ -46,12 +47,14 @@ def main() -> None:
 def _timed(order: DryOrder, folder: Path) -> DryRun:
     from components.core.errors import ExportError
     from components.data.shards import open_split
-    from components.registry.mlflow_store import load
+    from components.registry.mlflow_store import connect
+    from components.registry.tracking import system_sampler
     from components.training.dry_run import measure
     from components.training.start import build
 
     began = time.monotonic()
-    load()  # as the process of a training does
+    connect(order.tracking_uri)  # as the process of a training does: on a CPU its libraries are most of its memory
+    system_sampler()()
     plan = order.plan
     split = open_split(Path(plan.dataset.path), "train", None if plan.embeddings is None else Path(plan.embeddings))
     family = build(plan)

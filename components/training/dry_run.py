@@ -22,6 +22,7 @@ from components.training.learner import Learner
 from components.training.memory import fit_into_memory, peak_on
 from components.training.plan import TrainPlan
 from components.training.readings import Readings
+from components.training.resume import SavedRun, save_run
 from components.training.schedule import READINGS
 from components.training.stream import BatchStream
 from components.training.untracked import Untracked
@@ -42,7 +43,7 @@ PROBED = Ceiling(name="a dry run", seconds=60.0)  # whose probe takes three seco
 def measure(
     family: Family, plan: TrainPlan, split: ItemSplit, quality: QualitySignal, *, clock: Callable[[], float] = time.monotonic
 ) -> DryTraining:
-    """Of a plan that one process carries out. The folder of the plan is left as it is, but for drawing.json."""
+    """Of a plan that one process carries out. It leaves a state in the folder of the plan, which is to be thrown away."""
     began = clock()
     on = open_device(plan.device, threads=plan.threads)
     learner = Learner(family, plan, on)
@@ -73,6 +74,7 @@ def measure(
         own = work_within(plan, probe, whole=stream.whole, readings=len(READINGS), spent_s=fit_s, threads=1, keepable=keepable)
         items = own.items_seen
     reading_s, encoding_s = read_s(items), 0.0
+    save_run(plan, learner, SavedRun(step=0, read=0, spent_s=0.0, rate_scale=1.0))  # whose bytes are held, too
     if keepable is not None and keepable.is_worth(items):
         second = sum(moment >= keepable.begins for moment in MOMENTS) / len(MOMENTS)
         step_s = max(step_s - second * items_encoding_s, STEP_LEAST * step_s)
