@@ -20,10 +20,9 @@ def bakeoff(brief: BriefFile, top: Top = 3, samples: Samples = 500, as_json: AsJ
     from components.core.brief import base_of
     from components.pipeline.bakeoff.candidates import candidates
     from components.pipeline.bakeoff.run import bakeoff as carry_on
+    from components.pipeline.bakeoff.run import ending
     from components.pipeline.briefs import load_brief
     from components.pipeline.durations import starting
-    from components.pipeline.endings import judged
-    from components.pipeline.existing import refuse_unless_passed
     from components.pipeline.report import print_bakeoff
     from components.runtime.collection import uncollected
     from flows.engines import carry_out
@@ -32,12 +31,10 @@ def bakeoff(brief: BriefFile, top: Top = 3, samples: Samples = 500, as_json: AsJ
     with starting(brief, backends), uncollected():
         runs = candidates(load_brief(brief, backends), backends, base=base_of(brief), top=top)
     work = partial(carry_on, runs, samples, backends)
-    found = carry_out(
-        "bakeoff", runs[0].reference, work, backends, show=not as_json, ending=lambda made: judged(None, made.produced)
-    )
+    found = carry_out("bakeoff", runs[0].reference, work, backends, show=not as_json, ending=ending)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
         print_bakeoff(found, backends)
-    assert found.produced is not None
-    refuse_unless_passed(found.produced)
+    if (error := ending(found).error) is not None:
+        raise error

@@ -11,6 +11,7 @@ from components.pipeline.backends import Backends
 from components.pipeline.bakeoff.halving import order, rungs, survivors
 from components.pipeline.bakeoff.page import page_of
 from components.pipeline.bakeoff.rung import Rung, rung
+from components.pipeline.endings import Ending, judged
 from components.pipeline.lease import Lease, check_lease, lease
 from components.pipeline.production import After, Call, put_run, run_stages, silent
 from components.pipeline.run import Produced, Run
@@ -69,12 +70,18 @@ def bakeoff(runs: Sequence[Run], samples: int, backends: Backends, call: Call, a
     return found
 
 
+def ending(found: Bakeoff) -> Ending:
+    """How it ends: as the production of its winner."""
+    assert found.produced is not None, "of a bake-off that ended"
+    return judged(None, found.produced)
+
+
 def _halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, after: After) -> Bakeoff:
     """Every candidate as far as it came."""
     own = runs[0]
     metric = load_tables(backends.settings.policy).goals[own.facts.goal].measured or FD
     reached: list[list[Rung]] = [[] for _ in runs]
-    alive, gone = [*range(len(runs))], []
+    alive, gone = [*range(len(runs))], list[int]()
     limit = own.facts.latency_ms
     for share in rungs(len(runs)):
         for at in alive:

@@ -13,6 +13,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
+from components.core.protocols import ItemSampler
 from components.core.record import Record
 from components.core.records import Artifact, Checkpoint, Metric, Scorecard
 from components.pipeline.backends import Backends
@@ -95,7 +96,7 @@ def _measured(run: Run, trained: Trained, backends: Backends, *, share: float, s
         )
 
 
-def _exported(run: Run, family: Family, folder: Path, device: str) -> object:
+def _exported(run: Run, family: Family, folder: Path, device: str) -> ItemSampler:
     """The graph that would be served, one item at a time. Raises ExportError."""
     from components.export.graph import export_graph
     from components.runtime.session import GraphSampler
