@@ -14,7 +14,7 @@ from components.pipeline.view import COLOURS, console, gate_table, scorecard_tab
 if TYPE_CHECKING:
     from components.core.records import Artifact
     from components.pipeline.backends import Backends
-    from components.pipeline.bakeoff.run import Bakeoff
+    from components.pipeline.bakeoff.outcome import Bakeoff
     from components.pipeline.bakeoff.rung import Rung
     from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from components.pipeline.bakeoff.run import Bakeoff
+    from components.pipeline.bakeoff.outcome import Bakeoff
     from components.pipeline.descendants import Descendant
     from components.pipeline.distil.curve import Curve
     from components.pipeline.schedules import Planned

@@ -11,7 +11,8 @@ from components.core.records import Metric
 from components.pipeline import evidence
 from components.pipeline.bakeoff.candidates import candidates
 from components.pipeline.bakeoff.halving import TOP_MAX, order, rungs, survivors
-from components.pipeline.bakeoff.run import Bakeoff, bakeoff
+from components.pipeline.bakeoff.outcome import Bakeoff
+from components.pipeline.bakeoff.run import bakeoff
 from components.pipeline.production import in_process
 from components.pipeline.resolve import plan
 from flows.cli.bakeoff import bakeoff as command

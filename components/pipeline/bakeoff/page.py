@@ -1,17 +1,13 @@
 """The page of a bake-off: pictures of every candidate, how good each was at each rung, and what became of the winner."""
 
-from typing import TYPE_CHECKING
-
 from components.core.records import Artifact
 from components.pipeline.backends import Backends
-
-if TYPE_CHECKING:
-    from components.pipeline.bakeoff.run import Bakeoff
+from components.pipeline.bakeoff.outcome import Bakeoff
 
 SHOWN = ("recall", "coverage")  # beside the metric that ranks
 
 
-def page_of(found: "Bakeoff", backends: Backends) -> Artifact:
+def page_of(found: Bakeoff, backends: Backends) -> Artifact:
     """Draw it and put it into the store."""
     from components.evaluation.bakeoff_page import Shown, write_bakeoff_page
 

@@ -4,47 +4,19 @@ from collections.abc import Sequence
 
 from components.core import store_keys
 from components.core.errors import RunError
-from components.core.record import Record
-from components.core.records import Artifact
 from components.pipeline import existing
 from components.pipeline.backends import Backends
 from components.pipeline.bakeoff.halving import order, rungs, survivors
+from components.pipeline.bakeoff.outcome import Bakeoff, Candidate
 from components.pipeline.bakeoff.page import page_of
 from components.pipeline.bakeoff.rung import Rung, rung
 from components.pipeline.endings import Ending, judged
 from components.pipeline.lease import Lease, check_lease, lease
 from components.pipeline.production import After, Call, put_run, run_stages, silent
-from components.pipeline.run import Produced, Run
+from components.pipeline.run import Run
 from components.policy.tables import load_tables
 
 FD = "fd"  # where no metric says what the goal asks
-
-
-class Candidate(Record):
-    """What was tried, at each rung that it came to."""
-
-    name: str  # family/variant
-    run: str  # MODEL/KEY
-    mode: str
-    parameters_m: float | None
-    rungs: tuple[Rung, ...]
-
-
-class Bakeoff(Record):
-    """All that was tried, the winner first, then who came as far as possible; and what was made of the winner."""
-
-    model: str
-    metric: str
-    samples: int
-    budget: str
-    shares: tuple[float, ...]
-    candidates: tuple[Candidate, ...]
-    page: Artifact | None = None
-    produced: Produced | None = None
-
-    @property
-    def winner(self) -> Candidate:
-        return self.candidates[0]
 
 
 def bakeoff(runs: Sequence[Run], samples: int, backends: Backends, call: Call, after: After = silent) -> Bakeoff:
