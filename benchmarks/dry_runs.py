@@ -171,6 +171,11 @@ def write_table(rows: Sequence[dict[str, Any]]) -> None:
     print(f"wrote {TABLE}")
 
 
+def _rows() -> dict[str, dict[str, Any]]:
+    """The last row of each brief."""
+    return {row["case"]: row for row in map(json.loads, ROWS.read_text().splitlines())} if ROWS.exists() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
@@ -183,7 +188,7 @@ def main() -> None:
         return
     if unknown := sorted(set(options.cases) - set(CASES)):
         parser.error(f"{', '.join(unknown)} given; allowed: {', '.join(CASES)}")
-    known = {row["case"]: row for row in map(json.loads, ROWS.read_text().splitlines())} if ROWS.exists() else {}
+    known = _rows()
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)
         for case in options.cases or [case for case in CASES if case not in known]:
@@ -193,7 +198,9 @@ def main() -> None:
                 {name: round(known[case]["dry_run"][name] / known[case]["actual"][name] - 1, 2) for name in WANTED},
                 flush=True,
             )
-            ROWS.write_text("".join(json.dumps(known[each]) + "\n" for each in CASES if each in known))
+            with ROWS.open("a") as file:
+                file.write(json.dumps(known[case]) + "\n")
+    known = _rows()
     write_table([known[case] for case in CASES if case in known])
 
 
