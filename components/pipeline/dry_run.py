@@ -21,7 +21,7 @@ from components.runtime.progress import stage
 from components.training.folder import WHY
 from components.training.start import find_start
 
-SPREAD = {"memory_gb": 1.15, "latency_ms": 1.25}  # what such figures were found to differ by: benchmarks/results/dry-runs.md
+SPREAD = {"memory_gb": 1.15, "latency_ms": 1.25}  # times: by what such figures may differ; benchmarks/dry_runs.py measures it
 
 
 def dry_run(run: Run, backends: Backends) -> DryRun:
