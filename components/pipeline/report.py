@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import ExportError, GenwrightError
+from components.core.errors import GenwrightError
 from components.core.metrics import number
 from components.evaluation.definitions import words_of
 from components.evaluation.tuning import sentences
@@ -110,7 +110,7 @@ class Report:
             work = f"{rung.share:.0%} of its budget, {kept.items_seen:,} items in {kept.train_s:.0f} s"
             self.console.print(f"[bold]{rung.name}[/]  {work}: {escape(', '.join(told))}", soft_wrap=True)
 
-    def left_out(self, error: ExportError) -> None:
+    def left_out(self, error: GenwrightError) -> None:
         if self.console:
             self.console.print(f"  left out: {error}", highlight=False)
 

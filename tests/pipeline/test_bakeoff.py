@@ -1,21 +1,26 @@
 """`genwright bakeoff`: candidates under one budget, halved, begun again after a kill, the winner down the usual road."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.core.errors import BriefError
+from components.core.errors import BriefError, TrainingFailed
 from components.core.records import Metric
 from components.pipeline import evidence
+from components.pipeline.backends import Backends
 from components.pipeline.bakeoff.candidates import candidates
 from components.pipeline.bakeoff.halving import TOP_MAX, order, rungs, survivors
 from components.pipeline.bakeoff.outcome import Bakeoff
-from components.pipeline.bakeoff.run import bakeoff
+from components.pipeline.bakeoff.run import bakeoff, halved
+from components.pipeline.bakeoff.rung import Rung
+from components.pipeline.lease import lease
 from components.pipeline.production import in_process
-from components.pipeline.resolve import plan
+from components.pipeline.resolve import plan, resolve
 from flows.cli.bakeoff import bakeoff as command
+from flows.settings import Settings
 
 if TYPE_CHECKING:
     from roads import First
@@ -47,6 +52,31 @@ def test_the_rungs_leave_one_of_as_many_as_the_command_allows() -> None:
             left = -(-left // 2)
         assert left == 1
     assert command.__defaults__ == (3, 500, False)
+
+
+def test_a_candidate_whose_training_fails_is_left_out(a_run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backends = Backends(Settings(home=tmp_path / "home"))
+    runs = [a_run.model_copy(update={"genwright": f"0.1.{k}"}) for k in range(3)]  # of other keys
+    quality = dict(zip([run.reference for run in runs], (3.0, math.nan, 1.0), strict=True))
+
+    def tried(run: Any, *_: Any, share: float, **__: Any) -> Rung:
+        if math.isnan(quality[run.reference]):
+            raise TrainingFailed("the loss is nan")
+        seen: Any = Seen(quality[run.reference])
+        return Rung.model_construct(
+            name=run.genwright, share=share, checkpoint=seen.checkpoint, scorecard=seen.scorecard, refused=""
+        )
+
+    monkeypatch.setattr(Rung, "latency", None)
+    monkeypatch.setattr("components.pipeline.bakeoff.run.rung", tried)
+    told: list[str] = []
+    with lease("digits", backends) as held:
+        found = halved(
+            runs, 64, held, backends, lambda name, what: told.append(f"{name}: {what}" if name == "left out" else name)
+        )
+    assert [each.name for each in found.candidates] == ["0.1.2", "0.1.0"]
+    assert told == ["rung", "left out: the loss is nan", "rung", "rung"]
+    assert [len(each.rungs) for each in found.candidates] == [2, 1]
 
 
 def test_a_brief_that_forces_a_choice_is_refused(raw_road: Any, tmp_path: Path) -> None:
@@ -91,7 +121,9 @@ def test_a_bake_off_is_killed_begun_again_and_leaves_evidence(first: "First", tm
     assert evidence.collect(backends) == 6, "MLflow has all of it"
     _, decision = plan(brief, backends, base=road.folder)
     assert decision.evidence is not None
+    assert decision.evidence.decided, "diffusion is far ahead after so few items"
     assert len(decision.evidence.cases) >= 3
+    assert resolve(brief, backends, base=road.folder).reference == found.winner.run, "so `produce` has nothing to do"
     page = backends.workspace.open(found.page).read_text()  # type: ignore[arg-type]
     assert all(name in page for name in names)
     assert page.count("data:image/png") == 5

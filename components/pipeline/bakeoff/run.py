@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from components.core import store_keys
-from components.core.errors import RunError
+from components.core.errors import RunError, TrainingFailed
 from components.pipeline import existing
 from components.pipeline.backends import Backends
 from components.pipeline.bakeoff.halving import order, rungs, survivors
@@ -28,7 +28,7 @@ def bakeoff(runs: Sequence[Run], samples: int, backends: Backends, call: Call, a
     own = runs[0]
     with lease(own.brief.name, backends) as held:
         existing.begin(own, backends)
-        found = _halved(runs, samples, held, backends, after)
+        found = halved(runs, samples, held, backends, after)
         winner = next(run for run in runs if run.reference == found.winner.run)
         produced = existing.find_existing_result(winner, backends)
         if produced is None:
@@ -48,18 +48,27 @@ def ending(found: Bakeoff) -> Ending:
     return judged(None, found.produced)
 
 
-def _halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, after: After) -> Bakeoff:
-    """Every candidate as far as it came."""
+def halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, after: After) -> Bakeoff:
+    """Every candidate as far as it came; one whose training fails is left out. Raises TrainingFailed where all do."""
     own = runs[0]
     metric = load_tables(backends.settings.policy).goals[own.facts.goal].measured or FD
     reached: list[list[Rung]] = [[] for _ in runs]
-    alive, gone = [*range(len(runs))], list[int]()
+    alive, gone, failed = [*range(len(runs))], list[int](), list[int]()
     limit = own.facts.latency_ms
     for share in rungs(len(runs)):
-        for at in alive:
+        for at in tuple(alive):
             before = reached[at][-1] if reached[at] else None
-            reached[at].append(rung(runs[at], held, backends, share=share, samples=samples, before=before))
-            after("rung", reached[at][-1])
+            try:
+                reached[at].append(rung(runs[at], held, backends, share=share, samples=samples, before=before))
+            except TrainingFailed as error:
+                check_lease(held, backends.store)  # else it was ended for another production
+                if len(alive) == 1:
+                    raise
+                alive.remove(at)
+                failed.append(at)
+                after("left out", error)
+            else:
+                after("rung", reached[at][-1])
         best = [alive[place] for place in order([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)]
         stay = {alive[place] for place in survivors([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)}
         gone[:0] = [at for at in best if at not in stay]
@@ -72,7 +81,7 @@ def _halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, 
         samples=samples,
         budget=budget.text if budget else "",
         shares=rungs(len(runs)),
-        candidates=tuple(_candidate(runs[at], reached[at]) for at in (*alive, *gone)),
+        candidates=tuple(_candidate(runs[at], reached[at]) for at in (*alive, *gone, *failed) if reached[at]),
     )
 
 
