@@ -41,7 +41,13 @@ PROBED = Ceiling(name="a dry run", seconds=60.0)  # whose probe takes three seco
 
 
 def measure(
-    family: Family, plan: TrainPlan, split: ItemSplit, quality: QualitySignal, *, clock: Callable[[], float] = time.monotonic
+    family: Family,
+    plan: TrainPlan,
+    split: ItemSplit,
+    quality: QualitySignal,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    probed: Ceiling = PROBED,
 ) -> DryTraining:
     """Of a plan that one process carries out. It leaves a state in the folder of the plan, which is to be thrown away."""
     began = clock()
@@ -59,8 +65,8 @@ def measure(
     readings.at_once = drawn_at_once(learner.average.family, plan)
     keepable = ItemCodes(learner, stream).keepable(memory)
     fit_s = clock() - began
-    probed = plan.model_copy(update={"ceiling": PROBED})
-    step_s = measure_step(learner.family, probed, on, stream, parts=learner.parts, clock=clock, of=median)
+    trial = plan.model_copy(update={"ceiling": probed})
+    step_s = measure_step(learner.family, trial, on, stream, parts=learner.parts, clock=clock, of=median)
     items_encoding_s = measure_encoding(learner, stream, clock=clock) if keepable else 0.0
 
     def read_s(items: int) -> float:
