@@ -164,6 +164,14 @@ def test_what_similar_trainings_took_corrects_the_estimate(planned: Callable[...
     assert planned(row(GAN, 1.0, expected=expected)).estimate == plain.estimate
 
 
+def test_the_error_of_a_dry_run_is_kept_apart_from_that_of_the_tables(planned: Callable[..., Decision]) -> None:
+    plain = planned()
+    found = planned(row(VAE, 1.0, train_s=120.0, dry={"training_s": 60.0}), row(GAN, 1.0, dry={"training_s": 1.0}))
+    assert found.estimate == plain.estimate
+    assert found.evidence is not None
+    assert (found.evidence.factors, found.evidence.dry_factors) == ({}, {"training_s": 2.0})
+
+
 def test_merging_twice_changes_nothing_and_keeps_where_rows_come_from() -> None:
     ours, theirs = EvidenceTable(rows=(row(VAE, 1.0),)), EvidenceTable(rows=(row(GAN, 0.5, who="another team"), row(VAE, 1.0)))
     once = ours.with_rows(theirs.rows)
