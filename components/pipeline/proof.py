@@ -12,7 +12,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
-from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
+from components.core.records import Agreement, Bundle, Condition, DryRun, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -25,7 +25,9 @@ from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import REFERENCE_MAX, choose
 from components.pipeline.backends import Backends
+from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
+from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
 from components.pipeline.extractor import load_extractor, load_judge
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
@@ -70,8 +72,12 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     )
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
+    if is_evidence(run):
+        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=known_dry_run(run, backends))
+        leave_evidence(row, backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings)
+        dry = known_dry_run(run, backends)
+        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings, dry)
         _log(scorecard, report, run, trained, backends, folder)
         return Proof(
             scorecard=scorecard,
@@ -88,19 +94,7 @@ def _scored(
     run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
 ) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
-    embeddings = embeddings_of(run, data, backends)
-    train = open_split(data.path, "train", embeddings)
-    protocol: dict[str, Any] = {
-        "dataset": run.dataset,
-        "train": train,
-        "reference": held_out(data, embeddings),
-        "extractor": load_extractor(data, backends),
-        "judge": load_judge(train, candidate.condition, data, backends),
-        "seed": run.brief.seed,
-        "samples": SAMPLES[run.decision.delivery],
-        "reference_split": "+".join(REFERENCE),
-        "device": run.facts.device,
-    }
+    protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
         protocol["progress"] = progress
         if rival is None:
@@ -109,6 +103,23 @@ def _scored(
         protocol |= {"fd_ratio_max": thresholds(run.brief.gates)["fd_ratio_max"], "looks": LOOKS[run.decision.delivery]}
         pair = score_pair(candidate, rival, **protocol)
         return pair.candidate, pair.champion
+
+
+def protocol_of(run: Run, data: LocalDataset, condition: Condition | None, backends: Backends, *, samples: int) -> dict[str, Any]:
+    """What every model of this data is measured by, for `score`."""
+    embeddings = embeddings_of(run, data, backends)
+    train = open_split(data.path, "train", embeddings)
+    return {
+        "dataset": run.dataset,
+        "train": train,
+        "reference": held_out(data, embeddings),
+        "extractor": load_extractor(data, backends),
+        "judge": load_judge(train, condition, data, backends),
+        "seed": run.brief.seed,
+        "samples": samples,
+        "reference_split": "+".join(REFERENCE),
+        "device": run.facts.device,
+    }
 
 
 def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contender, backends: Backends) -> Agreement:
@@ -138,6 +149,7 @@ def _draw(
     report: GateReport,
     folder: Path,
     embeddings: Path | None,
+    dry: DryRun | None,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
     memory = trained.checkpoint.memory
@@ -168,6 +180,7 @@ def _draw(
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
             **({"memory in training": memory.text} if memory else {}),
+            **estimated_and_measured(run, trained.checkpoint, scorecard, dry),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )

@@ -8,10 +8,11 @@ from typing import Any
 from components.core.brief import RELEASE, Brief
 from components.core.brief import base_of as folder_of
 from components.core.errors import DataError, GenwrightError
-from components.core.records import Dataset, Decision, Facts, LocalDataset
+from components.core.records import Dataset, Decision, EvidenceTable, Facts, LocalDataset
 from components.pipeline import encoders
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
+from components.pipeline.evidence import keep_used, known_evidence
 from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.pretrained import base_of, read_foreign, read_release, take_over
 from components.pipeline.refusals import (
@@ -45,14 +46,15 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     from components.policy.tables import load_tables
 
     check_start(brief)
+    evidence = known_evidence(brief, backends)
     known = known_dataset(brief, backends, base=base)
     decided: tuple[Facts, Decision] | None = None
     begins_with: BeginsWith = no_base
     lacking = undeclared(brief, load_tables(backends.settings.policy))
     if known is not None or not lacking:  # else it is decided once the data is here
         if brief.pretrained is not None and brief.pretrained.from_hub:
-            check_built(*decide(brief, backends, dataset=known, base=base))  # before anything of it is fetched
-        decided = decide(brief, backends, dataset=known, base=base, fetch=True)
+            check_built(*decide(brief, backends, dataset=known, base=base, evidence=evidence))  # before anything of it is fetched
+        decided = decide(brief, backends, dataset=known, base=base, fetch=True, evidence=evidence)
     try:
         if decided is not None:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
@@ -67,13 +69,17 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     check_named(brief.data, base=base)
     dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
-        expected, decided = decided, decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True)
+        expected, decided = (
+            decided,
+            decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True, evidence=evidence),
+        )
         if decided is not expected:
             begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
         reads = _reads(brief, decided[1], backends, begins_with, base=base, fetch=True)
         check(brief, *decided, dataset, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
     take_over(begins_with(), brief, backends, folder=base)
     facts, decision = decided
+    keep_used(decision, evidence, backends)
     encoder = encoders.encoder_of(brief, backends, begins_with(), folder=base or Path.cwd())
     data = brief.data.relative_to(base or Path.cwd())  # a record names no place on this machine
     return Run(
@@ -109,11 +115,12 @@ def decide(
     base: Path | None = None,
     before: tuple[Facts, Decision] | None = None,
     fetch: bool = False,
+    evidence: EvidenceTable | None = None,
 ) -> tuple[Facts, Decision]:
     """Facts and decision of a brief, from the measured dataset or what it declares; `base`: what its paths are relative to.
 
     `before`: what was decided with less known, which is returned where the facts are still the same. `fetch`: what a model of the
-    hub is may be fetched.
+    hub is may be fetched. `evidence`: what was measured before; None where nobody is to be asked for it.
     """
     from components.policy.decide import decide as choose
     from components.policy.facts import facts as concrete
@@ -135,7 +142,9 @@ def decide(
     )
     if before is not None and before[0] == found:
         return before
-    return found, choose(found, cards=built_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price)
+    return found, choose(
+        found, cards=built_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price, evidence=evidence
+    )
 
 
 def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple[Facts, Decision]:
@@ -145,7 +154,7 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     """
     check_start(brief)
     dataset = known_dataset(brief, backends, base=base)
-    facts, decision = decide(brief, backends, dataset=dataset, base=base)
+    facts, decision = decide(brief, backends, dataset=dataset, base=base, evidence=known_evidence(brief, backends))
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
     reads = _reads(brief, decision, backends, begins_with, base=base, fetch=False)
     refused = refused_lines(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)

@@ -41,10 +41,11 @@ class Tracked(Record):
     run_id: str
 
 
-def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path, *, pause_at: float | None = None) -> Trained:
+    """Train in processes of their own, to the end or to where it pauses; its best weights so far are put into the store."""
     from components.pipeline.saved_training import remove_snapshots
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.folder import FINISHED, kept_files
+    from components.training.folder import FINISHED, PAUSED, kept_files
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
     machine, here = backends.machine, processes_of(run, backends.machine)
@@ -54,12 +55,17 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
         start, embeddings = start_of(run, backends), embeddings_of(run, data, backends)
-        plan_of = partial(train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings)
+        plan_of = partial(
+            train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings, pause_at=pause_at
+        )
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
-        _supervised(plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run))
-        checkpoint = Checkpoint.read(own / FINISHED)
+        _supervised(
+            plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run) * (pause_at or 1.0)
+        )
+        ended_at = own / FINISHED
+        checkpoint = Checkpoint.read(ended_at if pause_at is None or ended_at.exists() else own / PAUSED)
         paths = kept_files(own, checkpoint)
         adapter = _reloaded(run, checkpoint, paths, backends)
     except BaseException as error:
@@ -70,6 +76,8 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
     for path in paths:
         backends.workspace.put(path)
+    if checkpoint.stopped_by == "paused":
+        return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
     remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
         tracker = MlflowTracker(settings.mlflow_uri, run_id)
@@ -198,6 +206,11 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     announce("Training", about_s=expected_s(run), basis=f"the budget, {machine.text}")
     arguments = [str(own / "order.json"), str(os.getpid())]
     supervise("components.pipeline.worker", arguments, folder=own / "train", limit_s=None, processes=here)
+
+
+def start_and_embeddings(run: Run, data: LocalDataset, backends: Backends) -> tuple[Start, Path | None]:
+    """Where the weights begin, and the folder of the embeddings of its captions, where a text asks."""
+    return start_of(run, backends), embeddings_of(run, data, backends)
 
 
 def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":

@@ -124,12 +124,13 @@ class Chooser:
         """By the priors, when no row names a family that is left."""
         rank_by = self.tables.goals[self.facts.goal].rank_by
         order = list(self.tables.families)
-        best = max(self.field.leaves, key=lambda family: (self._score(family, rank_by), -order.index(family)))
+        best = max(self.field.leaves, key=lambda family: (self.prior_score(family, rank_by), -order.index(family)))
         text = f"of what is left ({', '.join(self.field.leaves)}) it has the best {rank_by}"
         prior = self.tables.families[best]
         return best, (Reason(rule="default.rank", text=text, source=self.tables.cite(prior.source)),)
 
-    def _score(self, family: FamilyName, rank_by: str) -> float:
+    def prior_score(self, family: FamilyName, rank_by: str) -> float:
+        """What the guides say of a family, by what the goal ranks by."""
         prior = self.tables.families[family]
         if rank_by == "speed":
             return SPEEDS[prior.speed]

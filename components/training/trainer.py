@@ -27,7 +27,7 @@ from components.training.choice import is_better, is_worse, lowest_of
 from components.training.codes import ItemCodes, Keepable
 from components.training.device import open_device
 from components.training.drawing import drawn_at_once, most_at_once
-from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
+from components.training.folder import BEST, CHECKPOINT, FINISHED, PAUSED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
 from components.training.memory import Fit, fit_into_memory, peak_on
@@ -95,7 +95,7 @@ class Trainer:
         self._stop_because = because
 
     def run(self) -> Checkpoint:
-        """Train to the end of the budget and return the best checkpoint."""
+        """Train to the end of the budget, or to where the plan pauses, and return the best checkpoint."""
         if broadcast_from_rank0(self.finished_path.exists):  # a run that ended before whoever asked for it heard so
             return broadcast_from_rank0(lambda: Checkpoint.read(self.finished_path))
         ceiling = self.plan.ceiling
@@ -112,6 +112,9 @@ class Trainer:
                 self.tuned = (self.readings.before(progress),)
             logged = LossMeans()
             while self.read < len(self.moments):
+                if self._pauses():
+                    self._save()
+                    return broadcast_from_rank0(self._pause)
                 done = broadcast_from_rank0(lambda: self.budget.progress(self.step))
                 if done < 1:
                     losses, rate = self._train_step(done)
@@ -253,6 +256,18 @@ class Trainer:
             **self._end,
         }
         return save_checkpoint(self.folder / BEST, plan.start.keep(self.average.family), record)
+
+    def _pauses(self) -> bool:
+        """Whether its quality was read at the share of the work at which the plan has it pause."""
+        at = self.plan.pause_at
+        return at is not None and self.read > 0 and self.moments[self.read - 1] >= at
+
+    def _pause(self) -> Checkpoint:
+        """The best checkpoint so far, written down for who goes on with it or leaves it; the state was saved."""
+        assert self.kept is not None
+        kept = self.kept.model_copy(update=self._end | {"stopped_by": "paused"})
+        kept.write(self.folder / PAUSED)
+        return kept
 
     def _finish(self) -> Checkpoint:
         """The checkpoint that was kept, written down as what this run ended with."""

@@ -21,7 +21,7 @@ N items of a step in all processes.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -215,9 +215,16 @@ def measure_encoding(learner: Learner, stream: BatchStream, *, clock: Callable[[
 
 
 def measure_step(
-    family: Family, plan: TrainPlan, on: TrainingDevice, stream: BatchStream, *, parts: int, clock: Callable[[], float]
+    family: Family,
+    plan: TrainPlan,
+    on: TrainingDevice,
+    stream: BatchStream,
+    *,
+    parts: int,
+    clock: Callable[[], float],
+    of: Callable[[Iterable[float]], float] = min,
 ) -> float:
-    """Seconds of a step, a mean over the run, by a copy of the family. Every process takes part."""
+    """Seconds of a step, a mean over the run, by a copy of the family; `of` the runs at a moment. Every process takes part."""
     assert plan.ceiling is not None
     each_s = _probe_s(plan.ceiling.seconds) / len(MOMENTS)
     with torch.random.fork_rng(devices=[on.device] if on.on_gpu else []):
@@ -241,7 +248,7 @@ def measure_step(
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
             count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s, whole=every))  # type: ignore[misc]
-            means.append(min(seconds(count, progress) for _ in range(runs)) / count)
+            means.append(of([seconds(count, progress) for _ in range(runs)]) / count)
     return math.fsum(means) / len(means)
 
 
