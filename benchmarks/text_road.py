@@ -26,7 +26,7 @@ CODEC: dict[str, Any] = {
 }  # fmt: skip
 NETWORK: dict[str, Any] = {
     "_class_name": "UNet2DConditionModel", "sample_size": SIDE // 4, "in_channels": 4, "out_channels": 4, "layers_per_block": 1,
-    "block_out_channels": [64, 128], "norm_num_groups": 16, "cross_attention_dim": 384, "attention_head_dim": 4,
+    "block_out_channels": [32, 64], "norm_num_groups": 8, "cross_attention_dim": 384, "attention_head_dim": 2,
     "down_block_types": ["CrossAttnDownBlock2D"] * 2, "up_block_types": ["CrossAttnUpBlock2D"] * 2,
 }  # fmt: skip
 CODEC_SHARE, CODEC_RATE, CODEC_BATCH = 0.25, 2e-3, 16  # of the seconds of a way, before them
