@@ -54,6 +54,7 @@ def rows(cache: Path, run: Path, options: Any) -> dict[str, Any]:
 
     def one(what: str) -> dict[str, Any]:
         asked = ["--cache", str(cache), "--run", str(run), "--seconds", str(options.seconds), "--row", what]
+        asked += ["--samples", str(options.samples)]
         command = [sys.executable, "-W", "ignore", __file__, *asked, *["--aside"] * options.aside]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="a folder with the three packages")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of one CPU, for each way")
+    parser.add_argument("--samples", type=int, default=0, help="of each way; by default as many as there are pictures that judge")
     parser.add_argument("--aside", action="store_true", help="judge by captions of the training side; nothing is written")
     parser.add_argument("--again", action="store_true", help="judge text.json once more; nothing is trained")
     parser.add_argument("--row", help=argparse.SUPPRESS)
@@ -85,7 +87,7 @@ def main() -> None:
     if options.cache is None:
         parser.error("--cache FOLDER is needed: a folder with the three packages")
     cache, began = options.cache.resolve(), time.monotonic()
-    known = Known.of(cache, aside=options.aside)
+    known = Known.of(cache, aside=options.aside, samples=options.samples)
     with tempfile.TemporaryDirectory() as scratch:
         run = options.run or Path(scratch)
         if options.row:

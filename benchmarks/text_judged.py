@@ -75,8 +75,8 @@ def table(told: dict[str, Any]) -> str:
             f"one seed. {asked['items']['learnt']:,} pictures of 32 x 32 in two styles are learnt from, and "
             f"{asked['items']['judged']:,} of {asked['captions']} captions judge. R@k: the share of what was drawn whose caption "
             f"is among the k nearest of these; by chance {chance(told):.4f} for k = 5. In brackets 95 % of resampled captions. "
-            "Of what is shared, this run made "
-            + ", ".join(f"{name} in {seconds:.0f} s" for name, seconds in made.items())
+            "What lies in CACHE took beside that, in seconds of the CPU: "
+            + ", ".join(f"{name} {seconds:.0f}" for name, seconds in made.items())
             + ". `benchmarks/text.py` repeats it.",
             "",
             "| way | R@1 | R@5 | R@5, shuffled | FD-local | coverage | copies | steps | guidance |",

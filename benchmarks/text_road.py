@@ -122,7 +122,7 @@ def road(run: Path, known: Known, *, seconds: float, seed: int) -> dict[str, Any
     drawing = TorchSampler(restored(teacher, run / "teacher"), subject="torch:teacher", batch=BATCH)
     beside = score_pair(
         Contender(sampler, condition=family.spec.condition), Contender(drawing, condition=known.condition),
-        dataset=judged.dataset, train=known.parts["learnt"], reference=judged, extractor=known.extractor, samples=len(judged),
+        dataset=judged.dataset, train=known.parts["learnt"], reference=judged, extractor=known.extractor, samples=known.samples,
         looks=1, reference_split="judged", judge=known.judge,
     )  # fmt: skip
     keep_shown(run, TEACHER, drawing, known)

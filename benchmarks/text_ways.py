@@ -3,7 +3,9 @@
 Each row is made in a process of its own, on one thread; what it draws for the first captions is kept for the picture.
 """
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,34 +43,41 @@ class Known:
     condition: Any
     judge: Any
     extractor: Any
-    took: dict[str, float]  # seconds of the CPU, of what was made by this process
+    samples: int  # of each way
+    took: dict[str, float]  # seconds of the CPU, of what lies in CACHE by its digest
 
     @classmethod
-    def of(cls, cache: Path, *, aside: bool) -> "Known":
+    def of(cls, cache: Path, *, aside: bool, samples: int = 0) -> "Known":
         from benchmarks.texts import embedded, minilm, parts
         from components.evaluation.extractor import train_extractor
         from components.evaluation.judge import train_judge
 
-        took, began = {}, time.process_time()
-
-        def lap(name: str) -> None:
-            nonlocal began
-            took[name], began = time.process_time() - began, time.process_time()
-
         found = parts(cache, aside=aside)
-        lap("pictures")
-        folder, record = minilm(cache)
-        lap("encoder")
-        embedded(folder, cache, found)
-        lap("captions")
-        every = found["of the judge"]
-        judge = train_judge(every, record.condition(), dest=cache / f"texts-{every.md5[:12]}", dataset_md5=every.md5)
-        lap("judge of texts")
-        extractor = train_extractor(
-            every, classes=int(every.labels.max()) + 1, dest=cache / f"looks-{every.md5[:12]}", dataset_md5=every.md5
+        every, took = found["of the judge"], {}
+
+        def once(name: str, folder: Path, make: Callable[[], Any]) -> Any:
+            """What is made, and the seconds of the CPU that it took when it was not there yet."""
+            told, began, there = folder.parent / f"{folder.name}.took.json", time.process_time(), folder.exists()
+            made = make()
+            if not there:
+                told.write_text(json.dumps(time.process_time() - began))
+            if told.exists():
+                took[name] = json.loads(told.read_text())
+            return made
+
+        folder, record = minilm(cache, once)
+        embedded(folder, cache, found, once)
+        md5, to = every.md5, {name: cache / f"{name}-{every.md5[:12]}" for name in ("texts", "looks")}
+        judge = once(
+            "the judge of texts", to["texts"], lambda: train_judge(every, record.condition(), dest=to["texts"], dataset_md5=md5)
         )
-        lap("judge of pictures")
-        return cls(found, folder, record.condition(), judge, extractor, took)
+        classes = int(every.labels.max()) + 1
+        extractor = once(
+            "the judge of pictures",
+            to["looks"],
+            lambda: train_extractor(every, classes=classes, dest=to["looks"], dataset_md5=md5),
+        )
+        return cls(found, folder, record.condition(), judge, extractor, samples or len(found["judged"]), took)
 
 
 def train(
@@ -113,7 +122,7 @@ def scored(sampler: Any, known: Known) -> dict[str, Any]:
     judged = known.parts["judged"]
     card = score(
         sampler, dataset=judged.dataset, train=known.parts["learnt"], reference=judged, extractor=known.extractor,
-        samples=len(judged), reference_split="judged", condition=known.condition, judge=known.judge,
+        samples=known.samples, reference_split="judged", condition=known.condition, judge=known.judge,
     )  # fmt: skip
     return cells(card, METRICS)
 

@@ -10,6 +10,7 @@ Rules are chosen before that on the learnt ones alone, which `aside` parts in th
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +114,10 @@ def untoned(code: str) -> str:
     return "-".join(part for part in bare(code).split("-") if part not in TONES)
 
 
-def minilm(cache: Path) -> tuple[Path, Any]:
+Once = Callable[[str, Path, Callable[[], Any]], Any]  # name, folder, what makes it -> that
+
+
+def minilm(cache: Path, once: Once) -> tuple[Path, Any]:
     """MiniLM as an encoder makes it, once in CACHE; its folder and record."""
     from components.core.brief import TextBrief
     from components.core.records import Licence
@@ -123,11 +127,12 @@ def minilm(cache: Path) -> tuple[Path, Any]:
 
     source = Source.of(minilm_folder(), name=MINILM, licence=Licence(name="apache-2.0", terms="free"))
     record = source.record(TextBrief(length=LENGTH), precision="int8")
-    return make_encoder(source, record, cache / f"encoder-{record.sha256[:12]}-{LENGTH}"), record
+    folder = cache / f"encoder-{record.sha256[:12]}-{LENGTH}"
+    return once("the text encoder", folder, lambda: make_encoder(source, record, folder)), record
 
 
-def embedded(encoder: Path, cache: Path, found: dict[str, Captioned]) -> Any:
-    """What an encoder makes of all captions, once in CACHE, in each split too."""
+def embedded(encoder: Path, cache: Path, found: dict[str, Captioned], once: Once) -> None:
+    """What an encoder makes of all captions, once in CACHE, for each split."""
     from components.core.files import sha256_of
     from components.data.embeddings import Embeddings, embed
     from components.runtime.prompts import Prompts
@@ -135,8 +140,8 @@ def embedded(encoder: Path, cache: Path, found: dict[str, Captioned]) -> Any:
     captions = sorted({caption for split in found.values() for said in split.captions for caption in said})
     made_of = sha256_of(encoder / "text_encoder.onnx") + sha256_of(encoder / "tokenizer.json") + repr(captions)
     folder = cache / f"captions-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
-    if not folder.exists():
-        embed(captions, Prompts.open(encoder), folder)
+    once(
+        "the embeddings of captions", folder, lambda: None if folder.exists() else embed(captions, Prompts.open(encoder), folder)
+    )
     for split in found.values():
         split.embeddings = Embeddings.open(folder)
-    return found
