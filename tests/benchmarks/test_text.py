@@ -54,7 +54,7 @@ def test_figures_that_reach_all_are_said_to() -> None:
         ({"found": FOUND | {"latent": 0.14, "edm": 0.13, "unclip": 0.13}}, ["judge's own"]),
         ({"found": dict.fromkeys(WAYS, 0.12)}, ["over chance", "judge's own"]),
         ({"lost": 0.011}, ["the student loses"]),
-        ({"rates": RATES | {"pipeline, 20 steps": [7.0, 7.0, 7.0]}}, ["pipeline's in 20 steps"]),
+        ({"rates": RATES | {"pipeline, 50 steps": [7.0, 7.0, 7.0]}}, ["pipeline's in 50 steps"]),
         ({"added": 5.1}, ["a new prompt adds"]),
     ],
 )
