@@ -110,11 +110,11 @@ def test_no_picture_of_a_caption_that_judges_is_learnt(monkeypatch: pytest.Monke
 def test_the_picture_has_a_line_a_caption(tmp_path: Path) -> None:
     from PIL import Image
 
-    columns = {name: np.full((3, 8, 8, 3), 9, np.uint8) for name in ("real, twitter", "latent")}
+    columns = {name: np.full((3, 8, 8, 3), (9, 200, 9), np.uint8) for name in ("real, twitter", "latent")}
     write_picture(
         {"captions": ["a cat", "a very long caption that must be folded into several lines", "b"], "pictures": columns},
         tmp_path / "a.png",
     )
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.size[1] > 3 * 16
-        assert (np.asarray(sheet) == 9).all(2).sum() == 2 * 3 * 16 * 16
+        assert (np.asarray(sheet) == (9, 200, 9)).all(2).sum() == 2 * 3 * 16 * 16
