@@ -73,7 +73,7 @@ def table(told: dict[str, Any]) -> str:
             f"{told['machine'].partition(',')[0]}, {told['hardware']}, {told['date']}: {asked['minutes']:.0f} minutes with "
             f"--jobs {asked['jobs']}, one thread a row; each way {asked['seconds']:.0f} seconds of one CPU; "
             f"one seed. {asked['items']['learnt']:,} pictures of 32 x 32 in two styles are learnt from, and "
-            f"{asked['items']['judged']:,} of {asked['captions']} captions judge. R@k: the share of what was drawn whose caption "
+            f"{asked['items']['judged']:,} of as many captions judge. R@k: the share of what was drawn whose caption "
             f"is among the k nearest of these; by chance {chance(told):.4f} for k = 5. In brackets 95 % of resampled captions. "
             "What lies in CACHE took beside that, in seconds of the CPU: "
             + ", ".join(f"{name} {seconds:.0f}" for name, seconds in made.items())

@@ -178,8 +178,7 @@ def keep_shown(run: Path, what: str, sampler: Any, known: Known) -> None:
 
 def shown(run: Path, known: Known) -> dict[str, Any]:
     """The first captions, in the order of their code points' digests, the real pictures and what each way drew."""
-    judged = known.parts["judged"]
-    half = len(judged) // 2  # the second style
-    found = {name: judged.images[at : at + SHOWN] for name, at in zip(REAL, (0, half), strict=True)}
+    judged, real = known.parts["judged"], known.parts["of both styles"]
+    found = {name: real.images[at : at + SHOWN] for name, at in zip(REAL, (0, len(judged)), strict=True)}
     found |= {path.stem.removeprefix("shown "): np.load(path) for path in sorted(run.glob("shown *.npy"))}
     return {"captions": [said[0] for said in judged.captions[:SHOWN]], "pictures": found}

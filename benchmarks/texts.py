@@ -4,7 +4,8 @@ Pictures of 32 x 32 on white in two styles (benchmarks/captioned.py), without th
 both styles:
 
     four in five    learnt by the generators, and by the judge
-    one in five     judged by, less those that look like a learnt one to the last bit, or are called as one
+    one in five     judged by, each in one of the styles by turns, less those that look like a learnt one to the last bit, or
+                    are called as one
 
 Rules are chosen before that on the learnt ones alone, which `aside` parts in the same way once more.
 """
@@ -89,15 +90,19 @@ def parts(cache: Path, *, aside: bool = False) -> dict[str, Captioned]:
     named = {said[bare(code)][0] for code in every}
     judged = [code for code in plain if part[code] == last and not looks(code) & seen and said[bare(code)][0] not in named]
 
-    def split(name: str, codes: list[str], *, train: bool) -> Captioned:
-        rows = [(*found[style][code], said[bare(code)], code) for style in STYLES for code in codes]
+    def split(name: str, items: list[tuple[str, str]], *, train: bool = False) -> Captioned:
+        rows = [(*found[style][code], said[bare(code)], code) for style, code in items]
         images, of, captions, own = zip(*rows, strict=True)
         return Captioned(name, np.stack(images), np.array([*map(kinds.index, of)]), captions, own, train=train)
 
+    def both(codes: list[str]) -> list[tuple[str, str]]:
+        return [(style, code) for style in STYLES for code in codes]
+
     return {
-        "learnt": split("learnt", learnt, train=True),
-        "of the judge": split("of the judge", every, train=True),
-        "judged": split("judged", judged, train=False),
+        "learnt": split("learnt", both(learnt), train=True),
+        "of the judge": split("of the judge", both(every), train=True),
+        "judged": split("judged", [(STYLES[place % 2], code) for place, code in enumerate(judged)]),
+        "of both styles": split("of both styles", both(judged)),
     }
 
 
