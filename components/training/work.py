@@ -16,6 +16,9 @@ to 1,024 images each; an item that is learnt from counts as three passes, a back
 A fine-tuning takes 512 losses beside each reading, too. Where six of the smallest would take more than a fifth of its passes, it
 is read three times.
 
+Of a ceiling that 128 would take more than a third of, a reading has as many as that third affords, and 32 at least: a network
+that draws slowly would else be read and hardly trained.
+
 N items of a step in all processes.
 """
 
@@ -50,6 +53,7 @@ STEPS_MIN, STEPS_MAX = 2, 100  # of a run
 READINGS_SHARE, PASSES_OF_AN_ITEM = 0.1, 3
 TUNING_SHARE = 0.2  # that six readings of a fine-tuning may take
 IMAGES_MIN, IMAGES_MAX, IMAGES_BYTES = 128, 1024, 1 << 28  # of a reading
+READINGS_MOST, IMAGES_FEW = 1 / 3, 32  # of a ceiling, and the images of a reading where that binds
 RUNS = 8  # at each moment, where they are short; the fastest counts: the ceiling ends what is slower, nothing mends an early end
 
 
@@ -119,20 +123,19 @@ def settle_work(
         threads = torch.get_num_threads()
         if plan.items_seen is not None:
             kept = keepable is not None and keepable.is_worth(plan.items_seen)
-            work = Work(items_seen=plan.items_seen, threads=threads, codes_kept=kept)
+            work, images = Work(items_seen=plan.items_seen, threads=threads, codes_kept=kept), images_of(plan.items_seen)
         else:
             within = partial(work_within, plan, whole=stream.whole, readings=readings, threads=threads, keepable=keepable)
-            least = images_of(0)
-            probe = Probe(step_s=step_s, reading_s=min(reading_s(least), reading_s(least)), encoding_s=encoding_s)
-            if (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
+            few = min(IMAGES_FEW, images_of(0))
+            few_s = min(reading_s(few), reading_s(few))
+            least = images_within(plan, few_s / few, least=images_of(0), readings=readings)
+            probe = Probe(step_s=step_s, reading_s=few_s if least == few else reading_s(least), encoding_s=encoding_s)
+            if least == images_of(0) and (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
                 probe = probe.model_copy(update={"reading_s": reading_s(images)})
             work = within(probe, spent_s=spent_s())
-        work = work.model_copy(
-            update={
-                "reading_images": images_of(work.items_seen),
-                "readings": reading_moments(plan, work.items_seen, passes=passes),
-            }
-        )
+            images = least if least < images_of(0) else images_of(work.items_seen)
+        moments = reading_moments(plan, work.items_seen, passes=passes)
+        work = work.model_copy(update={"reading_images": images, "readings": moments})
         work.write(work_path(Path(plan.folder)))
         return work
 
@@ -157,6 +160,15 @@ def reading_moments(plan: TrainPlan, items_seen: int, *, passes: float) -> tuple
     needed = len(READINGS) * ((plan.signal_images or IMAGES_MIN) * passes + LOSSES)
     short = needed > TUNING_SHARE * PASSES_OF_AN_ITEM * items_seen
     return FEW_READINGS if plan.start.needs_base() and short else READINGS
+
+
+def images_within(plan: TrainPlan, image_s: float, *, least: int, readings: int) -> int:
+    """Images of a reading, each of which takes so long: `least`, or as many as keep all readings within their share of the
+    ceiling."""
+    ceiling_s = _ceiling_s(plan)
+    assert ceiling_s is not None
+    affordable = int(READINGS_MOST * ceiling_s / (max(1, readings) * max(image_s, 1e-9)))
+    return least if plan.signal_images is not None else min(least, max(IMAGES_FEW, affordable))
 
 
 def passes_of_sample(family: Family, steps: int) -> float:
