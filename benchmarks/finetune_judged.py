@@ -74,9 +74,13 @@ def judge(found: Rows) -> dict[str, dict[str, Any]]:
             ">=",
             0.0,
         )
-        apart[f"{how} beyond its peer: the seeds' differences, their mean and half of their range"] = (
-            sum(_apart(of[how], of[peer])), "<=", 0.0,
-        )  # fmt: skip
+        behind, half = _apart(of[how], of[peer])
+        apart[f"{how} surely behind its peer: the seeds' differences, their mean less half of their range"] = (
+            behind - half,
+            "<=",
+            0.0,
+        )
+        apart[f"{how} surely not behind it: their mean and half of their range"] = behind + half, "<=", 0.0
         tried, best = sorted({each["rate"] for each in found if each["how"] == peer}), of[peer][0]["rate"]
         apart[f"the {peer}'s rate: how many on each side of the best were tried and are worse"] = (
             min(1.0, tried.index(best), len(tried) - 1 - tried.index(best)), ">=", 1.0,

@@ -12,9 +12,10 @@ from components.core.files import write_whole
 from components.core.records import Decision, DryRun, Estimate, Figure
 from components.pipeline.backends import Backends
 from components.pipeline.dry_worker import RESULT, DryOrder
+from components.pipeline.encoders import embeddings_of
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run
-from components.pipeline.training import plan_of_run, start_and_embeddings
+from components.pipeline.train_plan import start_of, train_plan
 from components.policy.estimate import rounded
 from components.policy.tables import load_tables
 from components.runtime.progress import stage
@@ -32,11 +33,11 @@ def dry_run(run: Run, backends: Backends) -> DryRun:
     if run.brief.compute.workers > 1:
         raise InputError(f"{run.brief.name}: --measure: compute.workers: {run.brief.compute.workers}", allowed="1: one process")
     data, extractors = data_of(run, backends), backends.home.extractor(run.dataset.md5)
-    start, embeddings = start_and_embeddings(run, data, backends)
+    start, embeddings = start_of(run, backends), embeddings_of(run, data, backends)
     with stage("Dry run", about_s=20.0, basis="estimated"), backends.workspace.scratch() as folder:
         (folder / "train").mkdir()
         order = DryOrder(
-            plan=plan_of_run(run, folder, "dry-run", data=data, start=start, embeddings=embeddings),
+            plan=train_plan(run, folder, "dry-run", data=data, start=start, embeddings=embeddings),
             extractor=str(extractors) if extractors.is_dir() else "",
             tracking_uri=backends.settings.mlflow_uri,
             device=run.facts.device,

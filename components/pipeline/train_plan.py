@@ -29,6 +29,7 @@ def train_plan(
     start: Start,
     machine: Machine = ALONE,
     embeddings: Path | None = None,
+    pause_at: float | None = None,
 ) -> "TrainPlan":
     """All that a worker is told. `folder`: of the stage; `data` and `embeddings` are on this machine."""
     from components.families import find_card, maker
@@ -50,7 +51,7 @@ def train_plan(
     if run.base is not None:
         from components.training.start.finetune import recipe as base_recipe
 
-        config = base_recipe(run.base.checkpoint, variant=variant, rate=start.base_rate) | config
+        config = base_recipe(run.base.checkpoint, variant=variant, start=type(start)) | config
     return TrainPlan(
         family=decision.family,
         variant=variant,
@@ -66,6 +67,7 @@ def train_plan(
         threads=brief.compute.threads or 0,
         memory_gb=brief.compute.memory_gb,
         **_budget(run, machine),
+        pause_at=pause_at,
         signal_steps=student.trained_for if student else SIGNAL_STEPS,
     )
 

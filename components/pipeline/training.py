@@ -208,11 +208,6 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     supervise("components.pipeline.worker", arguments, folder=own / "train", limit_s=None, processes=here)
 
 
-def start_and_embeddings(run: Run, data: LocalDataset, backends: Backends) -> tuple[Start, Path | None]:
-    """Where the weights begin, and the folder of the embeddings of its captions, where a text asks."""
-    return start_of(run, backends), embeddings_of(run, data, backends)
-
-
 def saves_of(run: Run, held: Lease, backends: Backends) -> "SavedTrainings":
     """The state of its training that is under way, in the store."""
     from components.pipeline.saved_training import SavedTrainings

@@ -7,7 +7,8 @@ from components.core.brief import Brief
 from components.core.errors import BriefError, GenwrightError
 from components.pipeline.backends import Backends
 from components.pipeline.evidence import known_evidence
-from components.pipeline.resolve import built_cards, resolve
+from components.pipeline.refusals import built_cards
+from components.pipeline.resolve import resolve
 from components.pipeline.run import Run
 from components.policy.contenders import contenders
 from components.policy.tables import load_tables
