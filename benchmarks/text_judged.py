@@ -68,7 +68,7 @@ def table(told: dict[str, Any]) -> str:
     timed = found["timed"]["images_per_s"]
     return "\n".join(
         [
-            "# Asked in words: emoji that no caption of was seen",
+            "# Asked in words: emoji whose captions were never seen",
             "",
             f"{told['machine'].partition(',')[0]}, {told['hardware']}, {told['date']}: {asked['minutes']:.0f} minutes with "
             f"--jobs {asked['jobs']}, one thread a row; each way {asked['seconds']:.0f} seconds of one CPU; "

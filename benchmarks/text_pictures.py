@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-TIMES, GAP, TEXT_WIDTH, HEAD, SIZE = 2, 8, 250, 40, 13  # pixels, but for the first: how much larger each is shown
+TIMES, GAP, TEXT_WIDTH, HEAD, SIZE = 2, 8, 250, 56, 13  # pixels, but for the first: how much larger each is shown
 
 
 def write_picture(told: dict[str, Any], to: Path) -> None:
