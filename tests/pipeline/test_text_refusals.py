@@ -67,7 +67,7 @@ def as_a_pickle(folder: Path) -> None:
         ({"encoder": "tiny"}, without_tokenizer, ("text.encoder: tiny has no tokenizer", "tokenizer.json")),
         ({"encoder": "tiny"}, as_a_pickle, ("text.encoder: the weights of tiny are a pickle",)),
     ],
-    ids=str,
+    ids=("digest", "unknown", "length", "vocabulary", "no-tokenizer", "pickle"),
 )
 def test_an_encoder_that_cannot_be_is_refused(
     cli: "Command", tiny: Path, text: dict[str, Any], damage: Any, names: tuple[str, ...]
