@@ -22,6 +22,7 @@ from components.pipeline.run import Produced, Run, Trained, folder_of, record_ke
 from components.registry.mlflow_store import connect
 from components.runtime.session import GraphSampler
 from components.training.folder import STATE
+from components.training.start.finetune import Finetune
 from components.training.state import load_state
 from components.training.trainer import Trainer
 
@@ -99,7 +100,7 @@ def test_a_release_is_fine_tuned_on_other_data_to_a_champion_with_its_lineage(tw
     trained = {name: load_model(name, backends) for name in ("digits", "paper")}
     assert run.base.checkpoint.weights.sha256 == base.bundle.bundle.lineage.checkpoint_sha256
     given, own = run.base.checkpoint.config, trained["paper"].family.config.model_dump(mode="json")
-    assert own == given
+    assert own == given | {"decay_from": Finetune.decay_from}
     assert own["width"] == 16, "the base's, and no default"
 
     lineage = made.bundle.bundle.lineage
