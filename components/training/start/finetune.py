@@ -1,8 +1,9 @@
 """Fine-tuning: every weight of a base learns on, from where the base's training left it.
 
-The base gives its network, its whole recipe and its averaged weights. The learning rate is the base's, too. At a tenth of it, as
+The base gives its network, its recipe and its averaged weights. The peak learning rate is the base's, too. At a tenth of it, as
 Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune a classifier, it was worse than training from scratch
-(docs/decisions/0013-starts.md has the numbers).
+(docs/decisions/0013-starts.md has the numbers). It falls from a tenth of the run on, which was measured of one diffusion model
+alone (docs/decisions/0034-what-fine-tuning-tells.md).
 """
 
 from pathlib import Path
