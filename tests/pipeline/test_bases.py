@@ -92,7 +92,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any, tmp_path: Path) -> None:
-    """Plain diffusers, without genwright, says the same of what was written, bit by bit, and draws the served graph's images."""
+    """Plain diffusers, without genwright, says the same of what was written, and draws the served graph's images."""
     import torch
 
     backends, noise = road.backends(), np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
@@ -131,7 +131,7 @@ def test_a_folder_of_diffusers_is_fine_tuned_released_and_written_back(road: Any
     family = load_model("tuned", backends).family
     with torch.no_grad():
         ours = family.denoiser.net(torch.from_numpy(noise), torch.tensor(500), return_dict=False)[0].numpy()
-    assert np.array_equal(said["network"], ours)
+    assert np.abs(said["network"] - ours).max() < 1e-6, "the last bits depend on the threads of either process"
     bundle, _ = release_commands.bundle_of(made.release, backends)
     assert np.abs(said["images"] - graph_of(bundle, noise)).max() < 1e-4
 
