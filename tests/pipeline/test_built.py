@@ -120,6 +120,8 @@ def test_no_plan_for_images_ends_in_not_built(conditioning: Conditioning) -> Non
     ("asked", "variant", "because"),
     [
         ({"side": 32}, "edm", "up to 64 pixels"),
+        ({"side": 32, "device": "cpu"}, "latent", "cross-attention"),
+        ({"side": 32, "goal": "diversity", "items": 5_000, "device": "cpu"}, "latent", "cross-attention"),
         ({"side": 32, "goal": "diversity", "items": 5_000}, "unclip", "DALL-E 2's way"),
         ({"side": 32, "goal": "diversity", "items": 500}, "edm", "up to 64 pixels"),
         ({"side": 32, "goal": "diversity", "items": 5_000, "latency_ms": 50}, "edm", "few steps"),
@@ -134,7 +136,7 @@ def test_each_way_from_a_text_is_chosen_where_it_fits(asked: dict[str, Any], var
     wanted = dict(asked)
     data = {"path": "nowhere", "items": wanted.pop("items", 5_000), "side": wanted.pop("side")}
     known: dict[str, Any] = {"name": "any", "modality": "image", "conditioning": "text", "data": data}
-    known |= {"compute": {"usd": wanted.pop("usd", 50)}}
+    known |= {"compute": {"usd": wanted.pop("usd", 50), "device": wanted.pop("device", "cuda")}}
     if "latency_ms" in wanted:
         known["serving"] = {"latency_ms": wanted.pop("latency_ms")}
     facts, decision = resolve.plan(Brief.model_validate(known | wanted), Backends(Settings(home=tmp_path)))
