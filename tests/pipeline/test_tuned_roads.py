@@ -188,7 +188,7 @@ def test_every_variant_is_fine_tuned_from_a_release_of_its_own(two: Any, trains_
     known = backends.workspace.read(record_key(run, "train"), Trained)
     assert known is not None
     assert run.base is not None
-    assert known.checkpoint.config == run.base.checkpoint.config
+    assert known.checkpoint.config == run.base.checkpoint.config | {"decay_from": Finetune.decay_from}
 
 
 @pytest.mark.nightly
