@@ -34,12 +34,18 @@ class Pictures:
 
     @property
     def dataset(self) -> Any:
-        from components.core.records import LocalDataset
+        return dataset_of(self)
 
-        return LocalDataset(
-            name=self.name, path="", repo=".", rev="", md5=self.md5, item=self.item, count=len(self), classes=(),
-            splits={"train": len(self)}, mean=tuple(self.images.mean((0, 1, 2))), std=tuple(self.images.std((0, 1, 2))),
-        )  # fmt: skip
+
+def dataset_of(split: Any) -> Any:
+    """The record of pictures in memory: of `name`, `images`, `item` and `md5`."""
+    from components.core.records import LocalDataset
+
+    images = split.images
+    return LocalDataset(
+        name=split.name, path="", repo=".", rev="", md5=split.md5, item=split.item, count=len(images), classes=(),
+        splits={"train": len(images)}, mean=tuple(images.mean((0, 1, 2))), std=tuple(images.std((0, 1, 2))),
+    )  # fmt: skip
 
 
 def read_style(archive: Path, style: str, *, side: int = SIDE, skins: bool = False) -> dict[str, tuple[Any, str]]:

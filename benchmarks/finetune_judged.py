@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.shared import verdicts
+from benchmarks.shared import verdict_lines, verdicts
 
 Rows = list[dict[str, Any]]
 
@@ -164,12 +164,7 @@ def table(told: dict[str, Any]) -> str:
             "",
             *_forgotten(of, asked["prior"]),
             "",
-            "| what was to be reached | found | wanted | reached |",
-            "|---|---|---|---|",
-            *(
-                f"| {name} | {each['found']:.3g} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
-                for name, each in told["reached"].items()
-            ),
+            *verdict_lines(told["reached"]),
             "",
         ]
     )

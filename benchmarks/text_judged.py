@@ -6,7 +6,7 @@ A row is {metric: {value, low, high}} and what it took; that of the road has one
 import statistics
 from typing import Any
 
-from benchmarks.shared import verdicts
+from benchmarks.shared import verdict_lines, verdicts
 from benchmarks.text_road import PIPELINE_STEPS, STUDENT, TEACHER
 from benchmarks.text_ways import NEAREST, WAYS
 
@@ -77,7 +77,7 @@ def table(told: dict[str, Any]) -> str:
             f"is among the k nearest of these; by chance {chance(told):.4f} for k = 5. In brackets 95 % of resampled captions. "
             "What lies in CACHE took beside that, in seconds of the CPU: "
             + ", ".join(f"{name} {seconds:.0f}" for name, seconds in made.items())
-            + ". `benchmarks/text.py` repeats it.",
+            + f". `benchmarks/text.py --seconds {asked['seconds']:.0f}` repeats it.",
             "",
             "| way | R@1 | R@5 | R@5, shuffled | FD-local | coverage | copies | steps | guidance |",
             "|---|---|---|---|---|---|---|---|---|",
@@ -88,12 +88,7 @@ def table(told: dict[str, Any]) -> str:
             "",
             _speeds(timed, road["told"]),
             "",
-            "| what was to be reached | found | wanted | reached |",
-            "|---|---|---|---|",
-            *(
-                f"| {name} | {each['found']:.3g} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
-                for name, each in told["reached"].items()
-            ),
+            *verdict_lines(told["reached"]),
             "",
         ]
     )  # fmt: skip

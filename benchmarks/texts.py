@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.captioned import bare, read_captions
-from benchmarks.emoji import STYLES, read_style
+from benchmarks.emoji import STYLES, dataset_of, read_style
 
 SIDE, LENGTH, PARTS = 32, 24, 5
 TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
@@ -62,12 +62,7 @@ class Captioned:
 
     @property
     def dataset(self) -> Any:
-        from components.core.records import LocalDataset
-
-        return LocalDataset(
-            name=self.name, path="", repo=".", rev="", md5=self.md5, item=self.item, count=len(self), classes=(),
-            splits={"train": len(self)}, mean=tuple(self.images.mean((0, 1, 2))), std=tuple(self.images.std((0, 1, 2))),
-        )  # fmt: skip
+        return dataset_of(self)
 
 
 def parts(cache: Path, *, aside: bool = False) -> dict[str, Captioned]:
