@@ -85,14 +85,11 @@ def _latency_ms(family: "Family", order: DryOrder, folder: Path) -> float:
 
     from components.evaluation.metrics.latency import timed_ms
     from components.export.graph import export_graph
-    from components.runtime.session import GraphSampler
+    from components.pipeline.graph_sampler import sampler_of
 
     path = folder / "model.onnx"
     graph = export_graph(family, path, levels=order.levels, precision=order.precision)  # type: ignore[arg-type]
-    told = {"spec": family.spec, "noise": family.noise_inputs(), "condition": graph.condition, "output": graph.output}
-    sampler = GraphSampler(path, **told, batch=1, device=order.device)  # type: ignore[arg-type]
-    sampler.enable_parallel_session()
-    return float(np.quantile(timed_ms(sampler, None), 0.95))
+    return float(np.quantile(timed_ms(sampler_of(family, graph, path, batch=1, device=order.device), None), 0.95))
 
 
 if __name__ == "__main__":

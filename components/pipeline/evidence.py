@@ -47,7 +47,11 @@ def known_evidence(brief: Brief, backends: Backends) -> EvidenceTable:
 
 def table(backends: Backends) -> EvidenceTable:
     """All rows of the store."""
-    found = backends.store.get(store_keys.evidence())
+    return _read(backends.store.get(store_keys.evidence()), backends)
+
+
+def _read(found: tuple[bytes, str] | None, backends: Backends) -> EvidenceTable:
+    """What the store has of the table, as rows."""
     if found is None:
         return EvidenceTable()
     try:
@@ -62,7 +66,7 @@ def add(rows: Iterable[EvidenceRow], backends: Backends) -> int:
     new = tuple(rows)
     for _ in range(ATTEMPTS):
         found = backends.store.get(store_keys.evidence())
-        before = table(backends) if found is not None else EvidenceTable()
+        before = _read(found, backends)
         after = before.with_rows(new)
         if len(after.rows) == len(before.rows):
             return 0

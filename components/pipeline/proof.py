@@ -12,7 +12,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
-from components.core.records import Agreement, Bundle, Condition, DryRun, GateReport, LocalDataset, Scorecard
+from components.core.records import Agreement, Condition, DryRun, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -29,13 +29,13 @@ from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
 from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
 from components.pipeline.extractor import load_extractor, load_judge
+from components.pipeline.graph_sampler import open_graph, sampler_of
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
-from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
 
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
@@ -58,7 +58,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         shown = without_password(backends.settings.mlflow_uri)
         what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
-    graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
+    graph = partial(sampler_of, family, exported, workspace.open(exported.graph), device=device)
     condition = family.spec.condition
     candidate = Contender(graph(batch=batch_of(device)), condition=condition, timed=graph(batch=1), model=family)
     rival = _rival(run, data, beside, backends)
@@ -72,11 +72,10 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     )
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
+    dry = known_dry_run(run, backends)
     if is_evidence(run):
-        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=known_dry_run(run, backends))
-        leave_evidence(row, backends)
+        leave_evidence(row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=dry), backends)
     with workspace.scratch() as folder:
-        dry = known_dry_run(run, backends)
         page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings, dry)
         _log(scorecard, report, run, trained, backends, folder)
         return Proof(
@@ -187,19 +186,6 @@ def _draw(
     return page, picture
 
 
-def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device: str) -> GraphSampler:
-    sampler = GraphSampler(
-        path,
-        spec=family.spec,
-        noise=family.noise_inputs(),
-        condition=exported.condition,
-        output=exported.output,
-        batch=batch,
-        device=device,
-    )
-    return _as_served(sampler)
-
-
 def _rival(run: Run, data: LocalDataset, sha256: str | None, backends: Backends) -> Contender | None:
     """The bundle to be beaten, ready to be scored; None when there is none, when it makes items of another shape, or is asked by
     what the data does not hold."""
@@ -233,15 +219,3 @@ def _log(scorecard: Scorecard, report: GateReport, run: Run, trained: Trained, b
     scorecard.write(folder / "scorecard.json")
     report.write(folder / "gates.json")
     tracker.artifact(folder, name)
-
-
-def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
-    """The graph of a bundle as a sampler."""
-    return _as_served(GraphSampler.of(folder, bundle, batch=batch, device=device))
-
-
-def _as_served(sampler: GraphSampler) -> GraphSampler:
-    """One whose items are timed one by one takes the threads that a server gives a lone request."""
-    if sampler.batch == 1:
-        sampler.enable_parallel_session()
-    return sampler

@@ -34,6 +34,7 @@ from components.training.work import (
     measure_step,
     passes_of_sample,
     reading_images,
+    reading_moments,
     work_within,
 )
 
@@ -69,8 +70,10 @@ def measure(
     step_s = measure_step(learner.family, trial, on, stream, parts=learner.parts, clock=clock, of=median)
     items_encoding_s = measure_encoding(learner, stream, clock=clock) if keepable else 0.0
 
+    passes = passes_of_sample(learner.family, plan.signal_steps)
+
     def read_s(items: int) -> float:
-        readings.images = reading_images(plan, items, passes=passes_of_sample(learner.family, plan.signal_steps))
+        readings.images = reading_images(plan, items, passes=passes)
         return readings.seconds(readings.images, clock=clock)
 
     read_s(0)  # loads and allocates
@@ -92,6 +95,6 @@ def measure(
         reading_s=reading_s,
         fit_s=fit_s,
         encoding_s=encoding_s,
-        readings=len(READINGS),
+        readings=len(reading_moments(plan, items, passes=passes)),
         peak_gb=peak_on(on) / 1e9,
     )

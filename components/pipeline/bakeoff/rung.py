@@ -18,6 +18,7 @@ from components.core.record import Record
 from components.core.records import Artifact, Checkpoint, Metric, Scorecard
 from components.pipeline.backends import Backends
 from components.pipeline.evidence import leave_evidence, row_of
+from components.pipeline.graph_sampler import sampler_of
 from components.pipeline.lease import Lease
 from components.pipeline.local_data import data_of
 from components.pipeline.proof import protocol_of
@@ -99,18 +100,7 @@ def _measured(run: Run, trained: Trained, backends: Backends, *, share: float, s
 def _exported(run: Run, family: Family, folder: Path, device: str) -> ItemSampler:
     """The graph that would be served, one item at a time. Raises ExportError."""
     from components.export.graph import export_graph
-    from components.runtime.session import GraphSampler
 
     serving, path = run.brief.serving, folder / "model.onnx"
     graph = export_graph(family, path, levels=serving.output == "uint8", precision=serving.precision)
-    sampler = GraphSampler(
-        path,
-        spec=family.spec,
-        noise=family.noise_inputs(),
-        condition=graph.condition,
-        output=graph.output,
-        batch=1,
-        device=device,
-    )
-    sampler.enable_parallel_session()
-    return sampler
+    return sampler_of(family, graph, path, batch=1, device=device)
