@@ -172,7 +172,6 @@ def collect(backends: Backends) -> int:
     """Take what MLflow has and the table has not; how many rows."""
     from components.registry.evidence import rows
 
-    _ = backends.settings.root
     found = []
     for text in rows(backends.settings.mlflow_uri):
         with suppress(ValueError):  # of another version
