@@ -101,17 +101,18 @@ def measure(
     rows["scratch"] = train(model, new, of_new, folder / "scratch", items=items, start=Scratch(), seed=1)[1]
     start = Finetune(base=base, weights=weights_path(folder / "base" / "best", base.weights))
     for share in shares:
-        config = recipe(base, variant=base.variant)
+        config = recipe(base, variant=base.variant, start=Finetune)
         config |= {"lr_peak": config["lr_peak"] * share}
         rows[f"{share:g}"] = train(model, new, of_new, folder / f"{share:g}", items=items, start=start, seed=1, **config)[1]
     if model.startswith("gan"):
         frozen = start.model_copy(update={"freeze": True})
-        config = recipe(base, variant=base.variant)
+        config = recipe(base, variant=base.variant, start=Finetune)
         rows["FreezeD"] = train(model, new, of_new, folder / "frozen", items=items, start=frozen, seed=1, **config)[1]
     for each in loras:
         rank, _, times = each.partition(":")
         lora = Lora(base=base, weights=start.weights, lora=LoraBrief(rank=int(rank)))
-        config = recipe(base, variant=base.variant, rate=float(times))
+        config = recipe(base, variant=base.variant, start=Finetune)
+        config |= {"lr_peak": config["lr_peak"] * float(times)}
         name = f"LoRA {each}"
         rows[name] = train(model, new, of_new, folder / name.replace(":", "-"), items=items, start=lora, seed=1, **config)[1]
     return rows

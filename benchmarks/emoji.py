@@ -34,28 +34,35 @@ class Pictures:
 
     @property
     def dataset(self) -> Any:
-        from components.core.records import LocalDataset
-
-        return LocalDataset(
-            name=self.name, path="", repo=".", rev="", md5=self.md5, item=self.item, count=len(self), classes=(),
-            splits={"train": len(self)}, mean=tuple(self.images.mean((0, 1, 2))), std=tuple(self.images.std((0, 1, 2))),
-        )  # fmt: skip
+        return dataset_of(self)
 
 
-def read_style(archive: Path, style: str) -> dict[str, tuple[Any, str]]:
-    """Each picture, uint8 [SIDE, SIDE, 3] on white, and its category, by its code points."""
+def dataset_of(split: Any) -> Any:
+    """The record of pictures in memory: of `name`, `images`, `item` and `md5`."""
+    from components.core.records import LocalDataset
+
+    images = split.images
+    return LocalDataset(
+        name=split.name, path="", repo=".", rev="", md5=split.md5, item=split.item, count=len(images), classes=(),
+        splits={"train": len(images)}, mean=tuple(images.mean((0, 1, 2))), std=tuple(images.std((0, 1, 2))),
+    )  # fmt: skip
+
+
+def read_style(archive: Path, style: str, *, side: int = SIDE, skins: bool = False) -> dict[str, tuple[Any, str]]:
+    """Each picture, uint8 [side, side, 3] on white, and its category, by its code points. `skins`: those of other tones, too."""
     from PIL import Image
 
     found = {}
     with tarfile.open(archive) as tar:
         told = json.load(tar.extractfile("package/emoji.json"))  # type: ignore[arg-type]
-        category = {each["image"]: each["category"] for each in told}
+        tones = [(each, tone) for each in told for tone in each.get("skin_variations", {}).values() if skins]
+        category = {each["image"]: each["category"] for each in told} | {tone["image"]: each["category"] for each, tone in tones}
         for member in tar:
             name = Path(member.name)
             if name.parent.as_posix() == f"package/img/{style}/64" and name.name in category:
                 picture = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGBA")  # type: ignore[union-attr]
                 white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-                found[name.stem] = np.asarray(white.resize((SIDE, SIDE), Image.Resampling.BOX)), category[name.name]
+                found[name.stem] = np.asarray(white.resize((side, side), Image.Resampling.BOX)), category[name.name]
     return found
 
 

@@ -11,8 +11,9 @@ CACHE by the digest of what made it. Each way sees as many items.
 Peers (benchmarks/peers/diffusers_tuning.py: diffusers' and peft's own classes, the recipe of their scripts) begin with the same
 base, written by genwright as a folder of diffusers, and get the seconds of one CPU that ours took. Their rate is searched on the
 very pictures that judge: from two rates on until the best, by its mean over the seeds, lies between two that are worse. That
-favours them. Distances are on features of a classifier of categories: FD-local. An adapter is weighed by `combine`. The
-fine-tuned model is distilled to two steps and exported, and drawn in turns with the pipeline of diffusers that it came from.
+favours them. All ways draw from the same noise, seed by seed, so that chance is in no difference. Distances are on features of
+a classifier of categories: FD-local. An adapter is weighed by `combine`. The fine-tuned model is distilled to two steps and
+exported, and drawn in turns with the pipeline of diffusers that it came from.
 
 Writes benchmarks/results/finetune.json and finetune.md; `--again` judges the rows of finetune.json once more.
 """
@@ -97,8 +98,8 @@ def base_of(cache: Path, parts: dict[str, Pictures], extractor: Any) -> tuple[An
 
 
 def row(how: str, seed: int, cache: Path, run: Path, *, seconds: float = 0.0, rate: float = 0.0) -> dict[str, Any]:
-    """One way under one seed: what it took, and what it is worth in the new domain and in the base's. `run`: where trainings of
-    ours lie, for those that begin with them."""
+    """One way under one seed: what it took, and what it is worth in the new domain and in the base's, by samples of the
+    same noise for all ways. `run`: where trainings of ours lie, for those that begin with them."""
     import torch
 
     from components.evaluation.samples import sample_seeds
@@ -122,7 +123,7 @@ def row(how: str, seed: int, cache: Path, run: Path, *, seconds: float = 0.0, ra
                 sampler, told = _student(Path(scratch), *asked)
             else:
                 sampler, told, _ = _ours(how, *asked)
-            images = sampler(sample_seeds(0, SAMPLES))  # not those that a checkpoint was chosen by
+            images = sampler(sample_seeds(seed, SAMPLES))  # not those that a checkpoint was chosen by
     return told | {where: _judged(images, parts, where, extractor) for where in ("of new", "of base")}
 
 
@@ -155,8 +156,7 @@ def _ours(
     kind, _, prior = how.partition(" ")
     start, config, to = find_start(kind), dict(CONFIG), _folder(run, how, seed)
     if kind != "scratch":
-        config = recipe(known, variant=known.variant)
-        config |= {"lr_peak": config["lr_peak"] * start.base_rate}
+        config = recipe(known, variant=known.variant, start=start)
     begun = start.of(
         base=known,
         weights=best_weights(folder, known.weights),
@@ -261,12 +261,16 @@ def _student(
 def _peer(
     how: str, seed: int, to: Path, parts: dict[str, Pictures], base: tuple[Any, Path], *, seconds: float, rate: float
 ) -> tuple[Any, Any]:
+    from components.core.noise import draw
+    from components.evaluation.samples import sample_seeds
     from components.training.checkpoint import restore
     from components.training.folder import best_weights
 
     known, folder = base
-    restore(known, best_weights(folder, known.weights)).pipeline().save_pretrained(to / "base", safe_serialization=True)
-    np.savez(to / "data.npz", train=parts["new"].images)
+    family = restore(known, best_weights(folder, known.weights))
+    family.pipeline().save_pretrained(to / "base", safe_serialization=True)
+    [noise] = draw(family.noise_inputs(), sample_seeds(seed, SAMPLES)).values()
+    np.savez(to / "data.npz", train=parts["new"].images, noise=noise)
     script = ROOT / "benchmarks" / "peers" / "diffusers_tuning.py"
     places = {name: str(to / file) for name, file in {"base": "base", "data": "data.npz", "out": "out.npz"}.items()}
     asked = places | {
@@ -274,7 +278,6 @@ def _peer(
         "seed": seed,
         "rate": rate,
         "rank": RANK if how == "peer lora" else 0,
-        "samples": SAMPLES,
         "steps": STEPS,
     }
     subprocess.run([sys.executable, str(script), json.dumps(asked)], check=True, stdout=subprocess.DEVNULL)
@@ -314,8 +317,9 @@ def rows(cache: Path, run: Path, seeds: int, jobs: int) -> Iterator[dict[str, An
         return made
 
     numbers = range(FIRST_SEED, FIRST_SEED + seeds)
-    yield from [one(how, 0) for how in (*REAL, "base")]
+    yield from [one(how, 0) for how in REAL]
     with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda each: one(*each), [("base", seed) for seed in numbers])
         ours = [*pool.map(lambda each: one(*each), [(how, seed) for seed in numbers for how in OURS])]
         yield from ours
         took = {(each["how"], each["seed"]): each["train_s"] for each in ours}

@@ -32,6 +32,18 @@ def verdicts(found: dict[str, tuple[float, str, float]]) -> dict[str, dict[str, 
     }
 
 
+def verdict_lines(reached: dict[str, dict[str, Any]]) -> list[str]:
+    """A table of Markdown of what `verdicts` says."""
+    return [
+        "| what was to be reached | found | wanted | reached |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {each['found']:.3g} | {each['wanted']} | {'yes' if each['reached'] else 'no'} |"
+            for name, each in reached.items()
+        ),
+    ]
+
+
 def _commit() -> str:
     """The commit, and whether anything but the results differs from it."""
 

@@ -28,13 +28,14 @@ from components.core.records import Release
 from components.pipeline import release_commands
 from components.pipeline.backends import Backends
 from components.pipeline.resolve import resolve
-from components.pipeline.run import Produced
+from components.pipeline.run import Produced, Trained
 from flows.settings import Settings
 
 LENIENT = {
     "distance_ratio_max": 1e6, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
     "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
 }  # fmt: skip
+LENIENT_BY_TEXT = LENIENT | {"text_excess_min": None, "memorised_asked_max": 1.0}
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}
 OLDER_HOME = Path(__file__).parent / "pipeline" / "data" / "older_home.tar.xz"  # see the README.md beside it
 PLACES = {  # where MLflow's database names folders
@@ -92,6 +93,18 @@ class Road:
             return known
         with training_here():
             return production.produce(run, backends, production.in_process(backends))
+
+    def train_here(self, brief: Brief) -> Trained:
+        """The training of a production alone, in this process."""
+        from components.pipeline import production
+        from components.pipeline.lease import lease
+
+        backends = self.backends()
+        records: dict[str, Any] = {"run": resolve(brief, backends)}
+        with training_here(), lease(brief.name, backends) as records["lease"]:
+            production.run_stages(records, production.in_process(backends), through="train")
+        trained: Trained = records["train"]
+        return trained
 
     def variables(self, **more: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GENWRIGHT_", "PREFECT_"))}
@@ -233,6 +246,38 @@ def paper(road: Road, **changes: Any) -> Brief:
     """The brief that fine-tunes the champion of `digits` on the other data of the road `two`."""
     known = {"name": "paper", "data": {"path": "data/paper", "repo": str(road.folder)}, "goal": "latent", "override": None}
     return road.brief(**known | {"pretrained": {"model": "models:/digits@champion", "in_domain": True}} | changes)
+
+
+class ApartRoad(Road):
+    """The same folder of data, with another home."""
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "apart"
+
+
+def trained_in_a_fork(brief: Brief, road: Road, *, kill_at: int) -> int:
+    """Train in a process of its own that SIGKILL ends in the middle of a step; how it ended."""
+    from components.pipeline import training
+    from components.training.trainer import Trainer
+
+    pid = os.fork()
+    if pid == 0:
+        learn = Trainer._train_step
+
+        def step(trainer: Trainer, done: float) -> Any:
+            if trainer.step == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return learn(trainer, done)
+
+        plan_of, often = training.train_plan, {"state_every_s": 1e-9}
+        try:
+            training.train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
+            Trainer._train_step = step  # type: ignore[method-assign]
+            road.produce_here(brief)
+        finally:
+            os._exit(70)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def unpack_older_home(folder: Path) -> Path:

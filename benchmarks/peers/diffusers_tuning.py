@@ -31,6 +31,7 @@ def main() -> None:
     network, noise = pipeline.unet.train(), DDPMScheduler.from_config(pipeline.scheduler.config)
     with np.load(asked["data"]) as data:
         images = torch.from_numpy(data["train"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        first = torch.from_numpy(data["noise"])  # of the samples
     if asked["rank"]:
         network.requires_grad_(False)
         layers = [name for name, each in network.named_modules() if isinstance(each, nn.Linear | nn.Conv2d)]
@@ -60,8 +61,8 @@ def main() -> None:
     drawn = []
     scheduler = DDIMScheduler.from_config(noise.config)
     with torch.no_grad():
-        for at in range(0, asked["samples"], DRAWN):
-            x = torch.randn((min(DRAWN, asked["samples"] - at), *images.shape[1:]))
+        for noisiest in first.split(DRAWN):
+            x = noisiest
             scheduler.set_timesteps(asked["steps"])
             for t in scheduler.timesteps:
                 x = scheduler.step(averaged(x, t, return_dict=False)[0], t, x, use_clipped_model_output=True).prev_sample

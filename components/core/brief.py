@@ -242,6 +242,11 @@ class Brief(Record):
     )
     override: OverrideBrief | None = None
     schedule: ScheduleBrief | None = None
+    evidence: str | None = Field(
+        default=None,
+        pattern=r"^(none|[0-9a-f]{64})$",
+        description="what was measured that the policy looks at: none, or the digest that a plan names; by default all of now",
+    )
     use: Use | None = Field(default=None, description="what it is made for: a base whose licence forbids that is refused")
     seed: int = Field(default=0, ge=0, lt=2**32)
 

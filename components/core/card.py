@@ -36,6 +36,7 @@ class Card(Record):
     discrete: bool = False  # draws from categories: a difference in the last bit may choose another one
     distils: str | None = None  # the many-step variant of this family that it makes few steps of
     steers: bool = False  # of a text beside it, it takes another that an item is to be unlike, under guidance
+    varies: bool = False  # has variations: draws others like a given item
     student: str | None = None  # the variant of this family that its students are of; None: it has none
     student_steps: tuple[int, ...] = ()  # of a student of this variant, the most first
     loop_above: int | None = None  # a graph of more steps is a loop, whose products are not lowered to eight bits

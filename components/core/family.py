@@ -94,6 +94,7 @@ class Family(nn.Module, ABC):
         wanted = ["losses", "noise_inputs", "sampler"]
         wanted += ["log_prob"] if cls.card.likelihood != "none" else []
         wanted += ["encode", "decode"] if cls.card.latent else []
+        wanted += ["variations"] if cls.card.varies else []
         missing = [name for name in wanted if getattr(cls, name, None) in (None, getattr(Family, name, None))]
         if missing:
             raise TypeError(f"{cls.__name__} must implement {', '.join(missing)}: its card promises them")

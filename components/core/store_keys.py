@@ -7,6 +7,9 @@ runs/MODEL/KEY/state/...           the state of a training that is under way
 extractors/MD5/version-N.json      the feature extractor of a dataset version
 extractors/MD5/judge-NAME-N.json   the judge of its captions by the encoder of this name
 curves/MODEL.json                  the students that were tried last
+bakeoffs/MODEL.json                the candidates that were tried last, and their page
+evidence/table.json                what was measured of all models
+evidence/SHA256.json               the rows that a decision looked at
 ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
 channels/MODEL.json                what is served now
 leases/MODEL.json                  who produces the model
@@ -65,6 +68,16 @@ def judge(dataset_md5: str, name: str, version: int) -> str:
 def curve(model: str) -> str:
     """The students of a model that were tried last."""
     return f"curves/{model}.json"
+
+
+def bakeoff(model: str) -> str:
+    """The candidates of a model that were tried last."""
+    return f"bakeoffs/{model}.json"
+
+
+def evidence(sha256: str | None = None) -> str:
+    """What was measured of all models; or the rows that a decision looked at, by their digest."""
+    return f"evidence/{sha256 or 'table'}.json"
 
 
 def ledger(model: str) -> str:

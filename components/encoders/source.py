@@ -123,10 +123,35 @@ class Source:
         files = [*self.weights, self.model / "config.json", *tokenizer]
         return sha256(json.dumps(sorted([path.name, sha256_of(path)] for path in files)).encode()).hexdigest()
 
+    @cached_property
+    def tokens(self) -> int | None:
+        """How many its tokenizer has; None where it is no single file, and only transformers can tell. Raises DataError."""
+        from tokenizers import Tokenizer
+
+        path = self.tokenizer / TOKENIZERS[0]
+        if not path.is_file():
+            return None
+        try:
+            found = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises no class of its own
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise DataError(f"{self.where}: the tokenizer of {self.name} cannot be read: {said}", do="fetch it again") from error
+        return 1 + max(found.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    def check_tokens(self, tokens: int) -> None:
+        """Raises DataError where they are not those of its table."""
+        if not 0 <= self.vocabulary - tokens < ROUNDED_UP:
+            raise DataError(
+                f"{self.where}: {self.name} has a tokenizer of {tokens:,} tokens, and its table has {self.vocabulary:,}",
+                do="take both from one training",
+            )
+
     def record(self, given: TextBrief, *, precision: TextPrecision) -> TextEncoder:
         """What is known of it before it is made. Raises BriefError for a digest that is another's, and for a length that it does
-        not read."""
+        not read; DataError for a tokenizer of another vocabulary, where that can be told."""
         length = self.length(given.length)
+        if self.tokens is not None:
+            self.check_tokens(self.tokens)
         if given.sha256 is not None and given.sha256 != self.sha256:
             raise BriefError(
                 f"text.sha256: {given.sha256[:12]}... given, and {self.name} is {self.sha256}",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from components.core.errors import DataError
-from components.encoders.source import ROUNDED_UP, Source
+from components.encoders.source import Source
 
 
 def tokenizer_of(source: Source, *, length: int) -> Any:
@@ -18,12 +18,7 @@ def tokenizer_of(source: Source, *, length: int) -> Any:
         raise DataError(f"{source.where}: the tokenizer of {source.name} cannot be read: {said}", do="fetch it again") from error
     if pad is None:
         raise DataError(f"{source.where}: the tokenizer of {source.name} has no token to fill up with", allowed="a pad_token")
-    tokens = 1 + max(made.get_vocab(with_added_tokens=True).values(), default=-1)
-    if not 0 <= source.vocabulary - tokens < ROUNDED_UP:
-        raise DataError(
-            f"{source.where}: {source.name} has a tokenizer of {tokens:,} tokens, and its table has {source.vocabulary:,}",
-            do="take both from one training",
-        )
+    source.check_tokens(1 + max(made.get_vocab(with_added_tokens=True).values(), default=-1))
     made.enable_truncation(length)
     made.enable_padding(length=length, pad_id=pad, pad_token=found.pad_token)
     return made

@@ -27,6 +27,8 @@ class Settings(Protocol):
     @property
     def root(self) -> Path: ...  # the same as an absolute folder that can be written; raises SettingsError
     @property
+    def store(self) -> str | None: ...  # as it was given; None: a folder of the home
+    @property
     def store_uri(self) -> str: ...
     @property
     def s3_endpoint(self) -> str | None: ...

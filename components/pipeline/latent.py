@@ -21,6 +21,7 @@ from components.latent.picture_codecs import beside, picture_points
 from components.latent.rate_plot import rate_plot
 from components.latent.space import Items, LatentSpace, cloud, spread_over, take
 from components.latent.traversal import traverse as move
+from components.latent.variations import vary
 from components.pipeline.latent_inputs import shares
 from components.pipeline.loaded_model import LoadedModel
 
@@ -127,6 +128,19 @@ def _space(model: LoadedModel, *, vectors: bool = False) -> tuple[LatentSpace, T
 def _step(step: float | None) -> str:
     """Codes that are integers have none."""
     return "" if step is None else f"step {step:g}: "
+
+
+def variations(model: LoadedModel, items: Items, names: Sequence[str], out: Path, *, seeds: Sequence[int]) -> Told:
+    """Others like some images, a row for each image, a column for each seed."""
+    made, told = vary(model.family, items, seeds=seeds, device=model.device)
+    rows = [np.concatenate([original[None], others]) for original, others in zip(items.images, made, strict=True)]
+    _draw(model, np.concatenate(rows), out, rows=names, columns=["original", *(f"seed {seed}" for seed in seeds)])
+    lines = [f"variations differ from their image by {told.from_item:.3g} of -1 to 1, root mean square"]
+    if told.from_one_another is not None:
+        lines.append(f"variations of one image differ from one another by {told.from_one_another:.3g}")
+    if told.of_items is not None:
+        lines.append(f"the images differ from each other by {told.of_items:.3g}")
+    return {"images": list(names), "seeds": list(seeds), **told.model_dump(mode="json")}, lines
 
 
 def _draw(model: LoadedModel, items: Stored, out: Path, *, rows: Sequence[str], columns: Sequence[str]) -> None:

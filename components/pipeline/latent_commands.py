@@ -95,6 +95,17 @@ def compress(*, steps: str, limit: int, plot: Path | None) -> Work:
     return work
 
 
+def variations(*, images: str, seeds: str, limit: int) -> Work:
+    """Others like the images."""
+    chosen = numbers("--seeds", seeds, int)
+
+    def work(model: LoadedModel, out: Path) -> Told:
+        items, names = named_images(images, model, at_most=limit)
+        return latent.variations(model, items, names, out, seeds=chosen)
+
+    return work
+
+
 COMMANDS: dict[str, Callable[..., Work]] = {
-    each.__name__: each for each in (interpolate, traverse, arithmetic, anomaly, compress)
+    each.__name__: each for each in (interpolate, traverse, arithmetic, anomaly, compress, variations)
 }

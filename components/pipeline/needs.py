@@ -7,7 +7,7 @@ from components.pipeline.backends import Backends
 from components.pipeline.durations import expected
 from components.pipeline.order import STAGES, Stage
 from components.pipeline.run import Run
-from components.pipeline.training import expected_s
+from components.pipeline.train_plan import expected_s
 from components.runtime.devices import Device
 from components.runtime.screen import seconds
 

@@ -22,7 +22,7 @@ from components.pipeline.endings import Ending, judged
 from components.pipeline.lease import Lease, check_held, lease
 from components.pipeline.needs import device_of
 from components.pipeline.order import STAGES, Stage
-from components.pipeline.resolve import check_device
+from components.pipeline.refusals import check_device
 from components.pipeline.run import Produced, Run, Trained, folder_of, package_version, record_key
 
 PASSING = (StorageError, RegistryError, Conflict)  # failures of networks and stores, which pass

@@ -12,7 +12,7 @@ from components.core.family import Family
 from components.core.files import write_whole
 from components.core.grid import grid_png
 from components.core.modality import find_modality
-from components.core.records import Agreement, Bundle, GateReport, LocalDataset, Scorecard
+from components.core.records import Agreement, Condition, DryRun, GateReport, LocalDataset, Scorecard
 from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
@@ -26,15 +26,17 @@ from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
 from components.evaluation.yardstick import choose
 from components.pipeline.backends import Backends
+from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
+from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
 from components.pipeline.extractor import load_extractor, load_judge
+from components.pipeline.graph_sampler import open_graph, sampler_of
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
 from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
-from components.runtime.session import GraphSampler
 from components.training.sampling import TorchSampler
 
 AGREEING = {"one_pass": 200, "few_step": 200, "many_step": 100}  # samples drawn by torch, too
@@ -57,7 +59,7 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
         shown = without_password(backends.settings.mlflow_uri)
         what = f"{run.brief.name}: its training, MLflow run {trained.run_id}, is not in {shown}"
         raise RegistryError(what, do="name the MLflow that tracked it in GENWRIGHT_TRACKING_URI")
-    graph = partial(_graph, family, exported, workspace.open(exported.graph), device=device)
+    graph = partial(sampler_of, family, exported, workspace.open(exported.graph), device=device)
     condition = family.spec.condition
     candidate = Contender(graph(batch=batch_of(device)), condition=condition, timed=graph(batch=1), model=family)
     rival = _rival(run, data, beside, backends)
@@ -71,8 +73,11 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     )
     report = report.model_copy(update={"champion": beside})
     agreed = _agreement(run, data, family, candidate, backends)
+    dry = known_dry_run(run, backends)
+    if is_evidence(run):
+        leave_evidence(row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=dry), backends)
     with workspace.scratch() as folder:
-        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings)
+        page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings, dry)
         _log(scorecard, report, run, trained, backends, folder)
         return Proof(
             scorecard=scorecard,
@@ -89,19 +94,7 @@ def _scored(
     run: Run, data: LocalDataset, candidate: Contender, rival: Contender | None, backends: Backends
 ) -> tuple[Scorecard, Scorecard | None]:
     """The scorecard of the candidate, and that of the champion measured beside it."""
-    embeddings = embeddings_of(run, data, backends)
-    train = open_split(data.path, "train", embeddings)
-    protocol: dict[str, Any] = {
-        "dataset": run.dataset,
-        "train": train,
-        "reference": held_out(data, embeddings),
-        "extractor": load_extractor(data, backends),
-        "judge": load_judge(train, candidate.condition, data, backends),
-        "seed": run.brief.seed,
-        "samples": SAMPLES[run.decision.delivery],
-        "reference_split": "+".join(REFERENCE),
-        "device": run.facts.device,
-    }
+    protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
         protocol |= {"progress": progress, "looks": LOOKS[run.decision.delivery]}
         if rival is None:
@@ -109,6 +102,23 @@ def _scored(
             return score(candidate.sampler, **own, **protocol), None
         pair = score_pair(candidate, rival, ratio_max=_ratio_max(run), **protocol)
         return pair.candidate, pair.champion
+
+
+def protocol_of(run: Run, data: LocalDataset, condition: Condition | None, backends: Backends, *, samples: int) -> dict[str, Any]:
+    """What every model of this data is measured by, for `score`."""
+    embeddings = embeddings_of(run, data, backends)
+    train = open_split(data.path, "train", embeddings)
+    return {
+        "dataset": run.dataset,
+        "train": train,
+        "reference": held_out(data, embeddings),
+        "extractor": load_extractor(data, backends),
+        "judge": load_judge(train, condition, data, backends),
+        "seed": run.brief.seed,
+        "samples": samples,
+        "reference_split": "+".join(REFERENCE),
+        "device": run.facts.device,
+    }
 
 
 def _ratio_max(run: Run) -> float | None:
@@ -145,6 +155,7 @@ def _draw(
     report: GateReport,
     folder: Path,
     embeddings: Path | None,
+    dry: DryRun | None,
 ) -> tuple[Path, Path]:
     """The page and the sample grid."""
     memory = trained.checkpoint.memory
@@ -175,23 +186,11 @@ def _draw(
             **({"the sum": run.base.sum} if run.base and run.base.adapters else {}),
             **({"adapter": trained.adapter.text} if trained.adapter else {}),
             **({"memory in training": memory.text} if memory else {}),
+            **estimated_and_measured(run, trained.checkpoint, scorecard, dry),
         },
         tuned=(trained.checkpoint.tuning, trained.checkpoint.step),
     )
     return page, picture
-
-
-def _graph(family: Family, exported: Exported, path: Path, *, batch: int, device: str) -> GraphSampler:
-    sampler = GraphSampler(
-        path,
-        spec=family.spec,
-        noise=family.noise_inputs(),
-        condition=exported.condition,
-        output=exported.output,
-        batch=batch,
-        device=device,
-    )
-    return _as_served(sampler)
 
 
 def _rival(run: Run, data: LocalDataset, sha256: str | None, backends: Backends) -> Contender | None:
@@ -227,15 +226,3 @@ def _log(scorecard: Scorecard, report: GateReport, run: Run, trained: Trained, b
     scorecard.write(folder / "scorecard.json")
     report.write(folder / "gates.json")
     tracker.artifact(folder, name)
-
-
-def open_graph(bundle: Bundle, folder: Path, *, batch: int, device: str = "cpu") -> GraphSampler:
-    """The graph of a bundle as a sampler."""
-    return _as_served(GraphSampler.of(folder, bundle, batch=batch, device=device))
-
-
-def _as_served(sampler: GraphSampler) -> GraphSampler:
-    """One whose items are timed one by one takes the threads that a server gives a lone request."""
-    if sampler.batch == 1:
-        sampler.enable_parallel_session()
-    return sampler

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import ExportError, GenwrightError
+from components.core.errors import GenwrightError
 from components.core.metrics import number
 from components.evaluation.definitions import words_of
 from components.evaluation.tuning import sentences
@@ -15,9 +15,12 @@ from components.pipeline.view import COLOURS, console, gate_table, scorecard_tab
 if TYPE_CHECKING:
     from components.core.records import Artifact
     from components.pipeline.backends import Backends
+    from components.pipeline.bakeoff.outcome import Bakeoff
+    from components.pipeline.bakeoff.rung import Rung
     from components.pipeline.distil.curve import Curve
     from components.pipeline.workspace import Workspace
 
+RUNG = ("fd", "coverage", "recall", "bits_per_dim", "latency_p95_ms")
 JUDGED = ("latency_p95_ms", "distance_ratio", "coverage", "recall")
 
 
@@ -39,6 +42,7 @@ class Report:
             "student": self.student,
             "judged": self.judged,
             "left out": self.left_out,
+            "rung": self.rung,
         }
         if name in reports:
             reports[name](record)
@@ -99,7 +103,17 @@ class Report:
             verdict = f"[{COLOURS[proof.gates.verdict]}]{proof.gates.verdict}[/]"
             self.console.print(f"  gates {verdict}; {told}")
 
-    def left_out(self, error: ExportError) -> None:
+    def rung(self, rung: "Rung") -> None:
+        if self.console:
+            from rich.markup import escape
+
+            kept, metrics = rung.checkpoint, rung.scorecard.metrics
+            told = [f"{words_of(name).heading} {number(metrics[name].value)}" for name in RUNG if name in metrics]
+            told += [f"cannot be served: {rung.refused}"] if rung.refused else []
+            work = f"{rung.share:.0%} of its budget, {kept.items_seen:,} items in {kept.train_s:.0f} s"
+            self.console.print(f"[bold]{rung.name}[/]  {work}: {escape(', '.join(told))}", soft_wrap=True)
+
+    def left_out(self, error: GenwrightError) -> None:
         if self.console:
             self.console.print(f"  left out: {error}", highlight=False)
 
@@ -163,4 +177,19 @@ def print_distilled(curve: "Curve", produced: Produced | None, name: str, backen
     out.print(curve_table(curve))
     out.print(f"[bold]Curve[/]  {near(str(picture_of(name, backends)))}", soft_wrap=True)
     for line in produced_lines(produced, backends.workspace) if produced else ():
+        out.print(line, soft_wrap=True)
+
+
+def print_bakeoff(found: "Bakeoff", backends: "Backends") -> None:
+    """The table of the candidates, where the page is, what keeps the winner, and where its release is."""
+    from components.pipeline.view import bakeoff_table
+
+    out, (family, _, variant) = console(), found.winner.name.partition("/")
+    out.print()
+    out.print(bakeoff_table(found))
+    if found.page is not None:
+        out.print(f"[bold]Bake-off[/]  {_shown(found.page, backends.workspace)}", soft_wrap=True)
+    keep = f"override: {{family: {family}, variant: {variant}}}"
+    out.print(f"[bold]To keep it[/]  {keep} in the brief; without it a plan weighs the evidence", soft_wrap=True, markup=True)
+    for line in produced_lines(found.produced, backends.workspace) if found.produced else ():
         out.print(line, soft_wrap=True)

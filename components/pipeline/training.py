@@ -1,20 +1,19 @@
-"""Puts a training together: its extractor, its MLflow run, its plan, and the supervised process that carries it out."""
+"""Carries a training out: its extractor, its MLflow run, and the supervised processes that follow its plan (train_plan.py)."""
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.conditioning import condition_of
-from components.core.errors import DeviceMissing, GenwrightError, InputError, RegistryError
+from components.core.errors import GenwrightError, RegistryError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import AdapterReload, Checkpoint, Condition, DataSpec, EmbeddingCondition, LocalDataset
+from components.core.records import AdapterReload, Checkpoint
 from components.pipeline.backends import Backends
 from components.pipeline.durations import timed
 from components.pipeline.encoders import embeddings_of
@@ -22,22 +21,18 @@ from components.pipeline.extractor import extractor_folder, load_extractor
 from components.pipeline.lease import Lease, check_lease
 from components.pipeline.local_data import data_of
 from components.pipeline.pretrained import reads_text
-from components.pipeline.run import Adapter, Run, Trained
+from components.pipeline.run import Run, Trained
 from components.pipeline.run_params import log_data, params_of, run_name, run_tags
+from components.pipeline.train_plan import expected_s, processes_of, start_of, train_plan
 from components.policy.view import sentence
-from components.runtime.cpus import usable_cpus
-from components.runtime.machines import ALONE, Machine
 from components.runtime.progress import announce
-from components.training.start import Start, find_start
 
 if TYPE_CHECKING:
     from components.pipeline.saved_training import SavedTrainings
     from components.registry.tracking import MlflowTracker
     from components.training.plan import TrainPlan
-    from components.training.start.combine import Addend
 
 UNTRAINED: dict[str, Any] = {"step": 0, "steps_total": 0, "train_s": 0.0, "quality": 0.0}  # of a checkpoint that was not read
-SIGNAL_STEPS = 8  # of a reading of the quality, where the family takes several
 
 
 class Tracked(Record):
@@ -46,25 +41,31 @@ class Tracked(Record):
     run_id: str
 
 
-def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> Trained:
+def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path, *, pause_at: float | None = None) -> Trained:
+    """Train in processes of their own, to the end or to where it pauses; its best weights so far are put into the store."""
     from components.pipeline.saved_training import remove_snapshots
     from components.registry.tracking import MlflowTracker, status_after
-    from components.training.folder import FINISHED, kept_files
+    from components.training.folder import FINISHED, PAUSED, kept_files
 
     settings, saves, own = backends.settings, saves_of(run, held, backends), folder / "train"
-    machine, here = backends.machine, _processes(run, backends.machine)
+    machine, here = backends.machine, processes_of(run, backends.machine)
     saves.claim()
     data = data_of(run, backends)
     extractor = extractor_folder(data, backends)
     with timed("Preparation", backends, run):  # the extractor and MLflow's database, where there are none yet
         load_extractor(data, backends)
-        start, embeddings = _start_of(run, backends), embeddings_of(run, data, backends)
-        plan_of = partial(_train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings)
+        start, embeddings = start_of(run, backends), embeddings_of(run, data, backends)
+        plan_of = partial(
+            train_plan, run, folder, data=data, start=start, machine=machine, embeddings=embeddings, pause_at=pause_at
+        )
         run_id = _tracked(run, backends, folder, plan_of)
         plan = plan_of(run_id)
     try:
-        _supervised(plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run))
-        checkpoint = Checkpoint.read(own / FINISHED)
+        _supervised(
+            plan, saves, held, backends, folder, extractor=extractor, processes=here, about_s=expected_s(run) * (pause_at or 1.0)
+        )
+        ended_at = own / FINISHED
+        checkpoint = Checkpoint.read(ended_at if pause_at is None or ended_at.exists() else own / PAUSED)
         paths = kept_files(own, checkpoint)
         adapter = _reloaded(run, checkpoint, paths, backends)
     except BaseException as error:
@@ -75,6 +76,8 @@ def train_in_worker(run: Run, held: Lease, backends: Backends, folder: Path) -> 
     ended = {name: getattr(checkpoint, name) for name in ("items_planned", "items_seen", "threads", "stopped_by")}
     for path in paths:
         backends.workspace.put(path)
+    if checkpoint.stopped_by == "paused":
+        return Trained(run_id=run_id, checkpoint=checkpoint, adapter=adapter)
     remove_snapshots(own)
     with suppress(RegistryError):  # of one whose record was lost, told before: MLflow keeps the first numbers
         tracker = MlflowTracker(settings.mlflow_uri, run_id)
@@ -141,9 +144,7 @@ def make_untrained(run: Run, held: Lease, backends: Backends, folder: Path) -> T
     data, base = data_of(run, backends), run.base.checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     embeddings = embeddings_of(run, data, backends)
-    plan = _train_plan(
-        run, folder, "", data=data, start=_start_of(run, backends), machine=backends.machine, embeddings=embeddings
-    )
+    plan = train_plan(run, folder, "", data=data, start=start_of(run, backends), machine=backends.machine, embeddings=embeddings)
     kept = plan.start.made(plan, open_split(data.path, "train", embeddings))
     run_id = _tracked(run, backends, folder, lambda _: plan)
     tracker, mode = MlflowTracker(backends.settings.mlflow_uri, run_id), run.decision.mode
@@ -186,13 +187,13 @@ def take_part(run: Run, backends: Backends, folder: Path) -> None:
     from components.training.supervise import supervise
 
     machine, settings = backends.machine, backends.settings
-    here, own = _processes(run, machine), folder / f"machine-{machine.number}"
+    here, own = processes_of(run, machine), folder / f"machine-{machine.number}"
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
-    data, start = data_of(run, backends), _start_of(run, backends)
+    data, start = data_of(run, backends), start_of(run, backends)
     embeddings = embeddings_of(run, data, backends)
     order = Order(
-        plan=_train_plan(run, own, "", data=data, start=start, machine=machine, embeddings=embeddings),
+        plan=train_plan(run, own, "", data=data, start=start, machine=machine, embeddings=embeddings),
         store=settings.store_uri,
         s3_endpoint=settings.s3_endpoint,
         saves=store_keys.training_state(run.brief.name, run.key("train")),
@@ -273,137 +274,3 @@ def _begun_with(run: Run) -> list[tuple[str, int]]:
     base = run.base
     added = [(each.model, each.version) for each in base.adapters] if base else []
     return teacher + ([(base.model, base.version)] if base is not None and base.version is not None else []) + added
-
-
-def _start_of(run: Run, backends: Backends) -> Start:
-    """Where the weights begin, the files of it on this machine."""
-    if run.student is not None:
-        from components.training.start.student import Student
-
-        teacher = run.student.checkpoint
-        return Student(teacher=teacher, weights=backends.workspace.open(teacher.weights), adversarial=run.student.adversarial)
-    start = find_start(run.decision.mode)
-    if run.base is None:
-        return start.of()
-    weights, given = backends.workspace.open(run.base.checkpoint.weights), run.brief.pretrained
-    share = given.prior_preservation if given else 0.0
-    own: dict[str, Any] = {"lora": run.lora, "freeze": run.freeze, "prior_preservation": share}
-    own["adapters"] = tuple(_addend(each, backends) for each in run.base.adapters)
-    return start.of(base=run.base.checkpoint, weights=weights, **own)
-
-
-def _addend(adapter: Adapter, backends: Backends) -> "Addend":
-    from components.training.start.combine import Addend
-
-    kept = adapter.checkpoint
-    files = tuple(map(backends.workspace.open, (kept.weights, *kept.adapter)))
-    return Addend(checkpoint=kept, weight=adapter.weight, files=files)
-
-
-def _train_plan(
-    run: Run,
-    folder: Path,
-    run_id: str,
-    *,
-    data: LocalDataset,
-    start: Start,
-    machine: Machine = ALONE,
-    embeddings: Path | None = None,
-) -> Any:
-    from components.families import find_card, maker
-    from components.training.plan import TrainPlan
-
-    brief, dataset, decision, student = run.brief, run.dataset, run.decision, run.student
-    stepwise = find_card(decision.family, decision.variant).stepwise
-    one_step = {"steps": 1} if stepwise and decision.delivery == "one_pass" else {}
-    # sorted: the order in the YAML says nothing
-    config = one_step | decision.config | (dict(sorted(brief.override.config.items())) if brief.override else {})
-    variant = maker(decision.family, decision.variant, decision.delivery)
-    if student is not None:
-        from components.training.distillation import recipe
-
-        variant, config = (
-            decision.variant,
-            recipe(student.checkpoint, steps=student.trained_for, width=student.width, lr_peak=student.lr_peak),
-        )
-    if run.base is not None:
-        from components.training.start.finetune import recipe as base_recipe
-
-        config = base_recipe(run.base.checkpoint, variant=variant, rate=start.base_rate) | config
-    return TrainPlan(
-        family=decision.family,
-        variant=variant,
-        config=config,
-        start=start,
-        spec=DataSpec.of(dataset, condition=_condition(run, config, variant=variant)),
-        dataset=data,
-        embeddings=None if embeddings is None else str(embeddings),
-        folder=str(folder / "train"),
-        run_id=run_id,
-        device=_device(run),
-        seed=brief.seed,
-        threads=brief.compute.threads or 0,
-        memory_gb=brief.compute.memory_gb,
-        **_budget(run, machine),
-        signal_steps=student.trained_for if student else SIGNAL_STEPS,
-    )
-
-
-def _condition(run: Run, config: Mapping[str, Any], *, variant: str) -> Condition | None:
-    """What items are asked for by: what a base or a teacher is asked by, where a text asks; else what the variant takes."""
-    from components.families import find_card
-
-    begun = run.student.checkpoint if run.student else run.base.checkpoint if run.base else None
-    negative = find_card(run.decision.family, variant).takes_negative(config)
-    if begun is not None and isinstance(begun.spec.condition, EmbeddingCondition):
-        negative = negative and begun.spec.condition.negative
-    told = run.encoder.record if run.encoder else None
-    return condition_of(run.brief.conditioning, classes=run.dataset.classes, encoder=told, negative=negative)
-
-
-def _budget(run: Run, machine: Machine) -> dict[str, Any]:
-    """The end of the training, as it was decided."""
-    budget = run.decision.budget
-    assert budget is not None, "decided by this version"
-    ceiling = budget.lowest(devices=_devices(run, machine))
-    if not (run.student or find_start(run.decision.mode).learns):
-        return {"items_seen": 1}  # of no training
-    return {"items_seen": budget.items_seen, "items_enough": budget.items_enough, "ceiling": ceiling}
-
-
-def expected_s(run: Run) -> float:
-    """Seconds of the clock that the training is expected to take."""
-    budget = run.decision.budget
-    ceiling = budget.lowest(devices=_devices(run)) if budget else None
-    if run.student is not None and ceiling is not None:  # the estimate is its teacher's
-        return ceiling.seconds
-    return run.decision.estimate.training_s.value
-
-
-def _device(run: Run) -> Literal["cpu", "cuda"]:
-    """Where it trains; facts.device is where it will be served."""
-    return run.student.device if run.student else run.facts.device
-
-
-def _devices(run: Run, machine: Machine = ALONE) -> int:
-    """How many GPUs are paid for at once; a CPU counts as one."""
-    return _processes(run, machine) * machine.of if _device(run) == "cuda" else 1
-
-
-def _processes(run: Run, machine: Machine = ALONE) -> int:
-    """On this machine: as many as compute.workers asks for, and no more than there are GPUs or CPU cores: the brief serves a
-    cluster too. Of several machines each has the same share: raises InputError where there is none, DeviceMissing where it has
-    too few GPUs.
-    """
-    import torch
-
-    device, workers = _device(run), run.brief.compute.workers
-    there = torch.cuda.device_count() if device == "cuda" else usable_cpus()
-    if machine.of == 1:
-        return min(workers, there) or workers  # where there is no GPU it is computed elsewhere
-    if workers % machine.of:
-        raise InputError(f"compute.workers: {workers} on {machine.of} machines", allowed=f"a multiple of {machine.of}")
-    if device == "cuda" and there < workers // machine.of:
-        what = f"{machine.text} has {there} GPUs, and its share of compute.workers is {workers // machine.of}"
-        raise DeviceMissing(what, do="ask for as many a node")
-    return workers // machine.of

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from components.core.card import Card
 from components.core.metrics import number
-from components.core.records import Bundle, GateReport, LedgerEntry, Metric, Release, Scorecard
+from components.core.records import Bundle, EvidenceTable, GateReport, LedgerEntry, Metric, Release, Scorecard
 from components.evaluation.definitions import words, words_of
 from components.pipeline.backends import Backends
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from components.pipeline.bakeoff.outcome import Bakeoff
     from components.pipeline.descendants import Descendant
     from components.pipeline.distil.curve import Curve
     from components.pipeline.schedules import Planned
@@ -195,6 +196,42 @@ def schedule_table(planned: "Sequence[Planned]") -> "Table":
         where += f", in {each.pool}" + (f", trained in {each.gpu_pool}" if each.gpu_pool else "")
         table.add_row(each.name, each.when, coming, each.why, where, f"{each.last}: {each.last_sentence}" if each.last else "-")
     return table
+
+
+def bakeoff_table(found: "Bakeoff") -> "Table":
+    """A row a candidate, the winner first: where it was stopped, and how good it was there."""
+    headings = {name: words_of(name).heading for name in dict.fromkeys((found.metric, "coverage", "latency_p95_ms"))}
+    right: dict[str, Literal["left", "right"]] = dict.fromkeys(("budget", "items seen", "seconds", *headings.values()), "right")
+    table = table_of(f"Bake-off of {found.model}: {found.samples} samples each", candidate="left", **right)
+    for place, each in enumerate(found.candidates):
+        last = each.rungs[-1]
+        metrics = last.scorecard.metrics
+        figures = [f"{number(metrics[name].value)}" if name in metrics else "-" for name in headings]
+        kept = last.checkpoint
+        name = f"{'→ ' if place == 0 else ''}{each.name}" + (" [red]cannot be served[/]" if last.refused else "")
+        table.add_row(name, f"{last.share:.0%}", f"{kept.items_seen:,}", f"{kept.train_s:.0f}", *figures)
+    return table
+
+
+def evidence_table(found: EvidenceTable) -> "Table":
+    """A row a measured case: what was made for which case, what it took, how good it is, and where it was measured."""
+    headings = {name: words_of(name).heading for name in ("fd", "coverage", "latency_p95_ms")}
+    right: dict[str, Literal["left", "right"]] = dict.fromkeys(("work", "seconds", *headings.values()), "right")
+    table = table_of("Evidence", model="left", case="left", **right, gates="left", origin="left")
+    table.columns[-2].no_wrap = True
+    for row in sorted(found.rows, key=lambda row: (row.case.text, row.name, row.share, row.origin)):
+        figures = [f"{number(row.metrics[name].value)}" if name in row.metrics else "-" for name in headings]
+        verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]" if row.verdict else "-"
+        kind = f"{row.model} {row.kind}, {row.who}, {row.run_id[:8]}"
+        work = f"{row.items_seen:,}" + (f" ({row.share:.0%})" if row.share < 1 else "")
+        start = "" if row.mode == "scratch" else f", {row.mode}"
+        table.add_row(row.name + start, row.case.text, work, f"{row.train_s:.3g}", *figures, verdict, kind)
+    return table
+
+
+def print_evidence(found: EvidenceTable) -> None:
+    """The table of it, or that there is none."""
+    console().print(evidence_table(found) if found.rows else "nothing was measured yet: `genwright produce` and `bakeoff` do")
 
 
 def families_table(cards: Sequence[Card]) -> "Table":

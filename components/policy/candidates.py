@@ -72,8 +72,10 @@ def families_of(keys: Iterable[Key]) -> tuple[FamilyName, ...]:
 def variants(tables: Tables, cards: Cards) -> dict[Key, VariantRow]:
     """Every variant planned or built; the card of a built one outranks its row."""
     rows = {_key(name): row for name, row in tables.variants.items()}
-    for card in cards.values():
-        rows[card.family, card.variant] = _from_card(card, rows.get((card.family, card.variant)))
+    quick = {(card.family, card.distils) for card in cards.values()} | {key for key, card in cards.items() if card.distils}
+    for key, card in cards.items():
+        row = _from_card(card, rows.get(key))
+        rows[key] = row.model_copy(update={"few_steps": not card.stepwise or key in quick})
     return rows
 
 
@@ -88,6 +90,7 @@ def traits(key: Key, row: VariantRow) -> dict[str, Value]:
         "sequential": row.sequential,
         "wide": row.wide,
         "latent": row.latent,
+        "few_steps": row.few_steps,
         "invertible": row.invertible,
     }
 

@@ -84,7 +84,8 @@ class Chooser:
         now["variant"] = variant
         now["many_step_fits"] = self._many_step_fits(family, variant, mode)
         row = self.field.everything[family, variant]
-        now |= {"distilled": row.distils is not None, "stepwise": row.stepwise, "sequential": row.sequential}
+        now |= {"distilled": row.distils is not None, "few_steps": row.few_steps}
+        now |= {"stepwise": row.stepwise, "sequential": row.sequential}
         if delivery is None:
             step, how = first(self.tables.deliveries, now)
             delivery, reasons = how.delivery, (*reasons, self.reason(step, how, now))
@@ -123,12 +124,13 @@ class Chooser:
         """By the priors, when no row names a family that is left."""
         rank_by = self.tables.goals[self.facts.goal].rank_by
         order = list(self.tables.families)
-        best = max(self.field.leaves, key=lambda family: (self._score(family, rank_by), -order.index(family)))
+        best = max(self.field.leaves, key=lambda family: (self.prior_score(family, rank_by), -order.index(family)))
         text = f"of what is left ({', '.join(self.field.leaves)}) it has the best {rank_by}"
         prior = self.tables.families[best]
         return best, (Reason(rule="default.rank", text=text, source=self.tables.cite(prior.source)),)
 
-    def _score(self, family: FamilyName, rank_by: str) -> float:
+    def prior_score(self, family: FamilyName, rank_by: str) -> float:
+        """What the guides say of a family, by what the goal ranks by."""
         prior = self.tables.families[family]
         if rank_by == "speed":
             return SPEEDS[prior.speed]

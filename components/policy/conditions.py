@@ -84,7 +84,7 @@ NUMBERS = (
 FLAGS = (
     "likelihood", "invertibility", "accepts_instability", "one_step_fits", "sequential_fits", "many_step_fits", "latency_fits",
     "builds_on", "below_appetite", "beyond_side", "goal_met", "goal_never", "forced", "wide", "latent",
-    "distilled", "too_few_items", "stepwise", "invertible", "made_here",
+    "distilled", "few_steps", "too_few_items", "stepwise", "invertible", "made_here",
 )  # fmt: skip
 NAMES = ("modality", "family", "pretrained_family", "builds_on_family")  # words whose values are the tables' own (names_in)
 OPEN = (

@@ -3,16 +3,17 @@
 What is decided stands in the tables (rules/*.yaml); this file asks them in order and writes down what they say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from components.core.brief import FamilyName, OverrideBrief
 from components.core.card import Card
-from components.core.records import Decision, Facts, PolicyWarning, Reason, Rejected
+from components.core.records import Decision, EvidenceTable, Facts, PolicyWarning, Reason, Rejected, UsedEvidence
 from components.policy.budget import training_budget
-from components.policy.candidates import Field, narrow
+from components.policy.candidates import Cards, Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import Value, matches
 from components.policy.estimate import estimate, passes
+from components.policy.evidence import Evidence, Found, case_of, corrected, dry_factors
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
@@ -26,20 +27,37 @@ def decide(
     override: OverrideBrief | None = None,
     tables: Tables | None = None,
     usd_per_gpu_hour: float = 2.0,
+    evidence: EvidenceTable | None = None,
 ) -> Decision:
     """Choose family, variant, mode and delivery, and say why.
 
-    `cards` are those of the variants that are built; others may be chosen from the plan. Raises BriefError when the brief asks
-    for what no family can do, or forces what a hard constraint forbids.
+    `cards` are those of the variants that are built; others may be chosen from the plan. `evidence`: what was measured before,
+    which outranks the tables' priors where a case is similar; None where nobody is to be asked for it. Raises BriefError when the
+    brief asks for what no family can do, or forces what a hard constraint forbids.
     """
     tables = tables or load_tables()
-    now = situation(facts, tables)
-    field = narrow(now, tables, cards)
-    chooser = Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
-    own = chooser.prior()
+    chooser = chooser_of(facts, tables, cards, override=override)
+    own, measured, used = chooser.prior(), None, None
+    if evidence is not None:
+        measured = _measured(chooser, own, evidence, usd_per_gpu_hour=usd_per_gpu_hour)
+        own, used = measured.better_than(own)
     forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
     plan = force(chooser, own, override) if override is not None and forced else own
-    return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour)
+    return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour, found=measured.found if measured else (), used=used)
+
+
+def chooser_of(facts: Facts, tables: Tables, cards: Cards, *, override: OverrideBrief | None = None) -> Chooser:
+    """The tables, ready to be asked about one brief. Raises BriefError when its hard constraints leave nothing."""
+    now = situation(facts, tables)
+    field = narrow(now, tables, cards)
+    return Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
+
+
+def _measured(chooser: Chooser, own: Plan, table: EvidenceTable, *, usd_per_gpu_hour: float) -> Evidence:
+    """What was measured, as it is asked for this brief."""
+    pick = chooser.pick(own.family, own.variant, own.mode, own.delivery)
+    budget, training_s = training_budget(chooser.facts, chooser.tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
+    return Evidence(chooser, case_of(chooser.facts, budget, training_s.value), table)
 
 
 def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
@@ -50,11 +68,22 @@ def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
     return {"start": now["pretrained"] if useful else "none", "builds_on_family": now["pretrained_family"] if useful else "none"}
 
 
-def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: float) -> Decision:
+def _decision(
+    chooser: Chooser,
+    plan: Plan,
+    own: Plan,
+    *,
+    usd_per_gpu_hour: float,
+    found: Sequence[Found] = (),
+    used: UsedEvidence | None = None,
+) -> Decision:
+    """What a plan comes to. `found`: the similar cases, which correct its estimate; `used`: what was taken from them."""
     facts, tables = chooser.facts, chooser.tables
     pick = chooser.pick(plan.family, plan.variant, plan.mode, plan.delivery)
     budget, training_s = training_budget(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
     cost = estimate(facts, tables.estimate, pick, training_s=training_s, usd_per_gpu_hour=usd_per_gpu_hour)
+    granted = budget.lowest(devices=facts.workers if facts.device == "cuda" else 1)
+    cost, factors = corrected(cost, plan, found, ceiling_s=granted.seconds if granted else None)
     overridden = own.words if plan.words != own.words else None
     limit = facts.latency_ms
     goal = tables.goals[facts.goal]
@@ -91,6 +120,7 @@ def _decision(chooser: Chooser, plan: Plan, own: Plan, *, usd_per_gpu_hour: floa
         overridden=overridden,
         config={key: value for _, note in notes for key, value in note.config.items()},
         budget=budget,
+        evidence=used and used.model_copy(update={"factors": factors, "dry_factors": dry_factors(plan, found)}),
     )
 
 

@@ -88,6 +88,14 @@ def _check_base(chooser: Chooser, family: FamilyName, override: OverrideBrief, m
             allowed=base,
             do="leave variant out, or write mode: scratch beside it",
         )
+    row, asked = chooser.field.everything.get((family, base)), chooser.facts.conditioning
+    if row is not None and asked not in row.conditioning:
+        what = f"pretrained.model: {pretrained.model} is {family}/{base}, which is not asked by that"
+        raise BriefError(
+            f"conditioning: {asked} given, and {what}",
+            allowed=", ".join(row.conditioning),
+            do="write mode: scratch, or name another model",
+        )
     if override.mode is not None and (family, base) not in chooser.field.variants:
         why = chooser.field.dropped.get((family, base))
         raise BriefError(
@@ -101,14 +109,16 @@ def _check_base(chooser: Chooser, family: FamilyName, override: OverrideBrief, m
 def _check_delivery(plan: Plan, row: VariantRow, latency_ms: float | None) -> None:
     allowed: tuple[Delivery, ...] = ("one_pass",)
     subsecond = latency_ms is not None and latency_ms < SUBSECOND_MS
-    if row.sequential != "none":
+    if row.sequential != "none" or not row.few_steps:
         allowed = ("many_step",)
     elif row.stepwise:
         allowed = ("few_step", "one_pass") if subsecond else ("many_step", "few_step", "one_pass")
     if plan.delivery not in allowed:
         limit = f" under {latency_ms:g} ms" if row.stepwise and subsecond else ""
         raise BriefError(
-            f"override: delivery: {plan.delivery} is impossible for {plan.family}{limit}", allowed=", ".join(allowed), do=_DO
+            f"override: delivery: {plan.delivery} is impossible for {plan.family}/{plan.variant}{limit}",
+            allowed=", ".join(allowed),
+            do=_DO,
         )
 
 

@@ -80,11 +80,12 @@ class Tiers(Record):
 
 
 class GoalRow(Record):
-    """What a goal leaves, what it never takes, and the prior that ranks what is left."""
+    """What a goal leaves, what it never takes, and what ranks the rest: a prior, and the metric of what was measured."""
 
     leaves: tuple[FamilyName, ...]
     never: tuple[FamilyName, ...] = ()
     rank_by: Literal["quality", "stability", "speed"]
+    measured: str | None = None  # the metric that ranks measured cases
 
 
 class VariantRow(Record):
@@ -106,6 +107,7 @@ class VariantRow(Record):
     wide: bool = False
     appetite: int = 0
     distils: str | None = None
+    few_steps: bool = True  # of one that denoises: whether what is trained here for few steps can be made of it
     source: Names
 
 

@@ -35,9 +35,19 @@ class Network(NamedTuple):
     calls: float | None
 
 
-def counted(family: str, variant: str, *, side: int, light: bool) -> Network | None:
-    """The default network of a built family; between two counted sides by their logarithms. None for what is not built."""
-    rows = [row for row in _table().get(f"{family}/{variant}", ()) if row[1] == light]
+def key_of(family: str, variant: str, *, by_text: bool = False) -> str:
+    """The rows of a network in the table.
+
+    >>> key_of("diffusion", "edm", by_text=True)
+    'diffusion/edm by text'
+    """
+    return f"{family}/{variant}{' by text' if by_text else ''}"
+
+
+def counted(family: str, variant: str, *, side: int, light: bool, by_text: bool = False) -> Network | None:
+    """The default network of a built family, `by_text`: one that is asked by a text; between two counted sides by their
+    logarithms. None for what is not built."""
+    rows = [row for row in _table().get(key_of(family, variant, by_text=by_text), ()) if row[1] == light]
     if not rows:
         return None
     below = max((row for row in rows if row[0] <= side), default=rows[0])

@@ -4,7 +4,7 @@ for, what it costs. Where a rule comes from stands in numbered footnotes."""
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from components.core.records import Decision, Facts, Figure
+from components.core.records import Decision, Facts, Figure, UsedEvidence
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -28,7 +28,9 @@ LAYERS = {  # what decided, in words, for the first part of a rule's name
     "disagreement": "two guides",
     "prior": "the family",
     "override": "forced",
+    "evidence": "evidence",
 }
+CASES_SHOWN = 8
 
 
 class Footnotes:
@@ -63,6 +65,8 @@ def view(facts: Facts, decision: Decision) -> "Group":
     if decision.warnings:
         parts += section("Look out", _warnings(decision, notes), "bold yellow")
     parts += [*section("Not chosen", _rejected(decision, notes)), *section("Estimate", _estimate(decision))]
+    if decision.evidence is not None and decision.evidence.cases:
+        parts += section("Measured in similar cases", _cases(decision.evidence))
     if decision.gate_power:
         parts += section("What the gate will tell", Text("\n".join(sentence(each) for each in decision.gate_power)))
     return Group(*parts, *section("Sources", _sources(notes), "dim")[:2])
@@ -208,6 +212,19 @@ def _estimate(decision: Decision) -> "Table":
     for name, figure in named.items():
         if figure is not None:
             table.add_row(name, amount(figure), Text(sentence(figure.basis)))
+    return table
+
+
+def _cases(used: UsedEvidence) -> "Table":
+    """The cases that were looked at, the nearest first, and the digest by which they are found again."""
+    table = _grid("cyan")
+    for case in used.cases[:CASES_SHOWN]:
+        figure = case.metric
+        value = f"{used.metric} {figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}], " if figure else ""
+        share = f"after {case.share:.0%} of its work, " if case.share < 1 else ""
+        table.add_row(case.name, f"{value}{share}{case.distance:.2g} away; {case.origin}")
+    more = f"{len(used.cases) - CASES_SHOWN} more; " if len(used.cases) > CASES_SHOWN else ""
+    table.add_row("", f"{more}evidence {used.sha256}")
     return table
 
 

@@ -6,6 +6,7 @@ drawing.json                        how many items it draws at once (drawing.py)
 best/checkpoint.json                the record of the best weights so far
 best/DIGEST/weights.safetensors     these weights, in a folder named by the first digits of their SHA-256
 best/DIGEST/adapter_*               of LoRA: the adapter that is merged in them, as peft reads it
+paused.json                         the record of the best weights when it paused last, as its plan asked (plan.py)
 finished.json                       the record of the weights that it ended with
 why.txt                             why it ended before its end, in one line
 progress.json                       how far it is, for who shows that elsewhere (how_far.py)
@@ -16,6 +17,7 @@ from pathlib import Path
 from components.core.records import Artifact, Checkpoint
 
 STATE, WORK, DRAWING, FINISHED = "state.safetensors", "work.json", "drawing.json", "finished.json"
+PAUSED = "paused.json"
 WHY, PROGRESS = "why.txt", "progress.json"
 BEST, CHECKPOINT, WEIGHTS = "best", "checkpoint.json", "weights.safetensors"
 SAVED = (

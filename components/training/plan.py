@@ -39,6 +39,9 @@ class TrainPlan(Record):
     items_seen: int | None = Field(default=None, gt=0, description="by all processes together, repeats counted")
     items_enough: int | None = Field(default=None, gt=0)
     ceiling: Ceiling | None = Field(default=None, description="seconds of the clock, readings included")
+    pause_at: float | None = Field(
+        default=None, gt=0, lt=1, description="the share of the work at which it saves its state and ends, to go on later"
+    )
     state_every_s: float = Field(default=60.0, gt=0, description="seconds between saves of the resumable state")
     signal_images: int | None = Field(
         default=None,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from components.core.family import FamilyConfig
 
 READINGS = (0.1, 0.25, 0.5, 0.7, 0.85, 1.0)  # of the work done: when quality is read and a grid is logged
+WARMUP_MOST = 0.1  # of the run
+FEW_READINGS = (0.25, 0.5, 1.0)  # of a fine-tuning so short that all of them would take a good part of it
 
 
 class Budget:
@@ -37,12 +39,13 @@ class Budget:
 
 
 def learning_rate(config: FamilyConfig, *, step: int, progress: float) -> float:
-    """Linear warm-up over `warmup_steps`, flat, then linear to zero from `decay_from` of the run, or of its stage, on.
+    """Linear warm-up over `warmup_steps` and at most a tenth of the run, flat, then linear to zero from `decay_from` on; of the
+    run, or of its stage.
 
     >>> from components.core.family import FamilyConfig
     >>> [round(learning_rate(FamilyConfig(), step=step, progress=step / 1000), 6) for step in (0, 500, 850)]
     [2e-05, 0.001, 0.0005]
     """
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    warm = min(1.0, max((step + 1) / config.warmup_steps, progress / WARMUP_MOST)) if config.warmup_steps else 1.0
     left = min(1.0, (1 - progress) / (1 - config.decay_from)) if config.decay_from < 1 else 1.0
     return config.lr_peak * warm * max(left, 1e-3)

@@ -27,7 +27,7 @@ from components.training.choice import is_better, is_worse, lowest_of
 from components.training.codes import ItemCodes, Keepable
 from components.training.device import open_device
 from components.training.drawing import drawn_at_once, most_at_once
-from components.training.folder import BEST, CHECKPOINT, FINISHED, best_weights
+from components.training.folder import BEST, CHECKPOINT, FINISHED, PAUSED, best_weights
 from components.training.learner import Learner
 from components.training.loss_means import LossMeans
 from components.training.memory import Fit, fit_into_memory, peak_on
@@ -75,7 +75,8 @@ class Trainer:
         self.codes = ItemCodes(self.learner, self.stream)
         self.readings = Readings(self.learner, plan, self.stream, quality=quality, tracker=tracker, tuning=tuning)
         self.step = 0
-        self.read = 0  # how many of READINGS are behind
+        self.moments: tuple[float, ...] = READINGS  # when quality is read; set once the work is known
+        self.read = 0  # how many of them are behind
         self.best: Reading | None = None  # so far
         self.lowest: Reading | None = None  # of the loss on held-out items, where there is a base
         self.kept: Checkpoint | None = None  # the weights that choice.py keeps of what was read
@@ -94,7 +95,7 @@ class Trainer:
         self._stop_because = because
 
     def run(self) -> Checkpoint:
-        """Train to the end of the budget and return the best checkpoint."""
+        """Train to the end of the budget, or to where the plan pauses, and return the best checkpoint."""
         if broadcast_from_rank0(self.finished_path.exists):  # a run that ended before whoever asked for it heard so
             return broadcast_from_rank0(lambda: Checkpoint.read(self.finished_path))
         ceiling = self.plan.ceiling
@@ -110,7 +111,10 @@ class Trainer:
             if self.readings.tuning is not None and not self.tuned:
                 self.tuned = (self.readings.before(progress),)
             logged = LossMeans()
-            while self.read < len(READINGS):
+            while self.read < len(self.moments):
+                if self._pauses():
+                    self._save()
+                    return broadcast_from_rank0(self._pause)
                 done = broadcast_from_rank0(lambda: self.budget.progress(self.step))
                 if done < 1:
                     losses, rate = self._train_step(done)
@@ -127,7 +131,7 @@ class Trainer:
                 if now.over and ceiling is not None:
                     self.stopped_by = ceiling.name
                     progress.ended_early(ceiling, step=self.step, of=self.budget.steps)
-                if now.over or self.read == len(READINGS):
+                if now.over or self.read == len(self.moments):
                     break
                 if now.saving:
                     self._save()
@@ -166,7 +170,7 @@ class Trainer:
         done, stopping = self.budget.progress(self.step), self._stop_because  # looked at once: the signal may come at any moment
         saving = stopping is not None or self.budget.spent_s - self._saved_s > self.plan.state_every_s
         over = done < 1 and self.budget.is_over(reserve_s=self._reading_s)  # what was learnt since the last reading is read, too
-        reading = over or done >= READINGS[self.read]
+        reading = over or done >= self.moments[self.read]
         return DueActions(done, logging=logged.due(), reading=reading, saving=saving, over=over, stopping=stopping)
 
     def _log(self, losses: dict[str, float], *, rate: float) -> None:
@@ -182,7 +186,7 @@ class Trainer:
 
     def _read_quality(self, progress: Progress, *, done: float) -> None:
         """Read the signal, and keep the average's weights unless they are worse than the best so far."""
-        while self.read < len(READINGS) and done >= READINGS[self.read]:
+        while self.read < len(self.moments) and done >= self.moments[self.read]:
             self.read += 1
         began = self.budget.spent_s
         batch = self.batch or self._batch(done)
@@ -209,7 +213,7 @@ class Trainer:
         """As config.on_collapse says. A model that only begins is as poor in variety; in the first half of the budget it is
         acted on when there was something better before, which is also what there is to go back to."""
         wanted = self.family.config.on_collapse
-        if wanted == "stop" and (not kept or self.read > len(READINGS) / 2):
+        if wanted == "stop" and (not kept or self.read > len(self.moments) / 2):
             raise TrainingFailed(
                 f"the samples of step {self.step} have collapsed: {reading.collapse}",
                 do="lower override.config.lr_peak, choose a stabler variant, or set override.config.on_collapse: rollback",
@@ -252,6 +256,18 @@ class Trainer:
             **self._end,
         }
         return save_checkpoint(self.folder / BEST, plan.start.keep(self.average.family), record)
+
+    def _pauses(self) -> bool:
+        """Whether its quality was read at the share of the work at which the plan has it pause."""
+        at = self.plan.pause_at
+        return at is not None and self.read > 0 and self.moments[self.read - 1] >= at
+
+    def _pause(self) -> Checkpoint:
+        """The best checkpoint so far, written down for who goes on with it or leaves it; the state was saved."""
+        assert self.kept is not None
+        kept = self.kept.model_copy(update=self._end | {"stopped_by": "paused"})
+        kept.write(self.folder / PAUSED)
+        return kept
 
     def _finish(self) -> Checkpoint:
         """The checkpoint that was kept, written down as what this run ended with."""
@@ -308,7 +324,7 @@ class Trainer:
             spent_s=lambda: self.budget.spent_s,
             clock=self.clock,
         )
-        self.items_planned, self.readings.images = work.items_seen, work.reading_images
+        self.items_planned, self.readings.images, self.moments = work.items_seen, work.reading_images, work.readings
         self.budget.steps = -(-work.items_seen // self.stream.whole)
         self.codes.kept = work.codes_kept and keepable is not None
         if self.codes.kept:

@@ -28,6 +28,7 @@ from components.training.plan import TrainPlan
 from components.training.sampling import TorchSampler
 
 ITEMS = 32  # whose loss is taken in a reading, each at NOISES levels of noise
+LOSSES = 2 * ITEMS * NOISES  # of a reading: on held-out items, and on what the base drew
 DRAWN = 128  # by the base, to tell a distance to
 PRIOR_DRAWN = 512  # at most, to learn from
 STEPS = 20  # of its sampler at most: what more would add costs more than the training of a few thousand items

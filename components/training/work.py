@@ -13,12 +13,18 @@ to 1,024 images each; an item that is learnt from counts as three passes, a back
 
     images = 0.1 * 3 items / (6 * passes of a sample)
 
+A fine-tuning takes 512 losses beside each reading, too. Where six of the smallest would take more than a fifth of its passes, it
+is read three times.
+
+Of a ceiling that 128 would take more than a third of, a reading has as many as that third affords, and 32 at least: a network
+that draws slowly would else be read and hardly trained.
+
 N items of a step in all processes.
 """
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -34,8 +40,9 @@ from components.training.device import TrainingDevice
 from components.training.folder import WORK
 from components.training.learner import Learner
 from components.training.plan import TrainPlan
-from components.training.schedule import READINGS
+from components.training.schedule import FEW_READINGS, READINGS
 from components.training.stream import BatchStream
+from components.training.tuning import LOSSES
 
 AIM = 0.98  # of the ceiling: room for the end of a training
 MOMENTS = (0.05, 0.35, 0.65, 0.95)  # of the run: a training in stages does other work in each
@@ -44,7 +51,9 @@ PROBE_SHARE, PROBE_SHARE_TO_3_S = 0.05, 0.1  # of the ceiling: a machine that ot
 STEP_LEAST = 0.1  # of a step is left without its encoding, at least
 STEPS_MIN, STEPS_MAX = 2, 100  # of a run
 READINGS_SHARE, PASSES_OF_AN_ITEM = 0.1, 3
+TUNING_SHARE = 0.2  # that six readings of a fine-tuning may take
 IMAGES_MIN, IMAGES_MAX, IMAGES_BYTES = 128, 1024, 1 << 28  # of a reading
+READINGS_MOST, IMAGES_FEW = 1 / 3, 32  # of a ceiling, and the images of a reading where that binds
 RUNS = 8  # at each moment, where they are short; the fastest counts: the ceiling ends what is slower, nothing mends an early end
 
 
@@ -62,6 +71,7 @@ class Work(Record):
     items_seen: int
     threads: int
     reading_images: int = IMAGES_MIN
+    readings: tuple[float, ...] = READINGS  # of the work done
     ceiling_s: float | None = None  # that was turned into items
     probe: Probe | None = None
     enough: bool = False  # fewer items than the ceiling has room for
@@ -106,21 +116,26 @@ def settle_work(
     known = broadcast_from_rank0(lambda: known_work(plan))
     if known is not None:
         return known
-    images_of = partial(reading_images, plan, passes=passes_of_sample(learner.family, plan.signal_steps))
+    passes = passes_of_sample(learner.family, plan.signal_steps)
+    images_of = partial(reading_images, plan, passes=passes)
 
     def new_work() -> Work:
         threads = torch.get_num_threads()
         if plan.items_seen is not None:
             kept = keepable is not None and keepable.is_worth(plan.items_seen)
-            work = Work(items_seen=plan.items_seen, threads=threads, codes_kept=kept)
+            work, images = Work(items_seen=plan.items_seen, threads=threads, codes_kept=kept), images_of(plan.items_seen)
         else:
             within = partial(work_within, plan, whole=stream.whole, readings=readings, threads=threads, keepable=keepable)
-            least = images_of(0)
-            probe = Probe(step_s=step_s, reading_s=min(reading_s(least), reading_s(least)), encoding_s=encoding_s)
-            if (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
+            few = min(IMAGES_FEW, images_of(0))
+            few_s = min(reading_s(few), reading_s(few))
+            least = images_within(plan, few_s / few, least=images_of(0), readings=readings)
+            probe = Probe(step_s=step_s, reading_s=few_s if least == few else reading_s(least), encoding_s=encoding_s)
+            if least == images_of(0) and (images := images_of(within(probe, spent_s=spent_s()).items_seen)) > least:
                 probe = probe.model_copy(update={"reading_s": reading_s(images)})
             work = within(probe, spent_s=spent_s())
-        work = work.model_copy(update={"reading_images": images_of(work.items_seen)})
+            images = least if least < images_of(0) else images_of(work.items_seen)
+        moments = reading_moments(plan, work.items_seen, passes=passes)
+        work = work.model_copy(update={"reading_images": images, "readings": moments})
         work.write(work_path(Path(plan.folder)))
         return work
 
@@ -138,6 +153,22 @@ def reading_images(plan: TrainPlan, items_seen: int, *, passes: float) -> int:
     item = plan.spec.item
     most = min(IMAGES_MAX, IMAGES_BYTES // (math.prod(item.stored_shape) * np.dtype(item.storage.dtype).itemsize))
     return max(IMAGES_MIN, min(most, int(affordable)))
+
+
+def reading_moments(plan: TrainPlan, items_seen: int, *, passes: float) -> tuple[float, ...]:
+    """When a training of so many items is read, as shares of its work. `passes`: of the network, a sample."""
+    needed = len(READINGS) * ((plan.signal_images or IMAGES_MIN) * passes + LOSSES)
+    short = needed > TUNING_SHARE * PASSES_OF_AN_ITEM * items_seen
+    return FEW_READINGS if plan.start.needs_base() and short else READINGS
+
+
+def images_within(plan: TrainPlan, image_s: float, *, least: int, readings: int) -> int:
+    """Images of a reading, each of which takes so long: `least`, or as many as keep all readings within their share of the
+    ceiling."""
+    ceiling_s = _ceiling_s(plan)
+    assert ceiling_s is not None
+    affordable = int(READINGS_MOST * ceiling_s / (max(1, readings) * max(image_s, 1e-9)))
+    return least if plan.signal_images is not None else min(least, max(IMAGES_FEW, affordable))
 
 
 def passes_of_sample(family: Family, steps: int) -> float:
@@ -196,9 +227,16 @@ def measure_encoding(learner: Learner, stream: BatchStream, *, clock: Callable[[
 
 
 def measure_step(
-    family: Family, plan: TrainPlan, on: TrainingDevice, stream: BatchStream, *, parts: int, clock: Callable[[], float]
+    family: Family,
+    plan: TrainPlan,
+    on: TrainingDevice,
+    stream: BatchStream,
+    *,
+    parts: int,
+    clock: Callable[[], float],
+    of: Callable[[Iterable[float]], float] = min,
 ) -> float:
-    """Seconds of a step, a mean over the run, by a copy of the family. Every process takes part."""
+    """Seconds of a step, a mean over the run, by a copy of the family; `of` the runs at a moment. Every process takes part."""
     assert plan.ceiling is not None
     each_s = _probe_s(plan.ceiling.seconds) / len(MOMENTS)
     with torch.random.fork_rng(devices=[on.device] if on.on_gpu else []):
@@ -222,7 +260,7 @@ def measure_step(
             seconds(1, progress)  # allocates, and compiles where that is asked for
             once_s = max(seconds(1, progress), 1e-6)
             count, runs = broadcast_from_rank0(lambda once_s=once_s: _runs_of(each_s / once_s, whole=every))  # type: ignore[misc]
-            means.append(min(seconds(count, progress) for _ in range(runs)) / count)
+            means.append(of([seconds(count, progress) for _ in range(runs)]) / count)
     return math.fsum(means) / len(means)
 
 

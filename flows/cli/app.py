@@ -11,8 +11,10 @@ import typer
 from components.core.errors import GenwrightError
 from components.runtime.interruption import EXIT_CODE, WATCH
 from flows.cli.automations import automations_app
+from flows.cli.bakeoff import bakeoff_app
 from flows.cli.data import data_app
 from flows.cli.distil import distil_app
+from flows.cli.evidence import evidence_app
 from flows.cli.kubeflow import kubeflow_app
 from flows.cli.latent import latent_app
 from flows.cli.produce import produce_app
@@ -30,11 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for group in (produce_app, stage_app, distil_app, serve_app, release_app, automations_app, watch_app, stack_app):
+for group in (produce_app, bakeoff_app, stage_app, distil_app, serve_app, release_app, automations_app, watch_app, stack_app):
     app.add_typer(group)
 app.add_typer(data_app, name="data")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(latent_app, name="latent")
+app.add_typer(evidence_app, name="evidence")
 app.add_typer(kubeflow_app, name="kubeflow")
 
 
@@ -66,7 +69,7 @@ def main() -> None:
 def _run() -> int | None:
     """The command; after a signal nothing but its end is said, whatever it raised then."""
     try:
-        code: int | None = app(standalone_mode=False)  # else typer draws a box around a usage error
+        code: int | None = app(prog_name="genwright", standalone_mode=False)  # else typer draws a box around a usage error
         if code == EXIT_CODE:  # typer returns it in place of KeyboardInterrupt
             raise KeyboardInterrupt
     except BaseException as error:

@@ -89,6 +89,19 @@ def compress(
     _answer("compress", reference, out, as_json, steps=steps, limit=limit, plot=plot)
 
 
+@latent_app.command()
+def variations(
+    reference: Reference,
+    images: Annotated[str, typer.Argument(help="a split, or a picture, folder, zip, tar or npz", metavar="IMAGES")],
+    seeds: Annotated[str, typer.Option(help="a column each")] = "0,1,2,3,4",
+    limit: Annotated[int, typer.Option(help="images to vary, a row each, at most", min=1, max=99)] = 8,
+    out: Out = Path("latent-variations.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw others like an image: what it is about stays, the rest is drawn anew (of models by a prior and a decoder)."""
+    _answer("variations", reference, out, as_json, images=images, seeds=seeds, limit=limit)
+
+
 def _answer(name: str, reference: str, out: Path, as_json: bool, **options: Any) -> None:
     """The document for a program, or the lines for a person."""
     from components.pipeline.latent_commands import answer

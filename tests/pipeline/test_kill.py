@@ -18,7 +18,8 @@ from components.pipeline.resolve import resolve
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
 EXPORTING = ("store/artifacts/SHA/model.onnx", "store/runs/digits/SHA/export.json")
 PROVING = (
-    "store/artifacts/SHA/page.html", "store/artifacts/SHA/samples.png", "store/runs/digits/SHA/prove.json",
+    "store/evidence/table.json", "store/artifacts/SHA/page.html", "store/artifacts/SHA/samples.png",
+    "store/runs/digits/SHA/prove.json",
 )  # fmt: skip
 RELEASING = (
     "store/bundles/SHA/model.onnx", "store/bundles/SHA/samples.png",

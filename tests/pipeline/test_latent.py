@@ -127,6 +127,8 @@ def test_held_out_images_are_compressed(cli: "Command", home: Path) -> None:
         (["arithmetic", "digits", "--plus", "1", "--minus", "0", "--strengths", "nan"], ["--strengths 'nan'"]),
         (["anomaly", "digits", "no/such/folder"], ["no/such/folder: no such source"]),
         (["compress", "digits", "--steps", "-1"], ["a step of -1", "above 0"]),
+        (["variations", "digits", "test"], ["vae/gaussian draws no variations", "varies: true", "variant: unclip"]),
+        (["variations", "digits", "test", "--seeds", "1,x"], ["--seeds '1,x'", "whole numbers"]),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(cli: "Command", home: Path, arguments: list[str], names: list[str]) -> None:
@@ -175,9 +177,28 @@ def test_a_model_without_codes_is_refused(cli: "Command", home: Path, monkeypatc
     assert cli("latent", "interpolate", "digits", "--seeds", "0,1").code == 0
 
 
+def test_images_are_varied(cli: "Command", home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another, untrained model; a row an image, and beside it one a seed, the same each time."""
+    dual = {"embedding": 8, "dual_width": 16, "prior_width": 16, "prior_blocks": 1, "prior_steps": 2}
+    swap_model(monkeypatch, "diffusion", "unclip", {"width": 16, "widths": [1], "attention": False, "steps": 2} | dual)
+    told = cli("latent", "variations", "digits", "test", "--seeds", "3,4", "--limit", "3", "--json").json()
+    assert told["images"] == ["test[0]", "test[60]", "test[120]"]
+    assert size(told["picture"]) == (3, 3)
+    assert told["from_item"] > 0
+    assert told["of_items"] > 0
+    before = Path(told["picture"]).read_bytes()
+    said = cli("latent", "variations", "digits", "test", "--seeds", "3,4", "--limit", "3")
+    assert "variations of one image differ from one another by" in said.out
+    assert Path(told["picture"]).read_bytes() == before
+    assert cli("latent", "variations", "digits", "test", "--seeds", "3,5", "--limit", "3").code == 0
+    assert Path(told["picture"]).read_bytes() != before
+
+
 def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, config: dict[str, Any]) -> None:
     """Another, untrained family in place of the produced one, on its data."""
     import dataclasses
+
+    import torch
 
     from components.families import find
     from components.pipeline import loaded_model as opened
@@ -186,6 +207,7 @@ def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, confi
 
     def swapped(reference: str, backends: Any) -> Any:
         model = real(reference, backends)
+        torch.manual_seed(0)
         return dataclasses.replace(model, family=find(family, variant).build(config, model.family.spec).eval())
 
     monkeypatch.setattr(opened, "load_model", swapped)

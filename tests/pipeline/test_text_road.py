@@ -1,4 +1,7 @@
-"""The road of a model that is asked in words: captions, encoder, training, proof, a bundle with its text encoder, a server."""
+"""The road of a model that is asked in words: captions, encoder, training, proof, a bundle with its text encoder, a server.
+
+By the command line of EDM; Imagen's way, DALL-E 2's and DALL-E's in this process.
+"""
 
 import io
 import json
@@ -8,22 +11,25 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from roads import Road, digits, served
+import yaml
+from roads import LENIENT_BY_TEXT, First, Road, digits, served
 from tiny_text import write_source
 
 from components.core.bundles import read_bundle
 from components.core.records import EmbeddingCondition
 from components.data.embeddings import Embeddings
 from components.delivery.bundles import fetch_bundle
-from components.pipeline import proof
+from components.pipeline import proof, release_commands
 from components.pipeline.run import Run
 from components.runtime.prompts import Prompts
+from components.runtime.session import GraphSampler
 
 pytestmark = pytest.mark.nightly
 
 COUNT = 400
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ASKED = {"text": {"encoder": "tiny-bert", "length": 8}, "conditioning": "text"}
+TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).parents[1].joinpath("tiny.yaml").read_text())
 SMALL = {"family": "diffusion", "variant": "edm", "config": {"width": 16, "steps": 4}}
 
 
@@ -91,3 +97,35 @@ def test_a_model_is_asked_in_words(tmp_path: Path) -> None:
         one = npy(address, prompt=said, seeds=[5])
         assert np.array_equal(one[0], npy(address, prompt=[said, "a handwritten zero"], seeds=[5, 6])[0])
         assert not np.array_equal(one, npy(address, prompt="a handwritten zero", seeds=[5]))
+
+
+@pytest.mark.parametrize("name", ["diffusion/cascade", "diffusion/unclip", "autoregressive/vq-transformer"])
+def test_each_other_way_from_a_text_goes_the_whole_road(
+    name: str, first: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through gates to a champion on the channel, which a server answers for by prompt."""
+    road = captioned(tmp_path / "road")
+    first.road.new_home(road.home)
+    monkeypatch.chdir(road.folder)  # what the encoder's path is relative to
+    family, variant = name.split("/")
+    own = {"family": family, "variant": variant, "config": TINY[name]}
+    small = {"items_seen": 1600, "device": "cpu", "threads": 1}
+    made = road.produce_here(road.brief(override=own, compute=small, gates=LENIENT_BY_TEXT, **ASKED))
+    assert (made.gates.verdict, made.promoted, made.release.version) == ("pass", True, 1)
+    bundle = made.bundle.bundle
+    assert (bundle.family, bundle.variant, [graph.name for graph in bundle.graphs]) == (family, variant, ["text_encoder"])
+    asked = bundle.spec.condition
+    assert isinstance(asked, EmbeddingCondition)
+    with served(road, "digits") as address:
+        prompts = [f"a handwritten {word}" for word in WORDS[:8]]
+        together = npy(address, prompt=prompts, seeds=[*range(8)])
+        alone = [npy(address, prompt=prompt, seeds=[seed])[0] for seed, prompt in enumerate(prompts)]
+        assert np.array_equal(together, alone), "alone and in a batch of 8 the same bytes"
+        folder, _ = release_commands.bundle_of(made.release, road.backends())
+        rows = Prompts.open(folder)(prompts)
+        rows = asked.asked_for(rows)
+        assert np.array_equal(together, GraphSampler.of(folder, bundle, threads=1)([*range(8)], rows)), "as the graphs do"
+        assert not np.array_equal(together[:1], npy(address, prompt="a handwritten nine", seeds=[0])), "the words are heard"
+        if asked.negative:
+            unlike = npy(address, prompt=prompts[0], negative="a handwritten nine", seeds=[0])
+            assert not np.array_equal(together[:1], unlike), "and what is unwanted"

@@ -10,7 +10,7 @@ from specs import image_data, image_item
 from components.core.brief import Brief
 from components.core.errors import BriefError
 from components.core.records import Artifact, Checkpoint, Dataset, LocalDataset
-from components.pipeline import resolve, training
+from components.pipeline import refusals, resolve, train_plan
 from components.pipeline.backends import Backends
 from components.pipeline.run import Base, Run
 from components.training import start
@@ -29,9 +29,9 @@ def planned(tmp_path: Path, **changes: Any) -> Run:
     return Run(brief=brief, dataset=dataset, facts=facts, decision=decision, genwright="0.1.0")
 
 
-def train_plan(run: Run) -> Any:
+def plan_of(run: Run) -> Any:
     data = LocalDataset(path="", **run.dataset.model_dump())
-    return training._train_plan(run, Path("folder"), "run-1", data=data, start=Scratch())
+    return train_plan.train_plan(run, Path("folder"), "run-1", data=data, start=Scratch())
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def train_plan(run: Run) -> Any:
 )
 def test_it_trains_as_much_as_the_plan_says(tmp_path: Path, compute: dict[str, Any], name: str) -> None:
     run = planned(tmp_path, compute={**compute, "device": "cpu"})
-    plan = train_plan(run)
+    plan = plan_of(run)
     assert plan.ceiling.name == name
     assert plan.items_seen == compute.get("items_seen")
     if plan.items_seen is None:
@@ -56,28 +56,28 @@ def test_it_trains_as_much_as_the_plan_says(tmp_path: Path, compute: dict[str, A
 
 
 def test_without_a_grant_the_tier_says_how_much(tmp_path: Path) -> None:
-    plan = train_plan(planned(tmp_path, compute={"device": "cpu"}))
+    plan = plan_of(planned(tmp_path, compute={"device": "cpu"}))
     assert (plan.items_seen, plan.ceiling) == (1500 * 128, None)
 
 
 def test_processes_on_gpus_share_hours_and_none_shares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_processes", lambda run, machine: 4)
+    monkeypatch.setattr(train_plan, "processes_of", lambda run, machine: 4)
     for device, share in (("cpu", 1), ("cuda", 4)):
         for compute in ({"gpu_hours": 2.0}, {"gpu_hours": 2.0, "items_seen": 10**6}):
-            plan = train_plan(planned(tmp_path, compute={**compute, "workers": 4, "device": device}))
+            plan = plan_of(planned(tmp_path, compute={**compute, "workers": 4, "device": device}))
             assert plan.ceiling.seconds == pytest.approx(7200 / share)
             assert plan.items_seen == compute.get("items_seen")
 
 
 def test_memory_is_what_the_brief_allows_and_makes_no_other_run(tmp_path: Path) -> None:
     tight, roomy = planned(tmp_path, compute={"memory_gb": 1.5, "device": "cpu"}), planned(tmp_path, compute={"device": "cpu"})
-    assert (train_plan(tight).memory_gb, train_plan(roomy).memory_gb) == (1.5, None)
+    assert (plan_of(tight).memory_gb, plan_of(roomy).memory_gb) == (1.5, None)
     assert tight.key("train") == roomy.key("train")
 
 
 def test_threads_are_those_of_the_brief(tmp_path: Path) -> None:
-    assert train_plan(planned(tmp_path, compute={"threads": 3, "device": "cpu"})).threads == 3
-    assert train_plan(planned(tmp_path)).threads == 0
+    assert plan_of(planned(tmp_path, compute={"threads": 3, "device": "cpu"})).threads == 3
+    assert plan_of(planned(tmp_path)).threads == 0
 
 
 def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_little_data_and_a_big_budget_are_augmented(tmp_path: Path) -> None:
     run = planned(tmp_path, compute=big)
     assert (run.decision.family, run.decision.config) == ("diffusion", {"augment": 0.12})
     assert any("augment: 0.12" in reason.text for reason in run.decision.reasons)
-    assert train_plan(run).config["augment"] == 0.12
+    assert plan_of(run).config["augment"] == 0.12
     forced = planned(tmp_path, compute=big, override={"config": {"augment": 0.0}})
-    assert train_plan(forced).config["augment"] == 0.0
+    assert plan_of(forced).config["augment"] == 0.0
     assert planned(tmp_path, compute={"usd": 500, "device": "cpu"}, goal="quality").decision.config == {}
     large = planned(tmp_path, compute=big, data={"path": "nowhere", "items": 1797, "side": 256}).decision
     assert (large.variant, large.config) == ("latent", {})
@@ -122,11 +122,11 @@ def test_a_start_that_is_dropped_in_is_named_by_a_brief(warm: None, tmp_path: Pa
     run = planned(tmp_path / "home", override={"mode": "warm"})
     assert run.decision.mode == "warm"
     assert run.decision.overridden is not None, "the policy says what it would have chosen"
-    resolve.check_built(run.facts, run.decision)
-    began = training._start_of(run, Backends(Settings(home=tmp_path / "home")))
+    refusals.check_built(run.facts, run.decision)
+    began = train_plan.start_of(run, Backends(Settings(home=tmp_path / "home")))
     assert type(began) is start.find_start("warm")
     assert run.key("train") != planned(tmp_path / "home").key("train")
-    assert type(training._start_of(planned(tmp_path / "home"), Backends(Settings(home=tmp_path / "home")))) is Scratch
+    assert type(train_plan.start_of(planned(tmp_path / "home"), Backends(Settings(home=tmp_path / "home")))) is Scratch
 
 
 def test_another_choice_is_another_run(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_is_fine_tuned_has_the_config_of_its_base(
     run = planned(tmp_path, override={"family": "diffusion", "variant": variant, "delivery": delivery})
     base = Base(model="base", version=3, bundle_sha256="b", checkpoint=checkpoint)
     begun = run.model_copy(update={"base": base})
-    plan = train_plan(begun)
+    plan = plan_of(begun)
     assert plan.variant == trained
     given = {"width": 48, "batch_size": 32, "lr_peak": 0.02} | ({"steps": steps} if steps else {})
     assert {name: plan.config[name] for name in given} == given
@@ -163,7 +163,7 @@ def test_what_is_fine_tuned_has_the_config_of_its_base(
     assert not plan.config["mean_data"], "as it was before"
     forced = run.brief.override.model_copy(update={"config": {"lr_peak": 0.5}})
     brief = run.brief.model_copy(update={"override": forced})
-    assert train_plan(begun.model_copy(update={"brief": brief})).config["lr_peak"] == 0.5
+    assert plan_of(begun.model_copy(update={"brief": brief})).config["lr_peak"] == 0.5
 
     weights = checkpoint.model_copy(update={"weights": checkpoint.weights.model_copy(update={"sha256": "other"})})
     keys = {

@@ -1,7 +1,6 @@
 """Whole roads of what begins with a base: brief, training, gates, release, a server on the channel, and back by a rollback."""
 
 import io
-import os
 import signal
 import time
 from pathlib import Path
@@ -13,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from roads import Road, begin_with, digits, lay, paper, served
+from roads import ApartRoad, begin_with, digits, lay, paper, served, trained_in_a_fork
 
 from components.core.arrays import Stored
 from components.families import cards
-from components.pipeline import existing, production, proof, release_commands, resolve, training
+from components.pipeline import existing, production, proof, release_commands, resolve
 from components.pipeline.loaded_model import load_model
 from components.pipeline.run import Produced, Run, Trained, folder_of, record_key
 from components.registry.mlflow_store import connect
 from components.runtime.session import GraphSampler
 from components.training.folder import STATE
+from components.training.start.finetune import Finetune
 from components.training.state import load_state
 from components.training.trainer import Trainer
 
@@ -100,7 +100,7 @@ def test_a_release_is_fine_tuned_on_other_data_to_a_champion_with_its_lineage(tw
     trained = {name: load_model(name, backends) for name in ("digits", "paper")}
     assert run.base.checkpoint.weights.sha256 == base.bundle.bundle.lineage.checkpoint_sha256
     given, own = run.base.checkpoint.config, trained["paper"].family.config.model_dump(mode="json")
-    assert own == given
+    assert own == given | {"decay_from": Finetune.decay_from}
     assert own["width"] == 16, "the base's, and no default"
 
     lineage = made.bundle.bundle.lineage
@@ -119,40 +119,12 @@ def test_a_release_is_fine_tuned_on_other_data_to_a_champion_with_its_lineage(tw
     assert "digits/1, bundle" in backends.workspace.open(made.page).read_text()
 
     again = resolve.resolve(paper(two), backends)
-    assert again == run
+    told = {name: getattr(run.decision, name) for name in ("estimate", "evidence", "reasons")}  # as nothing was measured then
+    assert again.model_copy(update={"decision": again.decision.model_copy(update=told)}) == run
     assert existing.find_existing_result(again, backends) is not None, "unchanged: nothing is trained"
     scratch = resolve.resolve(paper(two, pretrained=None), backends)
     assert scratch.base is None
     assert scratch.key("train") != run.key("train")
-
-
-class ApartRoad(Road):
-    """The same folder of data, with another home."""
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "apart"
-
-
-def trained_in_a_fork(run: Run, road: Any, *, kill_at: int) -> int:
-    """Train in a process of its own that SIGKILL ends in the middle of a step; how it ended."""
-    pid = os.fork()
-    if pid == 0:
-        learn = Trainer._train_step
-
-        def step(trainer: Trainer, done: float) -> Any:
-            if trainer.step == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return learn(trainer, done)
-
-        plan_of, often = training._train_plan, {"state_every_s": 1e-9}
-        try:
-            training._train_plan = lambda *given, **named: plan_of(*given, **named).model_copy(update=often)
-            Trainer._train_step = step  # type: ignore[method-assign]
-            road.produce_here(run.brief)
-        finally:
-            os._exit(70)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.slow
@@ -168,7 +140,7 @@ def test_a_training_that_was_killed_makes_the_very_bundle_and_it_is_served_and_r
     begin_with(first, road)
 
     run = resolve.resolve(paper(road), road.backends())
-    assert trained_in_a_fork(run, road, kill_at=23) == -signal.SIGKILL
+    assert trained_in_a_fork(run.brief, road, kill_at=23) == -signal.SIGKILL
     state = load_state(folder_of(run, road.backends().home, "train") / "train" / STATE)
     assert state is not None
     assert state["run"]["step"] == 23
@@ -216,7 +188,7 @@ def test_every_variant_is_fine_tuned_from_a_release_of_its_own(two: Any, trains_
     known = backends.workspace.read(record_key(run, "train"), Trained)
     assert known is not None
     assert run.base is not None
-    assert known.checkpoint.config == run.base.checkpoint.config
+    assert known.checkpoint.config == run.base.checkpoint.config | {"decay_from": Finetune.decay_from}
 
 
 @pytest.mark.nightly

@@ -37,6 +37,18 @@ def test_the_measured_step_is_met(plan: Plan) -> None:
     assert "measured" in estimate.training_s.basis
 
 
+def test_a_network_by_text_costs_what_it_has_more(plan: Plan) -> None:
+    """Decision 43: at side 16 a step by text took 1.58 times as long (1.67 s to 1.06 s)."""
+    edm = OverrideBrief.model_validate({"family": "diffusion", "variant": "edm"})
+    plain, asked = (plan(side=16, tier="tiny", override=edm, conditioning=each).estimate for each in ("none", "text"))
+    assert asked.training_s.value / plain.training_s.value == pytest.approx(1.58, rel=0.05)
+    assert "by text" in asked.training_s.basis
+    assert plain.parameters_m is not None
+    assert asked.parameters_m is not None
+    assert asked.parameters_m.value > 1.5 * plain.parameters_m.value
+    assert asked.latency_ms.value > 1.5 * plain.latency_ms.value, "guidance asks the network twice"
+
+
 MEASURED = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "exporting.json").read_text())
 
 

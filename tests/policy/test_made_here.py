@@ -43,7 +43,7 @@ def test_the_variant_is_that_of_the_base(plan: Plan, goal: str, base: tuple[str,
 
 def test_the_rate_and_its_source_are_told(plan: Plan) -> None:
     reasons = {reason.rule: reason for reason in plan(pretrained=own("vae", "beta")).reasons}
-    assert "the learning rate too" in reasons["mode.base-recipe"].text
+    assert "the peak learning rate too" in reasons["mode.base-recipe"].text
     assert "0013-starts.md" in reasons["mode.base-recipe"].source
     assert "mode.base-recipe" not in {reason.rule for reason in plan(pretrained="vae, in domain").reasons}
     adapted = {reason.rule: reason for reason in plan(pretrained=own("diffusion", "edm")).reasons}

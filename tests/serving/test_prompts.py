@@ -195,6 +195,8 @@ def test_numbers_that_are_none_of_an_embeddings_are_refused(text_server: Any) ->
     assert text_server.generate(condition=rows.tolist()).status_code == 422
     reply = inferred(text_server, noise(1), tensor("condition", rows.ravel().tolist(), "FP32", [1, *rows.shape]))
     assert (reply.status_code, "allowed: -1000 to 1000" in reply.json()["error"]) == (400, True)
+    flagged = [[False, *[0.0] * (text_parts.FEATURES - 1)], *[[0.0] * text_parts.FEATURES] * (text_parts.LENGTH - 1)]
+    assert "not the numbers of an embedding" in text_server.generate(condition=flagged).json()["error"]
 
 
 def tensor(name: str, rows: Any, datatype: str, shape: list[int]) -> dict[str, Any]:

@@ -123,16 +123,10 @@ def test_the_pipeline_of_diffusers_loads_the_adapter_and_draws_the_same(
 
 
 @pytest.mark.slow
-def test_a_process_without_genwright_loads_it_and_is_asked_with_texts(made: Path, none: Path, tmp_path: Path) -> None:
+def test_a_process_without_genwright_finds_out_an_adapter_that_loads_otherwise(made: Path, none: Path, tmp_path: Path) -> None:
+    """What it says of one that is right, tests/pipeline/test_text_bases.py asks of a production."""
     _, plain, files, digest = adapted_by_lora(made, none, tmp_path)
     beside = {path: made / path for path in read(made, none).beside}
-    found = reload_elsewhere(opened(made, none, tmp_path), plain, files, base_sha256=digest, beside=beside)
-    assert (found.network, found.difference) == ("UNet2DConditionModel", 0)
-    assert found.merged_difference is not None
-    assert found.merged_difference < 1e-5
-    assert found.text_difference is not None
-    assert found.text_difference < 1e-5
-    assert "; asked with texts it draws images that differ by " in found.text
     bare = {**files, OF_PIPELINE: save(load(files[OF_PIPELINE]))}  # without alpha, as other tools wrote it
     with pytest.raises(RunError, match=r"without genwright, is not the trained model: they differ by"):
         reload_elsewhere(opened(made, none, tmp_path), plain, bare, base_sha256=digest, beside=beside)

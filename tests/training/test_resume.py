@@ -76,6 +76,21 @@ def test_a_killed_run_ends_with_the_same_bits(forks: Any, whole: Any, make_plan:
     assert rest["checkpoint"]["stopped_by"] == expected["checkpoint"]["stopped_by"] == "items_seen"
 
 
+def test_a_run_that_pauses_at_shares_of_its_work_ends_with_the_same_bits(forks: Any, whole: Any, make_plan: Any) -> None:
+    """And trains no step twice; one that is asked again for a share that it has come to trains none."""
+    plan, expected = make_plan("gan/style"), whole(make_plan("gan/style"))
+    paused = [forks.train(plan.model_copy(update={"pause_at": share})) for share in (0.25, 0.25, 0.5)]
+    assert [told["checkpoint"]["stopped_by"] for told in paused] == ["paused"] * 3
+    assert [told["seen"].get("step", 0) for told in paused] == [2, 0, 1]
+    assert [told["checkpoint"]["items_seen"] for told in paused] == [32, 32, 48]
+    rest = forks.train(plan)
+    assert same(rest, expected)
+    assert rest["seen"]["step"] == 3
+    assert rest["checkpoint"]["stopped_by"] == "items_seen"
+    again = forks.train(plan.model_copy(update={"pause_at": 0.25}))
+    assert again["checkpoint"] == rest["checkpoint"], "one that has ended does not pause"
+
+
 @pytest.mark.slow
 def test_a_killed_run_with_a_discriminator_ends_with_the_same_bits(forks: Any, make_plan: Any) -> None:
     """Killed while the autoencoder learns from it, by slopes that the step before has left."""

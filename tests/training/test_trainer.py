@@ -24,7 +24,16 @@ from components.training.schedule import Budget
 from components.training.start import build
 from components.training.state import flatten, load_state
 from components.training.trainer import Trainer
-from components.training.work import Probe, Work, passes_of_sample, reading_images, work_within
+from components.training.tuning import LOSSES
+from components.training.work import (
+    Probe,
+    Work,
+    images_within,
+    passes_of_sample,
+    reading_images,
+    reading_moments,
+    work_within,
+)
 
 Made = Callable[..., Trainer]
 
@@ -111,6 +120,38 @@ def test_readings_take_a_tenth_of_the_work_or_the_least_that_tell(make_plan: Any
         assert reading_images(many, items, passes=passes) == many_steps
         assert many_steps == 128 or 6 * many_steps * passes <= 0.1 * 3 * items * 1.01
     assert reading_images(make_plan(signal_images=7), 10**7, passes=1) == 7
+
+
+def test_a_short_fine_tuning_is_read_three_times(make_plan: Any, a_base: Any, tuned: Any) -> None:
+    """Its readings take less than a fifth of its passes, or there are three."""
+    scratch = make_plan("diffusion/edm", signal_images=None)
+    plan = tuned(a_base("diffusion/edm"), signal_images=None)
+    for items, times in ((1_000, 3), (9_600, 3), (15_300, 3), (15_400, 6), (10**6, 6)):
+        moments = reading_moments(plan, items, passes=8)
+        assert (len(moments), moments[-1]) == (times, 1.0)
+        assert times == 3 or 0.2 * 3 * items >= 6 * (128 * 8 + LOSSES)
+        assert len(reading_moments(scratch, items, passes=8)) == 6
+
+
+def test_readings_of_what_draws_slowly_leave_most_of_a_ceiling_to_the_training(make_plan: Any) -> None:
+    """Six of them: as many images as a third of the ceiling affords, 32 at least and 128 at most."""
+    plan = make_plan(signal_images=None, steps=None, ceiling=Ceiling(name="compute.minutes", seconds=180.0))
+    for image_s, images in ((0.01, 128), (0.09, 111), (0.19, 52), (5.0, 32)):
+        assert images_within(plan, image_s, least=128, readings=6) == images
+    assert images_within(make_plan(signal_images=7, ceiling=plan.ceiling), 5.0, least=7, readings=6) == 7
+
+
+def test_a_slow_reading_is_small(make_plan: Any, make_trainer: Made, tmp_path: Path) -> None:
+    """A second for each image would leave nothing of 30 seconds."""
+    trainer = make_trainer(make_plan(steps=None, signal_images=None, ceiling=Ceiling(name="compute.minutes", seconds=30.0)))
+    trainer.budget = Budget(ceiling_s=30.0)
+    trainer._fit_into_memory()
+    trainer.readings.seconds = lambda images, clock: 0.1 * images  # type: ignore[method-assign]
+    trainer._settle_work()
+    work = Work.read(tmp_path / "run" / "work.json")
+    assert work.reading_images == trainer.readings.images == 32
+    assert work.probe is not None
+    assert work.probe.reading_s == pytest.approx(3.2)
 
 
 def test_the_average_trails_the_weights(make_plan: Any, make_trainer: Made) -> None:

@@ -13,6 +13,7 @@ from components.core.records import Reading, TuningPoint
 from components.evaluation.tuning import charts, sentences
 from components.families import cards
 from components.training.learner import Learner
+from components.training.schedule import FEW_READINGS
 from components.training.start import build
 from components.training.trainer import Trainer
 from components.training.tuning import DRAWN, ITEMS, Drawn, Tuning, WithPrior, drawn_by_base, losses_of, with_prior
@@ -102,7 +103,7 @@ def trained(a_base: Any, tuned: Any, digits: Any, tracker: Any) -> Callable[...,
 def test_each_reading_is_told_of_both_and_kept_for_the_card(trained: Any, tracker: Any) -> None:
     points = trained().run().tuning
     assert points[0].step == 0
-    assert len(points) == 7
+    assert len(points) == 1 + len(FEW_READINGS)
     assert all(len(point.held_out) == len(point.of_base) == ITEMS for point in points)
     assert points[-1].held_out != points[0].held_out
     for name in ("held_out_loss", "base_loss", "base_fd"):

@@ -28,7 +28,11 @@ from components.core.records.decision import (
     Rejected,
     Tier,
     TrainingBudget,
+    UsedCase,
+    UsedEvidence,
 )
+from components.core.records.dry_run import DryRun, DryTraining
+from components.core.records.evidence import Case, EvidenceRow, EvidenceTable
 from components.core.records.foreign import Foreign, Licence
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
@@ -42,6 +46,7 @@ __all__ = [
     "AnyItem",
     "Agreement",
     "Bundle",
+    "Case",
     "Ceiling",
     "Channel",
     "Checkpoint",
@@ -51,6 +56,10 @@ __all__ = [
     "Dataset",
     "Decision",
     "Estimate",
+    "DryRun",
+    "DryTraining",
+    "EvidenceRow",
+    "EvidenceTable",
     "Facts",
     "Figure",
     "Foreign",
@@ -87,4 +96,6 @@ __all__ = [
     "TuningPoint",
     "Verdict",
     "spec_of",
+    "UsedCase",
+    "UsedEvidence",
 ]

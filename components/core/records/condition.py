@@ -282,6 +282,7 @@ class EmbeddingCondition(_OfData):
         try:
             found = np.array(value)
             numbers = found.shape == self.given_shape and found.dtype.kind in "iuf" and np.abs(found).max() <= NUMBER_MAX
+            numbers = numbers and not any(isinstance(each, bool) for row in value for each in row)  # beside numbers they are 0, 1
         except (ValueError, OverflowError):  # lists of unequal lengths, whole numbers beyond any array
             numbers = False
         if not numbers:

@@ -7,6 +7,7 @@ from pydantic import Field
 from components.core.brief import Conditioning, Delivery, FamilyName, Goal, Modality, Use
 from components.core.record import Record
 from components.core.records.foreign import Foreign
+from components.core.records.scorecard import Metric
 
 Tier = Literal["tiny", "small", "medium", "large"]
 
@@ -125,6 +126,29 @@ class TrainingBudget(Record):
         return min(own, key=lambda each: each.seconds, default=None)
 
 
+class UsedCase(Record):
+    """A measured case that a decision looked at."""
+
+    name: str  # family/variant
+    distance: float
+    metric: Metric | None  # that ranks for the goal
+    share: float  # of its budget that it was trained for
+    row: str  # its digest
+    origin: str
+
+
+class UsedEvidence(Record):
+    """What a decision took from the evidence: `sha256` names the rows that it looked at, by which the same is decided again."""
+
+    sha256: str
+    rows: int  # of the table that they were found in
+    metric: str | None  # that ranks for the goal
+    decided: bool  # whether another choice was made than by the tables
+    cases: tuple[UsedCase, ...] = ()
+    factors: dict[str, float] = Field(default_factory=dict)  # by which estimates were corrected, by the names of `Estimate`
+    dry_factors: dict[str, float] = Field(default_factory=dict)  # the same of dry runs
+
+
 class Decision(Record):
     """Family + variant + mode + delivery, with reasons, rejected options, warnings and an estimate."""
 
@@ -139,6 +163,7 @@ class Decision(Record):
     overridden: str | None = None  # what the policy would have chosen, as family/variant, mode, delivery
     config: dict[str, float] = Field(default_factory=dict)  # of the family, as the reasons ask; override.config outranks it
     budget: TrainingBudget | None = None  # None in what an older version decided
+    evidence: UsedEvidence | None = None  # None: none was looked at
     refusals: tuple[str, ...] = ()  # in a plan: why `produce` will refuse, a line each with its exit code
     # What the gate on the distance will tell apart; only a plan says.
     gate_power: tuple[str, ...] = Field(default=(), exclude_if=lambda told: not told)

@@ -4,7 +4,9 @@ import time
 
 import numpy as np
 
+from components.core.arrays import Asked
 from components.core.metrics import Gate, Words
+from components.core.protocols import ItemSampler
 from components.core.records import Metric
 from components.evaluation.bootstrap import quantile_metric
 from components.evaluation.evaluated import Evaluated
@@ -21,12 +23,18 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     if seen.timed is None:
         return {}
     asked = None if seen.drawn.asked_N is None else seen.drawn.asked_N[:1]
+    spent = timed_ms(seen.timed, asked)
+    return {"latency_p95_ms": quantile_metric(np.array(spent), 0.95, seen.boot, stream="latency")}
+
+
+def timed_ms(sampler: ItemSampler, asked: Asked | None) -> list[float]:
+    """Milliseconds of single items, one after another."""
     spent: list[float] = []
     for call in range(2 + CALLS[1]):
         if len(spent) >= CALLS[0] and sum(spent) > TIMED_S * 1000:
             break
         started = time.perf_counter()
-        seen.timed([SEEDS_FROM + call], asked)
+        sampler([SEEDS_FROM + call], asked)
         if call >= 2:
             spent.append((time.perf_counter() - started) * 1000)
-    return {"latency_p95_ms": quantile_metric(np.array(spent), 0.95, seen.boot, stream="latency")}
+    return spent

@@ -9,76 +9,28 @@ In the bound of learned variances the last step is weighed as if codes were 8-bi
 B batch, Z channels of the code, h and w its sides.
 """
 
-from abc import abstractmethod
-from typing import Any, Self, cast
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn
 
 from components.core.card import Card
-from components.core.errors import BriefError
-from components.core.family import PIPELINES
 from components.core.noise import NoiseInput
 from components.core.records import DataSpec
-from components.families.diffusion.codes import Autoencoder, CodesConfig, OnCodes
-from components.families.diffusion.given_autoencoder import VQ, GivenAutoencoder, check_autoencoder
+from components.families.diffusion.given_codes import GivenCodesConfig, OnGivenCodes
 from components.families.diffusion.pipelines import ldm_pipeline, text_pipeline
 from components.families.diffusion.sampling import Sampler
 from components.families.diffusion.steps import StepDenoiser, StepsConfig, step_sampler
 from components.families.texts import text_of
 
 
-class LDMConfig(StepsConfig, CodesConfig):
+class LDMConfig(StepsConfig, GivenCodesConfig):
     meaning = (*StepsConfig.meaning, "autoencoder")
     clip: bool = Field(default=False, description="bound denoised codes to [-1, 1] in sampling")
-    autoencoder: dict[str, Any] = Field(
-        default_factory=dict, description="the config of diffusers' AutoencoderKL or VQModel, of a model made elsewhere; it rests"
-    )
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
         return super().defaults(spec, light=light) | cls.of_codes(spec, light=light)
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if bool(self.network) != bool(self.autoencoder):
-            raise ValueError("network and autoencoder: one alone; give both or none")
-        if self.autoencoder:
-            check_autoencoder(self.autoencoder)
-            if self.adversarial or self.laplacian:
-                raise ValueError("autoencoder: given with adversarial or laplacian, and it rests; leave them out")
-        return self
-
-
-class OnGivenCodes(OnCodes):
-    """A model on codes whose autoencoder may have been made elsewhere, with the network, as a pipeline of diffusers."""
-
-    config: Any
-
-    @property
-    def deviation(self) -> float:
-        return 1.0
-
-    @property
-    def discrete(self) -> bool:
-        """Which vector of a codebook is the nearest, a last bit may change."""
-        return bool(self.config.autoencoder.get("_class_name") == VQ)
-
-    def make_autoencoder(self) -> Autoencoder:
-        if not self.config.autoencoder:
-            return super().make_autoencoder()
-        return cast(Autoencoder, GivenAutoencoder(self.config.autoencoder, self.spec))
-
-    def pipeline(self) -> Any:
-        """Of one that came from diffusers. Raises BriefError for an autoencoder trained here, which is of another class."""
-        if not self.config.autoencoder:
-            what = f"{self.card.family}/{self.card.variant} with an autoencoder of its own cannot be written as a pipeline"
-            raise BriefError(f"{what} of diffusers", allowed=PIPELINES)
-        return self.as_pipeline(cast(GivenAutoencoder, self.autoencoder).net)
-
-    @abstractmethod
-    def as_pipeline(self, autoencoder: nn.Module) -> Any:
-        """diffusers' pipeline with this autoencoder."""
 
 
 class LDM(OnGivenCodes):

@@ -24,11 +24,9 @@ from components.core.errors import BriefError
 from components.core.noise import NoiseInput
 from components.core.randomness import normal
 from components.core.records import DataSpec, EmbeddingCondition
-from components.families.diffusion.codes import CodesConfig
 from components.families.diffusion.given import FLOW_TRANSFORMER, built, check_given, given_divides, given_network
-from components.families.diffusion.given_autoencoder import check_autoencoder
+from components.families.diffusion.given_codes import GivenCodesConfig, OnGivenCodes
 from components.families.diffusion.given_text import FlowByText
-from components.families.diffusion.ldm import OnGivenCodes
 from components.families.diffusion.network import DiffusionConfig, Network, guided
 from components.families.diffusion.pipelines import flow_pipeline
 from components.families.diffusion.sampling import ONE, UNROLLED, Point, Sampler
@@ -40,19 +38,13 @@ HEAD = 32  # features of a head of attention, at most
 TOKENS_MAX = 64  # by default
 
 
-class MMDiTConfig(CodesConfig):
+class MMDiTConfig(GivenCodesConfig):
     width: int = Field(default=128, ge=16, multiple_of=16, description="features of a token; 64 up to side 16 and on a CPU")
     blocks: int = Field(default=4, ge=1, description="blocks, the first half with weights of their own for image and text")
     patch: int = Field(default=1, ge=1, le=8, description="codes a side of a token; 2 where there were more than 64 tokens")
     steps: int = Field(default=28, ge=1)
     solver: Literal["ddim", "dpm++"] = "ddim"  # of straight paths the first is Euler's method
     shift: float = Field(default=1.0, gt=0, description="m: above 1 more levels lie near noise; 3 for images of 1,024 pixels")
-    network: dict[str, Any] = Field(
-        default_factory=dict, description="the config of the network of a model made elsewhere, as diffusers has it"
-    )
-    autoencoder: dict[str, Any] = Field(
-        default_factory=dict, description="the config of diffusers' AutoencoderKL of a model made elsewhere; it rests"
-    )
 
     @classmethod
     def defaults(cls, spec: DataSpec, *, light: bool = False) -> dict[str, Any]:
@@ -63,13 +55,10 @@ class MMDiTConfig(CodesConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if bool(self.network) != bool(self.autoencoder):
-            raise ValueError("network and autoencoder: one alone; give both or none")
         if self.network:
             check_given(self.network, width=self.width)
-            check_autoencoder(self.autoencoder)
-            if self.dense or self.patch != 1 or self.adversarial or self.laplacian:
-                raise ValueError("network: given with dense, patch, adversarial or laplacian, and they change it; leave them out")
+            if self.dense or self.patch != 1:
+                raise ValueError("network: given with dense or patch, and they change it; leave them out")
         return self
 
     @property

@@ -111,6 +111,7 @@ class Unclip(Family):
         starts=("scratch", "finetune", "lora"),
         per_part=("contrasts",),
         steers=True,
+        varies=True,
         references=("arXiv:2204.06125", "arXiv:2103.00020", "arXiv:2312.03701"),
     )
     Config = UnclipConfig

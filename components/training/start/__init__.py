@@ -65,6 +65,7 @@ class Start(Record, ABC):
     new_classes: ClassVar[bool] = False  # whether it may have other classes than its base
     learns: ClassVar[bool] = True  # whether anything is trained
     base_rate: ClassVar[float] = 1.0  # of the base's peak learning rate, where there is a base
+    decay_from: ClassVar[float | None] = None  # the share of the run after which the rate falls; None: as the base's did
     kind: str
 
     @classmethod

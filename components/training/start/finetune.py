@@ -1,8 +1,9 @@
 """Fine-tuning: every weight of a base learns on, from where the base's training left it.
 
-The base gives its network, its whole recipe and its averaged weights. The learning rate is the base's, too. At a tenth of it, as
+The base gives its network, its recipe and its averaged weights. The peak learning rate is the base's, too. At a tenth of it, as
 Girshick et al. 2014 (arXiv:1311.2524, section 2.3) fine-tune a classifier, it was worse than training from scratch
-(docs/decisions/0013-starts.md has the numbers).
+(docs/decisions/0013-starts.md has the numbers). It falls from a tenth of the run on, which was measured of one diffusion model
+alone (docs/decisions/0034-what-fine-tuning-tells.md).
 """
 
 from pathlib import Path
@@ -25,6 +26,7 @@ class Finetune(Start):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("release", "foreign")
     new_classes: ClassVar[bool] = True
+    decay_from: ClassVar[float | None] = 0.1  # measured: docs/decisions/0034-what-fine-tuning-tells.md
     kind: Literal["finetune"] = "finetune"
     base: Checkpoint
     weights: Path  # of the base, on this machine
@@ -52,13 +54,14 @@ class Finetune(Start):
         return made
 
 
-def recipe(base: Checkpoint, *, variant: str, rate: float = 1.0) -> dict[str, Any]:
+def recipe(base: Checkpoint, *, variant: str, start: type[Start] = Start) -> dict[str, Any]:
     """The config of what is fine-tuned. `variant`: the base's, or the one that makes few steps of it, whose number of steps is
-    its own; `rate`: the share of its peak learning rate."""
+    its own; `start`: says how its learning rate differs."""
     from components.families import find
 
     known = find(base.family, base.variant).recorded(base.config).model_dump(mode="json")
-    known["lr_peak"] *= rate
+    known["lr_peak"] *= start.base_rate
+    known["decay_from"] = known["decay_from"] if start.decay_from is None else min(start.decay_from, known["decay_from"])
     if variant == base.variant:
         return known
     fields = find(base.family, variant).Config.model_fields

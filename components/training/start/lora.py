@@ -27,6 +27,7 @@ class Lora(Start):
 
     begins_from: ClassVar[tuple[Origin, ...]] = ("release", "foreign")
     base_rate: ClassVar[float] = 3.0  # measured: docs/decisions/0032-adapters.md
+    decay_from: ClassVar[float | None] = 0.1  # measured: docs/decisions/0034-what-fine-tuning-tells.md
     kind: Literal["lora"] = "lora"
     base: Checkpoint
     weights: Path  # of the base, on this machine
