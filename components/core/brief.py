@@ -222,6 +222,14 @@ class ScheduleBrief(Record):
         return event
 
 
+class ProofBrief(Record):
+    """How far the proof goes before it says 'undecided' (docs/decisions/0003-gates.md)."""
+
+    looks: int | None = Field(
+        default=None, ge=1, le=6, description="times that samples are judged, doubled from one to the next; by default 3"
+    )
+
+
 class Brief(Record):
     """What to generate, on which data, within which budget and latency."""
 
@@ -240,6 +248,7 @@ class Brief(Record):
         default_factory=dict,
         description="thresholds of gates in place of their own; null turns one off; evaluation/gates knows which",
     )
+    proof: ProofBrief = ProofBrief()
     override: OverrideBrief | None = None
     schedule: ScheduleBrief | None = None
     evidence: str | None = Field(

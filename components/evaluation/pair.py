@@ -57,7 +57,7 @@ def score_pair(
     ratio_max: float | None = None,
     seed: int = 0,
     samples: int = 2000,
-    looks: int = LOOKS["one_pass"],
+    looks: int = LOOKS,
     reference_split: str = "validation",
     device: str = "cpu",
     resamples: int = 200,

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
 
-from components.core.brief import Delivery
 from components.core.records import Metric
 
-# Times the samples are looked at, doubled from one to the next, by how they are drawn.
-LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 3}
+LOOKS = 3  # times that samples are judged, doubled from one to the next, where a brief does not say
+LOOKS_MAX = 6  # of brief.proof.looks
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
-PASS_ERROR, FAIL_ERROR = 0.05, 0.01
+PASS_ERROR, FAIL_ERROR = 0.05, 0.005
 POWER = 0.8  # at which a ratio counts as told apart
 EQUALS_PASS = 0.95
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
-SAMPLES_MANY = 4000  # fewer are of a sampler of many steps, which takes its time
 MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told
 # The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those
@@ -58,6 +56,12 @@ class Spread:
         """As measured, at so many samples."""
         by_real, by_samples = float(moves.by_real_M.std()), float(moves.by_sample_N.std())
         return cls(by_real / math.sqrt(len(moves.by_real_M)) / distance, by_samples / math.sqrt(samples) / distance)
+
+    @classmethod
+    def again(cls, metrics: Mapping[str, Metric], *, reference: int, samples: int) -> "Spread":
+        """From a scorecard, at other counts."""
+        by_real, by_samples = metrics["error_by_real"], metrics["error_by_samples"]
+        return cls(by_real.value * math.sqrt(by_real.n / reference), by_samples.value * math.sqrt(by_samples.n / samples))
 
     @classmethod
     def usual(cls, *, reference: int, samples: int) -> "Spread":
@@ -100,15 +104,12 @@ def sentences(
     None where there is none or it is of before these were measured; `samples`: at the last look."""
     if margin is None:
         return ()
-    spread = Spread.usual(reference=reference, samples=samples)
-    measured = metrics is not None and "ratio_told" in metrics
-    if metrics is not None and measured:
-        told, wanted = ((metrics[name].value, metrics[name].high) for name in ("ratio_told", "equals_margin"))
-    else:
-        told, wanted = (
-            (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks))
-            for tells in (told_apart, equals_margin)
-        )
+    measured = metrics is not None and "error_by_real" in metrics
+    counts = {"reference": reference, "samples": samples}
+    spread = Spread.again(metrics, **counts) if metrics is not None and measured else Spread.usual(**counts)
+    told, wanted = (
+        (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks)) for tells in (told_apart, equals_margin)
+    )
     how = "as measured on the champion" if measured else "about, as nothing was measured on this data yet"
     lines = [
         f"with {reference:,} held-out items a model {told[0]:.2f} times as far from the data as its champion fails 4 times in 5 "
@@ -117,15 +118,15 @@ def sentences(
     if wanted[0] > margin:
         lines.append(
             f"a model as good as its champion passes a margin of {wanted[0]:.2f} 19 times in 20, and gates.distance_ratio_max is "
-            f"{margin:g}: {_remedy(spread, samples=samples)}, or set it to {wanted[0]:.2f}"
+            f"{margin:g}: {_remedy(spread, samples=samples, looks=looks)}, or set it to {wanted[0]:.2f}"
         )
     return tuple(lines)
 
 
-def _remedy(spread: Spread, *, samples: int) -> str:
+def _remedy(spread: Spread, *, samples: int, looks: int) -> str:
     """Against what limits it."""
-    if samples < SAMPLES_MANY and math.sqrt(2) * spread.by_samples > ALIKE * spread.by_real:
-        return f"the {samples:,} samples of a sampler of many steps limit that: take fewer steps"
+    if looks < LOOKS_MAX and math.sqrt(2) * spread.by_samples > ALIKE * spread.by_real:
+        return f"the {samples:,} samples limit that: set proof.looks to {looks + 1}, which doubles them"
     return MORE
 
 

@@ -21,7 +21,7 @@ def gate_power(brief: Brief, facts: Facts, decision: Decision, store: ObjectStor
     margin = thresholds(brief.gates)["distance_ratio_max"]
     if not held_out or margin is None or isinstance(margin, str):
         return ()
-    champion, looks = _champion(brief.name, store) if store is not None else None, LOOKS[decision.delivery]
+    champion, looks = _champion(brief.name, store) if store is not None else None, brief.proof.looks or LOOKS
     return sentences(
         champion.metrics if champion is not None else None,
         margin=margin,

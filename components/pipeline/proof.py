@@ -96,7 +96,7 @@ def _scored(
     """The scorecard of the candidate, and that of the champion measured beside it."""
     protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
-        protocol |= {"progress": progress, "looks": LOOKS[run.decision.delivery]}
+        protocol |= {"progress": progress, "looks": run.brief.proof.looks or LOOKS}
         if rival is None:
             own: dict[str, Any] = {"condition": candidate.condition, "timed": candidate.timed, "model": candidate.model}
             return score(candidate.sampler, **own, **protocol), None

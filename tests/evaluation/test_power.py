@@ -55,18 +55,26 @@ def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
     assert "with 360 held-out items" in usual[0]
     assert "nothing was measured on this data yet" in usual[0]
     metrics = {
-        "ratio_told": Metric(value=1.3, low=1.3, high=2.0, n=360),
-        "equals_margin": Metric(value=1.4, low=1.4, high=2.1, n=360),
+        "error_by_real": Metric(value=0.1, low=0.1, high=0.1, n=360),
+        "error_by_samples": Metric(value=0.05, low=0.05, high=0.05, n=8000),
     }
     first, second = sentences(metrics, **asked)
-    assert "1.30 times as far" in first
+    assert "1.33 times as far" in first
     assert "as measured on the champion" in first
-    assert "gates.distance_ratio_max is 1.25: add data, a fifth of which is held out, or set it to 1.40" in second
+    assert "gates.distance_ratio_max is 1.25: the 8,000 samples limit that: set proof.looks to 4, which doubles them" in second
+    assert "passes a margin of 1.32 19 times in 20" in second
+    again = sentences(metrics, **asked | {"samples": 16_000, "looks": 4})
+    assert "1.24 times as far" in again[0], "what it tells follows the counts that are asked for"
     assert len(sentences(metrics, **asked | {"margin": 1.5})) == 1, "a wider margin is met"
     assert sentences(metrics, **asked | {"margin": None}) == ()
 
 
 def test_what_limits_it_is_named() -> None:
-    (_, slow), (_, few) = (sentences(None, margin=1.25, reference=n, samples=s, looks=3) for n, s in ((5000, 2000), (100, 8000)))
-    assert "the 2,000 samples of a sampler of many steps limit that: take fewer steps, or set it to" in slow
-    assert "add data, a fifth of which is held out, or set it to" in few
+    def remedy(*, reference: int, samples: int, looks: int = 3) -> str:
+        return sentences(None, margin=1.1, reference=reference, samples=samples, looks=looks)[1]
+
+    assert "the 2,000 samples limit that: set proof.looks to 4, which doubles them, or set it to" in remedy(
+        reference=5000, samples=2000
+    )
+    assert "add data, a fifth of which is held out, or set it to" in remedy(reference=100, samples=8000)
+    assert "add data, a fifth of which is held out" in remedy(reference=5000, samples=2000, looks=6), "there are no more looks"

@@ -40,6 +40,8 @@ WORDS = (
         better="lower",
         order=904,
     ),
+    Words("error_by_real", "Distance's error by the reference", "standard error as a share of the distance", order=906),
+    Words("error_by_samples", "Distance's error by the samples", "likewise, at the last look", order=907),
     Words("distance_floor", "Distance floor", "what is nearer than this is not told from the data", order=905),
 )
 GATES = (Gate("distance_ratio_max", "distance_ratio", "max", default=1.25, takes="positive", relative=True, worse_beyond=1.0),)
@@ -76,6 +78,11 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
         "distance_floor": Metric(value=floor, low=floor, high=floor, n=len(found.by_real_M)),
     }
     spread = Spread.of(found, max(found.value, floor), samples=yardstick.samples_last)
+    for name, error, count in (
+        ("error_by_real", spread.by_real, len(found.by_real_M)),
+        ("error_by_samples", spread.by_samples, yardstick.samples_last),
+    ):
+        metrics[name] = Metric(value=error, low=error, high=error, n=count)
     for name, tells in (("ratio_told", told_apart), ("equals_margin", equals_margin)):
         alike, other = (tells(spread, alike=each, looks=yardstick.looks) for each in (True, False))
         metrics[name] = Metric(value=alike, low=alike, high=other, n=len(found.by_real_M))
