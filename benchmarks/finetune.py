@@ -255,7 +255,7 @@ def _student(
                 rates[name].append(images / (time.perf_counter() - began))
     told = {"train_s": train_s, "steps": made.steps_total, "rate": made.config["lr_peak"], "teacher": taught}
     ratio = beside.ratio.model_dump(mode="json", include={"value", "low", "high"})
-    return sampler, told | {"over teacher": ratio, "images_per_s": rates, "parity": parity}
+    return sampler, told | {"distance over teacher": ratio, "images_per_s": rates, "parity": parity}
 
 
 def _peer(

@@ -17,7 +17,7 @@ WEIGHED = {f"lora at {weight:g}": weight for weight in (0.5, 0.75)}
 PEERS = ("peer finetune", "peer lora")
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 6e-3, 1.2e-2)
 FIRST_RATES = RATES[2:4]
-FD_RATIO_MAX = 1.25  # the default of the gate fd_ratio_max, for the student
+RATIO_MAX = 1.25  # the default of the gate distance_ratio_max, for the student
 NOTES = """What the figures do not say. Ours have 50 more pictures, held out, by which the checkpoint is chosen; the peers, as
 their scripts, take the last. Ours have the rates that genwright takes by itself; each peer has the best of the rates below,
 chosen by these very figures, which favours it. All draw from the same noise, seed by seed. The rules of ours were chosen with
@@ -103,12 +103,12 @@ def judge(found: Rows) -> dict[str, dict[str, Any]]:
 
 
 def _of_student(student: dict[str, Any]) -> dict[str, tuple[float, str, float]]:
-    ratio, rates = student["over teacher"], student["images_per_s"]
+    ratio, rates = student["distance over teacher"], student["images_per_s"]
     faster = [ours / theirs for ours, theirs in zip(rates["graph"], rates["pipeline"], strict=True)]
     return {
         "images a second of the student's graph, over the pipeline's in its steps": (statistics.median(faster), ">=", 10.0),
-        f"FD-local of the student over its teacher's, one seed [{ratio['low']:.2f}, {ratio['high']:.2f}]": (
-            ratio["value"], "<=", FD_RATIO_MAX,
+        f"distance of the student over its teacher's, one seed [{ratio['low']:.2f}, {ratio['high']:.2f}]": (
+            ratio["value"], "<=", RATIO_MAX,
         ),
         "the student's graph and torch differ by, in data units": (student["parity"], "<=", 1e-4),
     }  # fmt: skip

@@ -128,7 +128,7 @@ def road(run: Path, known: Known, *, seconds: float, seed: int) -> dict[str, Any
     keep_shown(run, STUDENT, sampler, known)
     return {
         TEACHER: cells(beside.champion, METRICS),
-        STUDENT: cells(beside.candidate, (*METRICS, "text_lost", "fd_ratio")),
+        STUDENT: cells(beside.candidate, (*METRICS, "text_lost")),
         "told": told
         | {"student_s": student.train_s, "student_steps": student.steps_total, "guidance": teacher.config["guidance"]},
     }

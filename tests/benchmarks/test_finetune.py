@@ -33,7 +33,7 @@ def rows(*, new: dict[str, float] = NEW, old: dict[str, float] = OLD, rose: dict
     speeds = {"graph": [11.0, 12.0], "pipeline": [1.0, 1.0]}
     return [
         *made,
-        line("student", 3, new["student"], old["student"], images_per_s=speeds, parity=1e-6, **{"over teacher": ratio}),
+        line("student", 3, new["student"], old["student"], images_per_s=speeds, parity=1e-6, **{"distance over teacher": ratio}),
     ]
 
 
@@ -67,7 +67,7 @@ def test_figures_that_reach_all_are_said_to() -> None:
     [
         ({"new": NEW | {"finetune": 8.1, "lora": 8.1}}, ["nearer", "covers", "behind", "gain over"]),
         ({"new": NEW | {"lora": 3.5}}, ["lora surely behind its peer", "lora surely not behind it", "gain over the base"]),
-        ({"new": NEW | {"student": 4.0}}, ["FD-local of the student"]),
+        ({"new": NEW | {"student": 4.0}}, ["distance of the student"]),
         ({"old": OLD | {"lora": 3.9}}, ["forgets, by FD-local"]),
         ({"old": OLD | {"finetune": 3.1}}, ["forgets, by FD-local"]),  # nothing is forgotten, so there is no share
         ({"rose": ROSE | {"lora": 0.05}}, ["by the loss on what the base drew"]),
