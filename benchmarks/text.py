@@ -1,7 +1,7 @@
 """Do images show what they were asked for in words? Ways from scratch at equal seconds, and Stable Diffusion's road.
 
     (cd CACHE && npm pack emoji-datasource-twitter@16.0.0 emoji-datasource-google@16.0.0 emojibase-data@17.0.0)   # 140 MB
-    .venv/bin/python benchmarks/text.py --cache CACHE [--jobs 2] [--seconds 240]
+    .venv/bin/python benchmarks/text.py --cache CACHE [--jobs 2] [--seconds 400]
 
 Emoji of 32 x 32 in two styles with their captions, parted by code point (benchmarks/texts.py): no picture of a caption that
 judges was seen by anything, in no style or tone of skin. MiniLM reads the texts. A judge that is trained apart from the
@@ -33,7 +33,7 @@ from benchmarks.text_road import road, timed
 from benchmarks.text_ways import NEAREST, WAYS, Known, nearest, shown, way
 
 PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime-gpu")
-SECONDS, SEED = 240.0, 0
+SECONDS, SEED = 400.0, 0
 ROAD, TIMED = "road", "timed"
 
 

@@ -29,7 +29,7 @@ NETWORK: dict[str, Any] = {
     "down_block_types": ["CrossAttnDownBlock2D"] * 2, "up_block_types": ["CrossAttnUpBlock2D"] * 2,
 }  # fmt: skip
 CODEC_SHARE, CODEC_RATE, CODEC_BATCH = 0.25, 2e-3, 16  # of the seconds of a way, before them
-STUDENT_SHARE = 0.6
+STUDENT_SHARE = 1.7
 STUDENT_STEPS = 4
 PAIRED = 2  # samples of each caption more than of the other ways: what the student loses is to be told narrowly
 GRAPH = "graph.json"

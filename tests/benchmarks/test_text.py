@@ -30,11 +30,18 @@ def told(*, found: dict[str, float] = FOUND, lost: float = 0.005, **changed: Any
     own = {"steps": 700, "student_steps": 400, "guidance": 2.0, "parity": 1e-6, "export_s": 60.0, "bytes": 5_000_000}
     road = {TEACHER: line(0.2), STUDENT: line(0.19, text_lost=cell(lost)), "told": own}
     timed = {"images_per_s": changed.pop("rates", RATES), "pipeline_differs": 1e-5}
-    asked = {"seconds": 360.0, "jobs": 2, "minutes": 30.0, "made_s": {"judge of texts": 40.0}, "captions": 400}
+    asked = {
+        "seconds": 360.0,
+        "jobs": 2,
+        "minutes": changed.pop("minutes", 30.0),
+        "made_s": {"judge of texts": 40.0},
+        "captions": 400,
+    }
     return {
         "machine": "2 CPU cores, load 1", "hardware": "one", "date": "2026-11-30",
         "asked": asked | {"items": {"learnt": 3000, "judged": 800, "of the judge": 5000}},
-        "rows": ways | {NEAREST: line(0.3), "road": road, "timed": timed}, "prompts": {"new": changed.pop("added", 3.0)},
+        "rows": ways | {NEAREST: line(0.3), "road": road, "timed": timed},
+        "prompts": {"new": changed.pop("added", 3.0), "long": changed.pop("added_long", 4.0)},
     }  # fmt: skip
 
 
@@ -56,6 +63,8 @@ def test_figures_that_reach_all_are_said_to() -> None:
         ({"lost": 0.011}, ["the student loses"]),
         ({"rates": RATES | {"pipeline, 50 steps": [7.0, 7.0, 7.0]}}, ["pipeline's in 50 steps"]),
         ({"added": 5.1}, ["a new prompt adds"]),
+        ({"added_long": 5.1}, ["a new prompt of all the tokens"]),
+        ({"minutes": 46.0}, ["minutes of this bench"]),
     ],
 )
 def test_figures_that_miss_are_said_to(changed: dict[str, Any], lines: list[str]) -> None:
@@ -64,11 +73,12 @@ def test_figures_that_miss_are_said_to(changed: dict[str, Any], lines: list[str]
     assert all(any(part in name for name in found) for part in lines)
 
 
-def test_shuffled_captions_that_are_found_are_told() -> None:
+@pytest.mark.parametrize("name", [*WAYS, TEACHER, STUDENT])
+def test_shuffled_captions_that_are_found_are_told(name: str) -> None:
     rows = told()
-    rows["rows"]["edm"]["text_r5_shuffled"] = cell(0.03)
-    assert [name for name, each in judge(rows).items() if not each["reached"]] == [
-        "edm: how far chance lies outside of the interval of shuffled captions"
+    (rows["rows"]["road"] if name in (TEACHER, STUDENT) else rows["rows"])[name]["text_r5_shuffled"] = cell(0.03)
+    assert [line for line, each in judge(rows).items() if not each["reached"]] == [
+        f"{name}: how far chance lies outside of the interval of shuffled captions"
     ]
 
 
