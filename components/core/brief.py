@@ -176,6 +176,15 @@ class ServingBrief(Record):
     )
 
 
+class ProofBrief(Record):
+    """What proofs judge by besides, in place of the network that the modality names (docs/metrics.md)."""
+
+    network: str = Field(
+        min_length=1, description="a file: TorchScript, as Inception's for FID, or the published weights of a DINOv2"
+    )
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of that file: another one is refused")
+
+
 class OverrideBrief(Record):
     """A forced choice. The policy still says what it would have chosen, and warns."""
 
@@ -240,6 +249,7 @@ class Brief(Record):
         default_factory=dict,
         description="thresholds of gates in place of their own; null turns one off; evaluation/gates knows which",
     )
+    proof: ProofBrief | None = None
     override: OverrideBrief | None = None
     schedule: ScheduleBrief | None = None
     evidence: str | None = Field(

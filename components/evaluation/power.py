@@ -1,9 +1,11 @@
 """What the gate on the distance may get wrong, how that is spent over its looks, and what it can tell apart. Imports no numpy.
 
-The gate asks whether a candidate is at most `margin` times as far from the data as its champion. Its errors over all looks
-together: a candidate at the margin passes at most PASS_ERROR of the time, an equal of the champion fails at most FAIL_ERROR. Each
-look spends its part of both, and what is spent adds up whatever the looks have in common (Bonferroni); later looks, which see
-more, have more (Lan and DeMets 1983, 'Discrete sequential boundaries for clinical trials').
+The gates ask whether a candidate is at most `margin` times as far from the data as its champion, on the features of the dataset
+and on features that only the proof sees. Their errors over all looks together: a candidate at the margin of either passes at most
+PASS_ERROR of the time, an equal of the champion fails at most FAIL_ERROR. Each look spends its part of both, and what is spent
+adds up whatever the looks have in common (Bonferroni); later looks, which see more, have more (Lan and DeMets 1983, 'Discrete
+sequential boundaries for clinical trials'). To pass, a candidate must pass both, which may each err as both together may (an
+intersection-union test, Berger 1982); to fail, one is enough, so each has half of that error, whatever they have in common.
 
 Sizes are of the logarithm of the ratio: s is its standard error at the last look.
 """
@@ -22,9 +24,15 @@ LOOKS: dict[Delivery, int] = {"one_pass": 3, "few_step": 3, "many_step": 3}
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
 PASS_ERROR, FAIL_ERROR = 0.05, 0.01
 POWER = 0.8  # at which a ratio counts as told apart
-EQUALS_PASS = 0.95
+REPRESENTATIONS = 2
+EQUALS_PASS = 0.95  # of both
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
 SAMPLES_MANY = 4000  # fewer are of a sampler of many steps, which takes its time
+# By the gate: the ratio that fails it with POWER, and the margin that equals pass, as a scorecard holds them.
+MEASURED = {
+    "distance_ratio_max": ("ratio_told", "equals_margin"),
+    "heldout_ratio_max": ("heldout_told", "heldout_equals_margin"),
+}
 MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told
 # The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those
@@ -78,7 +86,7 @@ def share_spent(*, look: int, looks: int) -> float:
 def end_scores(*, look: int, looks: int) -> tuple[float, float]:
     """How many standard errors the interval's lower and upper end are away, at this look."""
     spent = share_spent(look=look, looks=looks)
-    return _score(FAIL_ERROR * spent), _score(PASS_ERROR * spent)
+    return _score(FAIL_ERROR / REPRESENTATIONS * spent), _score(PASS_ERROR * spent)
 
 
 def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
@@ -88,38 +96,55 @@ def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
 
 
 def equals_margin(spread: Spread, *, alike: bool, looks: int) -> float:
-    """The margin that a model as good as its champion passes with EQUALS_PASS."""
+    """The margin that a model as good as its champion passes so often that it passes both with EQUALS_PASS."""
     _, high = end_scores(look=looks - 1, looks=looks)
-    return _ratio((high + _score(1 - EQUALS_PASS)) * spread.of_ratio(alike=alike))
+    return _ratio((high + _score((1 - EQUALS_PASS) / REPRESENTATIONS)) * spread.of_ratio(alike=alike))
 
 
 def sentences(
-    metrics: Mapping[str, Metric] | None, *, margin: float | None, reference: int, samples: int, looks: int
+    metrics: Mapping[str, Metric] | None, *, margins: Mapping[str, float | None], reference: int, samples: int, looks: int
 ) -> tuple[str, ...]:
-    """For a person, before anything is trained: what the gate can tell, and what raises it. `metrics`: the champion's scorecard,
-    None where there is none or it is of before these were measured; `samples`: at the last look."""
-    if margin is None:
+    """For a person, before anything is trained: what the gates can tell, and what raises it. `metrics`: the champion's scorecard,
+    None where there is none or it is of before these were measured; `margins`: of these gates, by their names; `samples`: at the
+    last look."""
+    asked = {gate: margin for gate, margin in margins.items() if margin is not None}
+    if not asked:
         return ()
     spread = Spread.usual(reference=reference, samples=samples)
-    measured = metrics is not None and "ratio_told" in metrics
-    if metrics is not None and measured:
-        told, wanted = ((metrics[name].value, metrics[name].high) for name in ("ratio_told", "equals_margin"))
-    else:
-        told, wanted = (
-            (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks))
-            for tells in (told_apart, equals_margin)
-        )
-    how = "as measured on the champion" if measured else "about, as nothing was measured on this data yet"
-    lines = [
-        f"with {reference:,} held-out items a model {told[0]:.2f} times as far from the data as its champion fails 4 times in 5 "
-        f"({told[1]:.2f} where its faults are of another kind; {how})"
-    ]
-    if wanted[0] > margin:
+    usual = {
+        name: (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks))
+        for name, tells in (("told", told_apart), ("equals", equals_margin))
+    }
+    known = {gate: _measured(metrics or {}, gate) for gate in asked}
+    lines = []
+    for gate in asked:
+        told = known[gate]
+        if told is None and lines:
+            continue  # about the same, by the counts alone
+        apart = (told or usual)["told"]
+        how = "about, as nothing was measured on this data yet" if told is None else "as measured on the champion"
+        on = "" if gate == next(iter(MEASURED)) else " on features that only the proof sees"
         lines.append(
-            f"a model as good as its champion passes a margin of {wanted[0]:.2f} 19 times in 20, and gates.distance_ratio_max is "
-            f"{margin:g}: {_remedy(spread, samples=samples)}, or set it to {wanted[0]:.2f}"
+            f"with {reference:,} held-out items a model {apart[0]:.2f} times as far from the data as its champion{on} fails 4 "
+            f"times in 5 ({apart[1]:.2f} where its faults are of another kind; {how})"
+        )
+    wanted = {gate: (known[gate] or usual)["equals"][0] for gate in asked}
+    if short := {gate: value for gate, value in wanted.items() if value > asked[gate]}:
+        worst = max(short, key=lambda gate: short[gate])
+        others = "".join(f", gates.{gate} to {value:.2f}" for gate, value in short.items() if gate != worst)
+        lines.append(
+            f"a model as good as its champion passes a margin of {short[worst]:.2f} 19 times in 20, and gates.{worst} is "
+            f"{asked[worst]:g}: {_remedy(spread, samples=samples)}, or set it to {short[worst]:.2f}{others}"
         )
     return tuple(lines)
+
+
+def _measured(metrics: Mapping[str, Metric], gate: str) -> dict[str, tuple[float, float]] | None:
+    """What a scorecard says that this gate tells; None of one of before that was measured."""
+    names = dict(zip(("told", "equals"), MEASURED[gate], strict=True))
+    if not all(name in metrics for name in names.values()):
+        return None
+    return {what: (metrics[name].value, metrics[name].high) for what, name in names.items()}
 
 
 def _remedy(spread: Spread, *, samples: int) -> str:

@@ -20,6 +20,7 @@ from components.evaluation.power import REFERENCE_MAX
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
+    from components.evaluation.unseen import UnseenSide
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Yardstick:
     reference: ItemSplit
     real: RealSide
     judge: "Judge | None" = None  # of texts; with splits that have captions and their embeddings
+    unseen: "UnseenSide | None" = None  # of proofs: what nothing else is measured by
     look: int = 0  # of how many, at samples that double from one to the next
     looks: int = 1
 
@@ -90,11 +92,13 @@ def make_yardstick(
     level: float = 0.95,
     real: RealSide | None = None,
     judge: "Judge | None" = None,
+    unseen: "UnseenSide | None" = None,
     look: int = 0,
     looks: int = 1,
 ) -> Yardstick:
     """The real side at so many samples; `real` where it is at hand already. `judge`: what tells whether samples show what their
-    captions say, for models that are asked by a text. `look`: this one of so many `looks`.
+    captions say, for models that are asked by a text; `unseen`: the features that only a proof sees. `look`: this one of so many
+    `looks`.
 
     Raises DataError when a split or the number of samples is too small.
     """
@@ -114,6 +118,8 @@ def make_yardstick(
         bootstrap=resamples,
         level=level,
         judge_sha256=None if judge is None else judge.sha256,
+        heldout=None if unseen is None else unseen.unseen.name,
+        heldout_sha256=None if unseen is None else unseen.unseen.sha256,
     )
     return Yardstick(
         protocol=protocol,
@@ -122,6 +128,7 @@ def make_yardstick(
         reference=reference,
         real=real,
         judge=judge,
+        unseen=unseen,
         look=look,
         looks=looks,
     )
