@@ -10,6 +10,7 @@ from components.evaluation.power import (
     FAIL_ERROR,
     PASS_ERROR,
     POWER,
+    REPRESENTATIONS,
     Spread,
     end_scores,
     equals_margin,
@@ -36,8 +37,8 @@ def test_a_ratio_told_apart_fails_as_often_as_is_said() -> None:
     low, high = end_scores(look=0, looks=1)
     told, margin = told_apart(SPREAD, alike=True, looks=1), equals_margin(SPREAD, alike=True, looks=1)
     assert 1 - chance.cdf(low - math.log(told) / error) == pytest.approx(POWER)
-    assert 1 - chance.cdf(low) == pytest.approx(FAIL_ERROR)
-    assert chance.cdf(math.log(margin) / error - high) == pytest.approx(EQUALS_PASS)
+    assert 1 - chance.cdf(low) == pytest.approx(FAIL_ERROR / REPRESENTATIONS), "a failure on either is one"
+    assert 1 - chance.cdf(math.log(margin) / error - high) == pytest.approx((1 - EQUALS_PASS) / REPRESENTATIONS)
     assert 1 - chance.cdf(high) == pytest.approx(PASS_ERROR)
 
 
@@ -50,7 +51,8 @@ def test_more_references_more_samples_and_fewer_looks_tell_more_apart() -> None:
 
 
 def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
-    asked = {"margin": 1.25, "reference": 360, "samples": 8000, "looks": 3}
+    margins = {"distance_ratio_max": 1.25, "heldout_ratio_max": 1.25}
+    asked = {"margins": margins, "reference": 360, "samples": 8000, "looks": 3}
     usual = sentences(None, **asked)
     assert "with 360 held-out items" in usual[0]
     assert "nothing was measured on this data yet" in usual[0]
@@ -62,11 +64,22 @@ def test_what_is_measured_on_the_champion_is_said_where_it_is_known() -> None:
     assert "1.30 times as far" in first
     assert "as measured on the champion" in first
     assert "gates.distance_ratio_max is 1.25: add data, a fifth of which is held out, or set it to 1.40" in second
-    assert len(sentences(metrics, **asked | {"margin": 1.5})) == 1, "a wider margin is met"
-    assert sentences(metrics, **asked | {"margin": None}) == ()
+    assert len(sentences(metrics, **asked | {"margins": dict.fromkeys(margins, 1.5)})) == 1, "a wider margin is met"
+    assert sentences(metrics, **asked | {"margins": dict.fromkeys(margins)}) == ()
+    unseen = {"heldout_told": Metric(value=1.5, low=1.5, high=2.5, n=360)}
+    unseen |= {"heldout_equals_margin": Metric(value=1.6, low=1.6, high=2.6, n=360)}
+    _, second, third = sentences(metrics | unseen, **asked)
+    assert "1.50 times as far from the data as its champion on features that only the proof sees fails" in second
+    assert "gates.heldout_ratio_max is 1.25: add data" in third
+    assert third.endswith("or set it to 1.60, gates.distance_ratio_max to 1.40")
+    (only, _) = sentences(metrics, **asked | {"margins": {"distance_ratio_max": None, "heldout_ratio_max": 1.25}})
+    assert "on features that only the proof sees" in only
 
 
 def test_what_limits_it_is_named() -> None:
-    (_, slow), (_, few) = (sentences(None, margin=1.25, reference=n, samples=s, looks=3) for n, s in ((5000, 2000), (100, 8000)))
+    (_, slow), (_, few) = (
+        sentences(None, margins={"distance_ratio_max": 1.25}, reference=n, samples=s, looks=3)
+        for n, s in ((5000, 2000), (100, 8000))
+    )
     assert "the 2,000 samples of a sampler of many steps limit that: take fewer steps, or set it to" in slow
     assert "add data, a fifth of which is held out, or set it to" in few
