@@ -21,10 +21,10 @@ import numpy.typing as npt
 from components.core.arrays import Stored
 from components.core.protocols import ItemSplit
 from components.core.records import ItemSpec
+from components.evaluation.chosen import noise_items, places
 from components.evaluation.kernel import Distance, Kernel, Real, pooled_floor
 from components.evaluation.power import REFERENCE_MAX
 from components.evaluation.samples import Drawn
-from components.evaluation.yardstick import noise_items, places
 
 if TYPE_CHECKING:
     from components.core.features import Pretrained

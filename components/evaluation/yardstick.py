@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from components.core.arrays import Stored
 from components.core.errors import DataError
-from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
 from components.core.protocols import ItemSplit
-from components.core.records import Dataset, ItemSpec, ScoringProtocol
+from components.core.records import Dataset, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.chosen import choose, places
 from components.evaluation.distances import Gaussian, frechet_resampled
 from components.evaluation.power import REFERENCE_MAX
 
@@ -132,18 +132,3 @@ def make_yardstick(
         look=look,
         looks=looks,
     )
-
-
-def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:
-    """Stored of a split: all of them, or a seeded choice without repeats."""
-    return split.take(places(len(split), at_most, seed=seed))
-
-
-def places(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """At most so many of n indices, without repeats, in order."""
-    return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
-
-
-def noise_items(n: int, item: ItemSpec, *, seed: int) -> Stored:
-    """What a sampler that learnt nothing would give: stored items [n, *stored_shape]."""
-    return find_modality(item.modality).noise(n, item, np.random.default_rng([seed, 4]))

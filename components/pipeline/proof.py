@@ -17,6 +17,7 @@ from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.agreement import agreement
+from components.evaluation.chosen import choose
 from components.evaluation.gates import gate
 from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
@@ -24,7 +25,6 @@ from components.evaluation.pair import Contender, score_pair
 from components.evaluation.power import LOOKS, REFERENCE_MAX
 from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
-from components.evaluation.yardstick import choose
 from components.pipeline.backends import Backends
 from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings

@@ -10,10 +10,11 @@ from statistics import NormalDist
 
 from components.core.metrics import Gate, Words
 from components.core.records import Metric
+from components.evaluation.chosen import choose
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.kernel import Distance, Kernel, Real, ratio_interval
 from components.evaluation.power import Spread, end_scores, equals_margin, told_apart
-from components.evaluation.yardstick import Yardstick, choose
+from components.evaluation.yardstick import Yardstick
 
 WORDS = (
     Words(
