@@ -45,4 +45,4 @@ def test_what_the_second_gate_adds_is_told_and_each_row_is_shown() -> None:
     assert told["passed without the unseen features"] == {"gamed": 1, "honest": 20}
     page = table_of(told)
     assert "1 of the 20 tuned ones and 20 of the 20 honest ones would have passed" in page
-    assert sum(line.startswith(tuple(f"| {kind} |" for kind in ("honest", *KINDS)))) for line in page.splitlines()) == 40
+    assert sum(line.startswith(tuple(f"| {kind} |" for kind in ("honest", *KINDS))) for line in page.splitlines()) == 40
