@@ -22,7 +22,7 @@ BATCH = {"small": 64, "computing": 16}  # the largest: for a fast graph as many 
 ANYTHING = {  # how good they are is not at stake
     "distance_ratio_max": None, "heldout_ratio_max": None, "heldout_noise_ratio_max": None, "fd_noise_ratio_max": None,
     "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
-    "memorised_max": 1.0,
+    "memorised_max": 1.0, "roughness_lost_max": None, "class_ratio_min": 0.0,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ al. 2018, arXiv 1608.00060, section 3). So the third split costs neither trainin
 N items, M held-out items, D features.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -113,7 +114,7 @@ class Unseen:
             return kept
         found = self.networks[part](split.take(chosen))
         self.cache.mkdir(parents=True, exist_ok=True)
-        spare = path.with_suffix(f".{part}.tmp.npy")
+        spare = path.with_suffix(f".{os.getpid()}.tmp.npy")
         np.save(spare, found)
         spare.replace(path)
         return found

@@ -99,6 +99,8 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "recall_min": 0.05,
         "coverage_lost_max": None,
         "recall_lost_max": None,
+        "roughness_lost_max": 0.2,
+        "class_ratio_min": 0.25,
         "duplicates_max": 0.05,
         "memorised_max": 0.03,
         "memorised_asked_max": 0.1,

@@ -151,3 +151,26 @@ def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extrac
     plain = score(good, samples=200, **real)
     assert not [name for name in plain.metrics if name.startswith("heldout")]
     assert plain.protocol.heldout is None
+
+
+def test_a_lost_class_and_blur_are_refused_whatever_the_distances_say(digits, extractor, unseen, fitted, make_shelf) -> None:
+    """Beside a champion that is far from the data both are nearer to it."""
+    from scipy.ndimage import gaussian_filter
+
+    real = {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
+    kept = digits.train.images[digits.train.labels != 3]
+    blurred = gaussian_filter(digits.train.images, sigma=(0, 0.6, 0.6, 0))
+    champion, verdicts = Contender(fitted(2, seed=1)), {}
+    for name, images in {"lost": kept, "blurred": blurred, "whole": digits.train.images}.items():
+        candidate = Contender(make_shelf(f"torch:{name:>06}", images))
+        pair = score_pair(candidate, champion, samples=500, looks=1, unseen=unseen, **real)
+        verdicts[name] = {each.gate: each.verdict for each in gate(pair.candidate, champion=pair.champion).gates}
+        assert verdicts[name]["distance_ratio_max"] == "pass"
+    assert {name: each["class_ratio_min"] for name, each in verdicts.items()} == {
+        "lost": "fail",
+        "blurred": "pass",
+        "whole": "pass",
+    }
+    assert {name: each["roughness_lost_max"] for name, each in verdicts.items()} == {
+        "lost": "pass", "blurred": "fail", "whole": "pass",
+    }  # fmt: skip
