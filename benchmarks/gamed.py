@@ -101,6 +101,13 @@ class Judges:
 
         return Kernel.of(self.extractor.features(self.train.images))
 
+    def far(self, images: Images) -> float:
+        """The distance of samples that the first gate is on."""
+        from components.evaluation.kernel import Distance, Real
+
+        real = Real.of(self.kernel, self.extractor.features(self.reference.images).astype(np.float64))
+        return Distance.of(self.extractor.features(images), real).value
+
     def judged(self, candidate: Shelf, champion: Any) -> dict[str, Any]:
         """The verdicts of a proof of it."""
         from components.evaluation.gates import gate
@@ -223,11 +230,13 @@ def table(told: dict[str, Any]) -> str:
         "",
         *verdict_lines(told["reached"]),
         "",
+        "`ratio before`: the distance of what is tuned over the champion's, on the features that it is tuned on, before its fault.",
+        "",
         f"Without the gates on the features that only the proof sees {alone['gamed']} of the 20 tuned ones and "
         f"{alone['honest']} of the 20 honest ones would have passed.",
         "",
-        "| candidate | strength | verdict | by | distance ratio | unseen distance ratio | coverage | copies |",
-        "|---|---|---|---|---|---|---|---|",
+        "| candidate | strength | ratio before | verdict | by | distance ratio | unseen distance ratio | coverage | copies |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in told["rows"]:
         by = ", ".join(f"{name} {verdict}" for name, verdict in row["gates"].items() if verdict != "pass")
@@ -235,7 +244,7 @@ def table(told: dict[str, Any]) -> str:
             f"{row[name][0]:.2f} [{row[name][1]:.2f}, {row[name][2]:.2f}]" for name in ("distance_ratio", "heldout_ratio")
         )
         lines.append(
-            f"| {row['kind']} | {row['strength'] or ''} | {row['verdict']} | {by} | {ratios} | {row['coverage'][0]:.2f} | "
+            f"| {row['kind']} | {row['strength'] or ''} | {row['tuned'] or ''} | {row['verdict']} | {by} | {ratios} | {row['coverage'][0]:.2f} | "
             f"{row['memorised'][0]:.3f} |"
         )
     return "\n".join([*lines, ""])
@@ -279,10 +288,12 @@ def main(given: Sequence[str] | None = None) -> None:
         return found | told_of(rows) | circumstances("numpy", "torch")
 
     for place, (kind, strength) in list(zip(others, faults, strict=True))[:: args.every]:
-        worse = damaged(kind, strength, tuned(family(place), judges, seed=place), judges, seed=7000 + place)
+        better = tuned(family(place), judges, seed=place)
+        near = judges.far(drawn(better, latents(better, MOST, 7000 + place), item)) / judges.far(shown(at))
+        worse = damaged(kind, strength, better, judges, seed=7000 + place)
         for name, each, images in (("honest", None, shown(place)), (kind, strength, worse)):
             row = judges.judged(Shelf(f"torch:{place:060}{name:.4}", images), champion)
-            rows.append({"kind": name, "strength": each, **row})
+            rows.append({"kind": name, "strength": each, "tuned": None if each is None else round(near, 3), **row})
             print(json.dumps(rows[-1]), flush=True)
         OUT.write_text(json.dumps(told(), indent=1) + "\n")  # what is there if it is stopped
     PAGE.write_text(table(told()))

@@ -13,6 +13,7 @@ def row(kind: str, verdict: str, **gates: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "strength": None if kind == "honest" else 1.0,
+        "tuned": 0.5,
         "verdict": verdict,
         "gates": known,
         "samples": 2000,
