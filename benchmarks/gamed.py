@@ -230,7 +230,7 @@ def table(told: dict[str, Any]) -> str:
         "",
         *verdict_lines(told["reached"]),
         "",
-        "`ratio before`: the distance of what is tuned over the champion's, on the features that it is tuned on, before its fault.",
+        "`ratio before`: the distance of what is tuned over the champion's, on the features it is tuned on, before its fault.",
         "",
         f"Without the gates on the features that only the proof sees {alone['gamed']} of the 20 tuned ones and "
         f"{alone['honest']} of the 20 honest ones would have passed.",

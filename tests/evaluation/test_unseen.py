@@ -151,13 +151,13 @@ def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extrac
     assert plain.protocol.heldout is None
 
 
-def test_a_lost_class_and_blur_are_refused_by_gates_of_their_own(digits, extractor, unseen, fitted, make_shelf) -> None:
+def test_a_lost_class_and_blur_are_refused_by_gates_of_their_own(digits, extractor, unseen, make_shelf) -> None:
     from scipy.ndimage import gaussian_filter
 
     real = {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
     kept = digits.train.images[digits.train.labels != 3]
     blurred = gaussian_filter(digits.train.images, sigma=(0, 0.6, 0.6, 0))
-    champion, verdicts = Contender(fitted(2, seed=1)), {}
+    champion, verdicts = Contender(make_shelf("torch:champion", digits.train.images[::2])), {}
     for name, images in {"lost": kept, "blurred": blurred, "whole": digits.train.images}.items():
         candidate = Contender(make_shelf(f"torch:{name:>06}", images))
         pair = score_pair(candidate, champion, samples=500, looks=1, unseen=unseen, **real)
