@@ -244,8 +244,8 @@ def table(told: dict[str, Any]) -> str:
             f"{row[name][0]:.2f} [{row[name][1]:.2f}, {row[name][2]:.2f}]" for name in ("distance_ratio", "heldout_ratio")
         )
         lines.append(
-            f"| {row['kind']} | {row['strength'] or ''} | {row['tuned'] or ''} | {row['verdict']} | {by} | {ratios} | {row['coverage'][0]:.2f} | "
-            f"{row['memorised'][0]:.3f} |"
+            f"| {row['kind']} | {row['strength'] or ''} | {row['tuned'] or ''} | {row['verdict']} | {by} | {ratios} | "
+            f"{row['coverage'][0]:.2f} | {row['memorised'][0]:.3f} |"
         )
     return "\n".join([*lines, ""])
 

@@ -26,7 +26,7 @@ NAMES = {  # of transformers, and as published
     "embeddings.patch_embeddings.projection": "patch_embed.proj",
     "embeddings.": "",
     "encoder.layer.": "blocks.",
-    "attention.output.dense": "attn.proj",
+    "attention.o_proj": "attn.proj",
     "layer_scale1.lambda1": "ls1.gamma",
     "layer_scale2.lambda1": "ls2.gamma",
     "layernorm": "norm",
@@ -72,7 +72,7 @@ def dinov2(tmp_path_factory) -> tuple[Path, torch.nn.Module]:
     network = Dinov2Model(config).eval()
     own, published_as = network.state_dict(), {}
     for name in own:
-        if ".attention.attention." in name:
+        if any(f".attention.{part}_proj." in name for part in "qkv"):
             continue
         renamed = name
         for ours, theirs in NAMES.items():
@@ -80,7 +80,7 @@ def dinov2(tmp_path_factory) -> tuple[Path, torch.nn.Module]:
         published_as[renamed] = own[name]
     for block in range(2):
         for kind in ("weight", "bias"):
-            parts = [own[f"encoder.layer.{block}.attention.attention.{part}.{kind}"] for part in ("query", "key", "value")]
+            parts = [own[f"encoder.layer.{block}.attention.{part}_proj.{kind}"] for part in "qkv"]
             published_as[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(parts)
     path = tmp_path_factory.mktemp("dinov2") / "dinov2.pth"
     torch.save(published_as, path)

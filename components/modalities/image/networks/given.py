@@ -123,7 +123,7 @@ def of_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         "norm": "layernorm",
     }
     inner = {
-        "norm1": "norm1", "norm2": "norm2", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2", "attn.proj": "attention.output.dense",
+        "norm1": "norm1", "norm2": "norm2", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2", "attn.proj": "attention.o_proj",
         "ls1.gamma": "layer_scale1.lambda1", "ls2.gamma": "layer_scale2.lambda1",
     }  # fmt: skip
     found = {}
@@ -135,8 +135,8 @@ def of_transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         _, block, own = name.split(".", 2)
         stem, layer = own.rpartition(".")[0], f"encoder.layer.{block}"
         if stem == "attn.qkv":
-            for part, each in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                found[f"{layer}.attention.attention.{part}.{kind}"] = each
+            for part, each in zip("qkv", tensor.chunk(3), strict=True):
+                found[f"{layer}.attention.{part}_proj.{kind}"] = each
         else:
             found[f"{layer}.{inner[own] if own in inner else f'{inner[stem]}.{kind}'}"] = tensor
     return found
