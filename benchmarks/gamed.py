@@ -1,6 +1,6 @@
 """Do the gates refuse what was tuned on their own features? Twenty such candidates and twenty honest ones beside a champion.
 
-    .venv/bin/python benchmarks/gamed.py [--items 60000]
+    .venv/bin/python benchmarks/gamed.py [--items 40000]
 
 Digits of MNIST at 8 x 8, 1,437 to learn from and 360 held out, as in benchmarks/gates.py; 2,000, 4,000 or 8,000 samples, as many
 looks as a proof has. Small variational autoencoders of the house, trained by 21 seeds. The champion is the median one of the
@@ -39,7 +39,7 @@ from benchmarks.intervals import Population
 from benchmarks.shared import RESULTS, circumstances, verdict_lines, verdicts
 
 OUT, PAGE = RESULTS / "gamed.json", RESULTS / "gamed.md"
-ITEMS, SMALL = 60_000, {"width": 16, "blocks": 1}  # that each autoencoder sees, and what makes it small
+ITEMS, SMALL = 40_000, {"width": 16, "blocks": 1}  # that each autoencoder sees, and what makes it small
 HONEST, MOST = 20, SAMPLES << (LOOKS - 1)
 STEPS, BATCH, RATE = 200, 256, 5e-4  # of the tuning
 KINDS: dict[str, tuple[float, ...]] = {

@@ -79,8 +79,7 @@ class Pretrained(ABC):
     all. `frechet`: what the Frechet distance of its features is called, of published weights that have a name for it.
     """
 
-    name: str  # with its version
-    resizer: str  # what it does to the size of items
+    name: str  # with its version, and the size that it brings items to
     samples_most: int | None = None
     real_most: int | None = None
     frechet: str | None = None

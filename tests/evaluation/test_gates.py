@@ -179,7 +179,7 @@ def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
 
 def test_a_ratio_on_unseen_features_is_of_this_champion_too() -> None:
     """A proof has both, and a scorecard of before, which has one, is of another protocol."""
-    proof = PROTOCOL.model_copy(update={"heldout": "efficientnet-lite0", "heldout_sha256": "f" * 64})
+    proof = PROTOCOL.model_copy(update={"heldout": "efficientnet-lite0-64", "heldout_sha256": "f" * 64})
     unseen = {"heldout_distance": (0.02, 0.018, 0.022), "heldout_floor": (0.001, 0.001, 0.001)}
     champion, ratio = scorecard(proof, **unseen), (1.0, 0.9, 1.1)
     report = gate(scorecard(proof, **unseen, distance_ratio=ratio, heldout_ratio=(1.0, 0.9, 1.3)), champion=champion)

@@ -93,7 +93,9 @@ def test_images_of_32_pixels_and_more_have_a_network_of_a_package() -> None:
     small, large = (IMAGES.pretrained(image_item(side, side, 3)) for side in (32, 128))
     assert small is not None
     assert large is not None
-    assert (small.resizer, large.resizer) == ("bilinear-64", "bilinear-128")
+    assert (small.name, large.name) == ("efficientnet-lite0-64", "efficientnet-lite0-128")
+    assert small.samples_most is not None
+    assert large.samples_most is not None
     assert small.frechet is None, "no published name"
 
 

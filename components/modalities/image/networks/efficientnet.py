@@ -31,13 +31,12 @@ class EfficientNetLite0(Pretrained):
     """For images of LEAST pixels and more. About 6 ms an image of 64 pixels on one core, four times that of 128, so a part of the
     samples is asked."""
 
-    name = "efficientnet-lite0"
     sha256 = SHA256
     real_most = 2000
 
     def __init__(self, spec: ItemSpec) -> None:
         self.side = SIDES[min(spec.shape[1:]) > SIDES[0]]
-        self.resizer = f"bilinear-{self.side}"
+        self.name = f"efficientnet-lite0-{self.side}"
         self.samples_most = 4000 if self.side == SIDES[0] else 2000
 
     def features(self, items: Stored, *, device: str = "cpu") -> npt.NDArray[np.float32]:

@@ -44,7 +44,6 @@ class Given(Pretrained):
         self._sha256 = sha256
         self.name, self.frechet = PUBLISHED.get(sha256, (path.stem, None))
         self._path, self._scripted = path, _is_torchscript(path)
-        self.resizer = "its own" if self._scripted else f"bicubic-{SIDE}"
 
     @property
     def sha256(self) -> str:
