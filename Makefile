@@ -8,7 +8,7 @@ export PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
-.PHONY: setup demo test test-slow test-nightly check bench bench-families bench-toys bench-training bench-gates clean lock help
+.PHONY: setup demo test test-slow test-nightly check bench bench-families bench-toys bench-training bench-gates bench-gamed clean lock help
 
 setup: ## make .venv from the locks (PYTHON=python3.12 to name another Python)
 	@infra/setup.sh
@@ -50,6 +50,9 @@ bench-training: setup ## what channels-last and torch.compile give in training, 
 
 bench-gates: setup ## how often the gate on the distance passes equals and refuses what is worse (half an hour)
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/gates.py $(ARGS)
+
+bench-gamed: setup ## whether the gates refuse what was tuned on their own features, and pass what is honest (ten minutes)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/gamed.py $(ARGS)
 
 lock: setup ## write the locks from pyproject.toml
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python infra/lock.py

@@ -32,8 +32,9 @@ from benchmarks.shared import RESULTS, ROOT, circumstances, verdicts
 GENWRIGHT, PREFECT = str(ROOT / ".venv" / "bin" / "genwright"), [sys.executable, "-m", "prefect"]
 DATA = "data/prepared/digits"
 ANYTHING = {
-    "distance_ratio_max": None, "fd_noise_ratio_max": None, "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
-    "memorised_max": 1.0,
+    "distance_ratio_max": None, "heldout_ratio_max": None, "heldout_noise_ratio_max": None, "fd_noise_ratio_max": None,
+    "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
+    "memorised_max": 1.0, "roughness_lost_max": None, "class_ratio_min": 0.0,
 }  # fmt: skip
 BRIEF = {
     "name": "engines", "modality": "image", "data": {"path": DATA, "repo": str(ROOT)}, "gates": ANYTHING,

@@ -135,8 +135,8 @@ def gaussians(learnt: Population, rank: int, seed: int) -> Images:
     return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, 8, 8, 1)
 
 
-def trained(dataset: Any, learnt: Population, *, items: int, seed: int) -> Images:
-    """POOL images of the autoencoder after so many items seen, by the averaged weights."""
+def trained_family(dataset: Any, learnt: Population, *, items: int, seed: int, of: int = ITEMS, **config: Any) -> Any:
+    """The autoencoder after so many items seen `of` a run, its averaged weights."""
     import torch
 
     from components.core.family import Batch
@@ -144,7 +144,6 @@ def trained(dataset: Any, learnt: Population, *, items: int, seed: int) -> Image
     from components.training.device import TrainingDevice
     from components.training.learner import Learner
     from components.training.plan import TrainPlan
-    from components.training.sampling import TorchSampler
     from components.training.schedule import learning_rate
     from components.training.start import build
     from components.training.stream import BatchStream
@@ -152,15 +151,22 @@ def trained(dataset: Any, learnt: Population, *, items: int, seed: int) -> Image
     family, variant = TRAINED
     plan = TrainPlan(
         family=family, variant=variant, spec=DataSpec.of(dataset), dataset=dataset, folder=tempfile.gettempdir(), run_id="bench",
-        seed=seed, items_seen=items,
+        seed=seed, items_seen=items, config=config,
     )  # fmt: skip
     learner = Learner(build(plan), plan, TrainingDevice(torch.device("cpu")))
     own = learner.family.config
-    stream, steps = BatchStream(learnt, batch_size=own.batch_size, seed=seed), -(-ITEMS // own.batch_size)
+    stream, steps = BatchStream(learnt, batch_size=own.batch_size, seed=seed), -(-of // own.batch_size)
     for step in range(-(-items // own.batch_size)):
         batch = Batch(*stream(step), progress=step / steps, step=step, epoch=stream.epoch(step))
         learner.step(batch, rate=learning_rate(own, step=step, progress=step / steps))
-    sampler = TorchSampler(learner.average.family.eval(), subject=f"torch:{seed}", batch=500)
+    return learner.average.family.eval()
+
+
+def trained(dataset: Any, learnt: Population, *, items: int, seed: int) -> Images:
+    """POOL images of it."""
+    from components.training.sampling import TorchSampler
+
+    sampler = TorchSampler(trained_family(dataset, learnt, items=items, seed=seed), subject=f"torch:{seed}", batch=500)
     return np.concatenate([sampler(range(at, at + 1000)) for at in range(0, POOL, 1000)])
 
 

@@ -20,8 +20,9 @@ GRAPHS: dict[str, dict[str, Any]] = {
 }
 BATCH = {"small": 64, "computing": 16}  # the largest: for a fast graph as many as the bare session is best with
 ANYTHING = {  # how good they are is not at stake
-    "distance_ratio_max": None, "fd_noise_ratio_max": None, "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
-    "memorised_max": 1.0,
+    "distance_ratio_max": None, "heldout_ratio_max": None, "heldout_noise_ratio_max": None, "fd_noise_ratio_max": None,
+    "coverage_min": 0.0, "recall_min": 0.0, "duplicates_max": 1.0,
+    "memorised_max": 1.0, "roughness_lost_max": None, "class_ratio_min": 0.0,
 }  # fmt: skip
 
 

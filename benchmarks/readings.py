@@ -137,10 +137,10 @@ def main() -> None:
     options = parser.parse_args()
     from components.data.joined import held_out
     from components.data.shards import open_split
+    from components.evaluation.chosen import choose
     from components.evaluation.distances import Gaussian, frechet
     from components.evaluation.random_features import RandomFeatures
     from components.evaluation.signal import REFERENCE_ITEMS
-    from components.evaluation.yardstick import choose
 
     dataset, extractor = dataset_of(options.data)
     train, rest = open_split(dataset.path, "train"), choose(held_out(dataset), 5000, seed=0)

@@ -33,7 +33,8 @@ from flows.settings import Settings
 
 LENIENT = {
     "distance_ratio_max": 1e6, "coverage_lost_max": 1.0, "recall_lost_max": 1.0, "fd_noise_ratio_max": None, "coverage_min": 0.0,
-    "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0,
+    "recall_min": 0.0, "duplicates_max": 1.0, "memorised_max": 1.0, "heldout_ratio_max": 1e6, "heldout_noise_ratio_max": None,
+    "roughness_lost_max": None, "class_ratio_min": 0.0,
 }  # fmt: skip
 LENIENT_BY_TEXT = LENIENT | {"text_excess_min": None, "memorised_asked_max": 1.0}
 SMALL = {"family": "vae", "config": {"width": 16, "latent": 4, "blocks": 1}}

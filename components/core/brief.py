@@ -223,11 +223,25 @@ class ScheduleBrief(Record):
 
 
 class ProofBrief(Record):
-    """How far the proof goes before it says 'undecided' (docs/decisions/0003-gates.md)."""
+    """How far a proof goes before it says 'undecided' (docs/decisions/0003-gates.md), and what it judges by besides, in place of
+    the network that the modality names (docs/metrics.md)."""
 
     looks: int | None = Field(
         default=None, ge=1, le=6, description="times that samples are judged, doubled from one to the next; by default 3"
     )
+    network: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a file: TorchScript, as Inception's for FID, or the published weights of a DINOv2",
+    )
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of that file: another one is refused")
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> Self:
+        if (self.network is None) != (self.sha256 is None):
+            given, other = ("network", "sha256") if self.sha256 is None else ("sha256", "network")
+            raise ValueError(f"proof.{given}: given alone; allowed: with proof.{other}, which pins it")
+        return self
 
 
 class Brief(Record):

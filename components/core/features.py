@@ -7,13 +7,16 @@ B batch, D features, K classes. An input is what `to_tensor` makes of stored ite
 import importlib
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from components.core.arrays import Stored
+from components.core.errors import DataError
 from components.core.item import MODALITIES, ItemSpec
 
 FEATURES = 64
@@ -69,6 +72,28 @@ class Denoiser(nn.Module):
         return clean
 
 
+class Pretrained(ABC):
+    """A network that was trained on other data, elsewhere, and is the same for everybody. Only a proof asks it.
+
+    `samples_most`: that it is asked of each artifact, where it takes its time, `real_most` items of each split likewise; None:
+    all. `frechet`: what the Frechet distance of its features is called, of published weights that have a name for it.
+    """
+
+    name: str  # with its version, and the size that it brings items to
+    samples_most: int | None = None
+    real_most: int | None = None
+    frechet: str | None = None
+
+    @property
+    @abstractmethod
+    def sha256(self) -> str:
+        """Of its weights."""
+
+    @abstractmethod
+    def features(self, items: Stored, *, device: str = "cpu") -> npt.NDArray[np.float32]:
+        """float32 [N, D] of stored items."""
+
+
 class Features(ABC):
     """The networks of one modality."""
 
@@ -98,6 +123,15 @@ class Features(ABC):
     def most_steps(self, spec: ItemSpec) -> int:
         """Of the training, whatever the size of the data."""
         return self.steps_most
+
+    def pretrained(self, spec: ItemSpec) -> Pretrained | None:
+        """The network by which a proof judges items of this spec besides, which nothing else may use; None: it trains networks of
+        these on held-out items (evaluation/unseen.py)."""
+        return None
+
+    def given(self, path: Path, sha256: str) -> Pretrained:
+        """The one in a file that a brief names, of this digest. Raises DataError for what is none."""
+        raise DataError("proof.network: given for items that take none", do="leave it out")
 
     def resizer(self, spec: ItemSpec) -> str:
         """What `to_tensor` does to the size of items, as it stands in a protocol."""

@@ -6,6 +6,7 @@ runs/MODEL/KEY/STAGE.json          the record of a stage, KEY the digest of what
 runs/MODEL/KEY/state/...           the state of a training that is under way
 extractors/MD5/version-N.json      the feature extractor of a dataset version
 extractors/MD5/judge-NAME-N.json   the judge of its captions by the encoder of this name
+extractors/MD5/proof-PART-N.json   a network that only proofs use, trained on a part of its held-out items
 curves/MODEL.json                  the students that were tried last
 bakeoffs/MODEL.json                the candidates that were tried last, and their page
 evidence/table.json                what was measured of all models
@@ -63,6 +64,11 @@ def extractor(dataset_md5: str, version: int) -> str:
 def judge(dataset_md5: str, name: str, version: int) -> str:
     """The judge of a dataset version's captions by an encoder, by the version of how judges are made."""
     return f"extractors/{dataset_md5}/judge-{name}-{version}.json"
+
+
+def proof_network(dataset_md5: str, part: int, version: int) -> str:
+    """The network that judges a part of a dataset version's held-out items, by the version of how such are made."""
+    return f"extractors/{dataset_md5}/proof-{part}-{version}.json"
 
 
 def curve(model: str) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 
 from components.core.arrays import Stored
 from components.core.records import Agreement
+from components.evaluation.chosen import places
 from components.evaluation.distances import Gaussian, frechet
 from components.evaluation.manifold import Manifold, inside
-from components.evaluation.yardstick import places
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor

@@ -5,12 +5,12 @@ N samples, M real items. Only of models that are asked by a text.
 
 from components.core.records import Metric
 from components.core.records.condition import items_asked
+from components.evaluation.chosen import places
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics.kid import kid
 from components.evaluation.metrics.text_agreement import captions_of, gallery, of_samples
 from components.evaluation.power import REFERENCE_MAX
 from components.evaluation.retrieval import kinds_of
-from components.evaluation.yardstick import places
 
 LEAST, MOST = 32, 8  # real items of a kind, below which nothing is said of its distance; kinds
 

@@ -130,13 +130,15 @@ def train_extractor(
     dest: Path,
     dataset_md5: str,
     seed: int = 0,
+    steps: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Extractor:
     """Train the extractor of a dataset and write it to `dest`, or read it when it already stands there.
 
     What stands there is reused when it was made for the same data, seed and version and its weights have the digest that it
-    names; otherwise it is made anew. `classes` counts even when a class has no image in this split.
+    names; otherwise it is made anew. `steps`: by default as many as its size asks for. `classes`
+    counts even when a class has no image in this split.
     Raises DataError for a split that is too small.
     """
     kind: Kind = "denoiser" if train.labels is None else "classifier"
@@ -146,7 +148,8 @@ def train_extractor(
         raise DataError(f"the train split holds {len(train)} items", allowed="2 or more", do="add data")
     networks: Features = features_of(train.item.modality)
     network = _network(kind, train.item, classes, seed).to(device)
-    steps = int(np.clip(EPOCHS * len(train) // BATCH, STEPS_LEAST, max(STEPS_LEAST, networks.most_steps(train.item))))
+    if steps is None:
+        steps = int(np.clip(EPOCHS * len(train) // BATCH, STEPS_LEAST, max(STEPS_LEAST, networks.most_steps(train.item))))
     _fit(network, train, steps=steps, seed=seed, device=device, progress=progress)
     weights = save_tensors({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
     write_whole(dest / WEIGHTS, weights)

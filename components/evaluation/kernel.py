@@ -11,6 +11,7 @@ spread is bounded too. docs/decisions/0003-gates.md has what else was tried.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +86,12 @@ class Real:
         )
 
 
+def pooled_floor(parts: Sequence[Real]) -> float:
+    """That of the mean by their items (Distance.pooled)."""
+    m = sum(len(each.features_MD) for each in parts)
+    return math.sqrt(sum((len(each.features_MD) / m * each.floor) ** 2 for each in parts))
+
+
 def _overlap(kernel: Kernel, features_MD: Floats) -> float:
     """tr S^2, S the covariance of phi: the mean square of the centred kernel over pairs of different items."""
     phi_MF = kernel.phi(features_MD[np.random.default_rng(SEED).permutation(len(features_MD))[:SPREAD_ITEMS]])
@@ -115,6 +122,17 @@ class Distance:
         by_real_M = 2 * (at_real_M2[:, 1] * m / (m - 1) - at_real_M2[:, 0])
         value = within[0] + within[1] - 2 * float(ours_F @ theirs_F)
         return cls(value, by_sample_N - by_sample_N.mean(), by_real_M - by_real_M.mean())
+
+    @classmethod
+    def pooled(cls, parts: "Sequence[Distance]") -> "Distance":
+        """Of the same samples to parts of the reference, each under a kernel of its own: the mean by their items. The values of
+        real items are scaled so that `covariance` is that of the mean, whose parts are independent."""
+        counts = [len(each.by_real_M) for each in parts]
+        m = sum(counts)
+        value = sum(c / m * each.value for c, each in zip(counts, parts, strict=True))
+        by_sample_N = np.sum([c / m * each.by_sample_N for c, each in zip(counts, parts, strict=True)], axis=0)
+        by_real = [each.by_real_M * math.sqrt(c * (m - 1) / (m * (c - 1))) for c, each in zip(counts, parts, strict=True)]
+        return cls(value, by_sample_N, np.concatenate(by_real))
 
     def covariance(self, other: "Distance") -> float:
         """Of two distances to one reference, whose samples are of the same seeds one by one; of one with itself its variance."""

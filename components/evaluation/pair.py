@@ -1,5 +1,6 @@
 """A candidate beside the champion: same reference, seeds, classes and resamples, so that the chance they share cancels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,11 @@ from components.core.protocols import ItemSampler, ItemSplit
 from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
-from components.evaluation.metrics.distance import over_champion
+from components.evaluation.metrics import distance, heldout
 from components.evaluation.power import LOOKS
 from components.evaluation.samples import Drawn, Stock, asked_like
 from components.evaluation.score import make_scorecard
+from components.evaluation.unseen import UnseenSide
 from components.evaluation.yardstick import RealSide, Yardstick, make_yardstick
 from components.runtime.progress import Report
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
+    from components.evaluation.unseen import Unseen
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def score_pair(
     reference: ItemSplit,
     extractor: "Extractor",
     ratio_max: float | None = None,
+    heldout_max: float | None = None,
     seed: int = 0,
     samples: int = 2000,
     looks: int = LOOKS,
@@ -63,18 +67,21 @@ def score_pair(
     resamples: int = 200,
     level: float = 0.95,
     judge: "Judge | None" = None,
+    unseen: "Unseen | None" = None,
     progress: Report | None = None,
 ) -> Pair:
     """Measure both and the ratio of their distances, with its own interval rather than two overlapping ones.
 
-    While the ratio's interval straddles `ratio_max` the samples of both are doubled, for at most `looks` looks; None: one look.
-    What the gate may get wrong is spent over the looks (power.py). docs/decisions/0003-gates.md.
+    While the ratio's interval straddles `ratio_max`, or that on the `unseen` features of a proof `heldout_max`, the samples of
+    both are doubled, for at most `looks` looks; both None: one look. A ratio that is wholly beyond ends it, as the other cannot
+    help. What the gates may get wrong is spent over the looks (power.py). docs/decisions/0003-gates.md.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     sides = (candidate, champion)
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
     stocks = [side.stock or Stock() for side in sides]
-    looks = 1 if ratio_max is None else looks
+    side_of_unseen = None if unseen is None else UnseenSide.of(unseen, train, reference, seed=seed)
+    looks = 1 if ratio_max is None and (heldout_max is None or unseen is None) else looks
     for look in range(looks):
         count = samples << look
         yardstick = make_yardstick(
@@ -89,6 +96,7 @@ def score_pair(
             level=level,
             real=real,
             judge=judge,
+            unseen=side_of_unseen,
             look=look,
             looks=looks,
         )
@@ -104,11 +112,22 @@ def score_pair(
         )
         beside = _evaluated(champion, theirs, yardstick, device)
         seen = replace(_evaluated(candidate, ours, yardstick, device), champion=beside)
-        ratio = over_champion(seen, beside)
-        if ratio_max is None or not ratio.low <= ratio_max < ratio.high:
+        ratios = [(distance.over_champion(seen, beside), ratio_max, True)]
+        if side_of_unseen is not None:
+            ratios.append((heldout.over_champion(seen, beside), heldout_max, side_of_unseen.grows(count)))
+        if not _look_again(ratios):
             break
     scorecard = make_scorecard(seen)
     return Pair(candidate=scorecard, champion=make_scorecard(beside), ratio=scorecard.metrics["distance_ratio"])
+
+
+def _look_again(ratios: Sequence[tuple[Metric, float | None, bool]]) -> bool:
+    """Of each ratio with its margin, None where nobody asks, and whether more samples would narrow it: while one straddles, and
+    none is wholly beyond."""
+    asked = [(ratio, margin, grows) for ratio, margin, grows in ratios if margin is not None]
+    if any(ratio.low > margin for ratio, margin, _ in asked):
+        return False
+    return any(grows and ratio.low <= margin < ratio.high for ratio, margin, grows in asked)
 
 
 def _evaluated(side: Contender, drawn: Drawn, yardstick: Yardstick, device: str) -> Evaluated:

@@ -1,9 +1,11 @@
 """What the gate on the distance may get wrong, how that is spent over its looks, and what it can tell apart. Imports no numpy.
 
-The gate asks whether a candidate is at most `margin` times as far from the data as its champion. Its errors over all looks
-together: a candidate at the margin passes at most PASS_ERROR of the time, an equal of the champion fails at most FAIL_ERROR. Each
-look spends its part of both, and what is spent adds up whatever the looks have in common (Bonferroni); later looks, which see
-more, have more (Lan and DeMets 1983, 'Discrete sequential boundaries for clinical trials').
+The gates ask whether a candidate is at most `margin` times as far from the data as its champion, on the features of the dataset
+and on features that only the proof sees. Their errors over all looks together: a candidate at the margin of either passes at most
+PASS_ERROR of the time, an equal of the champion fails at most FAIL_ERROR. Each look spends its part of both, and what is spent
+adds up whatever the looks have in common (Bonferroni); later looks, which see more, have more (Lan and DeMets 1983, 'Discrete
+sequential boundaries for clinical trials'). To pass, a candidate must pass both, which may each err as both together may (an
+intersection-union test, Berger 1982); to fail, one is enough, so each has half of that error, whatever they have in common.
 
 Sizes are of the logarithm of the ratio: s is its standard error at the last look.
 """
@@ -19,10 +21,16 @@ from components.core.records import Metric
 LOOKS = 3  # times that samples are judged, doubled from one to the next, where a brief does not say
 LOOKS_MAX = 6  # of brief.proof.looks
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
-PASS_ERROR, FAIL_ERROR = 0.05, 0.005
+PASS_ERROR, FAIL_ERROR = 0.05, 0.01
 POWER = 0.8  # at which a ratio counts as told apart
-EQUALS_PASS = 0.95
+REPRESENTATIONS = 2
+EQUALS_PASS = 0.95  # of both
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
+# By the gate: what a scorecard calls the errors of its distance, by the reference items and by the samples.
+MEASURED = {
+    "distance_ratio_max": ("error_by_real", "error_by_samples"),
+    "heldout_ratio_max": ("heldout_error_by_real", "heldout_error_by_samples"),
+}
 MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told
 # The standard errors of a distance, as a share of it and times the root of the count, where nothing was measured yet: about those
@@ -58,9 +66,14 @@ class Spread:
         return cls(by_real / math.sqrt(len(moves.by_real_M)) / distance, by_samples / math.sqrt(samples) / distance)
 
     @classmethod
-    def again(cls, metrics: Mapping[str, Metric], *, reference: int, samples: int) -> "Spread":
-        """From a scorecard, at other counts."""
-        by_real, by_samples = metrics["error_by_real"], metrics["error_by_samples"]
+    def again(cls, metrics: Mapping[str, Metric], gate: str, *, reference: int, samples: int) -> "Spread | None":
+        """From a scorecard, at other counts; None of one of before these were measured. Of features that only the proof sees no
+        more items count than were looked at, as some networks are asked of no more."""
+        if any(name not in metrics for name in MEASURED[gate]):
+            return None
+        by_real, by_samples = (metrics[name] for name in MEASURED[gate])
+        if gate != next(iter(MEASURED)):
+            reference, samples = min(reference, by_real.n), min(samples, by_samples.n)
         return cls(by_real.value * math.sqrt(by_real.n / reference), by_samples.value * math.sqrt(by_samples.n / samples))
 
     @classmethod
@@ -82,7 +95,7 @@ def share_spent(*, look: int, looks: int) -> float:
 def end_scores(*, look: int, looks: int) -> tuple[float, float]:
     """How many standard errors the interval's lower and upper end are away, at this look."""
     spent = share_spent(look=look, looks=looks)
-    return _score(FAIL_ERROR * spent), _score(PASS_ERROR * spent)
+    return _score(FAIL_ERROR / REPRESENTATIONS * spent), _score(PASS_ERROR * spent)
 
 
 def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
@@ -92,33 +105,54 @@ def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
 
 
 def equals_margin(spread: Spread, *, alike: bool, looks: int) -> float:
-    """The margin that a model as good as its champion passes with EQUALS_PASS."""
+    """The margin that a model as good as its champion passes so often that it passes both with EQUALS_PASS."""
     _, high = end_scores(look=looks - 1, looks=looks)
-    return _ratio((high + _score(1 - EQUALS_PASS)) * spread.of_ratio(alike=alike))
+    return _ratio((high + _score((1 - EQUALS_PASS) / REPRESENTATIONS)) * spread.of_ratio(alike=alike))
+
+
+def foretold(spread: Spread, *, prefix: str = "", looks: int, reference: int, samples: int) -> dict[str, Metric]:
+    """What a scorecard says of its successors' verdicts, under names with this prefix: the errors at these counts, and what they
+    tell apart. An interval ends at what it is where faults are of another kind."""
+    found = {}
+    for name, error, count in (("real", spread.by_real, reference), ("samples", spread.by_samples, samples)):
+        found[f"{prefix}error_by_{name}"] = Metric(value=error, low=error, high=error, n=count)
+    for name, tells in (("ratio_told", told_apart), ("equals_margin", equals_margin)):
+        alike, other = (tells(spread, alike=each, looks=looks) for each in (True, False))
+        found[prefix + name] = Metric(value=alike, low=alike, high=other, n=reference)
+    return found
 
 
 def sentences(
-    metrics: Mapping[str, Metric] | None, *, margin: float | None, reference: int, samples: int, looks: int
+    metrics: Mapping[str, Metric] | None, *, margins: Mapping[str, float | None], reference: int, samples: int, looks: int
 ) -> tuple[str, ...]:
-    """For a person, before anything is trained: what the gate can tell, and what raises it. `metrics`: the champion's scorecard,
-    None where there is none or it is of before these were measured; `samples`: at the last look."""
-    if margin is None:
+    """For a person, before anything is trained: what the gates can tell, and what raises it. `metrics`: the champion's scorecard,
+    None where there is none or it is of before these were measured; `margins`: of these gates, by their names; `samples`: at the
+    last look."""
+    asked = {gate: margin for gate, margin in margins.items() if margin is not None}
+    if not asked:
         return ()
-    measured = metrics is not None and "error_by_real" in metrics
     counts = {"reference": reference, "samples": samples}
-    spread = Spread.again(metrics, **counts) if metrics is not None and measured else Spread.usual(**counts)
-    told, wanted = (
-        (tells(spread, alike=True, looks=looks), tells(spread, alike=False, looks=looks)) for tells in (told_apart, equals_margin)
-    )
-    how = "as measured on the champion" if measured else "about, as nothing was measured on this data yet"
-    lines = [
-        f"with {reference:,} held-out items a model {told[0]:.2f} times as far from the data as its champion fails 4 times in 5 "
-        f"({told[1]:.2f} where its faults are of another kind; {how})"
-    ]
-    if wanted[0] > margin:
+    known = {gate: Spread.again(metrics or {}, gate, **counts) for gate in asked}
+    usual = Spread.usual(**counts)
+    lines: list[str] = []
+    for gate, measured in known.items():
+        if measured is None and lines:
+            continue  # about the same, by the counts alone
+        alike, other = (told_apart(measured or usual, alike=each, looks=looks) for each in (True, False))
+        how = "about, as nothing was measured on this data yet" if measured is None else "as measured on the champion"
+        on = "" if gate == next(iter(MEASURED)) else " on features that only the proof sees"
         lines.append(
-            f"a model as good as its champion passes a margin of {wanted[0]:.2f} 19 times in 20, and gates.distance_ratio_max is "
-            f"{margin:g}: {_remedy(spread, samples=samples, looks=looks)}, or set it to {wanted[0]:.2f}"
+            f"with {reference:,} held-out items a model {alike:.2f} times as far from the data as its champion{on} fails 4 "
+            f"times in 5 ({other:.2f} where its faults are of another kind; {how})"
+        )
+    wanted = {gate: equals_margin(measured or usual, alike=True, looks=looks) for gate, measured in known.items()}
+    if short := {gate: value for gate, value in wanted.items() if value > asked[gate]}:
+        worst = max(short, key=lambda gate: short[gate])
+        others = "".join(f", gates.{gate} to {value:.2f}" for gate, value in short.items() if gate != worst)
+        remedy = _remedy(known[worst] or usual, samples=samples, looks=looks)
+        lines.append(
+            f"a model as good as its champion passes a margin of {short[worst]:.2f} 19 times in 20, and gates.{worst} is "
+            f"{asked[worst]:g}: {remedy}, or set it to {short[worst]:.2f}{others}"
         )
     return tuple(lines)
 

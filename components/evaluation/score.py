@@ -10,6 +10,7 @@ from components.evaluation.by_class import by_class
 from components.evaluation.definitions import defined, words
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.samples import asked_like, draw_samples
+from components.evaluation.unseen import UnseenSide
 from components.evaluation.yardstick import Yardstick, make_yardstick
 from components.runtime.progress import Report
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from components.core.family import Family
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
+    from components.evaluation.unseen import Unseen
 
 
 def score(
@@ -37,6 +39,7 @@ def score(
     level: float = 0.95,
     looks: int = 1,
     judge: "Judge | None" = None,
+    unseen: "Unseen | None" = None,
     progress: Report | None = None,
 ) -> Scorecard:
     """Measure one artifact.
@@ -45,9 +48,10 @@ def score(
     is asked as those items are: for each class as often as they have it. `timed` is the artifact with batches of one, for
     latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim);
     `judge` tells of one that is asked by a text whether samples show it: both splits then have captions and embeddings;
-    `looks`: how many a successor beside it will get, for what their gate can tell.
+    `unseen`: what only a proof may look by; `looks`: how many a successor beside it will get, for what their gate can tell.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
+    side = None if unseen is None else UnseenSide.of(unseen, train, reference, seed=seed)
     yardstick = make_yardstick(
         dataset=dataset,
         train=train,
@@ -59,6 +63,7 @@ def score(
         resamples=resamples,
         level=level,
         judge=judge,
+        unseen=side,
         looks=looks,
     )
     return score_against(yardstick, sampler, condition=condition, timed=timed, model=model, device=device, progress=progress)

@@ -27,11 +27,11 @@ from components.core.arrays import Stored
 from components.core.protocols import ItemSplit
 from components.core.records import Reading
 from components.evaluation.bootstrap import Floats
+from components.evaluation.chosen import choose
 from components.evaluation.distances import Gaussian, frechet, influence
 from components.evaluation.manifold import Manifold, inside
 from components.evaluation.neighbours import squared_distances
 from components.evaluation.random_features import RandomFeatures
-from components.evaluation.yardstick import choose
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor

@@ -9,17 +9,18 @@ import numpy.typing as npt
 
 from components.core.arrays import Stored
 from components.core.errors import DataError
-from components.core.modality import find_modality
 from components.core.proof_items import PROOF_ITEMS
 from components.core.protocols import ItemSplit
-from components.core.records import Dataset, ItemSpec, ScoringProtocol
+from components.core.records import Dataset, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.chosen import choose, places
 from components.evaluation.distances import Gaussian, frechet_resampled
 from components.evaluation.power import REFERENCE_MAX
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
+    from components.evaluation.unseen import UnseenSide
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Yardstick:
     reference: ItemSplit
     real: RealSide
     judge: "Judge | None" = None  # of texts; with splits that have captions and their embeddings
+    unseen: "UnseenSide | None" = None  # of proofs: what nothing else is measured by
     look: int = 0  # of how many, at samples that double from one to the next
     looks: int = 1
 
@@ -90,11 +92,13 @@ def make_yardstick(
     level: float = 0.95,
     real: RealSide | None = None,
     judge: "Judge | None" = None,
+    unseen: "UnseenSide | None" = None,
     look: int = 0,
     looks: int = 1,
 ) -> Yardstick:
     """The real side at so many samples; `real` where it is at hand already. `judge`: what tells whether samples show what their
-    captions say, for models that are asked by a text. `look`: this one of so many `looks`.
+    captions say, for models that are asked by a text; `unseen`: the features that only a proof sees. `look`: this one of so many
+    `looks`.
 
     Raises DataError when a split or the number of samples is too small.
     """
@@ -114,6 +118,8 @@ def make_yardstick(
         bootstrap=resamples,
         level=level,
         judge_sha256=None if judge is None else judge.sha256,
+        heldout=None if unseen is None else unseen.unseen.name,
+        heldout_sha256=None if unseen is None else unseen.unseen.sha256,
     )
     return Yardstick(
         protocol=protocol,
@@ -122,21 +128,7 @@ def make_yardstick(
         reference=reference,
         real=real,
         judge=judge,
+        unseen=unseen,
         look=look,
         looks=looks,
     )
-
-
-def choose(split: ItemSplit, at_most: int, *, seed: int) -> Stored:
-    """Stored of a split: all of them, or a seeded choice without repeats."""
-    return split.take(places(len(split), at_most, seed=seed))
-
-
-def places(n: int, at_most: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """At most so many of n indices, without repeats, in order."""
-    return np.sort(np.random.default_rng([seed, 3]).permutation(n)[:at_most]).astype(np.int64)
-
-
-def noise_items(n: int, item: ItemSpec, *, seed: int) -> Stored:
-    """What a sampler that learnt nothing would give: stored items [n, *stored_shape]."""
-    return find_modality(item.modality).noise(n, item, np.random.default_rng([seed, 4]))

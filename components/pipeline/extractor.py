@@ -1,21 +1,23 @@
-"""The feature extractor of a dataset version, and the judge of its captions: each trained once, and kept in the store for all.
+"""The networks that judge a dataset version: its extractor, the judge of its captions, and those that only its proofs use. Each
+is trained once, and kept in the store for all.
 
 Their seed is not the brief's: numbers of every brief on the same data compare, because one yardstick measures them all.
 """
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.core import store_keys
-from components.core.protocols import CaptionedSplit
-from components.core.records import Condition, Dataset, EmbeddingCondition, LocalDataset
+from components.core.protocols import CaptionedSplit, ItemSplit
+from components.core.records import Artifact, Condition, Dataset, EmbeddingCondition, LocalDataset
 from components.pipeline.backends import Backends
 from components.pipeline.shared import trained_once
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
     from components.evaluation.judge import Judge
+    from components.evaluation.unseen import Unseen
 
 
 def extractor_folder(dataset: Dataset, backends: Backends) -> Path:
@@ -57,3 +59,38 @@ def load_judge(train: CaptionedSplit, condition: Condition | None, dataset: Loca
         weights=WEIGHTS,
         card=RECORD,
     )
+
+
+def load_unseen(
+    given: Artifact | None, reference: ItemSplit, dataset: LocalDataset, backends: Backends, *, device: str
+) -> "Unseen":
+    """What only proofs of a dataset version judge by: the network of a brief (`given`), one that its modality names, or two that
+    are trained on halves of the held-out items, when there are none yet.
+
+    Nothing but a proof may call it (tests/evaluation/test_unseen.py).
+    """
+    from components.core.features import features_of
+    from components.evaluation.extractor import RECORD, VERSION, WEIGHTS, Extractor, train_extractor
+    from components.evaluation.unseen import HALVES, SEEDS, Unseen, learnt_by, steps_of
+
+    networks, folder = features_of(dataset.item.modality), extractor_folder(dataset, backends)
+    network = networks.pretrained(dataset.item) if given is None else None
+    if given is not None:
+        network = networks.given(backends.workspace.open(given), given.sha256)
+    if network is not None:
+        return Unseen.pretrained(network, device=device, cache=folder / "proof")
+
+    def trained(part: int) -> Extractor:
+        learnt, dest = learnt_by(reference, part), folder / f"proof-{part}"
+        own: dict[str, Any] = {"dataset_md5": dataset.md5, "classes": len(dataset.classes), "seed": SEEDS[part]}
+        steps = steps_of(len(learnt), networks.most_steps(learnt.item))
+        return trained_once(
+            lambda: train_extractor(learnt, dest=dest, steps=steps, **own),
+            dest,
+            backends,
+            key=store_keys.proof_network(dataset.md5, part, VERSION),
+            weights=WEIGHTS,
+            card=RECORD,
+        )
+
+    return Unseen.trained([trained(part) for part in range(HALVES)])

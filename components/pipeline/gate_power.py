@@ -1,4 +1,4 @@
-"""What the gate on the distance will tell of a candidate, said before anything is trained: by a plan and as a run begins."""
+"""What the gates on the distances will tell of a candidate, said before anything is trained: by a plan and as a run begins."""
 
 from contextlib import suppress
 
@@ -8,27 +8,32 @@ from components.core.errors import GenwrightError
 from components.core.records import Bundle, Channel, Decision, Facts, Scorecard
 from components.core.stores import ObjectStore
 from components.evaluation.gates import thresholds
-from components.evaluation.power import LOOKS, REFERENCE_MAX, sentences
+from components.evaluation.power import LOOKS, MEASURED, REFERENCE_MAX, sentences
 from components.pipeline.run import SAMPLES
 
 HELD_OUT = 5  # of so many items one is held out, where the data is not prepared yet
 
 
 def gate_power(brief: Brief, facts: Facts, decision: Decision, store: ObjectStore | None) -> tuple[str, ...]:
-    """A line each; none where the gate is off or the number of items is not known. As measured on the champion that is served,
+    """A line each; none where both gates are off or the number of items is not known. As measured on the champion that is served,
     where the store has its scorecard."""
     held_out = facts.held_out or (facts.items or 0) // HELD_OUT
-    margin = thresholds(brief.gates)["distance_ratio_max"]
-    if not held_out or margin is None or isinstance(margin, str):
+    if not held_out:
         return ()
     champion, looks = _champion(brief.name, store) if store is not None else None, brief.proof.looks or LOOKS
     return sentences(
         champion.metrics if champion is not None else None,
-        margin=margin,
+        margins=margins_of(brief),
         reference=min(held_out, REFERENCE_MAX),
         samples=SAMPLES[decision.delivery] << (looks - 1),
         looks=looks,
     )
+
+
+def margins_of(brief: Brief) -> dict[str, float | None]:
+    """Those of the gates on the ratios of distances."""
+    known = thresholds(brief.gates)
+    return {gate: each for gate in MEASURED if not isinstance(each := known[gate], str)}
 
 
 def _champion(model: str, store: ObjectStore) -> Scorecard | None:

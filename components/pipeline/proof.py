@@ -17,19 +17,20 @@ from components.data.joined import REFERENCE, held_out
 from components.data.shards import open_split
 from components.delivery.bundles import fetch_bundle, read_bundle
 from components.evaluation.agreement import agreement
-from components.evaluation.gates import gate, thresholds
+from components.evaluation.chosen import choose
+from components.evaluation.gates import gate
 from components.evaluation.likeness import nearest_in_split
 from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.power import LOOKS, REFERENCE_MAX
 from components.evaluation.samples import CHUNK, Stock, asked_like
 from components.evaluation.score import score
-from components.evaluation.yardstick import choose
 from components.pipeline.backends import Backends
 from components.pipeline.dry_run import known_dry_run
 from components.pipeline.encoders import embedded, embeddings_of, shares_embeddings
 from components.pipeline.evidence import estimated_and_measured, is_evidence, leave_evidence, row_of
-from components.pipeline.extractor import load_extractor, load_judge
+from components.pipeline.extractor import load_extractor, load_judge, load_unseen
+from components.pipeline.gate_power import margins_of
 from components.pipeline.graph_sampler import open_graph, sampler_of
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
@@ -96,16 +97,19 @@ def _scored(
     """The scorecard of the candidate, and that of the champion measured beside it."""
     protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
-        protocol |= {"progress": progress, "looks": run.brief.proof.looks or LOOKS}
+        unseen = load_unseen(run.proof_network, held_out(data), data, backends, device=run.facts.device)
+        protocol |= {"progress": progress, "looks": run.brief.proof.looks or LOOKS, "unseen": unseen}
         if rival is None:
             own: dict[str, Any] = {"condition": candidate.condition, "timed": candidate.timed, "model": candidate.model}
             return score(candidate.sampler, **own, **protocol), None
-        pair = score_pair(candidate, rival, ratio_max=_ratio_max(run), **protocol)
+        margins = margins_of(run.brief)  # which the looks end by
+        own = {"ratio_max": margins["distance_ratio_max"], "heldout_max": margins["heldout_ratio_max"]}
+        pair = score_pair(candidate, rival, **own, **protocol)
         return pair.candidate, pair.champion
 
 
 def protocol_of(run: Run, data: LocalDataset, condition: Condition | None, backends: Backends, *, samples: int) -> dict[str, Any]:
-    """What every model of this data is measured by, for `score`."""
+    """What every model of this data is measured by, for `score`; what only a proof looks at is not among it."""
     embeddings = embeddings_of(run, data, backends)
     train = open_split(data.path, "train", embeddings)
     return {
@@ -119,13 +123,6 @@ def protocol_of(run: Run, data: LocalDataset, condition: Condition | None, backe
         "reference_split": "+".join(REFERENCE),
         "device": run.facts.device,
     }
-
-
-def _ratio_max(run: Run) -> float | None:
-    """The margin of the gate on the distance, which the looks end by."""
-    margin = thresholds(run.brief.gates)["distance_ratio_max"]
-    assert not isinstance(margin, str)
-    return margin
 
 
 def _agreement(run: Run, data: LocalDataset, family: Family, candidate: Contender, backends: Backends) -> Agreement:

@@ -16,6 +16,7 @@ from components.pipeline.evidence import keep_used, known_evidence
 from components.pipeline.gate_power import gate_power
 from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.pretrained import base_of, read_foreign, read_release, take_over
+from components.pipeline.proof_network import check_network, network_of
 from components.pipeline.refusals import (
     BeginsWith,
     Reads,
@@ -47,6 +48,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     from components.policy.tables import load_tables
 
     check_start(brief)
+    check_network(brief, folder=base or Path.cwd())
     evidence = known_evidence(brief, backends)
     known = known_dataset(brief, backends, base=base)
     decided: tuple[Facts, Decision] | None = None
@@ -91,6 +93,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         genwright=package_version(),
         base=begins_with(),
         encoder=encoder,
+        proof_network=network_of(brief, backends, folder=base or Path.cwd()),
     )
 
 
@@ -154,6 +157,7 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     `base`: the folder that the brief's paths are relative to.
     """
     check_start(brief)
+    check_network(brief, folder=base or Path.cwd(), digest=False)
     dataset = known_dataset(brief, backends, base=base)
     facts, decision = decide(brief, backends, dataset=dataset, base=base, evidence=known_evidence(brief, backends))
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))

@@ -161,6 +161,7 @@ class Run(Record):
     student: Student | None = None
     base: Base | None = None
     encoder: Encoder | None = None
+    proof_network: Artifact | None = None  # the file that the brief names for its proofs
 
     @property
     def lora(self) -> LoraBrief:
@@ -238,6 +239,7 @@ class Run(Record):
             "device": facts.device,
             "delivery": self.decision.delivery,
             **({"metrics": sorted(other)} if other else {}),
+            **({"network": self.proof_network.sha256} if self.proof_network else {}),
         }
 
     def checkpoint(self, trained: "Trained") -> Checkpoint:
@@ -321,7 +323,7 @@ def evidence(bundle: Bundle) -> dict[str, Any]:
     metrics = bundle.scorecard.metrics
     shown: dict[str, Any] = {
         name: metrics[name].model_dump(include={"value", "low", "high", "n"})
-        for name in ("fd", "distance_ratio")
+        for name in ("fd", "distance_ratio", "heldout_ratio")
         if name in metrics
     }
     lineage = bundle.lineage

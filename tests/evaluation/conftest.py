@@ -18,6 +18,7 @@ from components.evaluation.page import write_page
 from components.evaluation.pair import Contender, score_pair
 from components.evaluation.samples import SEEDS_EACH, SEEDS_FROM
 from components.evaluation.score import score
+from components.evaluation.unseen import SEEDS, Unseen, learnt_by, steps_of
 
 
 @dataclass
@@ -73,6 +74,19 @@ def extractor(extractor_folder: Path) -> Extractor:
 
 
 @pytest.fixture(scope="session")
+def unseen(digits: Digits, made_once: Callable[..., Path]) -> Unseen:
+    """What a proof against digits.validation alone judges by."""
+
+    def train(folder: Path) -> None:
+        for part, seed in enumerate(SEEDS):
+            own = {"classes": 10, "dataset_md5": digits.dataset.md5, "seed": seed, "steps": steps_of(115, 700)}
+            train_extractor(learnt_by(digits.validation, part), dest=folder / str(part), **own)
+
+    folder = made_once("unseen", train)
+    return Unseen.trained([Extractor.load(folder / str(part)) for part in range(len(SEEDS))])
+
+
+@pytest.fixture(scope="session")
 def fitted(digits: Digits) -> Callable[..., Shelf]:
     """A generator with a dial: a Gaussian per class in its first `rank` principal directions. More rank is better."""
 
@@ -120,10 +134,11 @@ def decision() -> Decision:
 
 
 @pytest.fixture(scope="session")
-def pages(digits, extractor, fitted, tmp_path_factory) -> dict[str, Path]:
+def pages(digits, extractor, unseen, fitted, tmp_path_factory) -> dict[str, Path]:
     """A first release's page and that of a candidate beside a champion."""
     folder = tmp_path_factory.mktemp("pages")
     sampler, real = fitted(4, seed=1), {"train": digits.train, "reference": digits.validation, "extractor": extractor}
+    real |= {"unseen": unseen}
     generated = sampler.images[:30]
     shown = {
         "model": "digits",

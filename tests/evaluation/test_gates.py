@@ -92,11 +92,15 @@ def test_each_gate_is_a_threshold_of_the_brief_and_null_turns_it_off() -> None:
 def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_record() -> None:
     assert thresholds({}) == {
         "distance_ratio_max": 1.25,
+        "heldout_ratio_max": 1.25,
         "fd_noise_ratio_max": 0.5,
+        "heldout_noise_ratio_max": 0.5,
         "coverage_min": 0.3,
         "recall_min": 0.05,
         "coverage_lost_max": None,
         "recall_lost_max": None,
+        "roughness_lost_max": 0.2,
+        "class_ratio_min": 0.25,
         "duplicates_max": 0.05,
         "memorised_max": 0.03,
         "memorised_asked_max": 0.1,
@@ -105,7 +109,7 @@ def test_the_gates_their_order_and_their_defaults_are_those_of_the_decision_reco
         "latency_p95_ms_max": "serving",
     }
     assert thresholds({"latency_p95_ms_max": "serving"}) == thresholds({})
-    assert list(thresholds({}))[:4] == ["distance_ratio_max", "fd_noise_ratio_max", "coverage_min", "recall_min"]
+    assert list(thresholds({}))[:3] == ["distance_ratio_max", "heldout_ratio_max", "fd_noise_ratio_max"]
 
 
 def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> None:
@@ -120,7 +124,7 @@ def test_a_student_is_held_to_its_teacher_unless_the_brief_says_how_far() -> Non
     [
         (
             {"fid_max": 3},
-            "brief: gates.fid_max: unknown key; allowed: distance_ratio_max, fd_noise_ratio_max, coverage_min, recall_min,",
+            "brief: gates.fid_max: unknown key; allowed: distance_ratio_max, heldout_ratio_max, fd_noise_ratio_max,",
         ),
         ({"coverage_min": 2}, "brief: gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
         ({"distance_ratio_max": 0}, "brief: gates.distance_ratio_max: Input should be greater than 0 (given: 0)"),
@@ -173,6 +177,21 @@ def test_a_ratio_that_is_missing_or_of_another_champion_is_refused() -> None:
     assert (report.verdict, report.champion) == ("pass", "b" * 64)
 
 
+def test_a_ratio_on_unseen_features_is_of_this_champion_too() -> None:
+    """A proof has both, and a scorecard of before, which has one, is of another protocol."""
+    proof = PROTOCOL.model_copy(update={"heldout": "efficientnet-lite0-64", "heldout_sha256": "f" * 64})
+    unseen = {"heldout_distance": (0.02, 0.018, 0.022), "heldout_floor": (0.001, 0.001, 0.001)}
+    champion, ratio = scorecard(proof, **unseen), (1.0, 0.9, 1.1)
+    report = gate(scorecard(proof, **unseen, distance_ratio=ratio, heldout_ratio=(1.0, 0.9, 1.3)), champion=champion)
+    assert (verdict_of(report, "distance_ratio_max"), verdict_of(report, "heldout_ratio_max")) == ("pass", "undecided")
+    assert report.verdict == "undecided"
+    for wrong in ({}, {"heldout_ratio": (0.7, 0.6, 0.8)}):
+        with pytest.raises(RunError, match="heldout_ratio is missing or of another champion"):
+            gate(scorecard(proof, **unseen, distance_ratio=ratio, **wrong), champion=champion)
+    with pytest.raises(RunError, match="different protocols are not compared: heldout is"):
+        gate(scorecard(proof, **unseen, distance_ratio=ratio), champion=scorecard())
+
+
 def test_a_verdict_says_what_was_measured_and_what_was_wanted_in_one_line() -> None:
     report = gate(scorecard(coverage=(0.3, 0.25, 0.35)), champion=None)
     text = next(each.text for each in report.gates if each.gate == "coverage_min")
@@ -202,7 +221,7 @@ def judged(pair) -> str:
 
 
 def test_the_champion_itself_passes_at_the_first_look(beside, fitted) -> None:
-    champion = fitted(8, seed=1)
+    champion = fitted(4, seed=1)  # surely off the data already at 500 samples
     pair = beside(champion, champion)
     assert (pair.ratio.value, pair.ratio.high) == pytest.approx((1, 1), abs=1e-6)
     assert pair.ratio.low <= 1 + 1e-6, "less where it may be nearer than the floor, which it is then held against"

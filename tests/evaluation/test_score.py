@@ -9,13 +9,13 @@ from components.core.asked_labels import labels_like
 from components.core.errors import DataError, InputError, RunError
 from components.core.records import ClassCondition
 from components.evaluation.bootstrap import Bootstrap
+from components.evaluation.chosen import noise_items
 from components.evaluation.gates import gate
 from components.evaluation.metrics import diversity
 from components.evaluation.samples import CHUNK, SEEDS_FROM, Stock, draw_samples, sample_seeds
 from components.evaluation.score import score
 from components.evaluation.signal import FixedNoiseQuality
 from components.evaluation.timed import untimed
-from components.evaluation.yardstick import noise_items
 
 N = 400
 CLASSES = ClassCondition(classes=tuple("0123456789"))

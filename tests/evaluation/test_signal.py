@@ -9,8 +9,8 @@ from specs import image_data
 
 from components.core.errors import TrainingFailed
 from components.core.records import LocalDataset
+from components.evaluation.chosen import noise_items
 from components.evaluation.signal import FixedNoiseQuality
-from components.evaluation.yardstick import noise_items
 from components.training.plan import TrainPlan
 from components.training.start import build
 from components.training.trainer import Trainer

@@ -22,7 +22,7 @@ def backends(tmp_path: Path) -> Backends:
     [
         (
             GOOD + "gates: {fid_max: 3}",
-            "gates.fid_max: unknown key; allowed: distance_ratio_max, fd_noise_ratio_max, coverage_min,",
+            "gates.fid_max: unknown key; allowed: distance_ratio_max, heldout_ratio_max, fd_noise_ratio_max,",
         ),
         (GOOD + "gates: {coverage_min: 2}", "gates.coverage_min: Input should be less than or equal to 1 (given: 2)"),
         (GOOD + "gates: {latency_p95_ms_max: serve}", "gates.latency_p95_ms_max"),

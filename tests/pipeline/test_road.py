@@ -248,7 +248,8 @@ def test_a_second_version_is_proved_beside_the_champion_and_takes_over(grown: Gr
     assert two.promoted
     assert two.gates.champion == one.bundle.sha256
     assert two.bundle.bundle.scorecard.metrics["distance_ratio"].n >= 400
-    assert "distance_ratio_max" in {gate.gate for gate in two.gates.gates}
+    assert {"distance_ratio_max", "heldout_ratio_max"} <= {gate.gate for gate in two.gates.gates}
+    assert two.bundle.bundle.scorecard.protocol.heldout == "genwright-classifier-v1-cross-fitted"
     beside = Scorecard.model_validate(_proof(grown, "seed").champion)
     assert beside.subject == one.bundle.bundle.scorecard.subject
     assert beside.protocol == two.bundle.bundle.scorecard.protocol

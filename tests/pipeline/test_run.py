@@ -8,6 +8,7 @@ import pytest
 
 from components.core.errors import BriefError, Conflict, RegistryError, StorageError
 from components.core.record import Record
+from components.core.records import Artifact
 from components.evaluation import definitions, metrics
 from components.pipeline import stages
 from components.pipeline.backends import Backends
@@ -83,6 +84,14 @@ def test_a_metric_that_is_added_costs_a_proof_and_none_keeps_the_keys_of_before(
     monkeypatch.setattr("components.pipeline.run.METRICS_AT_FIRST", frozenset(definitions.words()))
     proving = a_run._proving()
     assert set(proving) == {"gates", "latency_ms", "device", "delivery"}  # as it was before metrics were in it
+
+
+def test_another_network_of_the_proof_costs_a_proof(a_run: Any) -> None:
+    """It is named by its bytes: where its file lies, and what it is called, says nothing."""
+    one = a_run.model_copy(update={"proof_network": Artifact(name="inception.pt", sha256="a" * 64, size_bytes=9)})
+    assert [one.key(stage) == a_run.key(stage) for stage in KEYED] == [True, True, False, False]
+    moved = a_run.model_copy(update={"proof_network": Artifact(name="other.pt", sha256="a" * 64, size_bytes=9)})
+    assert moved.key("prove") == one.key("prove")
 
 
 def test_a_nearer_latency_limit_costs_a_proof(a_run: Any) -> None:

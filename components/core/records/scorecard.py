@@ -33,6 +33,8 @@ class ScoringProtocol(Record):
     bootstrap: int
     level: float  # of the intervals
     judge_sha256: str | None = None  # the weights of the judge of texts, where one was asked
+    heldout: str | None = None  # the network that only the proof sees; None of proofs of before, and of what is no proof
+    heldout_sha256: str | None = None  # its weights
     version: int = 1
 
 

@@ -29,6 +29,8 @@ from components.core.records import GateReport, GateVerdict, Metric, Scorecard, 
 from components.evaluation.definitions import gates as found_gates
 from components.evaluation.definitions import maker_of, words_of
 
+# A ratio to the champion's, what it is of, and the floor of the champion's.
+RATIOS = (("distance_ratio", "distance", "distance_floor"), ("heldout_ratio", "heldout_distance", "heldout_floor"))
 Threshold = float | Literal["serving"] | None
 
 
@@ -148,11 +150,12 @@ def _check_comparable(candidate: Scorecard, champion: Scorecard | None) -> None:
             f"scorecards of different protocols are not compared: {name} is {ours[name]} and {theirs[name]}",
             do="score candidate and champion beside each other",
         )
-    ratio = candidate.metrics.get("distance_ratio")
-    floor = candidate.metrics["distance_floor"].value
-    expected = max(0.0, candidate.metrics["distance"].value) / max(champion.metrics["distance"].value, floor, math.ulp(0.0))
-    if ratio is None or not math.isclose(ratio.value, expected, rel_tol=1e-6, abs_tol=1e-9):
-        raise RunError(
-            "these two scorecards were not made beside each other: distance_ratio is missing or of another champion",
-            do="score candidate and champion as a pair",
-        )
+    unseen = candidate.protocol.heldout is not None
+    for name, own, least in RATIOS if unseen else RATIOS[:1]:
+        ratio, floor = candidate.metrics.get(name), candidate.metrics[least].value
+        expected = max(0.0, candidate.metrics[own].value) / max(champion.metrics[own].value, floor, math.ulp(0.0))
+        if ratio is None or not math.isclose(ratio.value, expected, rel_tol=1e-6, abs_tol=1e-9):
+            raise RunError(
+                f"these two scorecards were not made beside each other: {name} is missing or of another champion",
+                do="score candidate and champion as a pair",
+            )

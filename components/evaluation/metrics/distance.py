@@ -10,10 +10,11 @@ from statistics import NormalDist
 
 from components.core.metrics import Gate, Words
 from components.core.records import Metric
+from components.evaluation.chosen import choose
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.kernel import Distance, Kernel, Real, ratio_interval
-from components.evaluation.power import Spread, end_scores, equals_margin, told_apart
-from components.evaluation.yardstick import Yardstick, choose
+from components.evaluation.power import Spread, end_scores, foretold
+from components.evaluation.yardstick import Yardstick
 
 WORDS = (
     Words(
@@ -78,12 +79,5 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
         "distance_floor": Metric(value=floor, low=floor, high=floor, n=len(found.by_real_M)),
     }
     spread = Spread.of(found, max(found.value, floor), samples=yardstick.samples_last)
-    for name, error, count in (
-        ("error_by_real", spread.by_real, len(found.by_real_M)),
-        ("error_by_samples", spread.by_samples, yardstick.samples_last),
-    ):
-        metrics[name] = Metric(value=error, low=error, high=error, n=count)
-    for name, tells in (("ratio_told", told_apart), ("equals_margin", equals_margin)):
-        alike, other = (tells(spread, alike=each, looks=yardstick.looks) for each in (True, False))
-        metrics[name] = Metric(value=alike, low=alike, high=other, n=len(found.by_real_M))
+    metrics |= foretold(spread, looks=yardstick.looks, reference=len(found.by_real_M), samples=yardstick.samples_last)
     return metrics if seen.champion is None else metrics | {"distance_ratio": over_champion(seen, seen.champion)}

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from components.core.metrics import Words
 from components.core.records import Metric
 from components.evaluation.bootstrap import Bootstrap, Floats
+from components.evaluation.chosen import places
 from components.evaluation.distances import pair_means
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.neighbours import squared_distances
-from components.evaluation.yardstick import places
 
 WORDS = (
     Words("diversity", "Diversity", "mean distance between samples over that between real items; 1 is as diverse", order=40),

@@ -8,9 +8,10 @@ the counts, so only the gate against noise, which lies far above all bias, is on
 from components.core.metrics import Gate, Words
 from components.core.records import Metric
 from components.evaluation.bootstrap import Floats
+from components.evaluation.chosen import noise_items
 from components.evaluation.distances import ratio
 from components.evaluation.evaluated import Evaluated, once
-from components.evaluation.yardstick import Yardstick, noise_items
+from components.evaluation.yardstick import Yardstick
 
 WORDS = (
     Words("fd", "FD-local", "Fréchet distance of this dataset's own features; never an FID", better="lower", order=11),

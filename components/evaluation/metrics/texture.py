@@ -7,13 +7,16 @@ Both are 1 for the data. A factor of the grey levels moves contrast alone; noise
 and blur takes more of g^2 than of s^2. g^2 / s^2 is von Neumann's ratio (1941, 'Distribution of the ratio of the mean square
 successive difference to the variance'); it is 2 for white noise.
 
+roughness_lost = |log roughness| less the champion's: how much farther from the data's it is, smoother or noisier. It is gated, as
+no network that could be tuned on stands between it and the items; a better distance does not pay for blur.
+
 N items, C channels, R resamples.
 """
 
 import numpy as np
 
 from components.core.arrays import Stored
-from components.core.metrics import Words
+from components.core.metrics import Gate, Words
 from components.core.records import ItemSpec, Metric
 from components.evaluation.bootstrap import Floats
 from components.evaluation.evaluated import Evaluated, once
@@ -29,7 +32,16 @@ WORDS = (
         "differences of neighbouring values over that deviation, over real items'; 1 is the data",
         order=46,
     ),
+    Words(
+        "roughness_lost",
+        "Roughness lost",
+        "how much farther from the data's it is than the champion's, as a logarithm",
+        better="lower",
+        order=47,
+    ),
 )
+GATES = (Gate("roughness_lost_max", "roughness_lost", "max", default=0.2, takes="positive", relative=True, optional=True),)
+LEAST = 1e-3  # of a roughness, before its logarithm is taken
 BLOCK = 256  # items whose values are taken apart together
 
 
@@ -39,8 +51,9 @@ def of_real(yardstick: Yardstick) -> Floats:
     return texture(yardstick.real.items, yardstick.dataset.item)
 
 
-def compute(seen: Evaluated) -> dict[str, Metric]:
-    """Both; of items that are no tokens, and whose real ones are not all flat."""
+@once
+def over_real(seen: Evaluated) -> dict[str, Floats]:
+    """Both, and in every resample: [1 + R]; none of tokens, and where the real items are all flat."""
     item, boot = seen.yardstick.dataset.item, seen.boot
     if item.storage.dtype == "int64":
         return {}
@@ -54,8 +67,18 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     tiny = np.finfo(np.float64).tiny
     over_R2 = ours_R2 / np.maximum(real_R2, tiny)
     draws = {"contrast": over_R2[:, 0], "roughness": over_R2[:, 1] / np.maximum(over_R2[:, 0], tiny)}
-    roots = {name: np.sqrt(draws_R) for name, draws_R in draws.items()}
-    return {name: boot.metric(float(root_R[0]), root_R[1:], n=len(ours_N2), least=0) for name, root_R in roots.items()}
+    return {name: np.sqrt(draws_R) for name, draws_R in draws.items()}
+
+
+def compute(seen: Evaluated) -> dict[str, Metric]:
+    """Both; and what was lost, where there is a champion."""
+    found, boot, n = over_real(seen), seen.boot, len(seen.items)
+    metrics = {name: boot.metric(float(each_R[0]), each_R[1:], n=n, least=0) for name, each_R in found.items()}
+    if not found or seen.champion is None:
+        return metrics
+    ours_R, theirs_R = (np.abs(np.log(np.maximum(each["roughness"], LEAST))) for each in (found, over_real(seen.champion)))
+    lost_R = ours_R - theirs_R
+    return metrics | {"roughness_lost": boot.metric(float(lost_R[0]), lost_R[1:], n=n)}
 
 
 def texture(items: Stored, item: ItemSpec) -> Floats:

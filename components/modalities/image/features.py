@@ -3,14 +3,18 @@
 B batch, C channels, H height, W width, D features. Images enter as uint8 [B, H, W, C].
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from components.core.arrays import Stored
-from components.core.features import FEATURES, Features, Trunk
+from components.core.features import FEATURES, Features, Pretrained, Trunk
 from components.core.item import ItemSpec
+from components.modalities.image.networks.efficientnet import LEAST, EfficientNetLite0
+from components.modalities.image.networks.given import Given
 
 SIDE_MAX = 64  # larger images are averaged down to it before the first convolution
 LARGE = 32  # pixels a side, above which a step of training costs four times
@@ -84,6 +88,12 @@ class ImageFeatures(Features):
 
     def most_steps(self, spec: ItemSpec) -> int:
         return self.steps_most if max(spec.shape[1:]) <= LARGE else self.steps_most // 2
+
+    def pretrained(self, spec: ItemSpec) -> Pretrained | None:
+        return EfficientNetLite0(spec) if min(spec.shape[1:]) >= LEAST else None
+
+    def given(self, path: Path, sha256: str) -> Pretrained:
+        return Given(path, sha256)
 
     def resizer(self, spec: ItemSpec) -> str:
         return "none" if max(spec.shape[1:]) <= SIDE_MAX else f"area-{SIDE_MAX}"

@@ -87,6 +87,7 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
         genwright=package_version(),
         student=student,
         encoder=run.encoder,
+        proof_network=run.proof_network,
     )
 
 
