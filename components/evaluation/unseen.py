@@ -39,20 +39,13 @@ HALVES = len(SEEDS)
 EPOCHS, BATCH, STEPS_LEAST = 20, 128, 100
 
 
-@dataclass(frozen=True)
 class Part:
     """Some items of a split, as one."""
 
-    split: ItemSplit
-    chosen: npt.NDArray[np.int64]
-
-    @property
-    def item(self) -> ItemSpec:
-        return self.split.item
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64] | None:
-        return None if self.split.labels is None else self.split.labels[self.chosen]
+    def __init__(self, split: ItemSplit, chosen: npt.NDArray[np.int64]) -> None:
+        self.split, self.chosen = split, chosen
+        self.item: ItemSpec = split.item
+        self.labels = None if split.labels is None else split.labels[chosen]
 
     def __len__(self) -> int:
         return len(self.chosen)
