@@ -40,10 +40,11 @@ EPOCHS, BATCH, STEPS_LEAST = 20, 128, 100
 
 
 class Part:
-    """Some items of a split, as one: a core.protocols.ItemSplit."""
+    """Some items of a split, as one."""
 
     def __init__(self, split: ItemSplit, chosen: npt.NDArray[np.int64]) -> None:
-        self.split, self.chosen, self.item = split, chosen, split.item
+        self.split, self.chosen = split, chosen
+        self.item: ItemSpec = split.item
         self.labels = None if split.labels is None else split.labels[chosen]
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ def test_the_page_holds_gates_metrics_decision_and_lineage(pages, digits) -> Non
         assert wanted in text
     for wanted in ("chart.small", "It may collapse.", "run-17", digits.dataset.md5, "genwright-classifier-v1", "No champion yet"):
         assert wanted in text
-    assert text.count('class="badge') == 1 + 5  # the verdict of all, and of five gates
+    assert text.count('class="badge') == 1 + 7  # the verdict of all, and of seven gates
     assert "<small>" not in text
 
 
