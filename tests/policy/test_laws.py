@@ -124,7 +124,7 @@ def check_hard(facts: Facts, decision: Decision) -> None:
     assert not (hurried and pixelwise)
     assert not (picture and (facts.side or 0) > 64 and pixelwise)
     if picture and (facts.side or 0) > 256 and decision.family == "diffusion":
-        assert decision.variant in ("latent", "cascade", "video-diffusion")
+        assert decision.variant in ("latent", "ldm", "cascade", "video-diffusion")
 
 
 def check_whole(facts: Facts, decision: Decision) -> None:
