@@ -37,6 +37,7 @@ WARNINGS = {
     "mode-collapse-unchecked",
     "scratch-at-foundation-scale",
     "slow-sampling",
+    "few-steps-unguided",
     "unstable-gan-loss",
     "small-data",
     "side-beyond-variant",
