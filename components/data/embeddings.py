@@ -89,12 +89,12 @@ def read_captions(path: Path, *, count: int) -> tuple[tuple[str, ...], ...]:
     return found
 
 
-def caption_in(captions: Sequence[str], *, item: int, epoch: int, train: bool) -> str:
-    """Which caption of an item an epoch takes: each in turn, from the first where the item is held out, else from another one for
-    each item.
+def caption_in(captions: Sequence[str], *, item: int, epoch: int, train: bool, seed: int = 0) -> str:
+    """Which caption of an item an epoch takes: each in turn, from the first where the item is held out, else from one that is
+    drawn for each item by the seed of the training.
 
     >>> [caption_in(("a", "b"), item=3, epoch=epoch, train=False) for epoch in range(3)]
     ['a', 'b', 'a']
     """
-    digest = hashlib.blake2b(item.to_bytes(8, "little"), digest_size=8).digest() if train else b"\0"
-    return captions[(int.from_bytes(digest, "little") + epoch) % len(captions)]
+    drawn = hashlib.blake2b(item.to_bytes(8, "little"), digest_size=8, salt=seed.to_bytes(8, "little")).digest()
+    return captions[(int.from_bytes(drawn if train else b"", "little") + epoch) % len(captions)]

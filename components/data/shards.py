@@ -3,7 +3,7 @@
 N items, stored as their spec says (core/item.py).
 """
 
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,11 @@ AGAIN = "prepare or fetch the dataset again"
 class ShardedSplit:
     """One split of a prepared dataset: a core.protocols.ItemSplit. Pickles as its path, for data loader workers."""
 
-    def __init__(self, folder: Path, split: Split, manifest: Manifest, embeddings: Path | None = None) -> None:
+    def __init__(self, folder: Path, split: Split, manifest: Manifest, embeddings: Path | None = None, *, seed: int = 0) -> None:
         self.folder = folder
         self.split = split
         self.embeddings = embeddings
+        self.seed = seed
         self.item = manifest.item
         self.shards = manifest.shards[split]
         self.starts = np.cumsum([0, *(shard.count for shard in self.shards)])
@@ -38,7 +39,7 @@ class ShardedSplit:
         return int(self.starts[-1])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_split, (self.folder, self.split, self.embeddings)
+        return open_split, (self.folder, self.split, self.embeddings, self.seed)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Stored:
         """The stored items at `indices`, [len(indices), *stored_shape]. Raises IndexError outside 0 .. N - 1, DataError."""
@@ -60,7 +61,7 @@ class ShardedSplit:
 
     def take_condition(self, indices: npt.NDArray[np.int64], *, epoch: int = 0) -> npt.NDArray[np.float32]:
         """The embedding of a caption of each item, [len(indices), L, D]: in epoch 0 of a held-out item the first, else one of its
-        captions that item and epoch alone decide. Raises DataError for data without captions, or opened without embeddings."""
+        captions that item, epoch and seed alone decide. Raises DataError for data without captions, or without embeddings."""
         if self.captions is None:
             raise DataError(
                 f"{self.folder}: a model that is asked by a text, and data without captions",
@@ -68,8 +69,8 @@ class ShardedSplit:
             )
         if self.embeddings is None:
             raise DataError(f"{self.folder}: opened without the embeddings of its captions", do="embed them first")
-        chosen = (caption_in(self.captions[at], item=int(at), epoch=epoch, train=self.split == "train") for at in indices)
-        return self._embedded.of([*chosen])
+        pick = partial(caption_in, epoch=epoch, train=self.split == "train", seed=self.seed)
+        return self._embedded.of([pick(self.captions[at], item=int(at)) for at in indices])
 
     @cached_property
     def _embedded(self) -> Embeddings:
@@ -85,10 +86,11 @@ class ShardedSplit:
         return np.concatenate([np.array(part, np.int64) for part in parts]) if parts else np.zeros(0, np.int64)
 
 
-def open_split(folder: Path | str, split: Split, embeddings: Path | None = None) -> ShardedSplit:
+def open_split(folder: Path | str, split: Split, embeddings: Path | None = None, seed: int = 0) -> ShardedSplit:
     """Open one split of a prepared folder. Checks that each file is there, of its size and kind, without reading it all.
 
-    `embeddings`: those of its captions (embeddings.py), by which a model is asked for its items.
+    `embeddings`: those of its captions (embeddings.py), by which a model is asked for its items; `seed`: of the training, which
+    draws where an item of several captions begins.
     Raises DataError for a folder that is no prepared dataset, and for a missing, truncated or corrupt shard.
     """
     folder = Path(folder)
@@ -98,7 +100,7 @@ def open_split(folder: Path | str, split: Split, embeddings: Path | None = None)
     for shard in manifest.shards[split]:
         _check(folder, shard, manifest)
     _check_captions(folder, manifest, split)
-    return ShardedSplit(folder, split, manifest, embeddings)
+    return ShardedSplit(folder, split, manifest, embeddings, seed=seed)
 
 
 def verify(folder: Path) -> Manifest:

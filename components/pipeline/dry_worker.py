@@ -56,7 +56,8 @@ def _timed(order: DryOrder, folder: Path) -> DryRun:
     connect(order.tracking_uri)  # as the process of a training does: on a CPU its libraries are most of its memory
     system_sampler()()
     plan = order.plan
-    split = open_split(Path(plan.dataset.path), "train", None if plan.embeddings is None else Path(plan.embeddings))
+    embeddings = None if plan.embeddings is None else Path(plan.embeddings)
+    split = open_split(Path(plan.dataset.path), "train", embeddings, plan.seed)
     family = build(plan)
     training = measure(family, plan, split, _quality(order, split))
     try:

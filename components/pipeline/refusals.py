@@ -87,6 +87,7 @@ def _refused(
     """What each check says against it, once. A config is only asked of a family that is built and a base that is there."""
     checks: tuple[Callable[[], None], ...] = (
         lambda: check_built(facts, decision),
+        lambda: check_guidance(brief, facts, decision),
         lambda: check_foreign(brief, facts, decision, dataset),
         lambda: check_base(brief, facts, decision, dataset, begins_with()),
         lambda: check_text(reads),
@@ -106,6 +107,30 @@ def _refused(
             if what not in said:
                 yield error
             said.add(what)
+
+
+def check_guidance(brief: Brief, facts: Facts, decision: Decision) -> None:
+    """Raises BriefError for few steps straight from a base that a text steers: its guidance takes two evaluations a step, and
+    only what is distilled has it in one."""
+    from components.families import maker
+
+    few = maker(decision.family, decision.variant, decision.delivery) != decision.variant
+    if not few or facts.conditioning != "text" or brief.pretrained is None or not find_start(decision.mode).needs_base():
+        return
+    limit, delivery = facts.latency_ms, brief.override and brief.override.delivery
+    asks = {
+        "override.delivery": delivery and f"override.delivery: {delivery}",
+        "serving.latency_ms": limit and f"serving.latency_ms: {limit:g}",
+        "goal": "goal: speed" if facts.goal == "speed" else None,
+    }
+    told = " and ".join(each for each in asks.values() if each)
+    left_out = " and ".join(name for name, each in asks.items() if each)
+    raise BriefError(
+        f"{told} given, and pretrained.model: {brief.pretrained.model} is asked by a text: in few steps it would lose the "
+        "guidance that it is steered by",
+        do=f"leave {left_out} out, produce, and `genwright distil {brief.name}{f' --latency-ms {limit:g}' if limit else ''}`, "
+        "which has the guidance in its few steps",
+    )
 
 
 def check_text(reads: Reads) -> None:

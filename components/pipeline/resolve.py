@@ -1,5 +1,6 @@
 """From a brief to a decision and a run. Imports nothing heavy."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from components.core.brief import RELEASE, Brief
 from components.core.brief import base_of as folder_of
 from components.core.errors import DataError, GenwrightError
-from components.core.records import Dataset, Decision, EvidenceTable, Facts, LocalDataset
+from components.core.records import Dataset, Decision, EvidenceTable, Facts, LocalDataset, Reason
 from components.pipeline import encoders
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
@@ -23,6 +24,7 @@ from components.pipeline.refusals import (
     built_cards,
     check,
     check_built,
+    check_guidance,
     check_start,
     no_base,
     refused_lines,
@@ -56,7 +58,9 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     lacking = undeclared(brief, load_tables(backends.settings.policy))
     if known is not None or not lacking:  # else it is decided once the data is here
         if brief.pretrained is not None and brief.pretrained.from_hub:
-            check_built(*decide(brief, backends, dataset=known, base=base, evidence=evidence))  # before anything of it is fetched
+            unseen = decide(brief, backends, dataset=known, base=base, evidence=evidence)  # before anything of it is fetched
+            check_built(*unseen)
+            check_guidance(brief, *unseen)
         decided = decide(brief, backends, dataset=known, base=base, fetch=True, evidence=evidence)
     try:
         if decided is not None:
@@ -154,7 +158,8 @@ def decide(
 def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple[Facts, Decision]:
     """What `genwright plan` says: nothing is fetched. `refusals` of the decision hold why `produce` would refuse.
 
-    `base`: the folder that the brief's paths are relative to.
+    `base`: the folder that the brief's paths are relative to. What is wrong with a base or a text encoder that the brief names is
+    raised: that is to be mended before anything is planned.
     """
     check_start(brief)
     check_network(brief, folder=base or Path.cwd(), digest=False)
@@ -162,11 +167,25 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     facts, decision = decide(brief, backends, dataset=dataset, base=base, evidence=known_evidence(brief, backends))
     begins_with = cache(partial(base_of, brief, facts, decision, backends, base=base))
     reads = _reads(brief, decision, backends, begins_with, base=base, fetch=False)
+    if brief.text is not None and brief.text.encoder is not None:
+        reads()
     refused = refused_lines(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
     with suppress(GenwrightError):  # of a base that is not here, or cannot be: it is among the refusals
         decision = warned(brief, decision, begins_with())
-    told = gate_power(brief, facts, decision, backends.named_store)
-    return facts, decision.model_copy(update={"refusals": refused, "gate_power": told})
+    told, reasons = gate_power(brief, facts, decision, backends.named_store), (*decision.reasons, *_unseen(brief, reads))
+    return facts, decision.model_copy(update={"refusals": refused, "gate_power": told, "reasons": reasons})
+
+
+def _unseen(brief: Brief, reads: Reads) -> Iterator[Reason]:
+    """That the text encoder is not here, so that nothing could be asked of it."""
+    with suppress(GenwrightError):  # it is among the refusals
+        if brief.conditioning == "text" and reads() is None:
+            given = brief.text and brief.text.encoder
+            name = given or f"the encoder of {brief.pretrained.model if brief.pretrained else brief.name}"
+            text = (
+                f"{name}, which reads its texts, is not fetched yet: whether there is one, and whether it fits, `produce` tells"
+            )
+            yield Reason(rule="text.encoder-unseen", text=text, source="genwright, docs/text.md: the text encoder")
 
 
 def known_dataset(brief: Brief, backends: Backends, *, base: Path | None = None) -> LocalDataset | None:

@@ -73,7 +73,7 @@ def lead(order: Order, *, parent: int) -> None:
 
     plan, lease = order.plan, order.lease
     assert lease is not None, "the first process leads"
-    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan)), build(plan)
+    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan), plan.seed), build(plan)
     tracker = MlflowTracker(order.tracking_uri, plan.run_id)
     quality = FixedNoiseQuality.of(Extractor.load(Path(order.extractor), device=plan.device), split, seed=plan.seed)
     drawn, tuning = drawn_by_base(family, plan, split), None
@@ -137,7 +137,7 @@ def follow(order: Order, *, parent: int) -> None:
         os._exit(1)
 
     plan = order.plan
-    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan)), build(plan)
+    split, family = open_split(Path(plan.dataset.path), "train", _embeddings(plan), plan.seed), build(plan)
     _when_orphaned(parent, leave)
     learnt = with_prior(split, drawn_by_base(family, plan, split), plan)
     Trainer(family, plan, split=learnt, quality=unread, tracker=Untracked()).run()

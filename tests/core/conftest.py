@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import components.core
-from components.core.brief import Brief, ComputeBrief, PretrainedBrief, ScheduleBrief, TextBrief
+from components.core.brief import Brief, ComputeBrief, PretrainedBrief, ProofBrief, ScheduleBrief, TextBrief
 from components.core.record import Record
 from components.core.records import GraphFile, ItemSpec, TextEncoder
 from components.modalities.image.spec import ImageSpec
@@ -36,6 +36,8 @@ SPECIAL: dict[tuple[type[Record], str], st.SearchStrategy[Any]] = {
     | st.dictionaries(
         st.from_regex(r"models:/[a-z]{1,8}(@champion|/[1-9])", fullmatch=True), st.floats(-2, 2), min_size=1, max_size=3
     ),
+    (ProofBrief, "network"): st.none(),  # with a digest only
+    (ProofBrief, "sha256"): st.none(),
     (ScheduleBrief, "cron"): st.sampled_from([None, "0 3 * * 1", "*/5 0-6 1,15 * *", "@daily"]),
     (ScheduleBrief, "on_event"): st.sampled_from([None, "data.landed", "prefect.asset.materialization.succeeded"]),
     (ScheduleBrief, "on_new_base"): st.just(False),  # true needs a base in the brief

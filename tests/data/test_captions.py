@@ -361,8 +361,21 @@ def test_a_split_opened_with_embeddings_gives_those_of_a_caption(captioned: Prep
     assert (first == third).all(), "and the first again when all were taken"
     starts = {bool((row == bag([said[0]])[0]).all()) for row, said in zip(first, train.captions, strict=True)}
     assert starts == {True, False}, "items do not all begin with their first caption"
-    copied = pickle.loads(pickle.dumps(train))
-    assert (copied.take_condition(at, epoch=1) == second).all(), "as the workers of a loader open it"
+    other = open_split(captioned.folder, "train", tmp_path / "embeddings", seed=7)
+    drawn = other.take_condition(at)
+    assert (drawn != first).any(), "another seed begins some items with another caption"
+    assert (drawn == first).all((1, 2)).any(), "and not each"
+    assert (drawn == open_split(captioned.folder, "train", tmp_path / "embeddings", seed=7).take_condition(at)).all()
+    for opened in (train, other):
+        copied = pickle.loads(pickle.dumps(opened))
+        assert (copied.take_condition(at, epoch=1) == opened.take_condition(at, epoch=1)).all(), "as a loader's workers open it"
+
+
+def test_a_seed_changes_nothing_of_what_is_held_out(captioned: Prepared, tmp_path: Path) -> None:
+    embed(distinct_captions(captioned.folder), bag, tmp_path / "embeddings")
+    one, other = (open_split(captioned.folder, "validation", tmp_path / "embeddings", seed=seed) for seed in (0, 7))
+    at = np.arange(len(one))
+    assert (one.take_condition(at) == other.take_condition(at)).all()
 
 
 def test_the_held_out_items_are_asked_for_by_their_first_caption(captioned: Prepared, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which encoder a brief is asked through, and what is refused before anything is trained."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from components.core.errors import BriefError, DataError
 from components.core.records import Artifact, ClassCondition, Dataset, EmbeddingCondition
 from components.pipeline import encoders
 from components.pipeline.backends import Backends
+from components.pipeline.resolve import plan
 from components.pipeline.run import Base, Encoder, Run
 from components.policy.facts import facts
 from flows.settings import Settings
@@ -86,6 +88,28 @@ def test_what_is_wrong_with_it_is_one_line(
     with pytest.raises(error, match=line) as caught:
         told(text=text)
     assert "\n" not in str(caught.value)
+
+
+COMMIT = "1f2e" * 10
+
+
+def test_one_of_the_hub_is_read_from_a_mirror_at_its_revision(tmp_path: Path, tiny: Path, told: Callable[..., Any]) -> None:
+    """From a cache of the hub's client, which knows what a branch is; it is the one of the folder that was published there."""
+    snapshot = tmp_path / "mirror" / "models--org--tiny" / "snapshots" / COMMIT
+    shutil.copytree(tiny, snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    mirrored = Backends(Settings(home=tmp_path / "home", hub_mirror=str(tmp_path / "mirror")))
+    here = told(text={"encoder": "tiny", "length": 9})
+    for revision in ("", "@main", f"@{COMMIT}"):
+        text = {"encoder": f"hf:org/tiny{revision}", "sha256": here.sha256, "length": 9}
+        found = encoders.told(brief(text=text), mirrored, None, folder=tmp_path, fetch=False)
+        assert found is not None
+        assert found.name == f"hf:org/tiny@{COMMIT}"
+        assert found.model_copy(update={"name": "tiny"}) == here
+        _, decision = plan(brief(text=text), mirrored, base=tmp_path)
+        assert not [line for line in decision.refusals if "text" in line]
+        assert not [reason for reason in decision.reasons if reason.rule == "text.encoder-unseen"]
 
 
 def test_a_licence_that_forbids_the_use_is_refused(told: Callable[..., Any]) -> None:

@@ -1,7 +1,10 @@
 """`genwright latent` on a produced model: pictures of the right size, JSON, and one line for what cannot be done."""
 
 import io
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +195,16 @@ def test_images_are_varied(cli: "Command", home: Path, monkeypatch: pytest.Monke
     assert Path(told["picture"]).read_bytes() == before
     assert cli("latent", "variations", "digits", "test", "--seeds", "3,5", "--limit", "3").code == 0
     assert Path(told["picture"]).read_bytes() != before
+
+
+def test_a_name_that_is_none_is_said_before_torch_is_imported(home: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['genwright', 'latent', 'variations', 'nothing', 'test']; from flows.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    print(ended.code, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert ran.stdout.split() == ["2", "False"], ran.stderr
+    assert "no model named 'nothing'" in ran.stderr
 
 
 def swap_model(monkeypatch: pytest.MonkeyPatch, family: str, variant: str, config: dict[str, Any]) -> None:

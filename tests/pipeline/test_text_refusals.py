@@ -85,6 +85,52 @@ def test_data_without_captions_is_refused(cli: "Command", raw_road: "Road", tiny
         said.refused(2, "conditioning: text given, but data/digits has no captions", "prepare it with captions (docs/data.md)")
 
 
+FEW = "is asked by a text: in few steps it would lose the guidance that it is steered by"
+
+
+@pytest.mark.parametrize("command", ["plan", "produce"])
+@pytest.mark.parametrize(
+    ("asks", "told", "do"),
+    [
+        (
+            {"serving": {"latency_ms": 100}}, "serving.latency_ms: 100 given, and",
+            "leave serving.latency_ms out, produce, and `genwright distil asked --latency-ms 100`",
+        ),
+        ({"goal": "speed"}, "goal: speed given, and", "leave goal out, produce, and `genwright distil asked`"),
+        ({"override": {"delivery": "few_step"}}, "override.delivery: few_step given, and", "leave override.delivery out"),
+    ],
+)  # fmt: skip
+def test_few_steps_of_a_base_that_a_text_steers_are_left_to_distil(
+    cli: "Command", command: str, asks: dict[str, Any], told: str, do: str
+) -> None:
+    base = {"model": "hf:org/base", "family": "diffusion"}
+    data = {"path": "nowhere", "items": 900, "side": 512}
+    cli(command, written(text=None, data=data, pretrained=base, **asks)).refused(2, told, FEW, do)
+
+
+@pytest.mark.parametrize("command", ["plan", "produce"])
+@pytest.mark.parametrize(
+    ("named", "where"),
+    [
+        ({"text": {"encoder": "hf:org/none"}}, "text.encoder: hf:org/none: no org/none in GENWRIGHT_HUB_MIRROR=mirror"),
+        (
+            {"text": None, "pretrained": {"model": "hf:org/none", "family": "diffusion"}},
+            "pretrained.model: hf:org/none: no org/none in GENWRIGHT_HUB_MIRROR=mirror",
+        ),
+    ],
+    ids=["encoder", "base"],
+)
+def test_what_a_mirror_lacks_is_refused_alike(cli: "Command", command: str, named: dict[str, Any], where: str) -> None:
+    Path("mirror").mkdir()
+    cli(command, written(**named), GENWRIGHT_HUB_MIRROR="mirror").refused(2, where)
+
+
+def test_a_plan_says_what_it_could_not_look_at(cli: "Command") -> None:
+    """It fetches nothing, so it cannot know whether a hub has what is named."""
+    said = cli("plan", written(text={"encoder": "hf:nobody/none"}), "--json").json()
+    assert "hf:nobody/none, which reads its texts, is not fetched yet" in json.dumps(said)
+
+
 @pytest.mark.parametrize(
     ("said", "names"),
     [

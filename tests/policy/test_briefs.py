@@ -52,7 +52,7 @@ def test_together_they_reach_everything(cards: dict[tuple[str, str], Card]) -> N
         ("mnist", ("diffusion", "edm", "scratch", "many_step")),
         ("cifar10", ("diffusion", "edm", "scratch", "few_step")),
         ("parts-denoise", ("autoencoder", "plain", "scratch", "one_pass")),
-        ("product-photos-lora", ("diffusion", "latent", "lora", "many_step")),
+        ("product-photos-lora", ("diffusion", "ldm", "lora", "many_step")),
         ("scans-likelihood", ("flow", "glow", "scratch", "one_pass")),
         ("support-replies-text", ("autoregressive", "gpt", "lora", "many_step")),
         ("sounds-audio", ("gan", "wavegan", "scratch", "one_pass")),

@@ -37,6 +37,7 @@ WARNINGS = {
     "mode-collapse-unchecked",
     "scratch-at-foundation-scale",
     "slow-sampling",
+    "few-steps-unguided",
     "unstable-gan-loss",
     "small-data",
     "side-beyond-variant",
@@ -124,7 +125,7 @@ def check_hard(facts: Facts, decision: Decision) -> None:
     assert not (hurried and pixelwise)
     assert not (picture and (facts.side or 0) > 64 and pixelwise)
     if picture and (facts.side or 0) > 256 and decision.family == "diffusion":
-        assert decision.variant in ("latent", "cascade", "video-diffusion")
+        assert decision.variant in ("latent", "ldm", "cascade", "video-diffusion")
 
 
 def check_whole(facts: Facts, decision: Decision) -> None:
