@@ -23,7 +23,7 @@ from components.core.randomness import normal, uniform
 from components.core.record import Record, first_complaint
 from components.core.records import DataSpec, ItemSpec
 
-PIPELINES = "a U-Net of pixels in discrete steps: diffusion/ddpm; ldm, lcm, dit and mmdit that came from diffusers"
+PIPELINES = "a U-Net of pixels in discrete steps: diffusion/ddpm; ldm, dit, mmdit and their students that came from diffusers"
 ACTIVE = 0.01  # a unit of a code carries information when its mean code varies by more over the data
 
 

@@ -41,6 +41,7 @@ LIKE_ANOTHER = {  # they draw as another variant does, or by parts that two othe
     "diffusion/lcm",
     "diffusion/ldm",
     "diffusion/mmdit",
+    "diffusion/mmdit-lcm",
     "diffusion/unclip",
     "gan/wgan-gp",
     "vae/beta",

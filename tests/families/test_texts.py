@@ -46,7 +46,7 @@ def drawn(family: Any, text: Tensor, *, seed: int = 0) -> Tensor:
 
 
 def test_every_variant_by_text_is_here() -> None:
-    names = ("edm", "ect", "latent", "latent-ect", "cascade", "unclip", "ldm", "lcm", "mmdit")
+    names = ("edm", "ect", "latent", "latent-ect", "cascade", "unclip", "ldm", "lcm", "mmdit", "mmdit-lcm")
     assert {*BY_TEXT} == {("diffusion", name) for name in names} | {("autoregressive", "vq-transformer")}
     assert {*STEERED} == {key for key in BY_TEXT if not cards()[key][0].distils}, "a student has its guidance within"
 

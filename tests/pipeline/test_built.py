@@ -147,7 +147,7 @@ def test_each_way_from_a_text_is_chosen_where_it_fits(asked: dict[str, Any], var
     refusals.check_built(facts, decision)
 
 
-@pytest.mark.parametrize("variant", ["cascade", "unclip", "ddpm", "dit", "mmdit"])
+@pytest.mark.parametrize("variant", ["cascade", "unclip", "ddpm", "dit"])
 def test_what_has_no_few_steps_is_not_forced_into_them(variant: str, tmp_path: Path) -> None:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
     backends = Backends(Settings(home=tmp_path))
@@ -168,7 +168,7 @@ def test_a_family_without_a_graph_is_not_trained_for_a_release(tmp_path: Path, m
         refusals.check_built(facts, decision)
 
 
-@pytest.mark.parametrize("variant", ["ect", "latent-ect"])
+@pytest.mark.parametrize("variant", ["ect", "latent-ect", "mmdit-lcm"])
 def test_a_variant_made_for_few_steps_is_delivered_in_few(variant: str, tmp_path: Path) -> None:
     known = {"name": "any", "modality": "image", "data": {"path": "nowhere", "items": 5000, "side": 32}}
     brief = Brief.model_validate(known | {"override": {"family": "diffusion", "variant": variant}})

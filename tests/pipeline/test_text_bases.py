@@ -196,17 +196,23 @@ def test_a_stable_diffusion_is_adapted_from_captions_and_used_elsewhere(road: Ro
 
 
 @pytest.mark.nightly
-def test_its_student_draws_in_two_steps(road: Road, tmp_path: Path) -> None:
-    produced(road, override={"mode": "finetune", "config": {"steps": STEPS, "lr_peak": 1e-3}}, pretrained={"model": "tiny"})
+@pytest.mark.parametrize(("base", "variant"), [("tiny", "lcm"), ("flow", "mmdit-lcm")])
+def test_its_student_draws_in_two_steps(road: Road, tmp_path: Path, base: str, variant: str) -> None:
+    made_from_text.write_flow(road.folder / "flow")
+    produced(road, override={"mode": "finetune", "config": {"steps": STEPS, "lr_peak": 1e-3}}, pretrained={"model": base})
     ran = road.cli("distil", "digits/1", "--steps", "2", "--widths", "1", "--precisions", "fp32", "--minutes", "0.3")
     assert ran.returncode in (0, 3), ran.stdout + ran.stderr
     backends = road.backends()
     release = backends.versions.get("digits-distilled", 1)
     bundle = read_bundle(fetch_bundle(backends.store, release.bundle_sha256, backends.home.bundles))
-    assert (bundle.variant, bundle.noise[0].shape) == ("lcm", (2, 4, 4, 4))
+    assert (bundle.variant, bundle.noise[0].shape) == (variant, (2, 4, 4, 4))
     asked = bundle.spec.condition
     assert isinstance(asked, EmbeddingCondition)
     assert not asked.negative, "its guidance is distilled in"
+    platforms.write_deployment("digits-distilled/1", backends, form="diffusers", to=tmp_path / "out")
+    card = (tmp_path / "out" / "digits-distilled" / "README.md").read_text()
+    assert "guidance_scale=1, " in card
+    assert ("sigmas=[1.0, 0.5], " if base == "flow" else "num_inference_steps=2)") in card
 
 
 @pytest.mark.nightly

@@ -20,7 +20,7 @@ NAMED = {
     "vae": "gaussian beta vq",
     "gan": "dcgan sngan wgan-gp r3gan style",
     "flow": "realnvp glow",
-    "diffusion": "ddpm edm latent ldm dit mmdit cascade ect latent-ect lcm unclip",
+    "diffusion": "ddpm edm latent ldm dit mmdit cascade ect latent-ect lcm mmdit-lcm unclip",
     "autoregressive": "pixelcnn pixelcnn-pp image-transformer vq-pixelcnn vq-transformer",
 }
 VARIANTS = sorted("/".join(key) for key in cards())

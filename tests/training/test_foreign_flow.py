@@ -13,7 +13,7 @@ from specs import text_data
 from torch import Tensor
 
 from components.core.brief import TextBrief
-from components.core.errors import DataError, NotBuilt
+from components.core.errors import BriefError, DataError, NotBuilt
 from components.core.family import Batch
 from components.core.records import Licence
 from components.encoders.make import make_encoder
@@ -26,6 +26,8 @@ from components.modalities.image.spec import ImageSpec
 from components.runtime.prompts import Prompts
 from components.training.adapter.elsewhere import reload_elsewhere
 from components.training.adapter.files import OF_PIPELINE
+from components.training.distillation import recipe
+from components.training.distillation.latent_consistency import FlowLCMStudent
 from components.training.foreign.folder import weights_of
 from components.training.foreign.none import write_none
 from components.training.foreign.weights import check_weights
@@ -149,6 +151,54 @@ def test_what_is_written_back_is_the_pipeline_again(made: Path, none: Path, tmp_
     again = read(tmp_path / "back", none)
     assert (again.weights, again.config, again.beside) == (found.weights, found.config, found.beside)
     torch.testing.assert_close(draws(tmp_path / "back", steps=3), draws(made, steps=3), atol=0, rtol=0)
+
+
+def student_of(made: Path, none: Path, at: Path, **how: Any) -> Any:
+    teacher: Any = opened(made, none, at)
+    spec = teacher.spec.model_copy(update={"condition": teacher.spec.condition.model_copy(update={"negative": False})})
+    config = recipe(checkpoint_of(read(made, none)), **how)
+    return FlowLCMStudent(FlowLCMStudent.configure(config, spec), spec, teacher=teacher).eval()
+
+
+def test_a_student_is_written_as_a_pipeline_that_draws_the_same(made: Path, none: Path, tmp_path: Path) -> None:
+    """At its few levels, the noise between them renewed, and without guidance, which it has in itself."""
+    student = student_of(made, none, tmp_path, steps=4)
+    assert (student.imitation, student.config.shift) == (0, 1.73)
+    assert write_pipeline(student, tmp_path / "back", beside={path: made / path for path in read(made, none).beside})
+    pipeline: Any = AuraFlowPipeline.from_pretrained(tmp_path / "back")
+    pipeline.set_progress_bar_config(disable=True)
+    told: dict[str, Any] = {"sigmas": student.sigmas, "height": 8, "width": 8, "max_sequence_length": LENGTH}
+    torch.manual_seed(0)  # its call takes no generator for the noise between
+    theirs = pipeline(list(TEXTS), guidance_scale=1.0, output_type="np", **told).images
+    torch.manual_seed(0)
+    noise = torch.stack([torch.randn(2, 4, 4, 4) for _ in range(4)], dim=1)
+    with torch.no_grad():
+        ours = student.sampler()(noise, encoded(made, *TEXTS))
+    torch.testing.assert_close(ours, torch.from_numpy(theirs).permute(0, 3, 1, 2) * 2 - 1, atol=1e-4, rtol=0)
+    with pytest.raises(NotBuilt, match="its scheduler has stochastic_sampling: True; allowed: none of it"):
+        read(tmp_path / "back", none)
+
+
+def test_a_narrower_student_has_fewer_heads(made: Path, none: Path, tmp_path: Path) -> None:
+    student = student_of(made, none, tmp_path, steps=2, width=16)
+    assert student.imitation > 0
+    told = student.denoiser.net.transformer.config
+    assert (told.num_attention_heads, told.attention_head_dim, told.caption_projection_dim) == (1, 16, 16)
+    (loss,) = student.losses(
+        Batch(normal(2, 1, 8, 8), encoded(made, *TEXTS), progress=0.1), torch.Generator().manual_seed(0)
+    ).values()
+    assert loss.isfinite()
+    config = recipe(checkpoint_of(read(made, none)), steps=2, width=16)
+    config["network"] |= {"attention_head_dim": 32, "num_attention_heads": 1}
+    with pytest.raises(BriefError, match="network: attention_head_dim: 32; allowed: a divisor of 16, its width"):
+        FlowLCMStudent.configure(config, student.spec)
+
+
+@pytest.mark.nightly
+def test_the_graph_of_a_student_is_one_loop(made: Path, none: Path, tmp_path: Path) -> None:
+    student = student_of(made, none, tmp_path, steps=4)
+    graph = export_graph(student, tmp_path / "model.onnx")
+    assert check_parity(student, tmp_path / "model.onnx", graph).worst <= 1e-4
 
 
 @pytest.mark.nightly

@@ -62,6 +62,7 @@ STAGED = {  # whose first stage has another loss than the last
     "diffusion/lcm",
     "diffusion/ldm",
     "diffusion/mmdit",
+    "diffusion/mmdit-lcm",
     "vae/vq",
 }
 CONFIG = {

@@ -25,7 +25,9 @@ FAST = {  # one of each family, and of each state that a run may have: two playe
     "vae/vq",
 }
 SLOW, NIGHTLY = pytest.mark.slow, pytest.mark.nightly
-LIKE_ANOTHER = {"diffusion/lcm", "diffusion/ldm", "diffusion/mmdit", "diffusion/unclip"}  # what they save is what others do
+LIKE_ANOTHER = {  # what they save is what others do
+    f"diffusion/{each}" for each in ("lcm", "ldm", "mmdit", "mmdit-lcm", "unclip")
+}
 CLASSES = [
     pytest.param(
         name,

@@ -152,7 +152,7 @@ class Transformer(Kind):
 
 
 class FlowTransformer(Kind):
-    """It is as wide as its config says."""
+    """`width` of another than its own is another number of heads."""
 
     name = FLOW_TRANSFORMER
     by_text = True
@@ -162,8 +162,8 @@ class FlowTransformer(Kind):
         side, patch = network.get("sample_size", 64), network.get("patch_size", 2)
         wide = network.get("caption_projection_dim", 3072)
         odd = {
-            "num_attention_heads x attention_head_dim": (heads * each, heads * each == width, f"{width}, its width"),
-            "caption_projection_dim": (wide, wide == width, f"{width}, its width"),
+            "attention_head_dim": (each, each > 0 and width % each == 0, f"a divisor of {width}, its width"),
+            "caption_projection_dim": (wide, wide == heads * each, f"{heads * each}, its width"),
             "patch_size": (patch, patch > 0 and side % patch == 0, f"a divisor of its sample_size, {side}"),
         }
         for key, (given, fits, allowed) in odd.items():
@@ -177,7 +177,8 @@ class FlowTransformer(Kind):
         return network.get("joint_attention_dim", 2048)
 
     def arguments(self, network: Mapping[str, Any], *, ends: tuple[int, int], classes: int, width: int) -> dict[str, Any]:
-        return {"in_channels": ends[0], "out_channels": ends[1]}
+        heads = width // network.get("attention_head_dim", 256)
+        return {"in_channels": ends[0], "out_channels": ends[1], "num_attention_heads": heads, "caption_projection_dim": width}
 
     def model(self) -> Any:
         from diffusers.models.transformers.auraflow_transformer_2d import AuraFlowTransformer2DModel

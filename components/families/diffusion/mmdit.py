@@ -135,7 +135,11 @@ def levels(steps: int, *, shift: float, of: int = int(TIME)) -> list[Point]:
     first and the last of the shifted levels of training, and shifted again."""
     low = shifted(1 / of, shift)
     each = [1 - (1 - low) * step / max(1, steps - 1) for step in range(steps)]
-    return [Point(time=TIME * s, alpha=1 - s, sigma=s) for s in (shifted(level, shift) for level in each)]
+    return [point(shifted(level, shift)) for level in each]
+
+
+def point(s: float) -> Point:
+    return Point(time=TIME * s, alpha=1 - s, sigma=s)
 
 
 class MMDiT(OnGivenCodes):
@@ -157,6 +161,7 @@ class MMDiT(OnGivenCodes):
         wide=True,
         starts=("scratch", "finetune", "lora"),
         steers=True,
+        student="mmdit-lcm",
         references=("arXiv:2403.03206", "arXiv:2209.03003", "arXiv:2210.02747"),
     )
     Config = MMDiTConfig

@@ -59,11 +59,9 @@ def text_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessCon
 def flow_pipeline(network: nn.Module, autoencoder: nn.Module, *, shift: float) -> Any:
     """An AuraFlowPipeline, likewise without what reads texts."""
     from diffusers.pipelines.aura_flow.pipeline_aura_flow import AuraFlowPipeline
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     reads: dict[str, Any] = {"text_encoder": None, "tokenizer": None}
-    return AuraFlowPipeline(**reads, vae=autoencoder, transformer=network, scheduler=scheduler)
+    return AuraFlowPipeline(**reads, vae=autoencoder, transformer=network, scheduler=flow_scheduler(shift=shift))
 
 
 def dit_pipeline(network: nn.Module, autoencoder: nn.Module, config: ProcessConfig, *, classes: Sequence[str]) -> Any:
@@ -80,6 +78,13 @@ def lcm_scheduler(config: ProcessConfig, *, taught: int) -> Any:
     from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
     return LCMScheduler(**_process(config), original_inference_steps=taught, set_alpha_to_one=True, steps_offset=1)
+
+
+def flow_scheduler(*, shift: float, renews: bool = False) -> Any:
+    """A FlowMatchEulerDiscreteScheduler. `renews`: from step to step it goes to the clean codes, and draws all noise anew."""
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler(shift=shift, stochastic_sampling=renews)
 
 
 def ddim_scheduler(config: ProcessConfig, *, offset: int = 0) -> Any:

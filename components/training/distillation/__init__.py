@@ -7,6 +7,7 @@ other; only what it learns from differs (its start is start/student.py).
     diffusion/edm, ect          diffusion/ect              consistency.py: one to four steps
     diffusion/latent, -ect      diffusion/latent-ect       consistency.py, on the codes
     diffusion/ldm, lcm          diffusion/lcm              latent_consistency.py: one to eight steps on the codes
+    diffusion/mmdit, -lcm       diffusion/mmdit-lcm        latent_consistency.py, on straight paths
 
 With `adversarial` a critic sharpens what the student draws (adversarial.py).
 

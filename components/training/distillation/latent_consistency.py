@@ -1,14 +1,16 @@
 """Latent consistency distillation of a given latent model (Luo et al. 2023, arXiv:2310.04378, sec. 4); its loss is that of the
-family `lcm`.
+families `lcm` and `mmdit-lcm`.
 
     z_u = a step of DDIM by D_w(z_t; t) = D(z_t; t, none) + w (D(z_t; t, c) - D(z_t; t, none))                        (eq. 14, 15)
 
-w is the teacher's guidance, one number, so the student's network is its teacher's and begins with its weights. The paper draws w
-anew for each item and tells the network, which then has an input that no other model of its kind has.
+On straight paths that is a step of Euler's method by the guided velocity. w is the teacher's guidance, one number, so the
+student's network is its teacher's and begins with its weights. The paper draws w anew for each item and tells the network, which
+then has an input that no other model of its kind has.
 
 B batch, Z channels of the code, h and w its sides.
 """
 
+from abc import abstractmethod
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,17 +20,17 @@ from torch import Tensor
 from components.core.family import Batch, of_two_stages
 from components.core.randomness import integers, normal
 from components.core.records import DataSpec
-from components.families.diffusion.latent_consistency import LCM, LCMConfig
+from components.families.diffusion.latent_consistency import LCM, FlowLCM, LatentConsistency
 from components.training.distillation import IMITATION
 from components.training.distillation.teaching import Teacher, begin_as
 
 
-class LCMStudent(LCM):
-    """LCM on the codes of a given latent model, whose autoencoder it keeps."""
+class _Taught(LatentConsistency):
+    """What both students share: they learn on the codes of a given latent model, whose autoencoder they keep."""
 
     is_student: ClassVar[bool] = True
 
-    def __init__(self, config: LCMConfig, spec: DataSpec, *, teacher: Any) -> None:
+    def __init__(self, config: Any, spec: DataSpec, *, teacher: Any) -> None:
         super().__init__(config.model_copy(update={"adversarial": 0.0}), spec)  # nothing for a discriminator to teach
         self.teacher = Teacher(teacher)
         self.imitation = 0.0 if begin_as(self.denoiser, teacher.denoiser) else IMITATION
@@ -62,10 +64,30 @@ class LCMStudent(LCM):
         return 1.0
 
     def _imitate(self, codes_BZhw: Tensor, asked: Tensor | None, rng: torch.Generator) -> Tensor:
-        """What the teacher sees at any level, of a narrower student, at the weights of the noise's own error."""
-        t_B = integers(0, self.config.levels, codes_BZhw.shape[:1], rng)
-        alpha, sigma = self.denoiser.shares(t_B)
-        time_B, z_BZhw = t_B.to(codes_BZhw.dtype), alpha * codes_BZhw + sigma * normal(codes_BZhw.shape, rng)
+        """What the teacher sees at the levels that it teaches, of a narrower student."""
+        time_B, alpha, sigma = self.level(integers(0, self.config.taught, codes_BZhw.shape[:1], rng))
+        z_BZhw = alpha * codes_BZhw + sigma * normal(codes_BZhw.shape, rng)
         apart_BZhw = self.denoiser(z_BZhw, time_B, asked) - self.teacher.denoise(z_BZhw, time_B, asked)
-        loss: Tensor = ((alpha / sigma).square().clamp(max=1) * apart_BZhw.square()).mean()
+        loss: Tensor = (self.weight(alpha, sigma) * apart_BZhw.square()).mean()
         return loss
+
+    @abstractmethod
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Of the error of a clean code, in imitation."""
+
+
+class LCMStudent(_Taught, LCM):
+    """LCM of a given `ldm`."""
+
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """By which it is the noise's own error."""
+        return (alpha / sigma).square().clamp(max=1)
+
+
+class FlowLCMStudent(_Taught, FlowLCM):
+    """LCM of a given `mmdit`."""
+
+    def weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """By which it is the velocity's own error."""
+        del alpha
+        return sigma**-2

@@ -5,8 +5,8 @@
     TO/NAME/vqvae/...         where it draws codes; of a transformer TO/NAME/transformer/... and TO/NAME/vae/...
     TO/NAME/text_encoder/...  TO/NAME/tokenizer/...  as they were published, where a text steers it
 
-What diffusers' pipeline draws from it is what the release draws, of the same noise in the same number of steps; where denoised
-images are bounded, with `use_clipped_model_output=True`.
+What diffusers' pipeline draws from it is what the release draws, of the same noise in the same number of steps, or at the
+`sigmas` that the card names; where denoised images are bounded, with `use_clipped_model_output=True`.
 """
 
 import json
@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -69,7 +69,7 @@ images = pipeline(class_labels=[0], guidance_scale={guidance:g}, num_inference_s
 BY_TEXT = """from diffusers import {made_as}
 
 pipeline = {made_as}.from_pretrained("FOLDER")
-images = pipeline("a text", negative_prompt="", guidance_scale={guidance:g}, num_inference_steps={steps}{sides}).images
+images = pipeline("a text", negative_prompt="", guidance_scale={guidance:g}, {drawn}{sides}).images
 """
 LABELS = 1000  # of the classes that a DiTPipeline's call is made for
 
@@ -93,7 +93,8 @@ def write_release(
         made_as = write_pipeline(family, folder, beside=beside)
     except OSError as error:
         raise disk_error(error, folder) from error
-    code = code_of(made_as, bundle, guidance=getattr(family.config, "guidance", 1.0), steps=getattr(family.config, "steps", 50))
+    told: dict[str, Any] = {"guidance": getattr(family.config, "guidance", 1.0), "steps": getattr(family.config, "steps", 50)}
+    code = code_of(made_as, bundle, **told, sigmas=getattr(family, "sigmas", None))
     write_whole(folder / CARD, card_of(bundle, name=name, code=code).encode())
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -113,13 +114,14 @@ def write_pipeline(family: "Family", folder: Path, *, beside: Mapping[str, Path]
     return type(pipeline).__name__
 
 
-def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int) -> str:
-    """How a program without genwright draws from the folder."""
+def code_of(made_as: str, bundle: Bundle, *, guidance: float, steps: int, sigmas: list[float] | None = None) -> str:
+    """How a program without genwright draws from the folder; at these levels, where its scheduler would choose others."""
     if made_as in ("StableDiffusionPipeline", "AuraFlowPipeline"):
         _, height, width = bundle.spec.shape
         length = getattr(bundle.spec.condition, "length", 256)
         sides = "" if made_as == "StableDiffusionPipeline" else f", height={height}, width={width}, max_sequence_length={length}"
-        return BY_TEXT.format(made_as=made_as, guidance=guidance, steps=steps, sides=sides)
+        drawn = f"num_inference_steps={steps}" if sigmas is None else f"sigmas={sigmas}"
+        return BY_TEXT.format(made_as=made_as, guidance=guidance, drawn=drawn, sides=sides)
     asked = bundle.spec.condition is not None
     if made_as == "DiTPipeline":
         return TRANSFORMER.format(guidance=guidance if len(bundle.spec.classes) == LABELS else 1.0)
