@@ -56,7 +56,7 @@ class Events:
             parts = Path(str(arguments[1])).relative_to(self.home).parts
             if parts[0] == "mlartifacts" or any(part.startswith(".") for part in parts):
                 return  # MLflow's own files, which repeat what the store has; of a scratch folder
-            self("/".join("SHA" if len(part) == 64 else part for part in parts))
+            self("/".join("SHA" if len(part) == 64 else "MD5" if part.endswith(".dir") else part for part in parts))
 
     def watch(self, client: Any) -> None:
         for call in CALLS:

@@ -17,7 +17,17 @@ from components.pipeline.resolve import resolve
 
 # All that changes something for good between training and the end, in order: files that appear, and calls of MLflow.
 EXPORTING = ("store/artifacts/SHA/model.onnx", "store/runs/digits/SHA/export.json")
+# Two networks that only proofs use, of one kind: the second is trained as the first.
+NETWORKS = tuple(
+    name
+    for part in range(2)
+    for name in (
+        "store/artifacts/SHA/weights.safetensors", "store/artifacts/SHA/extractor.json",
+        f"store/extractors/MD5/proof-{part}-1.json",
+    )
+)  # fmt: skip
 PROVING = (
+    *NETWORKS,
     "store/evidence/table.json", "store/artifacts/SHA/page.html", "store/artifacts/SHA/samples.png",
     "store/runs/digits/SHA/prove.json",
 )  # fmt: skip
@@ -113,7 +123,7 @@ OTHERS = (  # of a kind with the one before, or a call of the registry, whose ki
 POINTS = [
     pytest.param(home, name, id=f"before {name}", marks=pytest.mark.nightly if name in OTHERS else pytest.mark.slow)
     for home, names in (("trained", EXPORTING), ("exported", PROVING), ("proved", RELEASING))
-    for name in names
+    for name in dict.fromkeys(names)
 ]
 
 
