@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.gates_judged import judge_rows, table
-from benchmarks.intervals import Population
+from benchmarks.intervals import Population, gaussians
 from benchmarks.shared import RESULTS, circumstances
 from components.evaluation.power import LOOKS
 
@@ -122,17 +122,11 @@ def digits() -> tuple[Any, Population, Population, Population]:
     return dataset.model_copy(update={"item": item}), learnt, real, others
 
 
-def gaussians(learnt: Population, rank: int, seed: int) -> Images:
-    """POOL images of a Gaussian a class, in its first `rank` principal directions, fitted to resampled digits."""
+def resampled_gaussians(learnt: Population, rank: int, seed: int) -> Images:
+    """POOL images of Gaussians that were fitted to resampled digits."""
     rng = np.random.default_rng(seed)
     again = learnt.part(rng.integers(len(learnt), size=len(learnt)))
-    labels_N, x_NP = rng.choice(learnt.labels, POOL), np.empty((POOL, 64))
-    for label in range(10):
-        x = again.images[again.labels == label].reshape(-1, 64).astype(float)
-        _, scale, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
-        z = rng.standard_normal(((labels_N == label).sum(), rank)) * scale[:rank] / np.sqrt(len(x) - 1)
-        x_NP[labels_N == label] = x.mean(0) + z @ directions[:rank]
-    return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, 8, 8, 1)
+    return gaussians(again, rng.choice(learnt.labels, POOL), rng, rank=rank)
 
 
 def trained_family(dataset: Any, learnt: Population, *, items: int, seed: int, of: int = ITEMS, **config: Any) -> Any:
@@ -175,7 +169,7 @@ def images_of(kind: str, dataset: Any, learnt: Population, others: Population) -
     from scipy.ndimage import gaussian_filter
 
     if kind == "gaussians":
-        return gaussians(learnt, 8, 1), gaussians(learnt, 8, 2), gaussians(learnt, 3, 3)
+        return resampled_gaussians(learnt, 8, 1), resampled_gaussians(learnt, 8, 2), resampled_gaussians(learnt, 3, 3)
     if kind == "trained":
         one, two, three = ((ITEMS, 1), (ITEMS, 2), (STOPPED, 3))
         return tuple(trained(dataset, learnt, items=items, seed=seed) for items, seed in (one, two, three))  # type: ignore[return-value]

@@ -69,16 +69,15 @@ class Population:
         )
 
 
-def gaussians(fitted: Population, rng: np.random.Generator) -> Images:
-    """POOL images of a Gaussian a class, in its first RANK principal directions."""
-    labels_N = rng.choice(fitted.labels, POOL)
-    x_NP = np.empty((POOL, 784))
+def gaussians(fitted: Population, labels_N: npt.NDArray[np.int64], rng: np.random.Generator, *, rank: int = RANK) -> Images:
+    """An image a label, of a Gaussian a class in its first `rank` principal directions."""
+    x_NP = np.empty((len(labels_N), fitted.images[0].size))
     for label in range(10):
-        x = fitted.images[fitted.labels == label].reshape(-1, 784).astype(float)
+        x = fitted.images[fitted.labels == label].reshape(-1, x_NP.shape[1]).astype(float)
         _, scale, directions = np.linalg.svd(x - x.mean(0), full_matrices=False)
-        z = rng.standard_normal(((labels_N == label).sum(), RANK)) * scale[:RANK] / np.sqrt(len(x) - 1)
-        x_NP[labels_N == label] = x.mean(0) + z @ directions[:RANK]
-    return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, 28, 28, 1)
+        z = rng.standard_normal(((labels_N == label).sum(), rank)) * scale[:rank] / np.sqrt(len(x) - 1)
+        x_NP[labels_N == label] = x.mean(0) + z @ directions[:rank]
+    return np.clip(x_NP.round(), 0, 255).astype(np.uint8).reshape(-1, *fitted.images[0].shape)
 
 
 def populations() -> tuple[Any, Any, Population, dict[str, Population]]:
@@ -104,8 +103,9 @@ def populations() -> tuple[Any, Any, Population, dict[str, Population]]:
     )
     folder = backends.home.root / "benchmarks" / "intervals"
     extractor = train_extractor(fitted, classes=10, dest=folder, dataset_md5=f"{dataset.md5} {FITTED}")
+    rng = np.random.default_rng(1)
     made = {
-        "gaussians": gaussians(fitted, np.random.default_rng(1)),
+        "gaussians": gaussians(fitted, rng.choice(fitted.labels, POOL), rng),
         "blurred": gaussian_filter(real.images, sigma=(0, 0.7, 0.7, 0)),
     }
     known = {name: Population(images, real.labels, real.item).seen_by(extractor) for name, images in made.items()}

@@ -222,12 +222,15 @@ class ScheduleBrief(Record):
         return event
 
 
+LOOKS_MAX = 6
+
+
 class ProofBrief(Record):
     """How far a proof goes before it says 'undecided' (docs/decisions/0003-gates.md), and what it judges by besides, in place of
     the network that the modality names (docs/metrics.md)."""
 
     looks: int | None = Field(
-        default=None, ge=1, le=6, description="times that samples are judged, doubled from one to the next; by default 3"
+        default=None, ge=1, le=LOOKS_MAX, description="times that samples are judged, doubled from one to the next; by default 3"
     )
     network: str | None = Field(
         default=None,

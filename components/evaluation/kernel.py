@@ -21,6 +21,7 @@ from components.evaluation.bootstrap import Floats
 
 FREQUENCIES = 512  # F / 2
 SEED = 20  # of the frequencies: one kernel for all that is compared
+KERNEL_ITEMS = 2000  # training items that a kernel is made from
 SHRUNK = 0.02  # of the largest variance, added to each before features are divided by their deviation
 WIDTH = 0.5  # of the kernel, in medians of the distance between two items
 MEDIAN_ITEMS = 1000

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Protocol
 
+from components.core.brief import LOOKS_MAX
 from components.core.records import Metric
 
 LOOKS = 3  # times that samples are judged, doubled from one to the next, where a brief does not say
-LOOKS_MAX = 6  # of brief.proof.looks
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
 PASS_ERROR, FAIL_ERROR = 0.05, 0.01
 POWER = 0.8  # at which a ratio counts as told apart
@@ -27,8 +27,9 @@ REPRESENTATIONS = 2
 EQUALS_PASS = 0.95  # of both
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
 # By the gate: what a scorecard calls the errors of its distance, by the reference items and by the samples.
+FIRST = "distance_ratio_max"  # on the features of the dataset
 MEASURED = {
-    "distance_ratio_max": ("error_by_real", "error_by_samples"),
+    FIRST: ("error_by_real", "error_by_samples"),
     "heldout_ratio_max": ("heldout_error_by_real", "heldout_error_by_samples"),
 }
 MORE = "add data, a fifth of which is held out"
@@ -72,7 +73,7 @@ class Spread:
         if any(name not in metrics for name in MEASURED[gate]):
             return None
         by_real, by_samples = (metrics[name] for name in MEASURED[gate])
-        if gate != next(iter(MEASURED)):
+        if gate != FIRST:
             reference, samples = min(reference, by_real.n), min(samples, by_samples.n)
         return cls(by_real.value * math.sqrt(by_real.n / reference), by_samples.value * math.sqrt(by_samples.n / samples))
 
@@ -140,7 +141,7 @@ def sentences(
             continue  # about the same, by the counts alone
         alike, other = (told_apart(measured or usual, alike=each, looks=looks) for each in (True, False))
         how = "about, as nothing was measured on this data yet" if measured is None else "as measured on the champion"
-        on = "" if gate == next(iter(MEASURED)) else " on features that only the proof sees"
+        on = "" if gate == FIRST else " on features that only the proof sees"
         lines.append(
             f"with {reference:,} held-out items a model {alike:.2f} times as far from the data as its champion{on} fails 4 "
             f"times in 5 ({other:.2f} where its faults are of another kind; {how})"

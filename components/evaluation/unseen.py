@@ -23,7 +23,7 @@ from components.core.arrays import Stored
 from components.core.protocols import ItemSplit
 from components.core.records import ItemSpec
 from components.evaluation.chosen import noise_items, places
-from components.evaluation.kernel import Distance, Kernel, Real, pooled_floor
+from components.evaluation.kernel import KERNEL_ITEMS, Distance, Kernel, Real, pooled_floor
 from components.evaluation.power import REFERENCE_MAX
 from components.evaluation.samples import Drawn
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.float32]
 SEEDS = (101, 102)  # of the two networks; the extractor's is 0
-KERNEL_ITEMS = 2000  # training items that a kernel is made from
 NOISE_ITEMS = 500
 HALVES = len(SEEDS)
 EPOCHS, BATCH, STEPS_LEAST = 20, 128, 100

@@ -12,7 +12,7 @@ from components.core.metrics import Gate, Words
 from components.core.records import Metric
 from components.evaluation.chosen import choose
 from components.evaluation.evaluated import Evaluated, once
-from components.evaluation.kernel import Distance, Kernel, Real, ratio_interval
+from components.evaluation.kernel import KERNEL_ITEMS, Distance, Kernel, Real, ratio_interval
 from components.evaluation.power import Spread, end_scores, foretold
 from components.evaluation.yardstick import Yardstick
 
@@ -46,7 +46,6 @@ WORDS = (
     Words("distance_floor", "Distance floor", "what is nearer than this is not told from the data", order=905),
 )
 GATES = (Gate("distance_ratio_max", "distance_ratio", "max", default=1.25, takes="positive", relative=True, worse_beyond=1.0),)
-KERNEL_ITEMS = 2000  # training items that the kernel is made from
 
 
 @once
