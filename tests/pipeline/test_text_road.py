@@ -157,8 +157,9 @@ def test_each_other_way_from_a_text_goes_the_whole_road(
         rows = Prompts.open(folder)(prompts)
         rows = asked.asked_for(rows)
         assert np.array_equal(together, GraphSampler.of(folder, bundle, threads=1)([*range(8)], rows)), "as the graphs do"
-        others = npy(address, prompt=[*prompts[1:], prompts[0]], seeds=[*range(8)])
-        assert not np.array_equal(together, others), "the words are heard"
+        others = npy(address, prompt=["a handwritten nine"] * 8, seeds=[*range(8)])
+        heard = [not np.array_equal(*pair) for pair in zip(together, others, strict=True)]
+        assert heard[0] if family == "diffusion" else any(heard), "the words are heard: a code changes only now and then"
         if asked.negative:
             unlike = npy(address, prompt=prompts[0], negative="a handwritten nine", seeds=[0])
             assert not np.array_equal(together[:1], unlike), "and what is unwanted"
