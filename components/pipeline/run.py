@@ -72,7 +72,7 @@ class Student(Record):
     width: int
     lr_peak: float
     seconds: float
-    adversarial: float = 0.0  # the weight of a discriminator's loss
+    adversarial: bool = False  # whether `checkpoint` is a student in one step already, which learns on from a critic
     device: Literal["cpu", "cuda"]  # where it is trained; facts.device is where it will be served
     origin: Foreign | None = None  # the model made elsewhere that its teacher began with
 

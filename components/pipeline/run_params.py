@@ -100,7 +100,8 @@ def version_line(run: Run) -> str:
 
 def _student(run: Run, student: Student, *, steps: int) -> str:
     taken = f"{steps} step{'s' * (steps > 1)}"
-    return f"student of {begun_with(run)['teacher']}: {run.decision.variant}, {taken}, width {student.width}"
+    how = ", adversarial" if student.adversarial else ""
+    return f"student of {begun_with(run)['teacher']}: {run.decision.variant}, {taken}{how}, width {student.width}"
 
 
 def run_tags(run: Run) -> dict[str, str]:

@@ -44,10 +44,9 @@ def train_plan(
     if student is not None:
         from components.training.distillation import recipe
 
-        variant, config = (
-            decision.variant,
-            recipe(student.checkpoint, steps=student.trained_for, width=student.width, lr_peak=student.lr_peak),
-        )
+        sizes = {"steps": student.trained_for, "width": student.width}
+        config = recipe(student.checkpoint, **sizes, lr_peak=student.lr_peak, adversarial=student.adversarial)
+        variant = decision.variant
     if run.base is not None:
         from components.training.start.finetune import recipe as base_recipe
 

@@ -67,7 +67,7 @@ def curve_table(curve: "Curve") -> "Table":
     for at in order:
         each, arrow = curve.tried[at], "→ " if at == curve.chosen else ""
         table.add_row(
-            f"{arrow}{each.steps} steps, width {each.width}, {each.precision}, {each.size_mb:.1f} MB",
+            f"{arrow}{each.name}, {each.size_mb:.1f} MB",
             *(number(getattr(each, score).value) for score in scores),
             f"[{COLOURS[each.verdict]}]{each.verdict}[/]",
         )

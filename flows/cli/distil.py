@@ -16,7 +16,9 @@ Steps = Annotated[str | None, typer.Option(help="network evaluations to try, as 
 Widths = Annotated[str, typer.Option(help="widths to try, as shares of the teacher's")]
 Precisions = Annotated[str | None, typer.Option(help="to try; fp32,int8 by default, on a GPU fp32,fp16")]
 Minutes = Annotated[float, typer.Option(help="for all trainings together", min=0.001)]
-Adversarial = Annotated[float, typer.Option(help="weight of a discriminator's loss in the second half", min=0)]
+Adversarial = Annotated[
+    bool | None, typer.Option(help="also train the student in one step on against a critic; by default where one can judge it")
+]
 Name = Annotated[str | None, typer.Option("--as", help="the student's model; MODEL-distilled by default")]
 
 
@@ -29,7 +31,7 @@ def distil(
     widths: Widths = "1,0.5",
     precisions: Precisions = None,
     minutes: Minutes = 30.0,
-    adversarial: Adversarial = 0.0,
+    adversarial: Adversarial = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:

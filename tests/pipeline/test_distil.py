@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from specs import image_data
+from specs import image_data, text_data
 
 from components.core.brief import Precision
 from components.core.errors import GateRefused, InputError, RunError
-from components.core.records import Artifact, Checkpoint, Metric, Release
+from components.core.records import Artifact, Checkpoint, DataSpec, Metric, Release
+from components.families import find_card
 from components.pipeline.backends import Backends
 from components.pipeline.distil.curve import (
     MEASURED,
     Curve,
     StudentResult,
+    chosen_of,
     keep,
     kept_curve,
     picture_of,
     refuse_unless_one_passed,
 )
-from components.pipeline.distil.request import DistillRequest, steps_of
+from components.pipeline.distil.request import DistillRequest, adversarial_of, steps_of
 from components.pipeline.distil.students import students
 from components.pipeline.order import STAGES
 from components.pipeline.release_commands import bundle_of
@@ -57,19 +59,57 @@ def test_steps_are_those_that_the_student_and_its_precisions_can_have() -> None:
         steps_of([8, 2], (8, 4, 2, 1), ("int8",), loop_above=4)
 
 
+@pytest.mark.parametrize(
+    ("variant", "steps", "spec", "said"),
+    [
+        ("ect", (2, 1), image_data(channels=1, height=8, width=8), None),
+        ("ect", (4, 2), image_data(channels=1, height=8, width=8), "--steps 4,2;"),
+        ("ddpm", (2, 1), image_data(channels=1, height=8, width=8), "diffusion/ddpm comes to one step by halves;"),
+        ("lcm", (2, 1), image_data(channels=3, height=256, width=64), "images of 256 pixels a side;"),
+        ("ect", (2, 1), text_data(channels=1, height=8, width=8), "items that are asked for by embedding;"),
+    ],
+)
+def test_a_critic_is_for_one_step_of_images_that_it_can_judge(
+    variant: str, steps: tuple[int, ...], spec: DataSpec, said: str | None
+) -> None:
+    card = find_card("diffusion", variant)
+    assert adversarial_of(None, spec, steps, card) == (said is None)
+    assert not adversarial_of(False, spec, steps, card)
+    if said is None:
+        assert adversarial_of(True, spec, steps, card)
+        return
+    with pytest.raises(InputError, match=f"--adversarial: {said} allowed: a student in one step .* leave it out"):
+        adversarial_of(True, spec, steps, card)
+
+
+def test_of_graphs_of_one_size_the_nearest_to_the_data_is_chosen() -> None:
+    def one(steps: int, ms: float, ratio: float, verdict: str = "pass") -> StudentResult:
+        return _result(verdict=verdict, steps=steps, latency_p95_ms=_metric(ms), distance_ratio=_metric(ratio))
+
+    assert chosen_of((one(2, 9.0, 0.8), one(1, 5.0, 1.2), one(1, 5.1, 0.9))) == 2
+    assert chosen_of((one(2, 9.0, 0.8), one(1, 5.0, 1.2), one(1, 5.1, 0.9, "fail"))) == 1
+    assert chosen_of((one(2, 9.0, 0.8, "fail"),)) is None
+
+
+def _metric(value: float) -> Metric:
+    return Metric(value=value, low=0.9 * value, high=1.1 * value, n=100)
+
+
+def _result(**own: Any) -> StudentResult:
+    told = dict.fromkeys(MEASURED, _metric(1.0)) | {"verdict": "fail", "steps": 2, "refused_for": ()} | own
+    return StudentResult(
+        variant="ect", width=64, precision="fp32", size_mb=1.0, train_s=1.0, run_key="k", export_key="k", train_key="k", **told
+    )
+
+
 def test_a_curve_without_a_student_that_passed_is_kept_and_refused_with_what_each_lacks(tmp_path: Path) -> None:
-    metric = Metric(value=1.0, low=0.9, high=1.1, n=100)
-    tried = StudentResult(
-        variant="ect", steps=2, width=64, precision="fp32", size_mb=1.0, train_s=1.0, verdict="fail",
-        refused_for=("FD-local 2.0 times the champion's",), run_key="k", export_key="k", train_key="k",
-        **dict.fromkeys(MEASURED, metric),
-    )  # fmt: skip
+    metric, tried = _metric(1.0), _result(refused_for=("FD-local 2.0 times the champion's",))
     curve = Curve(
         teacher=Release(model="digits", version=3, bundle_sha256="b", run_id="r"), latency_ms=20.0, device="cpu",
         tried=(tried,), chosen=None,
         **{f"teacher_{name}": metric for name in ("fd", "latency_p95_ms", "throughput_per_s", "recall", "coverage")},
     )  # fmt: skip
-    with pytest.raises(GateRefused, match=r"no student of digits version 3 .* 2 steps at width 64 in fp32: FD-local 2.0 times"):
+    with pytest.raises(GateRefused, match=r"no student of digits version 3 .* 2 steps, width 64, fp32: FD-local 2.0 times"):
         refuse_unless_one_passed(curve, "fast")
     _check_kept(curve, tmp_path)
 
@@ -118,6 +158,8 @@ def _told(
     steps: tuple[int, ...],
     widths: tuple[int, ...] = (64,),
     precisions: tuple[Precision, ...] = ("fp32",),
+    *,
+    adversarial: bool = False,
 ) -> list[Any]:
     """Every student's run; each training's checkpoint is named by the number of steps."""
     release = Release(model="digits", version=3, bundle_sha256="b", run_id="r")
@@ -127,7 +169,7 @@ def _told(
         widths=widths,
         precisions=precisions,
         minutes=6.0,
-        adversarial=0.0,
+        adversarial=adversarial,
         latency_ms=20.0,
         device="cpu",
         trains_on="cpu",
@@ -137,7 +179,8 @@ def _told(
     while True:
         run = told[-1]
         try:
-            own = _checkpoint(run.decision.variant, f"of-{run.student.trained_for}")
+            how = "-adversarial" if run.student.adversarial else ""
+            own = _checkpoint(run.decision.variant, f"of-{run.student.trained_for}{how}")
             told.append(making.send(Trained(run_id="s", checkpoint=own)))
         except StopIteration:
             return told
@@ -160,6 +203,18 @@ def test_consistency_is_one_training_a_width_read_at_two_steps(a_run: Any) -> No
     assert len({run.key("export") for run in told}) == 6
     assert {run.student.seconds for run in told} == {180.0}
     assert [run.student.lr_peak for run in told] == [0.002] * 3 + [0.01] * 3, "a narrower one has no weights to keep"
+
+
+def test_the_student_in_one_step_learns_on_from_a_critic_in_a_quarter_of_the_time(a_run: Any) -> None:
+    told = _told("edm", a_run, (2, 1), widths=(64, 32), precisions=("fp32", "int8"), adversarial=True)
+    students = [(run.student.width, run.student.steps, run.student.adversarial) for run in told[::2]]
+    assert students == [(width, *each) for width in (64, 32) for each in ((2, False), (1, False), (1, True))]
+    adversarial = [run for run in told if run.student.adversarial]
+    assert {run.student.checkpoint.weights.sha256 for run in adversarial} == {"of-2"}, "it begins with the weights of the other"
+    assert {run.student.seconds for run in told if not run.student.adversarial} == {135.0}
+    assert {run.student.seconds for run in adversarial} == {45.0}
+    assert len({run.key("train") for run in told}) == 4
+    assert run_name(adversarial[0]) == "student of digits/3: ect, 1 step, adversarial, width 64"
 
 
 @pytest.mark.parametrize(("variant", "taught_by"), [("ddpm", ["a", "a", "of-2", "of-2"]), ("edm", ["a"] * 4)])

@@ -41,7 +41,7 @@ def test_each_start_is_found_by_the_name_of_its_file() -> None:
 @pytest.mark.parametrize("kind", ["scratch", "finetune", "lora", "student", "unchanged", "combine"])
 def test_a_plan_crosses_into_another_process_with_its_start(make_plan: Any, a_base: Any, kind: str) -> None:
     base = a_base("vae/gaussian")
-    known = {"base": base.base, "teacher": base.base, "weights": base.weights, "adversarial": 0.5}
+    known = {"base": base.base, "teacher": base.base, "weights": base.weights, "adversarial": True}
     plan = make_plan(start=starts()[kind].of(**known))
     again = TrainPlan.model_validate_json(plan.model_dump_json())
     assert again == plan

@@ -1,5 +1,6 @@
 """All students that were tried: the curve of quality and speed, and the one chosen."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class StudentResult(Record):
     steps: int
     width: int
     precision: str
+    adversarial: bool = False
     size_mb: float
     train_s: float
     latency_p95_ms: Metric
@@ -42,9 +44,21 @@ class StudentResult(Record):
     export_key: str
     train_key: str
 
+    @property
+    def size(self) -> tuple[int, int, str]:
+        """What its speed comes of."""
+        return self.steps, self.width, self.precision
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of a curve."""
+        how = ", adversarial" if self.adversarial else ""
+        return f"{self.steps} step{'s' * (self.steps > 1)}{how}, width {self.width}, {self.precision}"
+
 
 class Curve(Record):
-    """All that was tried, and the place of the chosen one: the fastest that every gate passed; None where none did."""
+    """All that was tried, and the place of the chosen one: the fastest that every gate passed, of several of its size the nearest
+    to the data; None where none did."""
 
     teacher: Release
     latency_ms: float | None
@@ -73,7 +87,6 @@ def curve_of(release: Release, finished: Sequence[Finished], request: DistillReq
     if not finished:
         raise GateRefused(f"{request.name}: no graph of a student agrees with its model", do="add fp32 to --precisions")
     tried = tuple(_tried(each) for each in finished)
-    passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
     teacher = finished[0].proof.champion
     if teacher is None:
         raise GateRefused(f"{release.model} version {release.version} makes items of another shape than its student")
@@ -87,8 +100,17 @@ def curve_of(release: Release, finished: Sequence[Finished], request: DistillReq
         teacher_recall=teacher.metrics["recall"],
         teacher_coverage=teacher.metrics["coverage"],
         tried=tried,
-        chosen=min(passed, key=lambda at: tried[at].latency_p95_ms.value) if passed else None,
+        chosen=chosen_of(tried),
     )
+
+
+def chosen_of(tried: Sequence[StudentResult]) -> int | None:
+    """The place of it. Graphs of one size are as fast as each other, whatever the clock says of each."""
+    passed = [at for at, each in enumerate(tried) if each.verdict == "pass"]
+    fastest: dict[tuple[int, int, str], float] = {}
+    for each in (tried[at] for at in passed):
+        fastest[each.size] = min(each.latency_p95_ms.value, fastest.get(each.size, math.inf))
+    return min(passed, key=lambda at: (fastest[tried[at].size], tried[at].distance_ratio.value), default=None)
 
 
 def _tried(each: Finished) -> StudentResult:
@@ -99,6 +121,7 @@ def _tried(each: Finished) -> StudentResult:
         steps=student.steps,
         width=student.width,
         precision=each.exported.precision,
+        adversarial=student.adversarial,
         size_mb=each.exported.graph.size_bytes / 1e6,
         train_s=each.trained.checkpoint.train_s,
         verdict=each.proof.gates.verdict if each.proof.agreement.holds else "fail",
@@ -148,10 +171,7 @@ def _drawn(curve: Curve) -> bytes:
     from components.evaluation.trade_off import trade_off_plot
 
     return trade_off_plot(
-        {
-            f"{each.steps} steps, width {each.width}, {each.precision}": (each.latency_p95_ms, each.distance_ratio, each.verdict)
-            for each in curve.tried
-        },
+        {each.name: (each.latency_p95_ms, each.distance_ratio, each.verdict) for each in curve.tried},
         teacher=curve.teacher_latency_p95_ms,
         limit_ms=curve.latency_ms,
         title=f"students of {curve.teacher.model} version {curve.teacher.version}, on {curve.device}",
@@ -161,9 +181,7 @@ def _drawn(curve: Curve) -> bytes:
 def refuse_unless_one_passed(curve: Curve, name: str) -> None:
     """Raises GateRefused with what each student lacks."""
     if curve.chosen is None:
-        said = "; ".join(
-            f"{each.steps} steps at width {each.width} in {each.precision}: {', '.join(each.refused_for)}" for each in curve.tried
-        )
+        said = "; ".join(f"{each.name}: {', '.join(each.refused_for)}" for each in curve.tried)
         raise GateRefused(
             f"{name}: no student of {curve.teacher.model} version {curve.teacher.version} is good and fast enough: {said}",
             do="; ".join(dict.fromkeys(each.advice for each in curve.tried if each.advice)) or "try fp32 in --precisions",

@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError
 
 from components.core.brief import Brief, Precision
+from components.core.card import Card
 from components.core.errors import InputError
 from components.core.record import first_complaint
-from components.core.records import Release
+from components.core.records import DataSpec, Release
 from components.pipeline.backends import Backends
 from components.pipeline.latent_inputs import numbers
 from components.pipeline.loaded_model import training_of
@@ -29,7 +30,7 @@ class DistillRequest:
     widths: tuple[int, ...]
     precisions: tuple[Precision, ...]
     minutes: float
-    adversarial: float
+    adversarial: bool  # whether the student in one step learns on from a critic, too
     latency_ms: float | None
     device: Literal["cpu", "cuda"]
     trains_on: Literal["cpu", "cuda"]
@@ -66,7 +67,7 @@ def request_of(
     widths: Sequence[float],
     precisions: Sequence[str] | None,
     minutes: float,
-    adversarial: float,
+    adversarial: bool | None,
     latency_ms: float | None,
     device: str,
 ) -> DistillRequest:
@@ -95,13 +96,14 @@ def request_of(
     if odd := sorted(set(precisions or ()) - set(PRECISIONS)):
         raise InputError(f"--precisions {odd[0]}", allowed=", ".join(PRECISIONS))
     chosen: Sequence[str] = precisions or ("fp32", "fp16" if serves_on == "cuda" else "int8")
+    tried = steps_of(steps, allowed, chosen, loop_above=card.loop_above)
     return DistillRequest(
         name=name,
-        steps=steps_of(steps, allowed, chosen, loop_above=card.loop_above),
+        steps=tried,
         widths=tuple(sorted({_width(trained.checkpoint.config["width"], share) for share in widths}, reverse=True)),
         precisions=tuple(each for each in PRECISIONS if each in chosen),
         minutes=minutes,
-        adversarial=adversarial,
+        adversarial=adversarial_of(adversarial, trained.checkpoint.spec, tried, card),
         latency_ms=latency_ms or run.brief.serving.latency_ms,
         device=serves_on,
         trains_on=auto,
@@ -144,6 +146,24 @@ def teacher_of(reference: str, backends: Backends) -> tuple[Release, Run, Traine
     run, trained = training_of(release, bundle.lineage, backends)
     data_of(run, backends)
     return release, run, trained
+
+
+def adversarial_of(asked: bool | None, spec: DataSpec, steps: Sequence[int], card: Card) -> bool:
+    """Whether the student in one step learns on from a critic: unless it is said, where there is one and a critic can judge it.
+
+    Raises InputError where it is asked for and cannot be.
+    """
+    from components.training.distillation.adversarial import SIDE_MAX, beyond
+
+    lacks = (
+        f"--steps {','.join(map(str, steps))}" if 1 not in steps
+        else f"{card.family}/{card.variant} comes to one step by halves" if card.student_halves
+        else beyond(spec)
+    )  # fmt: skip
+    if asked and lacks:
+        allowed = f"a student in one step by consistency tuning, of images up to {SIDE_MAX} pixels by themselves or by class"
+        raise InputError(f"--adversarial: {lacks}", allowed=allowed, do="leave it out")
+    return lacks is None if asked is None else asked
 
 
 def _checked(name: str, release: Release, run: Run) -> str:

@@ -17,6 +17,8 @@ from components.pipeline.run import SAMPLES, Run, Student, Trained, package_vers
 
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
+POST_SHARE = 0.25  # of the minutes of a width, for its student in one step against a critic
+POST_RATE = 0.125  # of the student's peak learning rate
 
 Students = Generator[Run, Trained, None]
 
@@ -25,14 +27,16 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
     """Each student's run, the widest first.
 
     `send` what came of its training. One that halves is taught by the student of twice the steps where there is one, else by
-    the teacher; consistency tuning is one training for all numbers of steps. Precision is the graph's and takes no training.
+    the teacher; consistency tuning is one training for all numbers of steps, after which the student in one step learns on
+    from a critic. Precision is the graph's and takes no training.
     """
     from components.training.distillation import student_card
 
     card, config = student_card(trained.checkpoint), trained.checkpoint.config
     variant, halving = card.variant, card.student_halves
     trainings = len(request.widths) * (len(request.steps) if halving else 1)
-    seconds = request.minutes * 60 / trainings
+    of_each = request.minutes * 60 / trainings
+    seconds = of_each * (1 - POST_SHARE if request.adversarial else 1)
     for width in request.widths:
         before: dict[int, Checkpoint] = {}
         ordered = sorted(request.steps, key=lambda steps: (not halving and steps != READ_AT, -steps))
@@ -45,13 +49,17 @@ def students(release: Release, run: Run, trained: Trained, request: DistillReque
                 width=width,
                 lr_peak=config["lr_peak"] * (card.student_rate if width == config["width"] else 1.0),
                 seconds=seconds,
-                adversarial=request.adversarial,
                 device=request.trains_on,
                 origin=run.origin,
             )
             for precision in _precisions(request, steps, card.loop_above):
                 own: Trained = yield _run(run, student, variant, request, precision)
             before[steps] = own.checkpoint
+        if request.adversarial:
+            own_rate, own_s = POST_RATE * student.lr_peak, POST_SHARE * of_each
+            again = {"checkpoint": own.checkpoint, "lr_peak": own_rate, "seconds": own_s, "steps": 1, "trained_for": 1}
+            for precision in _precisions(request, 1, card.loop_above):
+                yield _run(run, student.model_copy(update=again | {"adversarial": True}), variant, request, precision)
 
 
 def _run(run: Run, student: Student, variant: str, request: DistillRequest, precision: Precision) -> Run:
@@ -65,7 +73,8 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
         update={"latency_ms": request.latency_ms, "minutes": student.seconds / 60, "device": request.device}
     )
     steps = f"{student.steps} step{'s' * (student.steps > 1)}"
-    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}, {precision}"
+    how = ", trained on against a critic" if student.adversarial else ""
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}{how}, {precision}"
     decision = run.decision.model_copy(
         update={
             "variant": variant,
@@ -110,7 +119,8 @@ def expected_total(
     images_per_s = scores["throughput_per_s"].value
     config, few = trained.checkpoint.config, SAMPLES["few_step"]
     loop_above = student_card(trained.checkpoint).loop_above
-    graphs = [(width, n) for width in request.widths for n in request.steps for _ in _precisions(request, n, loop_above)]
+    tried = (*request.steps, *((1,) if request.adversarial else ()))
+    graphs = [(width, n) for width in request.widths for n in tried for _ in _precisions(request, n, loop_above)]
     shares = sum(steps / config["steps"] * width / config["width"] for width, steps in graphs)
     export_s, _ = expected("Export", backends, run)
     each_s = (export_s or 0.0) + PROOF_S

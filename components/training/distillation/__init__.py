@@ -9,7 +9,7 @@ other; only what it learns from differs (its start is start/student.py).
     diffusion/ldm, lcm          diffusion/lcm              latent_consistency.py: one to eight steps on the codes
     diffusion/mmdit, -lcm       diffusion/mmdit-lcm        latent_consistency.py, on straight paths
 
-With `adversarial` a critic sharpens what the student draws (adversarial.py).
+A student in one step can learn on from a critic that sees what it draws (adversarial.py).
 
 A teacher that draws with guidance teaches what it draws: the student has the guidance in one evaluation. A student of its
 teacher's sizes begins with its weights; a narrower one imitates it for the first `imitation` share of the budget.
@@ -51,7 +51,9 @@ def student_class(card: Card) -> Any:
     raise NotBuilt(f"{card.family}/{card.variant}: no class in components/training/distillation learns to be one")
 
 
-def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None) -> dict[str, Any]:
+def recipe(
+    teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_peak: float | None = None, adversarial: bool = False
+) -> dict[str, Any]:
     """The config of a student: its teacher's, with what the student does differently. Raises BriefError as `student_variant`."""
     card = student_card(teacher)
     if steps not in card.student_steps:
@@ -62,4 +64,8 @@ def recipe(teacher: "Checkpoint", *, steps: int, width: int | None = None, lr_pe
     own: dict[str, Any] = {"steps": steps, "guidance": 1.0, "width": width}
     own["lr_peak"] = lr_peak or known["lr_peak"] * (1.0 if narrower else card.student_rate)
     own |= student_class(card).own_recipe(known, narrower=narrower)
+    if adversarial:
+        from components.training.distillation.adversarial import RECIPE
+
+        own |= RECIPE
     return known | own

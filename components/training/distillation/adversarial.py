@@ -1,15 +1,14 @@
-"""Adversarial fine-tuning of a student: in the second half of its budget a critic D sees what the student draws, in all of its
-steps from noise, beside the data, and the student learns to please it, too (Sauer et al. 2023, arXiv:2311.17042, eq. 1-3):
+"""Adversarial post-training of a student (Lin et al. 2025, arXiv:2501.08316): from the weights of one that is distilled, against
+a critic D that sees what it draws, in all of its steps from noise, beside the data. Nothing else teaches it then:
 
-    L = L_distil - weight E[D(x)],   L_D = E[max(0, 1 - D(data))] + E[max(0, 1 + D(x))]
+    L_D = E[max(0, 1 - D(data))] + E[max(0, 1 + D(x))],   L = -E[D(x)]
 
-D is that of SNGAN, on pixels; in the paper it reads the features of a pretrained network. It is trained beside the student and
-no part of what is kept of it.
+Both learn from the same x at once. D is that of SNGAN, on pixels, and begins with random weights, so it learns alone first; in
+the paper it is the teacher's network, with a penalty on its slope in place of spectral norms. It is no part of what is kept.
 
 B batch, C channels, H height, W width.
 """
 
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,65 +18,61 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from components.core.family import Batch
+from components.core.records import ClassCondition, DataSpec
 from components.families.gan.residual import Discriminator
 from components.families.gan.sngan import SNGANConfig
+from components.families.images import side_of
 
 if TYPE_CHECKING:
     from components.core.family import Family as Base
 else:
     Base = object
 
-BEGINS = 0.5  # share of the budget
-CRITIC_RATE = 0.2  # of the student's
-CRITIC, STUDENT = "critic", "student"  # the turns, and D's parameter group
+CRITIC = "critic"  # D's parameter group
+CRITIC_RATE = 4.0  # of the student's
+ALONE = 0.02  # share of the budget in which D learns alone
+SIDE_MAX = 128  # pixels; D is a network for small images
+RECIPE: dict[str, Any] = {"betas": (0.0, 0.99), "ema_decay": 0.995}  # of a game, in place of the student's own
 
 
-class Sharpened(Base):
+def beyond(spec: DataSpec) -> str | None:
+    """Why D cannot judge such items, None where it can: it is for small images by themselves or by class."""
+    if spec.item.modality != "image":
+        return f"items of {spec.item.modality}"
+    if spec.condition is not None and not isinstance(spec.condition, ClassCondition):
+        return f"items that are asked for by {spec.condition.kind}"
+    return f"images of {side_of(spec)} pixels a side" if side_of(spec) > SIDE_MAX else None
+
+
+class PostTrained(Base):
     """Beside a student's class, before it in the order of bases."""
 
-    adversarial: float  # the weight of the discriminator's loss
-
-    def with_critic(self, *, weight: float) -> None:
+    def with_critic(self) -> None:
         """Make D."""
-        self.adversarial = weight
         config = SNGANConfig.model_validate(SNGANConfig.defaults(self.spec, light=True))
         self.critic = Discriminator(config, self.spec, limit=spectral_norm)
 
-    def turns(self) -> dict[str, int]:
-        """D moves first, then the student, against the D that has moved."""
-        return {CRITIC: 1, STUDENT: 1}
-
-    def due(self, batch: Batch) -> tuple[str, ...]:
-        return super().due(batch) if batch.progress >= BEGINS else (STUDENT,)
-
     def losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """D's and the student's, of the turn; the student's has what D says in it from BEGINS on."""
-        turns = (batch.turn,) if batch.turn else self.due(batch)
-        losses: dict[str, Tensor] = {}
-        if CRITIC in turns:
-            with torch.no_grad():
-                drawn_BCHW = self._drawn(batch, rng)
-            real_B, drawn_B = (self.critic(x_BCHW, self._labels(batch)) for x_BCHW in (batch.x, drawn_BCHW))
-            losses = {CRITIC: F.relu(1 - real_B).mean() + F.relu(1 + drawn_B).mean()}
-        if STUDENT in turns:
-            losses |= self._student_losses(replace(batch, turn=""), rng)
-        return losses
+        """D's and, from ALONE on, the student's, of the same images."""
+        group, labels_B = self._student_group(), batch.condition if self.spec.conditional else None
+        alone = batch.progress < ALONE
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not alone):
+            drawn_BCHW = self._drawn(len(batch.x), labels_B, rng)
+        real_B, drawn_B = self.critic(batch.x, labels_B), self.critic(drawn_BCHW, labels_B)
+        losses = {CRITIC: F.relu(1 - real_B).mean() + F.relu(1 + drawn_B).mean()}
+        return losses if alone else losses | {group: -drawn_B.mean()}
 
-    def _student_losses(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        losses = super().losses(batch, rng)  # type: ignore[safe-super]
-        if batch.progress < BEGINS:
-            return losses
-        ((group, own),) = losses.items()
-        return {group: own - self.adversarial * self.critic(self._drawn(batch, rng), self._labels(batch)).mean()}
-
-    def _labels(self, batch: Batch) -> Tensor | None:
-        return batch.condition if self.spec.conditional else None
-
-    def _drawn(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        """What the student draws, in all of its steps, for the classes of the batch."""
-        labels_B, sampler = self._labels(batch), self.sampler().to(batch.x.device)
-        x_BCHW: Tensor = sampler(*self.noise(len(batch.x), rng), *(() if labels_B is None else (labels_B,)))
+    def _drawn(self, n: int, labels_B: Tensor | None, rng: torch.Generator) -> Tensor:
+        """What the student draws, in all of its steps."""
+        noise = self.noise(n, rng)
+        sampler = self.sampler().to(noise[0].device)
+        x_BCHW: Tensor = sampler(*noise, *(() if labels_B is None else (labels_B,)))
         return x_BCHW
+
+    def _student_group(self) -> str:
+        """The one that its own loss would move."""
+        names = super().parameter_groups()
+        return next(name for name in ("model", "prior") if name in names)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         critic = list(self.critic.parameters())
@@ -88,11 +83,21 @@ class Sharpened(Base):
     def rates(self) -> dict[str, float]:
         return super().rates() | {CRITIC: CRITIC_RATE}
 
+    def rate_share(self, progress: float) -> float:
+        del progress  # the stages are of what it was taught by
+        return 1.0
+
+    def stage_progress(self, progress: float) -> float:
+        return progress
+
+    def encoded_from(self) -> float | None:
+        return None  # D sees items, no codes
+
     def kept(self) -> dict[str, Tensor]:
         return {name: value for name, value in super().kept().items() if not name.startswith("critic.")}
 
 
 @cache
-def sharpened(student: Any) -> Any:
-    """The class of a student, with a critic beside it."""
-    return type(f"Sharpened{student.__name__}", (Sharpened, student), {"__module__": __name__, "__doc__": student.__doc__})
+def post_trained(student: Any) -> Any:
+    """The class of a student, against a critic."""
+    return type(f"PostTrained{student.__name__}", (PostTrained, student), {"__module__": __name__, "__doc__": student.__doc__})

@@ -22,24 +22,24 @@ class Student(Start):
     kind: Literal["student"] = "student"
     teacher: Checkpoint
     weights: Path  # of the teacher, on this machine
-    adversarial: float = Field(default=0.0, ge=0, description="weight of a discriminator's loss on what it draws; 0: none")
+    adversarial: bool = Field(default=False, description="learns from a critic alone, beginning with its teacher's weights")
 
     def build(self, plan: ModelPlan) -> "Family":
         """The student with its initial weights. Raises BriefError for a plan that does not fit the teacher."""
         import torch
 
         from components.training.checkpoint import restore
-        from components.training.distillation.adversarial import sharpened
+        from components.training.distillation.adversarial import post_trained
 
         card = student_card(self.teacher)
         if plan.variant != card.variant:
             raise BriefError(f"variant: {plan.variant} given", allowed=f"{card.variant} of {self.teacher.variant}")
         cls = student_class(card)
         if self.adversarial:
-            cls = sharpened(cls)
+            cls = post_trained(cls)
         torch.manual_seed(plan.seed)
         teacher = restore(self.teacher, self.weights)
         made: Family = cls(cls.configure(plan.config, plan.spec), plan.spec, teacher=teacher)
         if self.adversarial:
-            made.with_critic(weight=self.adversarial)  # type: ignore[operator]
+            made.with_critic()  # type: ignore[operator]
         return made
