@@ -9,7 +9,7 @@ from components.core.metrics import number
 from components.evaluation.definitions import words_of
 from components.evaluation.tuning import sentences
 from components.pipeline.gate_power import gate_power
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, in_steps
 from components.pipeline.view import COLOURS, console, gate_table, scorecard_table
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class Report:
         run, trained = made
         if self.console and run.student is not None:
             student, best = run.student, trained.checkpoint
+            taken = in_steps(student.steps, adversarial=student.adversarial)
             self.console.print(
-                f"[bold]Student[/]  {best.variant}, {student.steps} steps at width {student.width}: best of "
+                f"[bold]Student[/]  {best.variant}, {taken}, width {student.width}: best of "
                 f"{best.steps_total:,} training steps in {best.train_s:.0f} s at step {best.step:,}"
             )
 

@@ -83,6 +83,11 @@ class Student(Record):
         return own | {"teacher": self.teacher.bundle_sha256, "checkpoint": self.checkpoint.weights.sha256}
 
 
+def in_steps(steps: int, *, adversarial: bool) -> str:
+    """What tells the students of one width apart, in words."""
+    return f"{steps} step{'s' * (steps > 1)}" + ", adversarial" * adversarial
+
+
 class Adapter(Record):
     """A release by LoRA that is added to its base, with a weight."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.brief import HUB
 from components.core.records import Dataset
-from components.pipeline.run import Proof, Run, Student, Trained
+from components.pipeline.run import Proof, Run, Student, Trained, in_steps
 
 if TYPE_CHECKING:
     from components.registry.logged_models import Origin
@@ -99,9 +99,8 @@ def version_line(run: Run) -> str:
 
 
 def _student(run: Run, student: Student, *, steps: int) -> str:
-    taken = f"{steps} step{'s' * (steps > 1)}"
-    how = ", adversarial" if student.adversarial else ""
-    return f"student of {begun_with(run)['teacher']}: {run.decision.variant}, {taken}{how}, width {student.width}"
+    taken = in_steps(steps, adversarial=student.adversarial)
+    return f"student of {begun_with(run)['teacher']}: {run.decision.variant}, {taken}, width {student.width}"
 
 
 def run_tags(run: Run) -> dict[str, str]:

@@ -14,7 +14,7 @@ from components.pipeline import stages
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.endings import Ending, judged
-from components.pipeline.run import Exported, Produced, Proof, Run, Trained
+from components.pipeline.run import Exported, Produced, Proof, Run, Trained, in_steps
 
 MEASURED = ("latency_p95_ms", "throughput_per_s", "fd", "distance_ratio", "recall", "recall_lost", "coverage", "coverage_lost")
 
@@ -52,8 +52,7 @@ class StudentResult(Record):
     @property
     def name(self) -> str:
         """What tells it from the others of a curve."""
-        how = ", adversarial" if self.adversarial else ""
-        return f"{self.steps} step{'s' * (self.steps > 1)}{how}, width {self.width}, {self.precision}"
+        return f"{in_steps(self.steps, adversarial=self.adversarial)}, width {self.width}, {self.precision}"
 
 
 class Curve(Record):

@@ -13,7 +13,7 @@ from components.evaluation.gates import student_thresholds
 from components.pipeline.backends import Backends
 from components.pipeline.distil.request import DistillRequest
 from components.pipeline.durations import PROOF_S, expected
-from components.pipeline.run import SAMPLES, Run, Student, Trained, package_version
+from components.pipeline.run import SAMPLES, Run, Student, Trained, in_steps, package_version
 
 READ_AT = 2  # steps at which one training for all is read, and its best weights kept, where they are asked for
 SOURCE = "arXiv:2406.14548, arXiv:2202.00512"
@@ -72,9 +72,8 @@ def _run(run: Run, student: Student, variant: str, request: DistillRequest, prec
     facts = run.facts.model_copy(
         update={"latency_ms": request.latency_ms, "minutes": student.seconds / 60, "device": request.device}
     )
-    steps = f"{student.steps} step{'s' * (student.steps > 1)}"
-    how = ", trained on against a critic" if student.adversarial else ""
-    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}{how}, {precision}"
+    steps = in_steps(student.steps, adversarial=student.adversarial)
+    text = f"a student of {student.teacher.model} version {student.teacher.version} in {steps}, {precision}"
     decision = run.decision.model_copy(
         update={
             "variant": variant,
