@@ -2,10 +2,11 @@
 
     .venv/bin/python benchmarks/distil.py [briefs/mnist.yaml] [--minutes 30] [--home FOLDER]
 
-Produces the brief and distils it with `genwright distil` (4, 2 and 1 steps), in a home that `--home` keeps, so that an
-interrupted bench goes on. The teacher then draws as people run it in diffusers: 50 steps of DDIM (for an EDM model the method of
-Euler in sigma, which is the same) in a pipeline of torch; the students from their ONNX graphs. Rounds alternate between all of
-them, and a ratio is one within a round. Quality: one scorecard for all, FD-local over that of the teacher, as the gates take it.
+Produces the brief and distils it with `genwright distil` (4, 2 and 1 steps at its width, and 1 step against a critic), in a home
+that `--home` keeps, so that an interrupted bench goes on. The teacher then draws as people run it in diffusers: 50 steps of DDIM
+(for an EDM model the method of Euler in sigma, which is the same) in a pipeline of torch; the students from their ONNX graphs.
+Rounds alternate between all of them, and a ratio is one within a round. Quality: one scorecard for all, beside the teacher's, by
+the extractor's features and by those that only a proof sees.
 
 Writes benchmarks/results/distil-NAME.json.
 """
@@ -31,7 +32,7 @@ BATCH = 50
 ROUNDS = 5
 SAMPLES = 4000
 PACKAGES = ("genwright", "torch", "diffusers", "onnxruntime-gpu")
-SHOWN = ("fd", "distance_ratio", "coverage", "recall", "confident_share")
+SHOWN = ("fd", "distance_ratio", "heldout_ratio", "coverage", "coverage_lost", "recall", "recall_lost", "confident_share")
 
 
 def pipeline_of(family: Any, *, steps: int) -> Any:
@@ -138,9 +139,7 @@ def measure(home: Path, brief: str, *, minutes: float) -> dict[str, Any]:
     return {
         "brief": brief,
         "teacher": {"train_s": trained.checkpoint.train_s, "steps": trained.checkpoint.steps_total, "sampler_steps": DDIM_STEPS},
-        "students": {
-            str(each["steps"]): {"train_s": each["train_s"], "latency": each["latency_p95_ms"]} for each in curve["tried"]
-        },
+        "students": {named(each): {"train_s": each["train_s"], "latency": each["latency_p95_ms"]} for each in curve["tried"]},
         "images_per_s": rates,
         "times_the_teacher": {
             name: median(ours / theirs for ours, theirs in zip(rate, rates["teacher"], strict=True))
@@ -154,12 +153,19 @@ def distilled(home: Path, brief: str, *, minutes: float) -> tuple[str, dict[str,
     """The release that a brief makes, and the curve of its students."""
     release = genwright(home, "produce", brief)["release"]
     name = f"{release['model']}/{release['version']}"
-    wanted = ("--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)), "--precisions", "fp32")
+    wanted = ("--minutes", f"{minutes:g}", "--steps", ",".join(map(str, STEPS)), "--widths", "1", "--precisions", "fp32")
     return name, genwright(home, "distil", name, *wanted)["curve"]
 
 
+def named(student: dict[str, Any]) -> str:
+    """A student of a curve, of which all have one width and precision."""
+    from components.pipeline.run import in_steps
+
+    return in_steps(student["steps"], adversarial=student["adversarial"])
+
+
 def graphs_of(curve: dict[str, Any], workspace: Any) -> dict[str, Any]:
-    """The graph of every student, by its steps."""
+    """The graph of every student, by its name."""
     from components.core import store_keys
     from components.pipeline.run import Exported, Trained
 
@@ -167,7 +173,7 @@ def graphs_of(curve: dict[str, Any], workspace: Any) -> dict[str, Any]:
     for each in curve["tried"]:
         exported = workspace.read(store_keys.run_record(model, each["export_key"], "export"), Exported)
         trained = workspace.read(store_keys.run_record(model, each["train_key"], "train"), Trained)
-        found[f"{each['steps']} steps"] = _graph(exported, trained, steps=each["steps"], workspace=workspace)
+        found[named(each)] = _graph(exported, trained, steps=each["steps"], workspace=workspace)
     return found
 
 
@@ -177,15 +183,17 @@ def proved(teacher: Any, graphs: dict[str, Any], run: Any, backends: Any) -> dic
     from components.data.shards import open_split
     from components.evaluation.pair import Contender, score_pair
     from components.evaluation.samples import Stock
-    from components.pipeline.extractor import load_extractor
+    from components.pipeline.extractor import load_extractor, load_unseen
     from components.pipeline.local_data import data_of
 
     data = data_of(run, backends)
+    reference = held_out(data)
     protocol: dict[str, Any] = {
         "dataset": run.dataset,
         "train": open_split(data.path, "train"),
-        "reference": held_out(data),
+        "reference": reference,
         "extractor": load_extractor(data, backends),
+        "unseen": load_unseen(None, reference, data, backends, device="cpu"),
         "samples": SAMPLES,
         "reference_split": "validation+test",
     }
@@ -199,18 +207,24 @@ def proved(teacher: Any, graphs: dict[str, Any], run: Any, backends: Any) -> dic
 
 
 def reached(told: dict[str, Any]) -> dict[str, Any]:
-    """What was to be reached of students on a CPU, and whether it was. Distances are ratios of FD-local to the teacher's."""
-    times, metrics = told["times_the_teacher"], told["metrics"]
-    teacher = metrics["teacher"]
-    worse = {name: each["fd"]["value"] / teacher["fd"]["value"] for name, each in metrics.items()}
-    lost = {name: teacher["coverage"]["value"] - each["coverage"]["value"] for name, each in metrics.items()}
+    """What was to be reached of students on a CPU, and whether it was."""
+    times, metrics, one = told["times_the_teacher"], told["metrics"], "1 step, adversarial"
+    fd = {name: each["fd"]["value"] / metrics["teacher"]["fd"]["value"] for name, each in metrics.items()}
+
+    def of(name: str, metric: str, end: str = "value") -> float:
+        return float(metrics[name][metric][end])
+
     return verdicts(
         {
             "2 steps: times the images a second": (times["2 steps"], ">=", 25.0),
-            "2 steps: FD-local": (worse["2 steps"], "<=", 1.1),
-            "2 steps: coverage lost": (lost["2 steps"], "<=", 0.03),
-            "1 step: times the images a second": (times["1 steps"], ">=", 45.0),
-            "4 steps: the low end of the ratio's interval": (metrics["4 steps"]["distance_ratio"]["low"], "<=", 1.0),
+            "2 steps: FD-local over the teacher's": (fd["2 steps"], "<=", 1.1),
+            "2 steps: coverage lost": (of("2 steps", "coverage_lost"), "<=", 0.03),
+            "1 step: times the images a second": (times[one], ">=", 45.0),
+            "1 step: distance over the teacher's, on features that only a proof sees": (of(one, "heldout_ratio"), "<=", 1.1),
+            "1 step: coverage lost": (of(one, "coverage_lost"), "<=", 0.03),
+            "1 step: recall lost": (of(one, "recall_lost"), "<=", 0.03),
+            "1 step: minutes against the critic": (told["students"][one]["train_s"] / 60, "<=", 10.0),
+            "4 steps: the low end of the ratio's interval": (of("4 steps", "distance_ratio", "low"), "<=", 1.0),
         }
     )
 
