@@ -242,6 +242,11 @@ def _check_shares(found: Bakeoff, runs: list[Run], backends: Backends) -> None:
             assert (anew.share, anew.checkpoint.items_seen, anew.checkpoint.step) == (share, was.items_seen, was.step)
             assert anew.checkpoint.run_id != was.run_id, "a training of its own"
             assert anew.checkpoint.weights.sha256 == was.weights.sha256, "the same, as if nothing had been produced"
+        loser = next(run for run in runs if run.reference == found.candidates[-1].run)
+        early, was = rung(loser, held, backends, share=0.1, samples=64, before=None), first[loser.reference, 0.25]
+        assert early.share == 0.1, "a larger --top has one more rung, which this one had passed"
+        assert early.checkpoint.items_seen < was.items_seen
+        assert early.checkpoint.run_id != was.run_id
 
 
 def _check(found: Bakeoff, names: list[str]) -> None:
