@@ -9,6 +9,7 @@ extractors/MD5/judge-NAME-N.json   the judge of its captions by the encoder of t
 extractors/MD5/proof-PART-N.json   a network that only proofs use, trained on a part of its held-out items
 curves/MODEL.json                  the students that were tried last
 bakeoffs/MODEL.json                the candidates that were tried last, and their page
+bakeoffs/MODEL/KEY.json            what a bake-off tries, KEY the digest of what it was begun with
 evidence/table.json                what was measured of all models
 evidence/SHA256.json               the rows that a decision looked at
 ledger/MODEL/NUMBER.json           promotions and rollbacks, counted from 1
@@ -79,6 +80,11 @@ def curve(model: str) -> str:
 def bakeoff(model: str) -> str:
     """The candidates of a model that were tried last."""
     return f"bakeoffs/{model}.json"
+
+
+def contenders(model: str, key: str) -> str:
+    """What a bake-off of a model tries, by the digest of what it was begun with."""
+    return f"bakeoffs/{model}/{key}.json"
 
 
 def evidence(sha256: str | None = None) -> str:

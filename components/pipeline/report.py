@@ -111,7 +111,8 @@ class Report:
             kept, metrics = rung.checkpoint, rung.scorecard.metrics
             told = [f"{words_of(name).heading} {number(metrics[name].value)}" for name in RUNG if name in metrics]
             told += [f"cannot be served: {rung.refused}"] if rung.refused else []
-            work = f"{rung.share:.0%} of its budget, {kept.items_seen:,} items in {kept.train_s:.0f} s"
+            ended = "" if kept.stopped_by == "paused" else f", ended by {kept.stopped_by}"
+            work = f"{rung.share:.0%} of its budget, {kept.items_seen:,} items in {kept.train_s:.0f} s{ended}"
             self.console.print(f"[bold]{rung.name}[/]  {work}: {escape(', '.join(told))}", soft_wrap=True)
 
     def left_out(self, error: GenwrightError) -> None:

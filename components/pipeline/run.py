@@ -167,6 +167,7 @@ class Run(Record):
     base: Base | None = None
     encoder: Encoder | None = None
     proof_network: Artifact | None = None  # the file that the brief names for its proofs
+    anew: bool = False  # a training of the same beside its own, which is further than where a bake-off judges it
 
     @property
     def lora(self) -> LoraBrief:
@@ -227,6 +228,7 @@ class Run(Record):
             **({"base": self.base.training} if self.base else {}),
             **({"text": self.encoder.training} if self.encoder else {}),
             **({"prior": prior} if prior else {}),
+            **({"anew": True} if self.anew else {}),
             **({"freeze": True} if self.freeze else {}),
             **({"lora": self.lora.model_dump(mode="json")} if self.decision.mode == "lora" else {}),
         }

@@ -87,7 +87,8 @@ def run_name(run: Run) -> str:
     if student is not None:
         return _student(run, student, steps=student.trained_for)
     begun = f" of {run.base.sum}" if run.base else ""
-    return f"{decision.family}/{decision.variant}: {decision.mode}{begun}, data {run.dataset.md5[:8]}"
+    anew = ", anew for a bake-off" if run.anew else ""
+    return f"{decision.family}/{decision.variant}: {decision.mode}{begun}, data {run.dataset.md5[:8]}{anew}"
 
 
 def version_line(run: Run) -> str:

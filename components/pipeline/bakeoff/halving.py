@@ -1,7 +1,8 @@
 """Who goes on: successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943), at shares where a training reads its quality.
 
-Every candidate has the same budget. At each rung the better half goes on, and the last one to its end. None of the libraries for
-it (optuna's pruners, Ray Tune) is in the environment, and what they add to these lines is a store of their own.
+Every candidate has the same budget. At each rung the better half goes on, and the last one to its end. Only what had the same
+share of it is compared (share.py). None of the libraries for it (optuna's pruners, Ray Tune) is in the environment, and what they
+add to these lines is a store of their own.
 """
 
 import math
@@ -37,6 +38,10 @@ def order(found: Sequence[Rung], *, metric: str, latency_ms: float | None) -> li
     return sorted(range(len(found)), key=worth)
 
 
-def survivors(found: Sequence[Rung], *, metric: str, latency_ms: float | None) -> list[int]:
-    """The places of the better half, in the order in which they were given."""
-    return sorted(order(found, metric=metric, latency_ms=latency_ms)[: math.ceil(len(found) / 2)])
+def left_of(compared: int, *, last: bool) -> int:
+    """How many of those that are compared go on: the better half, and from the last rung one.
+
+    >>> left_of(5, last=False), left_of(5, last=True)
+    (3, 1)
+    """
+    return 1 if last else math.ceil(compared / 2)

@@ -6,10 +6,11 @@ from components.core import store_keys
 from components.core.errors import RunError, TrainingFailed
 from components.pipeline import existing
 from components.pipeline.backends import Backends
-from components.pipeline.bakeoff.halving import order, rungs, survivors
+from components.pipeline.bakeoff.halving import left_of, order, rungs
 from components.pipeline.bakeoff.outcome import Bakeoff, Candidate
 from components.pipeline.bakeoff.page import page_of
 from components.pipeline.bakeoff.rung import Rung, rung
+from components.pipeline.bakeoff.share import END
 from components.pipeline.endings import Ending, judged
 from components.pipeline.lease import Lease, check_lease, lease
 from components.pipeline.production import After, Call, put_run, run_stages, silent
@@ -22,7 +23,7 @@ FD = "fd"  # where no metric says what the goal asks
 def bakeoff(runs: Sequence[Run], samples: int, backends: Backends, call: Call, after: After = silent) -> Bakeoff:
     """Train, compare and halve until one run is left, take it through its gates to its release, and keep the page.
 
-    Whatever is in the store already is taken from there: begun again after it was killed, it goes on. `after` is called with
+    Whatever is in the store already is taken from there: begun again with the same runs, it goes on. `after` is called with
     "rung" and the rung of a candidate, and as for a production of the winner.
     """
     own = runs[0]
@@ -49,15 +50,22 @@ def ending(found: Bakeoff) -> Ending:
 
 
 def halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, after: After) -> Bakeoff:
-    """Every candidate as far as it came; one whose training fails is left out. Raises TrainingFailed where all do."""
+    """Every candidate as far as it came; one whose training fails is left out. Raises TrainingFailed where all do.
+
+    Those at the share of a rung are compared. What is further, as it has no reading there or its ceiling ended it, goes on beside
+    them to a rung at which it is level; at the end of their budgets all are.
+    """
     own = runs[0]
     metric = load_tables(backends.settings.policy).goals[own.facts.goal].measured or FD
     reached: list[list[Rung]] = [[] for _ in runs]
     alive, gone, failed = [*range(len(runs))], list[int](), list[int]()
     limit = own.facts.latency_ms
-    for share in rungs(len(runs)):
+    shares = rungs(len(runs))
+    for share in (*shares, END):
         for at in tuple(alive):
             before = reached[at][-1] if reached[at] else None
+            if before is not None and before.share >= share:
+                continue
             try:
                 reached[at].append(rung(runs[at], held, backends, share=share, samples=samples, before=before))
             except TrainingFailed as error:
@@ -69,10 +77,13 @@ def halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, a
                 after("left out", error)
             else:
                 after("rung", reached[at][-1])
-        best = [alive[place] for place in order([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)]
-        stay = {alive[place] for place in survivors([reached[at][-1] for at in alive], metric=metric, latency_ms=limit)}
-        gone[:0] = [at for at in best if at not in stay]
-        alive = [at for at in alive if at in stay]
+        level = [at for at in alive if reached[at][-1].share == share]
+        ranked = [level[place] for place in order([reached[at][-1] for at in level], metric=metric, latency_ms=limit)]
+        stay = ranked[: left_of(len(level), last=share >= shares[-1])]
+        gone[:0] = [at for at in ranked if at not in stay]
+        alive = [at for at in alive if at not in gone]
+        if len(alive) == 1:
+            break
     _check_servable(reached[alive[0]][-1], own.brief.name)
     budget = own.decision.budget
     return Bakeoff(
@@ -80,7 +91,7 @@ def halved(runs: Sequence[Run], samples: int, held: Lease, backends: Backends, a
         metric=metric,
         samples=samples,
         budget=budget.text if budget else "",
-        shares=rungs(len(runs)),
+        shares=tuple(sorted({each.share for at in range(len(runs)) for each in reached[at]})),
         candidates=tuple(_candidate(runs[at], reached[at]) for at in (*alive, *gone, *failed) if reached[at]),
     )
 

@@ -1,8 +1,8 @@
-"""One rung of one candidate: trained to a share of its budget from where it paused, then measured as all others are.
+"""One rung of one candidate: trained to a share of its budget (share.py), then measured as all others are.
 
-Its training is that of the production itself: same key, same plan, same state, so what wins goes on to its end and nothing is
-trained twice. What is measured are its best weights so far, drawn by torch with as many samples for all; the time of one item is
-that of the exported graph, taken once, as weights do not change it.
+Its training is that of the production itself: same key, same plan, same state, so what wins goes on to its end. What is measured
+are its best weights so far, drawn by torch with as many samples for all; the time of one item is that of the exported graph,
+taken once, as weights do not change it.
 """
 
 from pathlib import Path
@@ -17,14 +17,14 @@ from components.core.protocols import ItemSampler
 from components.core.record import Record
 from components.core.records import Artifact, Checkpoint, Metric, Scorecard
 from components.pipeline.backends import Backends
+from components.pipeline.bakeoff.share import share_of, trained_to
 from components.pipeline.evidence import leave_evidence, row_of
 from components.pipeline.graph_sampler import sampler_of
 from components.pipeline.lease import Lease
 from components.pipeline.local_data import data_of
 from components.pipeline.proof import protocol_of
 from components.pipeline.restored import restored
-from components.pipeline.run import Run, Trained, folder_of
-from components.pipeline.training import train_in_worker
+from components.pipeline.run import Run, Trained
 
 GRID = 64
 LATENCY = "latency_p95_ms"
@@ -34,7 +34,7 @@ class Rung(Record):
     """What a candidate was at a share of its budget."""
 
     name: str  # family/variant
-    share: float
+    share: float  # that it had, which may be more than its rung's
     checkpoint: Checkpoint
     scorecard: Scorecard
     refused: str = ""  # why its graph cannot be served, if it cannot
@@ -47,13 +47,14 @@ class Rung(Record):
 
 def rung(run: Run, held: Lease, backends: Backends, *, share: float, samples: int, before: Rung | None) -> Rung:
     """What the store has of this rung, or what training on gives. `before`: its rung below, whose latency stands."""
-    percent = round(100 * share)
-    key = store_keys.run_record(run.brief.name, run.key("train"), f"rung-{percent}-{samples}")
+    key = store_keys.run_record(run.brief.name, run.key("train"), f"rung-{round(100 * share)}-{samples}")
 
     def make() -> Rung:
-        trained = train_in_worker(run, held, backends, folder_of(run, backends.home, "train"), pause_at=share)
-        measured = _measured(run, trained, backends, share=share, samples=samples, before=before)
-        row = row_of(run, trained.checkpoint, measured.scorecard, backends, kind=f"bakeoff-{percent}", share=share)
+        trained = trained_to(run, share, held, backends)
+        had = share_of(trained.checkpoint)
+        measured = _measured(run, trained, backends, share=had, samples=samples, before=before)
+        kind = f"bakeoff-{round(100 * had)}"
+        row = row_of(run, trained.checkpoint, measured.scorecard, backends, kind=kind, share=had)
         leave_evidence(row, backends)
         return measured
 
