@@ -48,11 +48,11 @@ def dry_run(run: Run, backends: Backends) -> DryRun:
         )
         write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
         found = _measured(folder)
-    _keep(run, found, backends)
+    keep_told(run, found, backends)
     return found
 
 
-def _keep(run: Run, found: DryRun, backends: Backends) -> None:
+def keep_told(run: Run, found: DryRun, backends: Backends) -> None:
     """The last one that was told before the training began stands beside what that came to; one told later foretells nothing."""
     if has_begun(run, backends):
         return
