@@ -118,13 +118,14 @@ def row_of(
     backends: Backends,
     *,
     kind: str,
-    record: str,
+    record: str = "",
     dry: DryRun | None = None,
     gates: GateReport | None = None,
     share: float = 1.0,
 ) -> EvidenceRow:
     """What a scorecard says of a training, and what that took; asked on the machine that timed the graph. `record`: where the
-    store has what it was measured for. Figures have six digits, as MLflow's tag has little room."""
+    store has what a proof was measured for; a rung is told by its kind and samples. Figures have six digits, as MLflow's tag has
+    little room."""
     facts, decision = run.facts, run.decision
     factors = decision.evidence.factors if decision.evidence else {}
     expected = {name: getattr(decision.estimate, name).value for name in ("training_s", "memory_gb", "latency_ms")}

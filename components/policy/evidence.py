@@ -211,12 +211,11 @@ class Evidence:
         measured those on a machine like this one."""
         here, device = self.machine, self.case.device
         rows = _trainings(each.row for each in _of(plan, self.found) if each.row.share == 1.0)
-        counts = {
-            "training_s": lambda row: _like(row.machine.training, here.training),
-            "memory_gb": lambda row: row.case.device == device,
-            "latency_ms": lambda row: _like(row.machine.drawing, here.drawing),
-        }[figure]
-        return [row for row in rows if counts(row)]
+        if figure == "memory_gb":
+            return [row for row in rows if row.case.device == device]
+        if figure == "training_s":
+            return [row for row in rows if _like(row.machine.training, here.training)]
+        return [row for row in rows if _like(row.machine.drawing, here.drawing)]
 
     def _lower(self, plan: Plan, found: Sequence[Found]) -> bool:
         return any(
@@ -266,7 +265,7 @@ def _alike(one: EvidenceRow, other: EvidenceRow) -> bool:
 
 def _same_work(one: EvidenceRow, other: EvidenceRow) -> bool:
     """As many items seen, or on machines that are alike as many seconds, within a factor of SAME_WORK."""
-    both = [(one.items_seen, other.items_seen)]
+    both: list[tuple[float, float]] = [(one.items_seen, other.items_seen)]
     if _like(one.machine.training, other.machine.training):
         both.append((one.train_s, other.train_s))
     return any(a > 0 and b > 0 and max(a, b) <= SAME_WORK * min(a, b) for a, b in both)

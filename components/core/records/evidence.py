@@ -71,7 +71,7 @@ class EvidenceRow(Record):
     who: str
     run_id: str  # of MLflow
     kind: str  # proof, or bakeoff-25 for a share of 25 %
-    record: str = ""  # where the store has what it was measured for: its key says the gates, the champion beside, the samples
+    record: str = ""  # where the store has what a proof was measured for: its key says the gates and the champion beside it
     measured_at: str = ""  # in UTC, as ISO 8601 writes it
     machine: Machine = Machine()
 
@@ -81,7 +81,7 @@ class EvidenceRow(Record):
 
     @property
     def measurement(self) -> str:
-        """Which measurement of its training it is: the kind, the number of samples, and what it was measured for."""
+        """Which measurement of its training it is: the kind, the number of samples, and what a proof was measured for."""
         record = f"-{hashlib.sha256(self.record.encode()).hexdigest()[:12]}" if self.record else ""
         return f"{self.kind}-{self.protocol.samples}{record}"
 

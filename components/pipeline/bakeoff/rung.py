@@ -53,8 +53,7 @@ def rung(run: Run, held: Lease, backends: Backends, *, share: float, samples: in
     def make() -> Rung:
         trained = train_in_worker(run, held, backends, folder_of(run, backends.home, "train"), pause_at=share)
         measured = _measured(run, trained, backends, share=share, samples=samples, before=before)
-        kind = f"bakeoff-{percent}"
-        row = row_of(run, trained.checkpoint, measured.scorecard, backends, kind=kind, record=key, share=share)
+        row = row_of(run, trained.checkpoint, measured.scorecard, backends, kind=f"bakeoff-{percent}", share=share)
         leave_evidence(row, backends)
         return measured
 
