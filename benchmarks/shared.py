@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from components.runtime.hardware import cpu_name, gpu_name
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -17,7 +19,7 @@ def circumstances(*packages: str, device: str = "cpu") -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
-        "hardware": _gpu_name() if device == "cuda" else _cpu_name(),
+        "hardware": gpu_name() if device == "cuda" else cpu_name(),
         "machine": f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f} at the end",
         "python": platform.python_version(),
         "versions": {package: version(package) for package in packages},
@@ -52,16 +54,3 @@ def _commit() -> str:
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
-
-
-def _cpu_name() -> str:
-    """As Linux names it, else the architecture."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _gpu_name() -> str:
-    import torch
-
-    return torch.cuda.get_device_name()

@@ -14,7 +14,8 @@ Better = Literal["lower", "higher", "neither"]
 class Words:
     """What people read of a metric. `share`: it is a part of a whole, and lies in [0, 1]. `order`: metrics are shown by it.
 
-    `timed`: a clock measures it, so that the same artifact gets another value each time.
+    `timed`: a clock measures it, so that the same artifact gets another value each time. `proof_only`: of features that only a
+    proof sees, so no choice of a candidate may look at it.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Words:
     share: bool = False
     order: int = 500
     timed: bool = False
+    proof_only: bool = False
 
     @property
     def label(self) -> str:

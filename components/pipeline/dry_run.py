@@ -4,10 +4,11 @@ spent. What it said stands in the store, so that the production of the same trai
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from components.core import store_keys
-from components.core.errors import InputError, TrainingFailed
+from components.core.errors import Conflict, InputError, TrainingFailed
 from components.core.files import write_whole
 from components.core.records import Decision, DryRun, Estimate, Figure
 from components.pipeline.backends import Backends
@@ -16,6 +17,7 @@ from components.pipeline.encoders import embeddings_of
 from components.pipeline.local_data import data_of
 from components.pipeline.run import Run
 from components.pipeline.train_plan import start_of, train_plan
+from components.pipeline.training import has_begun
 from components.policy.estimate import rounded
 from components.policy.tables import load_tables
 from components.runtime.progress import stage
@@ -46,8 +48,16 @@ def dry_run(run: Run, backends: Backends) -> DryRun:
         )
         write_whole(folder / "order.json", order.canonical(), private=True)  # a tracking URI may hold a password
         found = _measured(folder)
-    backends.store.put_if_absent(key_of(run), found.canonical())
+    keep_told(run, found, backends)
     return found
+
+
+def keep_told(run: Run, found: DryRun, backends: Backends) -> None:
+    """The last one that was told before the training began stands beside what that came to; one told later foretells nothing."""
+    if has_begun(run, backends):
+        return
+    with suppress(Conflict):  # another one is told at the same time
+        backends.workspace.write(key_of(run), found)
 
 
 def _measured(folder: Path) -> DryRun:
@@ -61,7 +71,7 @@ def _measured(folder: Path) -> DryRun:
 
 
 def key_of(run: Run) -> str:
-    """Where the store has the first dry run of a training."""
+    """Where the store has the dry run of a training."""
     return store_keys.run_record(run.brief.name, run.key("train"), "dry-run")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from components.core.errors import GenwrightError
 from components.core.files import write_whole
 from components.core.record import Record
-from components.core.records import DryRun
+from components.core.records import DryRun, Machine
+from components.runtime.hardware import machine
 from components.training.folder import WHY
 from components.training.plan import TrainPlan
 
@@ -45,6 +46,8 @@ def main() -> None:
 
 
 def _timed(order: DryOrder, folder: Path) -> DryRun:
+    import torch
+
     from components.core.errors import ExportError
     from components.data.shards import open_split
     from components.registry.mlflow_store import connect
@@ -60,12 +63,14 @@ def _timed(order: DryOrder, folder: Path) -> DryRun:
     split = open_split(Path(plan.dataset.path), "train", embeddings, plan.seed)
     family = build(plan)
     training = measure(family, plan, split, _quality(order, split))
+    trained_on = machine(plan.device, threads=torch.get_num_threads())
     try:
         latency, refused = _latency_ms(family.to("cpu").eval(), order, folder), ""
     except ExportError as error:
         latency, refused = None, str(error)
     took_s = time.monotonic() - began
-    return DryRun(device=plan.device, training=training, latency_ms=latency, refused=refused, took_s=took_s)
+    on = Machine(training=trained_on, drawing=machine(plan.device))
+    return DryRun(device=plan.device, training=training, latency_ms=latency, refused=refused, took_s=took_s, machine=on)
 
 
 def _quality(order: DryOrder, split: object) -> "QualitySignal":

@@ -1,25 +1,49 @@
 """The evidence table: a row of each proof and each rung of a bake-off, in MLflow beside its training and in the store for `plan`.
 
 MLflow has a row as a tag of the run that trained, so that whoever shares the MLflow collects it; the store has all rows in one
-object, which a plan reads in milliseconds, and for each decision the rows that it looked at, by their digest.
+object, which a plan reads in milliseconds, and for each decision the rows that it looked at, by their digest. No row has what
+only a proof sees, so no choice of a candidate can look at it.
 """
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.core import store_keys
 from components.core.brief import Brief
-from components.core.errors import BriefError, Conflict, GenwrightError, InputError, RunError
+from components.core.errors import BriefError, Conflict, GenwrightError, InputError, RunError, SettingsError
 from components.core.files import write_whole
-from components.core.records import Case, Checkpoint, Decision, DryRun, EvidenceRow, EvidenceTable, Figure, GateReport, Scorecard
+from components.core.records import (
+    Case,
+    Checkpoint,
+    Decision,
+    DryRun,
+    EvidenceRow,
+    EvidenceTable,
+    Figure,
+    GateReport,
+    Machine,
+    Metric,
+    Scorecard,
+)
+from components.evaluation.definitions import words
 from components.pipeline.backends import Backends
 from components.pipeline.run import Run, package_version
 from components.policy.view import amount
+from components.runtime.devices import Device
+from components.runtime.hardware import machine
+from components.runtime.threads import default_threads
 from components.training.start import find_start
 
+if TYPE_CHECKING:
+    from components.policy.tables import Tables
+
 NONE = "none"  # of a brief: the tables alone decide
+WRITTEN = "a file that `genwright evidence --json FILE` wrote"
 ATTEMPTS = 20  # while others write the table, too
 
 
@@ -62,17 +86,18 @@ def _read(found: tuple[bytes, str] | None, backends: Backends) -> EvidenceTable:
 
 
 def add(rows: Iterable[EvidenceRow], backends: Backends) -> int:
-    """Put rows into the table; how many were new. Of one origin the first is kept, so doing it twice changes nothing."""
-    new = tuple(rows)
+    """Put rows into the table, without what only a proof sees; how many were new. Of one origin the one that was measured last
+    stays, so doing it twice, or in another order, gives the same."""
+    new = tuple(row.model_copy(update={"metrics": _seen(row.metrics)}) for row in rows)
     for _ in range(ATTEMPTS):
         found = backends.store.get(store_keys.evidence())
         before = _read(found, backends)
         after = before.with_rows(new)
-        if len(after.rows) == len(before.rows):
+        if not (more := after.beyond(before)):
             return 0
         with suppress(Conflict):
             backends.store.swap(store_keys.evidence(), after.canonical(), expected=found and found[1])
-            return len(after.rows) - len(before.rows)
+            return more
     raise Conflict(f"{backends.store.uri}/{store_keys.evidence()}: others keep writing it", do="run the command again")
 
 
@@ -93,16 +118,19 @@ def row_of(
     backends: Backends,
     *,
     kind: str,
+    record: str = "",
     dry: DryRun | None = None,
     gates: GateReport | None = None,
     share: float = 1.0,
 ) -> EvidenceRow:
-    """What a scorecard says of a training, and what that took. Figures have six digits, as MLflow's tag has little room."""
+    """What a scorecard says of a training, and what that took; asked on the machine that timed the graph. `record`: where the
+    store has what a proof was measured for; a rung is told by its kind and samples. Figures have six digits, as MLflow's tag has
+    little room."""
     facts, decision = run.facts, run.decision
     factors = decision.evidence.factors if decision.evidence else {}
     expected = {name: getattr(decision.estimate, name).value for name in ("training_s", "memory_gb", "latency_ms")}
     parameters, memory = decision.estimate.parameters_m, checkpoint.memory
-    ends = ("value", "low", "high")
+    ends, on = ("value", "low", "high"), Machine(training=checkpoint.machine, drawing=machine(facts.device))
     return EvidenceRow(
         family=decision.family,
         variant=checkpoint.variant if decision.mode != "scratch" else decision.variant,
@@ -122,7 +150,7 @@ def row_of(
         protocol=scorecard.protocol,
         metrics={
             name: metric.model_copy(update={end: _short(getattr(metric, end)) for end in ends})
-            for name, metric in scorecard.metrics.items()
+            for name, metric in _seen(scorecard.metrics).items()
         },
         verdict=gates.verdict if gates else None,
         share=share,
@@ -132,7 +160,7 @@ def row_of(
         parameters_m=parameters.value if parameters else None,
         memory_gb=_short(memory.peak_gb) if memory and memory.peak_gb else None,
         expected={name: _short(value / factors.get(name, 1.0)) for name, value in expected.items() if share == 1.0},
-        dry=_dry(dry) if dry and share == 1.0 else {},
+        dry=_dry(dry, on=on) if dry and share == 1.0 else {},
         stopped_by=checkpoint.stopped_by,
         collapse=checkpoint.collapse,
         genwright=package_version(),
@@ -140,12 +168,42 @@ def row_of(
         who=backends.settings.who,
         run_id=checkpoint.run_id,
         kind=kind,
+        record=record,
+        measured_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        machine=on,
     )
 
 
-def _dry(found: DryRun) -> dict[str, float]:
+def machine_of(brief: Brief, device: Device) -> Machine:
+    """This one, as a production of a brief here would use it."""
+    compute = brief.compute
+    threads = compute.threads or default_threads(shared_by=compute.workers)
+    return Machine(training=machine(device, threads=threads), drawing=machine(device))
+
+
+def _seen(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics that others than a proof may look at."""
+    known = words()
+    return {name: each for name, each in metrics.items() if name not in known or not known[name].proof_only}
+
+
+def check_ranked(tables: "Tables", *, where: str) -> None:
+    """Raises SettingsError where a team's tables rank measured cases by what no row has."""
+    allowed = [name for name, word in words().items() if not word.proof_only]
+    for goal, row in tables.goals.items():
+        if row.measured is not None and row.measured not in allowed:
+            why = "only a proof sees it, so no choice may look at it" if row.measured in words() else "no metric has this name"
+            raise SettingsError(f"{where}: goals.{goal}.measured: {row.measured}: {why}", allowed=", ".join(allowed))
+
+
+def _dry(found: DryRun, *, on: Machine | None = None) -> dict[str, float]:
+    """What a dry run said; `on`: of what a clock measured, only where its machine was alike."""
     told = {"training_s": found.training.seconds, "memory_gb": found.training.peak_gb, "latency_ms": found.latency_ms}
-    return {name: _short(value) for name, value in told.items() if value}
+    unlike = {
+        "training_s": on is not None and found.machine.training != on.training,
+        "latency_ms": on is not None and found.machine.drawing != on.drawing,
+    }
+    return {name: _short(value) for name, value in told.items() if value and not unlike.get(name)}
 
 
 def _short(value: float) -> float:
@@ -157,7 +215,7 @@ def leave_evidence(row: EvidenceRow, backends: Backends) -> None:
     from components.registry.evidence import put_row
 
     try:
-        put_row(backends.settings.mlflow_uri, row.run_id, row.kind, row.canonical().decode())
+        put_row(backends.settings.mlflow_uri, row)
         add([row], backends)
     except GenwrightError as error:
         sys.stderr.write(f"genwright: what was measured is not in the evidence: {error}\n")
@@ -172,34 +230,45 @@ def collect(backends: Backends) -> int:
     """Take what MLflow has and the table has not; how many rows."""
     from components.registry.evidence import rows
 
-    found = []
-    for text in rows(backends.settings.mlflow_uri):
-        with suppress(ValueError):  # of another version
+    return add(_readable(rows(backends.settings.mlflow_uri), where="MLflow"), backends)
+
+
+def _readable(texts: Iterable[str], *, where: str) -> list[EvidenceRow]:
+    """The rows; how many are of another version, and so left out, is said on standard error."""
+    found, others = [], 0
+    for text in texts:
+        try:
             found.append(EvidenceRow.model_validate_json(text))
-    return add(found, backends)
+        except ValueError:
+            others += 1
+    if others:
+        count = "1 row is" if others == 1 else f"{others} rows are"
+        sys.stderr.write(f"genwright: {where}: {count} of another version of genwright, and left out\n")
+    return found
 
 
-def read_file(path: Path) -> EvidenceTable:
-    """A table that `genwright evidence --json` wrote. Raises InputError for what is none."""
+def read_file(path: Path) -> list[EvidenceRow]:
+    """The rows of a table that `genwright evidence --json` wrote. Raises InputError for what is none."""
     try:
-        return EvidenceTable.read(path)
-    except RunError as error:
-        raise InputError(f"{error}", allowed="files that `genwright evidence --json FILE` wrote") from error
+        rows = json.loads(path.read_bytes())["rows"]
+        texts = [json.dumps({**row}) for row in rows]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", allowed=WRITTEN) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: holds no table of evidence", allowed=WRITTEN) from error
+    return _readable(texts, where=str(path))
 
 
 def merge(paths: Sequence[Path], backends: Backends) -> int:
     """Add the tables of files; how many rows were new."""
-    return add([row for path in paths for row in read_file(path).rows], backends)
+    return add([row for path in paths for row in read_file(path)], backends)
 
 
 def export(path: Path, backends: Backends) -> EvidenceTable:
     """Write the table to a file: the same rows give the same bytes."""
-    found = table(backends)
-    in_order = EvidenceTable(rows=tuple(sorted(found.rows, key=lambda row: (row.model, row.origin))))
-    write_whole(path, in_order.model_dump_json(indent=1).encode() + b"\n")
-    return in_order
+    found = EvidenceTable().with_rows(table(backends).rows)
+    write_whole(path, found.model_dump_json(indent=1).encode() + b"\n")
+    return found
 
 
 def estimated_and_measured(run: Run, checkpoint: Checkpoint, scorecard: Scorecard, dry: DryRun | None = None) -> dict[str, str]:

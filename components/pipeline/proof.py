@@ -34,7 +34,7 @@ from components.pipeline.gate_power import margins_of
 from components.pipeline.graph_sampler import open_graph, sampler_of
 from components.pipeline.local_data import data_of
 from components.pipeline.restored import restored
-from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained
+from components.pipeline.run import SAMPLES, Exported, Proof, Run, Trained, record_key
 from components.registry.tracking import MlflowTracker, run_exists
 from components.runtime.cpus import usable_cpus
 from components.runtime.progress import reported
@@ -76,7 +76,9 @@ def prove_graph(run: Run, trained: Trained, exported: Exported, beside: str | No
     agreed = _agreement(run, data, family, candidate, backends)
     dry = known_dry_run(run, backends)
     if is_evidence(run):
-        leave_evidence(row_of(run, trained.checkpoint, scorecard, backends, kind="proof", gates=report, dry=dry), backends)
+        record = record_key(run, "prove", beside=beside)
+        row = row_of(run, trained.checkpoint, scorecard, backends, kind="proof", record=record, gates=report, dry=dry)
+        leave_evidence(row, backends)
     with workspace.scratch() as folder:
         page, picture = _draw(run, data, trained, candidate, scorecard, other, report, folder, embeddings, dry)
         _log(scorecard, report, run, trained, backends, folder)

@@ -13,7 +13,7 @@ from components.core.records import Dataset, Decision, EvidenceTable, Facts, Loc
 from components.pipeline import encoders
 from components.pipeline.backends import Backends
 from components.pipeline.briefs import load_brief
-from components.pipeline.evidence import keep_used, known_evidence
+from components.pipeline.evidence import check_ranked, keep_used, known_evidence, machine_of
 from components.pipeline.gate_power import gate_power
 from components.pipeline.origins import on_gpus, reachable
 from components.pipeline.pretrained import base_of, read_foreign, read_release, take_over
@@ -136,6 +136,7 @@ def decide(
 
     settings = backends.settings
     tables = load_tables(settings.policy)
+    check_ranked(tables, where=str(settings.policy))
     price = settings.usd_per_gpu_hour
     unused = brief.override is not None and brief.override.mode == "scratch"
     found = concrete(
@@ -151,7 +152,13 @@ def decide(
     if before is not None and before[0] == found:
         return before
     return found, choose(
-        found, cards=built_cards(), override=brief.override, tables=tables, usd_per_gpu_hour=price, evidence=evidence
+        found,
+        cards=built_cards(),
+        override=brief.override,
+        tables=tables,
+        usd_per_gpu_hour=price,
+        evidence=evidence,
+        machine=machine_of(brief, found.device) if evidence is not None else None,
     )
 
 

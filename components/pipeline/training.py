@@ -222,6 +222,11 @@ def saved_step(run: Run, backends: Backends) -> int:
     return SavedTrainings(backends.store, store_keys.training_state(run.brief.name, run.key("train")), token=0).step
 
 
+def has_begun(run: Run, backends: Backends) -> bool:
+    """Whether its training has an MLflow run, so it began once."""
+    return backends.store.get(store_keys.run_record(run.brief.name, run.key("train"), "tracked")) is not None
+
+
 def items_seen(run: Run, backends: Backends) -> float | None:
     """How many items its training has seen, as MLflow was told last; None where nobody knows."""
     from components.registry.tracking import last_metrics

@@ -3,17 +3,17 @@
 What is decided stands in the tables (rules/*.yaml); this file asks them in order and writes down what they say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from components.core.brief import FamilyName, OverrideBrief
 from components.core.card import Card
-from components.core.records import Decision, EvidenceTable, Facts, PolicyWarning, Reason, Rejected, UsedEvidence
+from components.core.records import Decision, EvidenceTable, Facts, Machine, PolicyWarning, Reason, Rejected, UsedEvidence
 from components.policy.budget import training_budget
 from components.policy.candidates import Cards, Field, narrow
 from components.policy.choose import Chooser, Plan, first
 from components.policy.conditions import Value, matches
 from components.policy.estimate import estimate, passes
-from components.policy.evidence import Evidence, Found, case_of, corrected, dry_factors
+from components.policy.evidence import Evidence, case_of, corrected, dry_factors
 from components.policy.override import force
 from components.policy.pretrained import reasons as read_or_assumed
 from components.policy.situation import fill, situation
@@ -28,22 +28,24 @@ def decide(
     tables: Tables | None = None,
     usd_per_gpu_hour: float = 2.0,
     evidence: EvidenceTable | None = None,
+    machine: Machine | None = None,
 ) -> Decision:
     """Choose family, variant, mode and delivery, and say why.
 
     `cards` are those of the variants that are built; others may be chosen from the plan. `evidence`: what was measured before,
-    which outranks the tables' priors where a case is similar; None where nobody is to be asked for it. Raises BriefError when the
-    brief asks for what no family can do, or forces what a hard constraint forbids.
+    which outranks the tables' priors where a case is similar; None where nobody is to be asked for it. `machine`: what the model
+    is to be made and drawn with. Raises BriefError when the brief asks for what no family can do, or forces what a hard
+    constraint forbids.
     """
     tables = tables or load_tables()
     chooser = chooser_of(facts, tables, cards, override=override)
     own, measured, used = chooser.prior(), None, None
     if evidence is not None:
-        measured = _measured(chooser, own, evidence, usd_per_gpu_hour=usd_per_gpu_hour)
+        measured = _measured(chooser, own, evidence, machine, usd_per_gpu_hour=usd_per_gpu_hour)
         own, used = measured.better_than(own)
     forced = override is not None and any((override.family, override.variant, override.mode, override.delivery))
     plan = force(chooser, own, override) if override is not None and forced else own
-    return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour, found=measured.found if measured else (), used=used)
+    return _decision(chooser, plan, own, usd_per_gpu_hour=usd_per_gpu_hour, measured=measured, used=used)
 
 
 def chooser_of(facts: Facts, tables: Tables, cards: Cards, *, override: OverrideBrief | None = None) -> Chooser:
@@ -53,11 +55,11 @@ def chooser_of(facts: Facts, tables: Tables, cards: Cards, *, override: Override
     return Chooser(facts, tables, field, now | _start(now, field), override.config if override else {})
 
 
-def _measured(chooser: Chooser, own: Plan, table: EvidenceTable, *, usd_per_gpu_hour: float) -> Evidence:
+def _measured(chooser: Chooser, own: Plan, table: EvidenceTable, machine: Machine | None, *, usd_per_gpu_hour: float) -> Evidence:
     """What was measured, as it is asked for this brief."""
     pick = chooser.pick(own.family, own.variant, own.mode, own.delivery)
     budget, training_s = training_budget(chooser.facts, chooser.tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
-    return Evidence(chooser, case_of(chooser.facts, budget, training_s.value), table)
+    return Evidence(chooser, case_of(chooser.facts, budget, training_s.value), table, machine or Machine())
 
 
 def _start(now: Mapping[str, Value], field: Field) -> dict[str, Value]:
@@ -74,16 +76,19 @@ def _decision(
     own: Plan,
     *,
     usd_per_gpu_hour: float,
-    found: Sequence[Found] = (),
+    measured: Evidence | None = None,
     used: UsedEvidence | None = None,
 ) -> Decision:
-    """What a plan comes to. `found`: the similar cases, which correct its estimate; `used`: what was taken from them."""
+    """What a plan comes to. `measured`: the similar cases, which correct its estimate; `used`: what was taken from them."""
     facts, tables = chooser.facts, chooser.tables
     pick = chooser.pick(plan.family, plan.variant, plan.mode, plan.delivery)
     budget, training_s = training_budget(facts, tables.estimate, pick, usd_per_gpu_hour=usd_per_gpu_hour)
     cost = estimate(facts, tables.estimate, pick, training_s=training_s, usd_per_gpu_hour=usd_per_gpu_hour)
     granted = budget.lowest(devices=facts.workers if facts.device == "cuda" else 1)
-    cost, factors = corrected(cost, plan, found, ceiling_s=granted.seconds if granted else None)
+    factors: dict[str, float] = {}
+    if measured is not None:
+        cost, factors = corrected(cost, plan, measured, ceiling_s=granted.seconds if granted else None)
+        used = used and used.model_copy(update={"factors": factors, "dry_factors": dry_factors(plan, measured)})
     overridden = own.words if plan.words != own.words else None
     limit = facts.latency_ms
     goal = tables.goals[facts.goal]
@@ -120,7 +125,7 @@ def _decision(
         overridden=overridden,
         config={key: value for _, note in notes for key, value in note.config.items()},
         budget=budget,
-        evidence=used and used.model_copy(update={"factors": factors, "dry_factors": dry_factors(plan, found)}),
+        evidence=used,
     )
 
 

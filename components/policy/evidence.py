@@ -7,7 +7,8 @@ Two cases of one modality and one conditioning are as far apart as the sum of
 where work is items seen, or seconds where that is not known of both. They are similar up to SIMILAR: one of twice the side with
 four times the items still is. Of two models measured in one case by one protocol after as much work, one is better where the
 intervals do not overlap: means over the seeds, give or take half of the bootstrap's interval or of the range of the seeds,
-whichever is wider. The nearest case in which both were measured decides. docs/decisions/0049-evidence.md says why.
+whichever is wider. The nearest case in which both were measured decides. Quality counts wherever it was measured; what a clock
+said, on a machine like this one alone. docs/decisions/0049-evidence.md says why.
 """
 
 import math
@@ -24,6 +25,7 @@ from components.core.records import (
     EvidenceTable,
     Facts,
     Figure,
+    Machine,
     Reason,
     Tier,
     TrainingBudget,
@@ -109,6 +111,7 @@ class Evidence:
     chooser: Chooser
     case: Case
     table: EvidenceTable
+    machine: Machine
 
     @property
     def metric(self) -> str | None:
@@ -156,9 +159,11 @@ class Evidence:
     def _agreeing(self, own: Plan, plans: Mapping[Key, Plan], found: Sequence[Found]) -> str:
         both = [plan for plan in plans.values() if self._levels(plan, own, found)]
         if both:
-            return f"measured: {'; '.join(self._beside(plan, own, found) for plan in both)}: no other one is better beyond chance"
+            why = "no other one is fast enough" if self._slow(own, found) else "no other one is better beyond chance"
+            return f"measured: {'; '.join(self._beside(plan, own, found) for plan in both)}: {why}"
         names = ", ".join(dict.fromkeys(each.row.name for each in found))
-        return f"{_cases(found)} measured ({names}), but none beside {own.family}/{own.variant}, so the texts' priors decide"
+        beside = f"{own.family}/{own.variant}{self._slow(own, found, ', which')}"
+        return f"{_cases(found)} measured ({names}), but none beside {beside}, so the texts' priors decide"
 
     def _plans(self, own: Plan, found: Sequence[Found]) -> dict[Key, Plan]:
         """What else the brief may be made by, of what was measured."""
@@ -177,21 +182,40 @@ class Evidence:
         return plans
 
     def _gain(self, plan: Plan, own: Plan, found: Sequence[Found]) -> float | None:
-        """By how much a plan is better than the tables', in units of what chance may do; None where it is not, or too slow."""
+        """By how much a plan is better than the tables', in units of what chance may do; None where it is not, or too slow.
+
+        Where the tables' own choice is too slow another one takes its place anyway, so chance does not count: the gain is by how
+        much of the own level it is better, or worse, which ranks the others by their own level.
+        """
         levels = self._levels(plan, own, found)
-        if levels is None or self._too_slow(plan, found):
+        if levels is None or self._slow(plan, found):
             return None
         theirs, ours = levels
-        lower = self._lower(plan, found)
-        gain = (ours.value - theirs.value) * (1 if lower else -1) / max(theirs.half + ours.half, 1e-12)
-        return math.inf if self._too_slow(own, found) else gain if gain > 1 else None
+        better = (ours.value - theirs.value) * (1 if self._lower(plan, found) else -1)
+        if self._slow(own, found):
+            return better / max(abs(ours.value), 1e-12)
+        gain = better / max(theirs.half + ours.half, 1e-12)
+        return gain if gain > 1 else None
 
-    def _too_slow(self, plan: Plan, found: Sequence[Found]) -> bool:
-        """Whether its graph took longer than the brief's limit, on the same device."""
+    def _slow(self, plan: Plan, found: Sequence[Found], before: str = " and") -> str:
+        """That its graph took longer than the brief's limit on a machine like this one, in words; empty where it did not."""
         limit = self.chooser.facts.latency_ms
-        own = [each.row for each in _of(plan, found) if each.row.case.device == self.case.device]
+        own = [each.row for each in _of(plan, found) if _like(each.row.machine.drawing, self.machine.drawing)]
         took = [row.metrics["latency_p95_ms"].value for row in own if "latency_p95_ms" in row.metrics]
-        return limit is not None and bool(took) and fmean(took) > limit
+        if limit is None or not took or fmean(took) <= limit:
+            return ""
+        return f"{before} is too slow ({fmean(took):.3g} ms measured, the limit is {limit:g} ms)"
+
+    def like(self, plan: Plan, figure: str) -> list[EvidenceRow]:
+        """Whole trainings of a plan's kind whose figure says something here: of memory those on the same device, of what a clock
+        measured those on a machine like this one."""
+        here, device = self.machine, self.case.device
+        rows = _trainings(each.row for each in _of(plan, self.found) if each.row.share == 1.0)
+        if figure == "memory_gb":
+            return [row for row in rows if row.case.device == device]
+        if figure == "training_s":
+            return [row for row in rows if _like(row.machine.training, here.training)]
+        return [row for row in rows if _like(row.machine.drawing, here.drawing)]
 
     def _lower(self, plan: Plan, found: Sequence[Found]) -> bool:
         return any(
@@ -208,8 +232,8 @@ class Evidence:
         both = self._levels(plan, own, found)
         assert both is not None
         theirs, ours = (f"{each.value:.3g} ± {each.half:.2g}" for each in both)
-        slow = " and is too slow" if self._too_slow(plan, found) else ""
-        return f"{plan.family}/{plan.variant} has {self.metric} {theirs}{slow} where {own.family}/{own.variant} has {ours}"
+        other = f"{plan.family}/{plan.variant} has {self.metric} {theirs}{self._slow(plan, found)}"
+        return f"{other} where {own.family}/{own.variant} has {ours}{self._slow(own, found)}"
 
 
 def levels(some: Sequence[EvidenceRow], others: Sequence[EvidenceRow], metric: str) -> tuple[Level, Level] | None:
@@ -221,8 +245,18 @@ def levels(some: Sequence[EvidenceRow], others: Sequence[EvidenceRow], metric: s
     nearest = [(a, b) for a, b in pairs if a.measure == pairs[0][0].measure]
     most = max(nearest, key=lambda pair: min(pair[0].items_seen, pair[1].items_seen))
     chosen = [pair for pair in nearest if all(_same_work(row, top) for row, top in zip(pair, most, strict=True))]
-    one, other = ({row.origin: row for row in column}.values() for column in zip(*chosen, strict=True))
+    one, other = (_trainings(column) for column in zip(*chosen, strict=True))
     return _level(one, metric), _level(other, metric)
+
+
+def _trainings(rows: Iterable[EvidenceRow]) -> list[EvidenceRow]:
+    """One row of each training, which may be measured several times: that of the most work, and the last of it."""
+    return list({row.run_id: row for row in sorted(rows, key=lambda row: (row.items_seen, row.age))}.values())
+
+
+def _like(one: str, other: str) -> bool:
+    """Whether two machines are alike: what is not known of one is like no other."""
+    return bool(one) and one == other
 
 
 def _alike(one: EvidenceRow, other: EvidenceRow) -> bool:
@@ -230,8 +264,10 @@ def _alike(one: EvidenceRow, other: EvidenceRow) -> bool:
 
 
 def _same_work(one: EvidenceRow, other: EvidenceRow) -> bool:
-    """As many items seen, or as many seconds, within a factor of SAME_WORK."""
-    both = ((one.items_seen, other.items_seen), (one.train_s, other.train_s))
+    """As many items seen, or on machines that are alike as many seconds, within a factor of SAME_WORK."""
+    both: list[tuple[float, float]] = [(one.items_seen, other.items_seen)]
+    if _like(one.machine.training, other.machine.training):
+        both.append((one.train_s, other.train_s))
     return any(a > 0 and b > 0 and max(a, b) <= SAME_WORK * min(a, b) for a, b in both)
 
 
@@ -264,17 +300,16 @@ def _cases(found: Sequence[Found]) -> str:
 
 
 def corrected(
-    estimate: Estimate, plan: Plan, found: Sequence[Found], *, ceiling_s: float | None = None
+    estimate: Estimate, plan: Plan, evidence: "Evidence", *, ceiling_s: float | None = None
 ) -> tuple[Estimate, dict[str, float]]:
     """The estimate times what similar trainings of the same kind took in place of theirs, and these factors.
 
     A training that was ended before its work was done says nothing of how long that takes. `ceiling_s` ends this one.
     """
-    same = [each.row for each in _of(plan, found) if each.row.share == 1.0]
     factors: dict[str, float] = {}
     figures: dict[str, Figure] = {}
     for name in FIGURES:
-        ratios = [ratio for row in same if (ratio := _ratio(row, name, row.expected)) is not None]
+        ratios = [ratio for row in evidence.like(plan, name) if (ratio := _ratio(row, name, row.expected)) is not None]
         figure: Figure = getattr(estimate, name)
         if not ratios or figure.value <= 0:
             continue
@@ -299,10 +334,12 @@ def corrected(
     return estimate.model_copy(update=figures), factors
 
 
-def dry_factors(plan: Plan, found: Sequence[Found]) -> dict[str, float]:
+def dry_factors(plan: Plan, evidence: "Evidence") -> dict[str, float]:
     """What dry runs of the same kind were wrong by."""
-    same = [each.row for each in _of(plan, found) if each.row.share == 1.0]
-    ratios = {name: [ratio for row in same if (ratio := _ratio(row, name, row.dry)) is not None] for name in FIGURES}
+    ratios = {
+        name: [ratio for row in evidence.like(plan, name) if (ratio := _ratio(row, name, row.dry)) is not None]
+        for name in FIGURES
+    }
     return {name: rounded(math.exp(fmean(map(math.log, each)))) for name, each in ratios.items() if each}
 
 

@@ -2,18 +2,29 @@
 
 from collections.abc import Iterator
 
+from components.core.records import EvidenceRow
 from components.registry.mlflow_store import connect, light_client, translated
 
-TAG = "genwright.evidence"  # of a run that has rows; and with a full stop and the kind of a row: that row
+TAG = "genwright.evidence"  # of a run that has rows; and with a full stop and a row's measurement: that row
 PAGE = 500
 
 
-def put_row(tracking_uri: str, run_id: str, kind: str, text: str) -> None:
-    """Set the tag of a run that holds its row of this kind. Raises RegistryError."""
-    client = light_client(tracking_uri)
+def put_row(tracking_uri: str, row: EvidenceRow) -> None:
+    """Set the tag of a run that holds its row of this measurement, unless what it holds was measured later. Raises
+    RegistryError."""
+    client, tag = light_client(tracking_uri), f"{TAG}.{row.measurement}"
     with translated(tracking_uri):
-        client.set_tag(run_id, f"{TAG}.{kind}", text)
-        client.set_tag(run_id, TAG, "yes")
+        if _is_later(client.get_run(row.run_id).data.tags.get(tag, ""), row):
+            return
+        client.set_tag(row.run_id, tag, row.canonical().decode())
+        client.set_tag(row.run_id, TAG, "yes")
+
+
+def _is_later(text: str, row: EvidenceRow) -> bool:
+    try:
+        return EvidenceRow.model_validate_json(text).age > row.age
+    except ValueError:  # none, or of another version
+        return False
 
 
 def rows(tracking_uri: str) -> Iterator[str]:

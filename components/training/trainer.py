@@ -21,6 +21,7 @@ from components.core.family import Batch, Family
 from components.core.protocols import ItemSplit, QualitySignal, Tracker
 from components.core.records import Checkpoint, MemoryUse, Reading, TuningPoint
 from components.core.records.checkpoint import is_by_heart
+from components.runtime.hardware import machine
 from components.runtime.processes import broadcast_from_rank0, processes, rank
 from components.training.checkpoint import save_checkpoint
 from components.training.choice import is_better, is_worse, lowest_of
@@ -288,6 +289,7 @@ class Trainer:
             "items_seen": self.items_seen,
             "items_planned": self.items_planned,
             "threads": torch.get_num_threads(),
+            "machine": machine(self.learner.on.device.type, threads=torch.get_num_threads()),
             "memory": self.memory.model_copy(update={"peak_gb": peak_on(self.learner.on) / 1e9}),
             "tuning": self.tuned,
         }

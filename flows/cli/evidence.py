@@ -34,7 +34,7 @@ def evidence(context: typer.Context, into: Into = None) -> None:
 
 @evidence_app.command()
 def merge(files: Files) -> None:
-    """Add what other teams measured: rows are known by their digest, so merging twice changes nothing."""
+    """Add what other teams measured, in any order; of one measurement the last stays. Merging twice changes nothing."""
     from components.pipeline import evidence as evidences
 
     backends = load_backends()

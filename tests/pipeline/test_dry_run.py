@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from components.core import store_keys
 from components.core.errors import InputError
-from components.core.records import DryRun, DryTraining, UsedEvidence
+from components.core.records import DryRun, DryTraining, Machine, UsedEvidence
 from components.pipeline.backends import Backends
-from components.pipeline.dry_run import dry_run, known_dry_run, with_dry_run
+from components.pipeline.dry_run import dry_run, keep_told, known_dry_run, with_dry_run
+from components.pipeline.evidence import _dry
 from components.pipeline.resolve import resolve
+from components.pipeline.training import Tracked
+from components.runtime.hardware import machine
+from components.runtime.threads import default_threads
 from flows.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +54,25 @@ def test_several_processes_are_refused_in_one_line(a_run: Any, tmp_path: Path) -
         dry_run(run, Backends(Settings(home=tmp_path)))
 
 
+def test_the_last_dry_run_before_the_training_began_is_kept(a_run: Any, tmp_path: Path) -> None:
+    backends = Backends(Settings(home=tmp_path))
+    for latency_ms in (4.0, 5.0):
+        told = FOUND.model_copy(update={"latency_ms": latency_ms})
+        keep_told(a_run, told, backends)
+        assert known_dry_run(a_run, backends) == told
+    tracked = store_keys.run_record(a_run.brief.name, a_run.key("train"), "tracked")
+    backends.store.put_if_absent(tracked, Tracked(run_id="r").canonical())
+    keep_told(a_run, FOUND, backends)
+    assert known_dry_run(a_run, backends) == told, "one that is told later foretells nothing"
+
+
+def test_a_row_has_what_the_clock_of_a_dry_run_said_on_the_same_machine_alone() -> None:
+    here = Machine(training="Xeon, 2 threads", drawing="Xeon, 4 threads")
+    told = FOUND.model_copy(update={"machine": here})
+    assert _dry(told, on=here) == {"training_s": TRAINING.seconds, "memory_gb": 0.8, "latency_ms": 4.0} == _dry(told)
+    assert _dry(told, on=Machine(training="Celeron, 2 threads", drawing="Celeron, 4 threads")) == {"memory_gb": 0.8}
+
+
 @pytest.mark.slow
 def test_a_dry_run_of_real_digits_measures_every_figure_and_is_found_again(first: "First", tmp_path: Path) -> None:
     road = first.road.beside(tmp_path / "road")
@@ -60,4 +84,7 @@ def test_a_dry_run_of_real_digits_measures_every_figure_and_is_found_again(first
     assert 0 < found.training.seconds < 600
     assert 0.1 < found.training.peak_gb < 4
     assert found.latency_ms is not None
+    assert found.machine == Machine(
+        training=machine("cpu", threads=run.brief.compute.threads or default_threads()), drawing=machine("cpu")
+    )
     assert known_dry_run(run, backends) == found

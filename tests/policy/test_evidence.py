@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.core.brief import OverrideBrief
 from components.core.card import Card
-from components.core.records import Case, Decision, EvidenceRow, EvidenceTable, Facts, Metric, ScoringProtocol
+from components.core.records import Case, Decision, EvidenceRow, EvidenceTable, Facts, Machine, Metric, ScoringProtocol
 from components.policy.contenders import contenders
 from components.policy.decide import decide
 from components.policy.evidence import SIMILAR, distance
@@ -19,6 +21,7 @@ PROTOCOL = ScoringProtocol(
     resizer="none", seed=0, bootstrap=200, level=0.95,
 )  # fmt: skip
 CASE = Case(modality="image", conditioning="none", side=8, items=1797, tier="tiny", items_seen=120_000, seconds=120, device="cpu")
+HERE, LAPTOP = (Machine(training=f"{name}, 2 threads", drawing=f"{name}, 4 threads") for name in ("Xeon", "Celeron"))
 SMALL = {"items": 1797, "side": 8, "tier": "tiny", "items_seen": 120_000}
 
 
@@ -33,6 +36,7 @@ def row(name: str, fd: float, *, half: float = 0.1, latency_ms: float = 5.0, run
         "family": family, "variant": variant, "mode": "scratch", "delivery": "one_pass", "case": CASE, "protocol": PROTOCOL,
         "metrics": {"fd": metric(fd, half), "latency_p95_ms": metric(latency_ms, 0.1)}, "train_s": 120.0, "items_seen": 120_000,
         "genwright": "0.1.0", "model": "digits", "who": "tester", "run_id": run or f"{name} {fd}", "kind": "proof",
+        "machine": HERE,
     }  # fmt: skip
     return EvidenceRow(**known | changes)
 
@@ -40,7 +44,8 @@ def row(name: str, fd: float, *, half: float = 0.1, latency_ms: float = 5.0, run
 @pytest.fixture
 def planned(cards: dict[tuple[str, str], Card], facts_of: Callable[..., Facts]) -> Callable[..., Decision]:
     def plan(*rows: EvidenceRow, override: OverrideBrief | None = None, **changes: Any) -> Decision:
-        return decide(facts_of(**SMALL | changes), cards=cards, override=override, evidence=EvidenceTable(rows=rows))
+        evidence = EvidenceTable(rows=rows)
+        return decide(facts_of(**SMALL | changes), cards=cards, override=override, evidence=evidence, machine=HERE)
 
     return plan
 
@@ -114,7 +119,53 @@ def test_what_was_too_slow_is_not_chosen_and_loses(planned: Callable[..., Decisi
     at = CASE.model_copy(update={"latency_ms": 20.0})
     slow = row(GAN, 0.1, latency_ms=30.0, case=at)
     assert planned(row(VAE, 1.0, case=at), slow, latency_ms=20.0).family == "vae"
-    assert planned(row(VAE, 1.0, latency_ms=30.0, case=at), row(GAN, 2.0, case=at), latency_ms=20.0).family == "gan"
+    found = planned(row(VAE, 1.0, latency_ms=30.0, case=at), row(GAN, 2.0, case=at), latency_ms=20.0)
+    assert found.family == "gan"
+    assert "where vae/gaussian has 1 ± 0.1 and is too slow (30 ms measured, the limit is 20 ms)" in said(found)
+    alone = said(planned(row(VAE, 1.0, latency_ms=30.0, case=at), latency_ms=20.0))
+    assert "none beside vae/gaussian, which is too slow (30 ms measured, the limit is 20 ms)" in alone
+
+
+@pytest.mark.parametrize("runs", ["abc", "cba"])
+def test_in_place_of_what_was_too_slow_the_best_of_the_others_is_chosen(planned: Callable[..., Decision], runs: str) -> None:
+    at = CASE.model_copy(update={"latency_ms": 20.0})
+    slow = row(VAE, 1.0, latency_ms=30.0, case=at, run="o")
+    others = {GAN: 30.0, "gan/sngan": 0.3, "gan/wgan-gp": 1.2}
+    rows = [row(name, fd, case=at, run=run) for run, (name, fd) in zip(runs, others.items(), strict=True)]
+    found = planned(slow, *rows, latency_ms=20.0)
+    assert (found.family, found.variant) == ("gan", "sngan")
+    unsure = row("gan/sngan", 3.0, half=2.5, case=at, run="d")
+    found = planned(slow, rows[0], rows[2], unsure, latency_ms=20.0)
+    assert found.variant == "wgan-gp", "what is known less surely is no better for it"
+
+
+def test_a_slow_machine_of_others_rules_nothing_out_and_corrects_no_time(planned: Callable[..., Decision]) -> None:
+    at = CASE.model_copy(update={"latency_ms": 20.0})
+    plain = planned(row(VAE, 1.0, case=at), latency_ms=20.0)
+    expected = {name: getattr(plain.estimate, name).value for name in ("training_s", "memory_gb", "latency_ms")}
+    for machine in (LAPTOP, Machine(), HERE):
+        theirs = row(
+            VAE, 1.0, latency_ms=30.0, case=at, machine=machine, train_s=5 * expected["training_s"], expected=expected,
+            memory_gb=2 * expected["memory_gb"], dry={"training_s": expected["training_s"]},
+        )  # fmt: skip
+        used = planned(theirs, latency_ms=20.0).evidence
+        assert used is not None
+        clocked = {"training_s", "latency_ms"} if machine == HERE else set()
+        assert set(used.factors) == {"memory_gb"} | clocked
+        assert set(used.dry_factors) == clocked - {"latency_ms"}
+        found = planned(theirs, row(GAN, 2.0, case=at), latency_ms=20.0)
+        assert found.family == ("gan" if machine == HERE else "vae")
+    better = planned(row(VAE, 1.0, machine=LAPTOP), row(GAN, 0.5, machine=LAPTOP))
+    assert better.family == "gan", "quality counts wherever it was measured"
+    as_long = row(GAN, 0.1, items_seen=480_000)
+    assert planned(row(VAE, 1.0), as_long).family == "gan"
+    assert planned(row(VAE, 1.0), as_long.model_copy(update={"machine": LAPTOP})).family == "vae", "its seconds are others"
+
+
+def test_a_training_that_was_measured_twice_counts_once(planned: Callable[..., Decision]) -> None:
+    again = [row(VAE, 1.0, run="a", record=f"runs/digits/{k}/prove.json") for k in "12"]
+    assert EvidenceTable().with_rows(again).rows == tuple(sorted(again, key=lambda each: each.origin))
+    assert "has 1.3 ±" in said(planned(*again, row(VAE, 1.6, run="b"), row(GAN, 1.4)))
 
 
 def test_an_override_still_forces_and_the_plan_says_what_was_measured(planned: Callable[..., Decision]) -> None:
@@ -177,8 +228,41 @@ def test_merging_twice_changes_nothing_and_keeps_where_rows_come_from() -> None:
     once = ours.with_rows(theirs.rows)
     assert len(once.rows) == 2
     assert once.with_rows(theirs.rows) == once == once.with_rows(once.rows)
-    assert once.rows[1].who == "another team"
+    assert {each.who for each in once.rows} == {"tester", "another team"}
     assert EvidenceTable(rows=once.rows[::-1]).sha256 == once.sha256 != ours.sha256
+
+
+def test_every_measurement_has_a_row_and_of_one_the_last_stays() -> None:
+    proof, rung = row(VAE, 1.0, record="runs/a/prove.json"), row(VAE, 1.0, kind="bakeoff-25", record="runs/a/rung-25-500.json")
+    others = (
+        proof.model_copy(update={"record": "runs/b/prove.json"}),  # another champion beside it, other gates
+        proof.model_copy(update={"protocol": PROTOCOL.model_copy(update={"samples": 4000})}),
+        rung.model_copy(update={"record": "runs/a/rung-25-900.json", "protocol": PROTOCOL.model_copy(update={"samples": 900})}),
+    )
+    assert len(EvidenceTable().with_rows((proof, rung, *others)).rows) == 5
+    later = proof.model_copy(update={"measured_at": "2026-12-01T00:00:00.000+00:00", "train_s": 1.0})
+    assert EvidenceTable(rows=(proof,)).with_rows([later]).rows == (later,)
+    assert EvidenceTable(rows=(later,)).with_rows([proof]).rows == (later,)
+
+
+ROWS = st.builds(
+    lambda name, run, record, at, seconds: row(
+        name, 1.0, run=run, record=record, measured_at=f"2026-12-01T00:00:0{at}.000+00:00" if at else "", train_s=seconds
+    ),
+    st.sampled_from([VAE, GAN]), st.sampled_from("ab"), st.sampled_from(["", "x", "y"]), st.integers(0, 2),
+    st.sampled_from([1.0, 2.0]),
+)  # fmt: skip
+TABLES = st.lists(ROWS, max_size=6).map(lambda rows: EvidenceTable().with_rows(rows))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TABLES, TABLES, TABLES)
+def test_tables_merge_in_any_order_to_the_same(one: EvidenceTable, two: EvidenceTable, three: EvidenceTable) -> None:
+    merged = one.with_rows(two.rows)
+    assert merged == two.with_rows(one.rows) == merged.with_rows(two.rows)
+    assert merged.with_rows(three.rows) == one.with_rows(two.with_rows(three.rows).rows)
+    assert {each.origin for each in merged.rows} == {each.origin for each in (*one.rows, *two.rows)}
+    assert merged.beyond(merged) == 0 <= merged.beyond(one)
 
 
 def test_contenders_are_one_of_each_family_first_and_the_measured_worse_last(

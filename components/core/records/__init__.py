@@ -32,7 +32,7 @@ from components.core.records.decision import (
     UsedEvidence,
 )
 from components.core.records.dry_run import DryRun, DryTraining
-from components.core.records.evidence import Case, EvidenceRow, EvidenceTable
+from components.core.records.evidence import Case, EvidenceRow, EvidenceTable, Machine
 from components.core.records.foreign import Foreign, Licence
 from components.core.records.release import Channel, LedgerEntry, Release
 from components.core.records.scorecard import Agreement, GateReport, GateVerdict, Metric, Scorecard, ScoringProtocol, Verdict
@@ -74,6 +74,7 @@ __all__ = [
     "ItemSpec",
     "LedgerEntry",
     "Licence",
+    "Machine",
     "Lineage",
     "LocalDataset",
     "MemoryUse",

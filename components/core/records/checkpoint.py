@@ -100,6 +100,7 @@ class Checkpoint(Record):
     items_seen: int = 0  # in all
     items_planned: int = 0
     threads: int = 0  # of the CPU, in each process; 0 in what an older version trained
+    machine: str = ""  # hardware and threads that trained it last; empty in what an older version trained
     memory: MemoryUse | None = None  # None in what an older version trained
     tuning: tuple[TuningPoint, ...] = ()  # of a training that began with a base: before its first step, and at each reading
 

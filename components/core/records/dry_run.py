@@ -3,6 +3,7 @@
 from typing import Literal
 
 from components.core.record import Record
+from components.core.records.evidence import Machine
 
 
 class DryTraining(Record):
@@ -37,3 +38,4 @@ class DryRun(Record):
     latency_ms: float | None
     refused: str = ""  # why it cannot be exported
     took_s: float
+    machine: Machine = Machine()

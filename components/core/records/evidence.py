@@ -1,9 +1,11 @@
 """What was measured of a model, as evidence for later choices: the case that it was made for, what it took, how good it is.
 
-A row is known by its digest, and says where it comes from; so tables of several teams merge, and merging twice changes nothing.
+A row is known by its origin: which training, and which measurement of it. Of two of one origin the one that was measured last
+stays, in the table, in MLflow and where tables of several teams merge; so merging in any order, and twice, gives the same.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
@@ -36,6 +38,13 @@ class Case(Record):
         return f"{self.modality}, {count}{f' of {self.side} px' if self.side else ''}{asked}, {self.device}"
 
 
+class Machine(Record):
+    """What the figures of a clock depend on: the hardware and the threads of its CPU, in words. Empty: not known."""
+
+    training: str = ""
+    drawing: str = ""  # of the exported graph
+
+
 class EvidenceRow(Record):
     """One scorecard of one training, and what that took. `share`: of its budget, where a bake-off stopped it earlier."""
 
@@ -62,34 +71,52 @@ class EvidenceRow(Record):
     who: str
     run_id: str  # of MLflow
     kind: str  # proof, or bakeoff-25 for a share of 25 %
+    record: str = ""  # where the store has what a proof was measured for: its key says the gates and the champion beside it
+    measured_at: str = ""  # in UTC, as ISO 8601 writes it
+    machine: Machine = Machine()
 
     @property
     def name(self) -> str:
         return f"{self.family}/{self.variant}"
 
     @property
+    def measurement(self) -> str:
+        """Which measurement of its training it is: the kind, the number of samples, and what a proof was measured for."""
+        record = f"-{hashlib.sha256(self.record.encode()).hexdigest()[:12]}" if self.record else ""
+        return f"{self.kind}-{self.protocol.samples}{record}"
+
+    @property
     def origin(self) -> str:
         """Where it was measured: there is one row of it."""
-        return f"{self.run_id}/{self.kind}"
+        return f"{self.run_id}/{self.measurement}"
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Of two rows of one origin the greater one stays: what was measured last, and at one time the greater digest."""
+        return self.measured_at, self.digest()
 
     @property
     def measure(self) -> str:
         """What makes its numbers comparable with another's: the protocol, whatever its seed, and whatever the proof alone looks
-        at, of which a row holds nothing."""
+        at, whose metrics no row has (pipeline/evidence.py)."""
         return self.protocol.model_copy(update={"seed": 0, "heldout": None, "heldout_sha256": None}).digest()
 
 
 class EvidenceTable(Record):
-    """Rows in the order in which they came."""
+    """Rows by their origin, one of each."""
 
     rows: tuple[EvidenceRow, ...] = ()
 
     def with_rows(self, more: Iterable[EvidenceRow]) -> "EvidenceTable":
-        """This table and what is new of `more`: of one origin the first row is kept."""
-        known = {row.origin: row for row in self.rows}
-        for row in more:
-            known.setdefault(row.origin, row)
-        return EvidenceTable(rows=tuple(known.values()))
+        """This table and `more`: of one origin what was measured last."""
+        known: dict[str, EvidenceRow] = {}
+        for row in (*self.rows, *more):
+            known[row.origin] = max(known.get(row.origin, row), row, key=lambda each: each.age)
+        return EvidenceTable(rows=tuple(known[origin] for origin in sorted(known)))
+
+    def beyond(self, other: "EvidenceTable") -> int:
+        """How many rows it has that another table has not."""
+        return (Counter(row.digest() for row in self.rows) - Counter(row.digest() for row in other.rows)).total()
 
     @property
     def sha256(self) -> str:

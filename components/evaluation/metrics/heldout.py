@@ -20,6 +20,7 @@ WORDS = (
         "on features that only the proof sees; the champion's counts as no less than the floor",
         better="lower",
         order=9,
+        proof_only=True,
     ),
     Words(
         "heldout_distance",
@@ -27,14 +28,23 @@ WORDS = (
         "unbiased, on features that only the proof sees; about 0 for the data itself",
         better="lower",
         order=13,
+        proof_only=True,
     ),
-    Words("heldout_noise_ratio", "Unseen distance over that of noise", "0 is the data, 1 is noise", better="lower", order=14),
+    Words(
+        "heldout_noise_ratio",
+        "Unseen distance over that of noise",
+        "0 is the data, 1 is noise",
+        better="lower",
+        order=14,
+        proof_only=True,
+    ),
     Words(
         "heldout_ratio_told",
         "Ratio told apart, unseen",
         "a successor so many times as far fails 4 times in 5; to: where its faults are others than this one's",
         better="lower",
         order=908,
+        proof_only=True,
     ),
     Words(
         "heldout_equals_margin",
@@ -42,10 +52,25 @@ WORDS = (
         "a successor as good as this one passes it 19 times in 20; to: where its faults are others than this one's",
         better="lower",
         order=909,
+        proof_only=True,
     ),
-    Words("heldout_floor", "Unseen distance floor", "what is nearer than this is not told from the data", order=910),
-    Words("heldout_error_by_real", "Unseen distance's error by the reference", "standard error as a share of it", order=911),
-    Words("heldout_error_by_samples", "Unseen distance's error by the samples", "likewise, at the last look", order=912),
+    Words(
+        "heldout_floor", "Unseen distance floor", "what is nearer than this is not told from the data", order=910, proof_only=True
+    ),
+    Words(
+        "heldout_error_by_real",
+        "Unseen distance's error by the reference",
+        "standard error as a share of it",
+        order=911,
+        proof_only=True,
+    ),
+    Words(
+        "heldout_error_by_samples",
+        "Unseen distance's error by the samples",
+        "likewise, at the last look",
+        order=912,
+        proof_only=True,
+    ),
 )
 # Optional, as what is no proof has neither; every proof is given the features (pipeline/proof.py).
 GATES = (

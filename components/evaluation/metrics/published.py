@@ -11,8 +11,15 @@ from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.yardstick import Yardstick
 
 WORDS = (
-    Words("fid", "FID", "of Inception's features, at this proof's counts; no FID-50k", better="lower", order=15),
-    Words("fd_dinov2", "FD-DINOv2", "of DINOv2 ViT-L/14's features, at this proof's counts", better="lower", order=16),
+    Words("fid", "FID", "of Inception's features, at this proof's counts; no FID-50k", better="lower", order=15, proof_only=True),
+    Words(
+        "fd_dinov2",
+        "FD-DINOv2",
+        "of DINOv2 ViT-L/14's features, at this proof's counts",
+        better="lower",
+        order=16,
+        proof_only=True,
+    ),
 )
 NAMED = {"FID": "fid", "FD-DINOv2": "fd_dinov2"}
 
