@@ -239,13 +239,14 @@ class Run(Record):
 
     def _proving(self) -> dict[str, Any]:
         """What is judged, and what is measured: a metric that was added is in no proof of before."""
-        facts, other = self.facts, set(words()) ^ METRICS_AT_FIRST
+        facts, looks, other = self.facts, self.brief.proof.looks, set(words()) ^ METRICS_AT_FIRST
         return {
             "gates": thresholds(self.brief.gates),
             "latency_ms": facts.latency_ms,
             "device": facts.device,
             "delivery": self.decision.delivery,
             **({"metrics": sorted(other)} if other else {}),
+            **({"looks": looks} if looks is not None else {}),
             **({"network": self.proof_network.sha256} if self.proof_network else {}),
         }
 

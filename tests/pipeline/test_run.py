@@ -94,6 +94,12 @@ def test_another_network_of_the_proof_costs_a_proof(a_run: Any) -> None:
     assert moved.key("prove") == one.key("prove")
 
 
+def test_more_looks_cost_a_proof(a_run: Any) -> None:
+    brief = a_run.brief.model_copy(update={"proof": a_run.brief.proof.model_copy(update={"looks": 5})})
+    often = a_run.model_copy(update={"brief": brief})
+    assert [often.key(stage) == a_run.key(stage) for stage in KEYED] == [True, True, False, False]
+
+
 def test_a_nearer_latency_limit_costs_a_proof(a_run: Any) -> None:
     quicker = a_run.model_copy(update={"facts": a_run.facts.model_copy(update={"latency_ms": 5.0})})
     assert [quicker.key(stage) == a_run.key(stage) for stage in KEYED] == [True, True, False, False]
