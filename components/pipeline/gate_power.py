@@ -5,7 +5,8 @@ from contextlib import suppress
 from components.core import store_keys
 from components.core.brief import Brief
 from components.core.errors import GenwrightError
-from components.core.modality import find_modality
+from components.core.modality import find_modality, modality_names
+from components.core.proof_items import Asked
 from components.core.records import Bundle, Channel, Decision, Facts, ItemSpec, Scorecard
 from components.core.stores import ObjectStore
 from components.evaluation.gates import thresholds
@@ -30,10 +31,16 @@ def gate_power(
         reference=min(held_out, REFERENCE_MAX),
         samples=SAMPLES[decision.delivery] << (looks - 1),
         looks=looks,
-        unseen=find_modality(facts.modality).asked_of_unseen(
-            facts.side if item is None else min(item.shape[1:], default=None), given=brief.proof.network is not None
-        ),
+        unseen=_asked_of_unseen(brief, facts, item),
     )
+
+
+def _asked_of_unseen(brief: Brief, facts: Facts, item: ItemSpec | None) -> Asked:
+    """What the network that only a proof sees is asked; of a modality that is not here, which a plan refuses, all."""
+    if facts.modality not in modality_names():
+        return Asked()
+    least = facts.side if item is None else min(item.shape[1:], default=None)
+    return find_modality(facts.modality).asked_of_unseen(least, given=brief.proof.network is not None)
 
 
 def margins_of(brief: Brief) -> dict[str, float | None]:
