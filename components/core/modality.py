@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from components.core.discovery import member, names
 from components.core.errors import DataError, InputError
 from components.core.item import MODALITIES, ItemSpec
+from components.core.proof_items import Asked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,6 +143,11 @@ class Modality(ABC):
         """Short vectors [N, E] that a search among many items looks at first; nearly the same for all variants of an item, and
         for a copy nearer than for most other items."""
         return self.vectors(items)
+
+    def asked_of_unseen(self, least: int | None, *, given: bool) -> Asked:
+        """What the network that only a proof asks is asked, of items whose shorter side is `least`; `given`: a brief names one.
+        As its features say (core/features.py), without their imports."""
+        return Asked()
 
 
 def find_modality(name: str) -> Modality:

@@ -4,10 +4,21 @@ A proof compares samples with at least PROOF_ITEMS items that were not trained o
 the splits give that many from 160 items on; `held_out_block` makes small sets hold out a larger share, so that 64 are enough.
 """
 
+from dataclasses import dataclass
+
 PROOF_ITEMS = 32  # on either side of a proof: below it neighbours and covariances mean nothing
 ITEMS_NEEDED = 2 * PROOF_ITEMS  # in all
 BLOCK = 10  # of so many items in a row one is test and one is validation
 HELD_OUT_OF_BLOCK = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a network that only a proof asks is asked at most, where it takes its time: `real` items of each split, and `samples`
+    of each artifact. None: all that the proof has."""
+
+    real: int | None = None
+    samples: int | None = None
 
 
 def held_out_block(items: int) -> int:

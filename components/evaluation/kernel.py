@@ -13,6 +13,7 @@ spread is bounded too. docs/decisions/0003-gates.md has what else was tried.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -146,14 +147,29 @@ def ratio_interval(above: Distance, below: Distance, *, floor: float, z: tuple[f
     """above / max(below, floor), and the ends of its interval, at so many standard errors below and above.
 
     Of above / below by Fieller 1954 ('Some problems in interval estimation'): the ratios R for which above - R below may be 0.
-    Where below is not surely above 0 that has no upper end; above / floor always has one. The ratio is the smaller of the two.
+    Where below is not surely above 0 that has no upper end; above / floor always has one. The ratio is the smaller of the two,
+    so it is above the smaller of the lower ends unless its own errs. Its upper end is that of above / below where below is surely
+    beyond the floor (at a quarter of the error), that of above / floor where below is surely nearer. Else either may be the
+    ratio's, and the smaller of two ends errs where either does: each has half of the error (Bonferroni).
     """
     a, b = above.value, below.value
     aa, ab, bb = above.covariance(above), above.covariance(below), below.covariance(below)
     value = max(0.0, a) / max(b, floor)
-    low, high = (_fieller(a, b, aa, ab, bb, each, upper=upper) for each, upper in zip(z, (False, True), strict=True))
-    low, high = min(low, max(0.0, a - z[0] * math.sqrt(aa)) / floor), min(high, max(0.0, a + z[1] * math.sqrt(aa)) / floor)
+    low = min(_fieller(a, b, aa, ab, bb, z[0], upper=False), max(0.0, a - z[0] * math.sqrt(aa)) / floor)
+
+    def highs(score: float) -> tuple[float, float]:
+        return _fieller(a, b, aa, ab, bb, score, upper=True), max(0.0, a + score * math.sqrt(aa)) / floor
+
+    if abs(b - floor) > _score_of(z[1], share=1 / 4) * math.sqrt(bb):
+        high = highs(z[1])[int(b < floor)]
+    else:
+        high = min(highs(_score_of(z[1], share=1 / 2)))
     return value, min(low, value), max(high, value)
+
+
+def _score_of(z: float, *, share: float) -> float:
+    """The score of this share of the error that z leaves on one side."""
+    return -NormalDist().inv_cdf(share * NormalDist().cdf(-z))
 
 
 def _fieller(a: float, b: float, aa: float, ab: float, bb: float, z: float, *, upper: bool) -> float:

@@ -99,6 +99,7 @@ def score_pair(
             unseen=side_of_unseen,
             look=look,
             looks=looks,
+            margins={"distance_ratio_max": ratio_max, "heldout_ratio_max": heldout_max},
         )
         ours, theirs = (
             stock.draw(
@@ -115,13 +116,13 @@ def score_pair(
         ratios = [(distance.over_champion(seen, beside), ratio_max, True)]
         if side_of_unseen is not None:
             ratios.append((heldout.over_champion(seen, beside), heldout_max, side_of_unseen.grows(count)))
-        if not _look_again(ratios):
+        if not look_again(ratios):
             break
     scorecard = make_scorecard(seen)
     return Pair(candidate=scorecard, champion=make_scorecard(beside), ratio=scorecard.metrics["distance_ratio"])
 
 
-def _look_again(ratios: Sequence[tuple[Metric, float | None, bool]]) -> bool:
+def look_again(ratios: Sequence[tuple[Metric, float | None, bool]]) -> bool:
     """Of each ratio with its margin, None where nobody asks, and whether more samples would narrow it: while one straddles, and
     none is wholly beyond."""
     asked = [(ratio, margin, grows) for ratio, margin, grows in ratios if margin is not None]

@@ -13,15 +13,18 @@ Sizes are of the logarithm of the ratio: s is its standard error at the last loo
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Protocol
 
 from components.core.brief import LOOKS_MAX
+from components.core.proof_items import Asked
 from components.core.records import Metric
 
 LOOKS = 3  # times that samples are judged, doubled from one to the next, where a brief does not say
 REFERENCE_MAX = 5000  # reference items taken (a seeded choice), which bounds the work on large sets
 PASS_ERROR, FAIL_ERROR = 0.05, 0.01
+MARGIN = 1.25  # where a brief does not say: decision 3
 POWER = 0.8  # at which a ratio counts as told apart
 REPRESENTATIONS = 2
 EQUALS_PASS = 0.95  # of both
@@ -68,13 +71,10 @@ class Spread:
 
     @classmethod
     def again(cls, metrics: Mapping[str, Metric], gate: str, *, reference: int, samples: int) -> "Spread | None":
-        """From a scorecard, at other counts; None of one of before these were measured. Of features that only the proof sees no
-        more items count than were looked at, as some networks are asked of no more."""
+        """From a scorecard, at other counts; None of one of before these were measured."""
         if any(name not in metrics for name in MEASURED[gate]):
             return None
         by_real, by_samples = (metrics[name] for name in MEASURED[gate])
-        if gate != FIRST:
-            reference, samples = min(reference, by_real.n), min(samples, by_samples.n)
         return cls(by_real.value * math.sqrt(by_real.n / reference), by_samples.value * math.sqrt(by_samples.n / samples))
 
     @classmethod
@@ -99,10 +99,17 @@ def end_scores(*, look: int, looks: int) -> tuple[float, float]:
     return _score(FAIL_ERROR / REPRESENTATIONS * spent), _score(PASS_ERROR * spent)
 
 
-def told_apart(spread: Spread, *, alike: bool, looks: int) -> float:
-    """The ratio that fails with POWER."""
-    low, _ = end_scores(look=looks - 1, looks=looks)
-    return _ratio((low + _score(1 - POWER)) * spread.of_ratio(alike=alike))
+def told_apart(spread: Spread, *, margin: float, alike: bool, looks: int) -> float:
+    """The ratio that fails with POWER at the last look.
+
+    It fails where the lower end is beyond 1 (and a margin below 1), and the upper one beyond the margin (gates: `worse_beyond`).
+    Of an estimate x of log R both hold where x > log min(1, margin) + z_low s and x > log margin - z_high s: R has to be as far
+    beyond the larger of the two as POWER asks.
+    """
+    s = spread.of_ratio(alike=alike)
+    low, high = end_scores(look=looks - 1, looks=looks)
+    needed = max(math.log(min(1.0, margin)) + low * s, math.log(margin) - high * s)
+    return _ratio(needed + _score(1 - POWER) * s)
 
 
 def equals_margin(spread: Spread, *, alike: bool, looks: int) -> float:
@@ -111,58 +118,111 @@ def equals_margin(spread: Spread, *, alike: bool, looks: int) -> float:
     return _ratio((high + _score((1 - EQUALS_PASS) / REPRESENTATIONS)) * spread.of_ratio(alike=alike))
 
 
-def foretold(spread: Spread, *, prefix: str = "", looks: int, reference: int, samples: int) -> dict[str, Metric]:
+def foretold(spread: Spread, *, prefix: str = "", margin: float, looks: int, reference: int, samples: int) -> dict[str, Metric]:
     """What a scorecard says of its successors' verdicts, under names with this prefix: the errors at these counts, and what they
     tell apart. An interval ends at what it is where faults are of another kind."""
     found = {}
     for name, error, count in (("real", spread.by_real, reference), ("samples", spread.by_samples, samples)):
         found[f"{prefix}error_by_{name}"] = Metric(value=error, low=error, high=error, n=count)
-    for name, tells in (("ratio_told", told_apart), ("equals_margin", equals_margin)):
+    for name, tells in (("ratio_told", partial(told_apart, margin=margin)), ("equals_margin", equals_margin)):
         alike, other = (tells(spread, alike=each, looks=looks) for each in (True, False))
         found[prefix + name] = Metric(value=alike, low=alike, high=other, n=reference)
     return found
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a gate can tell by these counts. `spread`: as `measured` on the champion, or the usual one."""
+
+    gate: str
+    margin: float
+    spread: Spread
+    measured: bool
+    reference: int
+    samples: int
+    looks: int
+    asked: Asked
+
+    @classmethod
+    def of(
+        cls, gate: str, metrics: Mapping[str, Metric], *, margin: float, reference: int, samples: int, looks: int, asked: Asked
+    ) -> "_Told":
+        counts = {"reference": min(reference, asked.real or reference), "samples": min(samples, asked.samples or samples)}
+        measured = Spread.again(metrics, gate, **counts)
+        spread = measured or Spread.usual(**counts)
+        return cls(gate, margin, spread, measured is not None, looks=looks, asked=asked, **counts)
+
+    @property
+    def sentence(self) -> str:
+        """The ratio that is told apart."""
+        tell = partial(told_apart, self.spread, margin=self.margin, looks=self.looks)
+        how = "as measured on the champion" if self.measured else "about, as nothing was measured on this data yet"
+        on = "" if self.gate == FIRST else " on features that only the proof sees"
+        return (
+            f"with {self.reference:,} held-out items a model {tell(alike=True):.2f} times as far from the data as its champion"
+            f"{on} fails 4 times in 5 ({tell(alike=False):.2f} where its faults are of another kind; {how})"
+        )
+
+    @property
+    def by(self) -> tuple[float, int, int]:
+        """What it is told by where nothing was measured."""
+        return self.margin, self.reference, self.samples
+
+    @property
+    def margin_wanted(self) -> float:
+        """That equals pass 19 times in 20."""
+        return self.needed(self.spread)
+
+    def needed(self, spread: Spread) -> float:
+        return equals_margin(spread, alike=True, looks=self.looks)
+
+    @property
+    def remedy(self) -> str:
+        """Against what limits it, where that can be raised, else against the other, where that is enough by itself."""
+        more_data = self.reference < (self.asked.real or REFERENCE_MAX)
+        more_samples = self.looks < LOOKS_MAX and (self.asked.samples is None or self.samples < self.asked.samples)
+        by_samples = math.sqrt(2) * self.spread.by_samples > ALIKE * self.spread.by_real
+        if more_samples and (by_samples or (not more_data and self.needed(Spread(self.spread.by_real, 0.0)) <= self.margin)):
+            return (
+                f"the {self.samples:,} samples limit that: set proof.looks to {self.looks + 1}, which doubles them, or set it to "
+            )
+        if more_data and (not by_samples or self.needed(Spread(0.0, self.spread.by_samples)) <= self.margin):
+            return f"{MORE}, or set it to "
+        short, most = ("samples", self.samples) if by_samples else ("held-out items", self.reference)
+        return f"the {most:,} {short} limit that, and no more are judged by: set it to "
+
+
 def sentences(
-    metrics: Mapping[str, Metric] | None, *, margins: Mapping[str, float | None], reference: int, samples: int, looks: int
+    metrics: Mapping[str, Metric] | None,
+    *,
+    margins: Mapping[str, float | None],
+    reference: int,
+    samples: int,
+    looks: int,
+    unseen: Asked = Asked(),  # noqa: B008 (frozen)
 ) -> tuple[str, ...]:
     """For a person, before anything is trained: what the gates can tell, and what raises it. `metrics`: the champion's scorecard,
     None where there is none or it is of before these were measured; `margins`: of these gates, by their names; `samples`: at the
-    last look."""
-    asked = {gate: margin for gate, margin in margins.items() if margin is not None}
-    if not asked:
-        return ()
-    counts = {"reference": reference, "samples": samples}
-    known = {gate: Spread.again(metrics or {}, gate, **counts) for gate in asked}
-    usual = Spread.usual(**counts)
+    last look; `unseen`: how much of both the network that only the proof sees is asked."""
+    counts = {"reference": reference, "samples": samples, "looks": looks}
+    told = [
+        _Told.of(gate, metrics or {}, margin=margin, asked=Asked() if gate == FIRST else unseen, **counts)
+        for gate, margin in margins.items()
+        if margin is not None
+    ]
     lines: list[str] = []
-    for gate, measured in known.items():
-        if measured is None and lines:
+    for place, each in enumerate(told):
+        if not each.measured and any(each.by == other.by for other in told[:place]):
             continue  # about the same, by the counts alone
-        alike, other = (told_apart(measured or usual, alike=each, looks=looks) for each in (True, False))
-        how = "about, as nothing was measured on this data yet" if measured is None else "as measured on the champion"
-        on = "" if gate == FIRST else " on features that only the proof sees"
+        lines.append(each.sentence)
+    if short := [each for each in told if each.margin_wanted > each.margin]:
+        worst = max(short, key=lambda each: each.margin_wanted)
+        others = "".join(f", gates.{each.gate} to {each.margin_wanted:.2f}" for each in short if each != worst)
         lines.append(
-            f"with {reference:,} held-out items a model {alike:.2f} times as far from the data as its champion{on} fails 4 "
-            f"times in 5 ({other:.2f} where its faults are of another kind; {how})"
-        )
-    wanted = {gate: equals_margin(measured or usual, alike=True, looks=looks) for gate, measured in known.items()}
-    if short := {gate: value for gate, value in wanted.items() if value > asked[gate]}:
-        worst = max(short, key=lambda gate: short[gate])
-        others = "".join(f", gates.{gate} to {value:.2f}" for gate, value in short.items() if gate != worst)
-        remedy = _remedy(known[worst] or usual, samples=samples, looks=looks)
-        lines.append(
-            f"a model as good as its champion passes a margin of {short[worst]:.2f} 19 times in 20, and gates.{worst} is "
-            f"{asked[worst]:g}: {remedy}, or set it to {short[worst]:.2f}{others}"
+            f"a model as good as its champion passes a margin of {worst.margin_wanted:.2f} 19 times in 20, and "
+            f"gates.{worst.gate} is {worst.margin:g}: {worst.remedy}{worst.margin_wanted:.2f}{others}"
         )
     return tuple(lines)
-
-
-def _remedy(spread: Spread, *, samples: int, looks: int) -> str:
-    """Against what limits it."""
-    if looks < LOOKS_MAX and math.sqrt(2) * spread.by_samples > ALIKE * spread.by_real:
-        return f"the {samples:,} samples limit that: set proof.looks to {looks + 1}, which doubles them"
-    return MORE
 
 
 def _score(error: float) -> float:

@@ -1,5 +1,6 @@
 """The scorecard: every metric of one artifact under one protocol (two beside each other: pair.py)."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def score(
     resamples: int = 200,
     level: float = 0.95,
     looks: int = 1,
+    margins: Mapping[str, float | None] | None = None,
     judge: "Judge | None" = None,
     unseen: "Unseen | None" = None,
     progress: Report | None = None,
@@ -48,7 +50,8 @@ def score(
     is asked as those items are: for each class as often as they have it. `timed` is the artifact with batches of one, for
     latency_p95_ms; `model` is the model that it was made from, for what only a model can tell of items (bits_per_dim);
     `judge` tells of one that is asked by a text whether samples show it: both splits then have captions and embeddings;
-    `unseen`: what only a proof may look by; `looks`: how many a successor beside it will get, for what their gate can tell.
+    `unseen`: what only a proof may look by; `looks`: how many a successor beside it will get, and `margins` by which its
+    gates judge it, for what these can tell.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
     side = None if unseen is None else UnseenSide.of(unseen, train, reference, seed=seed)
@@ -65,6 +68,7 @@ def score(
         judge=judge,
         unseen=side,
         looks=looks,
+        margins=margins,
     )
     return score_against(yardstick, sampler, condition=condition, timed=timed, model=model, device=device, progress=progress)
 

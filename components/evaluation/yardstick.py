@@ -1,6 +1,7 @@
 """What artifacts are measured against: the real items, computed once and shared by all that are measured by one protocol."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from components.core.records import Dataset, ScoringProtocol
 from components.evaluation.bootstrap import Bootstrap, Floats
 from components.evaluation.chosen import choose, places
 from components.evaluation.distances import Gaussian, frechet_resampled
-from components.evaluation.power import REFERENCE_MAX
+from components.evaluation.power import MARGIN, REFERENCE_MAX
 
 if TYPE_CHECKING:
     from components.evaluation.extractor import Extractor
@@ -62,6 +63,11 @@ class Yardstick:
     unseen: "UnseenSide | None" = None  # of proofs: what nothing else is measured by
     look: int = 0  # of how many, at samples that double from one to the next
     looks: int = 1
+    margins: Mapping[str, float | None] = field(default_factory=dict)  # of the gates on ratios, where a brief sets them
+
+    def margin(self, gate: str) -> float:
+        """That of this gate; the usual one where it is off or nobody says."""
+        return self.margins.get(gate) or MARGIN
 
     @property
     def samples_last(self) -> int:
@@ -95,10 +101,11 @@ def make_yardstick(
     unseen: "UnseenSide | None" = None,
     look: int = 0,
     looks: int = 1,
+    margins: Mapping[str, float | None] | None = None,
 ) -> Yardstick:
     """The real side at so many samples; `real` where it is at hand already. `judge`: what tells whether samples show what their
     captions say, for models that are asked by a text; `unseen`: the features that only a proof sees. `look`: this one of so many
-    `looks`.
+    `looks`; `margins`: of the gates on ratios, by their names.
 
     Raises DataError when a split or the number of samples is too small.
     """
@@ -131,4 +138,5 @@ def make_yardstick(
         unseen=unseen,
         look=look,
         looks=looks,
+        margins=margins or {},
     )

@@ -56,7 +56,7 @@ class Report:
             self.console.print(view(run.facts, run.decision))
             self.console.print(f"[bold]Data[/]  {dataset.name}: {dataset.count:,} items of {dataset.item.text}, {version}")
             self.console.print(f"[bold]Run[/]  {run.reference}", soft_wrap=True)
-            for told in gate_power(run.brief, run.facts, run.decision, self.workspace.store):
+            for told in gate_power(run.brief, run.facts, run.decision, self.workspace.store, run.dataset.item):
                 self.console.print(f"[bold]Gate[/]  {told}", soft_wrap=True)
 
     def trained(self, trained: Trained) -> None:

@@ -179,7 +179,8 @@ def plan(brief: Brief, backends: Backends, *, base: Path | None = None) -> tuple
     refused = refused_lines(brief, facts, decision, dataset, base=base, begins_with=begins_with, reads=reads)
     with suppress(GenwrightError):  # of a base that is not here, or cannot be: it is among the refusals
         decision = warned(brief, decision, begins_with())
-    told, reasons = gate_power(brief, facts, decision, backends.named_store), (*decision.reasons, *_unseen(brief, reads))
+    told = gate_power(brief, facts, decision, backends.named_store, dataset.item if dataset is not None else None)
+    reasons = (*decision.reasons, *_unseen(brief, reads))
     return facts, decision.model_copy(update={"refusals": refused, "gate_power": told, "reasons": reasons})
 
 

@@ -78,6 +78,41 @@ def test_what_cannot_be_told_from_the_data_passes_beside_a_perfect_champion(kern
     assert 0 <= value <= high < math.inf
 
 
+def of_moments(value: float, x: float, y: float) -> Distance:
+    """A distance of variance x^2 + y^2; those of two have the covariance x x' + y y'."""
+    root = math.sqrt(3)
+    return Distance(value, np.zeros(2), np.array([root * x + y, y - root * x, -2 * y]))
+
+
+def share_passed(*, above: float, below: float, alike: float, trials: int = 2000) -> float:
+    """How often two distances, in floors, have a ratio that is surely at most 1.25. Their errors are those of 360 held-out items,
+    and `alike` is their correlation."""
+    rng, passed = np.random.default_rng(0), 0
+    ours, theirs = (math.hypot(0.5, 0.13 * each) for each in (above, below))
+    own = ours * alike, ours * math.sqrt(1 - alike**2)
+    for g, h in rng.standard_normal((trials, 2)).tolist():
+        a, b = of_moments(above + own[0] * g + own[1] * h, *own), of_moments(below + theirs * g, theirs, 0.0)
+        passed += ratio_interval(a, b, floor=1.0, z=(2.81, 1.645))[2] <= 1.25
+    return passed / trials
+
+
+def test_moments_are_as_given() -> None:
+    a, b = of_moments(1.0, 0.3, 0.4), of_moments(1.0, 0.5, 0.0)
+    assert (a.covariance(a), a.covariance(b)) == pytest.approx((0.25, 0.15))
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.9])
+@pytest.mark.parametrize("floors", [0.5, 1, 1.5, 2, 4])
+def test_beside_a_champion_near_the_floor_too_what_is_at_the_margin_passes_1_time_in_20(floors, alike) -> None:
+    """The smaller of two upper ends of the whole error each let 8 to 10 in 100 pass at the floor."""
+    assert share_passed(above=1.25 * max(1, floors), below=floors, alike=alike) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize(("floors", "least"), [(0, 0.68), (0.5, 0.32), (1, 0.17), (2, 0.36), (4, 0.76)])
+def test_beside_a_champion_near_the_floor_equals_still_pass(floors, least) -> None:
+    assert share_passed(above=floors, below=floors, alike=0.9, trials=1000) >= least
+
+
 def test_dimensions_that_do_not_vary_and_features_all_alike_are_borne() -> None:
     flat = np.hstack([normal(100, seed=0), np.ones((100, 2))])
     assert np.isfinite(Distance.of(flat, Real.of(Kernel.of(flat), flat[:50])).value)

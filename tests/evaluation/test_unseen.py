@@ -11,7 +11,8 @@ import components
 from components.core.records import Metric
 from components.evaluation.gates import gate
 from components.evaluation.kernel import Distance, Kernel, Real
-from components.evaluation.pair import Contender, _look_again, score_pair
+from components.evaluation.pair import Contender, look_again, score_pair
+from components.evaluation.power import MARGIN, MEASURED, Spread, told_apart
 from components.evaluation.samples import Drawn
 from components.evaluation.score import score
 from components.evaluation.unseen import HALVES, Unseen, UnseenSide, learnt_by
@@ -132,7 +133,7 @@ def metric(low: float, high: float) -> Metric:
     ],
 )
 def test_it_looks_again_while_either_straddles_and_none_is_beyond(ratios, again) -> None:
-    assert _look_again(ratios) == again
+    assert look_again(ratios) == again
 
 
 def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extractor, unseen, fitted) -> None:
@@ -146,7 +147,11 @@ def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extrac
     same = score_pair(Contender(good), Contender(good), samples=500, heldout_max=1.25, unseen=unseen, **real)
     assert same.candidate.metrics["heldout_ratio"].value == pytest.approx(1)
     assert same.candidate.protocol.samples == 500
-    plain = score(good, samples=200, **real)
+    plain = score(good, samples=200, margins={"distance_ratio_max": 20.0}, **real)
+    spread = Spread(*(plain.metrics[name].value for name in MEASURED["distance_ratio_max"]))
+    told = {margin: told_apart(spread, margin=margin, alike=True, looks=1) for margin in (MARGIN, 20.0)}
+    assert plain.metrics["ratio_told"].value == pytest.approx(told[20.0]), "by the margin of the brief"
+    assert told[20.0] > told[MARGIN]
     assert not [name for name in plain.metrics if name.startswith("heldout")]
     assert plain.protocol.heldout is None
 

@@ -11,6 +11,7 @@ from components.core.brief import Brief, ProofBrief
 from components.core.errors import BriefError, DataError
 from components.core.features import features_of
 from components.core.files import sha256_of
+from components.core.modality import find_modality
 from components.core.records import Dataset
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics import published
@@ -94,8 +95,10 @@ def test_images_of_32_pixels_and_more_have_a_network_of_a_package() -> None:
     assert small is not None
     assert large is not None
     assert (small.name, large.name) == ("efficientnet-lite0-64", "efficientnet-lite0-128")
-    assert small.samples_most is not None
-    assert large.samples_most is not None
+    for side, network in ((32, small), (128, large)):
+        told = find_modality("image").asked_of_unseen(side, given=False)
+        assert (told.real, told.samples) == (network.real_most, network.samples_most), "a plan says it without torch"
+    assert (small.samples_most, large.samples_most) == (4000, 2000)
     assert small.frechet is None, "no published name"
 
 

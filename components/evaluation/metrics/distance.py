@@ -30,7 +30,7 @@ WORDS = (
     Words(
         "ratio_told",
         "Ratio told apart",
-        "a successor so many times as far fails 4 times in 5; to: where its faults are others than this one's",
+        "a successor so many times as far fails 4 times in 5, by this margin; to: where its faults are others than this one's",
         better="lower",
         order=903,
     ),
@@ -78,5 +78,11 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
         "distance_floor": Metric(value=floor, low=floor, high=floor, n=len(found.by_real_M)),
     }
     spread = Spread.of(found, max(found.value, floor), samples=yardstick.samples_last)
-    metrics |= foretold(spread, looks=yardstick.looks, reference=len(found.by_real_M), samples=yardstick.samples_last)
+    metrics |= foretold(
+        spread,
+        margin=yardstick.margin("distance_ratio_max"),
+        looks=yardstick.looks,
+        reference=len(found.by_real_M),
+        samples=yardstick.samples_last,
+    )
     return metrics if seen.champion is None else metrics | {"distance_ratio": over_champion(seen, seen.champion)}

@@ -41,7 +41,7 @@ WORDS = (
     Words(
         "heldout_ratio_told",
         "Ratio told apart, unseen",
-        "a successor so many times as far fails 4 times in 5; to: where its faults are others than this one's",
+        "a successor so many times as far fails 4 times in 5, by this margin; to: where its faults are others than this one's",
         better="lower",
         order=908,
         proof_only=True,
@@ -120,5 +120,7 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     }
     last = min(yardstick.samples_last, side.unseen.samples_most or yardstick.samples_last)
     spread = Spread.of(found, max(found.value, side.floor), samples=last)
-    metrics |= foretold(spread, prefix="heldout_", looks=yardstick.looks, reference=m, samples=last)
+    metrics |= foretold(
+        spread, prefix="heldout_", margin=yardstick.margin("heldout_ratio_max"), looks=yardstick.looks, reference=m, samples=last
+    )
     return metrics if seen.champion is None else metrics | {"heldout_ratio": over_champion(seen, seen.champion)}

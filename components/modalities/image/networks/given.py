@@ -22,6 +22,7 @@ from torch.nn import functional
 from components.core.arrays import Stored
 from components.core.errors import DataError
 from components.core.features import Pretrained
+from components.modalities.image.networks.asked import GIVEN
 from components.modalities.image.networks.pixels import coloured, standardised
 
 PUBLISHED = {  # by the digest of the file: the name of the network, and of the Frechet distance of its features
@@ -37,8 +38,8 @@ Network = Callable[[Tensor], Tensor]  # uint8 [B, 3, H, W] to [B, D]
 class Given(Pretrained):
     """One of them. It takes its time, so a part of the samples is asked. Raises DataError for a file that is none."""
 
-    samples_most = 4000
-    real_most = 2000
+    samples_most = GIVEN.samples
+    real_most = GIVEN.real
 
     def __init__(self, path: Path, sha256: str) -> None:
         self._sha256 = sha256
