@@ -1,6 +1,6 @@
 """Is a student in one step as good as its teacher, once it has learnt on from a critic?
 
-    .venv/bin/python benchmarks/one_step.py [mnist] [--teacher 9000] [--student 4000] [--adversarial 3000] [--samples 4000]
+    .venv/bin/python benchmarks/one_step.py [mnist] [--teacher 9000] [--student 4000] [--adversarial 2000] [--samples 4000]
         [--folder FOLDER]
 
 Trains an EDM model for so many steps, a consistency student of it as `genwright distil` does, and that on against a critic; one
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="mnist", choices=["mnist", "digits"])
     parser.add_argument("--teacher", type=int, default=9000, help="steps")
     parser.add_argument("--student", type=int, default=4000)
-    parser.add_argument("--adversarial", type=int, default=3000)
+    parser.add_argument("--adversarial", type=int, default=2000)
     parser.add_argument("--samples", type=int, default=4000, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="kept, and gone on from")
