@@ -6,7 +6,7 @@
 Trains an EDM model for so many steps, a consistency student of it as `genwright distil` does, and that on against a critic; one
 thread, about an hour. `--folder` keeps what was trained, and an interrupted bench goes on after the last that ended. All three
 are drawn from by the same seeds and judged as a proof judges them, by both representations (decision 51): the extractor's
-features, and those that only a proof sees.
+features, and those that only a proof sees. So are as many training items, which say what the data themselves have.
 
 Writes benchmarks/results/one-step-NAME.json and a table beside it. A ratio is one of unbiased distances to the teacher's; what a
 training costs is in seconds of the processor.
@@ -19,7 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.families import dataset_of
+from benchmarks.gamed import Shelf
 from benchmarks.shared import RESULTS, circumstances, verdict_lines, verdicts
 
 SHOWN = (
@@ -93,7 +96,7 @@ def all_trained(dataset: Any, train: Any, folder: Path, *, steps: dict[str, int]
 
 
 def judged(made: dict[str, Any], dataset: Any, train: Any, extractor: Any, *, samples: int) -> dict[str, Any]:
-    """What is SHOWN of the teacher, and of each student beside it."""
+    """What is SHOWN of the teacher, and beside it of each student and of as many training items, which no model could better."""
     from components.data.joined import held_out
     from components.evaluation.pair import Contender, score_pair
     from components.evaluation.samples import Stock
@@ -111,7 +114,9 @@ def judged(made: dict[str, Any], dataset: Any, train: Any, extractor: Any, *, sa
         for name, (checkpoint, path, _) in made.items()
     }
     found: dict[str, Any] = {}
-    for name in ("student", "adversarial"):
+    chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:samples])
+    sides["data"] = Contender(Shelf("torch:data", train.take(chosen)))
+    for name in ("student", "adversarial", "data"):
         pair = score_pair(
             sides[name], sides["teacher"], dataset=dataset, train=train, reference=reference, extractor=extractor, unseen=unseen,
             samples=samples,
@@ -151,7 +156,7 @@ def page(told: dict[str, Any]) -> str:
         return f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}]" if found else ""
 
     lines += [f"| {metric} | " + " | ".join(shown(each, metric) for each in told["metrics"].values()) + " |" for metric in SHOWN]
-    seconds = " | ".join(f"{told['cpu_s'][name]:.0f}" for name in told["metrics"])
+    seconds = " | ".join(f"{told['cpu_s'][name]:.0f}" if name in told["cpu_s"] else "" for name in told["metrics"])
     lines += [f"| seconds of the processor | {seconds} |", ""]
     return "\n".join(lines + verdict_lines(told["reached"])) + "\n"
 
