@@ -1,15 +1,16 @@
 """Is a student in one step as good as its teacher, once it has learnt on from a critic?
 
-    .venv/bin/python benchmarks/one_step.py [mnist] [--teacher 9000] [--student 4000] [--adversarial 2000] [--samples 4000]
+    .venv/bin/python benchmarks/one_step.py [mnist] [--teacher 9000] [--student 4000] [--adversarial 2800] [--samples 4000]
         [--folder FOLDER]
 
-Trains an EDM model for so many steps, a consistency student of it as `genwright distil` does, and that on against a critic; one
-thread, about an hour. `--folder` keeps what was trained, and an interrupted bench goes on after the last that ended. All three
-are drawn from by the same seeds and judged as a proof judges them, by both representations (decision 51): the extractor's
-features, and those that only a proof sees. So are as many training items, which say what the data themselves have.
+Trains an EDM model for so many steps, a consistency student of it as `genwright distil` does, and that on against a critic; the
+first two on one thread, the last on all cores; about an hour. `--folder` keeps what was trained, and an interrupted bench goes on
+after the last that ended. All three are drawn from by the same seeds and judged as a proof judges them, by both representations
+(decision 51): the extractor's features, and those that only a proof sees. So are as many training items, which say what the data
+themselves have.
 
 Writes benchmarks/results/one-step-NAME.json and a table beside it. A ratio is one of unbiased distances to the teacher's; what a
-training costs is in seconds of the processor.
+training costs is in seconds of the processor, of the last one in seconds of the clock.
 """
 
 import argparse
@@ -32,7 +33,8 @@ SHOWN = (
 
 
 def trained(plan: Any, train: Any, *, steps: int, path: Path) -> tuple[Any, float]:
-    """The checkpoint of a training, and seconds of the processor: from the folder, where it ended before."""
+    """The checkpoint of a training, and its seconds, of the processor on one thread, else of the clock: from the folder, where it
+    ended before."""
     from safetensors.torch import save_file
 
     from components.core.family import Batch
@@ -47,24 +49,25 @@ def trained(plan: Any, train: Any, *, steps: int, path: Path) -> tuple[Any, floa
 
     if path.with_suffix(".json").exists():
         told = json.loads(path.with_suffix(".json").read_text())
-        return Checkpoint.model_validate(told["checkpoint"]), told["cpu_s"]
-    learner = Learner(build(plan), plan, open_device("cpu", threads=1))
-    family, began = learner.family, time.process_time()
+        return Checkpoint.model_validate(told["checkpoint"]), told["seconds"]
+    clock = time.process_time if plan.threads == 1 else time.monotonic
+    learner = Learner(build(plan), plan, open_device("cpu", threads=plan.threads))
+    family, began = learner.family, clock()
     stream = BatchStream(train, batch_size=family.config.batch_size, seed=plan.seed)
     for step in range(steps):
         done = step / steps
         rate = learning_rate(family.config, step=step, progress=family.stage_progress(done)) * family.rate_share(done)
         learner.step(Batch(*stream(step), progress=done, step=step, epoch=stream.epoch(step)), rate=rate)
-    cpu_s = time.process_time() - began
+    seconds = clock() - began
     save_file({name: value.contiguous() for name, value in learner.average.family.kept().items()}, path)
     checkpoint = Checkpoint(
         weights=Artifact(name=WEIGHTS, sha256=sha256_of(path), size_bytes=path.stat().st_size), family=plan.family,
         variant=plan.variant, config=family.config.model_dump(mode="json"), spec=plan.spec, dataset_md5=plan.dataset.md5,
-        run_id="bench", step=steps, steps_total=steps, train_s=cpu_s, quality=0.0, stopped_by="items_seen",
+        run_id="bench", step=steps, steps_total=steps, train_s=seconds, quality=0.0, stopped_by="items_seen",
     )  # fmt: skip
-    told = {"checkpoint": checkpoint.model_dump(mode="json"), "cpu_s": cpu_s}
+    told = {"checkpoint": checkpoint.model_dump(mode="json"), "seconds": seconds}
     path.with_suffix(".json").write_text(json.dumps(told))
-    return checkpoint, cpu_s
+    return checkpoint, seconds
 
 
 def all_trained(dataset: Any, train: Any, folder: Path, *, steps: dict[str, int], seed: int) -> dict[str, Any]:
@@ -72,6 +75,7 @@ def all_trained(dataset: Any, train: Any, folder: Path, *, steps: dict[str, int]
     from components.core.records import DataSpec
     from components.families import find
     from components.pipeline.distil.students import POST_RATE
+    from components.runtime.cpus import usable_cpus
     from components.training.distillation import recipe
     from components.training.plan import TrainPlan
     from components.training.start.scratch import Scratch
@@ -82,12 +86,12 @@ def all_trained(dataset: Any, train: Any, folder: Path, *, steps: dict[str, int]
     for name, count in steps.items():
         plan = TrainPlan(
             family="diffusion", variant=variant, config=config, spec=spec, dataset=dataset, folder=str(folder), run_id="bench",
-            start=start, threads=1, seed=seed, items_seen=1,
+            start=start, threads=usable_cpus() if name == "adversarial" else 1, seed=seed, items_seen=1,
         )  # fmt: skip
         path = folder / f"{name}.safetensors"
-        checkpoint, cpu_s = trained(plan, train, steps=count, path=path)
-        made[name] = (checkpoint, path, cpu_s)
-        print(f"{name}: {count} steps in {cpu_s:.0f} s of the processor", flush=True)
+        checkpoint, seconds = trained(plan, train, steps=count, path=path)
+        made[name] = (checkpoint, path, seconds)
+        print(f"{name}: {count} steps in {seconds:.0f} s", flush=True)
         critic = name == "student"
         rate = POST_RATE * checkpoint.config["lr_peak"] if critic else None
         config, variant = recipe(checkpoint, steps=1, lr_peak=rate, adversarial=critic), "ect"
@@ -136,7 +140,7 @@ def reached(told: dict[str, Any]) -> dict[str, Any]:
             "distance over the teacher's, on the extractor's features": (after["distance_ratio"]["value"], "<=", 1.1),
             "coverage lost": (after["coverage_lost"]["value"], "<=", 0.03),
             "recall lost": (after["recall_lost"]["value"], "<=", 0.03),
-            "minutes more, of one core": (told["cpu_s"]["adversarial"] / 60, "<=", 10.0),
+            "minutes more, on all cores": (told["seconds"]["adversarial"] / 60, "<=", 10.0),
         }
     )
 
@@ -156,8 +160,8 @@ def page(told: dict[str, Any]) -> str:
         return f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}]" if found else ""
 
     lines += [f"| {metric} | " + " | ".join(shown(each, metric) for each in told["metrics"].values()) + " |" for metric in SHOWN]
-    seconds = " | ".join(f"{told['cpu_s'][name]:.0f}" if name in told["cpu_s"] else "" for name in told["metrics"])
-    lines += [f"| seconds of the processor | {seconds} |", ""]
+    seconds = " | ".join(f"{told['seconds'][name]:.0f}" if name in told["seconds"] else "" for name in told["metrics"])
+    lines += [f"| seconds of training | {seconds} |", ""]
     return "\n".join(lines + verdict_lines(told["reached"])) + "\n"
 
 
@@ -166,7 +170,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="mnist", choices=["mnist", "digits"])
     parser.add_argument("--teacher", type=int, default=9000, help="steps")
     parser.add_argument("--student", type=int, default=4000)
-    parser.add_argument("--adversarial", type=int, default=2000)
+    parser.add_argument("--adversarial", type=int, default=2800)
     parser.add_argument("--samples", type=int, default=4000, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="kept, and gone on from")
@@ -187,7 +191,7 @@ def main() -> None:
     words = " ".join(f"--{name} {count}" for name, count in (steps | {"samples": asked.samples}).items())
     told: dict[str, Any] = {
         "data": asked.data, "steps": steps, "command": f".venv/bin/python benchmarks/one_step.py {asked.data} {words}",
-        "cpu_s": {name: cpu_s for name, (_, _, cpu_s) in made.items()}, "metrics": metrics,
+        "seconds": {name: seconds for name, (_, _, seconds) in made.items()}, "metrics": metrics,
     }  # fmt: skip
     told |= circumstances("genwright", "torch", "diffusers")
     told["reached"] = reached(told)
