@@ -28,6 +28,7 @@ from components.core.stores import ObjectStore
 from components.delivery.channel import ChannelStore
 from components.delivery.store import open_store
 from components.pipeline.order import STAGES
+from components.pipeline.run import in_steps
 from components.registry.ledger import Ledger
 from components.registry.mlflow_store import connect
 from components.registry.versions import Versions
@@ -198,8 +199,11 @@ def test_a_third_machine_rolls_back_and_promotes(
 
 
 def test_a_third_machine_distils(distilled: Any, team_mlflow: str) -> None:
-    (student,) = distilled["curve"]["tried"]
-    assert (student["variant"], student["steps"]) == ("latent-ect", 1)
+    tried = distilled["curve"]["tried"]
+    assert [(each["variant"], each["steps"], each["adversarial"]) for each in tried] == [
+        ("latent-ect", 1, False), ("latent-ect", 1, True),
+    ]  # fmt: skip
+    student = tried[distilled["curve"]["chosen"]]
     taught = Versions(team_mlflow).resolve("digits@champion")
     assert distilled["curve"]["teacher"]["bundle_sha256"] == taught.bundle_sha256
     assert distilled["produced"]["bundle"]["bundle"]["lineage"]["teacher"] == taught.bundle_sha256
@@ -208,7 +212,8 @@ def test_a_third_machine_distils(distilled: Any, team_mlflow: str) -> None:
     run = client.get_run(own.run_id)
     assert (own.version, run.data.tags["mlflow.parentRunId"]) == (1, teacher.run_id)
     assert [each.model_id for each in run.inputs.model_inputs] == [versions.model_id("digits", teacher.version)]
-    named = f"student of digits/{teacher.version}: latent-ect, 1 step, width {student['width']}"
+    taken = in_steps(1, adversarial=student["adversarial"])
+    named = f"student of digits/{teacher.version}: latent-ect, {taken}, width {student['width']}"
     assert run.info.run_name == named
     described = client.get_model_version("digits-distilled", "1").description
     assert described == f"{named}, fp32; its gates say {student['verdict']}"
