@@ -112,11 +112,12 @@ class Judges:
         """The verdicts of a proof of it."""
         from components.evaluation.gates import gate
         from components.evaluation.pair import Contender, score_pair
+        from components.evaluation.power import MARGIN, MEASURED
 
         pair = score_pair(
             Contender(candidate), champion, dataset=self.dataset, train=self.train, reference=self.reference, seed=0,
-            extractor=self.extractor, unseen=self.unseen, samples=SAMPLES, looks=LOOKS, ratio_max=1.25, heldout_max=1.25,
-            resamples=100,
+            extractor=self.extractor, unseen=self.unseen, samples=SAMPLES, looks=LOOKS, resamples=100,
+            margins=dict.fromkeys(MEASURED, MARGIN),
         )  # fmt: skip
         report = gate(pair.candidate, champion=pair.champion)
         metrics = pair.candidate.metrics

@@ -1,7 +1,8 @@
 """A candidate beside the champion: same reference, seeds, classes and resamples, so that the chance they share cancels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from components.core.protocols import ItemSampler, ItemSplit
@@ -9,7 +10,7 @@ from components.core.records import Condition, Dataset, Metric, Scorecard
 from components.evaluation.bootstrap import Bootstrap
 from components.evaluation.evaluated import Evaluated
 from components.evaluation.metrics import distance, heldout
-from components.evaluation.power import LOOKS
+from components.evaluation.power import FIRST, LOOKS, SECOND
 from components.evaluation.samples import Drawn, Stock, asked_like
 from components.evaluation.score import make_scorecard
 from components.evaluation.unseen import UnseenSide
@@ -57,8 +58,7 @@ def score_pair(
     train: ItemSplit,
     reference: ItemSplit,
     extractor: "Extractor",
-    ratio_max: float | None = None,
-    heldout_max: float | None = None,
+    margins: Mapping[str, float | None] | None = None,
     seed: int = 0,
     samples: int = 2000,
     looks: int = LOOKS,
@@ -72,16 +72,17 @@ def score_pair(
 ) -> Pair:
     """Measure both and the ratio of their distances, with its own interval rather than two overlapping ones.
 
-    While the ratio's interval straddles `ratio_max`, or that on the `unseen` features of a proof `heldout_max`, the samples of
-    both are doubled, for at most `looks` looks; both None: one look. A ratio that is wholly beyond ends it, as the other cannot
-    help. What the gates may get wrong is spent over the looks (power.py). docs/decisions/0003-gates.md.
+    While the ratio's interval straddles its gate's of the `margins`, or that on the `unseen` features of a proof does, the
+    samples of both are doubled, for at most `looks` looks; without margins: one look. A ratio that is wholly beyond ends it, as
+    the other cannot help. What the gates may get wrong is spent over the looks (power.py). docs/decisions/0003-gates.md.
     Raises DataError when there are too few items or samples, or when the data does not hold what is asked by.
     """
-    sides = (candidate, champion)
+    margins = margins or {}
     real = RealSide.of(reference, extractor, Bootstrap(seed, resamples, level))
-    stocks = [side.stock or Stock() for side in sides]
+    drawn = [partial(_drawn, side, side.stock or Stock(), reference, seed, progress) for side in (candidate, champion)]
     side_of_unseen = None if unseen is None else UnseenSide.of(unseen, train, reference, seed=seed)
-    looks = 1 if ratio_max is None and (heldout_max is None or unseen is None) else looks
+    gates = {FIRST: distance.over_champion} | ({} if unseen is None else {SECOND: heldout.over_champion})
+    looks = looks if any(margins.get(gate) is not None for gate in gates) else 1
     for look in range(looks):
         count = samples << look
         yardstick = make_yardstick(
@@ -99,24 +100,13 @@ def score_pair(
             unseen=side_of_unseen,
             look=look,
             looks=looks,
-            margins={"distance_ratio_max": ratio_max, "heldout_ratio_max": heldout_max},
+            margins=margins,
         )
-        ours, theirs = (
-            stock.draw(
-                side.sampler,
-                seed=seed,
-                samples=count,
-                asked_N=asked_like(side.reference or reference, side.condition, count, seed=seed),
-                progress=progress,
-            )
-            for side, stock in zip(sides, stocks, strict=True)
-        )
+        ours, theirs = (draw(count) for draw in drawn)
         beside = _evaluated(champion, theirs, yardstick, device)
         seen = replace(_evaluated(candidate, ours, yardstick, device), champion=beside)
-        ratios = [(distance.over_champion(seen, beside), ratio_max, True)]
-        if side_of_unseen is not None:
-            ratios.append((heldout.over_champion(seen, beside), heldout_max, side_of_unseen.grows(count)))
-        if not look_again(ratios):
+        narrows = {FIRST: True, SECOND: side_of_unseen is not None and side_of_unseen.grows(count)}
+        if not look_again([(over(seen, beside), margins.get(gate), narrows[gate]) for gate, over in gates.items()]):
             break
     scorecard = make_scorecard(seen)
     return Pair(candidate=scorecard, champion=make_scorecard(beside), ratio=scorecard.metrics["distance_ratio"])
@@ -129,6 +119,11 @@ def look_again(ratios: Sequence[tuple[Metric, float | None, bool]]) -> bool:
     if any(ratio.low > margin for ratio, margin, _ in asked):
         return False
     return any(grows and ratio.low <= margin < ratio.high for ratio, margin, grows in asked)
+
+
+def _drawn(side: Contender, stock: Stock, reference: ItemSplit, seed: int, progress: Report | None, count: int) -> Drawn:
+    asked_N = asked_like(side.reference or reference, side.condition, count, seed=seed)
+    return stock.draw(side.sampler, seed=seed, samples=count, asked_N=asked_N, progress=progress)
 
 
 def _evaluated(side: Contender, drawn: Drawn, yardstick: Yardstick, device: str) -> Evaluated:

@@ -29,11 +29,12 @@ POWER = 0.8  # at which a ratio counts as told apart
 REPRESENTATIONS = 2
 EQUALS_PASS = 0.95  # of both
 ALIKE = 1 / 3  # of a distance's error by the reference, what is left of it in the ratio of two models of like faults
+FIRST = "distance_ratio_max"  # the gate on the features of the dataset
+SECOND = "heldout_ratio_max"  # that on features that only the proof sees
 # By the gate: what a scorecard calls the errors of its distance, by the reference items and by the samples.
-FIRST = "distance_ratio_max"  # on the features of the dataset
 MEASURED = {
     FIRST: ("error_by_real", "error_by_samples"),
-    "heldout_ratio_max": ("heldout_error_by_real", "heldout_error_by_samples"),
+    SECOND: ("heldout_error_by_real", "heldout_error_by_samples"),
 }
 MORE = "add data, a fifth of which is held out"
 RATIO_MOST = 100.0  # beyond it no number is told

@@ -100,13 +100,16 @@ def _scored(
     protocol = protocol_of(run, data, candidate.condition, backends, samples=SAMPLES[run.decision.delivery])
     with reported("Proof") as progress:
         unseen = load_unseen(run.proof_network, held_out(data), data, backends, device=run.facts.device)
-        protocol |= {"progress": progress, "looks": run.brief.proof.looks or LOOKS, "unseen": unseen}
-        margins = margins_of(run.brief)  # which the looks end by
+        protocol |= {
+            "progress": progress,
+            "looks": run.brief.proof.looks or LOOKS,
+            "unseen": unseen,
+            "margins": margins_of(run.brief),
+        }
         if rival is None:
             own: dict[str, Any] = {"condition": candidate.condition, "timed": candidate.timed, "model": candidate.model}
-            return score(candidate.sampler, margins=margins, **own, **protocol), None
-        own = {"ratio_max": margins["distance_ratio_max"], "heldout_max": margins["heldout_ratio_max"]}
-        pair = score_pair(candidate, rival, **own, **protocol)
+            return score(candidate.sampler, **own, **protocol), None
+        pair = score_pair(candidate, rival, **protocol)
         return pair.candidate, pair.champion
 
 

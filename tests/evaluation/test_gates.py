@@ -208,7 +208,7 @@ def beside(digits, extractor):
             Contender(champion),
             **(
                 {"dataset": digits.dataset, "train": digits.train, "reference": digits.validation, "extractor": extractor}
-                | {"samples": 500, "ratio_max": 1.25}
+                | {"samples": 500, "margins": {"distance_ratio_max": 1.25}}
                 | options
             ),
         )
@@ -243,13 +243,13 @@ def test_a_much_worse_candidate_fails_and_a_much_better_one_passes(beside, fitte
 
 def test_looking_again_stops_at_the_last_look_and_only_while_undecided(beside, fitted) -> None:
     a, b = fitted(4, seed=1), fitted(8, seed=2)
-    value = beside(a, b, ratio_max=None).ratio.value
-    assert beside(a, b, ratio_max=value, looks=2).candidate.protocol.samples == 1000
-    assert beside(a, b, ratio_max=100.0).candidate.protocol.samples == 500
+    value = beside(a, b, margins=None).ratio.value
+    assert beside(a, b, margins={"distance_ratio_max": value}, looks=2).candidate.protocol.samples == 1000
+    assert beside(a, b, margins={"distance_ratio_max": 100.0}).candidate.protocol.samples == 500
 
 
 def test_the_paired_interval_is_narrower_than_two_marginal_ones(beside, fitted) -> None:
-    pair = beside(fitted(2, seed=1), fitted(2, seed=2), ratio_max=None)
+    pair = beside(fitted(2, seed=1), fitted(2, seed=2), margins=None)
     ours, theirs = pair.candidate.metrics["distance"], pair.champion.metrics["distance"]
     assert pair.ratio.high - pair.ratio.low < 0.7 * (ours.high / theirs.low - ours.low / theirs.high)
 
@@ -257,7 +257,7 @@ def test_the_paired_interval_is_narrower_than_two_marginal_ones(beside, fitted) 
 def test_two_as_good_as_real_images_are_not_told_apart_by_their_noise(beside, digits, make_shelf) -> None:
     """The champion's distance counts as no smaller than what real images differ by among themselves."""
     a, b = (make_shelf(f"torch:{k}", digits.train.images[k::2]) for k in range(2))
-    pair = beside(a, b, ratio_max=None)
+    pair = beside(a, b, margins=None)
     ours, theirs = (each.metrics for each in (pair.candidate, pair.champion))
     expected = max(0.0, ours["distance"].value) / max(theirs["distance"].value, ours["distance_floor"].value)
     assert pair.ratio.value == pytest.approx(expected)

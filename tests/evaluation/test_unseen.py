@@ -144,7 +144,7 @@ def test_a_proof_is_gated_on_both_and_other_scorecards_on_neither(digits, extrac
     verdicts = {each.gate: each.verdict for each in gate(pair.candidate, champion=pair.champion).gates}
     assert verdicts["heldout_ratio_max"] == verdicts["distance_ratio_max"] == "fail"
     assert verdicts["heldout_noise_ratio_max"] == "pass"
-    same = score_pair(Contender(good), Contender(good), samples=500, heldout_max=1.25, unseen=unseen, **real)
+    same = score_pair(Contender(good), Contender(good), samples=500, margins={"heldout_ratio_max": 1.25}, unseen=unseen, **real)
     assert same.candidate.metrics["heldout_ratio"].value == pytest.approx(1)
     assert same.candidate.protocol.samples == 500
     plain = score(good, samples=200, margins={"distance_ratio_max": 20.0}, **real)

@@ -13,7 +13,7 @@ from components.core.records import Metric
 from components.evaluation.chosen import choose
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.kernel import KERNEL_ITEMS, Distance, Kernel, Real, ratio_interval
-from components.evaluation.power import Spread, end_scores, foretold
+from components.evaluation.power import FIRST, Spread, end_scores, foretold
 from components.evaluation.yardstick import Yardstick
 
 WORDS = (
@@ -80,7 +80,7 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     spread = Spread.of(found, max(found.value, floor), samples=yardstick.samples_last)
     metrics |= foretold(
         spread,
-        margin=yardstick.margin("distance_ratio_max"),
+        margin=yardstick.margin(FIRST),
         looks=yardstick.looks,
         reference=len(found.by_real_M),
         samples=yardstick.samples_last,

@@ -11,7 +11,7 @@ from components.core.metrics import Gate, Words
 from components.core.records import Metric
 from components.evaluation.evaluated import Evaluated, once
 from components.evaluation.kernel import Distance, ratio_interval
-from components.evaluation.power import Spread, end_scores, foretold
+from components.evaluation.power import SECOND, Spread, end_scores, foretold
 
 WORDS = (
     Words(
@@ -121,6 +121,6 @@ def compute(seen: Evaluated) -> dict[str, Metric]:
     last = min(yardstick.samples_last, side.unseen.samples_most or yardstick.samples_last)
     spread = Spread.of(found, max(found.value, side.floor), samples=last)
     metrics |= foretold(
-        spread, prefix="heldout_", margin=yardstick.margin("heldout_ratio_max"), looks=yardstick.looks, reference=m, samples=last
+        spread, prefix="heldout_", margin=yardstick.margin(SECOND), looks=yardstick.looks, reference=m, samples=last
     )
     return metrics if seen.champion is None else metrics | {"heldout_ratio": over_champion(seen, seen.champion)}
