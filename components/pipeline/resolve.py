@@ -55,6 +55,14 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     known = known_dataset(brief, backends, base=base)
     decided: tuple[Facts, Decision] | None = None
     begins_with: BeginsWith = no_base
+
+    def checked(found: tuple[Facts, Decision], dataset: LocalDataset | None, begins_with: BeginsWith | None) -> BeginsWith:
+        """What it begins with, asked once."""
+        begins_with = begins_with or cache(partial(base_of, brief, *found, backends, base=base, fetch=True))
+        reads = _reads(brief, found[1], backends, begins_with, base=base, fetch=True)
+        check(brief, *found, dataset, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
+        return begins_with
+
     lacking = undeclared(brief, load_tables(backends.settings.policy))
     if known is not None or not lacking:  # else it is decided once the data is here
         if brief.pretrained is not None and brief.pretrained.from_hub:
@@ -64,9 +72,7 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
         decided = decide(brief, backends, dataset=known, base=base, fetch=True, evidence=evidence)
     try:
         if decided is not None:
-            begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-            reads = _reads(brief, decided[1], backends, begins_with, base=base, fetch=True)
-            check(brief, *decided, known, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
+            begins_with = checked(decided, known, None)
             take_over(begins_with(), brief, backends, folder=base)
     except DataError:
         _ = backends.settings.root  # a home that cannot be is said first
@@ -76,14 +82,8 @@ def resolve(brief: Brief, backends: Backends, *, base: Path | None = None, elsew
     check_named(brief.data, base=base)
     dataset = fetch(brief.data, cache=backends.home.data, mirror=backends.settings.data_mirror, base=base)
     if decided is None or dataset != known:
-        expected, decided = (
-            decided,
-            decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True, evidence=evidence),
-        )
-        if decided is not expected:
-            begins_with = cache(partial(base_of, brief, *decided, backends, base=base, fetch=True))
-        reads = _reads(brief, decided[1], backends, begins_with, base=base, fetch=True)
-        check(brief, *decided, dataset, base=base, begins_with=begins_with, reads=reads, elsewhere=elsewhere)
+        again = decide(brief, backends, dataset=dataset, base=base, before=decided, fetch=True, evidence=evidence)
+        begins_with, decided = checked(again, dataset, begins_with if again is decided else None), again
     take_over(begins_with(), brief, backends, folder=base)
     facts, decision = decided
     keep_used(decision, evidence, backends)
